@@ -1,0 +1,151 @@
+import type { Executor, WindowHandler } from '../executors/executor.interface.js';
+import type { BackoffOptions } from '../internal/backoff.js';
+import type { Sink } from '../sinks/sink.interface.js';
+import type { ConsumerKey } from '../storage/stream-store.interface.js';
+import type { EmitterContext, WindowEmitter } from '../windows/window-emitter.js';
+
+/** A consumer, resolved and validated: all the engine needs to run it. Durations in milliseconds. */
+export interface ConsumerDefinition {
+  readonly key: ConsumerKey;
+  /** `Class.method`, for log lines, errors and the status. */
+  readonly label: string;
+  /** The strategy; this consumer's own instance. */
+  readonly emitter: WindowEmitter;
+  readonly emitterContext: Omit<EmitterContext, 'stream' | 'group' | 'now' | 'lastEnd'>;
+  /** True if the strategy reads in order of time: the store may keep an index. */
+  readonly timeOrder: boolean;
+  readonly handler: WindowHandler;
+  readonly executor: Executor;
+  readonly sinks: readonly NamedSink[];
+  /** Windows under way at the same time. 1: strictly one after another. */
+  readonly workers: number;
+  /** Keep messages and windows after the commit, marked processed. */
+  readonly keep: boolean;
+  /** Waits between the attempts of a failed window, and between the tries of a failed sink. */
+  readonly retry: BackoffOptions;
+  /** Most messages of a window; longer selections are emitted in parts. */
+  readonly maxSize: number;
+  /** Most bytes of a window (at least one message). */
+  readonly maxBytes: number;
+  /** Most unclaimed messages an own strategy is shown. */
+  readonly lookAhead: number;
+  /** Hands the progress of this group over to the consumer's one. */
+  readonly replaces?: string;
+}
+
+export interface NamedSink {
+  /** For log lines, errors and the status. */
+  readonly name: string;
+  readonly sink: Sink;
+}
+
+/** Where log lines go; Nest's `Logger` is one. */
+export interface EngineLog {
+  log(message: string): void;
+  warn(message: string): void;
+  error(message: string, stack?: string): void;
+}
+
+export interface EngineOptions {
+  /** A holder that has not renewed for so long is replaced by another process. @default 15 s */
+  readonly leaseTime: number;
+  /** Messages read beyond those in open windows. @default 1000 */
+  readonly readAhead: number;
+  /** The same in bytes. @default 16 MiB */
+  readonly readAheadBytes: number;
+}
+
+/**
+ * What a consumer is doing in this process.
+ *
+ * ```text
+ * stopped ─▶ standby ─▶ recovering ─▶ running ─▶ stopping ─▶ stopped
+ *               ▲            │           │
+ *               └────────────┴───────────┘  lease lost
+ * ```
+ *
+ * `standby`: another process holds the lease, or the store can't be reached. The finer states of `running` are derived:
+ * see `ConsumerActivity`.
+ */
+export const ConsumerState = {
+  Stopped: 'stopped',
+  Standby: 'standby',
+  Recovering: 'recovering',
+  Running: 'running',
+  Stopping: 'stopping',
+} as const;
+export type ConsumerState = (typeof ConsumerState)[keyof typeof ConsumerState];
+
+/** What a running consumer waits for. */
+export type ConsumerActivity =
+  /** Nothing to do, or a window that is not ready yet. */
+  | 'waiting'
+  /** Windows are being handled. */
+  | 'handling'
+  /** A window waits for its next attempt. */
+  | 'retrying'
+  /** A sink does not take a result; it is tried again without end. */
+  | 'blocked'
+  /** An own strategy can't take anything of what it is shown, and no more fits in. */
+  | 'stalled'
+  /** The stream was paused. */
+  | 'paused'
+  /** The store does not answer. */
+  | 'unavailable';
+
+/** A consumer of this process, as the status shows it. Counters since the start of the process. */
+export interface ConsumerStatus {
+  readonly key: ConsumerKey;
+  readonly label: string;
+  readonly state: ConsumerState;
+  readonly activity?: ConsumerActivity;
+  /** Messages read and not yet in a window. */
+  readonly buffered: number;
+  /** Windows claimed and not yet committed. */
+  readonly inFlight: number;
+  readonly committedWindows: number;
+  readonly committedMessages: number;
+  /** Runs of the handler that failed. */
+  readonly failures: number;
+  /** Tries of a sink that failed. */
+  readonly sinkFailures: number;
+  /** Messages that an own strategy dropped. */
+  readonly dropped: number;
+  /** Messages that vanished from the buffer while in an open window. */
+  readonly vanished: number;
+  /** Windows taken over from an earlier process. */
+  readonly recovered: number;
+  readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
+  /** When a window was committed last. */
+  readonly lastCommit?: Date;
+}
+
+export interface DrainResult {
+  /** Windows that were under way and were committed. */
+  readonly drained: number;
+  /** Windows that were under way and were not finished in time; they come again. */
+  readonly abandoned: number;
+}
+
+/** The engine: runs consumers on a store until it is stopped. Knows nothing of Nest. */
+export interface Engine {
+  /** Before or after `start`. The consumer runs once its group is registered. */
+  add(definition: ConsumerDefinition): void;
+  /**
+   * Registers the groups and begins to compete for the leases. Resolves when every group is registered; if the store is
+   * not there it goes on trying in the background and resolves all the same.
+   */
+  start(): Promise<void>;
+  /**
+   * No new windows; running handlers may finish for `timeout` milliseconds, then their signals abort; what is finished is
+   * committed; leases are given back.
+   */
+  stop(timeout: number): Promise<DrainResult>;
+  /** Messages have come on the stream. */
+  wake(stream: string): void;
+  /** The stream was paused, resumed or is to be flushed: look now, not at the next round. */
+  refresh(stream: string): Promise<void>;
+  status(): readonly ConsumerStatus[];
+  /** Resolves when nothing is under way that does not wait for the clock or for new messages; for tests. */
+  settled(): Promise<void>;
+}

@@ -1,0 +1,105 @@
+/**
+ * Every code the package raises, with the situation it stands for. A code is part of the public API: it never changes
+ * its meaning, so programs may switch on it.
+ */
+export const ErrorCode = {
+  /** An option is missing, contradictory or outside its range. */
+  InvalidOptions: 'MINIBATCH_INVALID_OPTIONS',
+  /** Two consumers of one stream use the same group. */
+  DuplicateGroup: 'MINIBATCH_DUPLICATE_GROUP',
+  /** `MinibatchModule.forRoot()` was imported twice in one application. */
+  DuplicateModule: 'MINIBATCH_DUPLICATE_MODULE',
+  /** A `@Streaming` or `@StreamSource` host is request-scoped or transient. */
+  ScopedHost: 'MINIBATCH_SCOPED_HOST',
+  /** A token given as sink, source or emitter can't be resolved, or what it resolves to lacks the port's method. */
+  UnresolvedProvider: 'MINIBATCH_UNRESOLVED_PROVIDER',
+  /** The default store found no Mongoose connection under the given name. */
+  NoConnection: 'MINIBATCH_NO_CONNECTION',
+  /** A Mongoose model or collection of ours has been taken by the application. */
+  ModelConflict: 'MINIBATCH_MODEL_CONFLICT',
+  /** The data given to `append` can't be stored: a function, a symbol, a cycle, a number of bits too many. */
+  NotStorable: 'MINIBATCH_NOT_STORABLE',
+  /** One message is larger than the store accepts. */
+  MessageTooLarge: 'MINIBATCH_MESSAGE_TOO_LARGE',
+  /** `append` failed; the error's `stored` says whether the message may be in the store. */
+  AppendFailed: 'MINIBATCH_APPEND_FAILED',
+  /** The stream does not exist. */
+  UnknownStream: 'MINIBATCH_UNKNOWN_STREAM',
+  /** The stream was closed and takes no more messages. */
+  StreamClosed: 'MINIBATCH_STREAM_CLOSED',
+  /** No consumer group of that name is registered on the stream. */
+  UnknownGroup: 'MINIBATCH_UNKNOWN_GROUP',
+  /** The store can't be reached or answered with an error. */
+  StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
+  /** The store's path can't be opened or written. */
+  StorePath: 'MINIBATCH_STORE_PATH',
+  /** The store lacks a feature that was asked for (e.g. `session` outside MongoDB). */
+  StoreUnsupported: 'MINIBATCH_STORE_UNSUPPORTED',
+  /** The database was written by a newer version of this package. */
+  SchemaTooNew: 'MINIBATCH_SCHEMA_TOO_NEW',
+  /** Another process took over the consumer; what this one does for it counts no more. */
+  LeaseLost: 'MINIBATCH_LEASE_LOST',
+  /** An own emitter strategy broke its contract (it threw, or took messages that it was not shown). */
+  EmitterFailed: 'MINIBATCH_EMITTER_FAILED',
+  /** A `@Streaming` method threw or its promise was rejected. */
+  HandlerFailed: 'MINIBATCH_HANDLER_FAILED',
+  /** A sink's `put` threw or its promise was rejected. */
+  SinkFailed: 'MINIBATCH_SINK_FAILED',
+  /** A source ended with an error. */
+  SourceFailed: 'MINIBATCH_SOURCE_FAILED',
+  /** The operation came after shutdown had begun. */
+  ShuttingDown: 'MINIBATCH_SHUTTING_DOWN',
+} as const;
+
+export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode];
+
+export interface MinibatchErrorOptions {
+  /** The error underneath, if there is one. */
+  cause?: unknown;
+  /** Facts a program may want to read: stream, consumer, option, given, allowed, … */
+  details?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * The one error class of the package. The message says what went wrong, where, and what to do; `code` is stable.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await streams.append('flights', data);
+ * } catch (error) {
+ *   if (error instanceof MinibatchError && error.code === ErrorCode.MessageTooLarge) …
+ * }
+ * ```
+ */
+export class MinibatchError extends Error {
+  override readonly name: string = 'MinibatchError';
+  readonly code: ErrorCode;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: MinibatchErrorOptions = {}) {
+    super(`${message} [${code}]`, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+}
+
+/**
+ * `append` failed. `stored` says what is known of the message: `'no'` — it is not in the store, append it again;
+ * `'unknown'` — the store may have written it before the answer was lost: append again with the same `dedupeId`, or
+ * accept that it may be there twice.
+ */
+export class AppendError extends MinibatchError {
+  override readonly name: string = 'AppendError';
+  readonly stored: 'no' | 'unknown';
+
+  constructor(code: ErrorCode, message: string, stored: 'no' | 'unknown', options: MinibatchErrorOptions = {}) {
+    super(code, message, options);
+    this.stored = stored;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

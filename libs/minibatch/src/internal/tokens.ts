@@ -1,0 +1,4 @@
+/** Injection tokens that are not classes. Strings, so that two copies of the package understand each other. */
+export const STREAM_STORE = 'MINIBATCH_STREAM_STORE';
+export const CLOCK = 'MINIBATCH_CLOCK';
+export const ENGINE = 'MINIBATCH_ENGINE';

@@ -1,0 +1,45 @@
+/** The part of a stream's handle that a source needs. */
+export interface SourceTarget<T = unknown> {
+  /** The stream's name. */
+  readonly name: string;
+  /** Resolves when the message is durable: acknowledge upstream only then. */
+  append(data: T, options?: SourceAppendOptions): Promise<void>;
+  appendMany(data: readonly T[], options?: SourceAppendManyOptions<T>): Promise<void>;
+  /** The position stored last under the source's name, or undefined at the first start. */
+  position(): Promise<unknown>;
+}
+
+export interface SourceAppendOptions {
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A second message with the same id is acknowledged and ignored; makes a replay after a crash harmless. */
+  readonly dedupeId?: string;
+  /** Where to go on after a restart; stored with the message. Plain storable data. */
+  readonly position?: unknown;
+}
+
+export interface SourceAppendManyOptions<T> {
+  /** Key, headers and dedupe id of each message. */
+  readonly each?: (data: T, index: number) => Omit<SourceAppendOptions, 'position'>;
+  readonly position?: unknown;
+}
+
+/**
+ * Feeds a stream from outside. Started at bootstrap by `@StreamSource`, or by `stream.attach(source)`.
+ *
+ * Either resolve when the feed is over or the signal aborts, appending on the way; or be an async generator, whose items
+ * are appended one after the other. Contract: acknowledges upstream only after `append` has resolved; stops within a
+ * second after the signal aborted; a rejection means "start me again later" — the runner does, with backoff.
+ *
+ * @example
+ * ```ts
+ * class Ticks implements Source<{ at: number }> {
+ *   async *stream(_target: SourceTarget<{ at: number }>, signal: AbortSignal) {
+ *     while (!signal.aborted) yield { at: Date.now() };
+ *   }
+ * }
+ * ```
+ */
+export interface Source<T = unknown> {
+  stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> | AsyncIterable<T>;
+}

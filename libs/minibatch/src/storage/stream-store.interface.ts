@@ -1,0 +1,369 @@
+/**
+ * The storage port. Everything the engine knows of a database is on this page; nothing here names one.
+ *
+ * Who calls: `StreamService` and the `Stream` handle append and manage; the emitter's loop, which holds the lease of its
+ * consumer, fetches, claims, commits and settles; `StatusService` reads statistics. Every adapter passes the contract suite
+ * in `testing/store-contract.ts`.
+ *
+ * Errors: every method rejects with a `MinibatchError`. `LeaseLost` is final for the lease it names. `StoreUnavailable`
+ * means "try again later": the caller backs off and calls again with the same arguments, therefore every method is
+ * idempotent — a call whose answer was lost may simply be repeated.
+ */
+
+/**
+ * Identifies a message within its store; opaque to all but the store. Comparing two ids of one stream as strings gives
+ * the order in which `fetch` returns them.
+ */
+export type MessageId = string;
+
+/** A consumer's part of a stream: the unit of leasing, claiming and committing. */
+export interface ConsumerKey {
+  readonly stream: string;
+  /** The consumer's name on the stream; `default` for a single one. */
+  readonly group: string;
+  /** 0 until a stream asks for more. */
+  readonly partition: number;
+}
+
+/** What a producer hands to the store. */
+export interface NewMessage {
+  readonly stream: string;
+  /** Storable plain data, already checked and copied (see `streams/storable.ts`). */
+  readonly data: unknown;
+  /** Set by the appending process before the write. */
+  readonly created: Date;
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A second message of the stream with the same `dedupeId` is acknowledged and ignored. */
+  readonly dedupeId?: string;
+  readonly partition?: number;
+}
+
+/** What became of one message of an `append`; in the order of the call. */
+export type AppendOutcome =
+  | { readonly status: 'stored'; readonly id: MessageId }
+  /** Its `dedupeId` had been seen before; the stored message (or its tombstone) stays as it is. */
+  | { readonly status: 'duplicate' }
+  /** This one failed; others of the call are not touched. An `AppendError`, so it says whether it may be stored. */
+  | { readonly status: 'failed'; readonly error: Error };
+
+export interface AppendOptions {
+  /** The user's own transaction (a Mongoose `ClientSession`): the messages become visible when it commits. */
+  readonly session?: unknown;
+  /** A source's position, stored in one step with the messages or after them, never before. */
+  readonly checkpoint?: { readonly source: string; readonly position: unknown };
+}
+
+/** A message as the store gives it back. */
+export interface StoredMessage {
+  readonly id: MessageId;
+  readonly created: Date;
+  readonly data: unknown;
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Size of the message as stored, in bytes; the read-ahead is bounded by it. */
+  readonly bytes: number;
+  /** Groups that have committed the message already; absent when the stream has one group. */
+  readonly doneBy?: readonly string[];
+  /** True if the message was appended with a `dedupeId`: committing it leaves a tombstone. */
+  readonly deduped?: boolean;
+}
+
+/** One read of the buffer. */
+export interface Block {
+  readonly messages: readonly StoredMessage[];
+  /** False when the read ended because nothing more was there, true when it ended at its limit. */
+  readonly full: boolean;
+}
+
+export interface FetchLimits {
+  /** Most messages to return. */
+  readonly messages: number;
+  /** Soft bound in bytes: a read ends with the message that reaches it, so at least one message is returned. */
+  readonly bytes: number;
+}
+
+/** Position in a read ordered by time. */
+export interface TimeCursor {
+  readonly created: Date;
+  readonly id: MessageId;
+}
+
+/** Half-open: `from` ≤ created < `to`; an absent bound is open. */
+export interface TimeRange {
+  readonly from?: Date;
+  readonly to?: Date;
+}
+
+/** Who holds a lease. The fields beyond `id` tell a process on the same host whether the owner is dead. */
+export interface LeaseOwner {
+  /** Unique per running scheduler: a restarted process is another owner. */
+  readonly id: string;
+  readonly host: string;
+  /** Differs after a reboot of the host; empty where it can't be known. */
+  readonly bootId: string;
+  readonly pid: number;
+  /** When the process was started, in the platform's own units, so that a reused pid is told apart; empty where unknown. */
+  readonly startTime: string;
+}
+
+/** A lease as it lies in the store, for candidates to watch. */
+export interface LeaseState {
+  /** Absent: nobody holds it. */
+  readonly owner?: LeaseOwner;
+  /** Grows by one with every acquisition. */
+  readonly fence: number;
+  /** Grows with every renewal, so that watchers see that the owner lives without comparing clocks. */
+  readonly counter: number;
+}
+
+/** The right to claim and commit for a consumer, until another process acquires it. */
+export interface Lease {
+  readonly key: ConsumerKey;
+  readonly owner: LeaseOwner;
+  readonly fence: number;
+}
+
+/** What a window says of itself beside its messages; stored with the claim and given to the handler. */
+export interface WindowBounds {
+  readonly start?: Date;
+  readonly end?: Date;
+  /** Number of the part when the messages of one interval did not fit into one window. */
+  readonly part?: number;
+  /** True for messages that arrived after their interval had been emitted. */
+  readonly late?: boolean;
+}
+
+/**
+ * A claim: the window and the ids of its messages. Open from `claim` until `settle` removes it (or keeps it, marked
+ * processed).
+ */
+export interface WindowRecord extends WindowBounds {
+  /** Grows by one with every window of a consumer, never reused while a window with it is open. */
+  readonly seq: number;
+  /** Public id: stream, group and a digest of the message ids (of the bounds for an empty window). */
+  readonly id: string;
+  readonly messageIds: readonly MessageId[];
+  readonly created: Date;
+  /** Runs of the handler so far that ended in failure, plus one: 1 for a fresh window. */
+  readonly attempt: number;
+  /** Processes that died while the handler may have been running. */
+  readonly recoveries: number;
+  /** No attempt before this time. */
+  readonly nextTry?: Date;
+  /** What the last attempt failed with. */
+  readonly error?: string;
+}
+
+/** Where a consumer stands; written by every commit point and read back by `recover`. */
+export interface ConsumerProgress {
+  /** Highest `seq` that was committed. */
+  readonly lastSeq: number;
+  /** End of the last interval a fixed window was emitted for. */
+  readonly lastEnd?: Date;
+  /** Totals since the consumer was registered. */
+  readonly windows: number;
+  readonly messages: number;
+}
+
+/** The commit point: these windows are finished, and this is where the consumer stands afterwards. */
+export interface Commit {
+  /** `seq`s of the finished windows; they replace those of the commit before, which has been settled by then. */
+  readonly finished: readonly number[];
+  readonly progress: ConsumerProgress;
+}
+
+/** A finished window whose messages are to leave the buffer. */
+export interface SettledWindow {
+  readonly window: WindowRecord;
+  /** Its messages as they were fetched; those that are gone already are left out. */
+  readonly messages: readonly StoredMessage[];
+}
+
+export interface SettleOptions {
+  /** The groups of the stream as the commit point returned them. */
+  readonly groups: readonly string[];
+  /** Keep messages and windows, marked processed. */
+  readonly keep: boolean;
+}
+
+/** What a new holder of a lease finds. */
+export interface Recovery {
+  readonly progress: ConsumerProgress;
+  /** Windows whose commit point was recorded but which may still be there: settle them, never handle them again. */
+  readonly finished: readonly WindowRecord[];
+  /** Windows that were claimed and not finished, by `seq`. */
+  readonly open: readonly WindowRecord[];
+  readonly groups: readonly string[];
+}
+
+/** A stream as it is stored. */
+export interface StreamInfo {
+  readonly name: string;
+  readonly status: 'init' | 'open' | 'closed';
+  readonly created: Date;
+  readonly closed?: Date;
+  readonly groups: readonly string[];
+  /** True: consumers of the stream start no new windows. */
+  readonly paused: boolean;
+  /** Grows with each request to emit the tail now. */
+  readonly flushes: number;
+}
+
+export interface ConsumerStats {
+  readonly group: string;
+  readonly partition: number;
+  readonly lease: LeaseState;
+  readonly progress: ConsumerProgress;
+  /** Claimed and not settled. */
+  readonly openWindows: number;
+  /** Messages in the buffer that the group has not committed, claimed ones included. */
+  readonly pending: number;
+}
+
+/** Counted in the database. */
+export interface StreamStats extends StreamInfo {
+  /** Messages in the buffer that at least one group has not committed. */
+  readonly buffered: number;
+  /** `created` of the oldest of them. */
+  readonly oldest?: Date;
+  readonly consumers: readonly ConsumerStats[];
+}
+
+export interface StreamStore {
+  /** For log lines and the status: `mongoose`, `lmdb`, `memory`. */
+  readonly name: string;
+  /** Largest message in bytes, envelope included. */
+  readonly maxMessageBytes: number;
+  /** Longest wait in milliseconds between polls for messages of other processes: soon after activity, and at rest. */
+  readonly polling: { readonly busy: number; readonly idle: number };
+
+  /** Prepares the store: connects, makes indexes, checks the schema version. Idempotent. */
+  open(): Promise<void>;
+  /** Gives back what `open` took; never closes a connection that the application owns. Idempotent. */
+  close(): Promise<void>;
+
+  // ---- streams and groups
+
+  /** Creates the stream if it is not there and opens it if its status is `init`. Does not open a closed one. */
+  ensureStream(stream: string): Promise<StreamInfo>;
+  /** The stream, or undefined. */
+  describeStream(stream: string): Promise<StreamInfo | undefined>;
+  /** Several at once, those that exist; all when no names are given. By name. */
+  listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]>;
+  /** Changes what is given. @throws UnknownStream */
+  updateStream(
+    stream: string,
+    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
+  ): Promise<StreamInfo>;
+  /** Removes the stream with its messages, windows, consumers and checkpoints. No consumer of it may be running. */
+  dropStream(stream: string): Promise<void>;
+  /**
+   * Makes the group known, so that from the moment this resolves no message leaves the buffer without it. Idempotent.
+   * `timeOrder` says that the consumer reads by time: an adapter may keep an index for it. With `replaces`, the other group's
+   * progress, open windows and done marks become this group's and the other one is gone.
+   */
+  registerGroup(
+    key: ConsumerKey,
+    options?: { readonly timeOrder?: boolean; readonly replaces?: string },
+  ): Promise<void>;
+  /** Forgets the group, its windows and its progress; messages only it held back leave the buffer. @throws UnknownGroup */
+  removeGroup(stream: string, group: string): Promise<void>;
+
+  // ---- append
+
+  /**
+   * Stores the messages durably; resolves with one outcome a message, in the order of the call. Within one call the
+   * order of the messages is the order of their ids. Rejects only if nothing at all can be said of the call (then with
+   * an `AppendError`). Does not look at the stream's status.
+   */
+  append(messages: readonly NewMessage[], options?: AppendOptions): Promise<readonly AppendOutcome[]>;
+  /** The stored position of a source, or undefined. */
+  readCheckpoint(stream: string, source: string): Promise<unknown>;
+  /** Stores a position without messages. */
+  writeCheckpoint(stream: string, source: string, position: unknown): Promise<void>;
+
+  // ---- lease
+
+  /** The leases of the consumers in the order of `keys`; one that was never held has fence 0. One round trip. */
+  readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]>;
+  /**
+   * Compare-and-set: becomes the holder if the lease still is as `expected` (fence and counter); the fence grows by one.
+   * Undefined if it was not. Whether the present owner may be replaced is the caller's judgement.
+   */
+  acquireLease(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined>;
+  /** Renews all of one owner's leases in one round trip; resolves with those that are lost. */
+  renewLeases(leases: readonly Lease[]): Promise<readonly Lease[]>;
+  /** Gives the lease back, so that the next candidate takes it at once. Nothing happens if it is lost. */
+  releaseLease(lease: Lease): Promise<void>;
+
+  // ---- the consumer's loop
+
+  /**
+   * Adopts the consumer's windows under the new fence, in this order: windows with a fence below the adopted one are void
+   * and removed; the others get the new fence; the new fence is stored as adopted, if the lease is still ours. From then on a
+   * claim that turns up late with a smaller fence is void. @throws LeaseLost
+   */
+  recover(lease: Lease): Promise<Recovery>;
+  /**
+   * Messages in append order, after the given id, that the group has not committed. Claimed ones are among them: the
+   * caller knows its claims and subtracts them.
+   */
+  fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block>;
+  /** The same in order of (created, id), for messages created in the range. */
+  fetchByTime(key: ConsumerKey, range: TimeRange, after: TimeCursor | undefined, limits: FetchLimits): Promise<Block>;
+  /** Only the ids, in append order, of what `fetch` would return up to and including `until`: the cheap look from the start. */
+  scan(
+    key: ConsumerKey,
+    after: MessageId | undefined,
+    until: MessageId | undefined,
+    limit: number,
+  ): Promise<readonly MessageId[]>;
+  /** The messages with these ids that are still in the buffer and not committed by the group, in the order of `ids`. */
+  load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]>;
+  /** Stores the windows as claimed under the lease's fence; all or, after a failure, any part of them. @throws LeaseLost where the store can tell */
+  claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void>;
+  /**
+   * The commit point: one conditional update of the consumer's own record, which also renews the lease. Resolves with the
+   * stream's groups as of that moment. @throws LeaseLost — then nothing was recorded and nothing may be removed
+   */
+  commit(lease: Lease, commit: Commit): Promise<readonly string[]>;
+  /**
+   * After the commit point: the messages leave the buffer (or are marked done by the group, if others have not committed
+   * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.
+   */
+  settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void>;
+  /** Stores attempt, nextTry, error and recoveries of an open window. @throws LeaseLost */
+  reschedule(lease: Lease, window: WindowRecord): Promise<void>;
+
+  // ---- wake-ups and statistics
+
+  /**
+   * One cheap round trip for many consumers: a token each, in the order of `keys`, that differs from the one before whenever
+   * messages may have come that the consumer has not seen.
+   */
+  poll(keys: readonly ConsumerKey[]): Promise<readonly string[]>;
+  /**
+   * Calls `wake` with a stream's name as soon as messages of any process arrive, until the signal aborts. Absent, or
+   * resolving with false, where the store can't: then there is only `poll`.
+   */
+  watch?(wake: (stream: string) => void, signal: AbortSignal): Promise<boolean>;
+  /** Counted in the store; of all streams when no names are given. */
+  stats(streams?: readonly string[]): Promise<readonly StreamStats[]>;
+  /** Removes tombstones and kept messages and windows that were settled before the time; resolves with how many of each. */
+  sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult>;
+}
+
+export interface SweepResult {
+  readonly tombstones: number;
+  readonly messages: number;
+  readonly windows: number;
+}
+
+/** A consumer's key as one string, for maps and log lines. Names can hold anything but NUL. */
+export function consumerId(key: ConsumerKey): string {
+  return `${key.stream}\0${key.group}\0${key.partition}`;
+}
+
+/** The progress of a consumer that has not committed anything. */
+export const NO_PROGRESS: ConsumerProgress = { lastSeq: 0, windows: 0, messages: 0 };

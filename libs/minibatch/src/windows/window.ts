@@ -1,0 +1,33 @@
+import type { Message } from './message.js';
+
+/**
+ * A batch of messages, handed to a `@Streaming` method. Immutable. A class and not an interface, so that it can be
+ * imported as a value where decorator metadata needs one; nobody but the engine makes one.
+ */
+export abstract class Window<T = unknown> {
+  /**
+   * Made of stream, group and a digest of the message ids: the same messages always give the same id, so it serves
+   * sinks as idempotency key.
+   */
+  abstract readonly id: string;
+  /** The stream's name. */
+  abstract readonly stream: string;
+  /** The consumer's group on the stream. */
+  abstract readonly group: string;
+  /** The messages' data, in order. */
+  abstract readonly data: readonly T[];
+  /** The messages with id, created, key and headers, in the order of `data`. */
+  abstract readonly messages: readonly Message<T>[];
+  /** Start of the interval, inclusive; time windows only. */
+  abstract readonly start?: Date;
+  /** End of the interval, exclusive; time windows only. */
+  abstract readonly end?: Date;
+  /** 0, 1, 2, … when one interval had more messages than a window may hold; else undefined. */
+  abstract readonly part?: number;
+  /** True when the messages came after their interval had been emitted. */
+  abstract readonly late: boolean;
+  /** 1 for the first run of the handler; grows with each failure. */
+  abstract readonly attempt: number;
+  /** Aborts when the result will not count any more: the lease was lost, or the module is shutting down and waits no longer. */
+  abstract readonly signal: AbortSignal;
+}
