@@ -1,7 +1,7 @@
 import type { BufferedMessage, Message } from './message.js';
 import type { Window } from './window.js';
 
-/** What a strategy is told once, before its first use. Durations in milliseconds. */
+/** What a strategy is told before its first use. Durations in milliseconds. */
 export interface EmitterContext {
   readonly stream: string;
   readonly group: string;
@@ -84,7 +84,10 @@ export type ReadPlan =
  * ```
  */
 export abstract class WindowEmitter<T = unknown> {
-  /** Called once, before any other method. */
+  /**
+   * Called before any other method, when the consumer takes up its work: at the start, and again each time it has got
+   * its lease back from another process. State from before means nothing then.
+   */
   init(_context: EmitterContext): void | Promise<void> {}
 
   /** Is there a window to emit? Asked when messages have come and at `nextCheck`. */
@@ -101,8 +104,11 @@ export abstract class WindowEmitter<T = unknown> {
     return undefined;
   }
 
-  /** Which part of the stream to read. @default in append order, up to the consumer's `lookAhead` */
-  reads(_now: number): ReadPlan {
+  /**
+   * Which part of the stream to read. `flushing`: the tail is to be emitted now, so it has to be read now.
+   * @default in append order, up to the consumer's `lookAhead`
+   */
+  reads(_now: number, _flushing?: boolean): ReadPlan {
     return { order: 'append' };
   }
 

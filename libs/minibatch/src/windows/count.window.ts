@@ -1,0 +1,62 @@
+import { requireWhole } from './emitter-failure.js';
+import type { BufferedMessage } from './message.js';
+import { type EmitterContext, type MessageView, type ReadPlan, WindowEmitter } from './window-emitter.js';
+
+/** Messages held for small windows: many are cut out of one read. What is under way bounds the read-ahead besides. */
+const ROOM = 10_000;
+
+/**
+ * Windows of `size` messages, as soon as so many are there, in the order in which they were read.
+ *
+ * With `interval` no message waits longer than that: what is there `interval` after the first of them was appended is
+ * emitted. The wait counts from that first message and is never restarted by a later one. Without `interval` the tail
+ * waits for a `flush`.
+ *
+ * @example
+ * ```ts
+ * @Streaming('flights', { size: 100, interval: '2s' })
+ * ```
+ */
+export class CountWindow<T = unknown> extends WindowEmitter<T> {
+  /** Messages of a window. */
+  protected size = 1;
+  /** Longest wait in milliseconds; undefined: without end. */
+  protected interval: number | undefined;
+  private waiting: { readonly id: string; readonly since: number } | undefined;
+
+  override init(context: EmitterContext): void | Promise<void> {
+    this.size = requireWhole(this, context, 'size', 'a whole number of messages from 1');
+    this.interval =
+      context.interval === undefined ? undefined : requireWhole(this, context, 'interval', 'whole milliseconds from 1');
+    this.waiting = undefined;
+  }
+
+  windowReady(view: MessageView<T>): boolean {
+    if (view.length >= this.size) return true;
+    if (view.length === 0) return false;
+    // No more will be read before something is taken: a limit of bytes is reached before the size.
+    if (view.saturated) return true;
+    return view.complete && (view.flushing || view.now >= (this.deadline(view) ?? Infinity));
+  }
+
+  query(view: MessageView<T>): readonly BufferedMessage<T>[] {
+    return view.take(this.size);
+  }
+
+  override nextCheck(view: MessageView<T>): number | undefined {
+    return this.deadline(view);
+  }
+
+  override reads(_now: number, _flushing?: boolean): ReadPlan {
+    return { order: 'append', room: Math.max(this.size, ROOM) };
+  }
+
+  private deadline({ first, now }: MessageView<T>): number | undefined {
+    if (this.interval === undefined || first === undefined) return undefined;
+    // `created` may come from a clock that is ahead of ours, and ours may be set back while the message waits.
+    const known = this.waiting?.id === first.id ? this.waiting.since : Infinity;
+    const since = Math.min(first.created.getTime(), first.seen, now, known);
+    this.waiting = { id: first.id, since };
+    return since + this.interval;
+  }
+}

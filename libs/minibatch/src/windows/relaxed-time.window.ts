@@ -1,0 +1,146 @@
+import { boundaryAfter, boundaryAtOrBefore, type Grid } from './alignment.js';
+import { requireWhole } from './emitter-failure.js';
+import type { Message } from './message.js';
+import {
+  type EmitterContext,
+  type MessageView,
+  type ReadPlan,
+  type Selection,
+  WindowEmitter,
+} from './window-emitter.js';
+
+/** What of the view goes into the tick's window, and whether the tick goes on afterwards. */
+interface Cut {
+  readonly count: number;
+  readonly more: boolean;
+}
+
+/**
+ * Every `interval`, all messages since the last window. The ticks are counted from the end of the last window of an
+ * earlier process, or else from the start of the consumer.
+ *
+ * ```text
+ *            tick reached               all was taken
+ * resting ─────────────────▶ gathering ───────────────▶ resting
+ *          (or flushing)                (or the tick passed)
+ * ```
+ *
+ * - `resting`: nothing is read.
+ * - `gathering`: `end` is the latest tick that has been reached, so after a pause several ticks become one window.
+ *   Messages are read in append order until nothing is left, or until a message shows that the reading has passed the
+ *   tick: else a fast producer would keep one window open for ever.
+ *
+ * A tick without messages emits nothing unless `empty` is set.
+ *
+ * @example
+ * ```ts
+ * @Streaming('flights', { interval: '5s' })
+ * ```
+ */
+export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
+  /** Length of an interval in milliseconds. */
+  protected interval = 1;
+  private empty = false;
+  private started = 0;
+  private grid: Grid = { interval: 1, origin: 0 };
+  /** End of the last interval, emitted or empty: start of the next. */
+  private previous = 0;
+  /** The end of the interval that is being gathered. */
+  private end: number | undefined;
+  /** True after a part of the interval was emitted. */
+  private begun = false;
+  /** True until the rest between two ticks was reported: the reader starts anew after a rest. */
+  private rested = true;
+
+  override init(context: EmitterContext): void | Promise<void> {
+    this.interval = requireWhole(this, context, 'interval', 'whole milliseconds from 1');
+    this.empty = context.empty;
+    this.started = context.now;
+    this.previous = context.lastEnd?.getTime() ?? context.now;
+    this.grid = { interval: this.interval, origin: this.previous };
+    this.end = undefined;
+    this.begun = false;
+    this.rested = true;
+  }
+
+  override reads(now: number, flushing?: boolean): ReadPlan {
+    if (this.end === undefined && !flushing) {
+      if (now < this.previous - this.interval) this.turnBack(now);
+      const tick = boundaryAtOrBefore(this.grid, now);
+      if (!this.rested || tick <= this.previous) {
+        this.rested = true;
+        return { order: 'idle', until: boundaryAfter(this.grid, this.previous) };
+      }
+      this.end = tick;
+    }
+    return { order: 'append' };
+  }
+
+  windowReady(view: MessageView<T>): boolean {
+    const end = this.gathered(view);
+    if (end === undefined) return false;
+    const cut = this.cut(view, end);
+    if (cut === undefined) return false;
+    if (cut.count > 0 || this.emitsEmpty(end)) return true;
+    this.finish(end);
+    return false;
+  }
+
+  query(view: MessageView<T>): Selection<T> | readonly Message<T>[] {
+    const end = this.gathered(view);
+    const cut = end === undefined ? undefined : this.cut(view, end);
+    if (end === undefined || cut === undefined) return [];
+    const isEmpty = cut.count === 0;
+    const emits = !isEmpty || this.emitsEmpty(end);
+    const start = isEmpty ? Math.max(this.previous, boundaryAtOrBefore(this.grid, this.started)) : this.previous;
+    if (cut.more) this.begun = true;
+    else this.finish(end);
+    return emits ? { take: view.take(cut.count), start: new Date(start), end: new Date(end), more: cut.more } : [];
+  }
+
+  override nextCheck(_view: MessageView<T>): number | undefined {
+    return this.end === undefined ? boundaryAfter(this.grid, this.previous) : undefined;
+  }
+
+  /** The end of the interval that is being gathered; a flush begins one that ends now. */
+  private gathered(view: MessageView<T>): number | undefined {
+    if (this.end === undefined && view.flushing && view.length > 0) {
+      this.end = Math.max(view.now, this.previous);
+    }
+    return this.end;
+  }
+
+  private cut(view: MessageView<T>, end: number): Cut | undefined {
+    if (view.complete) return { count: view.length, more: false };
+    // Messages from beyond the tick at the very head may come from a clock that is ahead. They don't end the window, or
+    // else it would stay empty tick after tick until that time has come.
+    let before = this.begun;
+    const beyond = view.messages.findIndex(({ created }) => {
+      if (created.getTime() >= end) return before;
+      before = true;
+      return false;
+    });
+    if (beyond >= 0) return { count: beyond, more: false };
+    return view.saturated ? { count: view.length, more: before } : undefined;
+  }
+
+  private emitsEmpty(end: number): boolean {
+    return this.empty && !this.begun && end > this.started;
+  }
+
+  private finish(end: number): void {
+    this.previous = end;
+    this.end = undefined;
+    this.begun = false;
+    this.rested = false;
+  }
+
+  /**
+   * The clock was set back, by more than an interval: a smaller step passes by itself. Waiting for the old time to come
+   * again could take hours.
+   */
+  private turnBack(now: number): void {
+    this.previous = boundaryAtOrBefore(this.grid, now);
+    this.started = Math.min(this.started, now);
+  }
+}

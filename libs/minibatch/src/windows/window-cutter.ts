@@ -1,0 +1,228 @@
+import { messageOf, MinibatchError } from '../errors/minibatch.error.js';
+import { emitterFailed, type EmitterOwner } from './emitter-failure.js';
+import type { MessageBuffer } from './message-buffer.js';
+import type { BufferedMessage } from './message.js';
+import { checkSelection, type CheckedSelection } from './selection.js';
+import type { WindowEmitter } from './window-emitter.js';
+
+/** Windows without messages of one `cut`: a strategy that makes them for ever must not hold up everything else. */
+const EMPTY_AT_ONCE = 1000;
+
+/** What a window says of itself beside its messages. */
+export interface CutBounds {
+  readonly start?: Date;
+  readonly end?: Date;
+  /** 0, 1, 2, … if one selection had more messages than a window may hold, or was continued by the next. */
+  readonly part?: number;
+  readonly late?: boolean;
+}
+
+/** A window that was cut out of the buffer, not yet claimed. */
+export interface CutWindow {
+  readonly messages: readonly BufferedMessage[];
+  readonly bounds: CutBounds;
+  /** True: the strategy dropped these messages; they leave without a handler. */
+  readonly dropped: boolean;
+}
+
+export interface CutLimits {
+  /** Most messages of a window. */
+  readonly maxSize: number;
+  /** Most bytes of a window; a single message may be larger. */
+  readonly maxBytes: number;
+}
+
+/** Parts of one interval that have been cut so far. */
+interface Series {
+  readonly key: string;
+  readonly next: number;
+}
+
+/**
+ * Lets a strategy choose, as often as it has something to choose, and makes windows of what it chose: checked, bounded,
+ * taken out of the buffer. One cutter for one strategy, because parts are numbered from one selection to the next.
+ */
+export class WindowCutter {
+  private series: Series | undefined;
+  private lastEmpty: string | undefined;
+  private fruitlessVersion: number | undefined;
+  private failure: MinibatchError | undefined;
+  private isStalled = false;
+  private passed = 0;
+
+  /** @param owner names the consumer in errors */
+  constructor(
+    private readonly emitter: WindowEmitter,
+    private readonly limits: CutLimits,
+    private readonly owner: EmitterOwner = {},
+  ) {}
+
+  /** True if no more fits into the buffer and the strategy was asked and took nothing of it: it never will. */
+  get stalled(): boolean {
+    return this.isStalled;
+  }
+
+  /**
+   * Messages in the buffer that the strategy has seen and left: it took later ones, or it was asked for a window and
+   * took none.
+   */
+  get passedOver(): number {
+    return this.passed;
+  }
+
+  /**
+   * Windows out of the buffer, in the order in which they are to be claimed. The strategy is asked until there are
+   * `max` windows or it has no more; the parts of its last selection are all there, even beyond `max`, since what was
+   * chosen can't go back.
+   *
+   * @throws MinibatchError `EmitterFailed` if the strategy threw or broke its contract; then nothing has left the
+   * buffer. If it had made windows before, they are returned, and the next call throws
+   */
+  cut(buffer: MessageBuffer, max: number): CutWindow[] {
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure) throw failure;
+
+    const windows: CutWindow[] = [];
+    let empty = 0;
+    try {
+      while (windows.length < max && empty < EMPTY_AT_ONCE) {
+        const cut = this.next(buffer);
+        if (cut.length === 0) break;
+        windows.push(...cut);
+        if (cut[0]?.messages.length === 0) empty += 1;
+      }
+    } catch (error) {
+      if (windows.length === 0 || !(error instanceof MinibatchError)) throw error;
+      this.failure = error;
+    } finally {
+      this.passed = buffer.passedOver;
+    }
+    return windows;
+  }
+
+  private next(buffer: MessageBuffer): readonly CutWindow[] {
+    this.isStalled = false;
+    const tail = buffer.flushing && buffer.complete;
+    if (!tail && !this.isReady(buffer)) {
+      this.tookNothing(buffer);
+      return [];
+    }
+    // It was asked about the very same and had nothing: another answer would be a loop without end.
+    if (this.fruitlessVersion === buffer.version) return [];
+    const selection = checkSelection(this.emitter, this.owner, buffer, this.query(buffer));
+    const cut = this.apply(buffer, selection);
+    if (cut.length === 0) {
+      buffer.passOverAll();
+      this.fruitlessVersion = buffer.version;
+      this.tookNothing(buffer);
+    }
+    return cut;
+  }
+
+  private tookNothing(buffer: MessageBuffer): void {
+    this.isStalled = buffer.saturated && buffer.length > 0;
+    if (this.isStalled) buffer.passOverAll();
+  }
+
+  private isReady(buffer: MessageBuffer): boolean {
+    let ready: unknown;
+    try {
+      ready = this.emitter.windowReady(buffer);
+    } catch (error) {
+      throw this.threw('windowReady()', error);
+    }
+    if (ready instanceof Promise) {
+      ready.catch(() => undefined);
+      throw emitterFailed(
+        this.emitter,
+        this.owner,
+        'returned a promise from windowReady(). Return true or false at once: make windowReady() synchronous',
+      );
+    }
+    return Boolean(ready);
+  }
+
+  private query(buffer: MessageBuffer): unknown {
+    try {
+      const answer: unknown = this.emitter.query(buffer);
+      // Refused further on; its own failure would end the process as an unhandled rejection.
+      if (answer instanceof Promise) answer.catch(() => undefined);
+      return answer;
+    } catch (error) {
+      throw this.threw('query()', error);
+    }
+  }
+
+  private threw(method: string, cause: unknown): Error {
+    const what =
+      `threw in ${method}: ${messageOf(cause)}. ` +
+      'No window is made until it answers; mend it, or let query() drop the messages that it can not handle';
+    return emitterFailed(this.emitter, this.owner, what, { cause });
+  }
+
+  private apply(buffer: MessageBuffer, selection: CheckedSelection): readonly CutWindow[] {
+    const { take, drop } = selection;
+    if (take.length === 0 && drop.length === 0) return this.emptyWindow(selection);
+    this.lastEmpty = undefined;
+    buffer.remove(drop.length === 0 ? take : [...take, ...drop]);
+    const taken = take.length === 0 ? [] : this.parts(selection);
+    const dropped = split(drop, { maxSize: this.limits.maxSize, maxBytes: Infinity });
+    return [...taken, ...dropped.map((messages) => ({ messages, bounds: {}, dropped: true }))];
+  }
+
+  private parts(selection: CheckedSelection): readonly CutWindow[] {
+    const pieces = split(selection.take, this.limits);
+    const key = keyOf(selection);
+    const continued = this.series?.key === key ? this.series.next : undefined;
+    const numbered = pieces.length > 1 || continued !== undefined || selection.more === true;
+    const from = continued ?? 0;
+    this.series = selection.more ? { key, next: from + pieces.length } : undefined;
+    return pieces.map((messages, i) => ({
+      messages,
+      bounds: boundsOf(selection, numbered ? from + i : undefined),
+      dropped: false,
+    }));
+  }
+
+  private emptyWindow(selection: CheckedSelection): readonly CutWindow[] {
+    const key = keyOf(selection);
+    const ended = this.series?.key === key;
+    this.series = undefined;
+    const isBounded = selection.start !== undefined || selection.end !== undefined;
+    // Without bounds nothing was chosen. The end of a series is no window, and neither is the same emptiness again.
+    if (!isBounded || ended || selection.more || key === this.lastEmpty) return [];
+    this.lastEmpty = key;
+    return [{ messages: [], bounds: boundsOf(selection, undefined), dropped: false }];
+  }
+}
+
+function keyOf({ start, end, late }: CheckedSelection): string {
+  return `${start?.getTime()}/${end?.getTime()}/${late === true}`;
+}
+
+function boundsOf({ start, end, late }: CheckedSelection, part: number | undefined): CutBounds {
+  return {
+    ...(start ? { start } : {}),
+    ...(end ? { end } : {}),
+    ...(part === undefined ? {} : { part }),
+    ...(late ? { late } : {}),
+  };
+}
+
+/** Pieces within the limits, in order; a piece has at least one message, however large that is. */
+function split(messages: readonly BufferedMessage[], { maxSize, maxBytes }: CutLimits): (readonly BufferedMessage[])[] {
+  const pieces: (readonly BufferedMessage[])[] = [];
+  let from = 0;
+  let bytes = 0;
+  messages.forEach((message, i) => {
+    if (i > from && (i - from >= maxSize || bytes + message.bytes > maxBytes)) {
+      pieces.push(messages.slice(from, i));
+      from = i;
+      bytes = 0;
+    }
+    bytes += message.bytes;
+  });
+  if (from === 0) return messages.length === 0 ? [] : [messages];
+  return [...pieces, messages.slice(from)];
+}

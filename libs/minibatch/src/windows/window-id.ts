@@ -1,0 +1,45 @@
+import { hash } from 'node:crypto';
+
+/** 128 bits: no two windows of a stream will ever meet. */
+const DIGEST_LENGTH = 32;
+
+/**
+ * The public id of a window: `stream/group/digest`, with the partition before the digest unless it is 0.
+ *
+ * The digest is made of the message ids, whatever their order, and of nothing else: the same messages always give the
+ * same id, so it serves sinks as idempotency key, and a late window never has the id of the main one. A window without
+ * messages has nothing but its bounds to tell it from others.
+ *
+ * A `/` or `%` in a name is percent-encoded, so that no two consumers can make the same id.
+ *
+ * @param messageIds ids of the window's messages; may hold anything but NUL
+ * @param bounds of a window without messages
+ *
+ * @example
+ * ```ts
+ * windowId('flights', 'default', 0, ['65f0…a1', '65f0…a2'], {}); // 'flights/default/5d1c0e…'
+ * ```
+ */
+export function windowId(
+  stream: string,
+  group: string,
+  partition: number,
+  messageIds: readonly string[],
+  bounds: { readonly start?: Date; readonly end?: Date; readonly late?: boolean },
+): string {
+  const content =
+    messageIds.length > 0
+      ? ['messages', ...inOrder(messageIds)]
+      : ['empty', bounds.start?.getTime() ?? '', bounds.end?.getTime() ?? '', ...(bounds.late ? ['late'] : [])];
+  const digest = hash('sha256', content.join('\0'), 'hex').slice(0, DIGEST_LENGTH);
+  return [escape(stream), escape(group), ...(partition === 0 ? [] : [partition]), digest].join('/');
+}
+
+function inOrder(ids: readonly string[]): readonly string[] {
+  const sorted = ids.every((id, i) => i === 0 || (ids[i - 1] as string) <= id);
+  return sorted ? ids : ids.toSorted();
+}
+
+function escape(name: string): string {
+  return name.replace(/[/%]/g, (character) => encodeURIComponent(character));
+}
