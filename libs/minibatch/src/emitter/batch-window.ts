@@ -1,0 +1,48 @@
+import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import type { ConsumerKey } from '../storage/stream-store.interface.js';
+import type { Message } from '../windows/message.js';
+import { Window } from '../windows/window.js';
+
+/** The window a handler gets: one for each attempt. Lists are made when they are asked for. */
+export class BatchWindow extends Window {
+  readonly id: string;
+  readonly stream: string;
+  readonly group: string;
+  readonly start?: Date;
+  readonly end?: Date;
+  readonly part?: number;
+  readonly late: boolean;
+  readonly attempt: number;
+  private lazyData: readonly unknown[] | undefined;
+  private lazyMessages: readonly Message[] | undefined;
+
+  constructor(
+    key: ConsumerKey,
+    record: WindowRecord,
+    private readonly stored: readonly StoredMessage[],
+    readonly signal: AbortSignal,
+  ) {
+    super();
+    this.id = record.id;
+    this.stream = key.stream;
+    this.group = key.group;
+    if (record.start) this.start = record.start;
+    if (record.end) this.end = record.end;
+    if (record.part !== undefined) this.part = record.part;
+    this.late = record.late ?? false;
+    this.attempt = record.attempt;
+  }
+
+  get data(): readonly unknown[] {
+    return (this.lazyData ??= Object.freeze(this.stored.map((message) => message.data)));
+  }
+
+  get messages(): readonly Message[] {
+    return (this.lazyMessages ??= Object.freeze(this.stored.map(publicMessage)));
+  }
+}
+
+/** Without what only the engine needs. */
+function publicMessage({ id, data, created, key, headers }: StoredMessage): Message {
+  return { id, data, created, ...(key === undefined ? {} : { key }), ...(headers === undefined ? {} : { headers }) };
+}

@@ -1,0 +1,514 @@
+import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import { backoff } from '../internal/backoff.js';
+import type { Recovery, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import { MessageBuffer } from '../windows/message-buffer.js';
+import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
+import type { ReadPlan } from '../windows/window-emitter.js';
+import { windowId } from '../windows/window-id.js';
+import { Committer, laterEnd } from './committer.js';
+import type { ConsumerActivity } from './emitter.interface.js';
+import { isLeaseLost } from './lease-keeper.js';
+import type { OpenWindow } from './open-window.js';
+import { Reader } from './reader.js';
+import { type Tenure, TenureOver } from './tenure.js';
+import { WindowRunner } from './window-runner.js';
+
+/** Windows of one claim at the most. */
+const CLAIM_WINDOWS = 1000;
+/** How long finished windows wait for others to share their commit, while others are still running; milliseconds. */
+const GATHER = 25;
+/** A strategy that asks for a time in the past is asked again after so long; milliseconds. */
+const SOON = 1;
+/** Waits after an own strategy threw. */
+const EMITTER_BACKOFF = { base: 1_000, max: 60_000, jitter: 0.1 };
+
+/**
+ * One consumer at work, as long as it holds its lease. The only writer of its claims and commits.
+ *
+ * Four things go on side by side, each at most once: a read ahead, a claim, a commit, and up to `workers` windows. Whatever
+ * ends, or comes from outside, asks for a turn; a turn starts what can be started and returns. So reads and commits overlap
+ * with the handlers, and nothing polls.
+ *
+ * ```text
+ * read ──▶ buffer ──cut──▶ claim ──▶ ready ──▶ running ──▶ finished ──▶ commit
+ * ```
+ */
+export class ConsumerLoop {
+  private readonly buffer = new MessageBuffer();
+  private readonly reader: Reader;
+  private readonly cutter: WindowCutter;
+  private readonly runner: WindowRunner;
+  private committer: Committer | undefined;
+  private readonly ready: OpenWindow[] = [];
+  private readonly running = new Set<OpenWindow>();
+  private nextSeq = 1;
+
+  private reading = false;
+  private claiming = false;
+  private committing = false;
+  private turnAsked = false;
+  private paused = false;
+  private flushing = false;
+  /** A restart of the reader that waits for the read under way. */
+  private restartWanted = false;
+  private order: ReadPlan['order'] = 'idle';
+  private passEnd: number | undefined;
+  private room = 0;
+
+  /** The strategy is asked only after something has changed that it can see. */
+  private ask = true;
+  private emitterFailures = 0;
+  private askAgainAt: number | undefined;
+  private idleUntil: number | undefined;
+  private nextCheck: number | undefined;
+  private timer: { at: number; cancel: () => void } | undefined;
+
+  private inFlightMessages = 0;
+  private inFlightBytes = 0;
+  private drainedWindows = 0;
+  private readonly ended: Promise<void>;
+  private end!: () => void;
+
+  constructor(private readonly tenure: Tenure) {
+    const { definition, parts } = tenure;
+    const { readAhead, readAheadBytes } = parts.options;
+    const block = Math.min(Math.max(readAhead, definition.emitterContext.size ?? 0), definition.lookAhead);
+    this.reader = new Reader(parts.store, definition.key, this.buffer, { messages: block, bytes: readAheadBytes }, () =>
+      parts.clock.now(),
+    );
+    const { maxSize, maxBytes } = definition;
+    this.cutter = new WindowCutter(definition.emitter, { maxSize, maxBytes }, definition.key);
+    this.runner = new WindowRunner(tenure);
+    this.ended = new Promise((resolve) => (this.end = resolve));
+    tenure.over.signal.addEventListener('abort', () => this.finish(), { once: true });
+    tenure.closing.signal.addEventListener('abort', () => this.kick(), { once: true });
+  }
+
+  /** Takes up the work. Resolves when the tenure is over, or has been closed and all that was under way is committed. */
+  async run(): Promise<void> {
+    const { parts } = this.tenure;
+    try {
+      await parts.activity.track(() => this.recover());
+    } catch (error) {
+      if (!this.tenure.isOver && !isLeaseLost(error)) throw error;
+      this.tenure.end();
+    }
+    this.kick();
+    await this.ended;
+  }
+
+  get recovering(): boolean {
+    return this.committer === undefined;
+  }
+
+  get buffered(): number {
+    return this.buffer.length;
+  }
+
+  /** Windows claimed and not committed. */
+  get inFlight(): number {
+    const committer = this.committer;
+    return this.ready.length + this.running.size + (committer ? committer.waiting + committer.committing : 0);
+  }
+
+  /** Windows whose handler or sinks are under way. */
+  get underWay(): number {
+    return this.running.size;
+  }
+
+  /** Windows committed since `close`. */
+  get drained(): number {
+    return this.drainedWindows;
+  }
+
+  /** True if only new messages, or the clock, can make it go on: worth a poll. */
+  get hungry(): boolean {
+    return (
+      this.committer !== undefined && !this.paused && this.order === 'append' && !this.reading && !this.reader.unread
+    );
+  }
+
+  get activity(): ConsumerActivity {
+    if (this.tenure.unavailable) return 'unavailable';
+    if (this.runner.blocked > 0) return 'blocked';
+    if (this.runner.retrying > 0) return 'retrying';
+    if (this.running.size > 0) return 'handling';
+    if (this.paused) return 'paused';
+    return this.cutter.stalled ? 'stalled' : 'waiting';
+  }
+
+  /** Messages have come. */
+  wake(): void {
+    this.reader.touch();
+    this.kick();
+  }
+
+  setPaused(paused: boolean): void {
+    if (this.paused === paused) return;
+    this.paused = paused;
+    this.kick();
+  }
+
+  /** Emits what is there now, ready or not. */
+  flush(): void {
+    this.flushing = true;
+    this.restartWanted = true;
+    this.ask = true;
+    this.kick();
+  }
+
+  // ---- the turn
+
+  private kick(): void {
+    if (this.turnAsked || this.tenure.isOver) return;
+    this.turnAsked = true;
+    this.tenure.parts.activity.enter();
+    queueMicrotask(() => {
+      this.turnAsked = false;
+      try {
+        this.turn();
+      } finally {
+        this.tenure.parts.activity.leave();
+      }
+    });
+  }
+
+  private turn(): void {
+    if (this.tenure.isOver || !this.committer) return;
+    if (!this.paused && !this.tenure.isClosing) {
+      this.readOn();
+      this.cut();
+      this.startWindows();
+    }
+    this.commitIfDue(this.committer);
+    if (
+      this.tenure.isClosing &&
+      this.running.size === 0 &&
+      !this.claiming &&
+      !this.committing &&
+      this.committer.waiting === 0
+    ) {
+      this.tenure.end();
+      return;
+    }
+    this.armTimer();
+  }
+
+  /** Starts a piece of work that is under way until it settles; its end asks for a turn. */
+  private launch(work: () => Promise<void>): void {
+    this.tenure.parts.activity
+      .track(work)
+      .catch((error: unknown) => {
+        if (error instanceof TenureOver || isLeaseLost(error)) return;
+        this.tenure.counters.failed(this.tenure.parts.clock.now(), error);
+        this.tenure.parts.log.error(
+          `${this.tenure.definition.label}: ${messageOf(error)}`,
+          error instanceof Error ? error.stack : undefined,
+        );
+      })
+      .finally(() => this.kick());
+  }
+
+  private finish(): void {
+    this.timer?.cancel();
+    this.timer = undefined;
+    this.end();
+  }
+
+  // ---- reading
+
+  private readOn(): void {
+    const now = this.tenure.parts.clock.now();
+    if (this.reading || this.isResting(now)) return;
+    try {
+      this.follow(this.tenure.definition.emitter.reads(now, this.flushing));
+    } catch (error) {
+      this.emitterFailed(now, error);
+      return;
+    }
+    if (this.order === 'idle' || !this.reader.unread) return;
+    const room = this.room - this.buffer.length;
+    if (room <= 0 || this.buffer.bytes >= this.tenure.parts.options.readAheadBytes || this.inFlightIsEnough()) return;
+    this.reading = true;
+    this.launch(async () => {
+      try {
+        await this.tenure.persist('read', () => this.reader.read(room));
+      } finally {
+        this.reading = false;
+        this.ask = true;
+      }
+    });
+  }
+
+  /** Two blocks, one being handled and one being read, are what it takes to never wait. */
+  private inFlightIsEnough(): boolean {
+    const { readAhead, readAheadBytes } = this.tenure.parts.options;
+    return (
+      this.inFlightMessages > 0 &&
+      (this.inFlightMessages + this.buffer.length >= 2 * readAhead ||
+        this.inFlightBytes + this.buffer.bytes >= 2 * readAheadBytes)
+    );
+  }
+
+  /** Turns the reader to the part of the stream that the strategy wants to see. */
+  private follow(plan: ReadPlan): void {
+    this.idleUntil = undefined;
+    const restart = this.restartWanted || plan.order !== this.order;
+    this.restartWanted = false;
+    this.order = plan.order;
+    switch (plan.order) {
+      case 'idle':
+        this.idleUntil = plan.until;
+        return;
+      case 'append':
+        this.room = plan.room ?? this.tenure.definition.lookAhead;
+        if (restart) this.reader.restart();
+        return;
+      case 'time': {
+        this.room = this.tenure.definition.lookAhead;
+        const end = plan.ranges[0]?.to;
+        // A pass is frozen while it goes on: its bounds move with the clock.
+        if (!restart && (this.passEnd === end || !this.buffer.complete)) return;
+        this.passEnd = end;
+        this.reader.restartByTime(
+          plan.ranges.map(({ from, to }) => ({
+            ...(from === undefined ? {} : { from: new Date(from) }),
+            ...(to === undefined ? {} : { to: new Date(to) }),
+          })),
+        );
+      }
+    }
+  }
+
+  // ---- cutting and claiming
+
+  private cut(): void {
+    const now = this.tenure.parts.clock.now();
+    // A restart that waits for the read under way: what is complete now is not what the flush is to find.
+    if (this.restartWanted || this.isResting(now)) return;
+    if (this.claiming || !(this.ask || (this.nextCheck !== undefined && now >= this.nextCheck))) return;
+    if (this.order === 'idle') return;
+    this.ask = false;
+    this.askAgainAt = undefined;
+    const { buffer } = this;
+    buffer.now = now;
+    buffer.flushing = this.flushing;
+    buffer.saturated = buffer.length >= this.room || buffer.bytes >= this.tenure.parts.options.readAheadBytes;
+    let windows: readonly CutWindow[];
+    try {
+      windows = this.cutter.cut(buffer, CLAIM_WINDOWS);
+      this.nextCheck = this.tenure.definition.emitter.nextCheck(buffer);
+      this.emitterFailures = 0;
+    } catch (error) {
+      this.emitterFailed(now, error);
+      return;
+    }
+    if (windows.length > 0) {
+      this.ask = true;
+      this.claim(windows, now);
+      return;
+    }
+    if (this.flushing && buffer.complete) {
+      this.flushing = false;
+      this.ask = true;
+      this.kick();
+    }
+  }
+
+  /** After an own strategy threw. */
+  private isResting(now: number): boolean {
+    return this.askAgainAt !== undefined && now < this.askAgainAt;
+  }
+
+  private emitterFailed(now: number, error: unknown): void {
+    const { counters, parts } = this.tenure;
+    this.emitterFailures += 1;
+    this.ask = true;
+    this.askAgainAt = now + backoff(EMITTER_BACKOFF, this.emitterFailures);
+    counters.failed(now, error, ErrorCode.EmitterFailed);
+    parts.log.error(messageOf(error), error instanceof Error ? error.stack : undefined);
+  }
+
+  private claim(cuts: readonly CutWindow[], now: number): void {
+    const { definition, lease, parts } = this.tenure;
+    const opened = cuts.map((cut) => this.openWindow(cut, now));
+    for (const { messages } of opened) this.count(messages, 1);
+    this.claiming = true;
+    this.launch(async () => {
+      try {
+        const records = opened.map(({ record }) => record);
+        await this.tenure.persist('claim', () => parts.store.claim(lease, records));
+      } finally {
+        this.claiming = false;
+      }
+      for (const open of opened) {
+        if (open.record.dropped) this.committer?.add({ open });
+        else this.ready.push(open);
+        if (open.record.dropped) this.tenure.counters.dropped += open.messages.length;
+      }
+    });
+  }
+
+  private openWindow(cut: CutWindow, now: number): OpenWindow {
+    const { key } = this.tenure.definition;
+    // What the strategy chose from is what the reader put in: the same objects.
+    const messages = cut.messages as unknown as readonly StoredMessage[];
+    const messageIds = messages.map((message) => message.id);
+    const record: WindowRecord = {
+      seq: this.nextSeq++,
+      id: windowId(key.stream, key.group, key.partition, messageIds, cut.bounds),
+      messageIds,
+      created: new Date(now),
+      attempt: 1,
+      recoveries: 0,
+      ...cut.bounds,
+      ...(cut.dropped ? { dropped: true } : {}),
+    };
+    return { record, messages };
+  }
+
+  private count(messages: readonly StoredMessage[], sign: 1 | -1): void {
+    this.inFlightMessages += sign * messages.length;
+    for (const message of messages) this.inFlightBytes += sign * message.bytes;
+  }
+
+  // ---- handling
+
+  private startWindows(): void {
+    while (this.running.size < this.tenure.definition.workers) {
+      const open = this.ready.shift();
+      if (!open) return;
+      this.running.add(open);
+      this.launch(async () => {
+        try {
+          const result = await this.runner.run(open);
+          if (result.finished) this.committer?.add({ open, window: result.window });
+        } finally {
+          this.running.delete(open);
+        }
+      });
+    }
+  }
+
+  // ---- committing
+
+  private commitIfDue(committer: Committer): void {
+    if (this.committing || committer.waiting === 0) return;
+    const nothingRuns = this.running.size === 0 && (this.ready.length === 0 || this.paused);
+    const due =
+      nothingRuns ||
+      this.tenure.isClosing ||
+      committer.waitingMessages >= this.tenure.parts.options.readAhead ||
+      committer.waitedFor() >= GATHER;
+    if (!due) return;
+    this.committing = true;
+    this.launch(async () => {
+      try {
+        const batch = await committer.commit();
+        if (this.tenure.isClosing) this.drainedWindows += batch.length;
+        for (const { open } of batch) this.forget(open.messages);
+      } finally {
+        this.committing = false;
+      }
+    });
+  }
+
+  private forget(messages: readonly StoredMessage[]): void {
+    this.count(messages, -1);
+    this.reader.release(messages.map((message) => message.id));
+  }
+
+  // ---- waiting
+
+  private armTimer(): void {
+    const { clock } = this.tenure.parts;
+    const now = clock.now();
+    const times: number[] = [];
+    if (!this.paused && !this.tenure.isClosing) {
+      const asked = [this.idleUntil, this.order === 'idle' ? undefined : this.nextCheck, this.askAgainAt];
+      // What is overdue waits for the read or the claim under way, whose end asks for a turn; else it comes soon.
+      const busy = this.reading || this.claiming;
+      for (const at of asked) {
+        if (at !== undefined && (at > now || !busy)) times.push(Math.max(at, now + SOON));
+      }
+    }
+    if (this.committer && this.committer.waiting > 0 && !this.committing) {
+      times.push(now + Math.max(0, GATHER - this.committer.waitedFor()));
+    }
+    const at = Math.min(...times);
+    if (this.timer?.at === at) return;
+    this.timer?.cancel();
+    this.timer = undefined;
+    if (at === Infinity) return;
+    const cancel = clock.schedule(Math.max(0, at - now), () => {
+      this.timer = undefined;
+      this.kick();
+    });
+    this.timer = { at, cancel };
+  }
+
+  // ---- recovery
+
+  /** Finishes what an earlier holder had committed, and takes over the windows that it had claimed. */
+  private async recover(): Promise<void> {
+    const { definition, lease, parts, counters } = this.tenure;
+    const recovery = await this.tenure.persist('take over', () => parts.store.recover(lease));
+    await this.finishRecorded(recovery);
+
+    const committer = new Committer(this.tenure, recovery.progress);
+    let { lastEnd } = recovery.progress;
+    this.nextSeq = recovery.progress.lastSeq + 1;
+    for (const record of recovery.open) {
+      lastEnd = laterEnd(lastEnd, record);
+      this.nextSeq = Math.max(this.nextSeq, record.seq + 1);
+      const open = await this.reopen(record);
+      if (open.messages.length === 0 && record.messageIds.length > 0) committer.add({ open });
+      else if (record.dropped) committer.add({ open });
+      else this.ready.push(open);
+    }
+    counters.recovered += recovery.open.length;
+    if (recovery.open.length > 0) {
+      parts.log.log(`${definition.label}: took over ${recovery.open.length} open windows of an earlier process`);
+    }
+    const now = parts.clock.now();
+    await definition.emitter.init({
+      ...definition.emitterContext,
+      stream: definition.key.stream,
+      group: definition.key.group,
+      now,
+      ...(lastEnd ? { lastEnd } : {}),
+    });
+    this.committer = committer;
+  }
+
+  private async finishRecorded({ finished, groups }: Recovery): Promise<void> {
+    const { definition, lease, parts } = this.tenure;
+    if (finished.length === 0) return;
+    const windows: { window: WindowRecord; messages: readonly StoredMessage[] }[] = [];
+    for (const window of finished) windows.push({ window, messages: await this.loadAll(window.messageIds) });
+    await this.tenure.persist('remove committed messages', () =>
+      parts.store.settle(lease, windows, { groups, keep: definition.keep }),
+    );
+  }
+
+  private async reopen(record: WindowRecord): Promise<OpenWindow> {
+    const messages = await this.loadAll(record.messageIds);
+    const vanished = record.messageIds.length - messages.length;
+    if (vanished > 0) {
+      this.tenure.counters.vanished += vanished;
+      this.tenure.parts.log.warn(
+        `${this.tenure.definition.label}: ${vanished} of ${record.messageIds.length} messages of window ${record.id} ` +
+          'have vanished from the buffer; something else than this module removed them',
+      );
+    }
+    this.reader.own(messages);
+    this.count(messages, 1);
+    return { record, messages };
+  }
+
+  private async loadAll(ids: readonly string[]): Promise<readonly StoredMessage[]> {
+    if (ids.length === 0) return [];
+    const { definition, parts } = this.tenure;
+    return this.tenure.persist('load open windows', () => parts.store.load(definition.key, ids));
+  }
+}

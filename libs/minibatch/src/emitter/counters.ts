@@ -1,0 +1,22 @@
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+
+/** What a consumer has done in this process; one object for all its tenures. */
+export class ConsumerCounters {
+  committedWindows = 0;
+  committedMessages = 0;
+  failures = 0;
+  sinkFailures = 0;
+  dropped = 0;
+  vanished = 0;
+  recovered = 0;
+  lastCommit: Date | undefined;
+  lastError: { at: Date; code: string; message: string } | undefined;
+
+  failed(at: number, error: unknown, code: ErrorCode = ErrorCode.StoreUnavailable): void {
+    this.lastError = {
+      at: new Date(at),
+      code: error instanceof MinibatchError ? error.code : code,
+      message: messageOf(error),
+    };
+  }
+}

@@ -1,0 +1,182 @@
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import type { Clock } from '../internal/clock.js';
+import { consumerId } from '../storage/stream-store.interface.js';
+import type { ConsumerKey, Lease, LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
+
+/** What the keeper tells of a consumer; each answers synchronously. */
+export interface LeaseListener {
+  acquired(key: ConsumerKey, lease: Lease): void;
+  lost(key: ConsumerKey): void;
+}
+
+/** A lease is renewed when it is older than this share of the lease time. */
+const RENEW_AFTER = 1 / 3;
+/** From this age on nothing irrevocable is begun without renewing first. */
+const DOUBTFUL_AFTER = 0.8;
+
+/** What this process knows of one consumer's lease: it holds it, or it watches who does. */
+interface Watch {
+  readonly key: ConsumerKey;
+  lease?: Lease;
+  /** Monotonic time of the last renewal. */
+  renewed: number;
+  /** What was read last, and since when it has not changed, by the own monotonic clock. */
+  seen?: { readonly state: LeaseState; readonly since: number };
+}
+
+/**
+ * Holds the leases of this process and competes for those of others, all of them in a few commands a round: one
+ * that renews, one that looks.
+ *
+ * A lease is a counter that its owner moves. A candidate takes over after it has seen no movement for one lease time by its
+ * own monotonic clock; so no two machines' clocks are compared, and a process that was stopped and woken does not think that
+ * time stood still. The taking is a compare-and-set on what was seen. Free leases and those of dead processes on this host
+ * are taken at once.
+ */
+export class LeaseKeeper {
+  private readonly watches = new Map<string, Watch>();
+
+  constructor(
+    private readonly store: StreamStore,
+    private readonly clock: Clock,
+    private readonly owner: LeaseOwner,
+    private readonly leaseTime: number,
+    private readonly isDead: (owner: LeaseOwner) => boolean,
+    private readonly listener: LeaseListener,
+  ) {}
+
+  add(key: ConsumerKey): void {
+    this.watches.set(consumerId(key), { key, renewed: 0 });
+  }
+
+  /** Milliseconds until the next round is due. */
+  get pause(): number {
+    const now = this.clock.monotonic();
+    let pause = this.leaseTime * RENEW_AFTER;
+    for (const watch of this.watches.values()) {
+      if (watch.lease) pause = Math.min(pause, watch.renewed + this.leaseTime * RENEW_AFTER - now);
+      else if (watch.seen) pause = Math.min(pause, watch.seen.since + this.leaseTime - now, this.leaseTime / 6);
+      else pause = 0;
+    }
+    return Math.max(pause, 10);
+  }
+
+  /** Renews what is due, looks at what others hold, takes what is free. Rejects when the store does not answer. */
+  async round(): Promise<void> {
+    await this.renewDue();
+    await this.compete();
+  }
+
+  /** The commit point renews the lease too; `sent` is the monotonic time when it was sent. */
+  renewed(lease: Lease, sent: number): void {
+    const watch = this.held(lease);
+    if (watch) watch.renewed = Math.max(watch.renewed, sent);
+  }
+
+  /** False if the lease is gone, or so old that another process may have taken it. */
+  isFresh(lease: Lease): boolean {
+    const watch = this.held(lease);
+    return watch !== undefined && this.clock.monotonic() - watch.renewed < this.leaseTime * DOUBTFUL_AFTER;
+  }
+
+  /** Makes sure of the lease before something irrevocable. @throws LeaseLost, or what the store rejects with */
+  async ensure(lease: Lease): Promise<void> {
+    if (this.isFresh(lease)) return;
+    if (this.held(lease)) {
+      const sent = this.clock.monotonic();
+      const lost = await this.store.renewLeases([lease]);
+      this.renewed(lease, sent);
+      if (lost.length === 0 && this.held(lease)) return;
+    }
+    this.drop(lease);
+    throw leaseLost(lease.key);
+  }
+
+  /** The store said that the lease is another's: watch it from now on. */
+  drop(lease: Lease): void {
+    const watch = this.held(lease);
+    if (!watch) return;
+    delete watch.lease;
+    delete watch.seen;
+    this.listener.lost(watch.key);
+  }
+
+  /** Gives the lease back and competes for it no more. */
+  async release(lease: Lease): Promise<void> {
+    this.watches.delete(consumerId(lease.key));
+    await this.store.releaseLease(lease);
+  }
+
+  /** Competes for it no more. */
+  remove(key: ConsumerKey): void {
+    this.watches.delete(consumerId(key));
+  }
+
+  private held(lease: Lease): Watch | undefined {
+    const watch = this.watches.get(consumerId(lease.key));
+    return watch?.lease?.fence === lease.fence ? watch : undefined;
+  }
+
+  /** Only the first half of a round: for a process that is stopping. */
+  async renewDue(): Promise<void> {
+    // Taken before the command: the renewal is as old as its sending.
+    const now = this.clock.monotonic();
+    const due = [...this.watches.values()].filter((w) => w.lease && now - w.renewed >= this.leaseTime * RENEW_AFTER);
+    const leases = due.map((watch) => watch.lease).filter((lease) => lease !== undefined);
+    if (leases.length === 0) return;
+    const lost = new Set((await this.store.renewLeases(leases)).map((lease) => consumerId(lease.key)));
+    for (const lease of leases) {
+      if (lost.has(consumerId(lease.key))) this.drop(lease);
+      else this.renewed(lease, now);
+    }
+  }
+
+  private async compete(): Promise<void> {
+    const candidates = [...this.watches.values()].filter((watch) => !watch.lease);
+    if (candidates.length === 0) return;
+    const states = await this.store.readLeases(candidates.map((watch) => watch.key));
+    await Promise.all(
+      candidates.map(async (watch, index) => {
+        const state = states[index];
+        if (state) await this.consider(watch, state);
+      }),
+    );
+  }
+
+  private async consider(watch: Watch, state: LeaseState): Promise<void> {
+    const now = this.clock.monotonic();
+    const { seen } = watch;
+    if (seen?.state.fence !== state.fence || seen.state.counter !== state.counter) watch.seen = { state, since: now };
+    const unchanged = now - (watch.seen?.since ?? now);
+    const free = state.owner === undefined || unchanged >= this.leaseTime || this.isDead(state.owner);
+    if (!free) return;
+    const lease = await this.store.acquireLease(watch.key, this.owner, state);
+    if (!lease) {
+      delete watch.seen;
+      return;
+    }
+    if (!this.watches.has(consumerId(watch.key))) {
+      // Removed meanwhile: the process is stopping.
+      await this.store.releaseLease(lease);
+      return;
+    }
+    watch.lease = lease;
+    watch.renewed = now;
+    delete watch.seen;
+    this.listener.acquired(watch.key, lease);
+  }
+}
+
+export function leaseLost(key: ConsumerKey, cause?: unknown): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.LeaseLost,
+    `The lease of group '${key.group}' on stream '${key.stream}' has been taken over by another process; ` +
+      'its windows go on there' +
+      (cause === undefined ? '' : `: ${messageOf(cause)}`),
+    { details: { ...key }, ...(cause === undefined ? {} : { cause }) },
+  );
+}
+
+export function isLeaseLost(error: unknown): boolean {
+  return error instanceof MinibatchError && error.code === ErrorCode.LeaseLost;
+}

@@ -1,0 +1,8 @@
+import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+
+/** A claimed window on its way through the loop: ready, running, finished, committing. */
+export interface OpenWindow {
+  /** As it lies in the store; replaced when an attempt failed. */
+  record: WindowRecord;
+  readonly messages: readonly StoredMessage[];
+}

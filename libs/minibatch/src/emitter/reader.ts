@@ -1,0 +1,215 @@
+import type {
+  ConsumerKey,
+  MessageId,
+  StoredMessage,
+  StreamStore,
+  TimeCursor,
+  TimeRange,
+} from '../storage/stream-store.interface.js';
+import type { MessageBuffer } from '../windows/message-buffer.js';
+import type { BufferedMessage } from '../windows/message.js';
+
+/** Blocks read by cursor before a look from the start: late ids are found at the latest after so many blocks. */
+const LOOK_EVERY = 8;
+/** Up to so many owned messages are simply read again and subtracted; beyond, their ids are read first. */
+const REREAD = 100;
+/** Ids of one page of a look. */
+const LOOK_PAGE = 2000;
+
+/** A message read and not committed: what the store gave, and when it was first seen. */
+export type ReadMessage = StoredMessage & BufferedMessage;
+
+export interface ReaderLimits {
+  /** Messages of one block. */
+  readonly messages: number;
+  /** Bytes of one block. */
+  readonly bytes: number;
+}
+
+/**
+ * Reads a consumer's part of the stream ahead, into the buffer the strategy chooses from.
+ *
+ * Nothing is skipped. Ids come from several processes and interleave: a message may appear below one that was read before. So
+ * a cursor serves only while reads come back full. As soon as one comes back short the next starts at the beginning again, and in
+ * a long backlog every few blocks a look from the beginning finds what came in below the cursor.
+ *
+ * Nothing is read twice. The reader owns the set of ids that it handed out and that have not left the store: those in the
+ * buffer, in open windows, and in commits under way. Each read is subtracted by it. An id that is released while a read is under way
+ * stays subtracted until that read has ended, because the read may have begun before the delete.
+ */
+export class Reader {
+  private readonly owned = new Map<MessageId, number>();
+  private releasedDuringRead: MessageId[] = [];
+  private reading = false;
+  private cursor: MessageId | undefined;
+  private blocksSinceLook = 0;
+  private ranges: readonly TimeRange[] | undefined;
+  private range = 0;
+  private timeCursor: TimeCursor | undefined;
+  private averageBytes = 256;
+  private stale = true;
+
+  constructor(
+    private readonly store: StreamStore,
+    private readonly key: ConsumerKey,
+    private readonly buffer: MessageBuffer,
+    private readonly limits: ReaderLimits,
+    private readonly now: () => number,
+  ) {}
+
+  /** True while there may be messages that no read has seen. */
+  get unread(): boolean {
+    return this.stale || !this.buffer.complete;
+  }
+
+  /** True during a pass in order of time. */
+  get inTimeOrder(): boolean {
+    return this.ranges !== undefined;
+  }
+
+  /** Messages have come: what was read last may not be all. */
+  touch(): void {
+    this.stale = true;
+  }
+
+  /** From the start, in append order. Not while a read is under way. */
+  restart(): void {
+    this.ranges = undefined;
+    this.cursor = undefined;
+    this.stale = true;
+    this.buffer.complete = false;
+  }
+
+  /**
+   * From the start, in order of time: one range after the other. What was left in the buffer is read again, so that all of it
+   * is in order. Not while a read is under way.
+   */
+  restartByTime(ranges: readonly TimeRange[]): void {
+    this.restart();
+    for (const { id } of this.buffer.messages) this.owned.delete(id);
+    this.buffer.clear();
+    this.ranges = ranges;
+    this.range = 0;
+    this.timeCursor = undefined;
+  }
+
+  /** Ids that recovered windows hold: reads leave them out. */
+  own(messages: readonly { readonly id: MessageId; readonly bytes: number }[]): void {
+    for (const { id, bytes } of messages) this.owned.set(id, bytes);
+  }
+
+  /** These have left the store. */
+  release(ids: readonly MessageId[]): void {
+    if (this.reading) this.releasedDuringRead.push(...ids);
+    else for (const id of ids) this.owned.delete(id);
+  }
+
+  /** Reads one block of at most `room` messages into the buffer. One at a time. */
+  async read(room: number): Promise<void> {
+    const limit = Math.max(1, Math.min(room, this.limits.messages));
+    this.stale = false;
+    this.reading = true;
+    try {
+      this.buffer.complete = this.ranges ? await this.readByTime(limit) : await this.readOn(limit);
+    } catch (error) {
+      this.stale = true;
+      throw error;
+    } finally {
+      this.reading = false;
+      for (const id of this.releasedDuringRead) this.owned.delete(id);
+      this.releasedDuringRead = [];
+    }
+  }
+
+  /** Resolves with true if nothing is left to read. */
+  private async readOn(limit: number): Promise<boolean> {
+    const { cursor } = this;
+    if (cursor === undefined) return this.readFromStart(limit);
+
+    this.blocksSinceLook += 1;
+    if (this.blocksSinceLook >= LOOK_EVERY) {
+      this.blocksSinceLook = 0;
+      await this.look(undefined, cursor, limit);
+    }
+    const block = await this.store.fetch(this.key, cursor, { messages: limit, bytes: this.limits.bytes });
+    this.take(block.messages);
+    // Short: the backlog ends here, but what came in below the cursor shows only from the start.
+    this.cursor = block.full ? block.messages.at(-1)?.id : undefined;
+    return false;
+  }
+
+  private async readFromStart(limit: number): Promise<boolean> {
+    this.blocksSinceLook = 0;
+    if (this.owned.size > REREAD) {
+      const last = await this.look(undefined, undefined, limit);
+      this.cursor = last;
+      return last === undefined;
+    }
+    const block = await this.store.fetch(this.key, undefined, {
+      messages: limit + this.owned.size,
+      bytes: this.limits.bytes,
+    });
+    this.take(block.messages);
+    this.cursor = block.full ? block.messages.at(-1)?.id : undefined;
+    return !block.full;
+  }
+
+  /**
+   * Reads ids only, and then the messages among them that are not owned, up to `limit`. Resolves with the id where it stopped
+   * because of a limit, or undefined if it came to the end.
+   */
+  private async look(
+    after: MessageId | undefined,
+    until: MessageId | undefined,
+    limit: number,
+  ): Promise<MessageId | undefined> {
+    // By bytes too: the ids tell nothing of the sizes, so the average of what was seen has to do.
+    const most = Math.max(1, Math.min(limit, Math.floor(this.limits.bytes / this.averageBytes)));
+    let found = 0;
+    for (;;) {
+      const ids = await this.store.scan(this.key, after, until, LOOK_PAGE);
+      const fresh = ids.filter((id) => !this.owned.has(id));
+      const wanted = fresh.slice(0, most - found);
+      if (wanted.length > 0) this.take(await this.store.load(this.key, wanted));
+      found += wanted.length;
+      if (wanted.length < fresh.length) return wanted.at(-1) ?? after;
+      if (ids.length < LOOK_PAGE) return undefined;
+      after = ids.at(-1);
+      if (found >= most) return after;
+    }
+  }
+
+  private async readByTime(limit: number): Promise<boolean> {
+    const { ranges = [] } = this;
+    const range = ranges[this.range];
+    if (range === undefined) return true;
+    const block = await this.store.fetchByTime(this.key, range, this.timeCursor, {
+      messages: limit,
+      bytes: this.limits.bytes,
+    });
+    this.take(block.messages);
+    const last = block.messages.at(-1);
+    if (block.full && last) {
+      this.timeCursor = { created: last.created, id: last.id };
+      return false;
+    }
+    this.range += 1;
+    this.timeCursor = undefined;
+    return this.range >= ranges.length;
+  }
+
+  private take(messages: readonly StoredMessage[]): void {
+    const seen = this.now();
+    const fresh: ReadMessage[] = [];
+    let bytes = 0;
+    for (const message of messages) {
+      bytes += message.bytes;
+      if (this.owned.has(message.id)) continue;
+      this.owned.set(message.id, message.bytes);
+      // The store made the object for this read alone: no copy.
+      fresh.push(Object.assign(message, { seen }));
+    }
+    if (messages.length > 0) this.averageBytes = Math.max(1, bytes / messages.length);
+    this.buffer.push(fresh);
+  }
+}

@@ -1,0 +1,352 @@
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { Activity } from '../internal/activity.js';
+import { backoff } from '../internal/backoff.js';
+import { type Clock, delay } from '../internal/clock.js';
+import { isDead, thisProcess } from '../internal/process-identity.js';
+import {
+  consumerId,
+  type ConsumerKey,
+  type Lease,
+  type LeaseOwner,
+  type StreamInfo,
+  type StreamStore,
+} from '../storage/stream-store.interface.js';
+import { ConsumerLoop } from './consumer-loop.js';
+import { ConsumerCounters } from './counters.js';
+import {
+  type ConsumerDefinition,
+  ConsumerState,
+  type ConsumerStatus,
+  type DrainResult,
+  type Engine,
+  type EngineLog,
+  type EngineOptions,
+} from './emitter.interface.js';
+import { LeaseKeeper } from './lease-keeper.js';
+import { type EngineParts, Tenure } from './tenure.js';
+import { type Hungry, WakeUps } from './wake-ups.js';
+
+export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
+  leaseTime: 15_000,
+  readAhead: 1_000,
+  readAheadBytes: 16 * 1024 * 1024,
+};
+
+/** Waits between the tries of a round of leases or of a registration that the store did not answer. */
+const ROUND_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
+
+/** A start waits so long for a store that does not answer; then it goes on in the background. Milliseconds. */
+const START_WAIT = 5_000;
+/** A stop waits so long for leases to be given back; milliseconds. */
+const RELEASE_WAIT = 2_000;
+
+/** One consumer of this process through all its tenures. */
+interface Consumer {
+  readonly definition: ConsumerDefinition;
+  readonly counters: ConsumerCounters;
+  registered: boolean;
+  current?: { readonly tenure: Tenure; readonly loop: ConsumerLoop; readonly done: Promise<void> };
+}
+
+/**
+ * The engine. Owns the consumers of this process: registers their groups, competes for their leases, and gives each a
+ * `ConsumerLoop` for as long as it holds its lease.
+ */
+export class EmitterScheduler implements Engine {
+  private readonly consumers = new Map<string, Consumer>();
+  private readonly parts: EngineParts;
+  private readonly keeper: LeaseKeeper;
+  private readonly wakeUps: WakeUps;
+  private readonly activity = new Activity();
+  private readonly stopping = new AbortController();
+  private started = false;
+  /** Ends the pause between two rounds of leases. */
+  private roundNow: (() => void) | undefined;
+  private rounds: Promise<void> = Promise.resolve();
+  private flushes = new Map<string, number>();
+
+  constructor(
+    private readonly store: StreamStore,
+    private readonly clock: Clock,
+    private readonly log: EngineLog,
+    options: Partial<EngineOptions> = {},
+    owner: LeaseOwner = thisProcess(),
+  ) {
+    const resolved = { ...DEFAULT_ENGINE_OPTIONS, ...options };
+    this.keeper = new LeaseKeeper(store, clock, owner, resolved.leaseTime, isDead, {
+      acquired: (key, lease) => this.begin(key, lease),
+      lost: (key) => this.lost(key),
+    });
+    this.parts = { store, clock, log, activity: this.activity, keeper: this.keeper, options: resolved };
+    this.wakeUps = new WakeUps(
+      store,
+      clock,
+      log,
+      this.activity,
+      () => this.hungry(),
+      (stream) => this.wake(stream),
+    );
+  }
+
+  add(definition: ConsumerDefinition): void {
+    const id = consumerId(definition.key);
+    if (this.consumers.has(id)) {
+      const { group, stream } = definition.key;
+      throw new MinibatchError(
+        ErrorCode.DuplicateGroup,
+        `Group '${group}' of stream '${stream}' has a consumer already: ${this.consumers.get(id)?.definition.label}; ` +
+          `give ${definition.label} a group of its own`,
+      );
+    }
+    const consumer = { definition, counters: new ConsumerCounters(), registered: false };
+    this.consumers.set(id, consumer);
+    if (this.started) void this.register(consumer);
+  }
+
+  async start(): Promise<void> {
+    if (this.started) return;
+    this.started = true;
+    const registered = Promise.all([...this.consumers.values()].map((consumer) => this.register(consumer)));
+    const enough = new AbortController();
+    try {
+      await Promise.race([registered, delay(this.clock, START_WAIT, enough.signal)]);
+    } finally {
+      enough.abort();
+    }
+    registered.catch((error: unknown) => this.log.error(messageOf(error)));
+    this.wakeUps.start();
+    this.rounds = this.goRound();
+  }
+
+  async stop(timeout: number): Promise<DrainResult> {
+    this.stopping.abort();
+    this.wakeUps.stop();
+    this.roundNow?.();
+    const current = [...this.consumers.values()].flatMap(({ current: c }) => (c ? [c] : []));
+    for (const { tenure } of current) tenure.closing.abort();
+
+    const late = new AbortController();
+    const all = Promise.all([this.rounds, ...current.map(({ done }) => done)]).then(() => late.abort());
+    // Renewing goes on: a drain may take longer than a lease.
+    const renewing = this.renewUntil(late.signal);
+    await Promise.race([all, delay(this.clock, timeout, late.signal)]);
+    const abandoned = current.reduce((sum, { tenure, loop }) => sum + (tenure.isOver ? 0 : loop.underWay), 0);
+    for (const { tenure } of current) tenure.end();
+    late.abort();
+    await renewing;
+
+    const drained = current.reduce((sum, { loop }) => sum + loop.drained, 0);
+    const left = new AbortController();
+    const leaving = Promise.all([...this.consumers.values()].map((consumer) => this.leave(consumer)));
+    await Promise.race([leaving.then(() => left.abort()), delay(this.clock, RELEASE_WAIT, left.signal)]);
+    return { drained, abandoned };
+  }
+
+  wake(stream: string): void {
+    for (const { definition, current } of this.consumers.values()) {
+      if (definition.key.stream === stream) current?.loop.wake();
+    }
+    this.wakeUps.excite();
+  }
+
+  async refresh(stream: string): Promise<void> {
+    await this.activity.track(() => this.control([stream]));
+  }
+
+  status(): readonly ConsumerStatus[] {
+    return [...this.consumers.values()].map((consumer) => this.statusOf(consumer));
+  }
+
+  settled(): Promise<void> {
+    return this.activity.idle();
+  }
+
+  // ---- registration and leases
+
+  /** Resolves after the first try; the others go on in the background. */
+  private register(consumer: Consumer): Promise<void> {
+    const { definition } = consumer;
+    const attempt = async (): Promise<boolean> => {
+      try {
+        await this.store.open();
+        await this.store.ensureStream(definition.key.stream);
+        await this.store.registerGroup(definition.key, {
+          timeOrder: definition.timeOrder,
+          ...(definition.replaces === undefined ? {} : { replaces: definition.replaces }),
+        });
+        consumer.registered = true;
+        this.keeper.add(definition.key);
+        this.roundNow?.();
+        return true;
+      } catch (error) {
+        if (error instanceof MinibatchError && error.code !== ErrorCode.StoreUnavailable) throw error;
+        consumer.counters.failed(this.clock.now(), error);
+        this.log.warn(`${definition.label}: can't register its group, trying again: ${messageOf(error)}`);
+        return false;
+      }
+    };
+    return this.activity.track(async () => {
+      if (!(await attempt())) void this.registerLater(attempt);
+    });
+  }
+
+  private async registerLater(attempt: () => Promise<boolean>): Promise<void> {
+    for (let failures = 1; ; failures += 1) {
+      await delay(this.clock, backoff(ROUND_BACKOFF, failures), this.stopping.signal);
+      if (this.stopping.signal.aborted) return;
+      try {
+        if (await this.activity.track(attempt)) return;
+      } catch (error) {
+        this.log.error(messageOf(error));
+        return;
+      }
+    }
+  }
+
+  private async goRound(): Promise<void> {
+    for (let failures = 0; !this.stopping.signal.aborted;) {
+      try {
+        await this.activity.track(() => this.round());
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        if (failures === 1 && !this.stopping.signal.aborted)
+          this.log.warn(`Can't renew leases, trying again: ${messageOf(error)}`);
+      }
+      await this.rest(failures > 0 ? backoff(ROUND_BACKOFF, failures) : this.keeper.pause);
+    }
+  }
+
+  private async rest(ms: number): Promise<void> {
+    const rest = new AbortController();
+    this.roundNow = () => rest.abort();
+    await delay(this.clock, ms, AbortSignal.any([rest.signal, this.stopping.signal]));
+    this.roundNow = undefined;
+  }
+
+  private async round(): Promise<void> {
+    await this.keeper.round();
+    await this.control([...new Set(this.running().map(({ definition }) => definition.key.stream))]);
+  }
+
+  private async renewUntil(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await delay(this.clock, this.keeper.pause, signal);
+      // A failure here is seen by whoever needs the lease next.
+      if (!signal.aborted) await this.keeper.renewDue().catch(() => undefined);
+    }
+  }
+
+  /** Reads what was asked of streams from any process: pause, resume, flush. */
+  private async control(streams: readonly string[]): Promise<void> {
+    if (streams.length === 0) return;
+    for (const info of await this.store.listStreams(streams)) this.obey(info);
+  }
+
+  private obey({ name, paused, flushes }: StreamInfo): void {
+    const known = this.flushes.get(name);
+    this.flushes.set(name, flushes);
+    for (const { definition, current } of this.running()) {
+      if (definition.key.stream !== name) continue;
+      current.loop.setPaused(paused);
+      if (known !== undefined && flushes > known) current.loop.flush();
+    }
+  }
+
+  private running() {
+    return [...this.consumers.values()].flatMap(({ definition, current }) =>
+      current ? [{ definition, current }] : [],
+    );
+  }
+
+  // ---- tenures
+
+  private begin(key: ConsumerKey, lease: Lease): void {
+    const consumer = this.consumers.get(consumerId(key));
+    if (!consumer) return;
+    if (this.stopping.signal.aborted) {
+      void this.keeper.release(lease).catch(() => undefined);
+      return;
+    }
+    const tenure = new Tenure(consumer.definition, lease, consumer.counters, this.parts);
+    const loop = new ConsumerLoop(tenure);
+    const done = this.serve(consumer, tenure, loop);
+    consumer.current = { tenure, loop, done };
+  }
+
+  private async serve(consumer: Consumer, tenure: Tenure, loop: ConsumerLoop): Promise<void> {
+    try {
+      await this.activity.track(() => this.control([tenure.definition.key.stream])).catch(() => undefined);
+      await loop.run();
+    } catch (error) {
+      consumer.counters.failed(this.clock.now(), error, ErrorCode.EmitterFailed);
+      this.log.error(
+        `${consumer.definition.label} can't take up its work: ${messageOf(error)}`,
+        error instanceof Error ? error.stack : undefined,
+      );
+      tenure.end();
+      // The lease is kept, unused, and runs out: another process may have better luck, and this one tries again.
+      this.keeper.drop(tenure.lease);
+    }
+    if (!this.stopping.signal.aborted && consumer.current?.tenure === tenure) delete consumer.current;
+  }
+
+  private lost(key: ConsumerKey): void {
+    const consumer = this.consumers.get(consumerId(key));
+    const current = consumer?.current;
+    if (!consumer || !current || current.tenure.isOver) return;
+    this.log.warn(
+      `${consumer.definition.label}: another process took over; ${current.loop.inFlight} open windows go on there ` +
+        `[${ErrorCode.LeaseLost}]`,
+    );
+    current.tenure.end();
+  }
+
+  private async leave(consumer: Consumer): Promise<void> {
+    const { definition, current } = consumer;
+    try {
+      if (current) {
+        await this.keeper.release(current.tenure.lease);
+        await definition.emitter.close();
+      }
+    } catch (error) {
+      this.log.warn(`${definition.label}: lease not given back, it runs out by itself: ${messageOf(error)}`);
+    }
+    this.keeper.remove(definition.key);
+    delete consumer.current;
+  }
+
+  private hungry(): readonly Hungry[] {
+    return this.running()
+      .filter(({ current }) => current.loop.hungry)
+      .map(({ definition, current }) => ({ key: definition.key, wake: () => current.loop.wake() }));
+  }
+
+  private statusOf({ definition, counters, current }: Consumer): ConsumerStatus {
+    const state = this.stateOf(current);
+    return {
+      key: definition.key,
+      label: definition.label,
+      state,
+      ...(state === ConsumerState.Running && current ? { activity: current.loop.activity } : {}),
+      buffered: current?.loop.buffered ?? 0,
+      inFlight: current?.loop.inFlight ?? 0,
+      committedWindows: counters.committedWindows,
+      committedMessages: counters.committedMessages,
+      failures: counters.failures,
+      sinkFailures: counters.sinkFailures,
+      dropped: counters.dropped,
+      vanished: counters.vanished,
+      recovered: counters.recovered,
+      ...(counters.lastError ? { lastError: counters.lastError } : {}),
+      ...(counters.lastCommit ? { lastCommit: counters.lastCommit } : {}),
+    };
+  }
+
+  private stateOf(current: Consumer['current']): ConsumerState {
+    if (!this.started) return ConsumerState.Stopped;
+    if (this.stopping.signal.aborted) return current ? ConsumerState.Stopping : ConsumerState.Stopped;
+    if (!current) return ConsumerState.Standby;
+    return current.loop.recovering ? ConsumerState.Recovering : ConsumerState.Running;
+  }
+}

@@ -1,0 +1,50 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
+import type { LeaseOwner } from '../storage/stream-store.interface.js';
+
+/** Says who this process is, in a form by which another process on the same host can tell that it is dead. */
+export function thisProcess(): LeaseOwner {
+  return {
+    id: randomUUID(),
+    host: hostname(),
+    bootId: bootId(),
+    pid: process.pid,
+    startTime: processStat('self')?.startTime ?? '',
+  };
+}
+
+/**
+ * True only if it is certain: the owner ran on this very host, in this boot and process namespace, and its process is gone
+ * (or its pid belongs to another one now). Every doubt is false; then the lease time decides.
+ */
+export function isDead(owner: LeaseOwner): boolean {
+  const boot = bootId();
+  if (boot === '' || owner.startTime === '' || owner.bootId !== boot || owner.host !== hostname()) return false;
+  const stat = processStat(owner.pid);
+  return stat === undefined || stat.startTime !== owner.startTime || stat.state === 'Z' || stat.state === 'X';
+}
+
+/**
+ * The boot and the pid namespace: containers that share a host's name and kernel do not see each other's processes, so a
+ * pid that is missing here says nothing of one there.
+ */
+function bootId(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${boot}/${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return '';
+  }
+}
+
+/** Undefined where there is no such process. The command name in the line may hold blanks and brackets: read from its end. */
+function processStat(pid: number | 'self'): { state: string; startTime: string } | undefined {
+  try {
+    const line = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = line.slice(line.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0] ?? '', startTime: fields[19] ?? '' };
+  } catch {
+    return undefined;
+  }
+}

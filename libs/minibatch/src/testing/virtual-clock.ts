@@ -1,0 +1,83 @@
+import type { Clock } from '../internal/clock.js';
+
+interface Timer {
+  readonly at: number;
+  readonly order: number;
+  readonly callback: () => void;
+}
+
+/**
+ * A clock that stands still until a test moves it. Timers fire in the order of their times, each at its own time, and
+ * between two of them everything they started is given time to end.
+ */
+export class VirtualClock implements Clock {
+  private wall: number;
+  private ticks = 0;
+  private order = 0;
+  private readonly timers = new Set<Timer>();
+
+  /** @param start milliseconds since the epoch, or a date. @default 2026-01-01T00:00:00Z */
+  constructor(start: number | Date = Date.UTC(2026, 0, 1)) {
+    this.wall = Number(start);
+  }
+
+  now(): number {
+    return this.wall;
+  }
+
+  monotonic(): number {
+    return this.ticks;
+  }
+
+  schedule(ms: number, callback: () => void): () => void {
+    const timer = { at: this.ticks + Math.max(0, ms), order: this.order++, callback };
+    this.timers.add(timer);
+    return () => this.timers.delete(timer);
+  }
+
+  /**
+   * Lets `ms` milliseconds pass.
+   * @param settled awaited before each step: resolves when what is under way has ended. @default a turn of the event loop
+   */
+  async advance(ms: number, settled: () => Promise<void> = eventLoopTurn): Promise<void> {
+    const target = this.ticks + ms;
+    for (;;) {
+      await settled();
+      const due = this.next(target);
+      if (!due) break;
+      this.pass(Math.max(0, due.at - this.ticks));
+      this.timers.delete(due);
+      due.callback();
+    }
+    this.pass(target - this.ticks);
+    await settled();
+  }
+
+  /** Lets time pass as for a process that is stopped: no timer fires; what fell due meanwhile fires with the next `advance`. */
+  sleep(ms: number): void {
+    this.pass(ms);
+  }
+
+  /** Sets the wall clock forward or back, as an administrator or a time server would; no timer notices. */
+  jump(ms: number): void {
+    this.wall += ms;
+  }
+
+  private pass(ms: number): void {
+    this.ticks += ms;
+    this.wall += ms;
+  }
+
+  private next(until: number): Timer | undefined {
+    let first: Timer | undefined;
+    for (const timer of this.timers) {
+      if (timer.at > until) continue;
+      if (!first || timer.at < first.at || (timer.at === first.at && timer.order < first.order)) first = timer;
+    }
+    return first;
+  }
+}
+
+function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
