@@ -1,0 +1,107 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { downloadedMongod, installedMongod } from './find-mongod.mjs';
+import { JAVA_SERVER, startJavaServer } from './java-server.mjs';
+import { startMongod } from './mongod.mjs';
+import { probe } from './probe.mjs';
+
+/**
+ * MongoDB for tests and benchmarks: the first of what is there.
+ *
+ * 1. the server of MONGODB_URI (unless one is wanted that may be killed)
+ * 2. a mongod: MONGOMS_SYSTEM_BINARY, on PATH, or the one mongodb-memory-server downloads
+ * 3. mongo-java-server, which speaks the protocol but ignores non-unique indexes and has no transactions
+ *
+ * What it starts dies with this process.
+ */
+export async function startMongo(options = {}) {
+  const own = Boolean(options.durable || options.port || options.dir);
+  const uri = process.env.MONGODB_URI;
+  if (uri && !own) {
+    const supports = await probe(uri).catch((error) => {
+      throw new Error(`The MongoDB of MONGODB_URI does not answer: ${error.message}`, { cause: error });
+    });
+    if (supports.changeStreams || !options.oplog) return external(uri, supports);
+  }
+  return ownServer(await chooseServer(), options);
+}
+
+/** The server's programs in the order of preference. Rejects with everything that was tried. */
+async function chooseServer() {
+  const binary = await installedMongod();
+  if (binary) return mongod(binary, 'mongod');
+  const downloaded = await downloadedMongod().catch(() => undefined);
+  if (downloaded) return mongod(downloaded, 'mongodb-memory-server');
+  return {
+    kind: 'mongo-java-server',
+    label: JAVA_SERVER,
+    supports: ({ oplog }) => ({ transactions: false, changeStreams: oplog === true, indexes: false }),
+    start: ({ durable, oplog, port, dir, temporary }) =>
+      startJavaServer({ port, oplog, temporary, file: durable ? join(dir, 'data.mv') : undefined }),
+  };
+}
+
+function mongod(binary, kind) {
+  return {
+    kind,
+    label: `${kind} (${binary})`,
+    supports: () => ({ transactions: true, changeStreams: true, indexes: true }),
+    start: ({ port, dir, temporary }) => startMongod({ binary, dir, port, temporary }),
+  };
+}
+
+function external(uri, supports) {
+  const refuse = async () => {
+    throw new Error('The server of MONGODB_URI is not ours to stop');
+  };
+  return {
+    uri,
+    kind: 'uri',
+    label: 'MONGODB_URI',
+    pid: undefined,
+    supports,
+    kill9: refuse,
+    restart: refuse,
+    stop: async () => {},
+  };
+}
+
+async function ownServer(program, options) {
+  const temporary = options.dir ? undefined : await mkdtemp(join(tmpdir(), 'minibatch-mongo-'));
+  const dir = options.dir ?? temporary;
+  await mkdir(dir, { recursive: true });
+  const start = (port) =>
+    program.start({ ...options, port, dir, temporary }).catch(async (error) => {
+      if (temporary) await rm(temporary, { recursive: true, force: true });
+      throw new Error(
+        `No MongoDB for tests: ${program.label} can't be started: ${error.message}. Other ways: set MONGODB_URI, or put a mongod on PATH`,
+        { cause: error },
+      );
+    });
+  let server = await start(options.port);
+  const { uri } = server;
+  const port = Number(new URL(uri).port);
+  const end = async (signal) => {
+    server.kill(signal);
+    await server.exited;
+  };
+  return {
+    uri,
+    kind: program.kind,
+    label: program.label,
+    get pid() {
+      return server.pid;
+    },
+    supports: program.supports(options),
+    kill9: () => end('SIGKILL'),
+    restart: async () => {
+      await end('SIGTERM');
+      server = await start(port);
+    },
+    stop: async () => {
+      await end('SIGTERM');
+      if (temporary) await rm(temporary, { recursive: true, force: true });
+    },
+  };
+}

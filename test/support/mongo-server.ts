@@ -1,0 +1,43 @@
+import { randomUUID } from 'node:crypto';
+import mongoose from 'mongoose';
+import type { Connection, ConnectOptions } from 'mongoose';
+import { inject } from 'vitest';
+
+/** The URI of the run's MongoDB; names no database. */
+export function mongoUri(): string {
+  const uri = inject('mongoUri');
+  if (uri === '') throw new Error('No MongoDB for this test: see the first lines of the run for what was tried');
+  return uri;
+}
+
+/** An empty database with a way to connect to it, as several processes would. */
+export interface TestDatabase {
+  readonly name: string;
+  readonly uri: string;
+  connect(options?: ConnectOptions): Promise<Connection>;
+  /** Drops the database and closes every connection that was made. */
+  dispose(): Promise<void>;
+}
+
+/** A database of its own for one test, on the run's server or on the one given. */
+export function openDatabase(uri: string = mongoUri()): TestDatabase {
+  const name = `minibatch_test_${randomUUID().replaceAll('-', '')}`;
+  const connections: Connection[] = [];
+  const connect = async (options: ConnectOptions = {}) => {
+    const connection = mongoose.createConnection(uri, { dbName: name, autoIndex: false, ...options });
+    connections.push(connection);
+    await connection.asPromise();
+    return connection;
+  };
+  return {
+    name,
+    uri,
+    connect,
+    dispose: async () => {
+      const usable = connections.find((connection) => connection.readyState === mongoose.ConnectionStates.connected);
+      // As far as the server can: the name is used by this test alone, so what stays does no harm.
+      await (usable ?? (await connect())).dropDatabase().catch(() => undefined);
+      await Promise.all(connections.map((connection) => connection.close()));
+    },
+  };
+}
