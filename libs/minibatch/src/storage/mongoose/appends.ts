@@ -1,0 +1,101 @@
+import { mongo } from 'mongoose';
+import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
+import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
+import type { Checkpoints } from './checkpoints.js';
+import { fail, failed, type Draft, type Inserts } from './inserts.js';
+import { toDocument } from './message-codec.js';
+import type { MessageIds } from './message-ids.js';
+import type { TransactionInserts } from './transaction-inserts.js';
+
+/**
+ * MongoDB takes documents of 16 MiB; a little is left for what is added to a message later: marks of groups, times. A
+ * larger one would not be refused by every server with an error, but by closing the connection.
+ */
+export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024 - 64 * 1024;
+
+/** Of one insert command; the driver splits at one below the 1000 that the smallest servers announce. */
+const COMMAND_MESSAGES = 999;
+const COMMAND_BYTES = 16 * 1024 * 1024;
+
+/** Appends: ids first, then as few insert commands as sizes allow, then the source's checkpoint. */
+export class Appends {
+  constructor(
+    private readonly ids: MessageIds,
+    private readonly inserts: Inserts,
+    private readonly transactions: TransactionInserts,
+    private readonly checkpoints: Checkpoints,
+  ) {}
+
+  async append(messages: readonly NewMessage[], options: AppendOptions): Promise<readonly AppendOutcome[]> {
+    const drafts = messages.map((message) => this.draft(message));
+    const sendable = drafts.filter(({ outcome }) => outcome === undefined);
+    if (options.session !== undefined) await this.transactions.insert(sendable, options.session);
+    else await this.insertInCommands(sendable);
+    const outcomes = drafts.map(outcomeOf);
+    await this.checkpoint(messages, outcomes, options);
+    return outcomes;
+  }
+
+  private draft(message: NewMessage): Draft {
+    const document = toDocument(message, this.ids.next());
+    try {
+      const bytes = mongo.BSON.calculateObjectSize(document, { ignoreUndefined: false });
+      if (bytes <= MAX_MESSAGE_BYTES) return { document, bytes };
+      const reason = `the message has ${bytes} bytes, more than the ${MAX_MESSAGE_BYTES} that fit: split it, or store a reference`;
+      return { document, bytes, outcome: failed(ErrorCode.MessageTooLarge, 'no', reason, undefined) };
+    } catch (error) {
+      const reason = `data can't be written as BSON: ${messageOf(error)}`;
+      return { document, bytes: 0, outcome: failed(ErrorCode.NotStorable, 'no', reason, error) };
+    }
+  }
+
+  /** One after the other, so that the order of the call is the order in the stream also for those who read meanwhile. */
+  private async insertInCommands(drafts: readonly Draft[]): Promise<void> {
+    const commands = [...inCommands(drafts)];
+    for (const [index, command] of commands.entries()) {
+      if (await this.inserts.insert(command)) continue;
+      const rest = commands.slice(index + 1).flat();
+      fail(rest, 'no', new Error('not sent, because the server did not answer to the messages before'));
+      return;
+    }
+  }
+
+  /** A position is behind its messages: it is stored only when all of them are. */
+  private async checkpoint(
+    messages: readonly NewMessage[],
+    outcomes: readonly AppendOutcome[],
+    { checkpoint, session }: AppendOptions,
+  ): Promise<void> {
+    const stream = messages[0]?.stream;
+    if (!checkpoint || stream === undefined || outcomes.some(({ status }) => status === 'failed')) return;
+    try {
+      await this.checkpoints.write(stream, checkpoint.source, checkpoint.position, session);
+    } catch (cause) {
+      throw new AppendError(
+        ErrorCode.AppendFailed,
+        `The messages are stored on '${stream}', but not the position of source '${checkpoint.source}': ${messageOf(cause)}`,
+        'unknown',
+        { cause, details: { stream, source: checkpoint.source } },
+      );
+    }
+  }
+}
+
+function* inCommands(drafts: readonly Draft[]): Generator<Draft[]> {
+  let command: Draft[] = [];
+  let bytes = 0;
+  for (const draft of drafts) {
+    if (command.length > 0 && (command.length >= COMMAND_MESSAGES || bytes + draft.bytes > COMMAND_BYTES)) {
+      yield command;
+      command = [];
+      bytes = 0;
+    }
+    command.push(draft);
+    bytes += draft.bytes;
+  }
+  if (command.length > 0) yield command;
+}
+
+function outcomeOf(draft: Draft): AppendOutcome {
+  return draft.outcome ?? failed(ErrorCode.AppendFailed, 'unknown', 'nothing is known of the message', undefined);
+}

@@ -1,0 +1,112 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  appendAll,
+  keyOf,
+  messageOf,
+  openStore,
+  takeLease,
+  windowOf,
+  type TestStore,
+} from '../../../../../test/support/mongoose-store.js';
+
+const KEY = keyOf('flights');
+const LIMITS = { messages: 1000, bytes: 2 ** 24 };
+
+describe('commands per operation', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  it('takes six for a block of messages from append to removal', async () => {
+    const { store, commands } = test;
+    const lease = await takeLease(store, KEY);
+    commands();
+
+    await store.append(Array.from({ length: 990 }, (_, i) => messageOf('flights', { i })));
+    expect(commands()).toEqual(['insert']);
+
+    const { messages, full } = await store.fetch(KEY, undefined, { ...LIMITS, messages: 990 });
+    expect([messages.length, full]).toEqual([990, true]);
+    expect(commands()).toEqual(['find']);
+
+    const windows = Array.from({ length: 10 }, (_, i) => {
+      const part = messages.slice(i * 99, (i + 1) * 99);
+      return {
+        window: windowOf(
+          i + 1,
+          part.map(({ id }) => id),
+        ),
+        messages: part,
+      };
+    });
+    await store.claim(
+      lease,
+      windows.map(({ window }) => window),
+    );
+    expect(commands()).toEqual(['insert']);
+
+    const finished = windows.map(({ window }) => window.seq);
+    const groups = await store.commit(lease, { finished, progress: { lastSeq: 10, windows: 10, messages: 990 } });
+    expect(groups).toEqual(['default']);
+    expect(commands()).toEqual(['findAndModify']);
+
+    await store.settle(lease, windows, { groups, keep: false });
+    expect(commands()).toEqual(['delete', 'delete']);
+    expect(await test.connection.collection('buffer').countDocuments()).toBe(0);
+    expect(await test.connection.collection('window').countDocuments()).toBe(0);
+  });
+
+  it('takes one for what many consumers need at once', async () => {
+    const { store, commands } = test;
+    const keys = ['a', 'b', 'c'].map((stream) => keyOf(stream));
+    const leases = [];
+    for (const key of keys) leases.push(await takeLease(store, key));
+    commands();
+
+    expect(await store.renewLeases(leases)).toEqual([]);
+    expect(commands()).toEqual(['update']);
+    expect(await store.readLeases(keys)).toHaveLength(3);
+    expect(commands()).toEqual(['find']);
+    expect(await store.poll(keys)).toEqual(['0', '0', '0']);
+    expect(commands()).toEqual(['aggregate']);
+  });
+
+  it('counts all streams in four', async () => {
+    const { store, commands } = test;
+    for (const stream of ['a', 'b', 'c']) await takeLease(store, keyOf(stream));
+    commands();
+    expect((await store.stats()).map(({ name }) => name)).toEqual(['a', 'b', 'c']);
+    expect(commands().toSorted()).toEqual(['aggregate', 'aggregate', 'find', 'find']);
+  });
+
+  it('marks and looks for a group that is not the last', async () => {
+    const { store, commands } = test;
+    const lease = await takeLease(store, KEY);
+    await takeLease(store, keyOf('flights', 'audit'));
+    await appendAll(store, [messageOf('flights', 1)]);
+    const { messages } = await store.fetch(KEY, undefined, LIMITS);
+    const window = windowOf(
+      1,
+      messages.map(({ id }) => id),
+    );
+    await store.claim(lease, [window]);
+    const groups = await store.commit(lease, { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 1 } });
+    commands();
+    await store.settle(lease, [{ window, messages }], { groups, keep: false });
+    expect(commands()).toEqual(['update', 'find', 'delete']);
+  });
+
+  it('ends a read at its bound of bytes', async () => {
+    const { store, commands } = test;
+    await appendAll(
+      store,
+      Array.from({ length: 5 }, () => messageOf('flights', 'x'.repeat(1000))),
+    );
+    commands();
+    const block = await store.fetch(KEY, undefined, { messages: 1000, bytes: 2500 });
+    expect([block.messages.length, block.full]).toEqual([3, true]);
+    expect(commands()).toEqual(['find']);
+  });
+});

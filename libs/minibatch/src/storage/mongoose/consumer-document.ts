@@ -1,0 +1,38 @@
+import type { ConsumerKey, Lease } from '../stream-store.interface.js';
+import type { SeqRange } from './schemas/consumer.schema.js';
+
+/** `_id` of a consumer's document: readable, and different for different keys whatever is in the names. */
+export function consumerDocumentId(key: ConsumerKey): string {
+  return `${escape(key.stream)}/${escape(key.group)}/${key.partition}`;
+}
+
+function escape(name: string): string {
+  return name.replaceAll('%', '%25').replaceAll('/', '%2F');
+}
+
+/** Matches the consumer's document only while the lease is held: what every conditional update is filtered by. */
+export function heldBy(lease: Lease) {
+  return {
+    _id: consumerDocumentId(lease.key),
+    'lease.fence': lease.fence,
+    'lease.owner.id': lease.owner.id,
+  };
+}
+
+/** Consumers of groups that have not been removed. */
+export const NOT_RETIRED = { retired: { $exists: false } };
+
+/** Finished `seq`s are mostly consecutive. */
+export function toRanges(seqs: readonly number[]): SeqRange[] {
+  const ranges: SeqRange[] = [];
+  for (const seq of [...seqs].sort((a, b) => a - b)) {
+    const last = ranges.at(-1);
+    if (last && seq <= last[1] + 1) last[1] = seq;
+    else ranges.push([seq, seq]);
+  }
+  return ranges;
+}
+
+export function inRanges(ranges: readonly SeqRange[], seq: number): boolean {
+  return ranges.some(([from, to]) => from <= seq && seq <= to);
+}

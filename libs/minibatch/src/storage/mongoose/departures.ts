@@ -1,0 +1,92 @@
+import type { mongo } from 'mongoose';
+import type { Collections } from './collections.js';
+import type { BufferDocument } from './schemas/buffer.schema.js';
+
+/** Ids of one command; far below the 16 MB that one may have. */
+const IDS = 10_000;
+
+/** What has to be known of a message that all groups have committed. */
+export interface Departing {
+  readonly _id: mongo.ObjectId;
+  readonly deduped: boolean;
+  readonly keep: boolean;
+}
+
+/**
+ * How messages leave the buffer: removed, or marked processed where they are kept, or as a tombstone that remembers the
+ * dedupe id. Always by ids and by nothing else beside them: a second condition makes some servers quadratic.
+ */
+export class Departures {
+  constructor(private readonly collections: Collections) {}
+
+  async leave(messages: readonly Departing[]): Promise<void> {
+    const settled = new Date();
+    const kept = messages.filter(({ keep }) => keep);
+    const tombs = messages.filter(({ keep, deduped }) => !keep && deduped);
+    const plain = messages.filter(({ keep, deduped }) => !keep && !deduped);
+    const { buffer } = this.collections;
+    for (const _id of byIds(kept)) {
+      await buffer.updateMany({ _id }, { $set: { processed: true, keep: true, settled }, $unset: { done: '' } });
+    }
+    for (const _id of byIds(tombs)) await buffer.updateMany({ _id }, toTombstone(settled));
+    for (const _id of byIds(plain)) await buffer.deleteMany({ _id });
+  }
+
+  /**
+   * Marks messages as committed by the group; then those leave that all groups have committed. Marking comes before looking: of
+   * two groups that do this at the same time, the later one sees both marks.
+   */
+  async mark(ids: readonly mongo.ObjectId[], group: string, groups: readonly string[], keep: boolean): Promise<void> {
+    for (const _id of chunks(ids)) {
+      await this.collections.buffer.updateMany(
+        { _id },
+        { $addToSet: { done: group }, ...(keep && { $set: { keep: true } }) },
+      );
+      const marked = await this.collections.buffer.find({ _id }, { projection: MARKS, batchSize: IDS + 1 }).toArray();
+      const all = new Set([...groups, group]);
+      await this.leave(marked.filter((document) => isDone(document, all)).map(toDeparting));
+    }
+  }
+
+  /**
+   * Removes what all groups have committed and what is still there: held back by a group that is gone, or committed while the groups
+   * changed. Without groups nothing is done with.
+   */
+  async removeLeftovers(stream: string, groups: readonly string[]): Promise<void> {
+    if (groups.length === 0) return;
+    const cursor = this.collections.buffer.find(
+      { done: { $all: [...groups] }, stream, processed: false },
+      { projection: MARKS, batchSize: IDS },
+    );
+    try {
+      while (await cursor.hasNext()) await this.leave(cursor.readBufferedDocuments().map(toDeparting));
+    } finally {
+      await cursor.close();
+    }
+  }
+}
+
+const MARKS = { done: 1, keep: 1, dedupeKey: 1, processed: 1 } as const;
+
+export function toTombstone(settled?: Date) {
+  return {
+    $set: { processed: true, ...(settled && { settled }) },
+    $unset: { data: '', key: '', headers: '', done: '', keep: '' },
+  } as const;
+}
+
+function isDone({ done, processed }: BufferDocument, groups: ReadonlySet<string>): boolean {
+  return !processed && [...groups].every((group) => done?.includes(group));
+}
+
+function toDeparting({ _id, dedupeKey, keep }: BufferDocument): Departing {
+  return { _id, deduped: dedupeKey !== undefined, keep: keep === true };
+}
+
+function byIds(messages: readonly Departing[]): Iterable<{ $in: mongo.ObjectId[] }> {
+  return chunks(messages.map(({ _id }) => _id));
+}
+
+function* chunks(ids: readonly mongo.ObjectId[]): Generator<{ $in: mongo.ObjectId[] }> {
+  for (let from = 0; from < ids.length; from += IDS) yield { $in: ids.slice(from, from + IDS) };
+}

@@ -1,0 +1,193 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  appendAll,
+  dataOf,
+  keyOf,
+  messageOf,
+  openStore,
+  RIVAL,
+  takeLease,
+  windowOf,
+  type TestStore,
+} from '../../../../../test/support/mongoose-store.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import type { Lease } from '../stream-store.interface.js';
+
+const KEY = keyOf('flights');
+const AUDIT = keyOf('flights', 'audit');
+const LIMITS = { messages: 1000, bytes: 2 ** 24 };
+
+describe('groups', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  async function consumeAll(lease: Lease, seq: number): Promise<void> {
+    const { store } = test;
+    const { messages } = await store.fetch(lease.key, undefined, LIMITS);
+    const window = windowOf(
+      seq,
+      messages.map(({ id }) => id),
+    );
+    await store.claim(lease, [window]);
+    const progress = { lastSeq: seq, windows: seq, messages: messages.length };
+    const groups = await store.commit(lease, { finished: [seq], progress });
+    await store.settle(lease, [{ window, messages }], { groups, keep: false });
+  }
+
+  it('are in the commit point of consumers that knew nothing of them', async () => {
+    const { store } = test;
+    const lease = await takeLease(store, KEY);
+    await store.registerGroup(AUDIT);
+    const progress = { lastSeq: 0, windows: 0, messages: 0 };
+    expect(await store.commit(lease, { finished: [], progress })).toEqual(['default', 'audit']);
+    await store.removeGroup('flights', 'audit');
+    expect(await store.commit(lease, { finished: [], progress })).toEqual(['default']);
+  });
+
+  it('do not come back in the copy of a consumer when an older list is written late', async () => {
+    const { store, connection } = test;
+    await store.registerGroup(KEY);
+    await store.registerGroup(AUDIT);
+    await store.removeGroup('flights', 'audit');
+    const copy = { groups: ['default'], groupsVersion: 3 };
+    expect(await connection.collection('consumer').findOne({ group: 'default' })).toMatchObject(copy);
+    // What `registerGroup` of a process that slept since would do.
+    await connection
+      .collection('consumer')
+      .updateMany({ stream: 'flights', groupsVersion: { $lt: 2 } }, { $set: { groups: ['default', 'audit'] } });
+    expect(await connection.collection('consumer').findOne({ group: 'default' })).toMatchObject(copy);
+  });
+
+  it('are all registered when many processes start at once', async () => {
+    const { store } = test;
+    const keys = Array.from({ length: 8 }, (_, i) => keyOf('flights', `group-${i % 4}`));
+    await Promise.all(keys.map((key) => store.registerGroup(key)));
+    const names = new Set(keys.map(({ group }) => group));
+    for (const name of names) {
+      const lease = await takeLease(store, keyOf('flights', name));
+      const groups = await store.commit(lease, { finished: [], progress: { lastSeq: 0, windows: 0, messages: 0 } });
+      expect(new Set(groups)).toEqual(names);
+    }
+  });
+
+  it('let go of what only they held back when they are removed', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    const audit = await takeLease(store, AUDIT);
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2, { dedupeId: 'a' })]);
+    await consumeAll(lease, 1);
+    await appendAll(store, [messageOf('flights', 3)]);
+    await store.claim(audit, [windowOf(1, [])]);
+    await store.removeGroup('flights', 'audit');
+    expect(await dataOf(store, KEY)).toEqual([3]);
+    const left = await connection.collection('buffer').find({}).sort({ _id: 1 }).toArray();
+    expect(left.map(({ processed }) => processed)).toEqual([true, false]);
+    expect(await connection.collection('window').countDocuments()).toBe(0);
+    await expect(store.removeGroup('flights', 'audit')).rejects.toMatchObject({ code: ErrorCode.UnknownGroup });
+    await expect(
+      store.commit(audit, { finished: [], progress: { lastSeq: 0, windows: 0, messages: 0 } }),
+    ).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+  });
+
+  it('leave the messages to the next when the only one is removed', async () => {
+    const { store } = test;
+    await store.registerGroup(KEY);
+    await appendAll(store, [messageOf('flights', 1)]);
+    await store.removeGroup('flights', 'default');
+    expect(await dataOf(store, AUDIT)).toEqual([1]);
+  });
+
+  it('removed between commit point and settle of another leave nothing behind for ever', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    await store.registerGroup(AUDIT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    const { messages } = await store.fetch(KEY, undefined, LIMITS);
+    const window = windowOf(
+      1,
+      messages.map(({ id }) => id),
+    );
+    const groups = await store.commit(lease, { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 1 } });
+    await store.removeGroup('flights', 'audit');
+    await store.settle(lease, [{ window, messages }], { groups, keep: false });
+    await store.sweep('flights', {});
+    expect(await connection.collection('buffer').countDocuments()).toBe(0);
+  });
+
+  it('hand over progress, open windows and done marks', async () => {
+    const { store, connection } = test;
+    const old = await takeLease(store, KEY);
+    await store.registerGroup(AUDIT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    await consumeAll(old, 1);
+    const [id] = await appendAll(store, [messageOf('flights', 2)]);
+    await store.claim(old, [windowOf(2, [id ?? ''])]);
+
+    const heir = keyOf('flights', 'report');
+    await store.registerGroup(heir, { replaces: 'default' });
+    await store.registerGroup(heir, { replaces: 'default' });
+    expect((await store.describeStream('flights'))?.groups.toSorted()).toEqual(['audit', 'report']);
+    await expect(
+      store.commit(old, { finished: [2], progress: { lastSeq: 2, windows: 2, messages: 2 } }),
+    ).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+    expect(await dataOf(store, heir)).toEqual([2]);
+
+    const lease = await takeLease(store, heir, RIVAL);
+    const recovery = await store.recover(lease);
+    expect(recovery.progress.lastSeq).toBe(1);
+    expect(recovery.open.map(({ seq, messageIds }) => [seq, messageIds])).toEqual([[2, [id]]]);
+    await consumeAll(await takeLease(store, AUDIT), 1);
+    expect(await connection.collection('buffer').countDocuments()).toBe(1);
+    const settled = { window: recovery.open[0]!, messages: await store.load(heir, [id ?? '']) };
+    const groups = await store.commit(lease, { finished: [2], progress: { lastSeq: 2, windows: 2, messages: 2 } });
+    await store.settle(lease, [settled], { groups, keep: false });
+    expect(await connection.collection('buffer').countDocuments()).toBe(0);
+    expect(await connection.collection('window').countDocuments()).toBe(0);
+  });
+
+  it('keep their own progress when they have lived before they replace another', async () => {
+    const { store } = test;
+    const old = await takeLease(store, KEY);
+    const heir = await takeLease(store, AUDIT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    await store.claim(old, [windowOf(1, [])]);
+    await store.registerGroup(AUDIT, { replaces: 'default' });
+    const progress = { lastSeq: 7, windows: 7, messages: 7 };
+    expect(await store.commit(heir, { finished: [7], progress })).toEqual(['audit']);
+    expect((await store.recover(heir)).open).toEqual([]);
+    expect(await dataOf(store, AUDIT)).toEqual([1]);
+  });
+
+  it('come back after their removal with a fence above that of their former holder', async () => {
+    const { store } = test;
+    const zombie = await takeLease(store, AUDIT);
+    await store.registerGroup(KEY);
+    await store.removeGroup('flights', 'audit');
+    expect(await store.acquireLease(AUDIT, RIVAL, { fence: 2, counter: 2 })).toBeUndefined();
+    await store.registerGroup(AUDIT);
+    await store.claim(zombie, [windowOf(1, [])]);
+    const lease = await takeLease(store, AUDIT, RIVAL);
+    expect(lease.fence).toBeGreaterThan(zombie.fence);
+    expect((await store.recover(lease)).open).toEqual([]);
+  });
+
+  it('are counted each for itself', async () => {
+    const { store } = test;
+    const lease = await takeLease(store, KEY);
+    await store.registerGroup(AUDIT);
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2, { partition: 1 })]);
+    await consumeAll(lease, 1);
+    await appendAll(store, [messageOf('flights', 3)]);
+    await store.claim(lease, [windowOf(2, [])]);
+    const [stats] = await store.stats(['flights', 'missing']);
+    expect(stats).toMatchObject({ name: 'flights', buffered: 3 });
+    expect(stats?.oldest).toBeInstanceOf(Date);
+    expect(stats?.consumers.map(({ group, pending, openWindows }) => [group, pending, openWindows])).toEqual([
+      ['audit', 2, 0],
+      ['default', 1, 1],
+    ]);
+  });
+});

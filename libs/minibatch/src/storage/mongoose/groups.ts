@@ -1,0 +1,188 @@
+import { unknownGroup, unknownStream } from '../store-faults.js';
+import { NO_PROGRESS, type ConsumerKey } from '../stream-store.interface.js';
+import type { Collections } from './collections.js';
+import { consumerDocumentId, NOT_RETIRED } from './consumer-document.js';
+import type { Departures } from './departures.js';
+import { makeTimeIndex } from './indexes.js';
+import type { ConsumerDocument } from './schemas/consumer.schema.js';
+import type { StreamDocument } from './schemas/stream.schema.js';
+import { guarded, isDuplicateKey } from './store-errors.js';
+import type { StreamRecords } from './stream-records.js';
+
+/** What a consumer begins with. */
+type ConsumerState = Pick<ConsumerDocument, 'lease' | 'adopted' | 'finished' | 'progress' | 'replaces'>;
+
+type GroupList = Required<Pick<StreamDocument, 'groups' | 'groupsVersion'>>;
+
+/**
+ * The groups of a stream. The truth is in the stream's document; each consumer's document has a copy, because the commit point
+ * has to return the groups in the same step in which it commits.
+ *
+ * A copy carries the version of the list and is only ever replaced by a newer one. Adding and removing single names would not do: a
+ * process that read the list, slept, and then added what it had read would bring back a group that was removed
+ * meanwhile, and nothing would leave the buffer any more.
+ */
+export class Groups {
+  constructor(
+    private readonly collections: Collections,
+    private readonly streams: StreamRecords,
+    private readonly departures: Departures,
+  ) {}
+
+  async register(
+    key: ConsumerKey,
+    { timeOrder, replaces }: { readonly timeOrder?: boolean; readonly replaces?: string },
+  ): Promise<void> {
+    await guarded(`register group '${key.group}' on '${key.stream}'`, async () => {
+      if (timeOrder) await makeTimeIndex(this.collections);
+      await this.streams.ensure(key.stream);
+      const list = await this.add(key.stream, key.group);
+      if (replaces !== undefined && replaces !== key.group) await this.replace(key.stream, replaces, key.group);
+      await this.insertConsumer(
+        key,
+        { lease: { fence: 0, counter: 0 }, adopted: 0, finished: [], progress: NO_PROGRESS },
+        list,
+      );
+    });
+  }
+
+  async remove(stream: string, group: string): Promise<void> {
+    await guarded(`remove group '${group}' from '${stream}'`, async () => {
+      const consumers = await this.consumersOf(stream, group);
+      const present = await this.collections.stream.findOne(
+        { name: stream, groups: group },
+        { projection: { _id: 1 } },
+      );
+      if (!present && consumers.length === 0) throw unknownGroup(stream, group);
+      await this.forget(stream, group, consumers);
+    });
+  }
+
+  /** Hands everything of one group over to another; a hand-over that died half-way is finished by the next. */
+  private async replace(stream: string, from: string, to: string): Promise<void> {
+    const consumers = await this.consumersOf(stream, from);
+    const list = await this.list(stream);
+    if (!list.groups.includes(from) && consumers.length === 0) return;
+    for (const consumer of consumers) await this.handOver(consumer, to, list);
+    const { buffer } = this.collections;
+    await buffer.updateMany({ done: from, stream }, { $addToSet: { done: to } });
+    await this.forget(stream, from, consumers);
+  }
+
+  /**
+   * The former holder loses its lease first. The new consumer begins where the old one stands, with a fence above that of all
+   * the windows that are moved: should somebody take the new lease before they arrive, they count as void, and their messages
+   * come again.
+   */
+  private async handOver(from: ConsumerDocument, group: string, list: GroupList): Promise<void> {
+    const { consumer, window } = this.collections;
+    const deposed = await consumer.findOneAndUpdate(
+      { _id: from._id },
+      { $inc: { 'lease.fence': 1, 'lease.counter': 1 }, $unset: { 'lease.owner': '' } },
+      { returnDocument: 'after' },
+    );
+    if (!deposed) return;
+    const key = { stream: from.stream, group, partition: from.partition };
+    const to = consumerDocumentId(key);
+    const { adopted, finished, progress } = deposed;
+    const state = {
+      lease: { fence: deposed.lease.fence, counter: 0 },
+      adopted,
+      finished,
+      progress,
+      replaces: from._id,
+    };
+    await this.insertConsumer(key, state, list);
+    // One that was registered and never held has nothing of its own.
+    await consumer.updateOne({ _id: to, 'lease.fence': 0 }, { $set: state });
+    const heir = await consumer.findOne({ _id: to }, { projection: { replaces: 1 } });
+    if (heir?.replaces !== from._id) return; // It has lived: the old windows are removed, their messages come again.
+    await window.updateMany(
+      { processed: false, consumer: from._id, fence: { $gte: adopted } },
+      { $set: { consumer: to, group } },
+    );
+  }
+
+  /** No copy of the list names the group afterwards, so nothing waits for it. */
+  private async forget(stream: string, group: string, consumers: readonly ConsumerDocument[]): Promise<void> {
+    const { buffer, consumer, window } = this.collections;
+    await this.collections.stream.updateOne(
+      { name: stream, groups: group },
+      { $pull: { groups: group }, $inc: { groupsVersion: 1 } },
+    );
+    const list = await this.list(stream);
+    await this.publish(stream, list);
+    // The lease goes before the windows: nobody commits for the group any more.
+    await consumer.updateMany(
+      { stream, group, ...NOT_RETIRED },
+      {
+        $set: { retired: true, finished: [], progress: NO_PROGRESS },
+        $unset: { 'lease.owner': '', replaces: '' },
+        $inc: { 'lease.fence': 1, 'lease.counter': 1 },
+      },
+    );
+    await window.deleteMany({ processed: false, consumer: { $in: consumers.map(({ _id }) => _id) } });
+    await buffer.updateMany({ done: group, stream }, { $pull: { done: group } });
+    await this.departures.removeLeftovers(stream, list.groups);
+  }
+
+  private async add(stream: string, group: string): Promise<GroupList> {
+    await this.collections.stream.updateOne(
+      { name: stream, groups: { $ne: group } },
+      { $addToSet: { groups: group }, $inc: { groupsVersion: 1 } },
+    );
+    const list = await this.list(stream);
+    await this.publish(stream, list);
+    return list;
+  }
+
+  private async list(stream: string): Promise<GroupList> {
+    const found = await this.collections.stream.findOne(
+      { name: stream },
+      { projection: { groups: 1, groupsVersion: 1 } },
+    );
+    if (!found) throw unknownStream(stream);
+    return { groups: found.groups ?? [], groupsVersion: found.groupsVersion ?? 0 };
+  }
+
+  /** Brings the copies of all consumers up to date. */
+  private async publish(stream: string, { groups, groupsVersion }: GroupList): Promise<void> {
+    await this.collections.consumer.updateMany(
+      { stream, groupsVersion: { $lt: groupsVersion } },
+      { $set: { groups, groupsVersion } },
+    );
+  }
+
+  private async insertConsumer(key: ConsumerKey, state: ConsumerState, list: GroupList): Promise<void> {
+    const { stream, group, partition } = key;
+    const { consumer } = this.collections;
+    const _id = consumerDocumentId(key);
+    const fresh = { stream, group, partition, created: new Date(), ...state, ...list };
+    try {
+      await consumer.updateOne({ _id }, { $setOnInsert: fresh }, { upsert: true });
+    } catch (error) {
+      if (!isDuplicateKey(error)) throw error;
+    }
+    await this.revive(_id, state);
+    // The copy in `fresh` may have missed a change that was published before it was inserted.
+    await this.publish(stream, await this.list(stream));
+  }
+
+  /** A group that was removed and is back begins anew, above the fences of its former life. */
+  private async revive(_id: string, state: ConsumerState): Promise<void> {
+    const { consumer } = this.collections;
+    const retired = await consumer.findOne({ _id, retired: true }, { projection: { lease: 1 } });
+    if (!retired) return;
+    const { fence, counter } = retired.lease;
+    const lease = { fence: Math.max(fence, state.lease.fence), counter: counter + 1 };
+    const adopted = state.replaces === undefined ? lease.fence : state.adopted;
+    await consumer.updateOne(
+      { _id, retired: true, 'lease.fence': fence },
+      { $set: { ...state, lease, adopted }, $unset: { retired: '' } },
+    );
+  }
+
+  private consumersOf(stream: string, group: string): Promise<ConsumerDocument[]> {
+    return this.collections.consumer.find({ stream, group, ...NOT_RETIRED }).toArray();
+  }
+}

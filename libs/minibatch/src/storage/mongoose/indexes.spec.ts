@@ -1,0 +1,80 @@
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { appendAll, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { MongooseStreamStore } from './mongoose.store.js';
+
+describe('indexes', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  const names = async (collection: string) =>
+    (await test.connection.collection(collection).listIndexes().toArray()).map(({ name }) => String(name)).toSorted();
+
+  it('are named after the queries they serve, beside those of Python', async () => {
+    expect(await names('stream')).toEqual(['_id_', 'name_1']);
+    expect(await names('buffer')).toEqual([
+      '_id_',
+      'minibatch_dedupe',
+      'minibatch_done',
+      'minibatch_fetch',
+      'minibatch_sweep',
+    ]);
+    expect(await names('window')).toEqual(['_id_', 'minibatch_open_windows', 'minibatch_sweep']);
+    const { connection } = test;
+    await connection.collection('stream').createIndexes([{ name: 'name_1', key: { name: 1 }, unique: true }]);
+    await connection.collection('stream').createIndexes([{ name: 'created_1', key: { created: 1 } }]);
+    for (const collection of ['buffer', 'window']) {
+      await connection.collection(collection).createIndexes([{ name: 'created_1', key: { created: 1 } }]);
+      await connection.collection(collection).createIndexes([{ name: 'stream_1', key: { stream: 1 } }]);
+    }
+    await new MongooseStreamStore(connection).open();
+    expect(await names('stream')).toEqual(['_id_', 'created_1', 'name_1']);
+  });
+
+  it('are found when they are there already, whoever made them', async () => {
+    test.commands();
+    await new MongooseStreamStore(test.connection).open();
+    expect(test.commands()).not.toContain('createIndexes');
+  });
+
+  it('by time is made for the first consumer that reads by time', async () => {
+    await test.store.registerGroup(keyOf('flights'));
+    expect(await names('buffer')).not.toContain('minibatch_fetch_by_time');
+    await test.store.registerGroup(keyOf('flights', 'timed'), { timeOrder: true });
+    expect(await names('buffer')).toContain('minibatch_fetch_by_time');
+  });
+
+  it.runIf(inject('mongoSupports').indexes)('that stand in the way are named (real mongod only)', async () => {
+    const { connection } = test;
+    await connection.collection('buffer').dropIndex('minibatch_dedupe');
+    await connection.collection('buffer').createIndexes([{ name: 'minibatch_dedupe', key: { dedupeKey: 1 } }]);
+    const conflict = { code: ErrorCode.ModelConflict };
+    await expect(new MongooseStreamStore(connection).open()).rejects.toMatchObject(conflict);
+  });
+
+  it.runIf(inject('mongoSupports').indexes)('are used by the reads (real mongod only)', async () => {
+    const { store, connection } = test;
+    await store.registerGroup(keyOf('flights'), { timeOrder: true });
+    await appendAll(
+      store,
+      Array.from({ length: 100 }, (_, i) => messageOf('flights', i)),
+    );
+    const buffer = connection.collection('buffer');
+    const waiting = { stream: 'flights', processed: false, done: { $ne: 'default' }, partition: { $in: [0, null] } };
+    const plan = async (find: ReturnType<typeof buffer.find>) => JSON.stringify((await find.explain())['queryPlanner']);
+    const byId = await plan(buffer.find(waiting).sort({ _id: 1 }).limit(10));
+    expect(byId).toContain('minibatch_fetch');
+    expect(byId).not.toContain('"SORT"');
+    const byTime = await plan(
+      buffer
+        .find({ ...waiting, created: { $gte: new Date(0) } })
+        .sort({ created: 1, _id: 1 })
+        .limit(10),
+    );
+    expect(byTime).toContain('minibatch_fetch_by_time');
+    expect(byTime).not.toContain('"SORT"');
+  });
+});

@@ -1,0 +1,91 @@
+import type { mongo } from 'mongoose';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import type { Collections } from './collections.js';
+
+type Index = mongo.IndexDescription & { key: Record<string, 1 | -1>; name: string };
+
+/** Same name and shape as the one Python makes: either side may be first. */
+const STREAM: readonly Index[] = [{ name: 'name_1', key: { name: 1 }, unique: true }];
+
+const BUFFER: readonly Index[] = [
+  { name: 'minibatch_fetch', key: { stream: 1, processed: 1, _id: 1 } },
+  // Sparse: only messages with a dedupe id are in it.
+  { name: 'minibatch_dedupe', key: { dedupeKey: 1 }, unique: true, sparse: true },
+  // The next two are sparse, so that a stream with one group that keeps nothing does not pay for them.
+  { name: 'minibatch_done', key: { done: 1 }, sparse: true },
+  { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
+];
+
+const BUFFER_BY_TIME: readonly Index[] = [
+  { name: 'minibatch_fetch_by_time', key: { stream: 1, processed: 1, created: 1, _id: 1 } },
+];
+
+const WINDOW: readonly Index[] = [
+  { name: 'minibatch_open_windows', key: { processed: 1, consumer: 1, seq: 1 } },
+  { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
+];
+
+/** Makes the indexes that are missing; each is named after the query it serves. */
+export async function makeIndexes(collections: Collections): Promise<void> {
+  await make(collections.stream, STREAM);
+  await make(collections.buffer, BUFFER);
+  await make(collections.window, WINDOW);
+}
+
+/** For consumers that read by time: a cost at every append and delete, so made only when one registers. */
+export async function makeTimeIndex(collections: Collections): Promise<void> {
+  await make(collections.buffer, BUFFER_BY_TIME);
+}
+
+async function make<T extends mongo.Document>(
+  collection: mongo.Collection<T>,
+  wanted: readonly Index[],
+): Promise<void> {
+  const present = await existing(collection);
+  const missing = wanted.filter((index) => !present.some((other) => sameIndex(index, other)));
+  if (missing.length === 0) return;
+  try {
+    await collection.createIndexes([...missing]);
+  } catch (cause) {
+    if (!isConflict(cause)) throw cause;
+    throw new MinibatchError(
+      ErrorCode.ModelConflict,
+      `Collection '${collection.collectionName}' has an index in the way of ${missing.map(({ name }) => `'${name}'`).join(', ')}: ` +
+        `${cause.message}; drop the other index`,
+      { cause, details: { collection: collection.collectionName, indexes: missing.map(({ name }) => name) } },
+    );
+  }
+}
+
+async function existing<T extends mongo.Document>(
+  collection: mongo.Collection<T>,
+): Promise<mongo.IndexDescriptionInfo[]> {
+  try {
+    return (await collection.listIndexes().toArray()) as mongo.IndexDescriptionInfo[];
+  } catch (error) {
+    if (codeOf(error) === NAMESPACE_NOT_FOUND) return [];
+    throw error;
+  }
+}
+
+/** Under whatever name: a server refuses a second index of the same key. */
+function sameIndex(wanted: Index, present: mongo.IndexDescriptionInfo): boolean {
+  return (
+    JSON.stringify(wanted.key) === JSON.stringify(present.key) &&
+    Boolean(wanted.unique) === Boolean(present.unique) &&
+    Boolean(wanted.sparse) === Boolean(present.sparse)
+  );
+}
+
+const NAMESPACE_NOT_FOUND = 26;
+const INDEX_OPTIONS_CONFLICT = 85;
+const INDEX_KEY_SPECS_CONFLICT = 86;
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error ? Reflect.get(error, 'code') : undefined;
+}
+
+function isConflict(error: unknown): error is Error {
+  const code = codeOf(error);
+  return code === INDEX_OPTIONS_CONFLICT || code === INDEX_KEY_SPECS_CONFLICT;
+}

@@ -1,0 +1,89 @@
+import { leaseLost } from '../store-faults.js';
+import type { Commit, ConsumerKey, Lease, LeaseOwner, LeaseState } from '../stream-store.interface.js';
+import type { Collections } from './collections.js';
+import { consumerDocumentId, heldBy, NOT_RETIRED, toRanges } from './consumer-document.js';
+import type { ConsumerDocument } from './schemas/consumer.schema.js';
+import { guarded } from './store-errors.js';
+
+const NEVER_HELD: LeaseState = { fence: 0, counter: 0 };
+
+/** Leases, and the commit point, which is an update of the same document under the same condition. */
+export class Leases {
+  constructor(private readonly collections: Collections) {}
+
+  async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
+    const ids = keys.map(consumerDocumentId);
+    const documents = await guarded('read leases', () => this.find(ids));
+    const byId = new Map(documents.map((document) => [document._id, document]));
+    return ids.map((id) => leaseState(byId.get(id)));
+  }
+
+  async acquire(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined> {
+    const _id = consumerDocumentId(key);
+    return guarded(`acquire the lease of '${key.group}' on '${key.stream}'`, async () => {
+      const taken = await this.collections.consumer.findOneAndUpdate(
+        { _id, 'lease.fence': expected.fence, 'lease.counter': expected.counter, ...NOT_RETIRED },
+        { $set: { 'lease.owner': owner }, $inc: { 'lease.fence': 1, 'lease.counter': 1 } },
+        { returnDocument: 'after', projection: { lease: 1 } },
+      );
+      if (taken) return { key, owner, fence: taken.lease.fence };
+      // Ours already, if the answer to an earlier try was lost.
+      const present = await this.collections.consumer.findOne({ _id }, { projection: { lease: 1 } });
+      const fence = expected.fence + 1;
+      const ours = present?.lease.owner?.id === owner.id && present.lease.fence === fence;
+      return ours ? { key, owner, fence } : undefined;
+    });
+  }
+
+  async renew(leases: readonly Lease[]): Promise<readonly Lease[]> {
+    if (leases.length === 0) return [];
+    return guarded('renew leases', async () => {
+      const { matchedCount } = await this.collections.consumer.bulkWrite(
+        leases.map((lease) => ({
+          updateOne: { filter: heldBy(lease), update: { $inc: { 'lease.counter': 1 } } },
+        })),
+        { ordered: false },
+      );
+      if (matchedCount === leases.length) return [];
+      const documents = await this.find(leases.map(({ key }) => consumerDocumentId(key)));
+      const byId = new Map(documents.map((document) => [document._id, document.lease]));
+      return leases.filter((lease) => {
+        const now = byId.get(consumerDocumentId(lease.key));
+        return now?.fence !== lease.fence || now.owner?.id !== lease.owner.id;
+      });
+    });
+  }
+
+  async release(lease: Lease): Promise<void> {
+    await guarded(`release the lease of '${lease.key.group}' on '${lease.key.stream}'`, () =>
+      this.collections.consumer.updateOne(heldBy(lease), {
+        $unset: { 'lease.owner': '' },
+        $inc: { 'lease.counter': 1 },
+      }),
+    );
+  }
+
+  async commit(lease: Lease, { finished, progress }: Commit): Promise<readonly string[]> {
+    const document = await guarded(`commit windows of '${lease.key.group}' on '${lease.key.stream}'`, () =>
+      this.collections.consumer.findOneAndUpdate(
+        heldBy(lease),
+        { $set: { finished: toRanges(finished), progress }, $inc: { 'lease.counter': 1 } },
+        { returnDocument: 'after', projection: { groups: 1 } },
+      ),
+    );
+    if (!document) throw leaseLost(lease.key);
+    return document.groups;
+  }
+
+  private find(ids: string[]): Promise<Pick<ConsumerDocument, '_id' | 'lease'>[]> {
+    return this.collections.consumer
+      .find({ _id: { $in: ids } }, { projection: { lease: 1 }, batchSize: ids.length + 1 })
+      .toArray();
+  }
+}
+
+export function leaseState(document: Pick<ConsumerDocument, 'lease'> | undefined): LeaseState {
+  if (!document) return NEVER_HELD;
+  const { owner, fence, counter } = document.lease;
+  return { ...(owner ? { owner } : {}), fence, counter };
+}

@@ -1,0 +1,39 @@
+import { randomBytes } from 'node:crypto';
+import { mongo } from 'mongoose';
+
+const COUNTER_END = 2 ** 24;
+
+/**
+ * Makes the ids of messages: ObjectIds that grow with every call, also when the clock goes back or a second has more
+ * messages than the counter numbers. The driver's own ids promise neither, and `fetch` gives messages back in the order of
+ * their ids.
+ */
+export class MessageIds {
+  /** Tells this process from all others. */
+  private readonly origin = randomBytes(5);
+  private second = 0;
+  private counter = 0;
+
+  constructor(private readonly now: () => number = Date.now) {}
+
+  next(): mongo.ObjectId {
+    const second = Math.floor(this.now() / 1000);
+    if (second > this.second) {
+      this.second = second;
+      this.counter = 0;
+    } else if (this.counter === COUNTER_END) {
+      // Borrowed from the next second.
+      this.second += 1;
+      this.counter = 0;
+    }
+    const bytes = Buffer.allocUnsafe(12);
+    bytes.writeUInt32BE(this.second, 0);
+    this.origin.copy(bytes, 4);
+    bytes.writeUIntBE(this.counter, 9, 3);
+    this.counter += 1;
+    return new mongo.ObjectId(bytes);
+  }
+}
+
+/** One for the process, not for the store: messages of one process keep their order whichever store they go through. */
+export const messageIds = new MessageIds();

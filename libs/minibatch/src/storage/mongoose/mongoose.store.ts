@@ -1,0 +1,250 @@
+import type { Connection } from 'mongoose';
+import type { MongooseCollections } from '../store-definition.js';
+import type {
+  AppendOptions,
+  AppendOutcome,
+  Block,
+  Commit,
+  ConsumerKey,
+  FetchLimits,
+  Lease,
+  LeaseOwner,
+  LeaseState,
+  MessageId,
+  NewMessage,
+  Recovery,
+  SettledWindow,
+  SettleOptions,
+  StoredMessage,
+  StreamInfo,
+  StreamStats,
+  StreamStore,
+  SweepResult,
+  TimeCursor,
+  TimeRange,
+  WindowRecord,
+} from '../stream-store.interface.js';
+import { Appends, MAX_MESSAGE_BYTES } from './appends.js';
+import { ChangeWatch } from './change-watch.js';
+import { Checkpoints } from './checkpoints.js';
+import { Claims } from './claims.js';
+import { Collections, collectionNames } from './collections.js';
+import { Departures } from './departures.js';
+import { Groups } from './groups.js';
+import { makeIndexes } from './indexes.js';
+import { Inserts } from './inserts.js';
+import { Leases } from './leases.js';
+import { messageIds } from './message-ids.js';
+import { Reads } from './reads.js';
+import { Settlement } from './settlement.js';
+import { Status } from './status.js';
+import { guarded } from './store-errors.js';
+import { StreamRecords } from './stream-records.js';
+import { Sweeps } from './sweeps.js';
+import { TransactionInserts } from './transaction-inserts.js';
+
+export interface MongooseStreamStoreOptions {
+  /** Names of the collections; the defaults are those of the Python library minibatch, so that both work on one database. */
+  readonly collections?: MongooseCollections;
+}
+
+/**
+ * The default store: MongoDB, by the application's own Mongoose connection, which it neither opens nor closes.
+ *
+ * This class only hands out the work; each role has a file of its own.
+ */
+export class MongooseStreamStore implements StreamStore {
+  readonly name = 'mongoose';
+  readonly maxMessageBytes = MAX_MESSAGE_BYTES;
+  readonly polling = { busy: 50, idle: 500 };
+
+  private readonly collections: Collections;
+  private readonly streams: StreamRecords;
+  private readonly groups: Groups;
+  private readonly appends: Appends;
+  private readonly checkpoints: Checkpoints;
+  private readonly leases: Leases;
+  private readonly reads: Reads;
+  private readonly claims: Claims;
+  private readonly settlement: Settlement;
+  private readonly status: Status;
+  private readonly sweeps: Sweeps;
+  private readonly changes: ChangeWatch;
+  private readonly closing = new AbortController();
+  private opening: Promise<void> | undefined;
+  /** Until it is known: the careful assumption. */
+  private driverRetries = true;
+
+  constructor(
+    private readonly connection: Connection,
+    options: MongooseStreamStoreOptions = {},
+  ) {
+    this.collections = new Collections(connection, collectionNames(options.collections));
+    const departures = new Departures(this.collections);
+    this.streams = new StreamRecords(this.collections);
+    this.groups = new Groups(this.collections, this.streams, departures);
+    this.checkpoints = new Checkpoints(this.collections, this.streams);
+    this.appends = new Appends(
+      messageIds,
+      new Inserts(this.collections, () => this.driverRetries),
+      new TransactionInserts(this.collections),
+      this.checkpoints,
+    );
+    this.leases = new Leases(this.collections);
+    this.reads = new Reads(this.collections);
+    this.claims = new Claims(this.collections);
+    this.settlement = new Settlement(this.collections, departures);
+    this.status = new Status(this.collections, this.streams);
+    this.sweeps = new Sweeps(this.collections, this.streams, departures);
+    this.changes = new ChangeWatch(this.collections);
+  }
+
+  open(): Promise<void> {
+    this.opening ??= this.prepare().catch((error: unknown) => {
+      this.opening = undefined;
+      throw error;
+    });
+    return this.opening;
+  }
+
+  async close(): Promise<void> {
+    this.closing.abort();
+  }
+
+  ensureStream(stream: string): Promise<StreamInfo> {
+    return this.streams.ensure(stream);
+  }
+
+  describeStream(stream: string): Promise<StreamInfo | undefined> {
+    return this.streams.describe(stream);
+  }
+
+  listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]> {
+    return this.streams.list(streams);
+  }
+
+  updateStream(
+    stream: string,
+    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
+  ): Promise<StreamInfo> {
+    return this.streams.update(stream, change);
+  }
+
+  dropStream(stream: string): Promise<void> {
+    return this.streams.drop(stream);
+  }
+
+  registerGroup(
+    key: ConsumerKey,
+    options: { readonly timeOrder?: boolean; readonly replaces?: string } = {},
+  ): Promise<void> {
+    return this.groups.register(key, options);
+  }
+
+  removeGroup(stream: string, group: string): Promise<void> {
+    return this.groups.remove(stream, group);
+  }
+
+  append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
+    return this.appends.append(messages, options);
+  }
+
+  readCheckpoint(stream: string, source: string): Promise<unknown> {
+    return this.checkpoints.read(stream, source);
+  }
+
+  writeCheckpoint(stream: string, source: string, position: unknown): Promise<void> {
+    return this.checkpoints.write(stream, source, position);
+  }
+
+  readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
+    return this.leases.read(keys);
+  }
+
+  acquireLease(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined> {
+    return this.leases.acquire(key, owner, expected);
+  }
+
+  renewLeases(leases: readonly Lease[]): Promise<readonly Lease[]> {
+    return this.leases.renew(leases);
+  }
+
+  releaseLease(lease: Lease): Promise<void> {
+    return this.leases.release(lease);
+  }
+
+  recover(lease: Lease): Promise<Recovery> {
+    return this.claims.recover(lease);
+  }
+
+  fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    return this.reads.fetch(key, after, limits);
+  }
+
+  fetchByTime(key: ConsumerKey, range: TimeRange, after: TimeCursor | undefined, limits: FetchLimits): Promise<Block> {
+    return this.reads.fetchByTime(key, range, after, limits);
+  }
+
+  scan(
+    key: ConsumerKey,
+    after: MessageId | undefined,
+    until: MessageId | undefined,
+    limit: number,
+  ): Promise<readonly MessageId[]> {
+    return this.reads.scan(key, after, until, limit);
+  }
+
+  load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]> {
+    return this.reads.load(key, ids);
+  }
+
+  claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
+    return this.claims.claim(lease, windows);
+  }
+
+  commit(lease: Lease, commit: Commit): Promise<readonly string[]> {
+    return this.leases.commit(lease, commit);
+  }
+
+  settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
+    return this.settlement.settle(lease, windows, options);
+  }
+
+  reschedule(lease: Lease, window: WindowRecord): Promise<void> {
+    return this.claims.reschedule(lease, window);
+  }
+
+  poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
+    return this.status.poll(keys);
+  }
+
+  watch(wake: (stream: string) => void, signal: AbortSignal): Promise<boolean> {
+    return this.changes.start(wake, AbortSignal.any([signal, this.closing.signal]));
+  }
+
+  stats(streams?: readonly string[]): Promise<readonly StreamStats[]> {
+    return this.status.stats(streams);
+  }
+
+  sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
+    return this.sweeps.sweep(stream, before);
+  }
+
+  private async prepare(): Promise<void> {
+    await guarded('be reached', () => this.connection.asPromise());
+    this.collections.register();
+    await guarded('prepare the collections', async () => {
+      await this.streams.checkVersion();
+      await makeIndexes(this.collections);
+      const standalone = await this.isStandalone();
+      if (standalone) await this.collections.useJournal();
+      this.driverRetries = !standalone && this.connection.getClient().options.retryWrites;
+    });
+  }
+
+  private async isStandalone(): Promise<boolean> {
+    // By its old name, which every server knows.
+    const hello = await this.collections.database.command({ isMaster: 1 }, { readPreference: 'primary' });
+    return hello['setName'] === undefined && hello['msg'] !== 'isdbgrid';
+  }
+}

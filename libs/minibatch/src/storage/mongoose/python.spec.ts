@@ -1,0 +1,91 @@
+import { mongo } from 'mongoose';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  appendAll,
+  keyOf,
+  messageOf,
+  openStore,
+  takeLease,
+  windowOf,
+  type TestStore,
+} from '../../../../../test/support/mongoose-store.js';
+
+const KEY = keyOf('flights');
+const LIMITS = { messages: 1000, bytes: 2 ** 24 };
+
+describe('a database shared with Python', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  it('consumes what Python appended, and leaves alone what Python has claimed', async () => {
+    const { store, connection } = test;
+    const created = new Date(1_700_000_000_000);
+    const buffer = connection.collection('buffer');
+    await buffer.insertMany([
+      { stream: 'flights', data: { delay: 1 }, processed: false, created },
+      { stream: 'flights', data: { delay: 2 }, processed: true, created },
+      { stream: 'flights', data: { delay: 3 }, processed: false },
+    ]);
+    const lease = await takeLease(store, KEY);
+    const { messages, full } = await store.fetch(KEY, undefined, LIMITS);
+    expect(full).toBe(false);
+    expect(messages.map(({ data }) => data)).toEqual([{ delay: 1 }, { delay: 3 }]);
+    expect(messages[0]?.created).toEqual(created);
+    expect(messages[1]?.created).toBeInstanceOf(Date);
+    expect(
+      (await store.fetchByTime(KEY, { to: new Date(1_800_000_000_000) }, undefined, LIMITS)).messages,
+    ).toHaveLength(1);
+
+    const window = windowOf(
+      1,
+      messages.map(({ id }) => id),
+    );
+    const groups = await store.commit(lease, { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 2 } });
+    await store.settle(lease, [{ window, messages }], { groups, keep: false });
+    await store.sweep('flights', { kept: new Date(Date.now() + 1000), tombstones: new Date(Date.now() + 1000) });
+    expect((await buffer.find({}).toArray()).map(({ data }) => data as unknown)).toEqual([{ delay: 2 }]);
+  });
+
+  it('opens a stream that Python has made', async () => {
+    const { store, connection } = test;
+    const created = new Date(1_700_000_000_000);
+    await connection
+      .collection('stream')
+      .insertOne({ name: 'flights', status: 'initialize', created, interval: 10, last_read: created });
+    expect(await store.describeStream('flights')).toMatchObject({ status: 'init', groups: [] });
+    expect(await store.ensureStream('flights')).toMatchObject({ status: 'open', created });
+    await store.registerGroup(KEY);
+    expect(await connection.collection('stream').findOne({})).toMatchObject({ interval: 10, schemaVersion: 1 });
+  });
+
+  it('writes the fields that Python reads', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    const ids = await appendAll(store, [messageOf('flights', { delay: 1 })]);
+    await store.claim(lease, [windowOf(1, ids)]);
+    expect(await connection.collection('buffer').findOne({})).toEqual({
+      _id: new mongo.ObjectId(ids[0]),
+      stream: 'flights',
+      created: expect.any(Date),
+      data: { delay: 1 },
+      processed: false,
+    });
+    expect(await connection.collection('window').findOne({})).toMatchObject({
+      stream: 'flights',
+      created: expect.any(Date),
+      data: [],
+      processed: false,
+      query: [],
+    });
+    expect(await connection.collection('stream').findOne({})).toMatchObject({
+      name: 'flights',
+      status: 'open',
+      created: expect.any(Date),
+      interval: 10,
+      last_read: expect.any(Date),
+    });
+  });
+});

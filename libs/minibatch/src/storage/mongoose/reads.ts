@@ -1,0 +1,128 @@
+import { mongo } from 'mongoose';
+import type {
+  Block,
+  ConsumerKey,
+  FetchLimits,
+  MessageId,
+  StoredMessage,
+  TimeCursor,
+  TimeRange,
+} from '../stream-store.interface.js';
+import type { Collections } from './collections.js';
+import { fromBytes, toMessage } from './message-codec.js';
+import type { BufferDocument } from './schemas/buffer.schema.js';
+import { guarded } from './store-errors.js';
+
+type Filter = mongo.Filter<BufferDocument>;
+
+/** Reads of the buffer. Each is one round trip as long as the reply fits into one message of the server. */
+export class Reads {
+  constructor(private readonly collections: Collections) {}
+
+  async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    const filter: Filter = after === undefined ? {} : { _id: { $gt: toId(after) } };
+    return this.block(key, filter, { _id: 1 }, limits);
+  }
+
+  async fetchByTime(
+    key: ConsumerKey,
+    { from, to }: TimeRange,
+    after: TimeCursor | undefined,
+    limits: FetchLimits,
+  ): Promise<Block> {
+    const first = after?.created ?? from;
+    const created = { ...(first && { $gte: first }), ...(to && { $lt: to }) };
+    const filter: Filter = {
+      ...(first || to ? { created } : {}),
+      // The bound above lets the index start there; this leaves out what has been read of that moment.
+      ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toId(after.id) } }] }),
+    };
+    return this.block(key, filter, { created: 1, _id: 1 }, limits);
+  }
+
+  async scan(
+    key: ConsumerKey,
+    after: MessageId | undefined,
+    until: MessageId | undefined,
+    limit: number,
+  ): Promise<readonly MessageId[]> {
+    const bounds = {
+      ...(after !== undefined && { $gt: toId(after) }),
+      ...(until !== undefined && { $lte: toId(until) }),
+    };
+    const filter: Filter = after === undefined && until === undefined ? {} : { _id: bounds };
+    const found = await guarded(`look through '${key.stream}'`, () =>
+      this.collections.buffer
+        .find({ ...waiting(key), ...filter }, { projection: { _id: 1 } })
+        .sort({ _id: 1 })
+        .limit(limit)
+        .batchSize(limit + 1)
+        .toArray(),
+    );
+    return found.map(({ _id }) => _id.toHexString());
+  }
+
+  /** By ids alone: a second condition beside `$in` makes some servers quadratic. The rest is left out here. */
+  async load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]> {
+    if (ids.length === 0) return [];
+    const found = new Map<MessageId, StoredMessage>();
+    await guarded(`load messages of '${key.stream}'`, async () => {
+      const cursor = this.collections.buffer.find(
+        { _id: { $in: ids.map(toId) } },
+        { raw: true, batchSize: ids.length + 1 },
+      );
+      for await (const reply of replies(cursor)) {
+        for (const bytes of reply) {
+          const document = fromBytes(bytes);
+          if (document.processed || document.done?.includes(key.group)) continue;
+          found.set(document._id.toHexString(), toMessage(document, bytes.length));
+        }
+      }
+    });
+    return ids.flatMap((id) => found.get(id) ?? []);
+  }
+
+  private async block(key: ConsumerKey, filter: Filter, sort: Record<string, 1>, limits: FetchLimits): Promise<Block> {
+    return guarded(`fetch from '${key.stream}'`, async () => {
+      const cursor = this.collections.buffer
+        .find({ ...waiting(key), ...filter }, { raw: true })
+        .sort(sort)
+        .limit(limits.messages)
+        // Over the limit, so that the server closes the cursor with the first reply.
+        .batchSize(limits.messages + 1);
+      const messages: StoredMessage[] = [];
+      let bytes = 0;
+      for await (const reply of replies(cursor)) {
+        for (const document of reply) {
+          messages.push(toMessage(fromBytes(document), document.length));
+          bytes += document.length;
+          if (bytes >= limits.bytes) return { messages, full: true };
+        }
+      }
+      return { messages, full: messages.length >= limits.messages };
+    });
+  }
+}
+
+/** What the consumer has not committed. Documents of Python have neither partition nor marks. */
+function waiting({ stream, group, partition }: ConsumerKey): Filter {
+  return {
+    stream,
+    processed: false,
+    done: { $ne: group },
+    partition: partition === 0 ? { $in: [0, null] } : partition,
+  } as Filter;
+}
+
+/** A whole reply at a time: asking the cursor for each document costs more than decoding it. */
+async function* replies(cursor: mongo.FindCursor<unknown>): AsyncGenerator<Buffer[]> {
+  try {
+    while (await cursor.hasNext()) yield cursor.readBufferedDocuments() as Buffer[];
+  } finally {
+    await cursor.close();
+  }
+}
+
+function toId(id: MessageId): mongo.ObjectId {
+  return mongo.ObjectId.createFromHexString(id);
+}

@@ -1,0 +1,42 @@
+import { Schema } from 'mongoose';
+import type { Types } from 'mongoose';
+import { schemaOptions } from './schema-options.js';
+
+/** A message in the buffer. Python's are without the optional fields. */
+export interface BufferDocument {
+  _id: Types.ObjectId;
+  stream: string;
+  created: Date;
+  data?: unknown;
+  /** True: claimed by Python, kept, or a tombstone; never read by a consumer of ours. */
+  processed: boolean;
+  key?: string;
+  headers?: Readonly<Record<string, string>>;
+  /** Stream, NUL and dedupe id: one field, because a sparse index on one field is right on every server. */
+  dedupeKey?: string;
+  /** Absent means 0. */
+  partition?: number;
+  /** Groups that have committed the message, while others have not. */
+  done?: string[];
+  /** A group keeps the message: whoever commits last marks it processed in place of removing it. */
+  keep?: boolean;
+  /** When it was committed by all, if it stays: kept, or as a tombstone. */
+  settled?: Date;
+}
+
+export const BufferSchema = new Schema<BufferDocument>(
+  {
+    stream: { type: String, required: true },
+    created: { type: Date, required: true },
+    data: Schema.Types.Mixed,
+    processed: { type: Boolean, required: true },
+    key: String,
+    headers: Schema.Types.Mixed,
+    dedupeKey: String,
+    partition: Number,
+    done: { type: [String], default: undefined },
+    keep: Boolean,
+    settled: Date,
+  },
+  schemaOptions('buffer'),
+);

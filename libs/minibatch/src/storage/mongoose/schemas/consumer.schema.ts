@@ -1,0 +1,49 @@
+import { Schema } from 'mongoose';
+import type { ConsumerProgress, LeaseOwner } from '../../stream-store.interface.js';
+import { schemaOptions } from './schema-options.js';
+
+/** Both ends included. */
+export type SeqRange = [from: number, to: number];
+
+/** One consumer: a group's part of a stream. The commit point is one update of this document. */
+export interface ConsumerDocument {
+  /** See `consumerDocumentId`. */
+  _id: string;
+  stream: string;
+  group: string;
+  partition: number;
+  created: Date;
+  lease: { owner?: LeaseOwner; fence: number; counter: number };
+  /** Fence of the last holder that adopted the open windows; windows with a smaller one are void. */
+  adopted: number;
+  /** `seq`s of the windows of the last commit. */
+  finished: SeqRange[];
+  progress: ConsumerProgress;
+  /** Copy of the stream's groups, so that the commit point returns them in the same step. */
+  groups: string[];
+  /** Version of the copy. */
+  groupsVersion: number;
+  /** `_id` of the consumer that this one took over from. */
+  replaces?: string;
+  /** The group was removed. The document stays for its fence: claims of a holder that wakes up later must stay void. */
+  retired?: true;
+}
+
+export const ConsumerSchema = new Schema<ConsumerDocument>(
+  {
+    _id: { type: String, required: true },
+    stream: { type: String, required: true },
+    group: { type: String, required: true },
+    partition: { type: Number, required: true },
+    created: Date,
+    lease: Schema.Types.Mixed,
+    adopted: Number,
+    finished: [[Number]],
+    progress: Schema.Types.Mixed,
+    groups: [String],
+    groupsVersion: Number,
+    replaces: String,
+    retired: Boolean,
+  },
+  schemaOptions('consumer'),
+);

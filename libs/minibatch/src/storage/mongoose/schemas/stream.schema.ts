@@ -1,0 +1,43 @@
+import { Schema } from 'mongoose';
+import type { Types } from 'mongoose';
+import { schemaOptions } from './schema-options.js';
+
+/** A stream, and what its consumers have to agree on. `interval` and `last_read` are Python's and mean nothing here. */
+export interface StreamDocument {
+  _id: Types.ObjectId;
+  name: string;
+  /** Python writes `initialize` where this package means `init`. */
+  status: string;
+  created: Date;
+  closed?: Date | null;
+  /** Seconds. */
+  interval?: number;
+  last_read?: Date;
+  /** Absent on streams that only Python has written. */
+  schemaVersion?: number;
+  groups?: string[];
+  /** Grows with every change of `groups`, so that the copies of the consumers never go back to an older one. */
+  groupsVersion?: number;
+  paused?: boolean;
+  flushes?: number;
+  /** By the source's name, encoded as a field name. */
+  checkpoints?: Record<string, { position: unknown; at: Date }>;
+}
+
+export const StreamSchema = new Schema<StreamDocument>(
+  {
+    name: { type: String, required: true },
+    status: { type: String, required: true },
+    created: { type: Date, required: true },
+    closed: Date,
+    interval: Number,
+    last_read: Date,
+    schemaVersion: Number,
+    groups: [String],
+    groupsVersion: Number,
+    paused: Boolean,
+    flushes: Number,
+    checkpoints: Schema.Types.Mixed,
+  },
+  schemaOptions('stream'),
+);

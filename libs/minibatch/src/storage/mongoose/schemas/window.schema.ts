@@ -1,0 +1,64 @@
+import { Schema } from 'mongoose';
+import type { Types } from 'mongoose';
+import { schemaOptions } from './schema-options.js';
+
+/** A claimed window. `data` and `query` are Python's; `data` is filled when the window is kept and fits. */
+export interface WindowDocument {
+  /** Consumer, fence of the claim and `seq`: a repeated claim meets itself, a late one of a former holder meets nobody. */
+  _id: string;
+  stream: string;
+  created: Date;
+  data: unknown[];
+  processed: boolean;
+  query: unknown[];
+  /** `_id` of the consumer's document. */
+  consumer: string;
+  group: string;
+  partition: number;
+  seq: number;
+  /** The public id. */
+  windowId: string;
+  ids: Types.ObjectId[];
+  /** Of the lease that claimed or adopted it last. */
+  fence: number;
+  start?: Date;
+  end?: Date;
+  part?: number;
+  late?: boolean;
+  dropped?: boolean;
+  attempt: number;
+  recoveries: number;
+  nextTry?: Date | null;
+  error?: string | null;
+  /** When it was committed, if it is kept. */
+  settled?: Date;
+}
+
+export const WindowSchema = new Schema<WindowDocument>(
+  {
+    _id: { type: String, required: true },
+    stream: { type: String, required: true },
+    created: { type: Date, required: true },
+    data: [Schema.Types.Mixed],
+    processed: { type: Boolean, required: true },
+    query: [Schema.Types.Mixed],
+    consumer: String,
+    group: String,
+    partition: Number,
+    seq: Number,
+    windowId: String,
+    ids: [Schema.Types.ObjectId],
+    fence: Number,
+    start: Date,
+    end: Date,
+    part: Number,
+    late: Boolean,
+    dropped: Boolean,
+    attempt: Number,
+    recoveries: Number,
+    nextTry: Date,
+    error: String,
+    settled: Date,
+  },
+  schemaOptions('window'),
+);

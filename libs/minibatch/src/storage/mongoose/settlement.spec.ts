@@ -1,0 +1,208 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  appendAll,
+  dataOf,
+  keyOf,
+  messageOf,
+  openStore,
+  RIVAL,
+  takeLease,
+  windowOf,
+  type TestStore,
+} from '../../../../../test/support/mongoose-store.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { NO_PROGRESS, type Lease, type SettledWindow } from '../stream-store.interface.js';
+
+const KEY = keyOf('flights');
+const AUDIT = keyOf('flights', 'audit');
+const LIMITS = { messages: 1000, bytes: 2 ** 24 };
+
+describe('claim, commit and settle', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  const count = (collection: string, filter = {}) => test.connection.collection(collection).countDocuments(filter);
+
+  /** Reads what waits for the consumer and claims it as one window. */
+  async function claimAll(lease: Lease, seq = 1): Promise<SettledWindow> {
+    const { messages } = await test.store.fetch(lease.key, undefined, LIMITS);
+    const window = windowOf(
+      seq,
+      messages.map(({ id }) => id),
+    );
+    await test.store.claim(lease, [window]);
+    return { window, messages };
+  }
+
+  async function commit(lease: Lease, { window, messages }: SettledWindow): Promise<readonly string[]> {
+    const progress = { lastSeq: window.seq, windows: 1, messages: messages.length };
+    return test.store.commit(lease, { finished: [window.seq], progress });
+  }
+
+  it('may repeat a claim whose answer was lost', async () => {
+    const lease = await takeLease(test.store, KEY);
+    await appendAll(test.store, [messageOf('flights', 1)]);
+    const { window } = await claimAll(lease);
+    await test.store.claim(lease, [window, windowOf(2, [])]);
+    expect(await count('window')).toBe(2);
+  });
+
+  it('finishes a settle that died half-way without giving its messages back', async () => {
+    const { store } = test;
+    const first = await takeLease(store, KEY);
+    await appendAll(
+      store,
+      Array.from({ length: 100 }, (_, i) => messageOf('flights', i)),
+    );
+    const settled = await claimAll(first);
+    await commit(first, settled);
+    // 40 of 100 messages have left when the process dies.
+    const gone = settled.messages.slice(0, 40);
+    await store.settle(first, [{ window: windowOf(99, []), messages: gone }], { groups: ['default'], keep: false });
+
+    const second = await takeLease(store, KEY, RIVAL);
+    const recovery = await store.recover(second);
+    expect(recovery.open).toEqual([]);
+    expect(recovery.finished.map(({ seq }) => seq)).toEqual([1]);
+    const [window] = recovery.finished;
+    if (!window) throw new Error('no window');
+    const messages = await store.load(KEY, window.messageIds);
+    expect(messages).toHaveLength(60);
+    await store.settle(second, [{ window, messages }], { groups: recovery.groups, keep: false });
+    expect([await count('buffer'), await count('window')]).toEqual([0, 0]);
+  });
+
+  it('lets a former holder neither commit, reschedule nor take windows away, and its late claim is void', async () => {
+    const { store } = test;
+    const first = await takeLease(store, KEY);
+    await appendAll(store, [messageOf('flights', 1)]);
+    const claimed = await claimAll(first);
+    const second = await takeLease(store, KEY, RIVAL);
+    expect((await store.recover(second)).open).toHaveLength(1);
+
+    await expect(commit(first, claimed)).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+    await expect(store.reschedule(first, claimed.window)).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+    await expect(store.recover(first)).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+    await store.claim(first, [windowOf(2, [])]);
+    await store.claim(second, [windowOf(2, claimed.window.messageIds)]);
+
+    const third = await takeLease(store, KEY);
+    const { open } = await store.recover(third);
+    expect(open.map(({ seq, messageIds }) => [seq, messageIds.length])).toEqual([
+      [1, 1],
+      [2, 1],
+    ]);
+    expect(await count('window')).toBe(2);
+  });
+
+  it('removes adopted windows, whose ids carry another fence', async () => {
+    const { store } = test;
+    const first = await takeLease(store, KEY);
+    await appendAll(store, [messageOf('flights', 1)]);
+    await claimAll(first);
+    const second = await takeLease(store, KEY, RIVAL);
+    const { open } = await store.recover(second);
+    const [window] = open;
+    if (!window) throw new Error('no window');
+    const settled = { window, messages: await store.load(KEY, window.messageIds) };
+    await store.settle(second, [settled], { groups: await commit(second, settled), keep: false });
+    expect([await count('buffer'), await count('window')]).toEqual([0, 0]);
+  });
+
+  it('turns a deduped message into a tombstone that is swept later', async () => {
+    const { store } = test;
+    const lease = await takeLease(store, KEY);
+    await appendAll(store, [messageOf('flights', 'secret', { dedupeId: 'a', key: 'k', headers: { h: 'v' } })]);
+    const settled = await claimAll(lease);
+    await store.settle(lease, [settled], { groups: await commit(lease, settled), keep: false });
+    const tombstone = await test.connection.collection('buffer').findOne({});
+    expect(tombstone).toMatchObject({ processed: true, dedupeKey: 'flights\0a' });
+    expect(tombstone).not.toHaveProperty('data');
+    expect(tombstone).not.toHaveProperty('key');
+    expect(await dataOf(store, KEY)).toEqual([]);
+    expect((await store.append([messageOf('flights', 1, { dedupeId: 'a' })]))[0]?.status).toBe('duplicate');
+
+    expect((await store.sweep('flights', { tombstones: new Date(0) })).tombstones).toBe(0);
+    expect((await store.sweep('flights', { tombstones: new Date(Date.now() + 1000) })).tombstones).toBe(1);
+    expect((await store.append([messageOf('flights', 1, { dedupeId: 'a' })]))[0]?.status).toBe('stored');
+  });
+
+  it('keeps messages and windows, and a swept message is still remembered by its dedupe id', async () => {
+    const { store } = test;
+    const lease = await takeLease(store, KEY);
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2, { dedupeId: 'a' })]);
+    const settled = await claimAll(lease);
+    await store.settle(lease, [settled], { groups: await commit(lease, settled), keep: true });
+    expect(await dataOf(store, KEY)).toEqual([]);
+    expect(await count('buffer', { processed: true, data: { $exists: true } })).toBe(2);
+    expect(await test.connection.collection('window').findOne({})).toMatchObject({ processed: true, data: [1, 2] });
+    expect((await store.recover(await takeLease(store, KEY, RIVAL))).open).toEqual([]);
+
+    const later = new Date(Date.now() + 1000);
+    expect(await store.sweep('flights', { kept: later })).toEqual({ tombstones: 0, messages: 2, windows: 1 });
+    expect((await store.append([messageOf('flights', 3, { dedupeId: 'a' })]))[0]?.status).toBe('duplicate');
+    expect(await store.sweep('flights', { kept: later, tombstones: later })).toMatchObject({ tombstones: 1 });
+  });
+
+  it('keeps for one group what another group commits last', async () => {
+    const { store } = test;
+    const keeper = await takeLease(store, KEY);
+    const audit = await takeLease(store, AUDIT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    const kept = await claimAll(keeper);
+    await store.settle(keeper, [kept], { groups: await commit(keeper, kept), keep: true });
+    expect(await dataOf(store, AUDIT)).toEqual([1]);
+    const last = await claimAll(audit);
+    await store.settle(audit, [last], { groups: await commit(audit, last), keep: false });
+    expect(await count('buffer', { processed: true, keep: true })).toBe(1);
+  });
+
+  it('removes a message with the last of two groups that commit at the same time', async () => {
+    const { store } = test;
+    const one = await takeLease(store, KEY);
+    const two = await takeLease(store, AUDIT);
+    await appendAll(
+      store,
+      Array.from({ length: 50 }, (_, i) => messageOf('flights', i)),
+    );
+    const [a, b] = [await claimAll(one), await claimAll(two)];
+    await Promise.all([
+      store.settle(one, [a], { groups: await commit(one, a), keep: false }),
+      store.settle(two, [b], { groups: await commit(two, b), keep: false }),
+    ]);
+    expect(await count('buffer')).toBe(0);
+  });
+
+  it('removes at once what was read with the marks of all others', async () => {
+    const { store, commands } = test;
+    const one = await takeLease(store, KEY);
+    const two = await takeLease(store, AUDIT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    const a = await claimAll(one);
+    await store.settle(one, [a], { groups: await commit(one, a), keep: false });
+    const b = await claimAll(two);
+    expect(b.messages[0]?.doneBy).toEqual(['default']);
+    const groups = await commit(two, b);
+    commands();
+    await store.settle(two, [b], { groups, keep: false });
+    expect(commands()).toEqual(['delete', 'delete']);
+  });
+
+  it('stores attempt, error and next try, and forgets them', async () => {
+    const { store } = test;
+    const lease = await takeLease(store, KEY);
+    await store.claim(lease, [windowOf(1, [], { start: new Date(0), end: new Date(1000), part: 1, late: true })]);
+    const nextTry = new Date(5000);
+    await store.reschedule(lease, windowOf(1, [], { attempt: 2, recoveries: 1, nextTry, error: 'boom' }));
+    const failing = await store.recover(lease);
+    expect(failing.open[0]).toMatchObject({ attempt: 2, recoveries: 1, nextTry, error: 'boom', part: 1, late: true });
+    await store.reschedule(lease, windowOf(1, [], { attempt: 3 }));
+    const [window] = (await store.recover(lease)).open;
+    expect(window).not.toHaveProperty('nextTry');
+    expect(window).not.toHaveProperty('error');
+    expect(failing.progress).toEqual(NO_PROGRESS);
+  });
+});

@@ -1,0 +1,127 @@
+import type { mongo } from 'mongoose';
+import type { ConsumerKey, ConsumerStats, StreamStats } from '../stream-store.interface.js';
+import type { Collections } from './collections.js';
+import { NOT_RETIRED } from './consumer-document.js';
+import { leaseState } from './leases.js';
+import type { ConsumerDocument } from './schemas/consumer.schema.js';
+import type { StreamDocument } from './schemas/stream.schema.js';
+import { guarded } from './store-errors.js';
+import { toInfo, type StreamRecords } from './stream-records.js';
+
+/** Messages in the buffer that have these marks in common; there are few different ones. */
+interface Pile {
+  _id: { stream: string; partition?: number | null; done?: string[] | null };
+  messages: number;
+  oldest?: Date;
+}
+
+interface Claimed {
+  _id: string;
+  windows: number;
+}
+
+/** Statistics and wake-up tokens: counted in the database, in a fixed number of commands for any number of streams. */
+export class Status {
+  constructor(
+    private readonly collections: Collections,
+    private readonly streams: StreamRecords,
+  ) {}
+
+  /** Number, first and last id: an id that came late, between others, changes the number at least. */
+  async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
+    const streams = [...new Set(keys.map(({ stream }) => stream))];
+    if (streams.length === 0) return [];
+    const found = await guarded('look for new messages', () =>
+      this.collections.buffer
+        .aggregate<{ _id: string; n: number; first: mongo.ObjectId; last: mongo.ObjectId }>([
+          { $match: { stream: { $in: streams }, processed: false } },
+          { $group: { _id: '$stream', n: { $sum: 1 }, first: { $min: '$_id' }, last: { $max: '$_id' } } },
+        ])
+        .toArray(),
+    );
+    const tokens = new Map(
+      found.map(({ _id, n, first, last }) => [_id, `${n}:${first.toHexString()}:${last.toHexString()}`]),
+    );
+    return keys.map(({ stream }) => tokens.get(stream) ?? '0');
+  }
+
+  async stats(names?: readonly string[]): Promise<readonly StreamStats[]> {
+    const streams = await this.streams.documents(names);
+    if (streams.length === 0) return [];
+    const present = { $in: streams.map(({ name }) => name) };
+    const [consumers, piles, claimed] = await guarded('count', () =>
+      Promise.all([
+        this.collections.consumer
+          .find({ stream: present, ...NOT_RETIRED })
+          .sort({ group: 1, partition: 1 })
+          .toArray(),
+        this.collections.buffer
+          .aggregate<Pile>([
+            { $match: { stream: present, processed: false } },
+            {
+              $group: {
+                _id: { stream: '$stream', partition: '$partition', done: '$done' },
+                messages: { $sum: 1 },
+                oldest: { $min: '$created' },
+              },
+            },
+          ])
+          .toArray(),
+        this.collections.window
+          .aggregate<Claimed>([
+            { $match: { processed: false, stream: present } },
+            { $group: { _id: '$consumer', windows: { $sum: 1 } } },
+          ])
+          .toArray(),
+      ]),
+    );
+    const windows = new Map(claimed.map((count) => [count._id, count.windows]));
+    return streams.map((stream) =>
+      streamStats(
+        stream,
+        consumers.filter((consumer) => consumer.stream === stream.name),
+        piles.filter(({ _id }) => _id.stream === stream.name),
+        windows,
+      ),
+    );
+  }
+}
+
+function streamStats(
+  stream: StreamDocument,
+  consumers: readonly ConsumerDocument[],
+  piles: readonly Pile[],
+  windows: ReadonlyMap<string, number>,
+): StreamStats {
+  const info = toInfo(stream);
+  const waiting = piles.filter(
+    ({ _id }) => info.groups.length === 0 || info.groups.some((group) => !isDone(_id, group)),
+  );
+  const oldest = Math.min(...waiting.map((pile) => pile.oldest?.getTime() ?? Number.POSITIVE_INFINITY));
+  return {
+    ...info,
+    buffered: sum(waiting),
+    ...(Number.isFinite(oldest) ? { oldest: new Date(oldest) } : {}),
+    consumers: consumers.map((consumer) => consumerStats(consumer, piles, windows.get(consumer._id) ?? 0)),
+  };
+}
+
+function consumerStats(consumer: ConsumerDocument, piles: readonly Pile[], openWindows: number): ConsumerStats {
+  const { group, partition, progress } = consumer;
+  return {
+    group,
+    partition,
+    lease: leaseState(consumer),
+    progress,
+    openWindows,
+    pending: sum(piles.filter(({ _id }) => (_id.partition ?? 0) === partition && !isDone(_id, group))),
+  };
+}
+
+function isDone({ done }: Pile['_id'], group: string): boolean {
+  return done?.includes(group) ?? false;
+}
+
+function sum(piles: readonly Pile[]): number {
+  return piles.reduce((total, { messages }) => total + messages, 0);
+}

@@ -1,0 +1,100 @@
+import { mongo } from 'mongoose';
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+
+/** Runs a database operation; whatever it fails with comes out as a coded error. `what` completes "MongoDB could not …". */
+export async function guarded<R>(what: string, work: () => Promise<R>): Promise<R> {
+  try {
+    return await work();
+  } catch (error) {
+    throw asStoreError(what, error);
+  }
+}
+
+export function asStoreError(what: string, error: unknown): MinibatchError {
+  if (error instanceof MinibatchError) return error;
+  const cause = unwrapped(error);
+  return new MinibatchError(
+    ErrorCode.StoreUnavailable,
+    `MongoDB could not ${what}: ${messageOf(cause)}. ${advice(cause)}`,
+    { cause, details: { operation: what } },
+  );
+}
+
+export function advice(cause: unknown): string {
+  if (isNetworkError(cause)) return 'Check that the server runs and can be reached; the call may be repeated as it is';
+  return 'See the cause; the call may be repeated as it is';
+}
+
+/**
+ * The driver's bulk writes wrap whatever they fail with, a lost connection too, in a bulk error without write errors: taken
+ * for one, it would say that everything was written.
+ */
+export function unwrapped(error: unknown): unknown {
+  if (!(error instanceof mongo.MongoBulkWriteError)) return error;
+  const original: unknown = error.errorResponse;
+  return original instanceof Error ? original : error;
+}
+
+export function writeErrorsOf(error: mongo.MongoBulkWriteError): readonly mongo.WriteError[] {
+  return [error.writeErrors].flat();
+}
+
+/** The server has written, and does not know that it will survive. */
+export function isInDoubt(error: mongo.MongoBulkWriteError): boolean {
+  return writeErrorsOf(error).length === 0 || error.result?.getWriteConcernError?.() !== undefined;
+}
+
+/** The server was not reached, or the answer was lost on the way. */
+export function isNetworkError(error: unknown): boolean {
+  return (
+    error instanceof mongo.MongoNetworkError ||
+    error instanceof mongo.MongoServerSelectionError ||
+    error instanceof mongo.MongoNotConnectedError ||
+    error instanceof mongo.MongoTopologyClosedError ||
+    error instanceof mongo.MongoClientClosedError
+  );
+}
+
+/** Codes by which a server refuses a command before it does anything. */
+const REFUSALS = new Set([
+  13, // Unauthorized
+  18, // AuthenticationFailed
+  73, // InvalidNamespace
+  10107, // NotWritablePrimary
+  13435, // NotPrimaryNoSecondaryOk
+]);
+
+/** What the driver raises before it looks for a server, by the names of the classes. */
+const MISUSE = new Set([
+  'MongoCompatibilityError',
+  'MongoExpiredSessionError',
+  'MongoInvalidArgumentError',
+  'MongoNotConnectedError',
+  'MongoTransactionError',
+]);
+
+/** What the driver raises while it looks for a server and a connection. */
+const NOT_SENT = new Set(['MongoServerSelectionError', 'MongoPoolClearedError', 'MongoWaitQueueTimeoutError']);
+
+/** Labels of failures to connect, and of servers that turn a command away because they have too much to do. */
+const BEFORE_EXECUTION = ['HandshakeError', 'SystemOverloadedError'];
+
+/**
+ * True only if it is certain that no server has executed the command.
+ *
+ * @param retries the driver sends writes a second time by itself: then a failure to find a server may follow on a first
+ * sending whose answer was lost
+ */
+export function neverExecuted(error: unknown, retries: boolean): boolean {
+  if (!(error instanceof mongo.MongoError)) return false;
+  if (error instanceof mongo.MongoServerError) return REFUSALS.has(Number(error.code));
+  if (MISUSE.has(error.name)) return true;
+  if (retries) return false;
+  return NOT_SENT.has(error.name) || BEFORE_EXECUTION.some((label) => error.hasErrorLabel(label));
+}
+
+export const DUPLICATE_KEY = 11000;
+
+export function isDuplicateKey(error: unknown): boolean {
+  return error instanceof mongo.MongoServerError && error.code === DUPLICATE_KEY;
+}

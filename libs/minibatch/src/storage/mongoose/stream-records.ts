@@ -1,0 +1,155 @@
+import { mongo } from 'mongoose';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { unknownStream } from '../store-faults.js';
+import type { StreamInfo } from '../stream-store.interface.js';
+import type { Collections } from './collections.js';
+import type { StreamDocument } from './schemas/stream.schema.js';
+import { guarded, isDuplicateKey } from './store-errors.js';
+
+/** Version of what this package writes; grows when an older version would misread it. */
+export const SCHEMA_VERSION = 1;
+
+/** What Python calls the status of a stream that was made and not opened. */
+const PYTHON_INIT = 'initialize';
+
+/** Positions of sources can be large and are nobody's business here. */
+const INFO = { projection: { checkpoints: 0 } } as const;
+
+/** The documents of the streams. */
+export class StreamRecords {
+  constructor(private readonly collections: Collections) {}
+
+  /** @throws MinibatchError `SchemaTooNew` */
+  async checkVersion(): Promise<void> {
+    const newer = await this.collections.stream.findOne({ schemaVersion: { $gt: SCHEMA_VERSION } }, INFO);
+    if (newer) refuseNewer(newer);
+  }
+
+  async ensure(stream: string): Promise<StreamInfo> {
+    return guarded(`make stream '${stream}'`, async () => {
+      const document = await this.upsert(stream);
+      refuseNewer(document);
+      const closedByNobody = document.status === 'init' || document.status === PYTHON_INIT;
+      if (!closedByNobody && document.schemaVersion === SCHEMA_VERSION) return toInfo(document);
+      // The status only as it was: another process may have closed the stream since.
+      await this.collections.stream.updateOne({ _id: document._id }, { $max: { schemaVersion: SCHEMA_VERSION } });
+      if (closedByNobody) {
+        await this.collections.stream.updateOne(
+          { _id: document._id, status: document.status },
+          { $set: { status: 'open' } },
+        );
+      }
+      return toInfo((await this.collections.stream.findOne({ _id: document._id }, INFO)) ?? document);
+    });
+  }
+
+  async describe(stream: string): Promise<StreamInfo | undefined> {
+    const document = await guarded(`describe stream '${stream}'`, () =>
+      this.collections.stream.findOne({ name: stream }, INFO),
+    );
+    return document ? toInfo(document) : undefined;
+  }
+
+  async list(streams?: readonly string[]): Promise<readonly StreamInfo[]> {
+    return (await this.documents(streams)).map(toInfo);
+  }
+
+  async documents(streams?: readonly string[]): Promise<readonly StreamDocument[]> {
+    if (streams?.length === 0) return [];
+    return guarded('list streams', () =>
+      this.collections.stream
+        .find(streams ? { name: { $in: [...streams] } } : {}, INFO)
+        .sort({ name: 1 })
+        .toArray(),
+    );
+  }
+
+  async update(
+    stream: string,
+    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
+  ): Promise<StreamInfo> {
+    const { status, paused, flush } = change;
+    const set: Partial<StreamDocument> = {
+      ...(status && { status, closed: status === 'closed' ? new Date() : null }),
+      ...(paused === undefined ? {} : { paused }),
+    };
+    const document = await guarded(`change stream '${stream}'`, () =>
+      this.collections.stream.findOneAndUpdate(
+        { name: stream },
+        // Never an update without a field.
+        {
+          $max: { schemaVersion: SCHEMA_VERSION },
+          ...(Object.keys(set).length > 0 && { $set: set }),
+          ...(flush && { $inc: { flushes: 1 } }),
+        },
+        { returnDocument: 'after', ...INFO },
+      ),
+    );
+    if (!document) throw unknownStream(stream);
+    return toInfo(document);
+  }
+
+  /** The stream's document last: a drop that died half-way can be repeated. */
+  async drop(stream: string): Promise<void> {
+    await guarded(`drop stream '${stream}'`, async () => {
+      await this.collections.consumer.deleteMany({ stream });
+      await this.collections.window.deleteMany({ stream });
+      await this.collections.buffer.deleteMany({ stream });
+      await this.collections.stream.deleteOne({ name: stream });
+    });
+  }
+
+  private async upsert(stream: string): Promise<StreamDocument> {
+    const now = new Date();
+    const fresh = {
+      status: 'open',
+      created: now,
+      interval: 10,
+      last_read: now,
+      schemaVersion: SCHEMA_VERSION,
+      groups: [],
+      groupsVersion: 0,
+    };
+    const upsert = () =>
+      this.collections.stream.findOneAndUpdate(
+        { name: stream },
+        { $setOnInsert: fresh },
+        { upsert: true, returnDocument: 'after', ...INFO },
+      );
+    // Two upserts at once: the unique index refuses one, and then the document is there.
+    const document = await upsert().catch((error: unknown) => {
+      if (isDuplicateKey(error)) return upsert();
+      throw error;
+    });
+    if (document) return document;
+    throw new mongo.MongoRuntimeError('an upsert returned nothing');
+  }
+}
+
+export function toInfo(document: StreamDocument): StreamInfo {
+  refuseNewer(document);
+  const { name, created, closed, groups, paused, flushes } = document;
+  return {
+    name,
+    status: toStatus(document.status),
+    created: created ?? document._id.getTimestamp(),
+    ...(closed ? { closed } : {}),
+    groups: groups ?? [],
+    paused: paused ?? false,
+    flushes: flushes ?? 0,
+  };
+}
+
+function toStatus(status: string): StreamInfo['status'] {
+  if (status === PYTHON_INIT || status === 'init') return 'init';
+  return status === 'closed' ? 'closed' : 'open';
+}
+
+function refuseNewer({ name, schemaVersion = 0 }: StreamDocument): void {
+  if (schemaVersion <= SCHEMA_VERSION) return;
+  throw new MinibatchError(
+    ErrorCode.SchemaTooNew,
+    `Stream '${name}' was written by a newer version of this package (schema ${schemaVersion}, known ${SCHEMA_VERSION}): upgrade this one`,
+    { details: { stream: name, schemaVersion, known: SCHEMA_VERSION } },
+  );
+}

@@ -1,0 +1,46 @@
+import type { mongo } from 'mongoose';
+import type { SweepResult } from '../stream-store.interface.js';
+import type { Collections } from './collections.js';
+import { toTombstone, type Departures } from './departures.js';
+import type { BufferDocument } from './schemas/buffer.schema.js';
+import { guarded } from './store-errors.js';
+import type { StreamRecords } from './stream-records.js';
+
+/** Removes what was settled long ago. Only what this package settled: Python's processed messages carry no such time. */
+export class Sweeps {
+  constructor(
+    private readonly collections: Collections,
+    private readonly streams: StreamRecords,
+    private readonly departures: Departures,
+  ) {}
+
+  async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
+    return guarded(`sweep '${stream}'`, async () => {
+      const info = await this.streams.describe(stream);
+      if (info) await this.departures.removeLeftovers(stream, info.groups);
+      const { messages, windows } = before.kept ? await this.kept(stream, before.kept) : { messages: 0, windows: 0 };
+      const tombstones = before.tombstones ? await this.tombstones(stream, before.tombstones) : 0;
+      return { tombstones, messages, windows };
+    });
+  }
+
+  private async kept(stream: string, time: Date): Promise<{ messages: number; windows: number }> {
+    const { buffer, window } = this.collections;
+    const old: mongo.Filter<BufferDocument> = { stream, processed: true, settled: { $lt: time }, keep: true };
+    // What a dedupe id is to be remembered of stays, as a tombstone with a time of its own.
+    const buried = await buffer.updateMany({ ...old, dedupeKey: { $exists: true } }, toTombstone());
+    const removed = await buffer.deleteMany(old);
+    const windows = await window.deleteMany({ stream, processed: true, settled: { $lt: time } });
+    return { messages: buried.modifiedCount + removed.deletedCount, windows: windows.deletedCount };
+  }
+
+  private async tombstones(stream: string, time: Date): Promise<number> {
+    const { deletedCount } = await this.collections.buffer.deleteMany({
+      stream,
+      processed: true,
+      settled: { $lt: time },
+      keep: { $exists: false },
+    });
+    return deletedCount;
+  }
+}

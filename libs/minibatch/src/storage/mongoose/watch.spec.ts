@@ -1,0 +1,45 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startMongo, type MongoServer } from '../../../../../scripts/servers/mongo/mongo.mjs';
+import { openDatabase } from '../../../../../test/support/mongo-server.js';
+import { appendAll, keyOf, messageOf, openStore } from '../../../../../test/support/mongoose-store.js';
+
+describe('wake-ups', () => {
+  let server: MongoServer;
+  beforeAll(async () => {
+    server = await startMongo({ oplog: true });
+  });
+  afterAll(() => server.stop());
+
+  it('come by change stream where the server has one', async () => {
+    const test = await openStore({ database: openDatabase(server.uri) });
+    const abort = new AbortController();
+    const woken: string[] = [];
+    let tell = () => {};
+    const first = new Promise<void>((resolve) => (tell = resolve));
+    await appendAll(test.store, [messageOf('before', 1)]);
+    const watching = await test.store.watch((stream) => {
+      woken.push(stream);
+      tell();
+    }, abort.signal);
+    expect(watching).toBe(true);
+    await appendAll(test.store, [messageOf('flights', 1)]);
+    await first;
+    expect(woken).toEqual(['flights']);
+    abort.abort();
+    await test.dispose();
+  });
+
+  it('are polled for where it has none', async () => {
+    const test = await openStore();
+    if (test.connection.getClient().options.replicaSet) return test.dispose();
+    const abort = new AbortController();
+    const watching = await test.store.watch(() => {}, abort.signal);
+    const before = await test.store.poll([keyOf('flights'), keyOf('other')]);
+    await appendAll(test.store, [messageOf('flights', 1)]);
+    const after = await test.store.poll([keyOf('flights'), keyOf('other')]);
+    expect(after.map((token, i) => token !== before[i])).toEqual([true, false]);
+    expect(watching).toBeTypeOf('boolean');
+    abort.abort();
+    return test.dispose();
+  });
+});

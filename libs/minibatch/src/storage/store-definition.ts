@@ -1,0 +1,41 @@
+import type { StreamStore } from './stream-store.interface.js';
+
+/**
+ * Says how to make a store, without making it: a module class may serve several applications of one process, and each
+ * needs a store of its own. Made by `mongooseStore`, `lmdbStore`, `memoryStore`.
+ */
+export interface StoreDefinition {
+  /** As the store's `name`. */
+  readonly kind: string;
+  /** Nest modules that provide what `inject` names. */
+  readonly imports?: readonly unknown[];
+  /** Nest tokens; their values are the arguments of `useFactory`. */
+  readonly inject?: readonly unknown[];
+  /** Does not open the store. */
+  useFactory(...dependencies: never[]): StreamStore | Promise<StreamStore>;
+}
+
+/** Collections under other names than the Python library's `stream`, `buffer`, `window`, and our own `consumer`. */
+export interface MongooseCollections {
+  readonly stream?: string;
+  readonly buffer?: string;
+  readonly window?: string;
+  readonly consumer?: string;
+}
+
+export interface MongooseStoreOptions {
+  /** Name of the connection in `MongooseModule.forRoot(uri, { connectionName })`. @default the default connection */
+  readonly connectionName?: string;
+  /** Names of the collections, where they are not to be the usual ones. */
+  readonly collections?: MongooseCollections;
+}
+
+/** The store on the application's own Mongoose connection, which is neither opened nor closed by this package. */
+export interface MongooseStoreDefinition extends MongooseStoreOptions {
+  readonly kind: 'mongoose';
+}
+
+/** Streams lie in MongoDB, on a connection that the application made with `MongooseModule`. The default store. */
+export function mongooseStore(options: MongooseStoreOptions = {}): MongooseStoreDefinition {
+  return { ...options, kind: 'mongoose' };
+}
