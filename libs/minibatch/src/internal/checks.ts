@@ -1,0 +1,85 @@
+import ms from 'ms';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+
+/** An option is wrong: says whose, which one, what was given and what is allowed. */
+export function invalidOption(where: string, option: string, given: unknown, allowed: string): MinibatchError {
+  return new MinibatchError(ErrorCode.InvalidOptions, `${where}: ${option} is ${show(given)}; allowed: ${allowed}`, {
+    details: { where, option, given, allowed },
+  });
+}
+
+/** A value as it stands in an error message. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return `'${value.length > 60 ? `${value.slice(0, 60)}…` : value}'`;
+  if (typeof value === 'function') return value.name || 'a function';
+  if (typeof value === 'bigint') return `${value}n`;
+  if (Array.isArray(value)) return `[${value.slice(0, 10).map(show).join(', ')}${value.length > 10 ? ', …' : ''}]`;
+  if (typeof value === 'object' && value !== null) {
+    const name: unknown = value.constructor?.name;
+    return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object';
+  }
+  return String(value);
+}
+
+export interface DurationRange {
+  /** Milliseconds. */
+  readonly min: number;
+  /** Why so much; stands in the message. */
+  readonly because?: string;
+}
+
+/** A number of milliseconds, or a string as the `ms` package reads it. */
+export function checkDuration(where: string, option: string, given: unknown, range: DurationRange): number {
+  const parsed = typeof given === 'string' ? parseDuration(given) : given;
+  if (typeof parsed === 'number' && Number.isSafeInteger(parsed) && parsed >= range.min) return parsed;
+  const least = Number.isFinite(range.min) ? ` of at least ${range.min}` : '';
+  const because = range.because ? ` (${range.because})` : '';
+  throw invalidOption(
+    where,
+    option,
+    given,
+    `a whole number of milliseconds${least}, or a string like '5s' or '2 minutes'${because}`,
+  );
+}
+
+function parseDuration(text: string): number | undefined {
+  // `ms` throws on an empty string and on a very long one, and answers undefined to what it can't read.
+  if (text.trim() === '' || text.length > 100) return undefined;
+  return ms(text as ms.StringValue);
+}
+
+export function checkInteger(where: string, option: string, given: unknown, min: number): number {
+  if (typeof given === 'number' && Number.isSafeInteger(given) && given >= min) return given;
+  throw invalidOption(where, option, given, `a whole number of at least ${min}`);
+}
+
+export function checkBoolean(where: string, option: string, given: unknown): boolean {
+  if (typeof given === 'boolean') return given;
+  throw invalidOption(where, option, given, 'true or false');
+}
+
+/** Characters of a stream's or a group's name. */
+const LONGEST_NAME = 512;
+
+/** Names become parts of keys that are joined by NUL. */
+export function checkName(where: string, option: string, given: unknown): string {
+  if (typeof given === 'string' && given.length > 0 && given.length <= LONGEST_NAME && !given.includes('\0')) {
+    return given;
+  }
+  throw invalidOption(where, option, given, `a string of 1 to ${LONGEST_NAME} characters without NUL`);
+}
+
+/** A misspelled option would else be ignored in silence where no compiler looks. */
+export function checkKeys(where: string, given: unknown, allowed: readonly string[]): void {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw invalidOption(where, 'options', given, 'an object');
+  }
+  for (const key of Object.keys(given)) {
+    if (allowed.includes(key)) continue;
+    throw new MinibatchError(
+      ErrorCode.InvalidOptions,
+      `${where}: there is no option '${key}'; there are: ${allowed.join(', ')}`,
+      { details: { where, option: key, allowed } },
+    );
+  }
+}

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_ENGINE_OPTIONS } from './emitter/scheduler.js';
+import { ErrorCode } from './errors/minibatch.error.js';
+import { resolveOptions } from './minibatch.options.js';
+
+describe('resolveOptions', () => {
+  it('has a default for everything', () => {
+    expect(resolveOptions()).toEqual({
+      engine: DEFAULT_ENGINE_OPTIONS,
+      retry: { base: 1000, max: 60_000, jitter: 0.5 },
+      shutdownTimeout: 20_000,
+      autoStart: true,
+    });
+  });
+
+  it('takes what is given', () => {
+    const options = {
+      leaseTime: '5s',
+      readAhead: 10,
+      retry: { maxBackoff: '2m' },
+      shutdownTimeout: 0,
+      autoStart: false,
+      consumers: ['flights'],
+    } as const;
+    expect(resolveOptions(options)).toMatchObject({
+      engine: { leaseTime: 5000, readAhead: 10 },
+      retry: { base: 1000, max: 120_000 },
+      shutdownTimeout: 0,
+      autoStart: false,
+      consumers: ['flights'],
+    });
+  });
+
+  it('lets the longest wait grow with the first', () => {
+    expect(resolveOptions({ retry: { backoff: '5m' } }).retry).toMatchObject({ base: 300_000, max: 300_000 });
+  });
+
+  it.each([
+    [undefined, undefined, undefined],
+    [['a'], undefined, ['a']],
+    [[], undefined, []],
+    [['a'], '', ['a']],
+    [['a'], ' ', ['a']],
+    [['a'], 'b, C.d ,e/f,', ['b', 'C.d', 'e/f']],
+    [['a'], 'none', []],
+  ])('consumers %j and the variable %j: %j', (consumers, variable, expected) => {
+    const environment = variable === undefined ? {} : { MINIBATCH_CONSUMERS: variable };
+    expect(resolveOptions(consumers ? { consumers } : {}, environment).consumers).toEqual(expected);
+  });
+
+  it.each([
+    ['leaseTime', { leaseTime: 15 }, '15'],
+    ['leaseTime', { leaseTime: 'long' }, "'long'"],
+    ['readAhead', { readAhead: 0 }, '0'],
+    ['readAheadBytes', { readAheadBytes: 1.5 }, '1.5'],
+    ['retry.backoff', { retry: { backoff: 0 } }, '0'],
+    ['shutdownTimeout', { shutdownTimeout: -1 }, '-1'],
+    ['autoStart', { autoStart: 'false' }, "'false'"],
+    ['consumers', { consumers: 'flights' }, "'flights'"],
+    ['consumers[1]', { consumers: ['a', 5] }, '5'],
+    ['leasTime', { leasTime: 5 }, 'no option'],
+  ])('refuses %s: %j', (option, options, given) => {
+    expect(() => resolveOptions(options as never)).toThrow(
+      expect.objectContaining({ code: ErrorCode.InvalidOptions, details: expect.objectContaining({ option }) }),
+    );
+    expect(() => resolveOptions(options as never)).toThrow(given);
+  });
+});

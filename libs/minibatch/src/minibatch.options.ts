@@ -1,0 +1,94 @@
+import type { EngineOptions } from './emitter/emitter.interface.js';
+import type { BackoffOptions } from './internal/backoff.js';
+import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './internal/checks.js';
+import { type Duration, resolveRetry, type RetryOptions } from './shared.options.js';
+
+/**
+ * How the module behaves in this process. What decides which providers exist at all (the store, the status controller)
+ * is in {@link MinibatchModuleExtras}.
+ */
+export interface MinibatchModuleOptions {
+  /** A process that has not renewed its lease for so long is replaced by another one. @default '15s' */
+  readonly leaseTime?: Duration;
+  /** Messages that each consumer reads beyond those of its open windows. @default 1200 */
+  readonly readAhead?: number;
+  /** The same in bytes. @default 16 MiB */
+  readonly readAheadBytes?: number;
+  /** Defaults of all consumers and sources. */
+  readonly retry?: RetryOptions;
+  /** How long running handlers may go on once the application shuts down. @default '20s' */
+  readonly shutdownTimeout?: Duration;
+  /** False: nothing runs before `MinibatchRunner.start()`; for processes that only append. @default true */
+  readonly autoStart?: boolean;
+  /**
+   * The consumers that run in this process, each as `'Class.method'`, `'stream/group'` or `'stream'`; `[]` for none. The
+   * environment variable `MINIBATCH_CONSUMERS` (a comma list, or `none`) goes before it, so that web and worker
+   * processes can boot the same module. @default all
+   */
+  readonly consumers?: readonly string[];
+}
+
+/** What `resolveOptions` makes of the options: nothing is missing, durations are milliseconds. */
+export interface ResolvedOptions {
+  readonly engine: EngineOptions;
+  readonly retry: BackoffOptions;
+  readonly shutdownTimeout: number;
+  readonly autoStart: boolean;
+  /** Undefined: all. */
+  readonly consumers?: readonly string[];
+}
+
+/** The part of the environment that the module reads. */
+export interface MinibatchEnvironment {
+  readonly MINIBATCH_CONSUMERS?: string;
+}
+
+const WHERE = 'MinibatchModule';
+
+/** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
+export function resolveOptions(
+  options: MinibatchModuleOptions = {},
+  environment: MinibatchEnvironment = {},
+): ResolvedOptions {
+  checkKeys(WHERE, options, [
+    'leaseTime',
+    'readAhead',
+    'readAheadBytes',
+    'retry',
+    'shutdownTimeout',
+    'autoStart',
+    'consumers',
+  ]);
+  const consumers = consumersOf(options.consumers, environment.MINIBATCH_CONSUMERS);
+  return {
+    engine: {
+      leaseTime: checkDuration(WHERE, 'leaseTime', options.leaseTime ?? 15_000, {
+        min: 250,
+        because: 'a shorter one is lost with every pause of the event loop',
+      }),
+      readAhead: checkInteger(WHERE, 'readAhead', options.readAhead ?? 1200, 1),
+      readAheadBytes: checkInteger(WHERE, 'readAheadBytes', options.readAheadBytes ?? 16 * 1024 * 1024, 1),
+    },
+    retry: resolveRetry(WHERE, options.retry),
+    shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 }),
+    autoStart: checkBoolean(WHERE, 'autoStart', options.autoStart ?? true),
+    ...(consumers ? { consumers } : {}),
+  };
+}
+
+/** A variable that is set but empty counts as not set: that is what compose files make of an absent value. */
+function consumersOf(given: unknown, environment: string | undefined): readonly string[] | undefined {
+  if (environment !== undefined && environment.trim() !== '') {
+    const names = environment.split(',').map((name) => name.trim());
+    if (names.length === 1 && names[0] === 'none') return [];
+    return names.filter((name) => name !== '');
+  }
+  if (given === undefined) return undefined;
+  if (!Array.isArray(given)) {
+    throw invalidOption(WHERE, 'consumers', given, "a list of 'Class.method', 'stream/group' or 'stream'");
+  }
+  return given.map((name: unknown, index) => {
+    if (typeof name === 'string' && name !== '') return name;
+    throw invalidOption(WHERE, `consumers[${index}]`, name, "'Class.method', 'stream/group' or 'stream'");
+  });
+}

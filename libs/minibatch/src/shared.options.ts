@@ -1,0 +1,37 @@
+import type { StringValue } from 'ms';
+import type { BackoffOptions } from './internal/backoff.js';
+import { checkDuration, checkKeys, invalidOption } from './internal/checks.js';
+
+/** A number is milliseconds; a string is read by the `ms` package: `'5s'`, `'2 minutes'`. */
+export type Duration = number | StringValue;
+
+/** Waits between the attempts of a failed window, the tries of a failed sink, and the starts of a failed source. */
+export interface RetryOptions {
+  /** Before the first retry; doubles with each further one. @default '1s' */
+  readonly backoff?: Duration;
+  /** No retry waits longer. @default '1 minute' */
+  readonly maxBackoff?: Duration;
+  /** Share of the wait that is random, 0 to 1, so that replicas do not retry in step. @default 0.5 */
+  readonly jitter?: number;
+}
+
+export const DEFAULT_RETRY: BackoffOptions = { base: 1000, max: 60_000, jitter: 0.5 };
+
+/** Fills what is not given from `defaults`. @throws MinibatchError `InvalidOptions` */
+export function resolveRetry(
+  where: string,
+  retry: RetryOptions | undefined,
+  defaults: BackoffOptions = DEFAULT_RETRY,
+): BackoffOptions {
+  if (retry === undefined) return defaults;
+  checkKeys(`${where}: retry`, retry, ['backoff', 'maxBackoff', 'jitter']);
+  const base = checkDuration(where, 'retry.backoff', retry.backoff ?? defaults.base, { min: 1 });
+  const max = checkDuration(where, 'retry.maxBackoff', retry.maxBackoff ?? Math.max(defaults.max, base), { min: 1 });
+  if (max < base)
+    throw invalidOption(where, 'retry.maxBackoff', retry.maxBackoff, `at least retry.backoff (${base} ms)`);
+  const jitter: unknown = retry.jitter ?? defaults.jitter;
+  if (typeof jitter !== 'number' || !(jitter >= 0 && jitter <= 1)) {
+    throw invalidOption(where, 'retry.jitter', jitter, 'a number from 0 to 1');
+  }
+  return { base, max, jitter };
+}
