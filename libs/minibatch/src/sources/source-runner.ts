@@ -1,0 +1,211 @@
+import type { EngineLog } from '../emitter/emitter.interface.js';
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { backoff, type BackoffOptions } from '../internal/backoff.js';
+import { type Clock, delay } from '../internal/clock.js';
+import type { RetryOptions } from '../shared.options.js';
+import type { Source, SourceTarget } from './source.interface.js';
+
+/**
+ * What a source is doing.
+ *
+ * ```text
+ * running ─▶ waiting ─▶ running …   it failed; started again after a backoff
+ *    │           │
+ *    ├───────────┴─▶ stopped         detached, or the application shuts down
+ *    └─▶ done                        its feed is over
+ * ```
+ */
+export const SourceState = {
+  Running: 'running',
+  Waiting: 'waiting',
+  Done: 'done',
+  Stopped: 'stopped',
+} as const;
+export type SourceState = (typeof SourceState)[keyof typeof SourceState];
+
+/** A source of this process, as the status shows it. Counters since it was attached. */
+export interface SourceStatus {
+  readonly stream: string;
+  readonly name: string;
+  readonly state: SourceState;
+  /** Messages that were appended and acknowledged. */
+  readonly appended: number;
+  /** Times it ended with an error. */
+  readonly failures: number;
+  readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
+}
+
+export interface AttachOptions {
+  /** Its positions are stored under this name. @default the class name */
+  readonly name?: string;
+  /** Waits before it is started again. @default those of the module */
+  readonly retry?: RetryOptions;
+}
+
+/** A source that feeds a stream. */
+export interface AttachedSource {
+  readonly status: SourceStatus;
+  /** Resolves when it is done or stopped; never rejects, errors are in the status. */
+  readonly finished: Promise<void>;
+  /** Stops it; resolves within a second, even if the source does not heed its signal. */
+  detach(): Promise<void>;
+}
+
+export interface SourceRunnerParts {
+  readonly name: string;
+  readonly source: Source;
+  readonly target: SourceTarget;
+  readonly clock: Clock;
+  readonly log: EngineLog;
+  readonly retry: BackoffOptions;
+}
+
+/** Items of an async generator that may be on their way to the store at the same time. */
+const UNDER_WAY = 100;
+
+/** A source that goes on for longer after its signal aborted is left behind; milliseconds. */
+const STOP_WAIT = 1000;
+
+/** Runs one source: starts it, starts it again when it fails, counts, and stops it. */
+export class SourceRunner implements AttachedSource {
+  private state: SourceState = SourceState.Stopped;
+  private appended = 0;
+  private failures = 0;
+  /** Failures since the last message that was appended: they decide on the backoff. */
+  private inARow = 0;
+  private lastError: SourceStatus['lastError'];
+  private readonly stopping = new AbortController();
+  private readonly target: SourceTarget;
+  finished: Promise<void> = Promise.resolve();
+
+  constructor(private readonly parts: SourceRunnerParts) {
+    this.target = this.counting(parts.target);
+  }
+
+  get status(): SourceStatus {
+    const { name, target } = this.parts;
+    const { state, appended, failures, lastError } = this;
+    return { stream: target.name, name, state, appended, failures, ...(lastError ? { lastError } : {}) };
+  }
+
+  start(): void {
+    this.state = SourceState.Running;
+    this.finished = this.run();
+  }
+
+  async detach(): Promise<void> {
+    if (this.stopping.signal.aborted) return this.finished;
+    this.stopping.abort();
+    const { clock, log, name, target } = this.parts;
+    const waited = new AbortController();
+    let finished = false;
+    const running = this.finished.then(() => {
+      finished = true;
+      waited.abort();
+    });
+    await Promise.race([running, delay(clock, STOP_WAIT, waited.signal)]);
+    if (finished) return;
+    this.state = SourceState.Stopped;
+    log.warn(`source ${name} of '${target.name}' did not heed its signal within ${STOP_WAIT} ms and is left behind`);
+  }
+
+  private async run(): Promise<void> {
+    const { clock, retry } = this.parts;
+    const { signal } = this.stopping;
+    while (!signal.aborted) {
+      this.state = SourceState.Running;
+      try {
+        await this.feed(signal);
+        this.state = signal.aborted ? SourceState.Stopped : SourceState.Done;
+        return;
+      } catch (error) {
+        // After a stop the error says only that it was interrupted.
+        if (signal.aborted) break;
+        this.failed(error);
+        this.state = SourceState.Waiting;
+        await delay(clock, backoff(retry, this.inARow), signal);
+      }
+    }
+    this.state = SourceState.Stopped;
+  }
+
+  private failed(error: unknown): void {
+    const { clock, log, name, target } = this.parts;
+    this.failures += 1;
+    this.inARow += 1;
+    const code = error instanceof MinibatchError ? error.code : ErrorCode.SourceFailed;
+    this.lastError = { at: new Date(clock.now()), code, message: messageOf(error) };
+    log.error(
+      `source ${name} of '${target.name}' failed and is started again: ${messageOf(error)} [${ErrorCode.SourceFailed}]`,
+      error instanceof Error ? error.stack : undefined,
+    );
+  }
+
+  private async feed(signal: AbortSignal): Promise<void> {
+    const feed = this.parts.source.stream(this.target, signal);
+    if (isAsyncIterable(feed)) await this.pump(feed, signal);
+    else await feed;
+  }
+
+  /**
+   * Appends the items of an async generator in their order, without waiting for each to be acknowledged before the next is
+   * taken. The first that can't be appended ends it.
+   */
+  private async pump(feed: AsyncIterable<unknown>, signal: AbortSignal): Promise<void> {
+    const iterator = feed[Symbol.asyncIterator]();
+    const failed = new AbortController();
+    const over = AbortSignal.any([signal, failed.signal]);
+    const underWay = new Set<Promise<void>>();
+    try {
+      while (!over.aborted) {
+        const item = await unlessAborted(iterator.next(), over);
+        if (item === undefined || item.done === true) break;
+        const append = this.target
+          .append(item.value)
+          .catch((error: unknown) => failed.abort(error))
+          .finally(() => underWay.delete(append));
+        underWay.add(append);
+        if (underWay.size >= UNDER_WAY) await Promise.race(underWay);
+      }
+    } finally {
+      // Before it is started again: what comes then must not overtake these.
+      await Promise.all(underWay);
+      // A generator that is stuck in an await answers only when that is over: nobody waits for it.
+      void Promise.resolve(iterator.return?.()).catch(() => undefined);
+    }
+    if (failed.signal.aborted) throw failed.signal.reason;
+  }
+
+  private counting(target: SourceTarget): SourceTarget {
+    const count = (messages: number) => {
+      this.appended += messages;
+      this.inARow = 0;
+    };
+    return {
+      name: target.name,
+      append: async (data, options) => {
+        await target.append(data, options);
+        count(1);
+      },
+      appendMany: async (data, options) => {
+        await target.appendMany(data, options);
+        count(data.length);
+      },
+      position: () => target.position(),
+    };
+  }
+}
+
+function isAsyncIterable(value: object): value is AsyncIterable<unknown> {
+  return Symbol.asyncIterator in value;
+}
+
+/** Undefined if the signal aborts first. */
+function unlessAborted<R>(promise: Promise<R>, signal: AbortSignal): Promise<R | undefined> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => resolve(undefined);
+    if (signal.aborted) aborted();
+    signal.addEventListener('abort', aborted, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
+  });
+}

@@ -1,0 +1,43 @@
+import { Injectable } from '@nestjs/common';
+import { DiscoveryService } from '@nestjs/core';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { providerHosts, requireInstance } from '../discovery/provider-hosts.js';
+import type { Source } from './source.interface.js';
+import { type StreamSourceOptions, streamSourcesOf } from './stream-source.decorator.js';
+
+/** One `@StreamSource`, found on an instance. */
+export interface FoundSource {
+  readonly stream: string;
+  readonly options: StreamSourceOptions;
+  /** The class. */
+  readonly label: string;
+  readonly source: Source;
+}
+
+/** Finds the providers that carry `@StreamSource`. */
+@Injectable()
+export class SourceExplorer {
+  constructor(private readonly discovery: DiscoveryService) {}
+
+  /** @throws MinibatchError `ScopedHost`, `UnresolvedProvider` */
+  explore(): readonly FoundSource[] {
+    const found: FoundSource[] = [];
+    for (const host of providerHosts(this.discovery)) {
+      const label = host.type.name;
+      for (const { stream, options } of streamSourcesOf(host.type)) {
+        const source = requireInstance(host, label, '@StreamSource');
+        found.push({ stream, options, label, source: requireSource(label, source) });
+      }
+    }
+    return found;
+  }
+}
+
+function requireSource(label: string, instance: object): Source {
+  if ('stream' in instance && typeof instance.stream === 'function') return instance as Source;
+  throw new MinibatchError(
+    ErrorCode.UnresolvedProvider,
+    `${label} is no source: it needs a method stream(target, signal)`,
+    { details: { source: label } },
+  );
+}

@@ -1,0 +1,196 @@
+import { describe, expect, it } from 'vitest';
+import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import type { AppendOutcome } from '../storage/stream-store.interface.js';
+import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES, type SizedMessage } from './append-queue.js';
+import { FakeStore, turn } from './fake-store.spec.fixture.js';
+
+const sized = (data: unknown, { stream = 's', bytes = 1 } = {}): SizedMessage => ({
+  message: { stream, data, created: new Date(0) },
+  bytes,
+});
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+
+function setUp({ auto = false } = {}) {
+  const store = new FakeStore();
+  store.auto = auto;
+  const refused = new Map<string, Error>();
+  const appended: string[] = [];
+  const queue = new AppendQueue(
+    store.port,
+    async (stream) => {
+      const error = refused.get(stream);
+      if (error) throw error;
+    },
+    (stream) => appended.push(stream),
+  );
+  return { store, queue, refused, appended };
+}
+
+describe('AppendQueue', () => {
+  it('writes a burst of one turn at once', async () => {
+    const { store, queue } = setUp({ auto: true });
+    await Promise.all(range(0, 50).map((data) => queue.add([sized(data)])));
+    expect(store.written).toEqual([range(0, 50)]);
+  });
+
+  it('gathers what comes while a write is under way, and keeps the order', async () => {
+    const { store, queue } = setUp();
+    const answers = [queue.add([sized(0)])];
+    await turn();
+    for (const data of [1, 2, 3]) {
+      answers.push(queue.add([sized(data)]));
+      await turn();
+    }
+    expect(store.written).toEqual([[0]]);
+    store.writes[0]?.answer();
+    await turn();
+    expect(store.written).toEqual([[0], [1, 2, 3]]);
+    store.writes[1]?.answer();
+    expect((await Promise.all(answers)).flat().map((outcome) => 'id' in outcome && outcome.id)).toEqual([
+      '1',
+      '2',
+      '3',
+      '4',
+    ]);
+  });
+
+  it('answers each call after its own write, not before and not later', async () => {
+    const { store, queue } = setUp();
+    const answered: number[] = [];
+    const add = (data: number) => queue.add([sized(data)]).then(() => answered.push(data));
+    const first = add(1);
+    await turn();
+    const second = add(2);
+    await turn();
+    expect(answered).toEqual([]);
+    store.writes[0]?.answer();
+    await first;
+    await turn();
+    expect(answered).toEqual([1]);
+    store.writes[1]?.answer();
+    await second;
+    expect(answered).toEqual([1, 2]);
+  });
+
+  it('tells each call of its own messages only', async () => {
+    const { store, queue } = setUp();
+    const bad = new AppendError(ErrorCode.MessageTooLarge, 'too large', 'no');
+    const answers = [queue.add([sized(1)]), queue.add([sized(2)]), queue.add([sized(3), sized(4)])];
+    await turn();
+    const outcomes: AppendOutcome[] = [
+      { status: 'stored', id: 'a' },
+      { status: 'failed', error: bad },
+      { status: 'duplicate' },
+      { status: 'stored', id: 'd' },
+    ];
+    store.writes[0]?.answer(outcomes);
+    expect(await Promise.all(answers)).toEqual([[outcomes[0]], [outcomes[1]], [outcomes[2], outcomes[3]]]);
+  });
+
+  it('fails all calls of a write that failed, says it is unknown, and goes on', async () => {
+    const { store, queue } = setUp();
+    const answers = [queue.add([sized(1)]), queue.add([sized(2)])];
+    await turn();
+    const later = queue.add([sized(3)]);
+    store.writes[0]?.fail(new MinibatchError(ErrorCode.StoreUnavailable, 'gone'));
+    for (const [outcome] of await Promise.all(answers)) {
+      expect(outcome).toMatchObject({
+        status: 'failed',
+        error: { code: ErrorCode.StoreUnavailable, stored: 'unknown' },
+      });
+    }
+    await turn();
+    store.writes[1]?.answer();
+    expect(await later).toMatchObject([{ status: 'stored' }]);
+  });
+
+  it('fails only the calls on a stream that takes nothing', async () => {
+    const { store, queue, refused, appended } = setUp({ auto: true });
+    refused.set('closed', new AppendError(ErrorCode.StreamClosed, 'closed', 'no'));
+    refused.set('down', new MinibatchError(ErrorCode.StoreUnavailable, 'down'));
+    const [a, b, c, d] = await Promise.all([
+      queue.add([sized(1, { stream: 'open' })]),
+      queue.add([sized(2, { stream: 'closed' })]),
+      queue.add([sized(3, { stream: 'down' })]),
+      queue.add([sized(4, { stream: 'open' })]),
+    ]);
+    expect(b).toMatchObject([{ status: 'failed', error: { code: ErrorCode.StreamClosed, stored: 'no' } }]);
+    expect(c).toMatchObject([{ status: 'failed', error: { code: ErrorCode.StoreUnavailable, stored: 'no' } }]);
+    expect([a, d]).toMatchObject([[{ status: 'stored' }], [{ status: 'stored' }]]);
+    expect(store.written).toEqual([[1, 4]]);
+    expect(appended).toEqual(['open']);
+  });
+
+  it('bounds a write by count', async () => {
+    const { store, queue } = setUp({ auto: true });
+    await Promise.all([
+      queue.add(range(0, GROUP_MESSAGES - 1).map((data) => sized(data))),
+      queue.add([sized('a'), sized('b')]),
+      queue.add(range(0, 2 * GROUP_MESSAGES + 1).map((data) => sized(data))),
+    ]);
+    expect(store.writes.map(({ messages }) => messages.length)).toEqual([
+      GROUP_MESSAGES - 1,
+      2,
+      GROUP_MESSAGES,
+      GROUP_MESSAGES,
+      1,
+    ]);
+  });
+
+  it('bounds a write by bytes, but a single message is written whatever its size', async () => {
+    const { store, queue } = setUp({ auto: true });
+    const half = GROUP_BYTES / 2;
+    await Promise.all([
+      queue.add([sized(1, { bytes: half })]),
+      queue.add([sized(2, { bytes: half })]),
+      queue.add([sized(3, { bytes: 1 })]),
+      queue.add([sized(4, { bytes: 2 * GROUP_BYTES }), sized(5)]),
+    ]);
+    expect(store.written).toEqual([[1, 2], [3], [4], [5]]);
+  });
+
+  it('stores a position with its messages, the last of the write', async () => {
+    const { store, queue } = setUp({ auto: true });
+    const checkpoint = { source: 'file', position: 7 };
+    await Promise.all([queue.add([sized(1)]), queue.add([sized(2)], checkpoint), queue.add([sized(3)])]);
+    expect(store.written).toEqual([[1, 2], [3]]);
+    expect(store.writes.map(({ options }) => options)).toEqual([{ checkpoint }, {}]);
+  });
+
+  it('stores the position of a call of several writes after the last of them, and not if one failed', async () => {
+    const { store, queue } = setUp();
+    const many = range(0, GROUP_MESSAGES + 1).map((data) => sized(data));
+    const good = queue.add(many, { source: 'good', position: 1 });
+    await turn();
+    store.writes[0]?.answer();
+    await turn();
+    expect(store.checkpoints.size).toBe(0);
+    store.writes[1]?.answer();
+    await good;
+    expect(store.checkpoints.get('good')).toBe(1);
+
+    const bad = queue.add(many, { source: 'bad', position: 1 });
+    await turn();
+    store.writes[2]?.fail(new Error('no'));
+    await turn();
+    store.writes[3]?.answer();
+    const outcomes = await bad;
+    expect(outcomes.filter(({ status }) => status === 'failed')).toHaveLength(GROUP_MESSAGES);
+    expect(store.checkpoints.has('bad')).toBe(false);
+  });
+
+  it('knows when all that was added is answered, without waiting for what comes later', async () => {
+    const { store, queue } = setUp();
+    void queue.add([sized(1)]);
+    await turn();
+    let answered = false;
+    void queue.answered().then(() => (answered = true));
+    void queue.add([sized(2)]);
+    await turn();
+    expect(answered).toBe(false);
+    store.writes[0]?.answer();
+    await turn();
+    expect(answered).toBe(true);
+    store.writes[1]?.answer();
+  });
+});

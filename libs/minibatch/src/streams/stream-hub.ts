@@ -1,0 +1,308 @@
+import type { EngineLog } from '../emitter/emitter.interface.js';
+import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import type { BackoffOptions } from '../internal/backoff.js';
+import { checkName, invalidOption } from '../internal/checks.js';
+import type { Clock } from '../internal/clock.js';
+import { resolveRetry } from '../shared.options.js';
+import {
+  type AttachedSource,
+  type AttachOptions,
+  SourceRunner,
+  SourceState,
+  type SourceStatus,
+} from '../sources/source-runner.js';
+import type { Source, SourceTarget } from '../sources/source.interface.js';
+import type {
+  AppendOptions,
+  AppendOutcome,
+  StreamInfo,
+  StreamStats,
+  StreamStore,
+} from '../storage/stream-store.interface.js';
+import { AppendQueue, appendFailed, type SizedMessage } from './append-queue.js';
+import { resultOf, resultsOf } from './append-result.js';
+import { toStorable } from './storable.js';
+import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations } from './stream.js';
+import { type StreamRef, streamName } from './stream-ref.js';
+
+/** A stream's description is looked up again when it is older; milliseconds. */
+const DESCRIPTION_AGE = 2000;
+
+/** What the hub tells the engine of the same process, if there is one. */
+export interface HubListener {
+  /** Messages have been stored on the stream. */
+  wake(stream: string): void;
+  /** The stream was paused, resumed, or is to be flushed. */
+  refresh(stream: string): Promise<void>;
+}
+
+export interface HubParts {
+  readonly store: StreamStore;
+  readonly clock: Clock;
+  readonly log: EngineLog;
+  /** Waits before a failed source is started again. */
+  readonly retry: BackoffOptions;
+  readonly listener?: HubListener;
+}
+
+interface Described {
+  info: StreamInfo;
+  /** Monotonic time of the look. */
+  at: number;
+}
+
+/**
+ * All that a process does to streams from the producing side: one handle a stream, one queue of writes, the sources that
+ * feed them. Knows nothing of Nest; `StreamService` and the client are thin around it.
+ */
+export class StreamHub implements StreamOperations {
+  private readonly handles = new Map<string, Stream>();
+  private readonly descriptions = new Map<string, Described>();
+  private readonly looks = new Map<string, Promise<Described>>();
+  private readonly runners = new Set<SourceRunner>();
+  private readonly queue: AppendQueue;
+  private opening: Promise<void> | undefined;
+  private closing: Promise<void> | undefined;
+  private refusing = false;
+
+  constructor(private readonly parts: HubParts) {
+    this.queue = new AppendQueue(
+      parts.store,
+      (stream) => this.prepare(stream),
+      (stream) => parts.listener?.wake(stream),
+    );
+  }
+
+  /** Opens the store, once; what failed is tried again with the next call. */
+  open(): Promise<void> {
+    this.opening ??= this.parts.store.open().catch((error: unknown) => {
+      this.opening = undefined;
+      throw error;
+    });
+    return this.opening;
+  }
+
+  stream<T>(stream: string | StreamRef<T>): Stream<T> {
+    const name = streamName('stream()', stream);
+    let handle = this.handles.get(name);
+    if (!handle) {
+      handle = new Stream(name, this);
+      this.handles.set(name, handle);
+    }
+    // A name stands for one type; which, only the caller can know.
+    return handle as Stream<T>;
+  }
+
+  /** Copies and checks the messages before anything else happens, so later changes by the caller do not matter. */
+  async write(
+    stream: string,
+    messages: readonly OutgoingMessage[],
+    options: AppendOptions = {},
+  ): Promise<readonly AppendOutcome[]> {
+    if (this.refusing) {
+      throw new AppendError(ErrorCode.ShuttingDown, `append to '${stream}': the application is shutting down`, 'no');
+    }
+    const created = new Date(this.parts.clock.now());
+    const sized = messages.map((message, index) => this.outgoing(stream, created, message, index, messages.length));
+    if (options.session !== undefined && options.session !== null) return this.writeInSession(stream, sized, options);
+    if (sized.length > 0) return this.queue.add(sized, options.checkpoint);
+    if (options.checkpoint) {
+      await this.parts.store.writeCheckpoint(stream, options.checkpoint.source, options.checkpoint.position);
+    }
+    return [];
+  }
+
+  /** In the user's transaction, so it can't share a write with others. The stream is prepared outside of it. */
+  private async writeInSession(
+    stream: string,
+    sized: readonly SizedMessage[],
+    options: AppendOptions,
+  ): Promise<readonly AppendOutcome[]> {
+    await this.prepare(stream);
+    let outcomes: readonly AppendOutcome[];
+    try {
+      outcomes = await this.parts.store.append(
+        sized.map(({ message }) => message),
+        options,
+      );
+    } catch (error) {
+      throw appendFailed(error);
+    }
+    this.parts.listener?.wake(stream);
+    return outcomes;
+  }
+
+  private outgoing(
+    stream: string,
+    created: Date,
+    { data, options }: OutgoingMessage,
+    index: number,
+    count: number,
+  ): SizedMessage {
+    const { key, headers, dedupeId } = options;
+    const where = count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`;
+    const { value, bytes } = toStorable(data, this.parts.store.maxMessageBytes);
+    const message = {
+      stream,
+      data: value,
+      created,
+      ...(key === undefined ? {} : { key: checkText(where, 'key', key) }),
+      ...(headers === undefined ? {} : { headers: checkHeaders(where, headers) }),
+      ...(dedupeId === undefined ? {} : { dedupeId: checkName(where, 'dedupeId', dedupeId) }),
+    };
+    return { message, bytes };
+  }
+
+  /** Creates the stream, once in the life of the process; refuses a closed one. */
+  private async prepare(stream: string): Promise<void> {
+    let described = this.descriptions.get(stream) ?? (await this.look(stream));
+    if (described.info.status === 'closed') {
+      // It may have been opened again since.
+      described = await this.look(stream);
+      if (described.info.status === 'closed') {
+        throw new AppendError(
+          ErrorCode.StreamClosed,
+          `the stream '${stream}' was closed and takes no more messages: append to another one`,
+          'no',
+          { details: { stream } },
+        );
+      }
+    }
+    if (this.parts.clock.monotonic() - described.at > DESCRIPTION_AGE && !this.looks.has(stream)) {
+      // Another process may have closed it: look for the sake of later appends, this one does not wait. If the look fails,
+      // the append says it.
+      this.look(stream).catch(() => undefined);
+    }
+  }
+
+  private look(stream: string): Promise<Described> {
+    const underWay = this.looks.get(stream);
+    if (underWay) return underWay;
+    const look = this.open()
+      .then(() => this.parts.store.ensureStream(stream))
+      .then((info) => this.remember(info))
+      .finally(() => this.looks.delete(stream));
+    this.looks.set(stream, look);
+    return look;
+  }
+
+  private remember(info: StreamInfo): Described {
+    const described = { info, at: this.parts.clock.monotonic() };
+    this.descriptions.set(info.name, described);
+    return described;
+  }
+
+  async update(stream: string, change: StreamChange): Promise<void> {
+    // Messages appended before a flush or a close are to be in the store when it takes effect.
+    await this.queue.answered();
+    await this.open();
+    this.remember(await this.parts.store.updateStream(stream, change));
+    await this.parts.listener?.refresh(stream);
+  }
+
+  async stats(stream: string): Promise<StreamStats> {
+    const [stats] = await this.parts.store.stats([stream]);
+    if (stats) return stats;
+    throw new MinibatchError(
+      ErrorCode.UnknownStream,
+      `there is no stream '${stream}': it comes into being with the first append, or with its consumer`,
+      { details: { stream } },
+    );
+  }
+
+  describe(stream: string): Promise<StreamInfo | undefined> {
+    return this.parts.store.describeStream(stream);
+  }
+
+  list(): Promise<readonly StreamInfo[]> {
+    return this.parts.store.listStreams();
+  }
+
+  attach(stream: string, source: Source, options: AttachOptions = {}): AttachedSource {
+    if (this.refusing) {
+      throw new MinibatchError(ErrorCode.ShuttingDown, `attach to '${stream}': the application is shutting down`);
+    }
+    const where = `source of '${stream}'`;
+    const name = checkName(where, 'name', options.name ?? nameOf(source));
+    for (const runner of this.runners) {
+      const { status } = runner;
+      if (status.stream !== stream || status.name !== name) continue;
+      if (status.state !== SourceState.Done && status.state !== SourceState.Stopped) {
+        throw invalidOption(
+          where,
+          'name',
+          name,
+          'one that no other source of the stream has; a position is kept under it',
+        );
+      }
+      this.runners.delete(runner);
+    }
+    const runner = new SourceRunner({
+      name,
+      source,
+      target: this.target(stream, name),
+      clock: this.parts.clock,
+      log: this.parts.log,
+      retry: resolveRetry(where, options.retry, this.parts.retry),
+    });
+    this.runners.add(runner);
+    runner.start();
+    return runner;
+  }
+
+  sources(): readonly SourceStatus[] {
+    return [...this.runners].map((runner) => runner.status);
+  }
+
+  async stopSources(): Promise<void> {
+    await Promise.all([...this.runners].map((runner) => runner.detach()));
+  }
+
+  /** Stops the sources, then refuses what comes, and resolves when all that came before is answered. */
+  close(): Promise<void> {
+    this.closing ??= this.finish();
+    return this.closing;
+  }
+
+  private async finish(): Promise<void> {
+    await this.stopSources();
+    this.refusing = true;
+    await this.queue.answered();
+    await Promise.allSettled(this.looks.values());
+  }
+
+  private target(stream: string, source: string): SourceTarget<unknown> {
+    const options = (position: unknown): AppendOptions =>
+      position === undefined ? {} : { checkpoint: { source, position: toStorable(position).value } };
+    return {
+      name: stream,
+      append: async (data, { position, ...message } = {}) => {
+        const [outcome] = await this.write(stream, [{ data, options: message }], options(position));
+        resultOf(outcome);
+      },
+      appendMany: async (data, { position, each } = {}) => {
+        const messages = data.map((item, index) => ({ data: item, options: each?.(item, index) ?? {} }));
+        resultsOf(stream, await this.write(stream, messages, options(position)));
+      },
+      position: () => this.parts.store.readCheckpoint(stream, source),
+    };
+  }
+}
+
+function checkText(where: string, option: string, given: unknown): string {
+  if (typeof given === 'string') return given;
+  throw invalidOption(where, option, given, 'a string');
+}
+
+function checkHeaders(where: string, given: unknown): Record<string, string> {
+  if (typeof given !== 'object' || given === null) throw invalidOption(where, 'headers', given, 'an object of strings');
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => [name, checkText(where, `headers.${name}`, value)]),
+  );
+}
+
+/** The class, or a word for a plain object. */
+function nameOf(source: object): string {
+  const name = source.constructor?.name;
+  return name && name !== 'Object' ? name : 'source';
+}

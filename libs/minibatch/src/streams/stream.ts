@@ -1,0 +1,135 @@
+import type { AttachedSource, AttachOptions } from '../sources/source-runner.js';
+import type { Source } from '../sources/source.interface.js';
+import type {
+  AppendOptions,
+  AppendOutcome,
+  StreamInfo,
+  StreamStats,
+  StreamStore,
+} from '../storage/stream-store.interface.js';
+import { type AppendResult, resultOf, resultsOf } from './append-result.js';
+
+export interface AppendMessageOptions {
+  /** Kept with the message; consumers see it. Messages with the same key belong together. */
+  readonly key?: string;
+  /** Kept with the message; consumers see them. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A second message of the stream with the same id is acknowledged and ignored: makes a retry safe. */
+  readonly dedupeId?: string;
+  /**
+   * The user's own transaction (a Mongoose `ClientSession`): the message becomes visible when it commits. Such an append
+   * is written by itself, outside the grouping.
+   */
+  readonly session?: unknown;
+}
+
+export interface AppendManyOptions<T = unknown> {
+  /** Key, headers and dedupe id of each message. */
+  readonly each?: (data: T, index: number) => Omit<AppendMessageOptions, 'session'>;
+  /** As in `append`. */
+  readonly session?: unknown;
+}
+
+/** A message on its way to the store. */
+export interface OutgoingMessage {
+  readonly data: unknown;
+  readonly options: Omit<AppendMessageOptions, 'session'>;
+}
+
+/** Does the work of all handles of a process. */
+export interface StreamOperations {
+  write(
+    stream: string,
+    messages: readonly OutgoingMessage[],
+    options: AppendOptions,
+  ): Promise<readonly AppendOutcome[]>;
+  attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
+  update(stream: string, change: StreamChange): Promise<void>;
+  stats(stream: string): Promise<StreamStats>;
+  describe(stream: string): Promise<StreamInfo | undefined>;
+}
+
+export type StreamChange = Parameters<StreamStore['updateStream']>[1];
+
+/**
+ * Handle of one stream. Cheap to keep: it holds no state of its own, and a process has one for each name.
+ *
+ * @typeParam T what the stream's messages are
+ */
+export class Stream<T = unknown> {
+  /** @internal */
+  constructor(
+    readonly name: string,
+    private readonly operations: StreamOperations,
+  ) {}
+
+  /**
+   * Stores a message durably; creates the stream if it is not there. `data` is copied at the call. Calls that are made
+   * while a write is under way go together as the next write, in the order of the calls.
+   *
+   * @throws AppendError with `stored`: `'no'` or `'unknown'`; codes `NotStorable`, `MessageTooLarge`, `StreamClosed`,
+   *   `ShuttingDown`, `StoreUnavailable`, `AppendFailed`
+   * @example
+   * ```ts
+   * const { id } = await flights.append({ origin: 'SAT', delay: 25 }, { dedupeId: 'UA-42' });
+   * ```
+   */
+  async append(data: T, options: AppendMessageOptions = {}): Promise<AppendResult> {
+    const [outcome] = await this.operations.write(this.name, [{ data, options }], { session: options.session });
+    return resultOf(outcome);
+  }
+
+  /**
+   * Stores many messages, in order; the results are in the order of `data`. What can't be stored is noticed before anything
+   * is written.
+   *
+   * @throws AppendError — if messages failed, `details.failed` tells which ({@link FailedAppend}), and
+   *   `details.results` has the results of the others
+   */
+  async appendMany(data: readonly T[], options: AppendManyOptions<T> = {}): Promise<readonly AppendResult[]> {
+    const messages = data.map((item, index) => ({ data: item, options: options.each?.(item, index) ?? {} }));
+    return resultsOf(this.name, await this.operations.write(this.name, messages, { session: options.session }));
+  }
+
+  /**
+   * Feeds the stream from a source until `detach()` is called or the application shuts down. A source that fails is started again
+   * with backoff; its state is in the status.
+   *
+   * @throws MinibatchError `InvalidOptions` if a source of that name feeds the stream already
+   */
+  attach(source: Source<T>, options: AttachOptions = {}): AttachedSource {
+    return this.operations.attach(this.name, source, options);
+  }
+
+  /** Consumers start no new windows, in all processes, until `resume()`. Messages can be appended all the same. */
+  async pause(): Promise<void> {
+    await this.operations.update(this.name, { paused: true });
+  }
+
+  async resume(): Promise<void> {
+    await this.operations.update(this.name, { paused: false });
+  }
+
+  /** Asks all consumers, in all processes, to emit what is buffered now, without waiting for a window to be ready. */
+  async flush(): Promise<void> {
+    await this.operations.update(this.name, { flush: true });
+  }
+
+  /** Counted in the store. @throws MinibatchError `UnknownStream` */
+  stats(): Promise<StreamStats> {
+    return this.operations.stats(this.name);
+  }
+
+  /** As it is stored; undefined if nothing was ever appended or consumed. */
+  describe(): Promise<StreamInfo | undefined> {
+    return this.operations.describe(this.name);
+  }
+
+  /**
+   * Closes the stream for good, in all processes: it takes no more messages (other processes notice within seconds); those
+   * in it are still consumed.
+   */
+  async close(): Promise<void> {
+    await this.operations.update(this.name, { status: 'closed' });
+  }
+}
