@@ -1,0 +1,42 @@
+import { Injectable } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import { providerHosts, requireInstance } from '../discovery/provider-hosts.js';
+import type { HostModule } from '../sinks/sink.resolver.js';
+import { streamingEntriesOf } from './streaming.decorator.js';
+
+/** One `@Streaming`, found on an instance. */
+export interface FoundConsumer {
+  readonly stream: string;
+  /** As given to the decorator. */
+  readonly options: unknown;
+  /** `Class.method`. */
+  readonly label: string;
+  readonly instance: object;
+  readonly method: string;
+  readonly module: HostModule;
+}
+
+/** Finds the methods that carry `@Streaming`. */
+@Injectable()
+export class ConsumerExplorer {
+  constructor(
+    private readonly discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+  ) {}
+
+  /** @throws MinibatchError `ScopedHost` */
+  explore(): readonly FoundConsumer[] {
+    const found: FoundConsumer[] = [];
+    for (const host of providerHosts(this.discovery)) {
+      const { prototype } = host;
+      for (const method of this.scanner.getAllMethodNames(prototype)) {
+        const label = `${host.type.name}.${method}`;
+        for (const { stream, options } of streamingEntriesOf(prototype, method)) {
+          const instance = requireInstance(host, label, '@Streaming');
+          found.push({ stream, options, label, instance, method, module: host.module });
+        }
+      }
+    }
+    return found;
+  }
+}

@@ -1,0 +1,64 @@
+import { Injectable } from '@nestjs/common';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { invalidOption } from '../internal/checks.js';
+import type { FoundConsumer } from './consumer.explorer.js';
+import type { ResolvedStreaming } from './streaming.resolve.js';
+
+/** A consumer of this application, whether it runs in this process or not. */
+export interface RegisteredConsumer extends FoundConsumer {
+  readonly resolved: ResolvedStreaming;
+}
+
+/** Remembers the consumers of this application; two of them never share a group of a stream. */
+@Injectable()
+export class ConsumerRegistry {
+  private readonly consumers = new Map<string, RegisteredConsumer>();
+
+  /** @throws MinibatchError `DuplicateGroup` */
+  add(consumer: RegisteredConsumer): void {
+    const { stream, label } = consumer;
+    const { group } = consumer.resolved;
+    const id = `${stream}\0${group}`;
+    const other = this.consumers.get(id);
+    if (other) {
+      const hint =
+        other.label === label && other.instance !== consumer.instance
+          ? `its class is a provider in two modules (${other.module.name}, ${consumer.module.name}): provide it in one, and export it`
+          : 'a group belongs to one consumer; give one of them a name of its own by `group`, and both see every message';
+      throw new MinibatchError(
+        ErrorCode.DuplicateGroup,
+        `${other.label} and ${label} both consume '${stream}' in the group '${group}': ${hint}`,
+        { details: { stream, group, consumers: [other.label, label] } },
+      );
+    }
+    this.consumers.set(id, consumer);
+  }
+
+  all(): readonly RegisteredConsumer[] {
+    return [...this.consumers.values()];
+  }
+
+  /**
+   * Those that the filter names, as `Class.method`, `stream/group` or `stream`; all without one.
+   *
+   * @throws MinibatchError `InvalidOptions` if a name fits none: a worker that does nothing would be noticed late
+   */
+  selected(filter: readonly string[] | undefined): readonly RegisteredConsumer[] {
+    if (!filter) return this.all();
+    for (const name of filter) {
+      if (this.all().some((consumer) => namesOf(consumer).includes(name))) continue;
+      const labels = this.all().map((consumer) => consumer.label);
+      throw invalidOption(
+        'MinibatchModule',
+        'consumers (or MINIBATCH_CONSUMERS)',
+        name,
+        `Class.method, stream/group or stream of one of: ${labels.join(', ') || 'none, there are no consumers'}`,
+      );
+    }
+    return this.all().filter((consumer) => namesOf(consumer).some((name) => filter.includes(name)));
+  }
+}
+
+function namesOf({ label, stream, resolved }: RegisteredConsumer): readonly string[] {
+  return [label, `${stream}/${resolved.group}`, stream];
+}

@@ -1,0 +1,40 @@
+import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
+
+/** Remembers what it is told; runs nothing. */
+export class FakeEngine implements Engine {
+  readonly definitions: ConsumerDefinition[] = [];
+  readonly calls: string[] = [];
+  statuses: ConsumerStatus[] = [];
+  result: DrainResult = { drained: 0, abandoned: 0 };
+
+  get labels(): string[] {
+    return this.definitions.map(({ label }) => label).toSorted();
+  }
+
+  add(definition: ConsumerDefinition): void {
+    this.definitions.push(definition);
+  }
+
+  async start(): Promise<void> {
+    this.calls.push('start');
+  }
+
+  async stop(timeout: number): Promise<DrainResult> {
+    this.calls.push(`stop ${timeout}`);
+    return this.result;
+  }
+
+  wake(stream: string): void {
+    this.calls.push(`wake ${stream}`);
+  }
+
+  async refresh(stream: string): Promise<void> {
+    this.calls.push(`refresh ${stream}`);
+  }
+
+  status(): readonly ConsumerStatus[] {
+    return this.statuses;
+  }
+
+  async settled(): Promise<void> {}
+}

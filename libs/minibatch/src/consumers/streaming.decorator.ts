@@ -1,0 +1,68 @@
+import 'reflect-metadata';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
+import { type StreamRef, streamName } from '../streams/stream-ref.js';
+import type { Window } from '../windows/window.js';
+import type { StreamingOptions } from './streaming.options.js';
+
+/** One use of the decorator. The options are as given: they are validated at boot, where the error can name the consumer. */
+export interface StreamingEntry {
+  readonly stream: string;
+  readonly options: unknown;
+}
+
+export const STREAMING = 'minibatch:streaming';
+
+/** What the decorator accepts: a method that takes the window and returns what the sinks take. */
+export type StreamingMethod<T, S> = <M extends (window: Window<T>) => ResultFor<S>>(
+  target: object,
+  propertyKey: string | symbol,
+  descriptor: TypedPropertyDescriptor<M>,
+) => void;
+
+/**
+ * Binds a method of a provider or controller as consumer of a stream: it is called with windows of the stream's
+ * messages, and what it returns goes to the sinks. When it throws, the same window comes again after a backoff.
+ *
+ * The compiler checks the window's type against the stream (given by `defineStream`), and the result against the sinks.
+ *
+ * @example
+ * ```ts
+ * @Streaming(Flights, { size: 100, interval: '2s', sink: ReportCollection })
+ * summarize(window: Window<Flight>): Report {
+ *   return { flights: window.data.length };
+ * }
+ * ```
+ */
+export function Streaming<T = never, const S extends SinkRef | readonly SinkRef[] = never>(
+  stream: string | StreamRef<T>,
+  options: StreamingOptions<S>,
+): StreamingMethod<T, S> {
+  return (target, propertyKey) => {
+    const label = labelOf(target, propertyKey);
+    if (typeof target === 'function' || typeof propertyKey === 'symbol') {
+      throw new MinibatchError(
+        ErrorCode.InvalidOptions,
+        `${label}: @Streaming works on methods of instances with a name, not on static methods or symbols`,
+        { details: { consumer: label } },
+      );
+    }
+    const entry: StreamingEntry = { stream: streamName(label, stream), options };
+    // By property and not on the function: what another decorator or a subclass puts in its place is still bound.
+    Reflect.defineMetadata(STREAMING, [entry, ...ownEntries(target, propertyKey)], target, propertyKey);
+  };
+}
+
+/** The uses of the decorator on a method, those of the nearest class that has any; in the order they are written. */
+export function streamingEntriesOf(prototype: object, method: string): readonly StreamingEntry[] {
+  return (Reflect.getMetadata(STREAMING, prototype, method) as readonly StreamingEntry[] | undefined) ?? [];
+}
+
+function ownEntries(target: object, propertyKey: string): readonly StreamingEntry[] {
+  return (Reflect.getOwnMetadata(STREAMING, target, propertyKey) as readonly StreamingEntry[] | undefined) ?? [];
+}
+
+function labelOf(target: object, propertyKey: string | symbol): string {
+  const owner = typeof target === 'function' ? target : target.constructor;
+  return `${owner.name}.${String(propertyKey)}`;
+}

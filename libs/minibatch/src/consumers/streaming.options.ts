@@ -1,0 +1,100 @@
+import type { SinkRef } from '../sinks/sink-ref.js';
+import type { Duration, RetryOptions } from '../shared.options.js';
+import type { WindowEmitter } from '../windows/window-emitter.js';
+
+/** A strategy class; one instance is made for each consumer, with its dependencies injected. */
+export type EmitterClass = new (...args: never[]) => WindowEmitter;
+
+/** Options of every consumer. */
+export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> {
+  /**
+   * Takes what the method returns: a provider's class or token (also by `forwardRef`), an instance, or a list of them. A
+   * window is committed when all of them have taken its result. @default the result is dropped
+   */
+  readonly sink?: S;
+  /**
+   * The consumer's name on the stream. Each group sees every message; a second consumer of a stream needs one of its
+   * own. Progress is stored under it, so it outlives a renamed class. @default 'default'
+   */
+  readonly group?: string;
+  /** Takes over the progress of this group, which is then gone. */
+  readonly replaces?: string;
+  /** Windows handled at the same time; 1 keeps them strictly one after another. @default 1 */
+  readonly workers?: number;
+  /** Waits between the attempts of a failed window. @default those of the module */
+  readonly retry?: RetryOptions;
+  /** Keep messages and windows after the commit, marked as processed. @default false */
+  readonly keep?: boolean;
+  /** Most messages of a window; what goes beyond is emitted in parts. @default 10,000 */
+  readonly maxSize?: number;
+  /** Most bytes of a window (at least one message). @default 8 MiB */
+  readonly maxBytes?: number;
+}
+
+/** Windows of `size` messages, as soon as they are there. */
+export interface CountOptions {
+  readonly size: number;
+  /** Longest wait of a message: then a smaller window is emitted. @default without end */
+  readonly interval?: Duration;
+  readonly relaxed?: never;
+  readonly offset?: never;
+  readonly grace?: never;
+  readonly maxAhead?: never;
+  readonly empty?: never;
+  readonly emitter?: never;
+  readonly lookAhead?: never;
+}
+
+/** Every `interval`, all messages since the last window. */
+export interface RelaxedTimeOptions {
+  /** At least 10 ms. */
+  readonly interval: Duration;
+  readonly relaxed?: true;
+  /** Emit windows for intervals without messages, too. @default false */
+  readonly empty?: boolean;
+  readonly size?: never;
+  readonly offset?: never;
+  readonly grace?: never;
+  readonly maxAhead?: never;
+  readonly emitter?: never;
+  readonly lookAhead?: never;
+}
+
+/** The messages created in [start, end), aligned to the epoch. */
+export interface FixedTimeOptions {
+  /** At least 10 ms. */
+  readonly interval: Duration;
+  readonly relaxed: false;
+  /** Shifts the intervals against the epoch: days that begin at 6:00 UTC are `interval: '1d', offset: '6h'`. @default 0 */
+  readonly offset?: Duration;
+  /** How long after its end an interval stays open for messages on their way. @default '1s' */
+  readonly grace?: Duration;
+  /** A message further in the future counts as created on arrival. @default '1 minute' */
+  readonly maxAhead?: Duration;
+  /** Emit windows for intervals without messages, too. @default false */
+  readonly empty?: boolean;
+  readonly size?: never;
+  readonly emitter?: never;
+  readonly lookAhead?: never;
+}
+
+/** Windows by an own strategy; the other options reach its `init`. */
+export interface EmitterOptions {
+  readonly emitter: EmitterClass;
+  /** Most unclaimed messages it is shown. @default 10,000 */
+  readonly lookAhead?: number;
+  readonly size?: number;
+  readonly interval?: Duration;
+  readonly offset?: Duration;
+  readonly grace?: Duration;
+  readonly maxAhead?: Duration;
+  readonly empty?: boolean;
+  readonly relaxed?: never;
+}
+
+/** When a window is emitted; combinations that mean nothing do not compile. */
+export type WindowOptions = CountOptions | RelaxedTimeOptions | FixedTimeOptions | EmitterOptions;
+
+/** Options of `@Streaming`. */
+export type StreamingOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> =
+  ConsumerOptions<S> & WindowOptions;

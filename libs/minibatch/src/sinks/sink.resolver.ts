@@ -1,0 +1,90 @@
+import { Inject, Injectable, type InjectionToken } from '@nestjs/common';
+import type { ModuleRef } from '@nestjs/core';
+import type { NamedSink } from '../emitter/emitter.interface.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { invalidOption, show } from '../internal/checks.js';
+import type { Sink } from './sink.interface.js';
+
+/** The module whose providers a consumer sees. */
+export interface HostModule {
+  readonly name: string;
+  readonly moduleRef: ModuleRef;
+}
+
+/**
+ * Resolves sinks as if the consumer's class injected them, so that what its module imports counts and what another
+ * module hides does not.
+ *
+ * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`
+ */
+export async function resolveSinks(
+  label: string,
+  sinks: readonly unknown[],
+  host: HostModule,
+): Promise<readonly NamedSink[]> {
+  const resolved: NamedSink[] = [];
+  for (const [index, ref] of sinks.entries()) {
+    const option = sinks.length === 1 ? 'sink' : `sink[${index}]`;
+    resolved.push(await resolveSink(label, option, ref, host));
+  }
+  return resolved;
+}
+
+async function resolveSink(label: string, option: string, ref: unknown, host: HostModule): Promise<NamedSink> {
+  if (isSink(ref)) return { name: nameOf(ref.constructor) ?? 'sink', sink: ref };
+  const token = tokenOf(ref);
+  if (token === undefined) {
+    throw invalidOption(label, option, ref, 'a provider class or token, forwardRef(() => …), or an object with put()');
+  }
+  const name = nameOf(token) ?? String(token);
+  const sink = await injectFrom(label, option, name, token, host);
+  if (isSink(sink)) return { name, sink };
+  throw new MinibatchError(
+    ErrorCode.UnresolvedProvider,
+    `${label}: ${option} ${name} is no sink: it needs a method put(result, window)`,
+    { details: { consumer: label, option, token: name } },
+  );
+}
+
+async function injectFrom(
+  label: string,
+  option: string,
+  name: string,
+  token: InjectionToken,
+  host: HostModule,
+): Promise<unknown> {
+  class Probe {
+    constructor(readonly value: unknown) {}
+  }
+  Injectable()(Probe);
+  Inject(token)(Probe, undefined, 0);
+  try {
+    const probe = await host.moduleRef.create(Probe);
+    return probe.value;
+  } catch (cause) {
+    throw new MinibatchError(
+      ErrorCode.UnresolvedProvider,
+      `${label}: ${option} ${name} can't be injected in ${host.name}: list it in the providers of ${host.name}, or import ` +
+        'the module that exports it; it must not be request-scoped',
+      { cause, details: { consumer: label, option, token: name, module: host.name } },
+    );
+  }
+}
+
+function tokenOf(ref: unknown): InjectionToken | undefined {
+  if (typeof ref === 'string' || typeof ref === 'symbol') return ref;
+  if (typeof ref === 'function') return ref;
+  if (typeof ref === 'object' && ref !== null && 'forwardRef' in ref && typeof ref.forwardRef === 'function') {
+    return tokenOf((ref.forwardRef as () => unknown)());
+  }
+  return undefined;
+}
+
+function isSink(value: unknown): value is Sink {
+  return typeof value === 'object' && value !== null && 'put' in value && typeof value.put === 'function';
+}
+
+function nameOf(token: unknown): string | undefined {
+  if (typeof token === 'function') return token.name || show(token);
+  return undefined;
+}
