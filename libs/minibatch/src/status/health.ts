@@ -1,0 +1,67 @@
+import { SourceState } from '../sources/source-runner.js';
+import type {
+  ConsumerReport,
+  HealthReason,
+  HealthSummary,
+  SourceReport,
+  StatusSnapshot,
+  StreamReport,
+} from './status.types.js';
+
+/** Judges a snapshot; `message` says what is wrong and, where one can tell, what to do. */
+export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary {
+  const reasons: HealthReason[] = [];
+  const { error, name } = snapshot.store;
+  if (error)
+    reasons.push({ what: 'store-unavailable', message: `the store (${name}) does not answer: ${error.message}` });
+  for (const stream of snapshot.streams) reasons.push(...ofStream(stream));
+  return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons };
+}
+
+function* ofStream(stream: StreamReport): Generator<HealthReason> {
+  const { name, stored } = stream;
+  if (stored && stored.buffered > 0 && stream.consumers.length === 0) {
+    yield { what: 'stream-unconsumed', stream: name, message: `${stored.buffered} messages and no consumer` };
+  }
+  for (const consumer of stream.consumers) yield* ofConsumer(stream, consumer);
+  for (const source of stream.sources) yield* ofSource(name, source);
+}
+
+function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: ConsumerReport): Generator<HealthReason> {
+  const { group, stored, local } = consumer;
+  const reason = (what: HealthReason['what'], message: string) => ({ what, stream: name, group, message });
+  if (stored && !stored.holder && stored.pending > 0 && !inStore?.paused) {
+    yield reason(
+      'group-unserved',
+      `no process works on it, and ${stored.pending} messages wait: start one, or remove the group`,
+    );
+  }
+  const last = local?.lastError ? `: ${local.lastError.message}` : '';
+  switch (local?.activity) {
+    case 'blocked':
+      yield reason(
+        'consumer-blocked',
+        `a sink does not take the result of ${local.label}, which is tried again${last}`,
+      );
+      break;
+    case 'stalled':
+      yield reason(
+        'consumer-stalled',
+        `the emitter of ${local.label} takes nothing of what it is shown: raise lookAhead, or let it drop what it does not want`,
+      );
+      break;
+    case 'retrying':
+      yield reason('consumer-retrying', `${local.label} failed, its window waits for the next attempt${last}`);
+      break;
+    case 'unavailable':
+      yield reason('consumer-unavailable', `the store does not answer ${local.label}${last}`);
+      break;
+    default:
+  }
+}
+
+function* ofSource(stream: string, source: SourceReport): Generator<HealthReason> {
+  if (source.state !== SourceState.Waiting) return;
+  const last = source.lastError ? `: ${source.lastError.message}` : '';
+  yield { what: 'source-failing', stream, message: `the source ${source.name} failed and is started again${last}` };
+}

@@ -1,0 +1,109 @@
+import type { ConsumerStatus } from '../emitter/emitter.interface.js';
+import type { SourceStatus } from '../sources/source-runner.js';
+import type { ConsumerStats, StreamStats } from '../storage/stream-store.interface.js';
+import type { ConsumerReport, ErrorReport, SourceReport, StreamReport } from './status.types.js';
+
+/** What the store counted and what this process knows, joined by stream and group; by name. */
+export function reportStreams(
+  stats: readonly StreamStats[],
+  consumers: readonly ConsumerStatus[],
+  sources: readonly SourceStatus[],
+): readonly StreamReport[] {
+  const stored = new Map(stats.map((each) => [each.name, each]));
+  const names = new Set([
+    ...stored.keys(),
+    ...consumers.map(({ key }) => key.stream),
+    ...sources.map(({ stream }) => stream),
+  ]);
+  return [...names].sort().map((name) =>
+    reportStream(
+      name,
+      stored.get(name),
+      consumers.filter(({ key }) => key.stream === name),
+      sources.filter(({ stream }) => stream === name),
+    ),
+  );
+}
+
+function reportStream(
+  name: string,
+  stats: StreamStats | undefined,
+  consumers: readonly ConsumerStatus[],
+  sources: readonly SourceStatus[],
+): StreamReport {
+  return {
+    name,
+    ...(stats ? { stored: storedStream(stats) } : {}),
+    consumers: reportConsumers(stats?.consumers ?? [], consumers),
+    sources: sources.map(reportSource),
+  };
+}
+
+function storedStream({ status, created, closed, paused, buffered, oldest }: StreamStats): StreamReport['stored'] {
+  return {
+    status,
+    created: created.toISOString(),
+    ...(closed ? { closed: closed.toISOString() } : {}),
+    paused,
+    buffered,
+    ...(oldest ? { oldest: oldest.toISOString() } : {}),
+  };
+}
+
+function reportConsumers(
+  stored: readonly ConsumerStats[],
+  local: readonly ConsumerStatus[],
+): readonly ConsumerReport[] {
+  const rest = new Map(local.map((status) => [`${status.key.partition}\0${status.key.group}`, status]));
+  const reports = stored.map((stats) => {
+    const id = `${stats.partition}\0${stats.group}`;
+    const status = rest.get(id);
+    rest.delete(id);
+    return reportConsumer(stats, status);
+  });
+  return [...reports, ...[...rest.values()].map((status) => reportConsumer(undefined, status))];
+}
+
+function reportConsumer(stats: ConsumerStats | undefined, status: ConsumerStatus | undefined): ConsumerReport {
+  return {
+    group: stats?.group ?? status?.key.group ?? '',
+    partition: stats?.partition ?? status?.key.partition ?? 0,
+    ...(stats ? { stored: storedConsumer(stats) } : {}),
+    ...(status ? { local: localConsumer(status) } : {}),
+  };
+}
+
+function storedConsumer({ lease, pending, openWindows, progress }: ConsumerStats): ConsumerReport['stored'] {
+  const { owner } = lease;
+  return {
+    ...(owner ? { holder: { host: owner.host, pid: owner.pid } } : {}),
+    pending,
+    openWindows,
+    windows: progress.windows,
+    messages: progress.messages,
+  };
+}
+
+function localConsumer({ key: _, lastError, lastCommit, ...status }: ConsumerStatus): ConsumerReport['local'] {
+  return {
+    ...status,
+    ...(lastError ? { lastError: reportError(lastError) } : {}),
+    ...(lastCommit ? { lastCommit: lastCommit.toISOString() } : {}),
+  };
+}
+
+function reportSource({ stream: _, lastError, ...status }: SourceStatus): SourceReport {
+  return { ...status, ...(lastError ? { lastError: reportError(lastError) } : {}) };
+}
+
+export function reportError({
+  at,
+  code,
+  message,
+}: {
+  readonly at: Date;
+  readonly code: string;
+  readonly message: string;
+}): ErrorReport {
+  return { at: at.toISOString(), code, message };
+}

@@ -1,0 +1,74 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { Engine } from '../emitter/emitter.interface.js';
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import type { Clock } from '../internal/clock.js';
+import { CLOCK, ENGINE, STREAM_HUB, STREAM_STORE } from '../internal/tokens.js';
+import type { StreamStats, StreamStore } from '../storage/stream-store.interface.js';
+import type { StreamHub } from '../streams/stream-hub.js';
+import { health } from './health.js';
+import { reportError, reportStreams } from './status.report.js';
+import type { ErrorReport, HealthSummary, StatusSnapshot, StreamReport } from './status.types.js';
+
+interface StoreAnswer {
+  readonly stats: readonly StreamStats[];
+  readonly error?: ErrorReport;
+}
+
+/** Tells how streams, consumers and sources are doing. */
+@Injectable()
+export class StatusService {
+  private counting: Promise<StoreAnswer> | undefined;
+
+  constructor(
+    @Inject(STREAM_STORE) private readonly store: StreamStore,
+    @Inject(ENGINE) private readonly engine: Engine,
+    @Inject(STREAM_HUB) private readonly hub: StreamHub,
+    @Inject(CLOCK) private readonly clock: Clock,
+  ) {}
+
+  /**
+   * All streams, counted in the store in one go. Calls that come while it counts share the answer, so that many readers cost as
+   * much as one. A store that does not answer is reported, not thrown.
+   */
+  async snapshot(): Promise<StatusSnapshot> {
+    const { stats, error } = await this.count();
+    const snapshot = {
+      at: new Date(this.clock.now()).toISOString(),
+      store: { name: this.store.name, ...(error ? { error } : {}) },
+      streams: reportStreams(stats, this.engine.status(), this.hub.sources()),
+    };
+    return { ...snapshot, health: health(snapshot) };
+  }
+
+  /** One stream of the snapshot. @throws MinibatchError `UnknownStream` */
+  async stream(name: string): Promise<StreamReport> {
+    const { streams, store } = await this.snapshot();
+    const stream = streams.find((each) => each.name === name);
+    if (stream) return stream;
+    if (store.error) {
+      throw new MinibatchError(ErrorCode.StoreUnavailable, `the store does not answer: ${store.error.message}`);
+    }
+    throw new MinibatchError(ErrorCode.UnknownStream, `there is no stream '${name}'`, { details: { stream: name } });
+  }
+
+  /** A summary for a health endpoint. */
+  async health(): Promise<HealthSummary> {
+    return (await this.snapshot()).health;
+  }
+
+  private count(): Promise<StoreAnswer> {
+    this.counting ??= this.ask().finally(() => {
+      this.counting = undefined;
+    });
+    return this.counting;
+  }
+
+  private async ask(): Promise<StoreAnswer> {
+    try {
+      return { stats: await this.store.stats() };
+    } catch (error) {
+      const code = error instanceof MinibatchError ? error.code : ErrorCode.StoreUnavailable;
+      return { stats: [], error: reportError({ at: new Date(this.clock.now()), code, message: messageOf(error) }) };
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import type { ConsumerActivity, ConsumerState } from '../emitter/emitter.interface.js';
+import type { SourceState } from '../sources/source-runner.js';
+
+/** The state of all streams, as plain JSON; times are ISO strings. */
+export interface StatusSnapshot {
+  readonly at: string;
+  readonly store: {
+    readonly name: string;
+    /** Set if the store did not answer: then only what this process knows is shown. */
+    readonly error?: ErrorReport;
+  };
+  readonly health: HealthSummary;
+  /** By name. */
+  readonly streams: readonly StreamReport[];
+}
+
+export interface StreamReport {
+  readonly name: string;
+  /** Absent while the stream is not in the store, or the store did not answer. */
+  readonly stored?: {
+    readonly status: 'init' | 'open' | 'closed';
+    readonly created: string;
+    readonly closed?: string;
+    readonly paused: boolean;
+    /** Messages that at least one group has not committed. */
+    readonly buffered: number;
+    /** When the oldest of them was appended. */
+    readonly oldest?: string;
+  };
+  readonly consumers: readonly ConsumerReport[];
+  /** Sources of this process. */
+  readonly sources: readonly SourceReport[];
+}
+
+export interface ConsumerReport {
+  readonly group: string;
+  readonly partition: number;
+  /** What the store knows, for all processes together. */
+  readonly stored?: {
+    /** The process that works on it. */
+    readonly holder?: { readonly host: string; readonly pid: number };
+    /** Messages in the buffer that the group has not committed. */
+    readonly pending: number;
+    readonly openWindows: number;
+    /** Totals since the group was registered. */
+    readonly windows: number;
+    readonly messages: number;
+  };
+  /** What this process does for it; absent if it does not run here. */
+  readonly local?: {
+    /** `Class.method`. */
+    readonly label: string;
+    readonly state: ConsumerState;
+    readonly activity?: ConsumerActivity;
+    readonly buffered: number;
+    readonly inFlight: number;
+    readonly committedWindows: number;
+    readonly committedMessages: number;
+    readonly failures: number;
+    readonly sinkFailures: number;
+    readonly dropped: number;
+    readonly vanished: number;
+    readonly recovered: number;
+    readonly lastError?: ErrorReport;
+    readonly lastCommit?: string;
+  };
+}
+
+export interface SourceReport {
+  readonly name: string;
+  readonly state: SourceState;
+  readonly appended: number;
+  readonly failures: number;
+  readonly lastError?: ErrorReport;
+}
+
+export interface ErrorReport {
+  readonly at: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+/** `degraded`: something does not go on by itself, or goes on only after a failure ends. */
+export interface HealthSummary {
+  readonly status: 'ok' | 'degraded';
+  readonly reasons: readonly HealthReason[];
+}
+
+export interface HealthReason {
+  readonly what:
+    | 'store-unavailable'
+    | 'consumer-blocked'
+    | 'consumer-stalled'
+    | 'consumer-retrying'
+    | 'consumer-unavailable'
+    | 'group-unserved'
+    | 'stream-unconsumed'
+    | 'source-failing';
+  readonly stream?: string;
+  readonly group?: string;
+  readonly message: string;
+}
