@@ -1,0 +1,62 @@
+import type { Connection, mongo } from 'mongoose';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { invalidOption } from '../../internal/checks.js';
+
+/** The part of a native collection by which one is recognised; any document type fits. */
+export type NativeCollection = Pick<mongo.Collection, 'collectionName' | 'dbName' | 'namespace'>;
+
+/** The part of a Mongoose model that is needed; any model fits. */
+export interface ModelLike {
+  readonly db: Connection;
+  readonly collection: { readonly name: string };
+}
+
+/** Which collection is written: by name on a Mongoose connection, a collection of the driver, or that of a model. */
+export type CollectionRef =
+  | { readonly connection: Connection; readonly collection: string; readonly model?: never }
+  | { readonly collection: NativeCollection; readonly connection?: never; readonly model?: never }
+  | { readonly model: ModelLike; readonly connection?: never; readonly collection?: never };
+
+export const COLLECTION_REF_KEYS = ['connection', 'collection', 'model'] as const;
+
+/** Checks the reference; the answer opens it, as often as one likes. @throws MinibatchError `InvalidOptions` */
+export function checkCollectionRef(where: string, ref: CollectionRef): () => Promise<mongo.Collection> {
+  const { connection, collection, model } = ref;
+  const given = [connection !== undefined, model !== undefined, isNative(collection)].filter(Boolean).length;
+  if (given !== 1) throw whichOne(where, ref);
+  if (isNative(collection)) return () => Promise.resolve(collection);
+  if (model !== undefined) return () => open(where, model.db, model.collection.name);
+  if (connection !== undefined && typeof collection === 'string' && collection !== '') {
+    return () => open(where, connection, collection);
+  }
+  throw whichOne(where, ref);
+}
+
+function whichOne(where: string, { connection, collection, model }: CollectionRef): MinibatchError {
+  const allowed = "one of { connection, collection: 'name' }, { collection: a collection of the driver }, { model }";
+  return invalidOption(where, 'connection, collection, model', [connection, collection, model], allowed);
+}
+
+/** A collection of Mongoose is none: it buffers, and lacks what the driver's has. */
+function isNative(given: unknown): given is mongo.Collection {
+  return (
+    typeof given === 'object' &&
+    given !== null &&
+    'namespace' in given &&
+    typeof given.namespace === 'string' &&
+    'bulkWrite' in given &&
+    typeof given.bulkWrite === 'function'
+  );
+}
+
+async function open(where: string, connection: Connection, name: string): Promise<mongo.Collection> {
+  await connection.asPromise();
+  // Asked for each time: an application may close its connection and open it again, then there is another database object.
+  const { db } = connection;
+  if (db) return db.collection(name);
+  throw new MinibatchError(
+    ErrorCode.SinkFailed,
+    `${where}: the Mongoose connection of '${name}' is not open; it is tried again`,
+    { details: { collection: name } },
+  );
+}

@@ -1,0 +1,45 @@
+import type { mongo } from 'mongoose';
+import { checkInteger, checkKeys, invalidOption } from '../../internal/checks.js';
+import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from './collection-ref.js';
+
+/** How results are written. */
+export interface CollectionWriting {
+  /**
+   * - `'upsert'`: each document is written under an `_id` made of the window's id, so that a retry replaces it
+   * - `'insert'`: the server gives the ids; a window that is tried again is written again, as after a crash
+   *
+   * @default 'upsert'
+   */
+  readonly mode?: 'upsert' | 'insert';
+  /** Documents in one write. @default 1000 */
+  readonly batch?: number;
+}
+
+export type CollectionSinkOptions = CollectionRef & CollectionWriting;
+
+/** All options are there. */
+export interface ResolvedWriting {
+  readonly where: string;
+  readonly open: () => Promise<mongo.Collection>;
+  readonly mode: 'upsert' | 'insert';
+  readonly batch: number;
+}
+
+const WRITING_KEYS = ['mode', 'batch'] as const satisfies readonly (keyof CollectionWriting)[];
+
+/** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
+export function resolveWriting(where: string, options: CollectionSinkOptions | undefined): ResolvedWriting {
+  if (options === undefined) {
+    const allowed = "what a constructor gives: call super({ connection, collection: '…' })";
+    throw invalidOption(where, 'options', options, allowed);
+  }
+  checkKeys(where, options, [...COLLECTION_REF_KEYS, ...WRITING_KEYS]);
+  const mode: unknown = options.mode ?? 'upsert';
+  if (mode !== 'upsert' && mode !== 'insert') throw invalidOption(where, 'mode', mode, "'upsert', 'insert'");
+  return {
+    where,
+    open: checkCollectionRef(where, options),
+    mode,
+    batch: checkInteger(where, 'batch', options.batch ?? 1000, 1),
+  };
+}

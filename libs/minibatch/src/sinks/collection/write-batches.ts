@@ -1,0 +1,44 @@
+import { calculateObjectSize, type Document } from 'bson';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { idText } from './result-documents.js';
+
+/** The server takes no larger document; sending one breaks the connection on some. */
+const LARGEST = 16 * 1024 * 1024;
+
+/** Bytes in one write; a message to the server has a limit too. */
+const BATCH_BYTES = 16 * 1024 * 1024;
+
+/** A document of a result. */
+export interface Numbered {
+  /** Its place in the result. */
+  readonly index: number;
+  readonly document: Document;
+}
+
+/** Cuts the documents into writes. @throws MinibatchError `MessageTooLarge`, before anything is written */
+export function cutIntoBatches(where: string, documents: readonly Numbered[], most: number): readonly Numbered[][] {
+  const batches: Numbered[][] = [];
+  let batch: Numbered[] = [];
+  let bytes = 0;
+  for (const numbered of documents) {
+    const size = calculateObjectSize(numbered.document, { ignoreUndefined: true });
+    if (size > LARGEST) throw tooLarge(where, numbered, size);
+    if (batch.length > 0 && (batch.length >= most || bytes + size > BATCH_BYTES)) {
+      batches.push(batch);
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(numbered);
+    bytes += size;
+  }
+  if (batch.length > 0) batches.push(batch);
+  return batches;
+}
+
+function tooLarge(where: string, { index, document }: Numbered, size: number): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.MessageTooLarge,
+    `${where}: document ${index} of the result (_id ${idText(document['_id'])}) has ${size} bytes, and MongoDB takes ${LARGEST}: return smaller results, or an array of them`,
+    { details: { index, bytes: size, allowed: LARGEST } },
+  );
+}

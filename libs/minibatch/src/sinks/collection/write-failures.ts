@@ -1,0 +1,44 @@
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import type { Numbered } from './write-batches.js';
+
+/** A document that was not written. */
+export interface FailedDocument {
+  /** Its place in the result. */
+  readonly index: number;
+  /** MongoDB's code. */
+  readonly code: number | undefined;
+  readonly message: string;
+}
+
+/** Which documents of a batch the server refused; undefined if the write failed as a whole. */
+export function refusedOf(error: unknown, batch: readonly Numbered[]): readonly FailedDocument[] | undefined {
+  if (!(error instanceof Error) || error.name !== 'MongoBulkWriteError') return undefined;
+  const { writeErrors } = error as { writeErrors?: unknown };
+  const list: readonly unknown[] = Array.isArray(writeErrors) ? writeErrors : [writeErrors];
+  const failed = list.filter(isWriteError).map(({ index, code, errmsg }) => ({
+    index: batch[index]?.index ?? index,
+    code,
+    message: errmsg ?? error.message,
+  }));
+  return failed.length > 0 ? failed : undefined;
+}
+
+function isWriteError(value: unknown): value is { index: number; code?: number; errmsg?: string } {
+  return typeof value === 'object' && value !== null && 'index' in value && typeof value.index === 'number';
+}
+
+export function notWritten(
+  where: string,
+  namespace: string,
+  window: string,
+  failed: readonly FailedDocument[],
+  all: number,
+  cause: unknown,
+): MinibatchError {
+  const [first] = failed;
+  return new MinibatchError(
+    ErrorCode.SinkFailed,
+    `${where}: ${failed.length} of ${all} documents of window ${window} were not written to ${namespace}; document ${first?.index}: ${first?.message}. The others are written, and the window is tried again`,
+    { cause, details: { collection: namespace, window, failed, written: all - failed.length } },
+  );
+}

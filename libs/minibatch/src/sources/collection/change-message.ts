@@ -1,0 +1,24 @@
+import { EJSON } from 'bson';
+import type { ReadDocument } from './appender.js';
+import type { ChangeEvent } from './change-stream.js';
+import { dedupeId } from './dedupe-id.js';
+
+/**
+ * The document of an event. An insert has the dedupe id that a snapshot gives the same document, so where they overlap nothing
+ * doubles; any other change has one of its own. Undefined if there is none: updated and deleted before the look-up.
+ */
+export function documentOf(namespace: string, event: ChangeEvent): ReadDocument | undefined {
+  const document = event.fullDocument;
+  if (!document) return undefined;
+  const id: unknown = event.documentKey?._id ?? document['_id'];
+  if (event.operationType === 'insert') return { document, dedupeId: dedupeId(namespace, id) };
+  // By the token and not by the cluster time: the changes of one transaction share that.
+  return { document, dedupeId: dedupeId(namespace, id, event.operationType, tokenText(event._id)) };
+}
+
+function tokenText(token: unknown): string {
+  if (typeof token === 'object' && token !== null && '_data' in token && typeof token._data === 'string') {
+    return token._data;
+  }
+  return EJSON.stringify({ token }, { relaxed: true });
+}

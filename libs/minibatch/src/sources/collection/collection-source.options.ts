@@ -1,0 +1,209 @@
+import type { mongo } from 'mongoose';
+import type { StringValue } from 'ms';
+import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../internal/checks.js';
+import { type Clock, SystemClock } from '../../internal/clock.js';
+import { checkFilter, checkProjection } from './change-pipeline.js';
+import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from './collection-ref.js';
+
+/** Changes of a document that become messages. */
+export type CollectionOperation = 'insert' | 'update' | 'replace';
+
+export type LostTokenPolicy = 'fail' | 'snapshot' | 'now';
+
+/**
+ * How the collection is followed. @typeParam T the messages. @typeParam D the collection's documents
+ */
+export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = mongo.BSON.Document> {
+  /**
+   * - `'changeStream'`: the server tells what changes; it must be a replica set or a sharded cluster
+   * - `'cursor'`: the collection is asked for documents with a larger `field`; sees new documents only
+   * - `'auto'`: a change stream where the server has one and no `field` is given, else the cursor
+   *
+   * @default 'auto'
+   */
+  readonly mode?: 'auto' | 'changeStream' | 'cursor';
+  /**
+   * What becomes a message; others than `'insert'` need a change stream. An update gives the document as it is when the event
+   * is read, so of several quick ones each may show the last.
+   *
+   * @default ['insert']
+   */
+  readonly operations?: readonly CollectionOperation[];
+  /**
+   * The field that the cursor follows: its values must grow from document to document (ObjectIds, dates, numbers; strings if
+   * you name the field), be of one kind, and the field needs an index. Documents without it are not read. With `_id` a document is one
+   * message for ever, with another field one for each value: `updatedAt` gives changed documents again.
+   *
+   * @default '_id'
+   */
+  readonly field?: string;
+  /**
+   * How much later than others with larger values a document may turn up: the sum of what the writers' clocks differ by and what
+   * a write takes. Such documents are looked for again and again; the smaller it is, the less is read twice.
+   *
+   * @default '10s'
+   */
+  readonly lookBack?: Duration;
+  /**
+   * Longest wait between two looks at the collection while nothing comes, and between two look-backs once its end was
+   * reached; before that, the look-back itself.
+   *
+   * @default '1s'
+   */
+  readonly pollInterval?: Duration;
+  /** Documents that are read and appended at a time. @default 500 */
+  readonly batch?: number;
+  /** True: what is in the collection at the first start comes first. False: only what comes after it. @default true */
+  readonly snapshot?: boolean;
+  /**
+   * What to do when the stored position can't be gone on from: the server has forgotten what came after it, it belongs to
+   * another collection or mode.
+   *
+   * - `'fail'`: an error that says what to do, until somebody does
+   * - `'snapshot'`: reads the whole collection again; documents that the stream remembers by their dedupe ids are not doubled
+   * - `'now'`: goes on with what comes; what came since the position is left out
+   *
+   * @default 'fail'
+   */
+  readonly onLostToken?: LostTokenPolicy;
+  /** Only these documents: conditions on fields, joined by `$and`, `$or` and `$nor`, so that a change stream can have them too. */
+  readonly filter?: mongo.Filter<D>;
+  /** Only these fields (1), or all but these (0). `_id` and the cursor's field always come along. */
+  readonly projection?: Readonly<Record<string, 0 | 1>>;
+  /** Makes the message of a document; undefined leaves it out. @default the document */
+  readonly map?: (document: D) => T | undefined;
+  /** The message's key. @default none */
+  readonly key?: (document: D) => string | undefined;
+  /** @internal */
+  readonly clock?: Clock;
+}
+
+/** A number of milliseconds, or a string like `'5s'`. */
+type Duration = number | StringValue;
+
+export type CollectionSourceOptions<T = unknown, D extends mongo.BSON.Document = mongo.BSON.Document> = CollectionRef &
+  CollectionReading<T, D>;
+
+/** All options are there; durations are milliseconds. */
+export interface ResolvedReading {
+  readonly where: string;
+  readonly open: () => Promise<mongo.Collection>;
+  readonly mode: 'auto' | 'changeStream' | 'cursor';
+  readonly operations: readonly CollectionOperation[];
+  readonly field: string;
+  /** The user named the field, so knows that its values grow. */
+  readonly fieldGiven: boolean;
+  readonly lookBack: number;
+  readonly pollInterval: number;
+  readonly batch: number;
+  readonly snapshot: boolean;
+  readonly onLostToken: LostTokenPolicy;
+  readonly filter: mongo.BSON.Document;
+  readonly projection: Readonly<Record<string, 0 | 1>> | undefined;
+  readonly map: (document: mongo.BSON.Document) => unknown;
+  readonly key: ((document: mongo.BSON.Document) => string | undefined) | undefined;
+  readonly clock: Clock;
+}
+
+const READING_KEYS = [
+  'mode',
+  'operations',
+  'field',
+  'lookBack',
+  'pollInterval',
+  'batch',
+  'snapshot',
+  'onLostToken',
+  'filter',
+  'projection',
+  'map',
+  'key',
+  'clock',
+] as const satisfies readonly (keyof CollectionReading)[];
+
+const OPERATIONS: readonly CollectionOperation[] = ['insert', 'update', 'replace'];
+
+/** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
+export function resolveReading<T, D extends mongo.BSON.Document>(
+  where: string,
+  options: CollectionSourceOptions<T, D> | undefined,
+): ResolvedReading {
+  if (options === undefined) {
+    throw invalidOption(
+      where,
+      'options',
+      options,
+      "what a constructor gives: call super({ connection, collection: '…' })",
+    );
+  }
+  checkKeys(where, options, [...COLLECTION_REF_KEYS, ...READING_KEYS]);
+  const { field, filter = {}, projection, map, key } = options;
+  const mode = oneOf(where, 'mode', options.mode ?? 'auto', ['auto', 'changeStream', 'cursor']);
+  const operations = checkOperations(where, options.operations ?? ['insert'], mode);
+  if (field !== undefined) checkField(where, field, mode, operations);
+  checkFilter(where, filter);
+  if (projection !== undefined) checkProjection(where, projection);
+  checkFunction(where, 'map', map);
+  checkFunction(where, 'key', key);
+  return {
+    where,
+    open: checkCollectionRef(where, options),
+    mode: field === undefined ? mode : 'cursor',
+    operations,
+    field: field ?? '_id',
+    fieldGiven: field !== undefined,
+    lookBack: checkDuration(where, 'lookBack', options.lookBack ?? 10_000, { min: 0 }),
+    pollInterval: checkDuration(where, 'pollInterval', options.pollInterval ?? 1000, {
+      min: 10,
+      because: 'each look is a query',
+    }),
+    batch: checkInteger(where, 'batch', options.batch ?? 500, 1),
+    snapshot: checkBoolean(where, 'snapshot', options.snapshot ?? true),
+    onLostToken: oneOf(where, 'onLostToken', options.onLostToken ?? 'fail', ['fail', 'snapshot', 'now']),
+    filter,
+    projection,
+    // What the collection holds is the user's word.
+    map: map ? (document) => map(document as D) : (document) => document,
+    key: key ? (document) => key(document as D) : undefined,
+    clock: options.clock ?? new SystemClock(),
+  };
+}
+
+function checkOperations(where: string, given: unknown, mode: string): readonly CollectionOperation[] {
+  if (!Array.isArray(given) || given.length === 0) {
+    throw invalidOption(where, 'operations', given, `a list of ${OPERATIONS.map(show).join(', ')}`);
+  }
+  const operations = given.map((operation: unknown, index) =>
+    oneOf(where, `operations[${index}]`, operation, OPERATIONS),
+  );
+  if (mode === 'cursor' && operations.some((operation) => operation !== 'insert')) {
+    throw invalidOption(
+      where,
+      'operations',
+      operations,
+      "['insert'] with mode 'cursor'; field: 'updatedAt' sees changes too",
+    );
+  }
+  return operations;
+}
+
+function checkField(where: string, field: unknown, mode: string, operations: readonly CollectionOperation[]): void {
+  if (typeof field !== 'string' || field === '' || field.startsWith('$') || field.includes('\0')) {
+    throw invalidOption(where, 'field', field, 'the path of a field');
+  }
+  if (mode === 'changeStream')
+    throw invalidOption(where, 'field', field, "none with mode 'changeStream', which needs none");
+  if (operations.some((operation) => operation !== 'insert')) {
+    throw invalidOption(where, 'field', field, `none with operations ${show(operations)}, which need a change stream`);
+  }
+}
+
+function checkFunction(where: string, option: string, given: unknown): void {
+  if (given !== undefined && typeof given !== 'function') throw invalidOption(where, option, given, 'a function');
+}
+
+function oneOf<V extends string>(where: string, option: string, given: unknown, allowed: readonly V[]): V {
+  const found = allowed.find((value) => value === given);
+  if (found !== undefined) return found;
+  throw invalidOption(where, option, given, allowed.map(show).join(', '));
+}

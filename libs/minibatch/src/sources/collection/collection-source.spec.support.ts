@@ -1,0 +1,80 @@
+import { SystemClock } from '../../internal/clock.js';
+import type { SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from '../source.interface.js';
+
+interface Appended {
+  readonly data: unknown;
+  readonly key?: string;
+  readonly dedupeId?: string;
+}
+
+/** A stream in memory, as a store keeps it: with dedupe ids, and the position stored together with the messages. */
+export class MemoryTarget implements SourceTarget {
+  readonly name = 'test';
+  readonly messages: Appended[] = [];
+  /** Messages that were given, also those that were ignored. */
+  given = 0;
+  stored: unknown;
+  /** Called before anything is stored; may reject, or wait. */
+  before: (data: readonly unknown[]) => Promise<void> | void = () => undefined;
+  /** True: messages are stored and the process dies before their position is. */
+  losePosition = false;
+  private readonly ids = new Set<string>();
+
+  append(data: unknown, { position, ...options }: SourceAppendOptions = {}): Promise<void> {
+    return this.appendMany([data], { each: () => options, position });
+  }
+
+  async appendMany(data: readonly unknown[], options: SourceAppendManyOptions<unknown> = {}): Promise<void> {
+    await this.before(data);
+    data.forEach((item, index) => this.store(item, options.each?.(item, index) ?? {}));
+    if (this.losePosition) throw new Error('killed between the messages and their position');
+    // As text and back: what is stored must be plain data.
+    if (options.position !== undefined) this.stored = JSON.parse(JSON.stringify(options.position));
+  }
+
+  position(): Promise<unknown> {
+    return Promise.resolve(this.stored);
+  }
+
+  /** One property of all messages. */
+  all(property: string): unknown[] {
+    return this.messages.map(({ data }) => (data as Record<string, unknown>)[property]);
+  }
+
+  private store(data: unknown, { dedupeId, key }: Omit<SourceAppendOptions, 'position'>): void {
+    this.given += 1;
+    if (dedupeId !== undefined && this.ids.has(dedupeId)) return;
+    if (dedupeId !== undefined) this.ids.add(dedupeId);
+    this.messages.push({
+      data,
+      ...(dedupeId === undefined ? {} : { dedupeId }),
+      ...(key === undefined ? {} : { key }),
+    });
+  }
+}
+
+/** The system's clock, and a jump forward when a test wants one. */
+export class JumpingClock extends SystemClock {
+  private jumped = 0;
+
+  jump(ms: number): void {
+    this.jumped += ms;
+  }
+
+  override now(): number {
+    return super.now() + this.jumped;
+  }
+
+  override monotonic(): number {
+    return super.monotonic() + this.jumped;
+  }
+}
+
+/** Resolves when the condition holds. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`not within 10 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -1,0 +1,429 @@
+import { ObjectId } from 'bson';
+import { type Connection, createConnection, type mongo, Schema } from 'mongoose';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { CollectionSource } from './collection.source.js';
+import { JumpingClock, MemoryTarget, until } from './collection-source.spec.support.js';
+import type { CollectionReading } from './collection-source.options.js';
+
+/** An id as a writer's own clock makes it; `low` puts it below the others of its second. */
+function idAt(time: number, low = false): ObjectId {
+  const seconds = Math.floor(time / 1000)
+    .toString(16)
+    .padStart(8, '0');
+  return new ObjectId(seconds + (low ? '0'.repeat(16) : new ObjectId().toHexString().slice(8)));
+}
+
+describe('CollectionSource with a cursor', () => {
+  let database: TestDatabase;
+  let connection: Connection;
+  let orders: mongo.Collection;
+  let target: MemoryTarget;
+  let clock: JumpingClock;
+  let stop: AbortController;
+  let running: Promise<void>;
+
+  beforeEach(async () => {
+    database = openDatabase();
+    connection = await database.connect();
+    orders = connection.collection('orders');
+    target = new MemoryTarget();
+    clock = new JumpingClock();
+    stop = new AbortController();
+    running = Promise.resolve();
+  });
+
+  afterEach(async () => {
+    await end();
+    await database.dispose();
+  });
+
+  function source(options: CollectionReading = {}): CollectionSource {
+    return new CollectionSource({
+      connection,
+      collection: 'orders',
+      mode: 'cursor',
+      pollInterval: 20,
+      clock,
+      ...options,
+    });
+  }
+
+  function start(options: CollectionReading = {}): void {
+    stop = new AbortController();
+    running = source(options).stream(target, stop.signal);
+    running.catch(() => undefined);
+  }
+
+  async function end(): Promise<void> {
+    stop.abort();
+    await running.catch(() => undefined);
+  }
+
+  const arrived = (count: number) => until(`${count} messages`, () => target.messages.length >= count);
+  const stored = () => target.stored as { readonly from?: string };
+
+  it('gives what is there, then what comes', async () => {
+    await orders.insertMany(Array.from({ length: 2500 }, (_, n) => ({ n })));
+    start();
+    await arrived(2500);
+    await orders.insertOne({ n: 2500 });
+    await arrived(2501);
+    expect(target.all('n')).toEqual(Array.from({ length: 2501 }, (_, n) => n));
+  });
+
+  it('gives each message the dedupe id database.collection:_id', async () => {
+    const { insertedId } = await orders.insertOne({ n: 1 });
+    start();
+    await arrived(1);
+    expect(target.messages[0]).toEqual({
+      data: { _id: insertedId, n: 1 },
+      dedupeId: `${database.name}.orders:${String(insertedId)}`,
+    });
+  });
+
+  it('finds ids of a second writer below the cursor', async () => {
+    const now = Date.now();
+    await orders.insertOne({ _id: idAt(now), n: 'first' });
+    start();
+    await arrived(1);
+    await orders.insertOne({ _id: idAt(now, true), n: 'same second' });
+    await orders.insertOne({ _id: idAt(now - 8000), n: 'clock behind' });
+    await arrived(3);
+    expect(target.all('n')).toEqual(expect.arrayContaining(['first', 'same second', 'clock behind']));
+    // Nothing was given twice on the way: what was seen is not read as a whole again.
+    expect(target.given).toBe(3);
+  });
+
+  it('finds all of two writers whose ids interleave, across restarts', async () => {
+    const write = async (writer: string, behind: number) => {
+      for (let n = 0; n < 150; n += 1) await orders.insertOne({ _id: idAt(Date.now() - behind), n: `${writer}${n}` });
+    };
+    start({ batch: 7 });
+    const writing = Promise.all([write('a', 0), write('b', 3000)]);
+    for (let restarts = 0; restarts < 5; restarts += 1) {
+      const before = target.messages.length;
+      await until('progress', () => target.messages.length > before || target.messages.length === 300);
+      await end();
+      start({ batch: 7 });
+    }
+    await writing;
+    await arrived(300);
+    expect(new Set(target.all('n')).size).toBe(300);
+    expect(target.messages).toHaveLength(300);
+  });
+
+  it('is not led astray by a writer whose clock is an hour ahead', async () => {
+    await orders.insertOne({ _id: idAt(Date.now() + 3_600_000), n: 'future' });
+    start();
+    await arrived(1);
+    await orders.insertOne({ n: 'now' });
+    await arrived(2);
+    await end();
+    await orders.insertOne({ n: 'while stopped' });
+    start();
+    await arrived(3);
+    expect(target.all('n')).toEqual(['future', 'now', 'while stopped']);
+  });
+
+  it('goes on where it stopped; what comes again is ignored', async () => {
+    await orders.insertMany([{ n: 1 }, { n: 2 }]);
+    start();
+    await arrived(2);
+    await end();
+    await orders.insertOne({ n: 3 });
+    start();
+    await arrived(3);
+    expect(target.all('n')).toEqual([1, 2, 3]);
+  });
+
+  it('reads nothing twice after a restart once the look-back is over', async () => {
+    await orders.insertMany([{ n: 1 }, { n: 2 }]);
+    start();
+    await arrived(2);
+    const early = stored().from;
+    clock.jump(12_000);
+    await until('the position has reached the newest id', () => stored().from !== early);
+    await end();
+    await orders.insertOne({ n: 3 });
+    target.given = 0;
+    start();
+    await arrived(3);
+    // The newest one itself, because the position includes it.
+    expect(target.given).toBe(2);
+  });
+
+  it('loses nothing when it is killed between messages and position', async () => {
+    await orders.insertMany(Array.from({ length: 30 }, (_, n) => ({ n })));
+    target.losePosition = true;
+    start({ batch: 10 });
+    await expect(running).rejects.toThrow('killed');
+    expect(target.messages).toHaveLength(10);
+    expect(target.stored).toBeUndefined();
+    target.losePosition = false;
+    start({ batch: 10 });
+    await arrived(30);
+    expect(target.all('n')).toEqual(Array.from({ length: 30 }, (_, n) => n));
+  });
+
+  it('advances its position through a backlog, not only at its end', async () => {
+    const old = Date.now() - 3_600_000;
+    await orders.insertMany(Array.from({ length: 50 }, (_, n) => ({ _id: idAt(old + n * 1000), n })));
+    target.before = () => {
+      if (target.messages.length >= 30) throw new Error('store is down');
+    };
+    start({ batch: 10 });
+    await expect(running).rejects.toThrow('store is down');
+    target.before = () => undefined;
+    target.given = 0;
+    start({ batch: 10 });
+    await arrived(50);
+    // 20 new ones and the last of those before.
+    expect(target.given).toBe(21);
+  });
+
+  it('advances its position also while it never gets to the end', async () => {
+    await orders.insertMany(Array.from({ length: 100 }, (_, n) => ({ _id: n })) as never[]);
+    target.before = () => {
+      if (target.messages.length >= 60) throw new Error('store is down');
+      clock.jump(11_000);
+    };
+    start({ batch: 10 });
+    await expect(running).rejects.toThrow('store is down');
+    expect(stored().from).toBeDefined();
+    target.before = () => undefined;
+    target.given = 0;
+    start({ batch: 10 });
+    await arrived(100);
+    expect(target.all('_id')).toEqual(Array.from({ length: 100 }, (_, n) => n));
+    expect(target.given).toBeLessThan(100);
+  });
+
+  it('waits for the append before it reads on', async () => {
+    await orders.insertMany(Array.from({ length: 40 }, (_, n) => ({ n })));
+    let underWay = 0;
+    let most = 0;
+    target.before = async () => {
+      underWay += 1;
+      most = Math.max(most, underWay);
+      await new Promise((resolve) => setImmediate(resolve));
+      underWay -= 1;
+    };
+    start({ batch: 5 });
+    await arrived(40);
+    expect(most).toBe(1);
+  });
+
+  it('with snapshot: false gives only what comes after the start, also after a restart', async () => {
+    await orders.insertMany([{ n: 'old 1' }, { n: 'old 2' }]);
+    start({ snapshot: false });
+    await until('a position', () => target.stored !== undefined);
+    await orders.insertOne({ _id: idAt(Date.now() - 5000), n: 'late' });
+    await arrived(1);
+    await end();
+    await orders.insertOne({ n: 'new' });
+    start({ snapshot: false });
+    await arrived(2);
+    expect(target.all('n')).toEqual(['late', 'new']);
+  });
+
+  it('with snapshot: false on an empty collection gives the first document', async () => {
+    start({ snapshot: false });
+    await until('a position', () => target.stored !== undefined);
+    await orders.insertOne({ n: 1 });
+    await arrived(1);
+  });
+
+  it('follows numbers, and finds smaller ones that turn up later', async () => {
+    await orders.insertMany([{ _id: 1 }, { _id: 2 }, { _id: 5 }] as never[]);
+    start();
+    await arrived(3);
+    await orders.insertOne({ _id: 3 } as never);
+    await arrived(4);
+    await end();
+    await orders.insertOne({ _id: 4 } as never);
+    start();
+    await arrived(5);
+    expect(target.all('_id')).toEqual([1, 2, 5, 3, 4]);
+  });
+
+  it('stores how far it is with numbers too, a look-back later', async () => {
+    await orders.insertMany([{ _id: 1 }, { _id: 2 }] as never[]);
+    start();
+    await arrived(2);
+    clock.jump(11_000);
+    await until('the position has reached 2', () => stored().from === '{"value":{"$numberInt":"2"}}');
+  });
+
+  it('gives a document again when the value of its field has changed', async () => {
+    const time = Date.now();
+    await orders.insertMany([{ n: 1, updatedAt: new Date(time) }, { n: 2, updatedAt: new Date(time) }, { n: 3 }]);
+    start({ field: 'updatedAt' });
+    await arrived(2);
+    await orders.updateOne({ n: 1 }, { $set: { n: 10, updatedAt: new Date(time + 1) } });
+    await arrived(3);
+    expect(new Set(target.all('n'))).toEqual(new Set([1, 2, 10]));
+    expect(target.messages).toHaveLength(3);
+  });
+
+  it('filters, projects, maps and keys', async () => {
+    await orders.insertMany([
+      { n: 1, state: 'paid', secret: 'x' },
+      { n: 2, state: 'open', secret: 'x' },
+      { n: 3, state: 'paid', secret: 'x' },
+      { n: 4, state: 'paid', secret: 'x' },
+    ]);
+    start({
+      filter: { state: 'paid' },
+      projection: { secret: 0 },
+      map: ({ n, secret, state }) => (n === 3 ? undefined : { n, secret, state }),
+      key: ({ n }) => `key ${String(n)}`,
+    });
+    await arrived(2);
+    expect(target.messages.map(({ data, key }) => ({ data, key }))).toEqual([
+      { data: { n: 1, secret: undefined, state: 'paid' }, key: 'key 1' },
+      { data: { n: 4, secret: undefined, state: 'paid' }, key: 'key 4' },
+    ]);
+  });
+
+  it('goes on when the last field of a projection is not the cursor', async () => {
+    await orders.insertMany([{ n: 1, at: new Date(1) }] as never[]);
+    start({ field: 'at', projection: { n: 1 } });
+    await arrived(1);
+    await orders.insertOne({ n: 2, at: new Date() });
+    await arrived(2);
+    expect(target.all('n')).toEqual([1, 2]);
+  });
+
+  it('says for which document map threw', async () => {
+    await orders.insertOne({ _id: 7 } as never);
+    const map = () => {
+      throw new Error('no customer');
+    };
+    await expect(source({ map }).stream(target, stop.signal)).rejects.toMatchObject({
+      code: ErrorCode.SourceFailed,
+      message: expect.stringMatching(/map threw for the document 7: no customer/),
+    });
+  });
+
+  it.each([
+    ['strings as _id', [{ _id: 'b' }], /may be in any order/],
+    ['ids that do not grow', [{ _id: { a: 1 } }], /does not grow/],
+    ['several kinds', [{ _id: 1 }, { _id: new ObjectId() }], /several kinds/],
+  ])('refuses %s', async (_, documents, message) => {
+    await orders.insertMany(documents as never[]);
+    await expect(source().stream(target, stop.signal)).rejects.toMatchObject({ code: ErrorCode.SourceFailed, message });
+  });
+
+  it('takes strings where the user says that they grow', async () => {
+    await orders.insertMany([{ _id: 'a' }, { _id: 'b' }] as never[]);
+    start({ field: '_id' });
+    await arrived(2);
+  });
+
+  it.each(['idle', 'appending'])('stops within a second while %s', async (state) => {
+    await orders.insertOne({ n: 1 });
+    if (state === 'appending') target.before = () => new Promise(() => undefined);
+    let appending = false;
+    const before = target.before;
+    target.before = (data) => {
+      appending = true;
+      return before(data);
+    };
+    start({ pollInterval: '1 minute' });
+    await until('an append', () => appending);
+    const since = performance.now();
+    stop.abort();
+    await running;
+    expect(performance.now() - since).toBeLessThan(1000);
+  });
+
+  describe('with a position that it can not go on from', () => {
+    const foreign = () => ({
+      v: 1,
+      collection: `${database.name}.orders`,
+      mode: 'changeStream',
+      start: '{"value":{"startAfter":{"_data":"00"}}}',
+    });
+
+    it.each([
+      ['of a change stream', () => foreign(), /change stream/],
+      ['of another collection', () => ({ ...foreign(), collection: 'x.y' }), /written for the collection x\.y/],
+      ['of another field', () => ({ ...foreign(), mode: 'cursor', field: 'at' }), /field 'at'/],
+      ['that is none', () => ({ hello: 1 }), /not written by a CollectionSource/],
+      ['that is broken', () => ({ ...foreign(), start: '{' }), /can not be read/],
+    ])('%s fails by default and says what to do', async (_, position, message) => {
+      target.stored = position();
+      const failed = source().stream(target, stop.signal);
+      await expect(failed).rejects.toMatchObject({ code: ErrorCode.SourceFailed, message });
+      await expect(failed).rejects.toThrow(/Set onLostToken/);
+    });
+
+    it("reads everything again with 'snapshot'", async () => {
+      await orders.insertOne({ n: 1 });
+      target.stored = foreign();
+      start({ onLostToken: 'snapshot', snapshot: false });
+      await arrived(1);
+    });
+
+    it("goes on with what comes with 'now'", async () => {
+      await orders.insertOne({ n: 1 });
+      target.stored = foreign();
+      start({ onLostToken: 'now' });
+      await until('a new position', () => stored().from !== undefined);
+      await orders.insertOne({ n: 2 });
+      await arrived(1);
+      expect(target.all('n')).toEqual([2]);
+    });
+
+    it('refuses one of a newer version', async () => {
+      target.stored = { ...foreign(), v: 2 };
+      await expect(source().stream(target, stop.signal)).rejects.toMatchObject({ code: ErrorCode.SchemaTooNew });
+    });
+  });
+
+  it('uses a change stream where the server has one, else the cursor', async () => {
+    await orders.insertOne({ n: 1 });
+    start({ mode: 'auto' });
+    const mode = inject('mongoSupports').changeStreams ? 'changeStream' : 'cursor';
+    await until(`a position of a ${mode}`, () => (target.stored as { mode?: string } | undefined)?.mode === mode);
+    expect(target.all('n')).toEqual([1]);
+  });
+
+  it.skipIf(inject('mongoSupports').changeStreams)(
+    'says so where a change stream is needed and there is none',
+    async () => {
+      for (const options of [{ mode: 'changeStream' }, { mode: 'auto', operations: ['insert', 'update'] }] as const) {
+        await expect(source(options).stream(target, stop.signal)).rejects.toMatchObject({
+          code: ErrorCode.InvalidOptions,
+          message: expect.stringMatching(/no change streams/),
+        });
+      }
+    },
+  );
+
+  it('reads the collection of a model, and a collection of the driver', async () => {
+    const Order = connection.model('Order', new Schema({ n: Number }), 'orders');
+    await Order.create({ n: 1 });
+    const native = connection.db?.collection('orders');
+    if (!native) throw new Error('not connected');
+    for (const ref of [{ model: Order }, { collection: native }]) {
+      target = new MemoryTarget();
+      stop = new AbortController();
+      running = new CollectionSource({ ...ref, mode: 'cursor', pollInterval: 20 }).stream(target, stop.signal);
+      await arrived(1);
+      await end();
+    }
+  });
+
+  it('fails, to be started again, while the connection is not open', async () => {
+    const closed = await database.connect();
+    await closed.close();
+    const unopened = createConnection();
+    for (const other of [closed, unopened]) {
+      const failing = new CollectionSource({ connection: other, collection: 'orders', mode: 'cursor' });
+      await expect(failing.stream(target, stop.signal)).rejects.toThrow(/not open|must be connected/);
+    }
+  });
+});

@@ -1,0 +1,27 @@
+import { createHash } from 'node:crypto';
+import { EJSON } from 'bson';
+
+/** Stores refuse ids that are longer than this, or contain NUL. */
+const LONGEST = 400;
+
+/**
+ * Dedupe id of a document's message: namespace and `_id`, then what tells several messages of one document apart. The
+ * database's name is part of it, for a stream may be fed from collections of the same name.
+ */
+export function dedupeId(namespace: string, id: unknown, ...more: readonly string[]): string {
+  const text = [namespace, idText(id), ...more].join(':');
+  if (text.length <= LONGEST && !text.includes('\0')) return text;
+  return `sha256:${createHash('sha256').update(text).digest('hex')}`;
+}
+
+/** Strings stay quoted, so that the string '1' and the number 1 are two ids, as they are in the database. */
+export function idText(id: unknown): string {
+  if (isObjectId(id)) return id.toHexString();
+  if (id instanceof Date) return id.toISOString();
+  return EJSON.stringify(id, { relaxed: true });
+}
+
+export function isObjectId(value: unknown): value is { toHexString(): string; getTimestamp(): Date } {
+  // Not by class: the application's driver may have its own copy of the bson package.
+  return typeof value === 'object' && value !== null && '_bsontype' in value && value._bsontype === 'ObjectId';
+}

@@ -1,0 +1,32 @@
+import type { Document } from 'bson';
+import type { mongo } from 'mongoose';
+import type { ResolvedReading } from './collection-source.options.js';
+
+/**
+ * One query, its documents in batches. The server's cursor waits while a batch is appended: that is the backpressure. Ends
+ * with an error when the signal aborts.
+ */
+export async function* readInBatches(
+  collection: mongo.Collection,
+  { batch, projection }: Pick<ResolvedReading, 'batch' | 'projection'>,
+  filter: Document,
+  sort: Record<string, 1 | -1>,
+  signal: AbortSignal,
+): AsyncGenerator<Document[]> {
+  const cursor = collection.find<Document>(filter, {
+    sort,
+    batchSize: batch,
+    readPreference: 'primary',
+    signal,
+    ...(projection ? { projection } : {}),
+  });
+  try {
+    while (await cursor.hasNext()) {
+      const documents = cursor.readBufferedDocuments(batch);
+      yield documents;
+    }
+  } finally {
+    // Not waited for: it asks the server, and the work is over.
+    void cursor.close().catch(() => undefined);
+  }
+}
