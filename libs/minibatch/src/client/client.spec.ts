@@ -1,0 +1,59 @@
+import { describe, expect, it, vi } from 'vitest';
+import { MemoryDatabase, memoryStore, MemoryStreamStore } from '../storage/memory/index.js';
+import { mongooseStore } from '../storage/store-definition.js';
+import { defineStream, ErrorCode, mongoStore, openStream } from './index.js';
+
+const Flights = defineStream<{ delay: number }>('flights');
+
+describe('openStream', () => {
+  it('appends without Nest, and gives the store back', async () => {
+    const database = new MemoryDatabase();
+    const flights = await openStream(memoryStore({ database }), Flights);
+    await expect(flights.append({ delay: 25 }, { dedupeId: '1' })).resolves.toHaveProperty('id');
+    await expect(flights.append({ delay: 25 }, { dedupeId: '1' })).resolves.toEqual({ duplicate: true });
+    await expect(flights.appendMany([{ delay: 1 }, { delay: 2 }])).resolves.toHaveLength(2);
+    await expect(flights.stats()).resolves.toMatchObject({ buffered: 3 });
+    await flights.disconnect();
+    await expect(flights.append({ delay: 1 })).rejects.toMatchObject({ code: ErrorCode.ShuttingDown });
+    const [stored] = await new MemoryStreamStore(database).stats(['flights']);
+    expect(stored).toMatchObject({ status: 'open', buffered: 3 });
+  });
+
+  it('takes a store of your own, opens it and closes it', async () => {
+    const store = new MemoryStreamStore();
+    const [open, close] = [vi.spyOn(store, 'open'), vi.spyOn(store, 'close')];
+    const flights = await openStream(store, 'flights');
+    expect(open).toHaveBeenCalledOnce();
+    expect(close).not.toHaveBeenCalled();
+    await flights.disconnect();
+    expect(close).toHaveBeenCalledOnce();
+  });
+
+  it('stops sources before it disconnects', async () => {
+    const flights = await openStream<number>(memoryStore(), 'flights');
+    const source = flights.attach({
+      async *stream(_target, signal) {
+        yield 1;
+        await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+      },
+    });
+    await vi.waitUntil(() => source.status.appended === 1);
+    await flights.disconnect();
+    expect(source.status.state).toBe('stopped');
+  });
+
+  it('refuses a store that only Nest can make, and a wrong name', async () => {
+    await expect(openStream(mongooseStore() as never, 'flights')).rejects.toMatchObject({
+      code: ErrorCode.InvalidOptions,
+    });
+    await expect(openStream(memoryStore(), '')).rejects.toMatchObject({ code: ErrorCode.InvalidOptions });
+  });
+
+  it('says where MongoDB can’t be reached, without the password', async () => {
+    const store = mongoStore('mongodb://me:secret@127.0.0.1:9/x?serverSelectionTimeoutMS=50');
+    const error: unknown = await openStream(store, 'flights').catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: ErrorCode.StoreUnavailable });
+    expect(String(error)).toContain('mongodb://127.0.0.1:9/x');
+    expect(String(error)).not.toContain('secret');
+  });
+});

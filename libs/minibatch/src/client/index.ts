@@ -1,0 +1,123 @@
+import type { EngineLog } from '../emitter/emitter.interface.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { SystemClock } from '../internal/clock.js';
+import { DEFAULT_RETRY } from '../shared.options.js';
+import type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
+import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { Stream } from '../streams/stream.js';
+import { StreamHub } from '../streams/stream-hub.js';
+import type { StreamRef } from '../streams/stream-ref.js';
+
+export { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+export { defineStream } from '../streams/stream-ref.js';
+export type { StreamRef } from '../streams/stream-ref.js';
+export type { AppendResult, FailedAppend } from '../streams/append-result.js';
+export type { AppendManyOptions, AppendMessageOptions, Stream } from '../streams/stream.js';
+export type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
+export type { StreamStore } from '../storage/stream-store.interface.js';
+
+/** A stream's handle in a program without Nest. */
+export interface OpenStream<T = unknown> extends Stream<T> {
+  /** Stops attached sources, waits for appends under way, and gives the store back, so that the program can end. */
+  disconnect(): Promise<void>;
+}
+
+export interface OpenStreamOptions {
+  /** Where sources that fail are reported. @default the console */
+  readonly log?: EngineLog;
+}
+
+/**
+ * Opens a stream in a plain Node program, which may append to it, feed it from sources, pause and flush it. Consumers run in a
+ * Nest application.
+ *
+ * @param store what `lmdbStore`, `mongoStore` make, or a store of your own; each stream needs one for itself, because
+ *   `disconnect()` closes it
+ * @throws MinibatchError if the store can't be opened
+ * @example
+ * ```ts
+ * const flights = await openStream<Flight>(lmdbStore({ path: './data' }), 'flights');
+ * await flights.append({ origin: 'SAT', delay: 25 });
+ * await flights.disconnect();
+ * ```
+ */
+export async function openStream<T = unknown>(
+  store: StoreDefinition | StreamStore,
+  stream: string | StreamRef<T>,
+  options: OpenStreamOptions = {},
+): Promise<OpenStream<T>> {
+  const opened = await makeStore(store);
+  const hub = new StreamHub({
+    store: opened,
+    clock: new SystemClock(),
+    log: options.log ?? consoleLog,
+    retry: DEFAULT_RETRY,
+  });
+  const handle = hub.stream(stream);
+  await hub.open();
+  return Object.assign(handle, {
+    disconnect: async () => {
+      await hub.close();
+      await opened.close();
+    },
+  });
+}
+
+export interface MongoStoreOptions {
+  /** Names of the collections, where they are not to be the usual ones. */
+  readonly collections?: MongooseCollections;
+}
+
+/** Streams in MongoDB, on a connection of its own that is closed by `disconnect()`. */
+export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreDefinition {
+  return {
+    kind: 'mongoose',
+    async useFactory() {
+      // Loaded only here: a program that appends to LMDB does not wait for it.
+      const { default: mongoose } = await import('mongoose');
+      const { MongooseStreamStore } = await import('../storage/mongoose/index.js');
+      const connection = mongoose.createConnection(uri);
+      class OwnConnectionStore extends MongooseStreamStore {
+        override async open(): Promise<void> {
+          try {
+            await connection.asPromise();
+          } catch (cause) {
+            throw new MinibatchError(
+              ErrorCode.StoreUnavailable,
+              `MongoDB at ${withoutCredentials(uri)} can't be reached: check that it runs and that the address is right`,
+              { cause },
+            );
+          }
+          await super.open();
+        }
+
+        override async close(): Promise<void> {
+          await super.close();
+          await connection.close();
+        }
+      }
+      return new OwnConnectionStore(connection, options);
+    },
+  };
+}
+
+async function makeStore(store: StoreDefinition | StreamStore): Promise<StreamStore> {
+  if ('append' in store) return store;
+  if ('useFactory' in store && (store.inject ?? []).length === 0) return store.useFactory();
+  throw new MinibatchError(
+    ErrorCode.InvalidOptions,
+    `openStream: the store '${store.kind}' is made by Nest's injection, which is not there; allowed: lmdbStore({ path }), mongoStore(uri)`,
+    { details: { option: 'store', given: store.kind } },
+  );
+}
+
+function withoutCredentials(uri: string): string {
+  return uri.replace(/\/\/[^@/]*@/, '//');
+}
+
+/** There is no logger in a plain program. */
+const consoleLog: EngineLog = {
+  log: (message) => process.stderr.write(`${message}\n`),
+  warn: (message) => process.stderr.write(`${message}\n`),
+  error: (message) => process.stderr.write(`${message}\n`),
+};

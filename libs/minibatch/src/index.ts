@@ -1,0 +1,90 @@
+// Set up
+export { MinibatchModule } from './minibatch.module.js';
+export type { MinibatchModuleExtras, StatusControllerOptions, StoreChoice } from './minibatch.module-definition.js';
+export type { MinibatchModuleOptions } from './minibatch.options.js';
+export { MinibatchRunner } from './minibatch.runner.js';
+export type { Duration, RetryOptions } from './shared.options.js';
+
+// Consume
+export { Streaming } from './consumers/streaming.decorator.js';
+export type {
+  ConsumerOptions,
+  CountOptions,
+  EmitterClass,
+  EmitterOptions,
+  FixedTimeOptions,
+  RelaxedTimeOptions,
+  StreamingOptions,
+  WindowOptions,
+} from './consumers/streaming.options.js';
+export { Window } from './windows/window.js';
+export type { Message } from './windows/message.js';
+export type { Sink } from './sinks/sink.interface.js';
+export type { ResultFor, SinkRef } from './sinks/sink-ref.js';
+
+// Cut windows in your own way
+export { CountWindow } from './windows/count.window.js';
+export { FixedTimeWindow } from './windows/fixed-time.window.js';
+export { RelaxedTimeWindow } from './windows/relaxed-time.window.js';
+export { WindowEmitter } from './windows/window-emitter.js';
+export type { EmitterContext, MessageView, ReadPlan, Selection } from './windows/window-emitter.js';
+export type { BufferedMessage } from './windows/message.js';
+
+// Produce
+export { StreamService } from './streams/stream.service.js';
+export { Stream } from './streams/stream.js';
+export type { AppendManyOptions, AppendMessageOptions } from './streams/stream.js';
+export type { AppendResult, FailedAppend } from './streams/append-result.js';
+export { defineStream } from './streams/stream-ref.js';
+export type { StreamRef } from './streams/stream-ref.js';
+export { getStreamToken, InjectStream } from './streams/inject-stream.decorator.js';
+
+// Feed streams from outside
+export { StreamSource } from './sources/stream-source.decorator.js';
+export type { StreamSourceOptions } from './sources/stream-source.decorator.js';
+export { SourceState } from './sources/source-runner.js';
+export type { AttachedSource, AttachOptions, SourceStatus } from './sources/source-runner.js';
+export type { Source, SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from './sources/source.interface.js';
+
+// Read from and write to MongoDB collections
+export { CollectionSource } from './sources/collection/collection.source.js';
+export type {
+  CollectionOperation,
+  CollectionReading,
+  CollectionSourceOptions,
+  LostTokenPolicy,
+} from './sources/collection/collection-source.options.js';
+export type { CollectionRef } from './sources/collection/collection-ref.js';
+export { CollectionSink } from './sinks/collection/collection.sink.js';
+export type { CollectionSinkOptions, CollectionWriting } from './sinks/collection/collection-sink.options.js';
+export type { FailedDocument } from './sinks/collection/write-failures.js';
+
+// Observe
+export { StatusController } from './status/status.controller.js';
+export { StatusService } from './status/status.service.js';
+export type {
+  ConsumerReport,
+  ErrorReport,
+  HealthReason,
+  HealthSummary,
+  SourceReport,
+  StatusSnapshot,
+  StreamReport,
+} from './status/status.types.js';
+export { ConsumerState } from './emitter/emitter.interface.js';
+export type { ConsumerActivity } from './emitter/emitter.interface.js';
+
+// Handle errors
+export { AppendError, ErrorCode, MinibatchError } from './errors/minibatch.error.js';
+export type { MinibatchErrorOptions } from './errors/minibatch.error.js';
+
+// Store
+export { memoryStore } from './storage/memory/index.js';
+export { mongooseStore } from './storage/store-definition.js';
+export type {
+  MongooseCollections,
+  MongooseStoreDefinition,
+  MongooseStoreOptions,
+  StoreDefinition,
+} from './storage/store-definition.js';
+export type { StreamInfo, StreamStats, StreamStore } from './storage/stream-store.interface.js';

@@ -1,0 +1,135 @@
+import {
+  type BeforeApplicationShutdown,
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+  type OnModuleDestroy,
+  type OnModuleInit,
+} from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
+import { ConsumerRegistry } from './consumers/consumer.registry.js';
+import { ErrorCode, MinibatchError, messageOf } from './errors/minibatch.error.js';
+import type { Clock } from './internal/clock.js';
+import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
+import type { ResolvedOptions } from './minibatch.options.js';
+import { MinibatchRunner } from './minibatch.runner.js';
+import type { StreamStore } from './storage/stream-store.interface.js';
+import type { StreamHub } from './streams/stream-hub.js';
+
+/** Milliseconds after the start. */
+const HOOKS_WAIT = 1000;
+
+/**
+ * The one place with Nest's hooks.
+ *
+ * ```text
+ * onModuleInit               validate and bind everything, open the store
+ * onApplicationBootstrap     start consumers, then sources
+ * onModuleDestroy            stop sources
+ * beforeApplicationShutdown  drain: running handlers finish, the rest is given back
+ *                            (here Nest closes HTTP; requests that still run may append until then)
+ * onApplicationShutdown      answer the last appends, close the store
+ * ```
+ *
+ * The drain can't wait for `onApplicationShutdown`: Mongoose closes its connection there.
+ */
+@Injectable()
+export class MinibatchLifecycle
+  implements OnModuleInit, OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
+{
+  private readonly logger = new Logger('Minibatch');
+  private forgetDeafness = (): void => undefined;
+
+  constructor(
+    @Inject(MinibatchRunner) private readonly runner: MinibatchRunner,
+    @Inject(ConsumerRegistry) private readonly registry: ConsumerRegistry,
+    @Inject(STREAM_HUB) private readonly hub: StreamHub,
+    @Inject(STREAM_STORE) private readonly store: StreamStore,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(ModulesContainer) private readonly modules: ModulesContainer,
+  ) {}
+
+  async onModuleInit(): Promise<void> {
+    this.refuseSecondModule();
+    await this.runner.collect();
+    await this.openStore();
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    if (this.options.autoStart) {
+      await this.runner.start();
+      if (this.runner.hasWork) this.watchForDeafness();
+    }
+    await this.warnOfOrphans();
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    this.forgetDeafness();
+    await this.runner.stopSources();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    const result = await this.runner.drain();
+    if (!result) return;
+    const { drained, abandoned } = result;
+    const line = `stopped: ${drained} windows drained, ${abandoned} abandoned`;
+    if (abandoned === 0) this.logger.log(line);
+    else this.logger.warn(`${line}; those come again at the next start`);
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.hub.close();
+    await this.store.close();
+  }
+
+  /** A store that can't be reached now may be so later: consumers and appends go on trying. Anything else won't get better. */
+  private async openStore(): Promise<void> {
+    try {
+      await this.hub.open();
+    } catch (error) {
+      if (!(error instanceof MinibatchError) || error.code !== ErrorCode.StoreUnavailable) throw error;
+      this.logger.warn(`starting without the store (${this.store.name}), trying again: ${error.message}`);
+    }
+  }
+
+  /** Each would find and run every consumer. */
+  private refuseSecondModule(): void {
+    const roots = [...this.modules.values()].filter((module) => module.providers.has(MinibatchLifecycle));
+    if (roots.length <= 1) return;
+    throw new MinibatchError(
+      ErrorCode.DuplicateModule,
+      `MinibatchModule.forRoot() is imported ${roots.length} times: import it once, in the root module (it is global), and ` +
+        'MinibatchModule.forFeature([…]) elsewhere',
+    );
+  }
+
+  /** Asked a little later: `app.enableShutdownHooks()` may be called after the application has started. */
+  private watchForDeafness(): void {
+    this.forgetDeafness = this.clock.schedule(HOOKS_WAIT, () => {
+      if (process.listenerCount('SIGTERM') > 0) return;
+      this.logger.warn(
+        'nothing listens for SIGTERM: when the process is stopped, windows under way are cut off and come again; call ' +
+          'app.enableShutdownHooks() in main.ts',
+      );
+    });
+  }
+
+  /** Their messages would gather without end and nobody would notice. */
+  private async warnOfOrphans(): Promise<void> {
+    try {
+      const consumed = new Set(this.registry.all().map(({ stream }) => stream));
+      const orphans = (await this.store.listStreams()).filter(
+        ({ name, groups }) => groups.length === 0 && !consumed.has(name),
+      );
+      if (orphans.length === 0) return;
+      for (const { name, buffered } of await this.store.stats(orphans.map((stream) => stream.name))) {
+        if (buffered > 0) this.logger.warn(`'${name}' has ${buffered} messages and no consumer`);
+      }
+    } catch (error) {
+      this.logger.warn(`could not look for streams without consumer: ${messageOf(error)}`);
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import {
+  type CanActivate,
+  ConfigurableModuleBuilder,
+  Controller,
+  type DynamicModule,
+  type Type,
+  UseGuards,
+  VERSION_NEUTRAL,
+} from '@nestjs/common';
+import type { MinibatchModuleOptions } from './minibatch.options.js';
+import { StatusController } from './status/status.controller.js';
+import type { MongooseStoreDefinition, StoreDefinition } from './storage/store-definition.js';
+import type { StreamStore } from './storage/stream-store.interface.js';
+
+/** A definition, an own store's class (made by injection), or an instance of one. */
+export type StoreChoice = MongooseStoreDefinition | StoreDefinition | StreamStore | Type<StreamStore>;
+
+export interface StatusControllerOptions {
+  /** @default 'minibatch' */
+  readonly path?: string;
+  /** Guards of all its routes; they are resolved in this module, so what they inject comes from `imports`. */
+  readonly guards?: readonly (Type<CanActivate> | CanActivate)[];
+  readonly imports?: NonNullable<DynamicModule['imports']>;
+}
+
+/** Options that decide which providers there are; they stand beside `useFactory` and are not part of what it returns. */
+export interface MinibatchModuleExtras {
+  /** Where streams are kept. @default `mongooseStore()`: the application's default Mongoose connection */
+  store?: StoreChoice;
+  /** Short for `store: mongooseStore({ connectionName })`. */
+  connectionName?: string;
+  /** @default true */
+  isGlobal?: boolean;
+  /**
+   * Serves the status of all streams as JSON at `GET /minibatch`. Anybody can read it unless guards are given; the better way is
+   * a controller of your own that extends `StatusController`. @default none
+   */
+  statusController?: true | StatusControllerOptions;
+}
+
+// Every extra has a key here, else the builder takes it for an option.
+const EXTRAS: Record<keyof MinibatchModuleExtras, unknown> = {
+  store: undefined,
+  connectionName: undefined,
+  isGlobal: true,
+  statusController: undefined,
+};
+
+export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+  new ConfigurableModuleBuilder<MinibatchModuleOptions>({ moduleName: 'Minibatch' })
+    .setClassMethodName('forRoot')
+    .setFactoryMethodName('createMinibatchOptions')
+    .setExtras<MinibatchModuleExtras>(EXTRAS as MinibatchModuleExtras, (definition, extras) => ({
+      ...definition,
+      global: extras.isGlobal ?? true,
+      ...withStatus(definition, extras.statusController),
+    }))
+    .build();
+
+function withStatus(
+  definition: DynamicModule,
+  choice: MinibatchModuleExtras['statusController'],
+): Partial<DynamicModule> {
+  if (!choice) return {};
+  const { path = 'minibatch', guards = [], imports = [] } = choice === true ? {} : choice;
+  class MinibatchStatusController extends StatusController {}
+  UseGuards(...guards)(MinibatchStatusController);
+  Controller({ path, version: VERSION_NEUTRAL })(MinibatchStatusController);
+  return {
+    imports: [...(definition.imports ?? []), ...imports],
+    controllers: [...(definition.controllers ?? []), MinibatchStatusController],
+  };
+}

@@ -1,0 +1,111 @@
+import { type DynamicModule, Logger, Module, type Provider } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { ConsumerExplorer } from './consumers/consumer.explorer.js';
+import { ConsumerRegistry } from './consumers/consumer.registry.js';
+import type { Engine } from './emitter/emitter.interface.js';
+import { EmitterScheduler } from './emitter/scheduler.js';
+import { InlineExecutor } from './executors/inline.executor.js';
+import { type Clock, SystemClock } from './internal/clock.js';
+import { CLOCK, ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
+import { MinibatchLifecycle } from './minibatch.lifecycle.js';
+import {
+  type ASYNC_OPTIONS_TYPE,
+  ConfigurableModuleClass,
+  type MinibatchModuleExtras,
+  MODULE_OPTIONS_TOKEN,
+  type OPTIONS_TYPE,
+} from './minibatch.module-definition.js';
+import { type MinibatchModuleOptions, type ResolvedOptions, resolveOptions } from './minibatch.options.js';
+import { MinibatchRunner } from './minibatch.runner.js';
+import { storeParts } from './minibatch.store.js';
+import { SourceExplorer } from './sources/source.explorer.js';
+import { StatusService } from './status/status.service.js';
+import { MongooseStreamStore } from './storage/mongoose/index.js';
+import type { StreamStore } from './storage/stream-store.interface.js';
+import { streamProviders } from './streams/inject-stream.decorator.js';
+import { StreamHub } from './streams/stream-hub.js';
+import type { StreamRef } from './streams/stream-ref.js';
+import { StreamService } from './streams/stream.service.js';
+
+const providers: Provider[] = [
+  { provide: CLOCK, useClass: SystemClock },
+  { provide: EXECUTOR, useClass: InlineExecutor },
+  {
+    provide: RESOLVED_OPTIONS,
+    inject: [MODULE_OPTIONS_TOKEN],
+    useFactory: (options: MinibatchModuleOptions | undefined) => resolveOptions(options, process.env),
+  },
+  {
+    provide: ENGINE,
+    inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],
+    useFactory: (store: StreamStore, clock: Clock, { engine }: ResolvedOptions): Engine =>
+      new EmitterScheduler(store, clock, new Logger('Minibatch'), engine),
+  },
+  {
+    provide: STREAM_HUB,
+    inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS, ENGINE],
+    useFactory: (store: StreamStore, clock: Clock, { retry }: ResolvedOptions, listener: Engine) =>
+      new StreamHub({ store, clock, retry, listener, log: new Logger('Minibatch') }),
+  },
+  ConsumerExplorer,
+  ConsumerRegistry,
+  SourceExplorer,
+  MinibatchRunner,
+  MinibatchLifecycle,
+  StreamService,
+  StatusService,
+];
+
+/** Handles of streams for one module; see `MinibatchModule.forFeature`. */
+@Module({})
+class MinibatchFeatureModule {}
+
+/**
+ * Durable mini-batch streams. Import `forRoot()` once, in the root module; it is global.
+ *
+ * @example
+ * ```ts
+ * @Module({
+ *   imports: [MongooseModule.forRoot(process.env.MONGODB_URI), MinibatchModule.forRoot()],
+ *   providers: [FlightReport],
+ * })
+ * export class AppModule {}
+ * ```
+ */
+@Module({
+  imports: [DiscoveryModule],
+  providers,
+  exports: [StreamService, StatusService, MinibatchRunner],
+})
+export class MinibatchModule extends ConfigurableModuleClass {
+  /** @throws MinibatchError `InvalidOptions` for the store's options; all others are checked at boot */
+  static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
+    return withStore(super.forRoot(options), options);
+  }
+
+  /**
+   * As `forRoot`, with the options made by injection. What shapes the module stands beside the factory: `store`,
+   * `connectionName`, `isGlobal`, `statusController`.
+   */
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    return withStore(super.forRootAsync(options), options);
+  }
+
+  /** Makes the handles of these streams injectable by `@InjectStream`. */
+  static forFeature(streams: readonly (string | StreamRef)[]): DynamicModule {
+    const handles = streamProviders(streams);
+    return { module: MinibatchFeatureModule, providers: handles, exports: handles.map(({ provide }) => provide) };
+  }
+}
+
+function withStore(definition: DynamicModule, extras: MinibatchModuleExtras): DynamicModule {
+  const { provider, imports } = storeParts(
+    extras,
+    (connection, { collections }) => new MongooseStreamStore(connection, { ...(collections ? { collections } : {}) }),
+  );
+  return {
+    ...definition,
+    imports: [...(definition.imports ?? []), ...imports],
+    providers: [...(definition.providers ?? []), provider],
+  };
+}

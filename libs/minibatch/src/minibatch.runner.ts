@@ -1,0 +1,87 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { bindConsumer } from './consumers/consumer.binder.js';
+import { bindingLine } from './consumers/binding-line.js';
+import { ConsumerExplorer } from './consumers/consumer.explorer.js';
+import { ConsumerRegistry } from './consumers/consumer.registry.js';
+import { resolveStreaming } from './consumers/streaming.resolve.js';
+import type { DrainResult, Engine } from './emitter/emitter.interface.js';
+import type { Executor } from './executors/executor.interface.js';
+import { ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB } from './internal/tokens.js';
+import type { ResolvedOptions } from './minibatch.options.js';
+import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
+import type { StreamHub } from './streams/stream-hub.js';
+
+/**
+ * Starts what the decorators bound. With `autoStart` (the default) the application does that at bootstrap; without, call
+ * `start()` when you want consumers and sources to run in this process.
+ */
+@Injectable()
+export class MinibatchRunner {
+  private readonly logger = new Logger('Minibatch');
+  private sources: readonly FoundSource[] = [];
+  private consumers = 0;
+  private starting: Promise<void> | undefined;
+
+  constructor(
+    @Inject(ENGINE) private readonly engine: Engine,
+    @Inject(EXECUTOR) private readonly executor: Executor,
+    @Inject(STREAM_HUB) private readonly hub: StreamHub,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(ConsumerExplorer) private readonly consumerExplorer: ConsumerExplorer,
+    @Inject(SourceExplorer) private readonly sourceExplorer: SourceExplorer,
+    @Inject(ConsumerRegistry) private readonly registry: ConsumerRegistry,
+  ) {}
+
+  /** Are there consumers or sources to run in this process? */
+  get hasWork(): boolean {
+    return this.consumers > 0 || this.sources.length > 0;
+  }
+
+  /**
+   * Finds, validates and binds all consumers and sources. @throws MinibatchError for the first that is wrong
+   * @internal
+   */
+  async collect(): Promise<void> {
+    this.sources = this.sourceExplorer.explore();
+    for (const found of this.consumerExplorer.explore()) {
+      this.registry.add({ ...found, resolved: resolveStreaming(found.label, found.options, this.options.retry) });
+    }
+    const selected = new Set(this.registry.selected(this.options.consumers));
+    for (const consumer of this.registry.all()) {
+      if (!selected.has(consumer)) {
+        this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process`);
+        continue;
+      }
+      const definition = await bindConsumer(consumer, this.executor);
+      this.engine.add(definition);
+      this.consumers += 1;
+      this.logger.log(bindingLine(definition));
+    }
+    for (const { stream, label } of this.sources) this.logger.log(`${label} → '${stream}'`);
+  }
+
+  /** Starts the consumers, then the sources; once, however often it is called. */
+  start(): Promise<void> {
+    this.starting ??= this.startAll();
+    return this.starting;
+  }
+
+  private async startAll(): Promise<void> {
+    await this.engine.start();
+    for (const { stream, source, options, label } of this.sources) {
+      this.hub.attach(stream, source, { name: label, ...options });
+    }
+  }
+
+  /** @internal */
+  async stopSources(): Promise<void> {
+    await this.hub.stopSources();
+  }
+
+  /** Undefined if nothing was started. @internal */
+  async drain(): Promise<DrainResult | undefined> {
+    if (!this.starting) return undefined;
+    await this.starting.catch(() => undefined);
+    return this.engine.stop(this.options.shutdownTimeout);
+  }
+}

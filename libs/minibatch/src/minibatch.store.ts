@@ -1,0 +1,94 @@
+import type { DynamicModule, FactoryProvider, Provider, Type } from '@nestjs/common';
+import { getConnectionToken } from '@nestjs/mongoose';
+import type { Connection } from 'mongoose';
+import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
+import { invalidOption } from './internal/checks.js';
+import { STREAM_STORE } from './internal/tokens.js';
+import type { MinibatchModuleExtras, StoreChoice } from './minibatch.module-definition.js';
+import { type MongooseStoreDefinition, mongooseStore, type StoreDefinition } from './storage/store-definition.js';
+import type { StreamStore } from './storage/stream-store.interface.js';
+
+export type MakeMongooseStore = (
+  connection: Connection,
+  options: MongooseStoreDefinition,
+) => StreamStore | Promise<StreamStore>;
+
+interface StoreParts {
+  readonly provider: Provider;
+  readonly imports: NonNullable<DynamicModule['imports']>;
+}
+
+/** The provider of the store, and the modules it needs. @throws MinibatchError `InvalidOptions` */
+export function storeParts(extras: MinibatchModuleExtras, makeMongooseStore: MakeMongooseStore): StoreParts {
+  const { store, connectionName } = extras;
+  if (connectionName !== undefined && store !== undefined) {
+    throw invalidOption(
+      'MinibatchModule',
+      'connectionName',
+      connectionName,
+      'nothing beside `store`: mongooseStore({ connectionName })',
+    );
+  }
+  const choice: unknown = store ?? mongooseStore(connectionName === undefined ? {} : { connectionName });
+  if (typeof choice === 'function') {
+    return { provider: { provide: STREAM_STORE, useClass: choice as Type<StreamStore> }, imports: [] };
+  }
+  if (isMongoose(choice)) return { provider: mongooseProvider(choice, makeMongooseStore), imports: [] };
+  if (isDefinition(choice)) {
+    const { imports = [], inject = [] } = choice;
+    return {
+      provider: {
+        provide: STREAM_STORE,
+        inject: [...inject] as NonNullable<FactoryProvider['inject']>,
+        useFactory: (...dependencies: never[]) => choice.useFactory(...dependencies),
+      },
+      imports: [...imports] as NonNullable<DynamicModule['imports']>,
+    };
+  }
+  if (isStore(choice)) return { provider: { provide: STREAM_STORE, useValue: choice }, imports: [] };
+  throw invalidOption(
+    'MinibatchModule',
+    'store',
+    choice,
+    'mongooseStore(…), lmdbStore(…), memoryStore(), a class that implements StreamStore, or an instance of one',
+  );
+}
+
+/** Optional, so that its absence can be explained. */
+function mongooseProvider(definition: MongooseStoreDefinition, make: MakeMongooseStore): FactoryProvider<StreamStore> {
+  const { connectionName } = definition;
+  return {
+    provide: STREAM_STORE,
+    inject: [{ token: getConnectionToken(connectionName), optional: true }],
+    useFactory: (connection: Connection | undefined) => {
+      if (connection) return make(connection, definition);
+      const named = connectionName === undefined ? '' : `, { connectionName: '${connectionName}' }`;
+      throw new MinibatchError(
+        ErrorCode.NoConnection,
+        `MinibatchModule: there is no Mongoose connection${connectionName === undefined ? '' : ` named '${connectionName}'`}: import ` +
+          `MongooseModule.forRoot(uri${named}) in the root module, or choose another store, e.g. forRoot({ store: lmdbStore({ path }) })`,
+        { details: { connectionName } },
+      );
+    },
+  };
+}
+
+function isMongoose(choice: unknown): choice is MongooseStoreDefinition {
+  return (
+    typeof choice === 'object' &&
+    choice !== null &&
+    'kind' in choice &&
+    choice.kind === 'mongoose' &&
+    !('useFactory' in choice)
+  );
+}
+
+function isDefinition(choice: unknown): choice is StoreDefinition {
+  return (
+    typeof choice === 'object' && choice !== null && 'useFactory' in choice && typeof choice.useFactory === 'function'
+  );
+}
+
+function isStore(choice: StoreChoice | unknown): choice is StreamStore {
+  return typeof choice === 'object' && choice !== null && 'append' in choice && typeof choice.append === 'function';
+}

@@ -1,0 +1,111 @@
+import 'reflect-metadata';
+import {
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  Injectable,
+  Module,
+  type ModuleMetadata,
+  UseGuards,
+  VersioningType,
+} from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { Test } from '@nestjs/testing';
+import {
+  memoryStore,
+  MinibatchModule,
+  StatusController,
+  type StatusControllerOptions,
+  type StatusSnapshot,
+  StreamService,
+} from 'nestjs-minibatch';
+import { afterEach, describe, expect, it } from 'vitest';
+
+let app: NestExpressApplication | undefined;
+
+afterEach(async () => {
+  await app?.close();
+  app = undefined;
+});
+
+/** Starts an application on a free port; resolves with what answers a path. */
+async function serve(metadata: ModuleMetadata, statusController?: true | StatusControllerOptions, versions = false) {
+  const imports = [
+    MinibatchModule.forRoot({ store: memoryStore(), ...(statusController ? { statusController } : {}) }),
+    ...(metadata.imports ?? []),
+  ];
+  const testing = await Test.createTestingModule({ ...metadata, imports }).compile();
+  app = testing.createNestApplication<NestExpressApplication>();
+  if (versions) app.enableVersioning({ type: VersioningType.URI, defaultVersion: '1' });
+  await app.listen(0, '127.0.0.1');
+  await testing.get(StreamService, { strict: false }).append('a/b', 1);
+  const url = await app.getUrl();
+  return async (path: string, headers: Record<string, string> = {}) => {
+    const response = await fetch(`${url}${path}`, { headers });
+    return { status: response.status, body: (await response.json()) as unknown };
+  };
+}
+
+@Injectable()
+class Keys {
+  readonly key = 'secret';
+}
+@Module({ providers: [Keys], exports: [Keys] })
+class KeysModule {}
+@Injectable()
+class KeyGuard implements CanActivate {
+  constructor(private readonly keys: Keys) {}
+  canActivate(context: ExecutionContext): boolean {
+    const request = context.switchToHttp().getRequest<{ headers: Record<string, string> }>();
+    return request.headers['x-key'] === this.keys.key;
+  }
+}
+
+describe('the status controller', () => {
+  it('is not there by itself', async () => {
+    const get = await serve({});
+    expect((await get('/minibatch')).status).toBe(404);
+  });
+
+  it('serves all streams, and each', async () => {
+    const get = await serve({}, true);
+    const { status, body } = await get('/minibatch');
+    expect(status).toBe(200);
+    expect(body as StatusSnapshot).toMatchObject({
+      store: { name: 'memory' },
+      health: { status: 'degraded', reasons: [{ what: 'stream-unconsumed', stream: 'a/b' }] },
+      streams: [{ name: 'a/b', stored: { buffered: 1 }, consumers: [], sources: [] }],
+    });
+    expect(await get('/minibatch/a%2Fb')).toMatchObject({ status: 200, body: { name: 'a/b' } });
+    expect(await get('/minibatch/other')).toMatchObject({
+      status: 404,
+      body: { message: expect.stringContaining("there is no stream 'other'") as string },
+    });
+  });
+
+  it('has no version where others have', async () => {
+    const get = await serve({}, true, true);
+    expect((await get('/minibatch')).status).toBe(200);
+  });
+
+  it('stands under another path and guards, which inject from the given imports', async () => {
+    const get = await serve({}, { path: 'ops/streams', guards: [KeyGuard], imports: [KeysModule] });
+    expect((await get('/minibatch')).status).toBe(404);
+    expect((await get('/ops/streams')).status).toBe(403);
+    expect((await get('/ops/streams/a%2Fb')).status).toBe(403);
+    expect((await get('/ops/streams', { 'x-key': 'secret' })).status).toBe(200);
+  });
+
+  it('can be extended, with a constructor and guards of one’s own', async () => {
+    @Controller('mine')
+    @UseGuards(KeyGuard)
+    class Mine extends StatusController {
+      constructor(readonly keys: Keys) {
+        super();
+      }
+    }
+    const get = await serve({ imports: [KeysModule], controllers: [Mine] });
+    expect((await get('/mine')).status).toBe(403);
+    expect(await get('/mine/a%2Fb', { 'x-key': 'secret' })).toMatchObject({ status: 200, body: { name: 'a/b' } });
+  });
+});
