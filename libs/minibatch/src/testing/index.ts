@@ -1,0 +1,12 @@
+// Test an application that uses the module
+export { MinibatchHarness } from './minibatch.harness.js';
+export { MinibatchTestingModule } from './minibatch-testing.module.js';
+export type { MinibatchTestingOptions } from './minibatch-testing.module.js';
+export type { RecordedWindow } from './recording-engine.js';
+export { VirtualClock } from './virtual-clock.js';
+
+// Test a store of one's own
+export { storeContract } from './store-contract.js';
+export type { StoreUnderTest, TestFunctions } from './store-contract.js';
+export { mortalStore, wrapStore } from './wrapped-store.js';
+export type { StoreCall } from './wrapped-store.js';

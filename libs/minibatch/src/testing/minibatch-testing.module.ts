@@ -1,0 +1,50 @@
+import { type DynamicModule, Logger } from '@nestjs/common';
+import { EmitterScheduler } from '../emitter/scheduler.js';
+import { type Clock, SystemClock } from '../internal/clock.js';
+import { CLOCK, ENGINE, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../internal/tokens.js';
+import { MinibatchModule } from '../minibatch.module.js';
+import type { StoreChoice } from '../minibatch.module-definition.js';
+import type { MinibatchModuleOptions, ResolvedOptions } from '../minibatch.options.js';
+import { memoryStore } from '../storage/memory/index.js';
+import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { StreamHub } from '../streams/stream-hub.js';
+import { MinibatchHarness } from './minibatch.harness.js';
+import { RecordingEngine } from './recording-engine.js';
+import { VirtualClock } from './virtual-clock.js';
+
+export interface MinibatchTestingOptions extends MinibatchModuleOptions {
+  /** @default `memoryStore()` */
+  readonly store?: StoreChoice;
+  /** A clock that the test moves, `'system'`, or an own one. @default a new `VirtualClock` */
+  readonly clock?: Clock | 'system';
+}
+
+/**
+ * Takes the place of `MinibatchModule` in unit tests: streams lie in memory, and time stands still until the test moves it.
+ * Inject `MinibatchHarness`.
+ */
+export class MinibatchTestingModule {
+  static forRoot(options: MinibatchTestingOptions = {}): DynamicModule {
+    const { store = memoryStore(), clock = new VirtualClock(), ...rest } = options;
+    const real = MinibatchModule.forRoot({ ...rest, store });
+    return {
+      ...real,
+      providers: [
+        ...(real.providers ?? []),
+        { provide: CLOCK, useValue: clock === 'system' ? new SystemClock() : clock },
+        {
+          provide: ENGINE,
+          inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],
+          useFactory: (made: StreamStore, time: Clock, { engine }: ResolvedOptions) =>
+            new RecordingEngine(new EmitterScheduler(made, time, new Logger('Minibatch'), engine), time),
+        },
+        {
+          provide: MinibatchHarness,
+          inject: [ENGINE, STREAM_HUB, CLOCK],
+          useFactory: (engine: RecordingEngine, hub: StreamHub, time: Clock) => new MinibatchHarness(engine, hub, time),
+        },
+      ],
+      exports: [...(real.exports ?? []), MinibatchHarness],
+    };
+  }
+}

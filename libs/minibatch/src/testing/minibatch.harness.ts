@@ -1,0 +1,108 @@
+import type { Type } from '@nestjs/common';
+import type { ConsumerStatus } from '../emitter/emitter.interface.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { checkDuration } from '../internal/checks.js';
+import type { Clock } from '../internal/clock.js';
+import type { Duration } from '../shared.options.js';
+import type { AppendManyOptions, AppendMessageOptions } from '../streams/stream.js';
+import type { StreamHub } from '../streams/stream-hub.js';
+import type { StreamRef } from '../streams/stream-ref.js';
+import type { RecordedWindow, RecordingEngine } from './recording-engine.js';
+import { VirtualClock } from './virtual-clock.js';
+
+/** The methods of a class. */
+type MethodOf<C> = { [K in keyof C]: C[K] extends (...args: never[]) => unknown ? K : never }[keyof C] & string;
+type ResultOf<C, M extends keyof C> = C[M] extends (...args: never[]) => infer R ? Awaited<R> : never;
+
+/**
+ * Drives an application under test: appends, moves the clock, and tells what the consumers were given and returned. Every method
+ * resolves when all that it started has come to rest.
+ *
+ * @example
+ * ```ts
+ * const app = await Test.createTestingModule({
+ *   imports: [MinibatchTestingModule.forRoot()],
+ *   providers: [FlightReport],
+ * }).compile();
+ * await app.init();
+ * const harness = app.get(MinibatchHarness);
+ *
+ * await harness.append('flights', { delay: 25 });
+ * await harness.advance('2s');
+ * expect(harness.results(FlightReport, 'summarize')).toEqual([{ flights: 1, worst: 25 }]);
+ * ```
+ */
+export class MinibatchHarness {
+  constructor(
+    private readonly engine: RecordingEngine,
+    private readonly hub: StreamHub,
+    /** The application's clock: a `VirtualClock` unless another was chosen. */
+    readonly clock: Clock,
+  ) {}
+
+  /** Appends one message. */
+  async append<T>(stream: string | StreamRef<T>, data: NoInfer<T>, options?: AppendMessageOptions): Promise<void> {
+    await this.hub.stream(stream).append(data, options);
+    await this.settled();
+  }
+
+  /** Appends several messages as one write. */
+  async appendMany<T>(
+    stream: string | StreamRef<T>,
+    data: readonly NoInfer<T>[],
+    options?: AppendManyOptions<NoInfer<T>>,
+  ): Promise<void> {
+    await this.hub.stream(stream).appendMany(data, options);
+    await this.settled();
+  }
+
+  /** Lets time pass: windows close, backoffs end, leases are renewed, each at its moment. @throws without a virtual clock */
+  async advance(time: Duration): Promise<void> {
+    if (!(this.clock instanceof VirtualClock)) {
+      throw new MinibatchError(
+        ErrorCode.InvalidOptions,
+        "MinibatchHarness.advance: the application runs by the system's clock; leave out `clock`, or wait with waitForWindow",
+      );
+    }
+    const ms = checkDuration('MinibatchHarness.advance', 'time', time, { min: 0 });
+    await this.clock.advance(ms, () => this.settled());
+  }
+
+  /** Emits the tail of the stream now. */
+  async flush(stream: string | StreamRef): Promise<void> {
+    await this.hub.stream(stream).flush();
+    await this.settled();
+  }
+
+  /** Resolves when nothing is under way that does not wait for the clock or for messages. */
+  settled(): Promise<void> {
+    return this.engine.settled();
+  }
+
+  /** What the method returned, for each window that it handled without throwing, in order. */
+  results<C, M extends MethodOf<C>>(consumer: Type<C>, method: M): ResultOf<C, M>[] {
+    return this.windows(consumer, method).map(({ result }) => result);
+  }
+
+  /** The windows that the method handled without throwing, with its results. */
+  windows<C, M extends MethodOf<C>>(consumer: Type<C>, method: M): readonly RecordedWindow<ResultOf<C, M>>[] {
+    const label = `${consumer.name}.${method}`;
+    const windows = this.engine.windows(label);
+    if (windows) return windows as readonly RecordedWindow<ResultOf<C, M>>[];
+    throw new MinibatchError(
+      ErrorCode.UnresolvedProvider,
+      `MinibatchHarness: there is no consumer ${label}; consumers are: ${this.engine.labels.join(', ') || 'none'}. ` +
+        'Is the class among the providers, its method decorated with @Streaming, and the module initialised?',
+    );
+  }
+
+  /** Resolves when the method has handled so many windows; for applications that run by the system's clock. @default 1 */
+  async waitForWindow<C, M extends MethodOf<C>>(consumer: Type<C>, method: M, count = 1): Promise<void> {
+    while (this.windows(consumer, method).length < count) await this.engine.nextRun();
+  }
+
+  /** What the consumers of the application are doing. */
+  status(): readonly ConsumerStatus[] {
+    return this.engine.status();
+  }
+}

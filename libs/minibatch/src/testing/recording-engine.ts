@@ -1,0 +1,77 @@
+import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
+import type { Window } from '../windows/window.js';
+import { VirtualClock } from './virtual-clock.js';
+import type { Clock } from '../internal/clock.js';
+
+/** One run of a handler that did not throw. */
+export interface RecordedWindow<R = unknown> {
+  readonly window: Window;
+  readonly result: R;
+}
+
+/** An engine that remembers what its handlers were given and what they returned. */
+export class RecordingEngine implements Engine {
+  private readonly recorded = new Map<string, RecordedWindow[]>();
+  private readonly waiting = new Set<() => void>();
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly clock: Clock,
+  ) {}
+
+  add(definition: ConsumerDefinition): void {
+    const { label, handler } = definition;
+    this.recorded.set(label, []);
+    this.engine.add({
+      ...definition,
+      handler: async (window) => {
+        const result = await handler(window);
+        this.recorded.get(label)?.push({ window, result });
+        for (const resolve of this.waiting) resolve();
+        this.waiting.clear();
+        return result;
+      },
+    });
+  }
+
+  start(): Promise<void> {
+    return this.engine.start();
+  }
+
+  /** A virtual clock is moved over the time a drain may take, or a handler that hangs would hang the test. */
+  async stop(timeout: number): Promise<DrainResult> {
+    const stopped = this.engine.stop(timeout);
+    if (this.clock instanceof VirtualClock) await this.clock.advance(timeout + 10_000);
+    return stopped;
+  }
+
+  wake(stream: string): void {
+    this.engine.wake(stream);
+  }
+
+  refresh(stream: string): Promise<void> {
+    return this.engine.refresh(stream);
+  }
+
+  status(): readonly ConsumerStatus[] {
+    return this.engine.status();
+  }
+
+  settled(): Promise<void> {
+    return this.engine.settled();
+  }
+
+  /** Undefined if there is no such consumer. */
+  windows(label: string): readonly RecordedWindow[] | undefined {
+    return this.recorded.get(label);
+  }
+
+  get labels(): readonly string[] {
+    return [...this.recorded.keys()];
+  }
+
+  /** Resolves at the next run of a handler. */
+  nextRun(): Promise<void> {
+    return new Promise((resolve) => this.waiting.add(resolve));
+  }
+}
