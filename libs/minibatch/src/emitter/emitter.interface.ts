@@ -49,7 +49,7 @@ export interface EngineLog {
 export interface EngineOptions {
   /** A holder that has not renewed for so long is replaced by another process. @default 15 s */
   readonly leaseTime: number;
-  /** Messages read beyond those in open windows. @default 1000 */
+  /** Messages read beyond those in open windows. @default 1200 */
   readonly readAhead: number;
   /** The same in bytes. @default 16 MiB */
   readonly readAheadBytes: number;

@@ -152,7 +152,8 @@ export class LeaseKeeper {
     if (!free) return;
     const lease = await this.store.acquireLease(watch.key, this.owner, state);
     if (!lease) {
-      delete watch.seen;
+      // Another candidate was quicker, or the group was removed: look again at the usual pace.
+      watch.seen = { state, since: now };
       return;
     }
     if (!this.watches.has(consumerId(watch.key))) {

@@ -28,7 +28,7 @@ import { type Hungry, WakeUps } from './wake-ups.js';
 
 export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
   leaseTime: 15_000,
-  readAhead: 1_000,
+  readAhead: 1_200,
   readAheadBytes: 16 * 1024 * 1024,
 };
 
@@ -225,8 +225,10 @@ export class EmitterScheduler implements Engine {
   }
 
   private async round(): Promise<void> {
+    // Those that begin in this round read it for themselves.
+    const streams = new Set(this.running().map(({ definition }) => definition.key.stream));
     await this.keeper.round();
-    await this.control([...new Set(this.running().map(({ definition }) => definition.key.stream))]);
+    await this.control([...streams]);
   }
 
   private async renewUntil(signal: AbortSignal): Promise<void> {
