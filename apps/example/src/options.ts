@@ -1,0 +1,60 @@
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const FILES = ['flights-20k', 'flights-200k'];
+
+const USAGE = `npm start -- [options]
+
+  --fresh           forget what was done and begin again
+  --speed <n>       flights per second; without it as fast as it goes
+  --files <names>   ${FILES.join(',')} or one of them
+  --status <port>   serve the status as JSON at http://localhost:<port>/status while it runs
+  --data <folder>   where the embedded store lies; apps/example/.data by default
+
+MONGODB_URI in the environment: use this MongoDB instead of the embedded store`;
+
+/** What the command line and the environment say. */
+export class Options {
+  constructor(
+    readonly fresh: boolean,
+    readonly speed: number | undefined,
+    readonly files: readonly string[],
+    readonly statusPort: number | undefined,
+    readonly data: string,
+    readonly mongoUri: string | undefined,
+  ) {}
+
+  /** Ends the process with the usage if they make no sense. */
+  static read(): Options {
+    try {
+      return parse();
+    } catch (error) {
+      console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
+      process.exit(2);
+    }
+  }
+}
+
+function parse(): Options {
+  const { values } = parseArgs({
+    options: {
+      fresh: { type: 'boolean', default: false },
+      speed: { type: 'string' },
+      files: { type: 'string', default: FILES.join() },
+      status: { type: 'string' },
+      data: { type: 'string', default: fileURLToPath(new URL('../.data', import.meta.url)) },
+    },
+  });
+  const files = values.files.split(',');
+  const unknown = files.find((name) => !FILES.includes(name));
+  if (unknown !== undefined) throw new Error(`--files: there is no '${unknown}'`);
+  const speed = above0('--speed', values.speed);
+  const statusPort = above0('--status', values.status);
+  return new Options(values.fresh, speed, files, statusPort, values.data, process.env['MONGODB_URI'] || undefined);
+}
+
+function above0(name: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  if (Number(value) > 0) return Number(value);
+  throw new Error(`${name}: a number above 0 is needed, not '${value}'`);
+}
