@@ -1,0 +1,178 @@
+/**
+ * Who may import whom in the library. Each rule is one sentence of the design; test/tooling/dependencies.spec.ts plants a
+ * violation of each and sees it reported. `import type` counts like any other import: it couples just as much.
+ */
+
+const SRC = '^libs/minibatch/src';
+/** Unit specs and what only they use may import what they like. */
+const SPEC = '\\.spec\\.';
+
+/** A package as an import of it is resolved, or as it is written if it is not installed. */
+const packages = (...names) => names.flatMap((name) => [`node_modules/${name}/`, `^${name}(/|$)`]);
+
+const PORTS = `${SRC}/(storage|executors|sinks|sources)/[^/]+\\.interface\\.ts$`;
+/** A folder inside an area of ports, or a file that implements the port beside it. */
+const ADAPTER = `${SRC}/(storage|executors|sinks|sources)/([^/]+/|[^/]+\\.(store|executor|sink|source)\\.ts$)`;
+/** The only files that know which adapters and which engine there are. */
+const WIRING = [`${SRC}/minibatch\\.(module|lifecycle)\\.ts$`, `${SRC}/testing/`];
+const ENTRY_POINTS = [`${SRC}/index\\.ts$`, `${SRC}/client/index\\.ts$`];
+
+/** Clients that a user installs only for the adapter that needs one. */
+const OPTIONAL_PEERS = { lmdb: 'lmdb', kafkajs: 'kafka', mqtt: 'mqtt', bullmq: 'bullmq', ioredis: 'bullmq' };
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-cycles',
+      comment: 'Two files that need each other are one file, or there is a third one in them.',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'errors-import-nothing',
+      comment: 'Everything may throw, so everything imports `errors`; what it imported would come along everywhere.',
+      severity: 'error',
+      from: { path: `${SRC}/errors/`, pathNot: SPEC },
+      to: { pathNot: `${SRC}/errors/` },
+    },
+    {
+      name: 'windows-are-pure',
+      comment:
+        'Window strategies are functions of messages and a time: no Nest, no database, no I/O. Only a digest is needed.',
+      severity: 'error',
+      from: { path: `${SRC}/windows/`, pathNot: SPEC },
+      to: { pathNot: [`${SRC}/(windows|errors)/`, '^(node:)?crypto$'] },
+    },
+    {
+      name: 'emitter-imports-ports',
+      comment:
+        'The engine knows ports, windows, errors and small internals, and what Node has; never who implements a port.',
+      severity: 'error',
+      from: { path: `${SRC}/emitter/`, pathNot: SPEC },
+      to: { pathNot: [`${SRC}/(emitter|windows|errors|internal)/`, PORTS], dependencyTypesNot: ['core'] },
+    },
+    {
+      name: 'engine-reaches-no-framework',
+      comment: 'Not by a detour either: the engine runs in unit tests without Nest and without a database.',
+      severity: 'error',
+      from: { path: `${SRC}/(errors|windows|emitter|internal)/`, pathNot: SPEC },
+      to: { path: packages('@nestjs', 'mongoose', 'mongodb'), reachable: true },
+    },
+    {
+      name: 'client-reaches-no-nest',
+      comment: 'A plain Node script appends with `nestjs-minibatch/client` and must not load the framework for it.',
+      severity: 'error',
+      from: { path: `${SRC}/client/`, pathNot: SPEC },
+      to: { path: packages('@nestjs'), reachable: true },
+    },
+    {
+      name: 'internal-knows-no-feature',
+      comment: 'Small helpers are below everything else: they may name a port or an error and nothing more.',
+      severity: 'error',
+      from: { path: `${SRC}/internal/`, pathNot: SPEC },
+      to: { path: `${SRC}/`, pathNot: [`${SRC}/(internal|errors)/`, PORTS] },
+    },
+    {
+      name: 'ports-know-no-adapter',
+      comment: 'A port is what its adapters have in common; it is written in the terms of windows and other ports.',
+      severity: 'error',
+      from: { path: PORTS },
+      to: { path: `${SRC}/`, pathNot: [`${SRC}/(windows|errors)/`, PORTS, `${SRC}/streams/`] },
+    },
+    {
+      name: 'adapters-import-their-port',
+      comment:
+        'An adapter gets its work through its port. What lies beside the port in its area is shared by its adapters.',
+      severity: 'error',
+      from: { path: ADAPTER, pathNot: SPEC },
+      to: {
+        path: `${SRC}/`,
+        pathNot: [`${SRC}/(errors|internal|windows)/`, `${SRC}/$1/`, PORTS],
+      },
+    },
+    {
+      name: 'adapters-never-import-each-other',
+      comment: 'Each adapter can be left out, or taken apart, without looking at the others.',
+      severity: 'error',
+      from: { path: ADAPTER, pathNot: SPEC },
+      to: { path: ADAPTER, pathNot: `${SRC}/$1/$2` },
+    },
+    {
+      name: 'adapters-are-wired-in-one-place',
+      comment:
+        'Features talk to ports. Which adapter is behind one is known to the module, the life cycle and the entry points.',
+      severity: 'error',
+      from: { path: `${SRC}/`, pathNot: [SPEC, ADAPTER, ...WIRING, ...ENTRY_POINTS] },
+      to: { path: ADAPTER },
+    },
+    {
+      name: 'engine-is-wired-in-one-place',
+      comment: 'Features talk to the engine through emitter/emitter.interface.ts; only the wiring makes one.',
+      severity: 'error',
+      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/emitter/`, ...WIRING, ...ENTRY_POINTS] },
+      to: { path: `${SRC}/emitter/`, pathNot: `${SRC}/emitter/[^/]+\\.interface\\.ts$` },
+    },
+    {
+      name: 'nobody-imports-the-wiring',
+      comment:
+        'minibatch.module.ts and minibatch.lifecycle.ts see everything, so who imports them sees everything too.',
+      severity: 'error',
+      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/index\\.ts$`, ...WIRING] },
+      to: { path: `${SRC}/minibatch\\.(module|lifecycle)\\.ts$` },
+    },
+    {
+      name: 'nobody-imports-the-package',
+      comment:
+        "The package's own index.ts, by its path or by the package's name, is for users; inside it makes cycles.",
+      severity: 'error',
+      from: { path: `${SRC}/`, pathNot: SPEC },
+      to: { path: [`${SRC}/index\\.ts$`, '^libs/minibatch/dist/', ...packages('nestjs-minibatch')] },
+    },
+    ...Object.entries(OPTIONAL_PEERS).map(([name, folder]) => ({
+      name: `${name}-stays-in-its-adapter`,
+      comment: `${name} is an optional peer: whoever does not use its adapter does not have it.`,
+      severity: 'error',
+      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/[^/]+/${folder}/`] },
+      to: { path: packages(name) },
+    })),
+    {
+      name: 'main-entry-reaches-no-optional-peer',
+      comment: 'Nor may what the main entry imports bring one along.',
+      severity: 'error',
+      from: { path: ENTRY_POINTS },
+      to: { path: packages(...Object.keys(OPTIONAL_PEERS)), reachable: true },
+    },
+    {
+      name: 'only-declared-packages',
+      comment: "What is not in the package's own package.json is not there where it is installed.",
+      severity: 'error',
+      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/testing/`] },
+      to: {
+        dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'],
+        // An optional peer counts as both, declared and not.
+        dependencyTypesNot: ['npm-peer'],
+      },
+    },
+    {
+      name: 'no-unresolvable',
+      comment: 'An import that resolves to nothing.',
+      severity: 'error',
+      from: { pathNot: SPEC },
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '/dist/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['types', 'import', 'default'],
+      extensions: ['.ts', '.js', '.mjs', '.cjs', '.json', '.d.ts'],
+    },
+    skipAnalysisNotInRules: true,
+  },
+};
