@@ -1,0 +1,121 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { linkDependencies, repository, run, temporaryFolder } from '../support/workspace.js';
+
+const CHECKS = { 'check:types': 'true', lint: 'true', 'check:format': 'true', 'check:deps': 'true' };
+const test = (name: string, body: string) => `test('${name}', () => { ${body} });\n`;
+const file = (...tests: readonly string[]) => `import { test, expect, beforeAll } from 'vitest';\n${tests.join('')}`;
+const PASSES = file(test('adds', 'expect(1 + 1).toBe(2);'), test('adds more', 'expect(2 + 2).toBe(4);'));
+const CONFIG = "export default { test: { include: ['*.test.mjs'] } };\n";
+
+describe('npm test', () => {
+  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+
+  beforeEach(async () => {
+    folder = await temporaryFolder();
+    await linkDependencies(folder.path);
+  });
+
+  afterEach(async () => await folder.dispose());
+
+  /** Runs the script in a small project; resolves with its exit code, its last line, and all it printed. */
+  async function runTests(
+    files: Readonly<Record<string, string>>,
+    {
+      args = [],
+      scripts = {},
+      ci = '',
+    }: { args?: readonly string[]; scripts?: Record<string, string>; ci?: string } = {},
+  ): Promise<{ exitCode: number; closing: string | undefined; output: string }> {
+    const manifest = { type: 'module', scripts: { build: 'true', ...CHECKS, ...scripts } };
+    const all = { 'package.json': JSON.stringify(manifest), 'vitest.config.mjs': CONFIG, ...files };
+    for (const [name, text] of Object.entries(all)) {
+      await mkdir(dirname(join(folder.path, name)), { recursive: true });
+      await writeFile(join(folder.path, name), text);
+    }
+    const env = { CI: ci, NO_COLOR: '1', FORCE_COLOR: undefined };
+    const result = await run(process.execPath, [repository('scripts/test.mjs'), ...args], { cwd: folder.path, env });
+    const closing = result.stdout.trimEnd().split('\n').at(-1);
+    return { exitCode: result.exitCode, closing, output: result.stdout + result.stderr };
+  }
+
+  it('counts the tests and each static check', async () => {
+    const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES });
+    expect(output).toMatch(/✓ build .*\n✓ types .*\n✓ lint .*\n✓ format .*\n✓ deps /);
+    expect(closing).toBe('6 passed, 0 failed, 0 skipped');
+    expect(exitCode).toBe(0);
+  });
+
+  it('shows and counts a static check that fails, and tests all the same', async () => {
+    const scripts = { lint: "echo 'a promise floats' && false" };
+    const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES }, { scripts });
+    expect(output).toContain('✗ lint: npm run lint exited with 1');
+    expect(output).toContain('a promise floats');
+    expect(closing).toBe('5 passed, 1 failed, 0 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('counts a build that fails', async () => {
+    const { exitCode, closing } = await runTests({ 'a.test.mjs': PASSES }, { scripts: { build: 'false' } });
+    expect(closing).toBe('6 passed, 1 failed, 0 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('hands arguments to the tests and leaves out the static checks', async () => {
+    const files = { 'a.test.mjs': PASSES, 'b.test.mjs': file(test('breaks', 'expect(1).toBe(2);')) };
+    const scripts = { 'check:types': 'false' };
+    const { exitCode, closing, output } = await runTests(files, { args: ['a.test', '-t', 'more'], scripts });
+    expect(output).not.toContain('types');
+    expect(closing).toBe('1 passed, 0 failed, 1 skipped');
+    expect(exitCode).toBe(0);
+  });
+
+  it('counts a test that fails', async () => {
+    const files = { 'a.test.mjs': PASSES, 'b.test.mjs': file(test('breaks', 'expect(1).toBe(2);')) };
+    const { exitCode, closing } = await runTests(files);
+    expect(closing).toBe('6 passed, 1 failed, 0 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('counts a file that cannot be loaded and one whose hook fails', async () => {
+    const files = {
+      'a.test.mjs': PASSES,
+      'b.test.mjs': "import './there-is-no-such-file.mjs';\n",
+      'c.test.mjs': file("beforeAll(() => { throw new Error('no server'); });\n", test('never runs', '')),
+    };
+    const { exitCode, closing, output } = await runTests(files);
+    expect(output).toContain('✗ b.test.mjs failed outside of its tests');
+    expect(output).toContain('✗ c.test.mjs failed outside of its tests');
+    expect(closing).toBe('6 passed, 2 failed, 1 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('counts an error that no test caught', async () => {
+    const late = "void Promise.reject(new Error('nobody waits for me'));";
+    const { exitCode, closing } = await runTests({ 'a.test.mjs': file(test('looks good', late)) });
+    expect(closing).toBe('5 passed, 1 failed, 0 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('has a closing line when Vitest does not come to its report', async () => {
+    const config = "export default { test: { include: ['*.test.mjs'], globalSetup: './setup.mjs' } };\n";
+    const setup = 'export default () => process.exit(7);\n';
+    const files = { 'a.test.mjs': PASSES, 'vitest.config.mjs': config, 'setup.mjs': setup };
+    const { exitCode, closing, output } = await runTests(files);
+    expect(output).toContain('✗ Vitest left no report and exited with 7');
+    expect(closing).toBe('4 passed, 1 failed, 0 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('fails when no test ran', async () => {
+    const skipped = { 'a.test.mjs': file("test.skip('later', () => {});\n") };
+    const all = await runTests(skipped, { ci: 'true' });
+    expect(all.output).toContain('- skipped: a.test.mjs > later');
+    expect(all.closing).toBe('4 passed, 1 failed, 1 skipped');
+    expect(all.exitCode).toBe(1);
+    const none = await runTests({}, { args: ['no-such-file'] });
+    expect(none.closing).toBe('0 passed, 1 failed, 0 skipped');
+    expect(none.exitCode).toBe(1);
+  });
+});
