@@ -1,0 +1,82 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, inject, it } from 'vitest';
+import { readLog, Worker, type WorkerOptions } from './worker-process.js';
+
+const LEASE = 4_000;
+
+describe('two replicas of an app on one database', () => {
+  const workers: Worker[] = [];
+  const folders: string[] = [];
+  const start = (options: WorkerOptions) => {
+    const worker = new Worker(options);
+    workers.push(worker);
+    return worker;
+  };
+
+  afterEach(async () => {
+    for (const worker of workers.splice(0)) {
+      worker.signal('SIGCONT');
+      await worker.kill();
+    }
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+  });
+
+  for (const store of ['lmdb', 'mongo'] as const) {
+    const setUp = (name: string): WorkerOptions => {
+      const folder = mkdtempSync(join(tmpdir(), 'minibatch-replicas-'));
+      folders.push(folder);
+      return {
+        store,
+        log: join(folder, 'log.jsonl'),
+        rows: 1_000_000,
+        size: 5,
+        work: 30,
+        leaseTime: LEASE,
+        exit: false,
+        produce: false,
+        ...(store === 'lmdb'
+          ? { path: join(folder, 'store') }
+          : { uri: inject('mongoUri'), db: `replicas_${name}_${process.pid}` }),
+      };
+    };
+
+    it(`${store}: after a kill -9 of the holder the other goes on within 1.5 × the lease time`, async () => {
+      const options = setUp('kill');
+      const holder = start({ ...options, rows: 4_000, produce: true });
+      expect(await holder.saw('start', 5)).toBe(true);
+      const other = start(options);
+      expect(await other.saw('ready')).toBe(true);
+      expect(await holder.saw('produced')).toBe(true);
+
+      const killed = performance.now();
+      await holder.kill();
+      expect(await other.saw('start')).toBe(true);
+      expect(performance.now() - killed).toBeLessThan(1.5 * LEASE);
+    });
+
+    it(`${store}: a holder that was stopped and woken after the takeover commits nothing`, async () => {
+      const options = setUp('stop');
+      const holder = start({ ...options, rows: 4_000, produce: true });
+      expect(await holder.saw('produced')).toBe(true);
+      expect(await holder.saw('start', 5)).toBe(true);
+      const other = start(options);
+      expect(await other.saw('ready')).toBe(true);
+
+      const stopped = performance.now();
+      holder.signal('SIGSTOP');
+      expect(await other.saw('start')).toBe(true);
+      expect(performance.now() - stopped).toBeLessThan(1.5 * LEASE);
+      const before = readLog(options.log).length;
+      const startsBefore = holder.count('start');
+      holder.signal('SIGCONT');
+      // Enough for the woken one to try whatever it had in hand.
+      expect(await other.saw('start', other.count('start') + 40)).toBe(true);
+
+      const later = readLog(options.log).slice(before);
+      expect(later.filter(({ pid, kind }) => pid === holder.pid && kind !== 'start')).toEqual([]);
+      expect(holder.count('start')).toBeLessThanOrEqual(startsBefore + 1);
+    });
+  }
+});
