@@ -1,0 +1,34 @@
+import type { MessageId } from '../stream-store.interface.js';
+import { MemoryStream } from './memory.stream.js';
+
+/**
+ * What several `MemoryStreamStore`s share, as processes share a database server.
+ *
+ * @example
+ * ```ts
+ * const database = new MemoryDatabase();
+ * const here = new MemoryStreamStore(database);
+ * const there = new MemoryStreamStore(database);
+ * ```
+ */
+export class MemoryDatabase {
+  /** @internal */
+  readonly streams = new Map<string, MemoryStream>();
+  private lastId = 0;
+
+  /** One sequence for all streams, so that the messages of a stream that was dropped and made again have other ids. @internal */
+  nextId(): MessageId {
+    this.lastId += 1;
+    return this.lastId.toString(16).padStart(14, '0');
+  }
+
+  /** @internal */
+  ensure(name: string): MemoryStream {
+    let stream = this.streams.get(name);
+    if (stream === undefined) {
+      stream = new MemoryStream(name, this.nextId());
+      this.streams.set(name, stream);
+    }
+    return stream;
+  }
+}

@@ -1,0 +1,74 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
+import { storeContract } from '../../testing/store-contract.js';
+import { MemoryDatabase, MemoryStreamStore, memoryStore } from './index.js';
+
+storeContract({ describe, it, beforeEach, afterEach }, 'MemoryStreamStore', () => {
+  const database = new MemoryDatabase();
+  return {
+    store: new MemoryStreamStore(database),
+    another: () => new MemoryStreamStore(database),
+    dispose: () => undefined,
+  };
+});
+
+describe('MemoryStreamStore', () => {
+  const message = (data: unknown) => ({ stream: 's', data, created: new Date(0) });
+  const key = { stream: 's', group: 'default', partition: 0 };
+  const all = { messages: 1000, bytes: 1e9 };
+
+  it('has data of its own unless it is given a database', async () => {
+    const database = new MemoryDatabase();
+    const stores = [memoryStore(), memoryStore(), memoryStore({ database }), memoryStore({ database })];
+    const [a, b, c, d] = await Promise.all(stores.map(async (definition) => definition.useFactory()));
+    await a?.ensureStream('s');
+    await c?.ensureStream('s');
+    expect(await b?.listStreams()).toEqual([]);
+    expect(await d?.listStreams()).toHaveLength(1);
+  });
+
+  it('fails only the message that can not be stored', async () => {
+    const store = new MemoryStreamStore();
+    const outcomes = await store.append([
+      message({ n: 1 }),
+      message('x'.repeat(16 * 1024 * 1024)),
+      message('x'.repeat(20 * 1024 * 1024)),
+      message({ _bsontype: 'nonsense' }),
+      message({ n: 2 }),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'failed', 'failed', 'failed', 'stored']);
+    const codes = outcomes.map((outcome) => outcome.status === 'failed' && (outcome.error as AppendError).code);
+    expect(codes.slice(1, 4)).toEqual([ErrorCode.MessageTooLarge, ErrorCode.MessageTooLarge, ErrorCode.NotStorable]);
+    expect((await store.fetch(key, undefined, all)).messages.map(({ data }) => data)).toEqual([{ n: 1 }, { n: 2 }]);
+  });
+
+  it('has no sessions', async () => {
+    const append = new MemoryStreamStore().append([message(1)], { session: {} });
+    await expect(append).rejects.toMatchObject({ code: ErrorCode.StoreUnsupported, stored: 'no' });
+  });
+
+  it('stays fast while a long backlog is drained from the front', async () => {
+    const store = new MemoryStreamStore();
+    await store.registerGroup(key);
+    const [state] = await store.readLeases([key]);
+    const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };
+    const lease = await store.acquireLease(key, owner, state!);
+    await store.append(Array.from({ length: 20_000 }, (_, n) => message(n)));
+    let drained = 0;
+    for (;;) {
+      const { messages } = await store.fetch(key, undefined, { messages: 100, bytes: 1e9 });
+      if (messages.length === 0) break;
+      expect(messages[0]?.data).toBe(drained);
+      drained += messages.length;
+      await store.settle(lease!, [{ window: window(messages.map(({ id }) => id)), messages }], {
+        groups: ['default'],
+        keep: false,
+      });
+    }
+    expect(drained).toBe(20_000);
+  });
+});
+
+function window(messageIds: readonly string[]) {
+  return { seq: 1, id: 'w', messageIds, created: new Date(0), attempt: 1, recoveries: 0 };
+}

@@ -1,0 +1,177 @@
+import type {
+  ConsumerKey,
+  ConsumerProgress,
+  ConsumerStats,
+  LeaseOwner,
+  LeaseState,
+  MessageId,
+  StreamInfo,
+  StreamStats,
+  WindowRecord,
+} from '../stream-store.interface.js';
+import { NO_PROGRESS } from '../stream-store.interface.js';
+import { type BufferedEntry, MessageList } from './message-list.js';
+
+export interface MemoryConsumer {
+  readonly partition: number;
+  group: string;
+  owner: LeaseOwner | undefined;
+  fence: number;
+  counter: number;
+  progress: ConsumerProgress;
+  finished: readonly number[];
+  readonly windows: Map<number, WindowRecord>;
+}
+
+/** One stream with everything that hangs on it. */
+export class MemoryStream {
+  status: StreamInfo['status'] = 'init';
+  readonly created = new Date();
+  closed: Date | undefined;
+  paused = false;
+  flushes = 0;
+  /** Registered groups; the value says whether the group keeps what it commits. */
+  groups = new Map<string, { keeps: boolean }>();
+  /** In append order. */
+  readonly messages = new MessageList();
+  /** The ids that were seen; the value is when the message left the buffer, undefined while it is there. */
+  readonly dedupe = new Map<string, { settled: Date | undefined }>();
+  kept: { readonly settled: Date; readonly id: MessageId }[] = [];
+  keptWindows: { readonly settled: Date; readonly id: string }[] = [];
+  readonly checkpoints = new Map<string, Buffer>();
+  /** By group and partition; one that only held a lease and was never registered is among them. */
+  readonly consumers = new Map<string, MemoryConsumer>();
+  /** Grows with everything that may have brought messages to a consumer. */
+  revision = 0;
+
+  /** @param serial tells the stream from an earlier one of the same name */
+  constructor(
+    readonly name: string,
+    readonly serial: string,
+  ) {}
+
+  consumer(key: ConsumerKey): MemoryConsumer | undefined {
+    return this.consumers.get(consumerName(key.group, key.partition));
+  }
+
+  ensureConsumer(key: ConsumerKey): MemoryConsumer {
+    const name = consumerName(key.group, key.partition);
+    let consumer = this.consumers.get(name);
+    if (consumer === undefined) {
+      consumer = {
+        group: key.group,
+        partition: key.partition,
+        owner: undefined,
+        fence: 0,
+        counter: 0,
+        progress: NO_PROGRESS,
+        finished: [],
+        windows: new Map(),
+      };
+      this.consumers.set(name, consumer);
+    }
+    return consumer;
+  }
+
+  info(): StreamInfo {
+    return {
+      name: this.name,
+      status: this.status,
+      created: new Date(this.created),
+      ...(this.closed !== undefined && { closed: new Date(this.closed) }),
+      groups: [...this.groups.keys()],
+      paused: this.paused,
+      flushes: this.flushes,
+    };
+  }
+
+  /** The group needs the message no more; it leaves when nobody else does. */
+  done(entry: BufferedEntry, group: string, waiting: readonly string[], now: Date): void {
+    entry.doneBy.add(group);
+    if (waiting.every((other) => entry.doneBy.has(other))) this.remove(entry, now);
+  }
+
+  /** Takes the message out of the buffer. A deduped one goes on being remembered. */
+  remove(entry: BufferedEntry, now: Date): void {
+    this.messages.delete(entry.id);
+    if (entry.dedupeId !== undefined) this.dedupe.set(entry.dedupeId, { settled: now });
+    for (const group of entry.doneBy) {
+      if (!this.groups.get(group)?.keeps) continue;
+      this.kept.push({ settled: now, id: entry.id });
+      return;
+    }
+  }
+
+  /** Counted now. */
+  stats(): StreamStats {
+    const entries = [...this.messages.after(undefined)];
+    const oldest = entries.reduce((least, { created }) => Math.min(least, created), Number.POSITIVE_INFINITY);
+    const consumers = [...this.groups.keys()].flatMap((group): ConsumerStats[] => {
+      const found = [...this.consumers.values()].filter((consumer) => consumer.group === group);
+      return found.map((consumer) => ({
+        group,
+        partition: consumer.partition,
+        lease: leaseState(consumer),
+        progress: { ...consumer.progress },
+        openWindows: consumer.windows.size,
+        pending: entries.filter((entry) =>
+          isVisible(entry, { stream: this.name, group, partition: consumer.partition }),
+        ).length,
+      }));
+    });
+    return {
+      ...this.info(),
+      buffered: entries.length,
+      ...(entries.length > 0 && { oldest: new Date(oldest) }),
+      consumers,
+    };
+  }
+
+  /** Somebody has held a lease of the group. */
+  hasBegun(group: string): boolean {
+    return [...this.consumers.values()].some((consumer) => consumer.group === group && consumer.fence > 0);
+  }
+
+  /** The group goes on under another name, with all that is its own. */
+  rename(from: string, to: string): void {
+    // In place, so that the order of the groups stays.
+    this.groups = new Map([...this.groups].map(([name, group]) => [name === from ? to : name, group]));
+    for (const consumer of [...this.consumers.values()]) {
+      if (consumer.group !== from) continue;
+      this.consumers.delete(consumerName(from, consumer.partition));
+      consumer.group = to;
+      // Whoever held it held it under the old name: cut off, and the next candidate need not wait.
+      consumer.owner = undefined;
+      consumer.counter += 1;
+      this.consumers.set(consumerName(to, consumer.partition), consumer);
+    }
+    for (const { doneBy } of this.messages.after(undefined)) if (doneBy.delete(from)) doneBy.add(to);
+  }
+
+  /** Removes the group, its windows and its progress, and the messages that only it held back. */
+  forget(group: string): void {
+    this.groups.delete(group);
+    for (const [name, consumer] of this.consumers) if (consumer.group === group) this.consumers.delete(name);
+    const rest = [...this.groups.keys()];
+    const now = new Date();
+    for (const entry of [...this.messages.after(undefined)]) {
+      entry.doneBy.delete(group);
+      // Without any group left nobody has seen the messages: they wait for the next one.
+      if (rest.length > 0 && rest.every((other) => entry.doneBy.has(other))) this.remove(entry, now);
+    }
+  }
+}
+
+function consumerName(group: string, partition: number): string {
+  return `${group}\0${partition}`;
+}
+
+export function leaseState(consumer: MemoryConsumer | undefined): LeaseState {
+  if (consumer === undefined) return { fence: 0, counter: 0 };
+  const { owner, fence, counter } = consumer;
+  return { ...(owner !== undefined && { owner: { ...owner } }), fence, counter };
+}
+
+export function isVisible(entry: BufferedEntry, key: ConsumerKey): boolean {
+  return entry.partition === key.partition && !entry.doneBy.has(key.group);
+}

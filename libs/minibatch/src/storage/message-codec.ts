@@ -1,0 +1,109 @@
+import { BSON } from 'bson';
+import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import type { MessageId, NewMessage, StoredMessage } from './stream-store.interface.js';
+
+/**
+ * How the stores without a database server keep a message: one run of bytes, made before any transaction begins.
+ *
+ * ```text
+ * 0      flags
+ * 1..8   created, milliseconds, big-endian double
+ * 9..    BSON { d: data, k?: key, h?: headers, u?: dedupeId }
+ * ```
+ *
+ * BSON, so that a value comes back in the same type as from MongoDB, whatever the store.
+ */
+export type EncodedMessage = Buffer;
+
+/** What MongoDB takes, so that a stream can move from one store to the other. */
+export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+const CREATED = 1;
+const BODY = 9;
+const DEDUPED = 1;
+
+interface Body {
+  d: unknown;
+  k?: string;
+  h?: Record<string, string>;
+  u?: string;
+}
+
+/** @throws AppendError (`stored: 'no'`) if the data can't be stored or is too large */
+export function encodeMessage(message: NewMessage): EncodedMessage {
+  const body: Body = { d: message.data };
+  if (message.key !== undefined) body.k = message.key;
+  if (message.headers !== undefined) body.h = message.headers;
+  if (message.dedupeId !== undefined) body.u = message.dedupeId;
+  const bytes = serialize(body, message.stream);
+  if (BODY + bytes.length > MAX_MESSAGE_BYTES) throw tooLarge(message.stream, BODY + bytes.length);
+  const encoded = Buffer.allocUnsafe(BODY + bytes.length);
+  encoded[0] = message.dedupeId === undefined ? 0 : DEDUPED;
+  encoded.writeDoubleBE(message.created.getTime(), CREATED);
+  encoded.set(bytes, BODY);
+  return encoded;
+}
+
+/** The bytes must not be reused afterwards: binary data of the message may point into them. */
+export function decodeMessage(id: MessageId, encoded: EncodedMessage, doneBy?: readonly string[]): StoredMessage {
+  const body = BSON.deserialize(encoded.subarray(BODY)) as Body;
+  return {
+    id,
+    created: createdOf(encoded),
+    data: body.d,
+    ...(body.k !== undefined && { key: body.k }),
+    ...(body.h !== undefined && { headers: body.h }),
+    bytes: encoded.length,
+    ...(doneBy !== undefined && { doneBy }),
+    ...(isDeduped(encoded) && { deduped: true }),
+  };
+}
+
+export function createdOf(encoded: EncodedMessage): Date {
+  return new Date(encoded.readDoubleBE(CREATED));
+}
+
+export function isDeduped(encoded: EncodedMessage): boolean {
+  return (encoded[0]! & DEDUPED) !== 0;
+}
+
+export function dedupeIdOf(encoded: EncodedMessage): string | undefined {
+  return isDeduped(encoded) ? (BSON.deserialize(encoded.subarray(BODY)) as Body).u : undefined;
+}
+
+/** Any plain value as bytes, for what is not a message: checkpoints and the like. */
+export function encodeValue(value: unknown): Buffer {
+  return Buffer.from(BSON.serialize({ v: value }));
+}
+
+export function decodeValue(bytes: Uint8Array): unknown {
+  return (BSON.deserialize(bytes) as { v?: unknown }).v;
+}
+
+function serialize(body: Body, stream: string): Uint8Array {
+  try {
+    // As MongoDB's driver does: `undefined` in data is stored as null, not left out.
+    return BSON.serialize(body, { ignoreUndefined: false });
+  } catch (error) {
+    // The serializer's work space is a little larger than the largest document; what runs over it is too large.
+    if (error instanceof RangeError && !messageOf(error).includes('call stack'))
+      throw tooLarge(stream, undefined, error);
+    throw new AppendError(
+      ErrorCode.NotStorable,
+      `A message for stream "${stream}" can't be stored: ${messageOf(error)}. Append plain data that BSON can hold`,
+      'no',
+      { cause: error, details: { stream } },
+    );
+  }
+}
+
+function tooLarge(stream: string, bytes?: number, cause?: unknown): AppendError {
+  const size = bytes === undefined ? 'more' : `${bytes} bytes`;
+  return new AppendError(
+    ErrorCode.MessageTooLarge,
+    `A message for stream "${stream}" has ${size}, at most ${MAX_MESSAGE_BYTES} bytes can be stored. ` +
+      'Append it in parts, or store the content elsewhere and append a reference to it',
+    'no',
+    { cause, details: { stream, bytes, allowed: MAX_MESSAGE_BYTES } },
+  );
+}
