@@ -1,0 +1,26 @@
+import type { StreamStore } from '../../storage/stream-store.interface.js';
+
+/** What the contract needs of a test runner. */
+export interface TestFunctions {
+  describe(name: string, body: () => void): unknown;
+  it(name: string, body: () => Promise<void>): unknown;
+  beforeEach(body: () => Promise<void>): unknown;
+  afterEach(body: () => Promise<void>): unknown;
+}
+
+/** A store on data of its own. */
+export interface StoreUnderTest {
+  /** Not opened yet; the contract opens and closes it. */
+  readonly store: StreamStore;
+  /** A second handle on the same data, as another process would have it; not opened yet. */
+  another(): StreamStore | Promise<StreamStore>;
+  /** Removes the data; called after the stores have been closed. */
+  dispose(): void | Promise<void>;
+}
+
+/** The store of the running test. */
+export interface ContractContext {
+  readonly store: StreamStore;
+  /** A second handle, opened. */
+  another(): Promise<StreamStore>;
+}

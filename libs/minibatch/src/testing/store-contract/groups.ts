@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import type { ContractContext, TestFunctions } from './context.js';
+import {
+  append,
+  claimAndCommit,
+  finish,
+  hold,
+  key,
+  message,
+  ns,
+  numbers,
+  progress,
+  read,
+  register,
+  rejectsWith,
+  STREAM,
+  windowOf,
+} from './fixtures.js';
+
+export function groupsContract({ describe, it }: TestFunctions, context: ContractContext): void {
+  describe('groups', () => {
+    it('registers a group once', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await store.ensureStream(STREAM);
+      await Promise.all([store, other, store].map((each) => each.registerGroup(key('a'))));
+      await other.registerGroup(key('b'));
+      assert.deepEqual([...((await store.describeStream(STREAM))?.groups ?? [])].sort(), ['a', 'b']);
+    });
+
+    it('keeps progress, windows and lease of a group that registers again', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(3));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await finish(store, lease, 1, messages.slice(0, 1));
+      await store.claim(lease, [windowOf(2, messages.slice(1))]);
+      await store.registerGroup(key());
+      const { progress, open } = await store.recover(lease);
+      assert.equal(progress.lastSeq, 1);
+      assert.deepEqual(
+        open.map(({ seq }) => seq),
+        [2],
+      );
+    });
+
+    it('shows every message to every group', async () => {
+      const { store } = context;
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(4));
+      await finish(store, await hold(store, key('a')), 1, await read(store, key('a')));
+      assert.deepEqual(await read(store, key('a')), []);
+      const left = await read(store, key('b'));
+      assert.deepEqual(ns(left), [0, 1, 2, 3]);
+      assert.deepEqual(
+        left.map(({ doneBy }) => doneBy),
+        Array(4).fill(['a']),
+      );
+    });
+
+    it('says nothing of done groups where there is one', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, message({ n: 1 }));
+      assert.equal((await read(store))[0]?.doneBy, undefined);
+    });
+
+    it('keeps for a late group everything that was appended after its registration', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'a');
+      const lease = await hold(store, key('a'));
+      await append(store, ...numbers(2));
+      await finish(store, lease, 1, await read(store, key('a')));
+
+      await other.registerGroup(key('late'));
+      await append(store, message({ n: 7 }), message({ n: 8 }));
+      // The process of `a` has not heard of the other group before its commit point tells it.
+      const { window, groups } = await claimAndCommit(store, lease, 2, await read(store, key('a')));
+      assert.deepEqual([...groups].sort(), ['a', 'late']);
+      await store.settle(lease, [{ window, messages: await read(store, key('a')) }], { groups, keep: false });
+      assert.deepEqual(await read(store, key('a')), []);
+      assert.deepEqual(ns(await read(store, key('late'))).slice(-2), [7, 8]);
+    });
+
+    it('hands a group over with progress, open windows and done marks', async () => {
+      const { store } = context;
+      await register(store, 'default', 'b');
+      await append(store, ...numbers(6));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await finish(store, lease, 1, messages.slice(0, 2));
+      await store.claim(lease, [windowOf(2, messages.slice(2, 4))]);
+
+      await store.registerGroup(key('report'), { replaces: 'default' });
+      await store.registerGroup(key('report'), { replaces: 'default' });
+      assert.deepEqual([...((await store.describeStream(STREAM))?.groups ?? [])].sort(), ['b', 'report']);
+      const taken = await hold(store, key('report'), 'b');
+      const { progress, open } = await store.recover(taken);
+      assert.equal(progress.lastSeq, 1);
+      assert.equal(progress.messages, 2);
+      assert.deepEqual(
+        open.map(({ seq, messageIds }) => [seq, messageIds.length]),
+        [[2, 2]],
+      );
+      assert.deepEqual(ns(await read(store, key('report'))), [2, 3, 4, 5]);
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(lease, { finished: [], progress: { ...progress } }));
+    });
+
+    it('hands a group over to one that was registered before and has done nothing', async () => {
+      const { store } = context;
+      await register(store, 'default', 'report');
+      await append(store, ...numbers(3));
+      const lease = await hold(store);
+      await finish(store, lease, 1, (await read(store)).slice(0, 1));
+      await store.registerGroup(key('report'), { replaces: 'default' });
+      assert.deepEqual((await store.describeStream(STREAM))?.groups, ['report']);
+      const { progress } = await store.recover(await hold(store, key('report'), 'b'));
+      assert.equal(progress.lastSeq, 1);
+      assert.deepEqual(ns(await read(store, key('report'))), [1, 2]);
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 2);
+    });
+
+    it('registers a group whose predecessor is not there', async () => {
+      const { store } = context;
+      await store.ensureStream(STREAM);
+      await store.registerGroup(key('report'), { replaces: 'default' });
+      assert.deepEqual((await store.describeStream(STREAM))?.groups, ['report']);
+    });
+
+    it('removes a group with what only it held back', async () => {
+      const { store } = context;
+      await register(store, 'a', 'slow');
+      await append(store, ...numbers(5));
+      const lease = await hold(store, key('a'));
+      await finish(store, lease, 1, (await read(store, key('a'))).slice(0, 3));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 5);
+      const slow = await hold(store, key('slow'), 's');
+      await store.claim(slow, [windowOf(1, (await read(store, key('slow'))).slice(0, 1))]);
+
+      await store.removeGroup(STREAM, 'slow');
+      assert.deepEqual((await store.describeStream(STREAM))?.groups, ['a']);
+      const [stats] = await store.stats([STREAM]);
+      assert.equal(stats?.buffered, 2);
+      assert.deepEqual(
+        stats?.consumers.map(({ group }) => group),
+        ['a'],
+      );
+      assert.deepEqual(ns(await read(store, key('a'))), [3, 4]);
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(slow, { finished: [1], progress: progress(1, 1) }));
+
+      // What was left of it does not come back with the name.
+      await store.registerGroup(key('slow'));
+      const again = await store.recover(await hold(store, key('slow'), 't'));
+      assert.deepEqual(again.open, []);
+      assert.equal(again.progress.windows, 0);
+    });
+
+    it('lets messages leave though a group that was to commit them was removed meanwhile', async () => {
+      const { store } = context;
+      await register(store, 'a', 'gone');
+      await append(store, ...numbers(2));
+      const lease = await hold(store, key('a'));
+      const messages = await read(store, key('a'));
+      const { window, groups } = await claimAndCommit(store, lease, 1, messages);
+      await store.removeGroup(STREAM, 'gone');
+      await store.settle(lease, [{ window, messages }], { groups, keep: false });
+      assert.deepEqual(await read(store, key('a')), []);
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+    });
+
+    it('refuses to remove a group that is not there', async () => {
+      const { store } = context;
+      await store.ensureStream(STREAM);
+      await rejectsWith(ErrorCode.UnknownGroup, store.removeGroup(STREAM, 'missing'));
+    });
+  });
+}

@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict';
+import type { ContractContext, TestFunctions } from './context.js';
+import {
+  acquire,
+  append,
+  claimAndCommit,
+  finish,
+  hold,
+  ids,
+  key,
+  NOON,
+  numbers,
+  progress,
+  read,
+  register,
+  windowOf,
+} from './fixtures.js';
+
+export function recoveryContract({ describe, it }: TestFunctions, context: ContractContext): void {
+  describe('claims and recovery', () => {
+    it('finds nothing of a consumer that has done nothing', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      const found = await store.recover(await acquire(store));
+      assert.deepEqual(found.open, []);
+      assert.deepEqual(found.finished, []);
+      assert.deepEqual(found.groups, ['default']);
+      assert.deepEqual({ ...found.progress }, { lastSeq: 0, windows: 0, messages: 0 });
+    });
+
+    it('gives open windows back as they were claimed, by number', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(6));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const windows = [
+        windowOf(2, [messages[3]!, messages[1]!], {
+          start: new Date(NOON),
+          end: new Date(NOON + 1000),
+          part: 1,
+          late: true,
+          nextTry: new Date(NOON + 5),
+          error: 'went wrong',
+          attempt: 3,
+          recoveries: 2,
+        }),
+        windowOf(1, messages.slice(4), { dropped: true }),
+        windowOf(10, []),
+      ];
+      await store.claim(lease, windows);
+      const { open } = await other.recover(await acquire(other, key(), 'b'));
+      assert.deepEqual(plain(open), plain([windows[1], windows[0], windows[2]]));
+    });
+
+    it('claims many windows at a time', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(200));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const windows = Array.from({ length: 20 }, (_, n) => windowOf(n + 1, messages.slice(n * 10, n * 10 + 10)));
+      await store.claim(lease, windows);
+      await store.claim(lease, []);
+      const { open } = await store.recover(lease);
+      assert.deepEqual(
+        open.map(({ messageIds }) => messageIds),
+        windows.map(({ messageIds }) => messageIds),
+      );
+    });
+
+    it('takes a claim twice', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(4));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const windows = [windowOf(1, messages.slice(0, 2)), windowOf(2, messages.slice(2))];
+      await store.claim(lease, windows.slice(0, 1));
+      await store.claim(lease, windows);
+      const { open } = await store.recover(lease);
+      assert.deepEqual(plain(open), plain(windows));
+    });
+
+    it('keeps the windows of consumers apart', async () => {
+      const { store } = context;
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(2));
+      const a = await hold(store, key('a'));
+      const b = await hold(store, key('b'));
+      const messages = await read(store, key('a'));
+      await store.claim(a, [windowOf(1, messages.slice(0, 1))]);
+      await store.claim(b, [windowOf(1, messages.slice(1), { id: 'other' })]);
+      assert.deepEqual(
+        (await store.recover(a)).open.map(({ messageIds }) => messageIds),
+        [ids(messages.slice(0, 1))],
+      );
+      assert.deepEqual(
+        (await store.recover(b)).open.map(({ id }) => id),
+        ['other'],
+      );
+    });
+
+    it('says what was committed and not settled, and never calls it open', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(6));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const windows = [0, 1, 2].map((n) => windowOf(n + 1, messages.slice(n * 2, n * 2 + 2)));
+      await store.claim(lease, windows);
+      const lastEnd = new Date(NOON + 1000);
+      await store.commit(lease, { finished: [1, 3], progress: { ...progress(3, 4), lastEnd } });
+
+      const taken = await acquire(other, key(), 'b');
+      const found = await other.recover(taken);
+      assert.deepEqual(found.finished.map(({ seq }) => seq).sort(), [1, 3]);
+      assert.deepEqual(
+        found.open.map(({ seq }) => seq),
+        [2],
+      );
+      assert.deepEqual({ ...found.progress }, { lastSeq: 3, windows: 3, messages: 4, lastEnd });
+
+      // The recovery's own settle, half-way done before: some messages and windows are gone.
+      const settled = found.finished.map((window) => ({
+        window,
+        messages: messages.filter(({ id }) => window.messageIds.includes(id)),
+      }));
+      await other.settle(taken, settled.slice(0, 1), { groups: found.groups, keep: false });
+      const again = await other.recover(taken);
+      assert.deepEqual(
+        again.finished.map(({ seq }) => seq),
+        [settled[1]!.window.seq],
+      );
+      await other.settle(taken, settled, { groups: found.groups, keep: false });
+      assert.deepEqual((await other.recover(taken)).finished, []);
+      assert.deepEqual(ids(await read(other)), ids(messages.slice(2, 4)));
+    });
+
+    it('calls windows of an earlier commit open no more when the next commit follows', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(3));
+      const lease = await hold(store);
+      const messages = await read(store);
+      for (const seq of [1, 2, 3]) await finish(store, lease, seq, [messages[seq - 1]!]);
+      const found = await store.recover(lease);
+      assert.deepEqual([found.open, found.finished], [[], []]);
+      assert.equal(found.progress.lastSeq, 3);
+      assert.deepEqual(await read(store), []);
+    });
+
+    it('has no window of a zombie that claims after the adoption', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(4));
+      const zombie = await hold(store);
+      const messages = await read(store);
+      await store.claim(zombie, [windowOf(1, messages.slice(0, 1))]);
+
+      const taken = await hold(other, key(), 'b');
+      await other.claim(taken, [windowOf(2, messages.slice(1, 2))]);
+      // Either it is told at once, or its window is void.
+      await store
+        .claim(zombie, [windowOf(3, messages.slice(2)), windowOf(2, messages.slice(2))])
+        .catch(() => undefined);
+      assert.deepEqual(
+        (await other.recover(taken)).open.map(({ seq, messageIds }) => [seq, messageIds]),
+        [
+          [1, ids(messages.slice(0, 1))],
+          [2, ids(messages.slice(1, 2))],
+        ],
+      );
+      const third = await acquire(store, key(), 'c');
+      assert.deepEqual(
+        (await store.recover(third)).open.map(({ seq }) => seq),
+        [1, 2],
+      );
+    });
+
+    it('loses no window when the new holder dies before or after it adopted them', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(4));
+      const first = await hold(store);
+      const messages = await read(store);
+      await store.claim(first, [windowOf(1, messages.slice(0, 2))]);
+      await acquire(store, key(), 'dies before recover');
+      const third = await hold(store, key(), 'dies after recover');
+      assert.deepEqual(
+        (await store.recover(third)).open.map(({ seq }) => seq),
+        [1],
+      );
+      await store.claim(third, [windowOf(2, messages.slice(2))]);
+      const last = await acquire(store, key(), 'lives');
+      assert.deepEqual(
+        (await store.recover(last)).open.map(({ seq }) => seq),
+        [1, 2],
+      );
+    });
+
+    it('stores attempt, next try, error and recoveries of an open window', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const lease = await hold(store);
+      const window = windowOf(1, await read(store));
+      await store.claim(lease, [window]);
+      const failed = { ...window, attempt: 2, recoveries: 1, nextTry: new Date(NOON + 1000), error: 'Error: no ✈' };
+      await store.reschedule(lease, failed);
+      await store.reschedule(lease, failed);
+      const taken = await acquire(other, key(), 'b');
+      assert.deepEqual(plain((await other.recover(taken)).open), plain([failed]));
+    });
+
+    it('does not bring a settled window back by a late reschedule', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const { window, groups } = await claimAndCommit(store, lease, 1, messages);
+      await store.settle(lease, [{ window, messages }], { groups, keep: false });
+      await store.reschedule(lease, { ...window, attempt: 2 }).catch(() => undefined);
+      assert.deepEqual((await store.recover(lease)).open, []);
+    });
+  });
+}
+
+/** Without undefined properties, and with the prototype of a plain object. */
+function plain(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value));
+}

@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import type { ContractContext, TestFunctions } from './context.js';
+import {
+  ALL,
+  append,
+  claimAndCommit,
+  finish,
+  hold,
+  ids,
+  key,
+  message,
+  ns,
+  numbers,
+  progress,
+  read,
+  register,
+  rejectsWith,
+  STREAM,
+  windowOf,
+} from './fixtures.js';
+
+export function settleContract({ describe, it }: TestFunctions, context: ContractContext): void {
+  describe('commit and settle', () => {
+    it('returns the groups, those that another process registered meanwhile too', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      const lease = await hold(store);
+      const commit = { finished: [], progress: progress(0) };
+      assert.deepEqual(await store.commit(lease, commit), ['default']);
+      await other.registerGroup(key('late'));
+      assert.deepEqual([...(await store.commit(lease, commit))].sort(), ['default', 'late']);
+      await other.removeGroup(STREAM, 'late');
+      assert.deepEqual(await store.commit(lease, commit), ['default']);
+    });
+
+    it('renews the lease', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      const lease = await hold(store);
+      const [before] = await store.readLeases([key()]);
+      await store.commit(lease, { finished: [], progress: progress(0) });
+      const [after] = await store.readLeases([key()]);
+      assert.ok(after!.counter > before!.counter);
+      assert.equal(after!.fence, before!.fence);
+    });
+
+    it('takes messages out of the buffer by ids, and nothing between them', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(6));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await finish(store, lease, 1, [messages[0]!, messages[4]!]);
+      assert.deepEqual(ns(await read(store)), [1, 2, 3, 5]);
+      const { open, finished } = await store.recover(lease);
+      assert.deepEqual([open, finished], [[], []]);
+    });
+
+    it('settles many windows, empty ones among them', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(100));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const settled = Array.from({ length: 10 }, (_, n) => {
+        const part = messages.slice(n * 10, n * 10 + 10);
+        return { window: windowOf(n + 1, part), messages: part };
+      });
+      settled.push({ window: windowOf(11, []), messages: [] });
+      const windows = settled.map(({ window }) => window);
+      await store.claim(lease, windows);
+      const finished = windows.map(({ seq }) => seq);
+      const groups = await store.commit(lease, { finished, progress: progress(11, 100) });
+      await store.settle(lease, settled, { groups, keep: false });
+      assert.deepEqual(await read(store), []);
+      const [stats] = await store.stats([STREAM]);
+      assert.equal(stats?.buffered, 0);
+      assert.equal(stats?.consumers[0]?.openWindows, 0);
+      assert.equal(stats?.consumers[0]?.pending, 0);
+    });
+
+    it('takes commit and settle twice', async () => {
+      const { store } = context;
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(4), message({ n: 4 }, { dedupeId: 'x' }));
+      for (const group of ['a', 'b']) {
+        const lease = await hold(store, key(group), group);
+        const messages = await read(store, key(group));
+        const window = windowOf(1, messages);
+        const commit = { finished: [1], progress: progress(1, 5) };
+        await store.claim(lease, [window]);
+        await store.commit(lease, commit);
+        const groups = await store.commit(lease, commit);
+        const settled = [{ window, messages }];
+        await store.settle(lease, settled, { groups, keep: false });
+        await store.settle(lease, settled, { groups, keep: false });
+        const { progress: recorded, open, finished } = await store.recover(lease);
+        assert.deepEqual({ ...recorded }, { lastSeq: 1, windows: 1, messages: 5 });
+        assert.deepEqual([open, finished], [[], []]);
+      }
+      const [stats] = await store.stats([STREAM]);
+      assert.equal(stats?.buffered, 0);
+      assert.deepEqual(
+        stats?.consumers.map(({ pending }) => pending),
+        [0, 0],
+      );
+      await append(store, ...numbers(3));
+      const [later] = await store.stats([STREAM]);
+      assert.equal(later?.buffered, 3);
+      assert.deepEqual(
+        later?.consumers.map(({ pending }) => pending),
+        [3, 3],
+      );
+    });
+
+    it('removes nothing when the lease is lost', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await store.claim(lease, [windowOf(1, messages)]);
+      await hold(other, key(), 'b');
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(lease, { finished: [1], progress: progress(1, 2) }));
+      assert.equal((await read(store)).length, 2);
+    });
+
+    for (const order of [
+      ['a', 'b'],
+      ['b', 'a'],
+    ] as const) {
+      it(`removes a message with the last of two groups: ${order.join(', then ')}`, async () => {
+        const { store } = context;
+        await register(store, 'a', 'b');
+        const all = await append(store, ...numbers(3), message({ n: 3 }, { dedupeId: 'x' }));
+        const [first, second] = order;
+        const lease = await hold(store, key(first));
+        await finish(store, lease, 1, await read(store, key(first)));
+        assert.deepEqual(await read(store, key(first)), []);
+        assert.deepEqual(await store.scan(key(first), undefined, undefined, 10), []);
+        assert.deepEqual(await store.load(key(first), all), []);
+        assert.deepEqual(ids(await store.load(key(second), all)), all);
+        let [stats] = await store.stats([STREAM]);
+        assert.equal(stats?.buffered, 4);
+        assert.equal(stats?.consumers.find(({ group }) => group === first)?.pending, 0);
+        assert.equal(stats?.consumers.find(({ group }) => group === second)?.pending, 4);
+
+        const other = await hold(store, key(second));
+        const messages = await read(store, key(second));
+        await finish(store, other, 1, messages.slice(0, 1));
+        assert.equal((await store.stats([STREAM]))[0]?.buffered, 3);
+        await finish(store, other, 2, messages.slice(1));
+        [stats] = await store.stats([STREAM]);
+        assert.equal(stats?.buffered, 0);
+        assert.deepEqual(
+          stats?.consumers.map(({ pending }) => pending),
+          [0, 0],
+        );
+        assert.equal((await store.append([message({}, { dedupeId: 'x' })]))[0]?.status, 'duplicate');
+      });
+    }
+
+    it('interleaves two groups that each take other windows', async () => {
+      const { store } = context;
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(20));
+      const a = await hold(store, key('a'));
+      const b = await hold(store, key('b'));
+      let seq = 0;
+      for (;;) {
+        seq += 1;
+        const forA = (await store.fetch(key('a'), undefined, { ...ALL, messages: 3 })).messages;
+        const forB = (await read(store, key('b'))).slice(-4);
+        if (forA.length === 0 && forB.length === 0) break;
+        await finish(store, a, seq, forA);
+        await finish(store, b, seq, forB);
+      }
+      assert.equal(seq, 8);
+      const [stats] = await store.stats([STREAM]);
+      assert.equal(stats?.buffered, 0);
+      assert.deepEqual(
+        stats?.consumers.map(({ pending }) => pending),
+        [0, 0],
+      );
+      await append(store, message({ n: 20 }));
+      assert.deepEqual(ns(await read(store, key('a'))), [20]);
+      assert.deepEqual(ns(await read(store, key('b'))), [20]);
+    });
+
+    it('keeps what is to be kept, out of sight, until it is swept', async () => {
+      const { store } = context;
+      await store.ensureStream(STREAM);
+      await store.registerGroup(key(), { timeOrder: true });
+      const all = await append(store, ...numbers(3));
+      const lease = await hold(store);
+      const before = new Date(Date.now() - 60_000);
+      await finish(store, lease, 1, (await read(store)).slice(0, 2), { keep: true });
+      assert.deepEqual(ids(await read(store)), all.slice(2));
+      assert.deepEqual(await store.scan(key(), undefined, undefined, 10), all.slice(2));
+      assert.deepEqual(ids((await store.fetchByTime(key(), {}, undefined, ALL)).messages), all.slice(2));
+      assert.deepEqual(ids(await store.load(key(), all)), all.slice(2));
+      const { open, finished } = await store.recover(lease);
+      assert.deepEqual([open, finished], [[], []]);
+      const [stats] = await store.stats([STREAM]);
+      assert.equal(stats?.buffered, 1);
+      assert.equal(stats?.consumers[0]?.pending, 1);
+      assert.equal(stats?.consumers[0]?.openWindows, 0);
+
+      assert.deepEqual(await store.sweep(STREAM, { kept: before }), { tombstones: 0, messages: 0, windows: 0 });
+      const later = new Date(Date.now() + 60_000);
+      assert.deepEqual(await store.sweep(STREAM, { tombstones: later }), { tombstones: 0, messages: 0, windows: 0 });
+      assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 2, windows: 1 });
+      assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 0, windows: 0 });
+      assert.deepEqual(ids(await read(store)), all.slice(2));
+    });
+
+    it('settles windows whose messages are gone', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const { window, groups } = await claimAndCommit(store, lease, 1, messages);
+      await store.settle(lease, [{ window, messages: [] }], { groups, keep: false });
+      const { open, finished } = await store.recover(lease);
+      assert.deepEqual([open, finished], [[], []]);
+      assert.equal((await read(store)).length, 2);
+    });
+  });
+}

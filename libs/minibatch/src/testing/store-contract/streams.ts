@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import type { ContractContext, TestFunctions } from './context.js';
+import { append, finish, hold, HOSTILE_NAMES, key, message, numbers, read, rejectsWith, STREAM } from './fixtures.js';
+
+export function streamsContract({ describe, it }: TestFunctions, context: ContractContext): void {
+  describe('streams', () => {
+    it('opens and closes more than once', async () => {
+      const store = await context.another();
+      await store.open();
+      await store.ensureStream(STREAM);
+      await store.close();
+      await store.close();
+      await store.open();
+      assert.equal((await store.describeStream(STREAM))?.name, STREAM);
+    });
+
+    it('makes a stream that is not there, once', async () => {
+      const { store } = context;
+      assert.equal(await store.describeStream(STREAM), undefined);
+      const made = await store.ensureStream(STREAM);
+      assert.equal(made.name, STREAM);
+      assert.equal(made.status, 'open');
+      assert.equal(made.paused, false);
+      assert.equal(made.flushes, 0);
+      assert.deepEqual(made.groups, []);
+      assert.ok(made.created instanceof Date);
+      assert.equal(made.closed, undefined);
+      assert.deepEqual(await store.ensureStream(STREAM), made);
+      assert.deepEqual(await store.describeStream(STREAM), made);
+    });
+
+    it('makes a stream once for two processes at a time', async () => {
+      const { store } = context;
+      const other = await context.another();
+      const made = await Promise.all([store, other, store, other].map((each) => each.ensureStream(STREAM)));
+      assert.equal(new Set(made.map(({ created }) => created.getTime())).size, 1);
+      assert.equal((await other.listStreams()).length, 1);
+    });
+
+    it('lists streams by name, all or those that exist', async () => {
+      const { store } = context;
+      for (const name of ['b', 'a', 'c']) await store.ensureStream(name);
+      const names = async (wanted?: readonly string[]) => (await store.listStreams(wanted)).map(({ name }) => name);
+      assert.deepEqual(await names(), ['a', 'b', 'c']);
+      assert.deepEqual(await names(['c', 'missing', 'a']), ['a', 'c']);
+      assert.deepEqual(await names([]), []);
+    });
+
+    it('pauses, flushes and closes for all processes, and changes only what is given', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await store.ensureStream(STREAM);
+      assert.equal((await store.updateStream(STREAM, { paused: true })).paused, true);
+      const flushed = await store.updateStream(STREAM, { flush: true });
+      assert.equal(flushed.flushes, 1);
+      assert.equal(flushed.paused, true);
+      assert.equal((await other.updateStream(STREAM, { flush: true })).flushes, 2);
+      assert.equal((await other.updateStream(STREAM, { paused: false })).paused, false);
+      const closed = await store.updateStream(STREAM, { status: 'closed' });
+      assert.equal(closed.status, 'closed');
+      assert.ok(closed.closed instanceof Date);
+      assert.deepEqual(await other.describeStream(STREAM), closed);
+      assert.equal((await other.ensureStream(STREAM)).status, 'closed', 'ensureStream does not open a closed stream');
+      assert.equal((await other.updateStream(STREAM, { status: 'open' })).status, 'open');
+    });
+
+    it('refuses to change a stream that is not there', async () => {
+      await rejectsWith(ErrorCode.UnknownStream, context.store.updateStream('missing', { paused: true }));
+    });
+
+    it('drops a stream with all that hangs on it, and nothing else', async () => {
+      const { store } = context;
+      await store.ensureStream(STREAM);
+      await store.registerGroup(key());
+      await store.registerGroup(key('default', 'other'));
+      await append(store, ...numbers(5), message({ n: 9 }, { dedupeId: 'x' }), message({}, { stream: 'other' }));
+      await store.writeCheckpoint(STREAM, 'source', { offset: 1 });
+      await store.writeCheckpoint('other', 'source', { offset: 2 });
+      const lease = await hold(store);
+      await finish(store, lease, 1, (await read(store)).slice(0, 2));
+
+      await store.dropStream(STREAM);
+      await store.dropStream(STREAM);
+      assert.equal(await store.describeStream(STREAM), undefined);
+      assert.deepEqual(await read(store), []);
+      assert.equal(await store.readCheckpoint(STREAM, 'source'), undefined);
+      assert.equal((await read(store, key('default', 'other'))).length, 1);
+      assert.deepEqual(await store.readCheckpoint('other', 'source'), { offset: 2 });
+
+      // Made again it is new: no dedupe, no progress, no lease of the one before.
+      await store.ensureStream(STREAM);
+      await store.registerGroup(key());
+      const [outcome] = await store.append([message({ n: 1 }, { dedupeId: 'x' })]);
+      assert.equal(outcome?.status, 'stored');
+      const [state] = await store.readLeases([key()]);
+      assert.equal(state?.owner, undefined);
+      assert.equal((await store.recover(await hold(store, key(), 'b'))).progress.lastSeq, 0);
+    });
+
+    it('gives ids that a dropped stream of the same name has not given', async () => {
+      const { store } = context;
+      await store.ensureStream(STREAM);
+      const before = await append(store, ...numbers(3));
+      await store.dropStream(STREAM);
+      await store.ensureStream(STREAM);
+      const after = await append(store, ...numbers(3));
+      assert.equal(new Set([...before, ...after]).size, 6);
+    });
+
+    it('takes any name', async () => {
+      const { store } = context;
+      for (const name of HOSTILE_NAMES) {
+        const consumer = key(name, name);
+        await store.ensureStream(name);
+        await store.registerGroup(consumer);
+        await append(store, message({ name }, { stream: name, dedupeId: name, key: name }));
+        await store.writeCheckpoint(name, name, { name });
+      }
+      assert.deepEqual((await store.listStreams()).map(({ name }) => name).sort(), [...HOSTILE_NAMES].sort());
+      for (const name of HOSTILE_NAMES) {
+        const consumer = key(name, name);
+        const messages = await read(store, consumer);
+        assert.deepEqual(
+          messages.map(({ data }) => data),
+          [{ name }],
+        );
+        assert.equal(messages[0]?.key, name);
+        assert.deepEqual((await store.describeStream(name))?.groups, [name]);
+        assert.deepEqual(await store.readCheckpoint(name, name), { name });
+        await finish(store, await hold(store, consumer), 1, messages);
+        assert.deepEqual(await read(store, consumer), []);
+        const [again] = await store.append([message({ name }, { stream: name, dedupeId: name })]);
+        assert.equal(again?.status, 'duplicate');
+        const [stats] = await store.stats([name]);
+        assert.equal(stats?.consumers[0]?.group, name);
+      }
+    });
+  });
+}
