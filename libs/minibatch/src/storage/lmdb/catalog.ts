@@ -1,0 +1,194 @@
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import type { ConsumerKey, StreamInfo } from '../stream-store.interface.js';
+import {
+  groupKey,
+  Kind,
+  META_KEY,
+  messageRange,
+  nameKey,
+  partitionKey,
+  type Place,
+  prefixRange,
+  seqOf,
+  streamKey,
+  timeKey,
+  WHOLE_STREAM,
+} from './keys.js';
+import {
+  decodeRecord,
+  decodeTail,
+  encodeRecord,
+  encodeTail,
+  type GroupRecord,
+  type Meta,
+  PRESENT,
+  type StreamRecord,
+  type Tail,
+} from './records.js';
+import { createdOf } from '../message-codec.js';
+import type { ReadView, WriteView } from './view.js';
+
+/** Streams and groups: the numbers behind the names. */
+
+/** Grows when an older version of the package could not read what is written. */
+const SCHEMA_VERSION = 1;
+
+/** @throws MinibatchError `SchemaTooNew` */
+export function checkSchema(view: WriteView, path: string): void {
+  const bytes = view.get(META_KEY);
+  if (bytes === undefined) {
+    view.put(META_KEY, encodeRecord({ version: SCHEMA_VERSION, lastStream: 0 }));
+    return;
+  }
+  const { version } = decodeRecord<Meta>(bytes);
+  if (version <= SCHEMA_VERSION) return;
+  throw new MinibatchError(
+    ErrorCode.SchemaTooNew,
+    `The LMDB store at '${path}' has schema version ${version}, this version of the package knows ${SCHEMA_VERSION}. ` +
+      'Update nestjs-minibatch, or give another path',
+    { details: { path, version, known: SCHEMA_VERSION } },
+  );
+}
+
+export function findStreamId(view: ReadView, name: string): number | undefined {
+  return view.get(nameKey(name))?.readUInt32BE(0);
+}
+
+export function findStream(view: ReadView, name: string): StreamRecord | undefined {
+  const id = findStreamId(view, name);
+  return id === undefined ? undefined : streamById(view, id);
+}
+
+export function streamById(view: ReadView, id: number): StreamRecord | undefined {
+  const bytes = view.get(streamKey(Kind.Stream, id));
+  return bytes && decodeRecord<StreamRecord>(bytes);
+}
+
+export function ensureStreamRecord(view: WriteView, name: string): StreamRecord {
+  return findStream(view, name) ?? makeStream(view, name);
+}
+
+export function ensureStreamId(view: WriteView, name: string): number {
+  return findStreamId(view, name) ?? makeStream(view, name).id;
+}
+
+export function saveStream(view: WriteView, stream: StreamRecord): StreamRecord {
+  view.put(streamKey(Kind.Stream, stream.id), encodeRecord(stream));
+  return stream;
+}
+
+/** All streams in the order of their names. */
+export function allStreams(view: ReadView): StreamRecord[] {
+  const streams: StreamRecord[] = [];
+  for (const { value } of view.entries(prefixRange(Buffer.from([Kind.Stream])))) streams.push(decodeRecord(value));
+  return byName(streams);
+}
+
+export function pickStreams(view: ReadView, names: readonly string[] | undefined): StreamRecord[] {
+  if (names === undefined) return allStreams(view);
+  return byName([...new Set(names)].map((name) => findStream(view, name)).filter((stream) => stream !== undefined));
+}
+
+export function infoOf(stream: StreamRecord): StreamInfo {
+  const { name, status, created, closed, paused, flushes } = stream;
+  return {
+    name,
+    status,
+    created,
+    ...(closed !== undefined && { closed }),
+    groups: groupNames(stream),
+    paused,
+    flushes,
+  };
+}
+
+export function registered(stream: StreamRecord): readonly GroupRecord[] {
+  return stream.groups.filter((group) => group.registered);
+}
+
+export function groupNames(stream: StreamRecord): string[] {
+  return registered(stream).map(({ name }) => name);
+}
+
+export function tailOf(view: ReadView, stream: number): Tail {
+  return decodeTail(view.get(streamKey(Kind.Tail, stream)));
+}
+
+export function saveTail(view: WriteView, stream: number, tail: Tail): void {
+  view.put(streamKey(Kind.Tail, stream), encodeTail(tail));
+}
+
+/** Where the consumer's records are, or undefined if there can't be any. */
+export function findPlace(view: ReadView, key: ConsumerKey): { stream: StreamRecord; place: Place } | undefined {
+  const stream = findStream(view, key.stream);
+  const group = stream?.groups.find(({ name }) => name === key.group);
+  if (stream === undefined || group === undefined) return undefined;
+  return { stream, place: { stream: stream.id, group: group.id, partition: key.partition } };
+}
+
+/** Makes the stream and a number for the group, without registering it: a lease needs no more. */
+export function ensurePlace(view: WriteView, key: ConsumerKey): Place {
+  const found = findPlace(view, key);
+  if (found !== undefined) return found.place;
+  const stream = ensureStreamRecord(view, key.stream);
+  saveStream(view, addGroup(stream, key.group, false));
+  return { stream: stream.id, group: stream.nextGroup, partition: key.partition };
+}
+
+export function addGroup(stream: StreamRecord, name: string, isRegistered: boolean): StreamRecord {
+  const group: GroupRecord = { id: stream.nextGroup, name, registered: isRegistered, keeps: false };
+  return { ...stream, groups: [...stream.groups, group], nextGroup: stream.nextGroup + 1 };
+}
+
+/** Changes one group of the stream. */
+export function withGroup(stream: StreamRecord, id: number, change: Partial<GroupRecord>): StreamRecord {
+  return { ...stream, groups: stream.groups.map((group) => (group.id === id ? { ...group, ...change } : group)) };
+}
+
+/** Marks what has to be removed in further transactions; see cleanup.ts. */
+export function planCleanup(view: WriteView, stream: number, group: number = WHOLE_STREAM): void {
+  view.put(groupKey(Kind.Cleanup, stream, group), PRESENT);
+}
+
+/** Begins to keep the index of messages by time: from here on every append writes to it, as it reads in the same transaction. */
+export function ensureTimeOrder(view: WriteView, stream: number): void {
+  const tail = tailOf(view, stream);
+  if (tail.timeOrder) return;
+  for (const countKey of [...view.keys(prefixRange(streamKey(Kind.Count, stream)))]) {
+    const partition = countKey.readUInt16BE(5);
+    const keys: Buffer[] = [];
+    for (const { key, value } of view.entries(messageRange(stream, partition, 0))) {
+      keys.push(timeKey(stream, partition, createdOf(value).getTime(), seqOf(key)));
+    }
+    for (const key of keys) view.put(key, PRESENT);
+  }
+  saveTail(view, stream, { ...tail, timeOrder: true });
+}
+
+export function countKeyOf(stream: number, partition: number): Buffer {
+  return partitionKey(Kind.Count, stream, partition);
+}
+
+function makeStream(view: WriteView, name: string): StreamRecord {
+  const bytes = view.get(META_KEY);
+  const meta: Meta = bytes === undefined ? { version: SCHEMA_VERSION, lastStream: 0 } : decodeRecord(bytes);
+  const id = meta.lastStream + 1;
+  view.put(META_KEY, encodeRecord({ ...meta, lastStream: id }));
+  const number = Buffer.allocUnsafe(4);
+  number.writeUInt32BE(id);
+  view.put(nameKey(name), number);
+  return saveStream(view, {
+    id,
+    name,
+    status: 'init',
+    created: new Date(),
+    paused: false,
+    flushes: 0,
+    groups: [],
+    nextGroup: 1,
+  });
+}
+
+function byName(streams: StreamRecord[]): StreamRecord[] {
+  return streams.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}

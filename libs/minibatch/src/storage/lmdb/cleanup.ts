@@ -1,0 +1,76 @@
+import { findStreamId, planCleanup, streamById } from './catalog.js';
+import { Departure } from './departure.js';
+import type { LmdbEnvironment } from './environment.js';
+import {
+  GROUP_KINDS,
+  groupKey,
+  Kind,
+  type KeyRange,
+  nameKey,
+  prefixRange,
+  STREAM_KINDS,
+  streamKey,
+  WHOLE_STREAM,
+} from './keys.js';
+import type { WriteView } from './view.js';
+
+/**
+ * Removals of any size. The first transaction takes away what leads to the records, so that they are gone for everybody, and
+ * leaves a note; the records go in as many transactions as they need, so that nobody waits long for the writer's lock. If
+ * the process dies on the way, the next `open` goes on by the note.
+ */
+
+/** Records of one transaction. */
+const CHUNK = 5_000;
+
+export function dropStream(view: WriteView, name: string): void {
+  const id = findStreamId(view, name);
+  if (id === undefined) return;
+  view.remove(nameKey(name));
+  view.remove(streamKey(Kind.Stream, id));
+  planCleanup(view, id);
+}
+
+/** Carries out all that is noted. */
+export async function cleanUp(environment: LmdbEnvironment): Promise<void> {
+  const notes = environment.read((view) => [...view.keys(prefixRange(Buffer.from([Kind.Cleanup])))]);
+  for (const note of notes) {
+    const stream = note.readUInt32BE(1);
+    const group = note.readUInt32BE(5);
+    const prefixes =
+      group === WHOLE_STREAM
+        ? STREAM_KINDS.map((kind) => streamKey(kind, stream))
+        : GROUP_KINDS.map((kind) => groupKey(kind, stream, group));
+    for (const prefix of prefixes) await removeAll(environment, prefixRange(prefix));
+    if (group !== WHOLE_STREAM) await purge(environment, stream);
+    await environment.write((view) => view.remove(note));
+  }
+}
+
+async function removeAll(environment: LmdbEnvironment, range: KeyRange): Promise<void> {
+  // Most kinds have no records: a look is cheaper than a transaction.
+  while (environment.read((view) => [...view.keys(range, 1)].length > 0)) {
+    await environment.write((view) => {
+      for (const key of [...view.keys(range, CHUNK)]) view.remove(key);
+    });
+  }
+}
+
+/** Messages that only a removed group held back leave. Without any group left nobody has seen them: they wait for the next. */
+async function purge(environment: LmdbEnvironment, stream: number): Promise<void> {
+  const counts = environment.read((view) => [...view.keys(prefixRange(streamKey(Kind.Count, stream)))]);
+  for (const partition of counts.map((key) => key.readUInt16BE(5))) {
+    let after: number | undefined = 0;
+    while (after !== undefined) {
+      const from: number = after;
+      after = await environment.write((view) => {
+        const record = streamById(view, stream);
+        if (record === undefined) return undefined;
+        const departure = new Departure(view, record, partition, Date.now());
+        const next = departure.purge(from, CHUNK);
+        departure.finish();
+        return next;
+      });
+    }
+  }
+}

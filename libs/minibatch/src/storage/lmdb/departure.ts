@@ -1,0 +1,145 @@
+import { createdOf, dedupeIdOf, type EncodedMessage } from '../message-codec.js';
+import { countKeyOf, registered, tailOf } from './catalog.js';
+import {
+  dedupeKey,
+  keptMessageKey,
+  Kind,
+  messageKey,
+  messageRange,
+  placeKey,
+  seqOf,
+  timeKey,
+  tombstoneKey,
+} from './keys.js';
+import { decodeNumber, encodeNumber, encodePosition, PRESENT, type StreamRecord } from './records.js';
+import { GroupStanding } from './standing.js';
+import type { WriteView } from './view.js';
+
+/** What is known of a message that is to leave without reading it. */
+export interface LeavingMessage {
+  readonly seq: number;
+  readonly created: Date;
+  readonly deduped: boolean;
+}
+
+/**
+ * Messages of one partition on their way out of the buffer, within one transaction; counters are kept here and written by
+ * `finish`.
+ */
+export class Departure {
+  private readonly groups: readonly GroupStanding[];
+  private readonly keepers: ReadonlySet<number>;
+  private readonly timeOrder: boolean;
+  private removed = 0;
+  private readonly changed = new Set<GroupStanding>();
+
+  constructor(
+    private readonly view: WriteView,
+    private readonly stream: StreamRecord,
+    private readonly partition: number,
+    private readonly now: number,
+  ) {
+    const groups = registered(stream);
+    this.groups = groups.map(
+      ({ id, name }) => new GroupStanding(view, name, { stream: stream.id, group: id, partition }),
+    );
+    this.keepers = new Set(groups.filter(({ keeps }) => keeps).map(({ id }) => id));
+    this.timeOrder = tailOf(view, stream.id).timeOrder;
+  }
+
+  /**
+   * The group needs the messages no more. Those leave that none of the `waiting` groups needs; a group that has been removed
+   * since it was asked to wait for holds nothing back.
+   *
+   * @param keep the group wants what it commits to be kept
+   */
+  done(group: number, messages: Iterable<LeavingMessage>, waiting: ReadonlySet<string>, keep: boolean): void {
+    const own = this.groups.find(({ place }) => place.group === group);
+    const holding = this.groups.filter(({ place, name }) => place.group !== group && waiting.has(name));
+    for (const message of messages) {
+      if (holding.every((other) => other.isDone(message.seq))) this.remove(message, keep);
+      else if (own !== undefined) this.mark(own, message.seq);
+    }
+    if (own !== undefined && this.changed.has(own)) this.advance(own);
+  }
+
+  /** Removes those of the partition's messages after `after` that every group has committed; undefined when it is through. */
+  purge(after: number, limit: number): number | undefined {
+    if (this.groups.length === 0) return undefined;
+    const last = Math.min(...this.groups.map((group) => this.lastDone(group)));
+    const range = messageRange(this.stream.id, this.partition, after, last);
+    if (last <= after) return undefined;
+    const seqs = [...this.view.keys(range, limit)].map(seqOf);
+    for (const seq of seqs) {
+      if (!this.groups.every((group) => group.isDone(seq))) continue;
+      const value = this.view.get(messageKey(this.stream.id, this.partition, seq));
+      if (value === undefined) continue;
+      this.remove({ seq, created: createdOf(value), deduped: dedupeIdOf(value) !== undefined }, false);
+    }
+    return seqs.length < limit ? undefined : seqs.at(-1);
+  }
+
+  finish(): void {
+    const { view, stream, partition } = this;
+    if (this.removed > 0) {
+      const key = countKeyOf(stream.id, partition);
+      view.put(key, encodeNumber(Math.max(0, decodeNumber(view.get(key)) - this.removed)));
+    }
+    for (const group of this.changed) {
+      view.put(placeKey(Kind.Position, group.place), encodePosition({ upTo: group.upTo, done: group.done }));
+    }
+  }
+
+  private remove({ seq, created, deduped }: LeavingMessage, keep: boolean): void {
+    const { view, stream, partition } = this;
+    const key = messageKey(stream.id, partition, seq);
+    const done = this.groups.filter((group) => group.isDone(seq));
+    const kept = keep || done.some(({ place }) => this.keepers.has(place.group));
+    const value = kept || deduped ? view.get(key) : undefined;
+    // Gone already: a call that is repeated.
+    if (!view.remove(key)) return;
+    this.removed += 1;
+    if (this.timeOrder) view.remove(timeKey(stream.id, partition, created.getTime(), seq));
+    for (const group of done) {
+      if (seq > group.upTo) view.remove(group.mark(seq));
+      group.done -= 1;
+      this.changed.add(group);
+    }
+    if (value === undefined) return;
+    if (deduped) this.bury(value);
+    if (kept) view.put(keptMessageKey(stream.id, this.now, partition, seq), value);
+  }
+
+  /** The dedupe entry stays as a tombstone, which says when the message left. */
+  private bury(value: EncodedMessage): void {
+    const dedupeId = dedupeIdOf(value);
+    if (dedupeId === undefined) return;
+    const key = dedupeKey(this.stream.id, dedupeId);
+    this.view.put(tombstoneKey(this.stream.id, this.now, key), PRESENT);
+  }
+
+  private mark(own: GroupStanding, seq: number): void {
+    if (seq <= own.upTo || !this.view.has(messageKey(this.stream.id, this.partition, seq))) return;
+    if (!this.view.add(own.mark(seq), PRESENT)) return;
+    own.done += 1;
+    this.changed.add(own);
+  }
+
+  /** Marks without a gap from the front are put into one number, so that reads do not pass over them one by one. */
+  private advance(own: GroupStanding): void {
+    const covered: number[] = [];
+    for (const key of this.view.keys(messageRange(this.stream.id, this.partition, own.upTo))) {
+      const seq = seqOf(key);
+      if (!this.view.has(own.mark(seq))) break;
+      covered.push(seq);
+    }
+    for (const seq of covered) this.view.remove(own.mark(seq));
+    own.upTo = covered.at(-1) ?? own.upTo;
+  }
+
+  private lastDone(group: GroupStanding): number {
+    const marks = { start: group.mark(0), end: group.mark(0xffff_ffff_ffff) };
+    const last = this.view.lastKey(marks);
+    return Math.max(group.upTo, last === undefined ? 0 : seqOf(last));
+  }
+}

@@ -1,0 +1,178 @@
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { prepareDirectory, unusable } from './files.js';
+import { type LmdbDatabase, LmdbView, type ReadView, type WriteView } from './view.js';
+
+/** A write that did not succeed. `stored` says what is known of its effect. */
+export class WriteFailed extends MinibatchError {
+  constructor(
+    readonly stored: 'no' | 'unknown',
+    message: string,
+    cause: unknown,
+  ) {
+    super(ErrorCode.StoreUnavailable, message, { cause });
+  }
+}
+
+/**
+ * The LMDB environments that this process has open, by the real path of their directory: LMDB's locks do not work for an
+ * environment that is opened twice, and a second one of lmdb-js waits for ever when it is opened while the first is inside a
+ * transaction. So all stores of a process on one path share it; the last to close it closes it.
+ */
+const opened = new Map<string, { readonly database: Promise<LmdbDatabase>; users: number }>();
+/** Those on their way out: the next to open the path waits for them. */
+const closing = new Map<string, Promise<void>>();
+
+/**
+ * An open LMDB environment.
+ *
+ * Durable: a write resolves when LMDB has synced its transaction to disk. lmdb-js would by default resolve earlier and sync
+ * meanwhile (`overlappingSync`); measured, that is not faster here, and a write that was acknowledged is then not yet safe.
+ *
+ * Writes that are made while a transaction is being synced share the next one, each as a nested transaction: what throws
+ * takes back its own changes and nobody else's.
+ */
+export class LmdbEnvironment {
+  private readonly view: LmdbView;
+  private closed = false;
+  /** Writes under way. */
+  private readonly writes = new Set<Promise<unknown>>();
+
+  private constructor(
+    private readonly path: string,
+    private readonly database: LmdbDatabase,
+  ) {
+    this.view = new LmdbView(database);
+  }
+
+  /** @throws MinibatchError `StoreUnsupported` without the package lmdb, `StorePath` if the path can't be used */
+  static async open(path: string, maxReaders: number): Promise<LmdbEnvironment> {
+    const lmdb = await importLmdb();
+    const directory = prepareDirectory(path);
+    while (closing.has(directory)) await closing.get(directory);
+    let shared = opened.get(directory);
+    if (shared === undefined) {
+      const database = openDatabase(lmdb, directory, maxReaders);
+      // Whoever comes next tries anew.
+      void database.catch(() => opened.delete(directory));
+      shared = { database, users: 0 };
+      opened.set(directory, shared);
+    }
+    shared.users += 1;
+    return new LmdbEnvironment(directory, await shared.database);
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    // lmdb-js lets transactions that were begun run, but takes their means to write.
+    await Promise.allSettled(this.writes);
+    const shared = opened.get(this.path);
+    if (shared === undefined) return;
+    shared.users -= 1;
+    if (shared.users > 0) return;
+    opened.delete(this.path);
+    const closed = this.database.close().finally(() => closing.delete(this.path));
+    closing.set(this.path, closed);
+    await closed;
+  }
+
+  /** Reads the newest state, in one transaction that is over when this returns. */
+  read<R>(look: (view: ReadView) => R): R {
+    this.checkOpen();
+    // lmdb-js goes on using a transaction for the rest of the turn: another process may have committed meanwhile.
+    this.database.resetReadTxn();
+    try {
+      return look(this.view);
+    } catch (error) {
+      throw this.failure(error);
+    } finally {
+      this.database.resetReadTxn();
+    }
+  }
+
+  /**
+   * Runs `change` in a write transaction; resolves when it is on disk. `change` must not await. If it throws, its changes are
+   * taken back.
+   *
+   * @throws WriteFailed if LMDB fails; what `change` throws of the package's own errors
+   */
+  async write<R>(change: (view: WriteView) => R): Promise<R> {
+    this.checkOpen();
+    const write = this.transact(change);
+    this.writes.add(write);
+    try {
+      return await write;
+    } finally {
+      this.writes.delete(write);
+    }
+  }
+
+  private async transact<R>(change: (view: WriteView) => R): Promise<R> {
+    let done = false;
+    try {
+      return await this.database.childTransaction(() => {
+        const result = change(this.view);
+        done = true;
+        return result;
+      });
+    } catch (error) {
+      // If it ran to its end and failed at the commit, LMDB can't say whether the last page reached the disk.
+      throw this.failure(await commitError(error), done ? 'unknown' : 'no');
+    }
+  }
+
+  private checkOpen(): void {
+    if (!this.closed) return;
+    throw new WriteFailed('no', `The LMDB store at '${this.path}' is closed. Call open() before`, undefined);
+  }
+
+  private failure(error: unknown, stored: 'no' | 'unknown' = 'no'): MinibatchError {
+    if (error instanceof MinibatchError) return error;
+    const hint = 'Look whether its disk is full, and whether its files are still there';
+    return new WriteFailed(stored, `The LMDB store at '${this.path}' failed: ${messageOf(error)}. ${hint}`, error);
+  }
+}
+
+async function importLmdb(): Promise<typeof import('lmdb')> {
+  try {
+    return await import('lmdb');
+  } catch (error) {
+    throw new MinibatchError(
+      ErrorCode.StoreUnsupported,
+      `The LMDB store needs the package 'lmdb', which can't be loaded: ${messageOf(error)}. Run: npm install lmdb`,
+      { cause: error, details: { package: 'lmdb' } },
+    );
+  }
+}
+
+async function openDatabase(lmdb: typeof import('lmdb'), path: string, maxReaders: number): Promise<LmdbDatabase> {
+  try {
+    const database = lmdb.open<Buffer, Buffer>({
+      path,
+      // A directory, whatever its name ends in.
+      noSubdir: false,
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      overlappingSync: false,
+      // With it a commit that fails (a full disk) rejects a promise that nobody can get at, and so ends the process.
+      eventTurnBatching: false,
+      maxReaders,
+    });
+    // Slots of processes that were killed while reading would keep pages from being used again.
+    database.readerCheck();
+    return database;
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+/** lmdb-js rejects a write with a general error and the reason in a promise of its own, which nobody else handles. */
+async function commitError(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  try {
+    await error.commitError;
+    return error;
+  } catch (reason) {
+    return reason;
+  }
+}

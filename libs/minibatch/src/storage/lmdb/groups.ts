@@ -1,0 +1,82 @@
+import type { ConsumerKey } from '../stream-store.interface.js';
+import { unknownGroup } from '../store-faults.js';
+import {
+  addGroup,
+  ensureStreamRecord,
+  ensureTimeOrder,
+  findStream,
+  planCleanup,
+  saveStream,
+  saveTail,
+  tailOf,
+  withGroup,
+} from './catalog.js';
+import { groupKey, Kind, prefixRange } from './keys.js';
+import { type ConsumerRecord, decodeRecord, encodeRecord, type StreamRecord } from './records.js';
+import type { WriteView } from './view.js';
+
+export interface RegisterOptions {
+  readonly timeOrder?: boolean;
+  readonly replaces?: string;
+}
+
+/** True if something is left to clean up. */
+export function register(view: WriteView, key: ConsumerKey, options: RegisterOptions): boolean {
+  let stream = ensureStreamRecord(view, key.stream);
+  let leaves = false;
+  const { replaces } = options;
+  const known = stream.groups.find(({ name }) => name === key.group);
+  const former = stream.groups.find(({ name }) => name === replaces);
+  if (former?.registered && former.name !== key.group) {
+    if (known !== undefined && hasBegun(view, stream.id, known.id)) {
+      // What it has done on its own is not undone.
+      stream = forget(view, stream, former.id);
+      leaves = true;
+    } else {
+      if (known !== undefined) {
+        stream = forget(view, stream, known.id);
+        leaves = true;
+      }
+      stream = withGroup(stream, former.id, { name: key.group });
+      freeLeases(view, stream.id, former.id);
+    }
+  }
+  const group = stream.groups.find(({ name }) => name === key.group);
+  if (group === undefined) stream = addGroup(stream, key.group, true);
+  else if (!group.registered) stream = withGroup(stream, group.id, { registered: true });
+  saveStream(view, stream);
+  if (options.timeOrder) ensureTimeOrder(view, stream.id);
+  const tail = tailOf(view, stream.id);
+  saveTail(view, stream.id, { ...tail, returns: tail.returns + 1 });
+  return leaves;
+}
+
+/** @throws UnknownGroup */
+export function remove(view: WriteView, streamName: string, groupName: string): void {
+  const stream = findStream(view, streamName);
+  const group = stream?.groups.find(({ name, registered }) => registered && name === groupName);
+  if (stream === undefined || group === undefined) throw unknownGroup(streamName, groupName);
+  saveStream(view, forget(view, stream, group.id));
+}
+
+/** Somebody has held a lease of the group. */
+function hasBegun(view: WriteView, stream: number, group: number): boolean {
+  for (const { value } of view.entries(prefixRange(groupKey(Kind.Consumer, stream, group)))) {
+    if (decodeRecord<ConsumerRecord>(value).fence > 0) return true;
+  }
+  return false;
+}
+
+/** Without its number nothing finds the group's records any more; they go in further transactions. */
+function forget(view: WriteView, stream: StreamRecord, group: number): StreamRecord {
+  planCleanup(view, stream.id, group);
+  return { ...stream, groups: stream.groups.filter(({ id }) => id !== group) };
+}
+
+/** Whoever held a lease of the group held it under the old name: cut off, and the next candidate need not wait. */
+function freeLeases(view: WriteView, stream: number, group: number): void {
+  for (const { key, value } of [...view.entries(prefixRange(groupKey(Kind.Consumer, stream, group)))]) {
+    const { owner: _, ...consumer } = decodeRecord<ConsumerRecord>(value);
+    view.put(key, encodeRecord({ ...consumer, counter: consumer.counter + 1 }));
+  }
+}

@@ -1,0 +1,2 @@
+export { lmdbStore, type LmdbStoreAsyncOptions } from './lmdb.definition.js';
+export { type LmdbStoreOptions, LmdbStreamStore } from './lmdb.store.js';

@@ -1,0 +1,261 @@
+import { createHash } from 'node:crypto';
+import type { MessageId } from '../stream-store.interface.js';
+
+/**
+ * What lies where. One B-tree; a key begins with the kind of its record, then come ids of fixed width, so that the bytes' order
+ * is the order in which records are read. Names have no bounds and keys have: streams and groups are known by numbers, which
+ * are never given twice.
+ *
+ * ```text
+ * meta       ·                                        schema version, last stream number
+ * name       · sha256(stream name)                    number of the stream
+ * stream     · stream                                 StreamRecord
+ * tail       · stream                                 last sequence number, flags
+ * count      · stream partition                       messages in the buffer
+ * message    · stream partition seq                   the message
+ * time       · stream partition created seq           index for reads by time
+ * dedupe     · stream id                              where the message is, or when it left (tombstone)
+ * tombstone  · stream settled id                      tombstones by age
+ * consumer   · stream group partition                 lease, progress, finished windows
+ * position   · stream group partition                 up to where the group has committed, and how much
+ * done       · stream group partition seq             committed by the group, beyond its position
+ * window     · stream group partition number          an open window
+ * keptMsg    · stream settled partition seq           a message kept after its commit
+ * keptWin    · stream settled group partition number  a window kept after its commit
+ * checkpoint · stream sha256(source)                  position of a source
+ * cleanup    · stream group                           a removal that goes on in several transactions
+ * ```
+ */
+export const Kind = {
+  Meta: 1,
+  Name: 2,
+  Stream: 3,
+  Tail: 4,
+  Count: 5,
+  Message: 6,
+  Time: 7,
+  Dedupe: 8,
+  Tombstone: 9,
+  Consumer: 10,
+  Position: 11,
+  Done: 12,
+  Window: 13,
+  KeptMessage: 14,
+  KeptWindow: 15,
+  Checkpoint: 16,
+  Cleanup: 17,
+} as const;
+export type Kind = (typeof Kind)[keyof typeof Kind];
+
+/** Kinds whose key begins with a stream and which go when the stream goes. */
+export const STREAM_KINDS: readonly Kind[] = [
+  Kind.Tail,
+  Kind.Count,
+  Kind.Message,
+  Kind.Time,
+  Kind.Dedupe,
+  Kind.Tombstone,
+  Kind.Consumer,
+  Kind.Position,
+  Kind.Done,
+  Kind.Window,
+  Kind.KeptMessage,
+  Kind.KeptWindow,
+  Kind.Checkpoint,
+];
+
+/** Kinds whose key begins with a stream and a group. */
+export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.Done, Kind.Window];
+
+/** Greater than every sequence number. */
+const LAST_SEQ = 0xffff_ffff_ffff;
+/** In a cleanup key in place of a group: the whole stream. */
+export const WHOLE_STREAM = 0xffff_ffff;
+
+/** `end` is exclusive. */
+export interface KeyRange {
+  readonly start: Buffer;
+  readonly end: Buffer;
+}
+
+/** A group's part of a stream, in numbers. */
+export interface Place {
+  readonly stream: number;
+  readonly group: number;
+  readonly partition: number;
+}
+
+export const META_KEY = Buffer.from([Kind.Meta]);
+
+export function nameKey(stream: string): Buffer {
+  return Buffer.concat([Buffer.from([Kind.Name]), digest(stream)]);
+}
+
+export function streamKey(kind: Kind, stream: number): Buffer {
+  const key = Buffer.allocUnsafe(5);
+  key[0] = kind;
+  key.writeUInt32BE(stream, 1);
+  return key;
+}
+
+export function partitionKey(kind: Kind, stream: number, partition: number): Buffer {
+  const key = Buffer.allocUnsafe(7);
+  key[0] = kind;
+  key.writeUInt32BE(stream, 1);
+  key.writeUInt16BE(partition, 5);
+  return key;
+}
+
+export function messageKey(stream: number, partition: number, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(13);
+  key[0] = Kind.Message;
+  key.writeUInt32BE(stream, 1);
+  key.writeUInt16BE(partition, 5);
+  key.writeUIntBE(seq, 7, 6);
+  return key;
+}
+
+export function timeKey(stream: number, partition: number, created: number, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(21);
+  key[0] = Kind.Time;
+  key.writeUInt32BE(stream, 1);
+  key.writeUInt16BE(partition, 5);
+  writeTime(key, created, 7);
+  key.writeUIntBE(seq, 15, 6);
+  return key;
+}
+
+export function placeKey(kind: Kind, place: Place): Buffer {
+  const key = Buffer.allocUnsafe(11);
+  writePlace(key, kind, place);
+  return key;
+}
+
+/** Of a done mark or a window. */
+export function placeSeqKey(kind: Kind, place: Place, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(17);
+  writePlace(key, kind, place);
+  key.writeUIntBE(seq, 11, 6);
+  return key;
+}
+
+export function groupKey(kind: Kind, stream: number, group: number): Buffer {
+  const key = Buffer.allocUnsafe(9);
+  key[0] = kind;
+  key.writeUInt32BE(stream, 1);
+  key.writeUInt32BE(group, 5);
+  return key;
+}
+
+export function dedupeKey(stream: number, dedupeId: string): Buffer {
+  return Buffer.concat([streamKey(Kind.Dedupe, stream), dedupeBytes(dedupeId)]);
+}
+
+export function tombstoneKey(stream: number, settled: number, dedupe: Buffer): Buffer {
+  const key = Buffer.allocUnsafe(8 + dedupe.length);
+  key[0] = Kind.Tombstone;
+  key.writeUInt32BE(stream, 1);
+  writeTime(key, settled, 5);
+  // What follows the stream in the dedupe key.
+  dedupe.copy(key, 13, 5);
+  return key;
+}
+
+/** The dedupe key that a tombstone key stands for. */
+export function dedupeOfTombstone(tombstone: Buffer): Buffer {
+  const key = Buffer.concat([tombstone.subarray(0, 5), tombstone.subarray(13)]);
+  key[0] = Kind.Dedupe;
+  return key;
+}
+
+export function keptMessageKey(stream: number, settled: number, partition: number, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(21);
+  key[0] = Kind.KeptMessage;
+  key.writeUInt32BE(stream, 1);
+  writeTime(key, settled, 5);
+  key.writeUInt16BE(partition, 13);
+  key.writeUIntBE(seq, 15, 6);
+  return key;
+}
+
+export function keptWindowKey(place: Place, settled: number, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(25);
+  key[0] = Kind.KeptWindow;
+  key.writeUInt32BE(place.stream, 1);
+  writeTime(key, settled, 5);
+  key.writeUInt32BE(place.group, 13);
+  key.writeUInt16BE(place.partition, 17);
+  key.writeUIntBE(seq, 19, 6);
+  return key;
+}
+
+export function checkpointKey(stream: number, source: string): Buffer {
+  return Buffer.concat([streamKey(Kind.Checkpoint, stream), digest(source)]);
+}
+
+/** All keys that begin with these bytes. */
+export function prefixRange(prefix: Buffer): KeyRange {
+  const end = Buffer.from(prefix);
+  let at = end.length - 1;
+  while (at >= 0 && end[at] === 0xff) at -= 1;
+  // A key begins with its kind, which is never 255.
+  end[at]! += 1;
+  return { start: prefix, end: end.subarray(0, at + 1) };
+}
+
+/** Records of the kind from before the time `settled`; for the kinds that are ordered by it. */
+export function settledBefore(kind: Kind, stream: number, settled: number): KeyRange {
+  const end = Buffer.allocUnsafe(13);
+  end[0] = kind;
+  end.writeUInt32BE(stream, 1);
+  writeTime(end, settled, 5);
+  return { start: streamKey(kind, stream), end };
+}
+
+/** Messages with `after` < seq ≤ `until`. */
+export function messageRange(stream: number, partition: number, after: number, until: number = LAST_SEQ - 1): KeyRange {
+  return { start: messageKey(stream, partition, after + 1), end: messageKey(stream, partition, until + 1) };
+}
+
+/** The sequence number that ends the key of a message, time index entry, done mark or window. */
+export function seqOf(key: Buffer): number {
+  return key.readUIntBE(key.length - 6, 6);
+}
+
+/** Message ids: the numbers of stream and message in hexadecimal, of fixed width. */
+export function formatId(stream: number, seq: number): MessageId {
+  return stream.toString(16).padStart(8, '0') + seq.toString(16).padStart(12, '0');
+}
+
+/** Undefined if it is no id of the stream: one of an earlier stream of the same name. */
+export function parseId(stream: number, id: MessageId): number | undefined {
+  if (id.length !== 20 || Number.parseInt(id.slice(0, 8), 16) !== stream) return undefined;
+  const seq = Number.parseInt(id.slice(8), 16);
+  return Number.isNaN(seq) ? undefined : seq;
+}
+
+function writePlace(key: Buffer, kind: Kind, { stream, group, partition }: Place): void {
+  key[0] = kind;
+  key.writeUInt32BE(stream, 1);
+  key.writeUInt32BE(group, 5);
+  key.writeUInt16BE(partition, 9);
+}
+
+/** A double whose bytes sort as the numbers do: the sign is turned round, and all of a negative number. */
+function writeTime(key: Buffer, time: number, at: number): void {
+  key.writeDoubleBE(time, at);
+  if ((key[at]! & 0x80) === 0) key[at]! ^= 0x80;
+  else for (let byte = at; byte < at + 8; byte += 1) key[byte]! ^= 0xff;
+}
+
+/** Short ids as they are, so that those of one source lie together; what does not fit into a key by its digest. */
+function dedupeBytes(dedupeId: string): Buffer {
+  const bytes = Buffer.from(dedupeId);
+  return bytes.length <= 200
+    ? Buffer.concat([Buffer.from([0]), bytes])
+    : Buffer.concat([Buffer.from([1]), digest(dedupeId)]);
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

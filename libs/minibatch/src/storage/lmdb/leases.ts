@@ -1,0 +1,73 @@
+import { leaseLost } from '../store-faults.js';
+import type { ConsumerKey, Lease, LeaseOwner, LeaseState } from '../stream-store.interface.js';
+import { ensurePlace, findPlace } from './catalog.js';
+import { Kind, type Place, placeKey } from './keys.js';
+import { type ConsumerRecord, decodeRecord, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
+import type { ReadView, WriteView } from './view.js';
+
+/** A consumer whose lease was looked at in the running transaction. */
+export interface HeldConsumer {
+  readonly stream: StreamRecord;
+  readonly place: Place;
+  readonly consumer: ConsumerRecord;
+}
+
+export function consumerAt(view: ReadView, place: Place): ConsumerRecord {
+  const bytes = view.get(placeKey(Kind.Consumer, place));
+  return bytes === undefined ? NEW_CONSUMER : decodeRecord<ConsumerRecord>(bytes);
+}
+
+export function saveConsumer(view: WriteView, place: Place, consumer: ConsumerRecord): void {
+  view.put(placeKey(Kind.Consumer, place), encodeRecord(consumer));
+}
+
+export function stateOf({ owner, fence, counter }: ConsumerRecord): LeaseState {
+  return { ...(owner !== undefined && { owner }), fence, counter };
+}
+
+export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
+  const found = findPlace(view, key);
+  return stateOf(found === undefined ? NEW_CONSUMER : consumerAt(view, found.place));
+}
+
+export function acquire(view: WriteView, key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Lease | undefined {
+  const place = ensurePlace(view, key);
+  const consumer = consumerAt(view, place);
+  const fence = expected.fence + 1;
+  // The answer to the first call may have been lost: it is ours already.
+  if (consumer.owner?.id === owner.id && consumer.fence === fence) return { key, owner, fence };
+  if (consumer.fence !== expected.fence || consumer.counter !== expected.counter) return undefined;
+  saveConsumer(view, place, { ...consumer, owner, fence, counter: consumer.counter + 1 });
+  return { key, owner, fence };
+}
+
+/** False if the lease is lost. */
+export function renew(view: WriteView, lease: Lease): boolean {
+  const held = findHeld(view, lease);
+  if (held === undefined) return false;
+  saveConsumer(view, held.place, { ...held.consumer, counter: held.consumer.counter + 1 });
+  return true;
+}
+
+export function release(view: WriteView, lease: Lease): void {
+  const held = findHeld(view, lease);
+  if (held === undefined) return;
+  const { owner: _, ...consumer } = held.consumer;
+  saveConsumer(view, held.place, { ...consumer, counter: consumer.counter + 1 });
+}
+
+/** @throws LeaseLost */
+export function held(view: ReadView, lease: Lease): HeldConsumer {
+  const found = findHeld(view, lease);
+  if (found === undefined) throw leaseLost(lease.key);
+  return found;
+}
+
+function findHeld(view: ReadView, lease: Lease): HeldConsumer | undefined {
+  const found = findPlace(view, lease.key);
+  if (found === undefined) return undefined;
+  const consumer = consumerAt(view, found.place);
+  // The owner too: fences begin anew after a group was removed and registered again.
+  if (consumer.fence !== lease.fence || consumer.owner?.id !== lease.owner.id) return undefined;
+  return { ...found, consumer };
+}

@@ -1,0 +1,53 @@
+import { invalidOption } from '../../internal/checks.js';
+import type { StoreDefinition } from '../store-definition.js';
+import { type LmdbStoreOptions, LmdbStreamStore } from './lmdb.store.js';
+
+/** The options from the application's own configuration. */
+export interface LmdbStoreAsyncOptions {
+  /** Nest modules that provide what `inject` names. */
+  readonly imports?: readonly unknown[];
+  /** Nest tokens; their values are the arguments of `useFactory`. */
+  readonly inject?: readonly unknown[];
+  useFactory(...dependencies: never[]): LmdbStoreOptions | Promise<LmdbStoreOptions>;
+}
+
+/**
+ * Streams lie in an embedded LMDB database: no server, durable, shared by the processes of one host. Needs the package
+ * `lmdb`.
+ *
+ * @throws MinibatchError `InvalidOptions`
+ * @example
+ * ```ts
+ * MinibatchModule.forRoot({ store: lmdbStore({ path: './data/streams' }) })
+ *
+ * MinibatchModule.forRoot({
+ *   store: lmdbStore({
+ *     inject: [ConfigService],
+ *     useFactory: (config: ConfigService) => ({ path: config.getOrThrow('STREAMS_PATH') }),
+ *   }),
+ * })
+ * ```
+ */
+export function lmdbStore(options: LmdbStoreOptions | LmdbStoreAsyncOptions): StoreDefinition {
+  if ('useFactory' in options) {
+    const { imports, inject } = options;
+    return {
+      kind: 'lmdb',
+      ...(imports !== undefined && { imports }),
+      ...(inject !== undefined && { inject }),
+      useFactory: async (...dependencies) => new LmdbStreamStore(checked(await options.useFactory(...dependencies))),
+    };
+  }
+  checked(options);
+  return { kind: 'lmdb', useFactory: () => new LmdbStreamStore(options) };
+}
+
+function checked(options: LmdbStoreOptions): LmdbStoreOptions {
+  const { path, maxReaders } = options;
+  if (typeof path !== 'string' || path === '')
+    throw invalidOption('lmdbStore', 'path', path, 'the path of a directory');
+  if (maxReaders !== undefined && !(Number.isInteger(maxReaders) && maxReaders > 0)) {
+    throw invalidOption('lmdbStore', 'maxReaders', maxReaders, 'a whole number greater than 0');
+  }
+  return options;
+}

@@ -1,0 +1,125 @@
+import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { LmdbStreamStore } from './index.js';
+
+/** Real processes on one path. They import the built package. */
+describe('LmdbStreamStore of several processes', () => {
+  let path: string;
+  let store: LmdbStreamStore;
+  const children: ChildProcessByStdio<null, Readable, null>[] = [];
+
+  beforeEach(async () => {
+    path = mkdtempSync(join(tmpdir(), 'minibatch-lmdb-'));
+    store = new LmdbStreamStore({ path });
+    await store.open();
+  });
+  afterEach(async () => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+    await store.close();
+    rmSync(path, { recursive: true, force: true });
+  });
+
+  const fixture = (name: string) =>
+    fileURLToPath(new URL(`../../../../../test/fixtures/lmdb/${name}`, import.meta.url));
+  const appender = (...args: string[]) => {
+    const child = spawn(process.execPath, [fixture('appender.mjs'), path, 's', ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    children.push(child);
+    return child;
+  };
+  const key = { stream: 's', group: 'default', partition: 0 };
+  const readAll = async () => {
+    const { messages } = await store.fetch(key, undefined, { messages: 1e6, bytes: 1e12 });
+    return messages as readonly { id: string; data: { writer: string; n: number }; deduped?: boolean }[];
+  };
+
+  it('puts the messages of all into one order, none lost and none twice', async () => {
+    const CALLS = 60;
+    const writers = ['a', 'b', 'c'];
+    const exits = writers.map((writer) => once(appender(writer, String(CALLS)), 'exit'));
+    const outcomes = [];
+    for (let n = 0; n < CALLS; n += 1) {
+      outcomes.push(...(await store.append([{ stream: 's', data: { writer: 'here', n }, created: new Date() }])));
+    }
+    expect(await Promise.all(exits)).toEqual(writers.map(() => [0, null]));
+
+    const messages = await readAll();
+    const ids = messages.map(({ id }) => id);
+    expect([...ids].sort()).toEqual(ids);
+    expect(new Set(ids).size).toBe(ids.length);
+    const of = (writer: string) => messages.filter(({ data }) => data.writer === writer).map(({ data }) => data.n);
+    expect(of('here')).toEqual([...Array(CALLS).keys()]);
+    const deduped = messages.filter((each) => each.deduped).map(({ data }) => data.n);
+    // Every second call of five has the same ids in all writers.
+    const shared = Array.from({ length: CALLS * 5 }, (_, n) => n).filter((n) => Math.floor(n / 5) % 2 === 1);
+    expect(deduped.sort((a, b) => a - b)).toEqual(shared);
+    for (const writer of writers) {
+      const own = of(writer);
+      expect([...own].sort((a, b) => a - b)).toEqual(own);
+      expect(own.filter((n) => Math.floor(n / 5) % 2 === 0)).toHaveLength((CALLS * 5) / 2);
+    }
+    expect((await store.stats(['s']))[0]?.buffered).toBe(messages.length);
+  });
+
+  it('has every acknowledged message of a process that was killed, and goes on', async () => {
+    for (let round = 0; round < 3; round += 1) {
+      const writer = `killed-${round}`;
+      const child = appender(writer);
+      const exit = once(child, 'exit');
+      let acknowledged = -1;
+      let acks = 0;
+      for await (const line of createInterface({ input: child.stdout })) {
+        acknowledged = Number(line);
+        acks += 1;
+        if (acks === 30 + round * 7) child.kill('SIGKILL');
+      }
+      expect((await exit)[1]).toBe('SIGKILL');
+      expect(acknowledged).toBeGreaterThan(100);
+
+      const own = (await readAll()).filter(({ data }) => data.writer === writer).map(({ data }) => data.n);
+      // Those with a dedupe id may have been stored by the writer before.
+      const expected = Array.from({ length: acknowledged + 1 }, (_, n) => n).filter((n) => Math.floor(n / 5) % 2 === 0);
+      expect(own.filter((n) => n <= acknowledged && Math.floor(n / 5) % 2 === 0)).toEqual(expected);
+      const [outcome] = await store.append([{ stream: 's', data: { writer: 'here', n: round }, created: new Date() }]);
+      expect(outcome?.status).toBe('stored');
+    }
+    expect((await store.stats(['s']))[0]?.buffered).toBe((await readAll()).length);
+  });
+
+  it('notices by a poll what another process appended', async () => {
+    const [before] = await store.poll([key]);
+    await once(appender('a', '1'), 'exit');
+    const [after] = await store.poll([key]);
+    expect(after).not.toBe(before);
+    expect(await readAll()).toHaveLength(5);
+  });
+
+  it('says what is known of an append on a full disk, and lives on', async () => {
+    const script = `ulimit -f 2000; exec "${process.execPath}" "${fixture('full-disk.mjs')}" "${join(path, 'full')}"`;
+    const { stdout } = await promisify(execFile)('bash', ['-c', script]);
+    const { stored, failure, again, before, settled, refilled } = JSON.parse(stdout) as Record<string, unknown>;
+    expect(failure).toMatchObject({ name: 'AppendError', code: ErrorCode.StoreUnavailable, stored: 'unknown' });
+    expect(again).toBe(ErrorCode.StoreUnavailable);
+    expect(before).toBe(stored);
+    expect(settled).toBe(Number(stored) - 200);
+    expect(refilled).toBe(Number(stored) - 150);
+  });
+
+  it('says what to install where the package lmdb is missing', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [fixture('without-lmdb.mjs'), join(path, 'none')]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      code: ErrorCode.StoreUnsupported,
+      message: expect.stringContaining('npm install lmdb') as unknown,
+    });
+  });
+});

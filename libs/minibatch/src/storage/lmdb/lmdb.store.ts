@@ -1,0 +1,336 @@
+import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { decodeValue, encodeValue, MAX_MESSAGE_BYTES } from '../message-codec.js';
+import { sessionUnsupported, unknownStream } from '../store-faults.js';
+import type {
+  AppendOptions,
+  AppendOutcome,
+  Block,
+  Commit,
+  ConsumerKey,
+  FetchLimits,
+  Lease,
+  LeaseOwner,
+  LeaseState,
+  MessageId,
+  NewMessage,
+  Recovery,
+  SettledWindow,
+  SettleOptions,
+  StoredMessage,
+  StreamInfo,
+  StreamStats,
+  StreamStore,
+  SweepResult,
+  TimeCursor,
+  TimeRange,
+  WindowRecord,
+} from '../stream-store.interface.js';
+import {
+  checkSchema,
+  ensureStreamId,
+  ensureStreamRecord,
+  ensureTimeOrder,
+  findStream,
+  findStreamId,
+  infoOf,
+  pickStreams,
+  saveStream,
+  tailOf,
+} from './catalog.js';
+import { cleanUp, dropStream } from './cleanup.js';
+import { LmdbEnvironment, WriteFailed } from './environment.js';
+import * as groups from './groups.js';
+import { checkpointKey } from './keys.js';
+import * as leases from './leases.js';
+import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './messages.js';
+import type { StreamRecord } from './records.js';
+import { pollToken, streamStats, sweepSome } from './statistics.js';
+import type { ReadView, WriteView } from './view.js';
+import * as windows from './windows.js';
+
+export interface LmdbStoreOptions {
+  /** A directory on a local disk; made if it is not there. Processes of one host share it by giving the same. */
+  readonly path: string;
+  /** Most processes that may have the path open at the same time. @default 126 */
+  readonly maxReaders?: number;
+}
+
+/** Records that one transaction of a sweep removes. */
+const SWEEP_CHUNK = 5_000;
+
+/**
+ * Keeps streams in an LMDB environment: embedded, durable, shared by the processes of one host.
+ *
+ * Every write is one transaction that looks again at all it depends on, so that several processes may use the path at the
+ * same time, and resolves when it is on disk. Messages have a total order. Writes made at the same time share a sync.
+ */
+export class LmdbStreamStore implements StreamStore {
+  readonly name = 'lmdb';
+  readonly maxMessageBytes = MAX_MESSAGE_BYTES;
+  readonly polling = { busy: 20, idle: 250 };
+  private opening: Promise<LmdbEnvironment> | undefined;
+  private environment: LmdbEnvironment | undefined;
+
+  constructor(private readonly options: LmdbStoreOptions) {}
+
+  /**
+   * @throws MinibatchError `StoreUnsupported` if the package lmdb is not installed, `StorePath` if the path can't be used,
+   *   `SchemaTooNew` if a newer version of this package wrote it
+   */
+  async open(): Promise<void> {
+    this.opening ??= this.openEnvironment();
+    try {
+      this.environment = await this.opening;
+    } catch (error) {
+      this.opening = undefined;
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    const { opening } = this;
+    this.opening = undefined;
+    this.environment = undefined;
+    await (await opening?.catch(() => undefined))?.close();
+  }
+
+  // ---- streams and groups
+
+  ensureStream(stream: string): Promise<StreamInfo> {
+    return this.write((view) => {
+      const found = ensureStreamRecord(view, stream);
+      return infoOf(found.status === 'init' ? saveStream(view, { ...found, status: 'open' }) : found);
+    });
+  }
+
+  async describeStream(stream: string): Promise<StreamInfo | undefined> {
+    return this.read((view) => {
+      const found = findStream(view, stream);
+      return found && infoOf(found);
+    });
+  }
+
+  async listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]> {
+    return this.read((view) => pickStreams(view, streams).map(infoOf));
+  }
+
+  updateStream(
+    stream: string,
+    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
+  ): Promise<StreamInfo> {
+    return this.write((view) => {
+      const found = findStream(view, stream);
+      if (found === undefined) throw unknownStream(stream);
+      return infoOf(saveStream(view, changed(found, change)));
+    });
+  }
+
+  async dropStream(stream: string): Promise<void> {
+    await this.write((view) => dropStream(view, stream));
+    await this.cleanUp();
+  }
+
+  async registerGroup(
+    key: ConsumerKey,
+    options: { readonly timeOrder?: boolean; readonly replaces?: string } = {},
+  ): Promise<void> {
+    const leaves = await this.write((view) => groups.register(view, key, options));
+    if (leaves) await this.cleanUp();
+  }
+
+  async removeGroup(stream: string, group: string): Promise<void> {
+    await this.write((view) => groups.remove(view, stream, group));
+    await this.cleanUp();
+  }
+
+  // ---- append
+
+  async append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
+    if (options.session !== undefined) throw appendError(sessionUnsupported(this.name));
+    const [first] = messages;
+    if (first === undefined) return [];
+    try {
+      const prepared = messages.map(prepare);
+      const { checkpoint } = options;
+      const position = checkpoint && encodeValue(checkpoint.position);
+      return await this.write((view) => {
+        const outcomes = writeMessages(view, prepared);
+        if (checkpoint !== undefined && position !== undefined) {
+          view.put(checkpointKey(ensureStreamId(view, first.stream), checkpoint.source), position);
+        }
+        return outcomes;
+      });
+    } catch (error) {
+      throw appendError(error);
+    }
+  }
+
+  async readCheckpoint(stream: string, source: string): Promise<unknown> {
+    const stored = this.read((view) => {
+      const id = findStreamId(view, stream);
+      return id === undefined ? undefined : view.get(checkpointKey(id, source));
+    });
+    return stored && decodeValue(stored);
+  }
+
+  async writeCheckpoint(stream: string, source: string, position: unknown): Promise<void> {
+    const bytes = encodeValue(position);
+    await this.write((view) => view.put(checkpointKey(ensureStreamId(view, stream), source), bytes));
+  }
+
+  // ---- lease
+
+  async readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
+    return this.read((view) => keys.map((key) => leases.readLease(view, key)));
+  }
+
+  acquireLease(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined> {
+    return this.write((view) => leases.acquire(view, key, owner, expected));
+  }
+
+  async renewLeases(held: readonly Lease[]): Promise<readonly Lease[]> {
+    if (held.length === 0) return [];
+    return this.write((view) => held.filter((lease) => !leases.renew(view, lease)));
+  }
+
+  releaseLease(lease: Lease): Promise<void> {
+    return this.write((view) => leases.release(view, lease));
+  }
+
+  // ---- the consumer's loop
+
+  async recover(lease: Lease): Promise<Recovery> {
+    return this.read((view) => windows.recover(view, lease));
+  }
+
+  async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    return this.read((view) => fetchMessages(view, key, after, limits));
+  }
+
+  async fetchByTime(
+    key: ConsumerKey,
+    range: TimeRange,
+    after: TimeCursor | undefined,
+    limits: FetchLimits,
+  ): Promise<Block> {
+    const unindexed = this.read((view) => {
+      const stream = findStreamId(view, key.stream);
+      return stream === undefined || tailOf(view, stream).timeOrder ? undefined : stream;
+    });
+    // A consumer that reads by time says so when it registers; one that did not is served all the same.
+    if (unindexed !== undefined) await this.write((view) => ensureTimeOrder(view, unindexed));
+    return this.read((view) => fetchMessagesByTime(view, key, range, after, limits));
+  }
+
+  async scan(
+    key: ConsumerKey,
+    after: MessageId | undefined,
+    until: MessageId | undefined,
+    limit: number,
+  ): Promise<readonly MessageId[]> {
+    return this.read((view) => scanMessages(view, key, after, until, limit));
+  }
+
+  async load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]> {
+    return this.read((view) => loadMessages(view, key, ids));
+  }
+
+  async claim(lease: Lease, claimed: readonly WindowRecord[]): Promise<void> {
+    if (claimed.length > 0) await this.write((view) => windows.claim(view, lease, claimed));
+  }
+
+  commit(lease: Lease, commit: Commit): Promise<readonly string[]> {
+    return this.write((view) => windows.commit(view, lease, commit));
+  }
+
+  settle(lease: Lease, settled: readonly SettledWindow[], options: SettleOptions): Promise<void> {
+    const now = Date.now();
+    return this.write((view) => windows.settle(view, lease, settled, options, now));
+  }
+
+  reschedule(lease: Lease, window: WindowRecord): Promise<void> {
+    return this.write((view) => windows.reschedule(view, lease, window));
+  }
+
+  // ---- wake-ups and statistics
+
+  async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
+    return this.read((view) => keys.map((key) => pollToken(view, findStreamId(view, key.stream))));
+  }
+
+  async stats(streams?: readonly string[]): Promise<readonly StreamStats[]> {
+    return this.read((view) => streamStats(view, streams));
+  }
+
+  async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
+    const total = { tombstones: 0, messages: 0, windows: 0 };
+    for (;;) {
+      const {
+        tombstones,
+        messages,
+        windows: kept,
+      } = await this.write((view) => sweepSome(view, stream, before, SWEEP_CHUNK));
+      total.tombstones += tombstones;
+      total.messages += messages;
+      total.windows += kept;
+      if (Math.max(tombstones, messages, kept) < SWEEP_CHUNK) return total;
+    }
+  }
+
+  // ---- within
+
+  private async openEnvironment(): Promise<LmdbEnvironment> {
+    const { path, maxReaders = 126 } = this.options;
+    const environment = await LmdbEnvironment.open(path, maxReaders);
+    try {
+      await environment.write((view) => checkSchema(view, path));
+      await cleanUp(environment);
+      return environment;
+    } catch (error) {
+      await environment.close();
+      throw error;
+    }
+  }
+
+  private ready(): LmdbEnvironment {
+    if (this.environment !== undefined) return this.environment;
+    throw new WriteFailed('no', `The LMDB store at '${this.options.path}' is not open. Call open() before`, undefined);
+  }
+
+  private read<R>(look: (view: ReadView) => R): R {
+    return this.ready().read(look);
+  }
+
+  private async write<R>(change: (view: WriteView) => R): Promise<R> {
+    return this.ready().write(change);
+  }
+
+  private cleanUp(): Promise<void> {
+    return cleanUp(this.ready());
+  }
+}
+
+function changed(
+  stream: StreamRecord,
+  change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
+): StreamRecord {
+  const { closed, ...rest } = stream;
+  const status = change.status ?? stream.status;
+  const closedAt = status === 'closed' ? (closed ?? new Date()) : undefined;
+  return {
+    ...rest,
+    status,
+    ...(closedAt !== undefined && { closed: closedAt }),
+    paused: change.paused ?? stream.paused,
+    flushes: stream.flushes + (change.flush ? 1 : 0),
+  };
+}
+
+function appendError(error: unknown): AppendError {
+  if (error instanceof AppendError) return error;
+  const code = error instanceof MinibatchError ? error.code : ErrorCode.AppendFailed;
+  const stored = error instanceof WriteFailed ? error.stored : 'no';
+  return new AppendError(code, `append failed: ${messageOf(error).replace(/ \[MINIBATCH_\w+\]$/, '')}`, stored, {
+    cause: error,
+  });
+}

@@ -1,0 +1,204 @@
+import { AppendError } from '../../errors/minibatch.error.js';
+import { createdOf, decodeMessage, type EncodedMessage, encodeMessage } from '../message-codec.js';
+import type {
+  AppendOutcome,
+  Block,
+  ConsumerKey,
+  FetchLimits,
+  MessageId,
+  NewMessage,
+  StoredMessage,
+  TimeCursor,
+  TimeRange,
+} from '../stream-store.interface.js';
+import { countKeyOf, ensureStreamId, findStream, saveTail, tailOf } from './catalog.js';
+import { dedupeKey, formatId, messageKey, messageRange, parseId, seqOf, timeKey } from './keys.js';
+import { Standing } from './standing.js';
+import { decodeNumber, encodeNumber, PRESENT, type StreamRecord, type Tail } from './records.js';
+import type { ReadView, WriteView } from './view.js';
+
+/** A message ready to be written, or why it can't be. */
+export type PreparedMessage = { readonly message: NewMessage; readonly encoded: EncodedMessage } | AppendOutcome;
+
+const EMPTY_BLOCK: Block = { messages: [], full: false };
+
+/** Before the transaction: in it nothing may throw because of what a user appended. */
+export function prepare(message: NewMessage): PreparedMessage {
+  try {
+    return { message, encoded: encodeMessage(message) };
+  } catch (error) {
+    if (error instanceof AppendError) return { status: 'failed', error };
+    throw error;
+  }
+}
+
+export function writeMessages(view: WriteView, prepared: readonly PreparedMessage[]): AppendOutcome[] {
+  const streams = new Map<string, StreamAppend>();
+  const outcomes = prepared.map((each): AppendOutcome => {
+    if (!('encoded' in each)) return each;
+    const { stream } = each.message;
+    let append = streams.get(stream);
+    if (append === undefined) {
+      append = new StreamAppend(view, ensureStreamId(view, stream));
+      streams.set(stream, append);
+    }
+    return append.write(each.message, each.encoded);
+  });
+  for (const append of streams.values()) append.finish();
+  return outcomes;
+}
+
+/** The messages of one stream within one transaction: numbers are counted here and written once. */
+class StreamAppend {
+  private tail: Tail;
+  private readonly counts = new Map<number, number>();
+
+  constructor(
+    private readonly view: WriteView,
+    private readonly stream: number,
+  ) {
+    this.tail = tailOf(view, stream);
+  }
+
+  write(message: NewMessage, encoded: EncodedMessage): AppendOutcome {
+    const { view, stream } = this;
+    const { partition = 0, dedupeId } = message;
+    if (dedupeId !== undefined && !view.add(dedupeKey(stream, dedupeId), PRESENT)) return { status: 'duplicate' };
+    const seq = this.tail.lastSeq + 1;
+    this.tail = { ...this.tail, lastSeq: seq };
+    view.put(messageKey(stream, partition, seq), encoded);
+    if (this.tail.timeOrder) view.put(timeKey(stream, partition, message.created.getTime(), seq), PRESENT);
+    this.counts.set(partition, (this.counts.get(partition) ?? 0) + 1);
+    return { status: 'stored', id: formatId(stream, seq) };
+  }
+
+  finish(): void {
+    if (this.counts.size === 0) return;
+    saveTail(this.view, this.stream, this.tail);
+    for (const [partition, count] of this.counts) {
+      const key = countKeyOf(this.stream, partition);
+      this.view.put(key, encodeNumber(decodeNumber(this.view.get(key)) + count));
+    }
+  }
+}
+
+export function fetchMessages(
+  view: ReadView,
+  key: ConsumerKey,
+  after: MessageId | undefined,
+  limits: FetchLimits,
+): Block {
+  const stream = findStream(view, key.stream);
+  if (stream === undefined) return EMPTY_BLOCK;
+  const standing = new Standing(view, stream, key);
+  const block = new BlockBuilder(stream, standing, limits);
+  const from = Math.max(seqAfter(stream, after), standing.upTo);
+  for (const { key: messageAt, value } of view.entries(messageRange(stream.id, key.partition, from))) {
+    const seq = seqOf(messageAt);
+    if (!standing.isDone(seq) && block.add(seq, value)) return block.full();
+  }
+  return block.ended();
+}
+
+export function fetchMessagesByTime(
+  view: ReadView,
+  key: ConsumerKey,
+  range: TimeRange,
+  after: TimeCursor | undefined,
+  limits: FetchLimits,
+): Block {
+  const stream = findStream(view, key.stream);
+  if (stream === undefined) return EMPTY_BLOCK;
+  const standing = new Standing(view, stream, key);
+  const block = new BlockBuilder(stream, standing, limits);
+  const { partition } = key;
+  const from = range.from?.getTime() ?? Number.NEGATIVE_INFINITY;
+  const to = range.to?.getTime() ?? Number.POSITIVE_INFINITY;
+  let start = timeKey(stream.id, partition, from, 0);
+  if (after !== undefined && after.created.getTime() >= from) {
+    start = timeKey(stream.id, partition, after.created.getTime(), seqAfter(stream, after.id) + 1);
+  }
+  const end = timeKey(stream.id, partition, to, 0);
+  if (start.compare(end) >= 0) return EMPTY_BLOCK;
+  for (const indexed of view.keys({ start, end })) {
+    const seq = seqOf(indexed);
+    if (standing.isDone(seq)) continue;
+    const value = view.get(messageKey(stream.id, partition, seq));
+    if (value !== undefined && block.add(seq, value)) return block.full();
+  }
+  return block.ended();
+}
+
+/** Keys only: the messages themselves are not touched. */
+export function scanMessages(
+  view: ReadView,
+  key: ConsumerKey,
+  after: MessageId | undefined,
+  until: MessageId | undefined,
+  limit: number,
+): MessageId[] {
+  const ids: MessageId[] = [];
+  const stream = findStream(view, key.stream);
+  if (stream === undefined) return ids;
+  const last = until === undefined ? undefined : parseId(stream.id, until);
+  const standing = new Standing(view, stream, key);
+  const from = Math.max(seqAfter(stream, after), standing.upTo);
+  if (limit <= 0 || (last !== undefined && last <= from)) return ids;
+  for (const messageAt of view.keys(messageRange(stream.id, key.partition, from, last))) {
+    const seq = seqOf(messageAt);
+    if (standing.isDone(seq)) continue;
+    ids.push(formatId(stream.id, seq));
+    if (ids.length >= limit) break;
+  }
+  return ids;
+}
+
+export function loadMessages(view: ReadView, key: ConsumerKey, ids: readonly MessageId[]): StoredMessage[] {
+  const stream = findStream(view, key.stream);
+  if (stream === undefined) return [];
+  const standing = new Standing(view, stream, key);
+  const messages: StoredMessage[] = [];
+  for (const id of ids) {
+    const seq = parseId(stream.id, id);
+    if (seq === undefined || standing.isDone(seq)) continue;
+    const value = view.get(messageKey(stream.id, key.partition, seq));
+    if (value !== undefined) messages.push(decodeMessage(id, value, standing.doneBy(seq)));
+  }
+  return messages;
+}
+
+/** `created` of the first message by number; the oldest but for clocks that went back. */
+export function oldestCreated(view: ReadView, stream: StreamRecord, partition: number): number | undefined {
+  for (const { value } of view.entries(messageRange(stream.id, partition, 0))) return createdOf(value).getTime();
+  return undefined;
+}
+
+class BlockBuilder {
+  private readonly messages: StoredMessage[] = [];
+  private bytes = 0;
+
+  constructor(
+    private readonly stream: StreamRecord,
+    private readonly standing: Standing,
+    private readonly limits: FetchLimits,
+  ) {}
+
+  /** True when a limit has been reached. */
+  add(seq: number, value: Buffer): boolean {
+    this.messages.push(decodeMessage(formatId(this.stream.id, seq), value, this.standing.doneBy(seq)));
+    this.bytes += value.length;
+    return this.messages.length >= this.limits.messages || this.bytes >= this.limits.bytes;
+  }
+
+  full(): Block {
+    return { messages: this.messages, full: true };
+  }
+
+  ended(): Block {
+    return { messages: this.messages, full: false };
+  }
+}
+
+function seqAfter(stream: StreamRecord, after: MessageId | undefined): number {
+  return after === undefined ? 0 : (parseId(stream.id, after) ?? 0);
+}

@@ -1,0 +1,148 @@
+import { BSON } from 'bson';
+import type { ConsumerProgress, LeaseOwner, MessageId, StreamInfo, WindowRecord } from '../stream-store.interface.js';
+import { NO_PROGRESS } from '../stream-store.interface.js';
+import { formatId, parseId } from './keys.js';
+
+export interface GroupRecord {
+  readonly id: number;
+  readonly name: string;
+  /** False for one that only held a lease. */
+  readonly registered: boolean;
+  /** What it commits is kept. */
+  readonly keeps: boolean;
+}
+
+export interface StreamRecord {
+  readonly id: number;
+  readonly name: string;
+  readonly status: StreamInfo['status'];
+  readonly created: Date;
+  readonly closed?: Date;
+  readonly paused: boolean;
+  readonly flushes: number;
+  readonly groups: readonly GroupRecord[];
+  /** The number the next group gets; never given twice. */
+  readonly nextGroup: number;
+}
+
+/** Read and written by every append: short, and of fixed places. */
+export interface Tail {
+  readonly lastSeq: number;
+  /** Grows when messages may have come back to a consumer that had passed them. */
+  readonly returns: number;
+  /** An index of the messages by time is kept. */
+  readonly timeOrder: boolean;
+}
+
+/** Lease and progress of a consumer: what the commit point changes. */
+export interface ConsumerRecord {
+  readonly owner?: LeaseOwner;
+  readonly fence: number;
+  readonly counter: number;
+  readonly progress: ConsumerProgress;
+  readonly finished: readonly number[];
+}
+
+/** How far a group has come on a stream that has several. */
+export interface Position {
+  /** Everything in the buffer up to here is committed; done marks stand only for messages beyond. */
+  readonly upTo: number;
+  /** Messages in the buffer that the group has committed. */
+  readonly done: number;
+}
+
+export interface Meta {
+  readonly version: number;
+  readonly lastStream: number;
+}
+
+export const NEW_TAIL: Tail = { lastSeq: 0, returns: 0, timeOrder: false };
+export const NEW_CONSUMER: ConsumerRecord = { fence: 0, counter: 0, progress: NO_PROGRESS, finished: [] };
+export const NEW_POSITION: Position = { upTo: 0, done: 0 };
+/** Where the key says everything. */
+export const PRESENT = Buffer.from([1]);
+
+export function encodeRecord(record: StreamRecord | ConsumerRecord | Meta): Buffer {
+  return Buffer.from(BSON.serialize(record, { ignoreUndefined: true }));
+}
+
+export function decodeRecord<R extends StreamRecord | ConsumerRecord | Meta>(bytes: Buffer): R {
+  return BSON.deserialize(bytes) as R;
+}
+
+export function encodeTail({ lastSeq, returns, timeOrder }: Tail): Buffer {
+  const bytes = Buffer.allocUnsafe(17);
+  bytes.writeDoubleBE(lastSeq, 0);
+  bytes.writeDoubleBE(returns, 8);
+  bytes[16] = timeOrder ? 1 : 0;
+  return bytes;
+}
+
+export function decodeTail(bytes: Buffer | undefined): Tail {
+  if (bytes === undefined) return NEW_TAIL;
+  return { lastSeq: bytes.readDoubleBE(0), returns: bytes.readDoubleBE(8), timeOrder: bytes[16] === 1 };
+}
+
+export function encodeNumber(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(8);
+  bytes.writeDoubleBE(value);
+  return bytes;
+}
+
+export function decodeNumber(bytes: Buffer | undefined): number {
+  return bytes?.readDoubleBE(0) ?? 0;
+}
+
+export function encodePosition({ upTo, done }: Position): Buffer {
+  const bytes = Buffer.allocUnsafe(16);
+  bytes.writeDoubleBE(upTo, 0);
+  bytes.writeDoubleBE(done, 8);
+  return bytes;
+}
+
+export function decodePosition(bytes: Buffer | undefined): Position {
+  return bytes === undefined ? NEW_POSITION : { upTo: bytes.readDoubleBE(0), done: bytes.readDoubleBE(8) };
+}
+
+/** The ids as runs of consecutive numbers: a window of a stream's next thousand messages is one run. */
+export function encodeWindow(stream: number, window: WindowRecord): Buffer {
+  const { messageIds, ...rest } = window;
+  return Buffer.from(BSON.serialize({ ...rest, runs: encodeRuns(stream, messageIds) }, { ignoreUndefined: true }));
+}
+
+export function decodeWindow(stream: number, bytes: Buffer): WindowRecord {
+  const { runs, ...rest } = BSON.deserialize(bytes, { promoteBuffers: true }) as Omit<WindowRecord, 'messageIds'> & {
+    runs: Buffer;
+  };
+  return { ...rest, messageIds: decodeRuns(stream, runs) };
+}
+
+const RUN_BYTES = 10;
+
+function encodeRuns(stream: number, ids: readonly MessageId[]): Buffer {
+  const runs: { start: number; length: number }[] = [];
+  for (const id of ids) {
+    // One of an earlier stream of the same name can't be in this one's buffer.
+    const seq = parseId(stream, id);
+    if (seq === undefined) continue;
+    const last = runs.at(-1);
+    if (last !== undefined && last.start + last.length === seq) last.length += 1;
+    else runs.push({ start: seq, length: 1 });
+  }
+  const bytes = Buffer.allocUnsafe(runs.length * RUN_BYTES);
+  runs.forEach(({ start, length }, index) => {
+    bytes.writeUIntBE(start, index * RUN_BYTES, 6);
+    bytes.writeUInt32BE(length, index * RUN_BYTES + 6);
+  });
+  return bytes;
+}
+
+function decodeRuns(stream: number, bytes: Buffer): MessageId[] {
+  const ids: MessageId[] = [];
+  for (let at = 0; at < bytes.length; at += RUN_BYTES) {
+    const start = bytes.readUIntBE(at, 6);
+    const length = bytes.readUInt32BE(at + 6);
+    for (let n = 0; n < length; n += 1) ids.push(formatId(stream, start + n));
+  }
+  return ids;
+}

@@ -1,0 +1,60 @@
+import type { ConsumerKey } from '../stream-store.interface.js';
+import { registered } from './catalog.js';
+import { Kind, type Place, placeKey, placeSeqKey } from './keys.js';
+import { decodePosition, type Position, type StreamRecord } from './records.js';
+import type { ReadView } from './view.js';
+
+/** What one group has committed of a partition. */
+export class GroupStanding {
+  readonly place: Place;
+  upTo: number;
+  done: number;
+
+  constructor(
+    private readonly view: ReadView,
+    readonly name: string,
+    place: Place,
+  ) {
+    this.place = place;
+    const position: Position = decodePosition(view.get(placeKey(Kind.Position, place)));
+    this.upTo = position.upTo;
+    this.done = position.done;
+  }
+
+  isDone(seq: number): boolean {
+    return seq <= this.upTo || (this.done > 0 && this.view.has(this.mark(seq)));
+  }
+
+  mark(seq: number): Buffer {
+    return placeSeqKey(Kind.Done, this.place, seq);
+  }
+}
+
+/** How a partition's messages look to one group. Where the group is alone, what it has committed is not there any more. */
+export class Standing {
+  /** Nothing up to here is to be read. */
+  readonly upTo: number;
+  private readonly own: GroupStanding | undefined;
+  private readonly others: readonly GroupStanding[] | undefined;
+
+  constructor(view: ReadView, stream: StreamRecord, key: ConsumerKey) {
+    const groups = registered(stream);
+    const several = groups.length > 1;
+    const standings = several
+      ? groups.map(
+          ({ id, name }) => new GroupStanding(view, name, { stream: stream.id, group: id, partition: key.partition }),
+        )
+      : undefined;
+    this.own = standings?.find(({ name }) => name === key.group);
+    this.others = standings?.filter(({ name }) => name !== key.group);
+    this.upTo = this.own?.upTo ?? 0;
+  }
+
+  isDone(seq: number): boolean {
+    return this.own?.isDone(seq) ?? false;
+  }
+
+  doneBy(seq: number): string[] | undefined {
+    return this.others?.filter((group) => group.isDone(seq)).map(({ name }) => name);
+  }
+}

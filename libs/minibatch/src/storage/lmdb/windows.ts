@@ -1,0 +1,74 @@
+import type { Commit, Lease, Recovery, SettledWindow, SettleOptions, WindowRecord } from '../stream-store.interface.js';
+import { groupNames, saveStream, withGroup } from './catalog.js';
+import { Departure, type LeavingMessage } from './departure.js';
+import { keptWindowKey, Kind, parseId, placeKey, placeSeqKey, prefixRange } from './keys.js';
+import { held, saveConsumer } from './leases.js';
+import { decodeWindow, encodeWindow } from './records.js';
+import type { ReadView, WriteView } from './view.js';
+
+/**
+ * Claim, commit point and what follows it. Each looks at the lease in its own transaction: a process that has lost it changes
+ * nothing, so there are no void windows here, and adopting them is no more than reading them.
+ */
+
+export function recover(view: ReadView, lease: Lease): Recovery {
+  const { stream, place, consumer } = held(view, lease);
+  const finishedSeqs = new Set(consumer.finished);
+  const finished: WindowRecord[] = [];
+  const open: WindowRecord[] = [];
+  // By number, as their keys are.
+  for (const { value } of view.entries(prefixRange(placeKey(Kind.Window, place)))) {
+    const window = decodeWindow(stream.id, value);
+    (finishedSeqs.has(window.seq) ? finished : open).push(window);
+  }
+  return { progress: consumer.progress, finished, open, groups: groupNames(stream) };
+}
+
+export function claim(view: WriteView, lease: Lease, windows: readonly WindowRecord[]): void {
+  const { stream, place } = held(view, lease);
+  for (const window of windows) {
+    view.put(placeSeqKey(Kind.Window, place, window.seq), encodeWindow(stream.id, window));
+  }
+}
+
+export function commit(view: WriteView, lease: Lease, { finished, progress }: Commit): string[] {
+  const { stream, place, consumer } = held(view, lease);
+  saveConsumer(view, place, { ...consumer, counter: consumer.counter + 1, finished: [...finished], progress });
+  return groupNames(stream);
+}
+
+export function settle(
+  view: WriteView,
+  lease: Lease,
+  windows: readonly SettledWindow[],
+  { groups, keep }: SettleOptions,
+  now: number,
+): void {
+  const { stream, place } = held(view, lease);
+  const group = stream.groups.find(({ id }) => id === place.group);
+  if (group !== undefined && group.keeps !== keep) saveStream(view, withGroup(stream, place.group, { keeps: keep }));
+  const departure = new Departure(view, stream, place.partition, now);
+  departure.done(place.group, leaving(stream.id, windows), new Set(groups), keep);
+  departure.finish();
+  for (const { window } of windows) {
+    const key = placeSeqKey(Kind.Window, place, window.seq);
+    const value = keep ? view.get(key) : undefined;
+    view.remove(key);
+    if (value !== undefined) view.put(keptWindowKey(place, now, window.seq), value);
+  }
+}
+
+export function reschedule(view: WriteView, lease: Lease, window: WindowRecord): void {
+  const { stream, place } = held(view, lease);
+  const key = placeSeqKey(Kind.Window, place, window.seq);
+  if (view.has(key)) view.put(key, encodeWindow(stream.id, window));
+}
+
+function* leaving(stream: number, windows: readonly SettledWindow[]): Generator<LeavingMessage> {
+  for (const { messages } of windows) {
+    for (const { id, created, deduped } of messages) {
+      const seq = parseId(stream, id);
+      if (seq !== undefined) yield { seq, created, deduped: deduped === true };
+    }
+  }
+}
