@@ -1,5 +1,4 @@
-import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
-import type { ConsumerKey } from '../storage/stream-store.interface.js';
+import type { ConsumerKey, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import { Window } from '../windows/window.js';
 

@@ -330,7 +330,7 @@ export class ConsumerLoop {
   }
 
   private claim(cuts: readonly CutWindow[], now: number): void {
-    const { definition, lease, parts } = this.tenure;
+    const { lease, parts } = this.tenure;
     const opened = cuts.map((cut) => this.openWindow(cut, now));
     for (const { messages } of opened) this.count(messages, 1);
     this.claiming = true;
