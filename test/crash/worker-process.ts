@@ -72,11 +72,20 @@ export class Worker {
     return this.lines.filter((line) => line.startsWith(prefix)).length;
   }
 
-  /** Resolves when so many lines begin like this, or the process has ended. */
-  async saw(prefix: string, count = 1): Promise<boolean> {
-    while (this.count(prefix) < count && !this.ended) {
+  /** Resolves when so many lines begin like this (true), or the process has ended or the time is over (false). */
+  async saw(prefix: string, count = 1, milliseconds = Infinity): Promise<boolean> {
+    let late = false;
+    const timer =
+      milliseconds === Infinity
+        ? undefined
+        : setTimeout(() => {
+            late = true;
+            this.changed();
+          }, milliseconds);
+    while (this.count(prefix) < count && !this.ended && !late) {
       await new Promise<void>((resolve) => this.waiting.add(resolve));
     }
+    clearTimeout(timer);
     return this.count(prefix) >= count;
   }
 
