@@ -15,12 +15,13 @@ export interface StoreDefinition {
   useFactory(...dependencies: never[]): StreamStore | Promise<StreamStore>;
 }
 
-/** Collections under other names than the Python library's `stream`, `buffer`, `window`, and our own `consumer`. */
+/** Collections under other names than the Python library's `stream`, `buffer`, `window`, and our own `consumer`, `deadletter`. */
 export interface MongooseCollections {
   readonly stream?: string;
   readonly buffer?: string;
   readonly window?: string;
   readonly consumer?: string;
+  readonly deadletter?: string;
 }
 
 export interface MongooseStoreOptions {

@@ -134,6 +134,37 @@ export interface WindowBounds {
   readonly late?: boolean;
 }
 
+/** A piece of a window that is being taken apart. */
+export interface SplitPart {
+  /** Index of its first message in `messageIds`. */
+  readonly from: number;
+  /** Index behind its last one. */
+  readonly to: number;
+  /** Runs of the handler with exactly these messages that failed. */
+  readonly failures: number;
+}
+
+/** A message that failed alone. */
+export interface FailedMessage {
+  /** In `messageIds`. */
+  readonly index: number;
+  readonly error: string;
+  readonly stack?: string;
+  /** True: the handler itself said that the message is bad. */
+  readonly rejected?: boolean;
+}
+
+/**
+ * A window whose attempts are used up is bisected: its messages are tried in ever smaller parts, so that the bad ones are found
+ * and the good ones get through. Where that stands is state of the window itself, changed by one update after each part. Messages
+ * in neither list are done.
+ */
+export interface SplitState {
+  /** Still to be tried, in order; they do not overlap. */
+  readonly pending: readonly SplitPart[];
+  readonly failed: readonly FailedMessage[];
+}
+
 /**
  * A claim: the window and the ids of its messages. Open from `claim` until `settle` removes it (or keeps it, marked
  * processed).
@@ -155,6 +186,50 @@ export interface WindowRecord extends WindowBounds {
   readonly nextTry?: Date;
   /** What the last attempt failed with. */
   readonly error?: string;
+  /** Present while the window is being taken apart. */
+  readonly split?: SplitState;
+}
+
+/** A message that a consumer gave up. */
+export interface NewDeadLetter {
+  /** As it was fetched. */
+  readonly message: StoredMessage;
+  /** Public id of the window it was in. */
+  readonly window: string;
+  /** `Class.method`. */
+  readonly consumer: string;
+  /** Runs of the handler that failed with it. */
+  readonly attempts: number;
+  readonly error: string;
+  readonly stack?: string;
+  readonly died: Date;
+}
+
+/** A dead letter as it lies in the store. */
+export interface DeadLetter {
+  /** Opaque; comparing two of one stream as strings gives the order in which they are listed: that of `died`, roughly. */
+  readonly id: string;
+  readonly stream: string;
+  readonly group: string;
+  readonly messageId: MessageId;
+  readonly created: Date;
+  readonly data: unknown;
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly window: string;
+  readonly consumer: string;
+  readonly attempts: number;
+  readonly error: string;
+  readonly stack?: string;
+  readonly died: Date;
+}
+
+/** Which dead letters of a stream; those that match all that is given. */
+export interface DeadLetterFilter {
+  readonly group?: string;
+  readonly ids?: readonly string[];
+  /** Died before this time. */
+  readonly before?: Date;
 }
 
 /** Where a consumer stands; written by every commit point and read back by `recover`. */
@@ -229,6 +304,8 @@ export interface StreamStats extends StreamInfo {
   readonly buffered: number;
   /** `created` of the oldest of them. */
   readonly oldest?: Date;
+  /** Dead letters of all groups. */
+  readonly deadLetters: number;
   readonly consumers: readonly ConsumerStats[];
 }
 
@@ -335,8 +412,31 @@ export interface StreamStore {
    * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.
    */
   settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void>;
-  /** Stores attempt, nextTry, error and recoveries of an open window. @throws LeaseLost */
+  /** Stores attempt, nextTry, error, recoveries and split of an open window; what is absent is removed. @throws LeaseLost */
   reschedule(lease: Lease, window: WindowRecord): Promise<void>;
+
+  // ---- dead letters
+
+  /**
+   * Stores messages that the lease's consumer gives up, durably: the caller commits their window afterwards. A message that is
+   * a dead letter of the group already stays as it is. @throws LeaseLost where the store can tell
+   */
+  bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void>;
+  /** Dead letters of the stream in the order of their ids, after the given one. */
+  deadLetters(
+    stream: string,
+    filter: DeadLetterFilter,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly DeadLetter[]>;
+  /**
+   * Puts the messages back into the buffer, behind what is there, for their own group only: other groups do not see them again.
+   * Then the letters are gone. Resolves with how many. A call that is repeated after a crash in its middle neither loses nor
+   * doubles a message. Letters of a group that was removed stay.
+   */
+  redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
+  /** Removes them for good. Resolves with how many. */
+  discard(stream: string, filter: DeadLetterFilter): Promise<number>;
 
   // ---- wake-ups and statistics
 
@@ -346,8 +446,8 @@ export interface StreamStore {
    */
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]>;
   /**
-   * Calls `wake` with a stream's name as soon as messages of any process arrive, until the signal aborts. Absent, or
-   * resolving with false, where the store can't: then there is only `poll`.
+   * Calls `wake` with a stream's name as soon as messages of any process arrive, until the signal aborts. Resolves with true
+   * once it is watching. Absent, or resolving with false, where the store can't: then there is only `poll`.
    */
   watch?(wake: (stream: string) => void, signal: AbortSignal): Promise<boolean>;
   /** Counted in the store; of all streams when no names are given. */

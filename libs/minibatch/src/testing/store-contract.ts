@@ -1,6 +1,7 @@
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { appendContract } from './store-contract/append.js';
 import type { ContractContext, StoreUnderTest, TestFunctions } from './store-contract/context.js';
+import { deadLettersContract } from './store-contract/dead-letters.js';
 import { groupsContract } from './store-contract/groups.js';
 import { leaseContract } from './store-contract/leases.js';
 import { readContract } from './store-contract/reading.js';
@@ -79,6 +80,7 @@ export function storeContract(
       leaseContract,
       recoveryContract,
       settleContract,
+      deadLettersContract,
       statisticsContract,
     ]) {
       section(test, context);

@@ -24,7 +24,12 @@ import type { MessageId } from '../stream-store.interface.js';
  * keptWin    · stream settled group partition number  a window kept after its commit
  * checkpoint · stream sha256(source)                  position of a source
  * cleanup    · stream group                           a removal that goes on in several transactions
+ * tally      · stream                                 last number of a dead letter, how many there are
+ * letter     · stream number group partition died seq a dead letter
+ * buried     · stream group partition seq             the message is a dead letter of the group
  * ```
+ *
+ * Dead letters outlive their group and its number: theirs is the place of its name in the stream's `letterGroups`.
  */
 export const Kind = {
   Meta: 1,
@@ -44,6 +49,9 @@ export const Kind = {
   KeptWindow: 15,
   Checkpoint: 16,
   Cleanup: 17,
+  Tally: 18,
+  Letter: 19,
+  Buried: 20,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
@@ -62,6 +70,9 @@ export const STREAM_KINDS: readonly Kind[] = [
   Kind.KeptMessage,
   Kind.KeptWindow,
   Kind.Checkpoint,
+  Kind.Tally,
+  Kind.Letter,
+  Kind.Buried,
 ];
 
 /** Kinds whose key begins with a stream and a group. */
@@ -83,6 +94,15 @@ export interface Place {
   readonly stream: number;
   readonly group: number;
   readonly partition: number;
+}
+
+/** What the key of a dead letter says. */
+export interface LetterKey extends Place {
+  readonly number: number;
+  /** Milliseconds. */
+  readonly died: number;
+  /** Of its message. */
+  readonly seq: number;
 }
 
 export const META_KEY = Buffer.from([Kind.Meta]);
@@ -193,6 +213,39 @@ export function checkpointKey(stream: number, source: string): Buffer {
   return Buffer.concat([streamKey(Kind.Checkpoint, stream), digest(source)]);
 }
 
+export function letterKey({ stream, number, group, partition, died, seq }: LetterKey): Buffer {
+  const key = Buffer.allocUnsafe(31);
+  writeLetter(key, stream, number);
+  key.writeUInt32BE(group, 11);
+  key.writeUInt16BE(partition, 15);
+  writeTime(key, died, 17);
+  key.writeUIntBE(seq, 25, 6);
+  return key;
+}
+
+export function parseLetterKey(key: Buffer): LetterKey {
+  return {
+    stream: key.readUInt32BE(1),
+    number: key.readUIntBE(5, 6),
+    group: key.readUInt32BE(11),
+    partition: key.readUInt16BE(15),
+    died: readTime(key, 17),
+    seq: key.readUIntBE(25, 6),
+  };
+}
+
+export function buriedKey(place: Place, seq: number): Buffer {
+  return placeSeqKey(Kind.Buried, place, seq);
+}
+
+/** Letters with `after` < number ≤ `until`. */
+export function letterRange(stream: number, after: number, until: number = LAST_SEQ - 1): KeyRange {
+  const range = { start: Buffer.allocUnsafe(11), end: Buffer.allocUnsafe(11) };
+  writeLetter(range.start, stream, after + 1);
+  writeLetter(range.end, stream, until + 1);
+  return range;
+}
+
 /** All keys that begin with these bytes. */
 export function prefixRange(prefix: Buffer): KeyRange {
   const end = Buffer.from(prefix);
@@ -222,7 +275,7 @@ export function seqOf(key: Buffer): number {
   return key.readUIntBE(key.length - 6, 6);
 }
 
-/** Message ids: the numbers of stream and message in hexadecimal, of fixed width. */
+/** Ids of messages and letters: the numbers of the stream and of the one in hexadecimal, of fixed width. */
 export function formatId(stream: number, seq: number): MessageId {
   return stream.toString(16).padStart(8, '0') + seq.toString(16).padStart(12, '0');
 }
@@ -241,11 +294,24 @@ function writePlace(key: Buffer, kind: Kind, { stream, group, partition }: Place
   key.writeUInt16BE(partition, 9);
 }
 
+function writeLetter(key: Buffer, stream: number, number: number): void {
+  key[0] = Kind.Letter;
+  key.writeUInt32BE(stream, 1);
+  key.writeUIntBE(number, 5, 6);
+}
+
 /** A double whose bytes sort as the numbers do: the sign is turned round, and all of a negative number. */
 function writeTime(key: Buffer, time: number, at: number): void {
   key.writeDoubleBE(time, at);
   if ((key[at]! & 0x80) === 0) key[at]! ^= 0x80;
   else for (let byte = at; byte < at + 8; byte += 1) key[byte]! ^= 0xff;
+}
+
+function readTime(key: Buffer, at: number): number {
+  const bytes = Buffer.from(key.subarray(at, at + 8));
+  if ((bytes[0]! & 0x80) !== 0) bytes[0]! ^= 0x80;
+  else for (let byte = 0; byte < 8; byte += 1) bytes[byte]! ^= 0xff;
+  return bytes.readDoubleBE(0);
 }
 
 /** Short ids as they are, so that those of one source lie together; what does not fit into a key by its digest. */

@@ -104,6 +104,47 @@ describe('LmdbStreamStore of several processes', () => {
     expect(await readAll()).toHaveLength(5);
   });
 
+  it('neither loses nor doubles a message when a process is killed in the middle of a redrive', async () => {
+    const COUNT = 6_000;
+    await store.registerGroup(key);
+    const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };
+    const lease = (await store.acquireLease(key, owner, { fence: 0, counter: 0 }))!;
+    const data = (n: number) => ({ writer: 'here', n, filling: 'x'.repeat(200) });
+    await store.append(Array.from({ length: COUNT }, (_, n) => ({ stream: 's', data: data(n), created: new Date() })));
+    const { messages } = await store.fetch(key, undefined, { messages: COUNT, bytes: 1e12 });
+    const note = { window: 'w', consumer: 'A.b', attempts: 1, error: 'no', died: new Date() };
+    await store.bury(
+      lease,
+      messages.map((message) => ({ message, ...note })),
+    );
+    const window = { seq: 1, id: 'w', messageIds: [], created: new Date(), attempt: 1, recoveries: 0 };
+    await store.settle(lease, [{ window, messages }], { groups: ['default'], keep: false });
+
+    const script = `
+      import { LmdbStreamStore } from 'nestjs-minibatch/lmdb';
+      const store = new LmdbStreamStore({ path: ${JSON.stringify(path)} });
+      await store.open();
+      await store.redrive('s', {});
+      setInterval(() => undefined, 1000);`;
+    const stats = async () => (await store.stats(['s']))[0]!;
+    for (const share of [1, 3]) {
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      children.push(child);
+      const exit = once(child, 'exit');
+      while ((await stats()).buffered < (COUNT * share) / 6) await new Promise((resolve) => setTimeout(resolve, 1));
+      child.kill('SIGKILL');
+      await exit;
+      const { buffered, deadLetters } = await stats();
+      expect(buffered + deadLetters).toBe(COUNT);
+    }
+    const left = (await stats()).deadLetters;
+    expect(await store.redrive('s', {})).toBe(left);
+    expect((await readAll()).map(({ data: { n } }) => n)).toEqual([...Array(COUNT).keys()]);
+    expect(await stats()).toMatchObject({ buffered: COUNT, deadLetters: 0 });
+  });
+
   it('says what is known of an append on a full disk, and lives on', async () => {
     const script = `ulimit -f 2000; exec "${process.execPath}" "${fixture('full-disk.mjs')}" "${join(path, 'full')}"`;
     const { stdout } = await promisify(execFile)('bash', ['-c', script]);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { storeContract } from '../../testing/store-contract.js';
-import type { ConsumerKey, Lease, StoredMessage } from '../stream-store.interface.js';
+import type { ConsumerKey, Lease, NewDeadLetter, StoredMessage } from '../stream-store.interface.js';
 import { dropStream } from './cleanup.js';
 import { LmdbEnvironment } from './environment.js';
 import { lmdbStore, LmdbStreamStore } from './index.js';
@@ -51,6 +51,15 @@ describe('LmdbStreamStore', () => {
     const window = { seq: 1, id: 'w', messageIds: [], created: new Date(), attempt: 1, recoveries: 0 };
     await store.settle(lease, [{ window, messages }], { groups, keep: false });
   };
+
+  const letterOf = (given: StoredMessage): NewDeadLetter => ({
+    message: given,
+    window: 'w',
+    consumer: 'A.b',
+    attempts: 2,
+    error: 'no',
+    died: new Date(),
+  });
 
   /** How many records of a kind there are, by a second environment on the same files. */
   const count = async (...kinds: Kind[]): Promise<number> => {
@@ -191,10 +200,114 @@ describe('LmdbStreamStore', () => {
     });
   });
 
+  describe('dead letters', () => {
+    const letters = (store: LmdbStreamStore) => store.deadLetters('s', {}, undefined, 100_000);
+    const bury = async (store: LmdbStreamStore, lease: Lease) => {
+      const { messages } = await store.fetch(lease.key, undefined, all);
+      await store.bury(lease, messages.map(letterOf));
+      await settle(store, lease, messages);
+    };
+
+    it('keeps them when it is closed and opened again', async () => {
+      const first = await open();
+      const lease = await hold(first);
+      await first.append(many(3));
+      await bury(first, lease);
+      const before = await letters(first);
+      await first.close();
+
+      const second = await open();
+      expect(await letters(second)).toEqual(before);
+      expect((await second.stats(['s']))[0]?.deadLetters).toBe(3);
+      await second.redrive('s', { ids: [before[1]!.id] });
+      await second.close();
+      const third = await open();
+      expect((await third.fetch(key(), undefined, all)).messages.map(({ data }) => data)).toEqual([{ n: 1 }]);
+      expect((await letters(third)).map(({ data }) => data)).toEqual([{ n: 0 }, { n: 2 }]);
+    });
+
+    it('buries nothing for a lease that is lost', async () => {
+      const store = await open();
+      const lease = await hold(store);
+      await store.append(many(2));
+      const { messages } = await store.fetch(key(), undefined, all);
+      const [state] = await store.readLeases([key()]);
+      await store.acquireLease(key(), { ...owner, id: 'b' }, state!);
+      const late = store.bury(lease, messages.map(letterOf));
+      await expect(late).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+      expect(await count(Kind.Letter, Kind.Buried, Kind.Tally)).toBe(0);
+    });
+
+    it('leaves no records behind when they were redriven and committed, or discarded', async () => {
+      const store = await open();
+      await hold(store, key('idle'));
+      const [a, b] = [await hold(store, key('a')), await hold(store, key('b'))];
+      await store.append(many(30));
+      for (const lease of [a, b]) await bury(store, lease);
+      await store.removeGroup('s', 'idle');
+      expect(await store.redrive('s', {})).toBe(60);
+      expect(await count(Kind.Message)).toBe(60);
+      for (const lease of [b, a]) {
+        const { messages } = await store.fetch(lease.key, undefined, all);
+        expect(messages).toHaveLength(30);
+        await settle(store, lease, messages);
+      }
+      expect(await count(Kind.Message, Kind.Done, Kind.Letter, Kind.Buried)).toBe(0);
+      const [stats] = await store.stats(['s']);
+      expect(stats?.consumers.map(({ pending }) => pending)).toEqual([0, 0]);
+      await store.append(many(5));
+      await bury(store, a);
+      expect(await count(Kind.Letter, Kind.Buried)).toBe(10);
+      expect(await store.discard('s', { group: 'a' })).toBe(5);
+      expect(await count(Kind.Letter, Kind.Buried)).toBe(0);
+    });
+
+    it('passes marks without a gap in one number when messages come back to another group', async () => {
+      const store = await open();
+      const [a, b] = [await hold(store, key('a')), await hold(store, key('b'))];
+      await store.append(many(100));
+      await bury(store, a);
+      await settle(store, b, (await store.fetch(key('b'), undefined, all)).messages);
+      expect(await store.redrive('s', {})).toBe(100);
+      expect(await count(Kind.Done)).toBe(0);
+      expect((await store.fetch(key('b'), undefined, all)).messages).toEqual([]);
+      expect((await store.fetch(key('a'), undefined, all)).messages).toHaveLength(100);
+    });
+
+    it('moves more than one transaction should hold', async () => {
+      const store = await open();
+      const lease = await hold(store);
+      const large = 'x'.repeat(3 * 1024 * 1024);
+      for (let n = 0; n < 12; n += 1) await store.append([message({ n, large })]);
+      await bury(store, lease);
+      expect(await store.redrive('s', {})).toBe(12);
+      const { messages } = await store.fetch(key(), undefined, all);
+      expect(messages.map(({ data }) => (data as { n: number }).n)).toEqual([...Array(12).keys()]);
+      expect(await letters(store)).toEqual([]);
+    });
+
+    it('keeps times of any kind, and picks by them', async () => {
+      const store = await open();
+      const lease = await hold(store);
+      const times = [-8.64e15, -1, 0, 1, 1.7e12, 8.64e15].map((time) => new Date(time));
+      await store.append(many(times.length));
+      const { messages } = await store.fetch(key(), undefined, all);
+      await store.bury(
+        lease,
+        messages.map((each, n) => ({ ...letterOf(each), died: times[n]! })),
+      );
+      expect((await letters(store)).map(({ died }) => died)).toEqual(times);
+      for (const [n, before] of times.entries()) {
+        expect(await store.deadLetters('s', { before }, undefined, 10)).toHaveLength(n);
+      }
+    });
+  });
+
   it('goes on with a removal that a process did not live to finish', async () => {
     const store = await open();
-    await hold(store);
+    const lease = await hold(store);
     await store.append([...many(50), message(1, { dedupeId: 'x' })]);
+    await store.bury(lease, (await store.fetch(key(), undefined, all)).messages.slice(0, 3).map(letterOf));
     const environment = await LmdbEnvironment.open(path, 126);
     await environment.write((view) => dropStream(view, 's'));
     await environment.close();

@@ -7,11 +7,14 @@ import type {
   Block,
   Commit,
   ConsumerKey,
+  DeadLetter,
+  DeadLetterFilter,
   FetchLimits,
   Lease,
   LeaseOwner,
   LeaseState,
   MessageId,
+  NewDeadLetter,
   NewMessage,
   Recovery,
   SettledWindow,
@@ -42,8 +45,10 @@ import { LmdbEnvironment, WriteFailed } from './environment.js';
 import * as groups from './groups.js';
 import { checkpointKey } from './keys.js';
 import * as leases from './leases.js';
+import { bury, listLetters, prepareLetter } from './letters.js';
 import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './messages.js';
 import type { StreamRecord } from './records.js';
+import { discardLetters, redriveLetters } from './redrive.js';
 import { pollToken, streamStats, sweepSome } from './statistics.js';
 import type { ReadView, WriteView } from './view.js';
 import * as windows from './windows.js';
@@ -250,6 +255,31 @@ export class LmdbStreamStore implements StreamStore {
 
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     return this.write((view) => windows.reschedule(view, lease, window));
+  }
+
+  // ---- dead letters
+
+  async bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
+    if (letters.length === 0) return;
+    const prepared = letters.map((letter) => prepareLetter(lease, letter));
+    await this.write((view) => bury(view, lease, prepared));
+  }
+
+  async deadLetters(
+    stream: string,
+    filter: DeadLetterFilter,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly DeadLetter[]> {
+    return this.read((view) => listLetters(view, stream, filter, after, limit));
+  }
+
+  async redrive(stream: string, filter: DeadLetterFilter): Promise<number> {
+    return redriveLetters(this.ready(), stream, filter);
+  }
+
+  async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
+    return discardLetters(this.ready(), stream, filter);
   }
 
   // ---- wake-ups and statistics

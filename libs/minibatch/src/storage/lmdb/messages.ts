@@ -48,8 +48,8 @@ export function writeMessages(view: WriteView, prepared: readonly PreparedMessag
   return outcomes;
 }
 
-/** The messages of one stream within one transaction: numbers are counted here and written once. */
-class StreamAppend {
+/** Messages on their way into one stream's buffer, within one transaction: numbers are counted here and written once. */
+export class StreamAppend {
   private tail: Tail;
   private readonly counts = new Map<number, number>();
 
@@ -64,12 +64,18 @@ class StreamAppend {
     const { view, stream } = this;
     const { partition = 0, dedupeId } = message;
     if (dedupeId !== undefined && !view.add(dedupeKey(stream, dedupeId), PRESENT)) return { status: 'duplicate' };
+    return { status: 'stored', id: formatId(stream, this.put(partition, encoded)) };
+  }
+
+  /** Behind all that is there; the message's number. */
+  put(partition: number, encoded: EncodedMessage): number {
+    const { view, stream } = this;
     const seq = this.tail.lastSeq + 1;
     this.tail = { ...this.tail, lastSeq: seq };
     view.put(messageKey(stream, partition, seq), encoded);
-    if (this.tail.timeOrder) view.put(timeKey(stream, partition, message.created.getTime(), seq), PRESENT);
+    if (this.tail.timeOrder) view.put(timeKey(stream, partition, createdOf(encoded).getTime(), seq), PRESENT);
     this.counts.set(partition, (this.counts.get(partition) ?? 0) + 1);
-    return { status: 'stored', id: formatId(stream, seq) };
+    return seq;
   }
 
   finish(): void {

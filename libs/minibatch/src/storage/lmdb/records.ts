@@ -23,6 +23,8 @@ export interface StreamRecord {
   readonly groups: readonly GroupRecord[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;
+  /** Names of all groups that ever had a dead letter; letters know theirs by its place here. */
+  readonly letterGroups?: readonly string[];
 }
 
 /** Read and written by every append: short, and of fixed places. */
@@ -49,6 +51,13 @@ export interface Position {
   readonly upTo: number;
   /** Messages in the buffer that the group has committed. */
   readonly done: number;
+}
+
+/** Of a stream's dead letters. */
+export interface Tally {
+  /** The last number that was given; none is given twice. */
+  readonly last: number;
+  readonly count: number;
 }
 
 export interface Meta {
@@ -102,6 +111,17 @@ export function encodePosition({ upTo, done }: Position): Buffer {
 
 export function decodePosition(bytes: Buffer | undefined): Position {
   return bytes === undefined ? NEW_POSITION : { upTo: bytes.readDoubleBE(0), done: bytes.readDoubleBE(8) };
+}
+
+export function encodeTally({ last, count }: Tally): Buffer {
+  const bytes = Buffer.allocUnsafe(16);
+  bytes.writeDoubleBE(last, 0);
+  bytes.writeDoubleBE(count, 8);
+  return bytes;
+}
+
+export function decodeTally(bytes: Buffer | undefined): Tally {
+  return bytes === undefined ? { last: 0, count: 0 } : { last: bytes.readDoubleBE(0), count: bytes.readDoubleBE(8) };
 }
 
 /** The ids as runs of consecutive numbers: a window of a stream's next thousand messages is one run. */

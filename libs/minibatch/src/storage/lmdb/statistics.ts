@@ -12,6 +12,7 @@ import {
   streamKey,
 } from './keys.js';
 import { consumerAt, stateOf } from './leases.js';
+import { tallyOf } from './letters.js';
 import { oldestCreated } from './messages.js';
 import { decodeNumber, decodePosition, type StreamRecord } from './records.js';
 import type { ReadView, WriteView } from './view.js';
@@ -28,6 +29,7 @@ export function streamStats(view: ReadView, names: readonly string[] | undefined
       ...infoOf(stream),
       buffered,
       ...(times.length > 0 && { oldest: new Date(Math.min(...times)) }),
+      deadLetters: tallyOf(view, stream.id).count,
       consumers: consumerStats(view, stream, counts),
     };
   });

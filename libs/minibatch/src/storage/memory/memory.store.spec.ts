@@ -47,6 +47,37 @@ describe('MemoryStreamStore', () => {
     await expect(append).rejects.toMatchObject({ code: ErrorCode.StoreUnsupported, stored: 'no' });
   });
 
+  it('buries nothing for a lease that is lost', async () => {
+    const store = new MemoryStreamStore();
+    const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };
+    await store.registerGroup(key);
+    await store.append([message(1)]);
+    const lease = await store.acquireLease(key, owner, { fence: 0, counter: 0 });
+    await store.acquireLease(key, { ...owner, id: 'b' }, { fence: 1, counter: 1 });
+    const [stored] = (await store.fetch(key, undefined, all)).messages;
+    const letter = { message: stored!, window: 'w', consumer: 'A.b', attempts: 1, error: 'no', died: new Date(0) };
+    await expect(store.bury(lease!, [letter])).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+    expect(await store.deadLetters('s', {}, undefined, 10)).toEqual([]);
+  });
+
+  it('keeps a dead letter apart from what a caller does with it', async () => {
+    const store = new MemoryStreamStore();
+    const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };
+    await store.registerGroup(key);
+    await store.append([message({ bytes: Buffer.from('abc') })]);
+    const lease = await store.acquireLease(key, owner, { fence: 0, counter: 0 });
+    const [stored] = (await store.fetch(key, undefined, all)).messages;
+    const letter = { message: stored!, window: 'w', consumer: 'A.b', attempts: 1, error: 'no', died: new Date(0) };
+    await store.bury(lease!, [letter]);
+    const read = async () => {
+      const [found] = await store.deadLetters('s', {}, undefined, 10);
+      return found!.data as { bytes: { buffer: Uint8Array } };
+    };
+    (stored!.data as { bytes: { buffer: Uint8Array } }).bytes.buffer.fill(0);
+    (await read()).bytes.buffer.fill(0);
+    expect(Buffer.from((await read()).bytes.buffer).toString()).toBe('abc');
+  });
+
   it('stays fast while a long backlog is drained from the front', async () => {
     const store = new MemoryStreamStore();
     await store.registerGroup(key);

@@ -7,11 +7,14 @@ import type {
   Block,
   Commit,
   ConsumerKey,
+  DeadLetter,
+  DeadLetterFilter,
   FetchLimits,
   Lease,
   LeaseOwner,
   LeaseState,
   MessageId,
+  NewDeadLetter,
   NewMessage,
   Recovery,
   SettledWindow,
@@ -25,6 +28,7 @@ import type {
   TimeRange,
   WindowRecord,
 } from '../stream-store.interface.js';
+import { toDeadLetter } from './letter-box.js';
 import { MemoryDatabase } from './memory.database.js';
 import { isVisible, leaseState, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
 import type { BufferedEntry } from './message-list.js';
@@ -268,6 +272,41 @@ export class MemoryStreamStore implements StreamStore {
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     const { consumer } = this.held(lease);
     if (consumer.windows.has(window.seq)) consumer.windows.set(window.seq, copyWindow(window));
+  }
+
+  // ---- dead letters
+
+  async bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
+    const { stream } = this.held(lease);
+    for (const letter of letters) stream.letters.bury(lease.key, letter, () => this.database.nextId());
+  }
+
+  async deadLetters(
+    stream: string,
+    filter: DeadLetterFilter,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly DeadLetter[]> {
+    const found: DeadLetter[] = [];
+    for (const letter of this.database.streams.get(stream)?.letters.select(filter, after) ?? []) {
+      if (found.length >= limit) break;
+      found.push(toDeadLetter(stream, letter));
+    }
+    return found;
+  }
+
+  async redrive(stream: string, filter: DeadLetterFilter): Promise<number> {
+    const found = this.database.streams.get(stream);
+    if (found === undefined) return 0;
+    const letters = [...found.letters.select(filter)];
+    return letters.filter((letter) => found.redrive(letter, this.database.nextId())).length;
+  }
+
+  async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
+    const box = this.database.streams.get(stream)?.letters;
+    const letters = [...(box?.select(filter) ?? [])];
+    for (const letter of letters) box?.delete(letter);
+    return letters.length;
   }
 
   // ---- wake-ups and statistics

@@ -10,6 +10,7 @@ import type {
   WindowRecord,
 } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
+import { type BuriedMessage, LetterBox } from './letter-box.js';
 import { type BufferedEntry, MessageList } from './message-list.js';
 
 export interface MemoryConsumer {
@@ -38,6 +39,7 @@ export class MemoryStream {
   readonly dedupe = new Map<string, { settled: Date | undefined }>();
   kept: { readonly settled: Date; readonly id: MessageId }[] = [];
   keptWindows: { readonly settled: Date; readonly id: string }[] = [];
+  readonly letters = new LetterBox();
   readonly checkpoints = new Map<string, Buffer>();
   /** By group and partition; one that only held a lease and was never registered is among them. */
   readonly consumers = new Map<string, MemoryConsumer>();
@@ -102,6 +104,18 @@ export class MemoryStream {
     }
   }
 
+  /** Puts the message of a dead letter back, for its own group; false if that is not there any more. */
+  redrive(letter: BuriedMessage, id: MessageId): boolean {
+    const { group, partition, created, encoded } = letter;
+    if (!this.groups.has(group)) return false;
+    const doneBy = new Set(this.groups.keys());
+    doneBy.delete(group);
+    this.messages.push({ id, partition, created, encoded, doneBy });
+    this.letters.delete(letter);
+    this.revision += 1;
+    return true;
+  }
+
   /** Counted now. */
   stats(): StreamStats {
     const entries = [...this.messages.after(undefined)];
@@ -123,6 +137,7 @@ export class MemoryStream {
       ...this.info(),
       buffered: entries.length,
       ...(entries.length > 0 && { oldest: new Date(oldest) }),
+      deadLetters: this.letters.size,
       consumers,
     };
   }

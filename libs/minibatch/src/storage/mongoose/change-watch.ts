@@ -3,7 +3,21 @@ import type { mongo } from 'mongoose';
 import type { Collections } from './collections.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
-type Changes = mongo.ChangeStream<BufferDocument, mongo.ChangeStreamInsertDocument<BufferDocument>>;
+type Change = mongo.ChangeStreamInsertDocument<BufferDocument> | mongo.ChangeStreamUpdateDocument<BufferDocument>;
+type Changes = mongo.ChangeStream<BufferDocument, Change>;
+
+/** Appends, and messages that a redrive shows (see `redrive.ts`). */
+const PIPELINE = [
+  {
+    $match: {
+      $or: [
+        { operationType: 'insert', 'fullDocument.processed': false },
+        { operationType: 'update', 'updateDescription.updatedFields.redriven': { $exists: true } },
+      ],
+    },
+  },
+  { $project: { 'fullDocument.stream': 1, 'updateDescription.updatedFields.redriven': 1 } },
+];
 
 /** Longest wait of the server for a change, milliseconds. */
 const AWAIT = 1000;
@@ -24,10 +38,9 @@ export class ChangeWatch {
   }
 
   private async open(wake: (stream: string) => void): Promise<Changes | undefined> {
-    const pipeline = [{ $match: { operationType: 'insert' } }, { $project: { 'fullDocument.stream': 1 } }];
     let changes: Changes | undefined;
     try {
-      changes = this.collections.buffer.watch(pipeline, { maxAwaitTimeMS: AWAIT });
+      changes = this.collections.buffer.watch(PIPELINE, { maxAwaitTimeMS: AWAIT });
       tell(await changes.tryNext(), wake);
       return changes;
     } catch {
@@ -77,8 +90,11 @@ export class ChangeWatch {
   }
 }
 
-function tell(change: mongo.ChangeStreamInsertDocument<BufferDocument> | null, wake: (stream: string) => void): void {
-  if (change?.fullDocument?.stream !== undefined) wake(change.fullDocument.stream);
+function tell(change: Change | null, wake: (stream: string) => void): void {
+  if (!change) return;
+  const stream = 'updateDescription' in change ? change.updateDescription.updatedFields?.redriven : undefined;
+  const name = stream ?? change.fullDocument?.stream;
+  if (name !== undefined) wake(name);
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -1,10 +1,11 @@
-import { mongo } from 'mongoose';
 import { leaseLost } from '../store-faults.js';
 import type { Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, inRanges } from './consumer-document.js';
-import { DUPLICATE_KEY, guarded, isDuplicateKey, isInDoubt, unwrapped, writeErrorsOf } from './store-errors.js';
-import { toWindowDocument, toWindowRecord } from './window-codec.js';
+import { insertMissing } from './insert-missing.js';
+import { isHeld } from './leases.js';
+import { guarded } from './store-errors.js';
+import { toReschedule, toWindowDocument, toWindowRecord } from './window-codec.js';
 
 /** Windows from their claim to their commit, and their adoption by a new holder of the lease. */
 export class Claims {
@@ -12,30 +13,23 @@ export class Claims {
 
   async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
     if (windows.length === 0) return;
-    await guarded(`claim windows of '${lease.key.group}' on '${lease.key.stream}'`, async () => {
-      try {
-        await this.collections.window.insertMany(
-          windows.map((window) => toWindowDocument(lease, window)),
-          { ordered: false },
-        );
-      } catch (error) {
-        // Only this lease makes these ids: they are there since an earlier try whose answer was lost.
-        if (!onlyDuplicates(error)) throw error;
-      }
-    });
+    await guarded(`claim windows of '${lease.key.group}' on '${lease.key.stream}'`, () =>
+      // Only this lease makes these ids.
+      insertMissing(
+        this.collections.window,
+        windows.map((window) => toWindowDocument(lease, window)),
+      ),
+    );
   }
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {
-    const { seq, attempt, recoveries, nextTry, error } = window;
-    // Null and not unset: an update without any field to unset is refused by older servers.
-    const change = { attempt, recoveries, nextTry: nextTry ?? null, error: error ?? null };
     await guarded(`store the next try of window '${window.id}'`, async () => {
       const { matchedCount } = await this.collections.window.updateOne(
-        { processed: false, consumer: consumerDocumentId(lease.key), seq, fence: lease.fence },
-        { $set: change },
+        { processed: false, consumer: consumerDocumentId(lease.key), seq: window.seq, fence: lease.fence },
+        toReschedule(window),
       );
       // Another holder has adopted it, or it is not there at all: the consumer's document tells.
-      if (matchedCount === 0 && !(await this.isHeld(lease))) throw leaseLost(lease.key);
+      if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
     });
   }
 
@@ -76,14 +70,4 @@ export class Claims {
       };
     });
   }
-
-  private async isHeld(lease: Lease): Promise<boolean> {
-    return (await this.collections.consumer.findOne(heldBy(lease), { projection: { _id: 1 } })) !== null;
-  }
-}
-
-function onlyDuplicates(error: unknown): boolean {
-  const cause = unwrapped(error);
-  if (!(cause instanceof mongo.MongoBulkWriteError)) return isDuplicateKey(cause);
-  return !isInDoubt(cause) && writeErrorsOf(cause).every(({ code }) => code === DUPLICATE_KEY);
 }

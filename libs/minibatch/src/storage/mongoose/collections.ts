@@ -3,6 +3,7 @@ import type { Connection, Model } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { BufferSchema, type BufferDocument } from './schemas/buffer.schema.js';
 import { ConsumerSchema, type ConsumerDocument } from './schemas/consumer.schema.js';
+import { DeadletterSchema, type DeadletterDocument } from './schemas/deadletter.schema.js';
 import type { Role } from './schemas/schema-options.js';
 import { StreamSchema, type StreamDocument } from './schemas/stream.schema.js';
 import { WindowSchema, type WindowDocument } from './schemas/window.schema.js';
@@ -15,6 +16,7 @@ export const COLLECTION_NAMES: CollectionNames = {
   buffer: 'buffer',
   window: 'window',
   consumer: 'consumer',
+  deadletter: 'deadletter',
 };
 
 /** The usual names where no other is given. */
@@ -29,9 +31,16 @@ export const MODEL_NAMES: CollectionNames = {
   buffer: 'MinibatchBuffer',
   window: 'MinibatchWindow',
   consumer: 'MinibatchConsumer',
+  deadletter: 'MinibatchDeadletter',
 };
 
-const SCHEMAS = { stream: StreamSchema, buffer: BufferSchema, window: WindowSchema, consumer: ConsumerSchema };
+const SCHEMAS = {
+  stream: StreamSchema,
+  buffer: BufferSchema,
+  window: WindowSchema,
+  consumer: ConsumerSchema,
+  deadletter: DeadletterSchema,
+};
 
 /**
  * Set on every collection, whatever the connection's URI says: another read preference would miss what was just written, a
@@ -60,6 +69,7 @@ interface Native {
   readonly buffer: mongo.Collection<BufferDocument>;
   readonly window: mongo.Collection<WindowDocument>;
   readonly consumer: mongo.Collection<ConsumerDocument>;
+  readonly deadletter: mongo.Collection<DeadletterDocument>;
 }
 
 /**
@@ -112,6 +122,10 @@ export class Collections {
     return this.current().consumer;
   }
 
+  get deadletter(): Native['deadletter'] {
+    return this.current().deadletter;
+  }
+
   get database(): mongo.Db {
     const { db } = this.connection;
     if (db) return db;
@@ -133,6 +147,7 @@ export class Collections {
       buffer: db.collection<BufferDocument>(this.names.buffer, options),
       window: db.collection<WindowDocument>(this.names.window, options),
       consumer: db.collection<ConsumerDocument>(this.names.consumer, options),
+      deadletter: db.collection<DeadletterDocument>(this.names.deadletter, options),
     };
     return this.native;
   }
@@ -152,7 +167,8 @@ export class Collections {
         { model: name },
       );
     }
-    const model = taken ?? this.connection.model(name, SCHEMAS[role] as never, wanted);
+    // A copy: plugins of the connection change the schema, and those of one connection are nothing to another.
+    const model = taken ?? this.connection.model(name, SCHEMAS[role].clone() as never, wanted);
     if (model.collection.name !== wanted) {
       throw conflict(
         `Model '${name}' lies in collection '${model.collection.name}', not in '${wanted}': ` +

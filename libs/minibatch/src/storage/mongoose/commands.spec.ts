@@ -73,12 +73,12 @@ describe('commands per operation', () => {
     expect(commands()).toEqual(['aggregate']);
   });
 
-  it('counts all streams in four', async () => {
+  it('counts all streams in five', async () => {
     const { store, commands } = test;
     for (const stream of ['a', 'b', 'c']) await takeLease(store, keyOf(stream));
     commands();
     expect((await store.stats()).map(({ name }) => name)).toEqual(['a', 'b', 'c']);
-    expect(commands().toSorted()).toEqual(['aggregate', 'aggregate', 'find', 'find']);
+    expect(commands().toSorted()).toEqual(['aggregate', 'aggregate', 'aggregate', 'find', 'find']);
   });
 
   it('marks and looks for a group that is not the last', async () => {

@@ -64,8 +64,10 @@ export class Groups {
     const list = await this.list(stream);
     if (!list.groups.includes(from) && consumers.length === 0) return;
     for (const consumer of consumers) await this.handOver(consumer, to, list);
-    const { buffer } = this.collections;
+    const { buffer, deadletter } = this.collections;
     await buffer.updateMany({ done: from, stream }, { $addToSet: { done: to } });
+    // Else nobody could redrive them any more.
+    await deadletter.updateMany({ stream, group: from }, { $set: { group: to } });
     await this.forget(stream, from, consumers);
   }
 

@@ -20,9 +20,11 @@ describe('indexes', () => {
       'minibatch_dedupe',
       'minibatch_done',
       'minibatch_fetch',
+      'minibatch_redrive',
       'minibatch_sweep',
     ]);
     expect(await names('window')).toEqual(['_id_', 'minibatch_open_windows', 'minibatch_sweep']);
+    expect(await names('deadletter')).toEqual(['_id_', 'minibatch_dead_letters']);
     const { connection } = test;
     await connection.collection('stream').createIndexes([{ name: 'name_1', key: { name: 1 }, unique: true }]);
     await connection.collection('stream').createIndexes([{ name: 'created_1', key: { created: 1 } }]);

@@ -11,9 +11,11 @@ const BUFFER: readonly Index[] = [
   { name: 'minibatch_fetch', key: { stream: 1, processed: 1, _id: 1 } },
   // Sparse: only messages with a dedupe id are in it.
   { name: 'minibatch_dedupe', key: { dedupeKey: 1 }, unique: true, sparse: true },
-  // The next two are sparse, so that a stream with one group that keeps nothing does not pay for them.
+  // The next three are sparse, so that a stream with one group that keeps nothing does not pay for them.
   { name: 'minibatch_done', key: { done: 1 }, sparse: true },
   { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
+  // Hidden copies of dead letters' messages.
+  { name: 'minibatch_redrive', key: { redrives: 1 }, sparse: true },
 ];
 
 const BUFFER_BY_TIME: readonly Index[] = [
@@ -25,11 +27,14 @@ const WINDOW: readonly Index[] = [
   { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
 ];
 
+const DEADLETTER: readonly Index[] = [{ name: 'minibatch_dead_letters', key: { stream: 1, _id: 1 } }];
+
 /** Makes the indexes that are missing; each is named after the query it serves. */
 export async function makeIndexes(collections: Collections): Promise<void> {
   await make(collections.stream, STREAM);
   await make(collections.buffer, BUFFER);
   await make(collections.window, WINDOW);
+  await make(collections.deadletter, DEADLETTER);
 }
 
 /** For consumers that read by time: a cost at every append and delete, so made only when one registers. */

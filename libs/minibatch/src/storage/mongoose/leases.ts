@@ -82,6 +82,10 @@ export class Leases {
   }
 }
 
+export async function isHeld(collections: Collections, lease: Lease): Promise<boolean> {
+  return (await collections.consumer.findOne(heldBy(lease), { projection: { _id: 1 } })) !== null;
+}
+
 export function leaseState(document: Pick<ConsumerDocument, 'lease'> | undefined): LeaseState {
   if (!document) return NEVER_HELD;
   const { owner, fence, counter } = document.lease;

@@ -28,8 +28,8 @@ export function dedupeKey(stream: string, dedupeId: string): string {
  * A document as the server sent it. Read from the bytes, because their number is wanted anyway, and because the options of
  * the application's connection must not change what the data come back as.
  */
-export function fromBytes(bytes: Buffer): BufferDocument {
-  const document = BSON.deserialize(bytes) as BufferDocument;
+export function fromBytes<T extends { data?: unknown } = BufferDocument>(bytes: Buffer): T {
+  const document = BSON.deserialize(bytes) as T;
   // The deserializer makes an object of its own of data with `$ref` and `$id`; messages hold what was given.
   if (bytes.includes('$ref')) document.data = withoutReferences(document.data);
   return document;

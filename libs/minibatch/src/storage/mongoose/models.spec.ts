@@ -53,7 +53,13 @@ describe('models and collections', () => {
   });
 
   it('uses other collection names where they are given', async () => {
-    const names = { stream: 'mb_stream', buffer: 'mb_buffer', window: 'mb_window', consumer: 'mb_consumer' };
+    const names = {
+      stream: 'mb_stream',
+      buffer: 'mb_buffer',
+      window: 'mb_window',
+      consumer: 'mb_consumer',
+      deadletter: 'mb_deadletter',
+    };
     const { store, connection } = await openStore({ database, collections: names });
     await store.registerGroup({ stream: 'flights', group: 'default', partition: 0 });
     await appendAll(store, [messageOf('flights', 1)]);

@@ -6,11 +6,14 @@ import type {
   Block,
   Commit,
   ConsumerKey,
+  DeadLetter,
+  DeadLetterFilter,
   FetchLimits,
   Lease,
   LeaseOwner,
   LeaseState,
   MessageId,
+  NewDeadLetter,
   NewMessage,
   Recovery,
   SettledWindow,
@@ -29,13 +32,17 @@ import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
 import { Claims } from './claims.js';
 import { Collections, collectionNames } from './collections.js';
+import { DeadLetters } from './dead-letters.js';
 import { Departures } from './departures.js';
+import { firstConnection } from './first-connection.js';
 import { Groups } from './groups.js';
 import { makeIndexes } from './indexes.js';
 import { Inserts } from './inserts.js';
 import { Leases } from './leases.js';
+import { LetterReads } from './letter-reads.js';
 import { messageIds } from './message-ids.js';
 import { Reads } from './reads.js';
+import { Redrive } from './redrive.js';
 import { Settlement } from './settlement.js';
 import { Status } from './status.js';
 import { guarded } from './store-errors.js';
@@ -67,6 +74,8 @@ export class MongooseStreamStore implements StreamStore {
   private readonly reads: Reads;
   private readonly claims: Claims;
   private readonly settlement: Settlement;
+  private readonly letters: DeadLetters;
+  private readonly redrives: Redrive;
   private readonly status: Status;
   private readonly sweeps: Sweeps;
   private readonly changes: ChangeWatch;
@@ -94,6 +103,9 @@ export class MongooseStreamStore implements StreamStore {
     this.reads = new Reads(this.collections);
     this.claims = new Claims(this.collections);
     this.settlement = new Settlement(this.collections, departures);
+    const letters = new LetterReads(this.collections);
+    this.letters = new DeadLetters(this.collections, letters);
+    this.redrives = new Redrive(this.collections, letters, messageIds);
     this.status = new Status(this.collections, this.streams);
     this.sweeps = new Sweeps(this.collections, this.streams, departures);
     this.changes = new ChangeWatch(this.collections);
@@ -214,6 +226,27 @@ export class MongooseStreamStore implements StreamStore {
     return this.claims.reschedule(lease, window);
   }
 
+  bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
+    return this.letters.bury(lease, letters);
+  }
+
+  deadLetters(
+    stream: string,
+    filter: DeadLetterFilter,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly DeadLetter[]> {
+    return this.letters.list(stream, filter, after, limit);
+  }
+
+  redrive(stream: string, filter: DeadLetterFilter): Promise<number> {
+    return this.redrives.redrive(stream, filter);
+  }
+
+  discard(stream: string, filter: DeadLetterFilter): Promise<number> {
+    return this.letters.discard(stream, filter);
+  }
+
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
     return this.status.poll(keys);
   }
@@ -231,7 +264,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   private async prepare(): Promise<void> {
-    await guarded('be reached', () => this.connection.asPromise());
+    await guarded('be reached', () => firstConnection(this.connection));
     this.collections.register();
     await guarded('prepare the collections', async () => {
       await this.streams.checkVersion();

@@ -10,6 +10,7 @@ import type {
 } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { fromBytes, toMessage } from './message-codec.js';
+import { replies } from './replies.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 
@@ -112,15 +113,6 @@ function waiting({ stream, group, partition }: ConsumerKey): Filter {
     done: { $ne: group },
     partition: partition === 0 ? { $in: [0, null] } : partition,
   } as Filter;
-}
-
-/** A whole reply at a time: asking the cursor for each document costs more than decoding it. */
-async function* replies(cursor: mongo.FindCursor<unknown>): AsyncGenerator<Buffer[]> {
-  try {
-    while (await cursor.hasNext()) yield cursor.readBufferedDocuments() as Buffer[];
-  } finally {
-    await cursor.close();
-  }
 }
 
 function toId(id: MessageId): mongo.ObjectId {

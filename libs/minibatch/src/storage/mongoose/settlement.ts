@@ -73,7 +73,11 @@ export class Settlement {
         windows.map((window) => ({
           updateOne: {
             filter: filter(window.window.seq),
-            update: { $set: { processed: true, settled, ...(fits(window) && { data: dataOf(window) }) } },
+            update: {
+              $set: { processed: true, settled, ...(fits(window) && { data: dataOf(window) }) },
+              // Done with, and it might not fit beside the data.
+              $unset: { split: '' },
+            },
           },
         })),
         { ordered: false },

@@ -10,14 +10,28 @@ import { toInfo, type StreamRecords } from './stream-records.js';
 
 /** Messages in the buffer that have these marks in common; there are few different ones. */
 interface Pile {
-  _id: { stream: string; partition?: number | null; done?: string[] | null };
+  _id: { stream: string; partition?: number | null; done: string };
   messages: number;
   oldest?: Date;
 }
 
+/** The marks as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
+const DONE = {
+  $reduce: {
+    input: { $ifNull: ['$done', []] },
+    initialValue: '',
+    in: { $concat: ['$$value', '\0', '$$this'] },
+  },
+};
+
 interface Claimed {
   _id: string;
   windows: number;
+}
+
+interface Letters {
+  _id: string;
+  letters: number;
 }
 
 /** Statistics and wake-up tokens: counted in the database, in a fixed number of commands for any number of streams. */
@@ -49,7 +63,7 @@ export class Status {
     const streams = await this.streams.documents(names);
     if (streams.length === 0) return [];
     const present = { $in: streams.map(({ name }) => name) };
-    const [consumers, piles, claimed] = await guarded('count', () =>
+    const [consumers, piles, claimed, buried] = await guarded('count', () =>
       Promise.all([
         this.collections.consumer
           .find({ stream: present, ...NOT_RETIRED })
@@ -60,7 +74,7 @@ export class Status {
             { $match: { stream: present, processed: false } },
             {
               $group: {
-                _id: { stream: '$stream', partition: '$partition', done: '$done' },
+                _id: { stream: '$stream', partition: '$partition', done: DONE },
                 messages: { $sum: 1 },
                 oldest: { $min: '$created' },
               },
@@ -73,15 +87,20 @@ export class Status {
             { $group: { _id: '$consumer', windows: { $sum: 1 } } },
           ])
           .toArray(),
+        this.collections.deadletter
+          .aggregate<Letters>([{ $match: { stream: present } }, { $group: { _id: '$stream', letters: { $sum: 1 } } }])
+          .toArray(),
       ]),
     );
     const windows = new Map(claimed.map((count) => [count._id, count.windows]));
+    const letters = new Map(buried.map((count) => [count._id, count.letters]));
     return streams.map((stream) =>
       streamStats(
         stream,
         consumers.filter((consumer) => consumer.stream === stream.name),
         piles.filter(({ _id }) => _id.stream === stream.name),
         windows,
+        letters.get(stream.name) ?? 0,
       ),
     );
   }
@@ -92,6 +111,7 @@ function streamStats(
   consumers: readonly ConsumerDocument[],
   piles: readonly Pile[],
   windows: ReadonlyMap<string, number>,
+  deadLetters: number,
 ): StreamStats {
   const info = toInfo(stream);
   const waiting = piles.filter(
@@ -102,6 +122,7 @@ function streamStats(
     ...info,
     buffered: sum(waiting),
     ...(Number.isFinite(oldest) ? { oldest: new Date(oldest) } : {}),
+    deadLetters,
     consumers: consumers.map((consumer) => consumerStats(consumer, piles, windows.get(consumer._id) ?? 0)),
   };
 }
@@ -119,7 +140,7 @@ function consumerStats(consumer: ConsumerDocument, piles: readonly Pile[], openW
 }
 
 function isDone({ done }: Pile['_id'], group: string): boolean {
-  return done?.includes(group) ?? false;
+  return done.split('\0').slice(1).includes(group);
 }
 
 function sum(piles: readonly Pile[]): number {

@@ -94,6 +94,7 @@ export class StreamRecords {
     await guarded(`drop stream '${stream}'`, async () => {
       await this.collections.consumer.deleteMany({ stream });
       await this.collections.window.deleteMany({ stream });
+      await this.collections.deadletter.deleteMany({ stream });
       await this.collections.buffer.deleteMany({ stream });
       await this.collections.stream.deleteOne({ name: stream });
     });

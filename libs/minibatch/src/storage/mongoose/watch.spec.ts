@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { startMongo, type MongoServer } from '../../../../../scripts/servers/mongo/mongo.mjs';
 import { openDatabase } from '../../../../../test/support/mongo-server.js';
 import { appendAll, keyOf, messageOf, openStore } from '../../../../../test/support/mongoose-store.js';
+import { buryAll } from './letters.spec.support.js';
 
 describe('wake-ups', () => {
   let server: MongoServer;
@@ -25,6 +26,24 @@ describe('wake-ups', () => {
     await appendAll(test.store, [messageOf('flights', 1)]);
     await first;
     expect(woken).toEqual(['flights']);
+
+    // Not for the hidden copy of a redrive. What shows it is an update, and this server does not say what an update has changed.
+    await test.connection.collection('buffer').insertOne({ stream: 'quiet', processed: true, redrives: ['letter'] });
+    const second = new Promise<void>((resolve) => (tell = resolve));
+    await appendAll(test.store, [messageOf('after', 1)]);
+    await second;
+    expect(woken).toEqual(['flights', 'after']);
+    abort.abort();
+    await test.dispose();
+  });
+
+  it.runIf(inject('mongoSupports').changeStreams)('come for redriven messages (real mongod only)', async () => {
+    const test = await openStore();
+    const abort = new AbortController();
+    await buryAll(test.store, 'flights', [1]);
+    const woken = new Promise<string>((resolve) => void test.store.watch(resolve, abort.signal).then(redrive));
+    const redrive = () => test.store.redrive('flights', {});
+    expect(await woken).toBe('flights');
     abort.abort();
     await test.dispose();
   });

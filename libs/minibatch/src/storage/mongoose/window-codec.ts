@@ -9,7 +9,8 @@ export function windowDocumentId({ key, fence }: Lease, seq: number): string {
 }
 
 export function toWindowDocument(lease: Lease, window: WindowRecord): WindowDocument {
-  const { seq, id, messageIds, created, start, end, part, late, dropped, attempt, recoveries, nextTry, error } = window;
+  const { seq, id, messageIds, created, start, end, part, late, dropped, attempt, recoveries, nextTry, error, split } =
+    window;
   return {
     _id: windowDocumentId(lease, seq),
     stream: lease.key.stream,
@@ -26,12 +27,12 @@ export function toWindowDocument(lease: Lease, window: WindowRecord): WindowDocu
     fence: lease.fence,
     attempt,
     recoveries,
-    ...defined({ start, end, part, late, dropped, nextTry, error }),
+    ...defined({ start, end, part, late, dropped, nextTry, error, split }),
   };
 }
 
 export function toWindowRecord(document: WindowDocument): WindowRecord {
-  const { seq, windowId, ids, created, start, end, part, late, dropped, attempt, recoveries, nextTry, error } =
+  const { seq, windowId, ids, created, start, end, part, late, dropped, attempt, recoveries, nextTry, error, split } =
     document;
   return {
     seq,
@@ -40,7 +41,24 @@ export function toWindowRecord(document: WindowDocument): WindowRecord {
     created,
     attempt,
     recoveries,
-    ...defined({ start, end, part, late, dropped, nextTry, error }),
+    ...defined({ start, end, part, late, dropped, nextTry, error, split }),
+  };
+}
+
+/** What is absent is removed; without anything to remove there is no `$unset`, which older servers refuse when it is empty. */
+export function toReschedule({
+  attempt,
+  recoveries,
+  nextTry,
+  error,
+  split,
+}: WindowRecord): mongo.UpdateFilter<WindowDocument> {
+  const optional = { nextTry, error, split };
+  const present = defined(optional);
+  const absent = Object.keys(optional).filter((field) => !(field in present));
+  return {
+    $set: { attempt, recoveries, ...present },
+    ...(absent.length > 0 && { $unset: Object.fromEntries(absent.map((field) => [field, ''] as const)) }),
   };
 }
 

@@ -217,6 +217,43 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       assert.deepEqual(plain((await other.recover(taken)).open), plain([failed]));
     });
 
+    it('stores where a window that is taken apart stands, and removes what is absent', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(8));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const stored = async () => plain((await other.recover(lease)).open);
+      const fresh = windowOf(1, messages.slice(0, 6), { start: new Date(NOON), part: 2 });
+      const failed = { ...fresh, attempt: 5, recoveries: 1, nextTry: new Date(NOON + 1), error: 'Error: no ✈' };
+      const split = {
+        pending: [
+          { from: 0, to: 1, failures: 1 },
+          { from: 4, to: 6, failures: 0 },
+        ],
+        failed: [
+          { index: 2, error: 'bad', stack: 'bad\n    at f', rejected: true },
+          { index: 3, error: '' },
+        ],
+      };
+      const apart = { ...fresh, attempt: 6, recoveries: 0, split };
+      const whole = windowOf(2, messages.slice(6), { split: { pending: [], failed: [] } });
+      await store.claim(lease, [fresh, whole]);
+      await store.reschedule(lease, failed);
+      assert.deepEqual(await stored(), plain([failed, whole]));
+      await store.reschedule(lease, apart);
+      assert.deepEqual(await stored(), plain([apart, whole]));
+      const { split: _, ...again } = whole;
+      await store.reschedule(lease, { ...apart, split: { pending: split.pending.slice(1), failed: split.failed } });
+      await store.reschedule(lease, again);
+      const taken = await acquire(other, key(), 'b');
+      assert.deepEqual(
+        plain((await other.recover(taken)).open),
+        plain([{ ...apart, split: { pending: split.pending.slice(1), failed: split.failed } }, again]),
+      );
+    });
+
     it('does not bring a settled window back by a late reschedule', async () => {
       const { store } = context;
       await register(store, 'default');

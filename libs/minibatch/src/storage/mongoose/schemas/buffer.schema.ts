@@ -8,7 +8,7 @@ export interface BufferDocument {
   stream: string;
   created: Date;
   data?: unknown;
-  /** True: claimed by Python, kept, or a tombstone; never read by a consumer of ours. */
+  /** True: claimed by Python, kept, a tombstone, or a copy that is hidden; never read by a consumer of ours. */
   processed: boolean;
   key?: string;
   headers?: Readonly<Record<string, string>>;
@@ -22,6 +22,10 @@ export interface BufferDocument {
   keep?: boolean;
   /** When it was committed by all, if it stays: kept, or as a tombstone. */
   settled?: Date;
+  /** Marks a hidden copy of a dead letter's message: ids of the letter and of the copy itself (see `redrive.ts`). */
+  redrives?: [letter: string, copy: Types.ObjectId];
+  /** A message that has been a dead letter. The stream's name once more: a change stream tells nothing else of the update. */
+  redriven?: string;
 }
 
 export const BufferSchema = new Schema<BufferDocument>(
@@ -37,6 +41,8 @@ export const BufferSchema = new Schema<BufferDocument>(
     done: { type: [String], default: undefined },
     keep: Boolean,
     settled: Date,
+    redrives: { type: [Schema.Types.Mixed], default: undefined },
+    redriven: String,
   },
   schemaOptions('buffer'),
 );

@@ -1,5 +1,5 @@
 /** The collections of the store. */
-export type Role = 'stream' | 'buffer' | 'window' | 'consumer';
+export type Role = 'stream' | 'buffer' | 'window' | 'consumer' | 'deadletter';
 
 /**
  * What the schemas have in common. Collections and indexes are made in the store's `open`, not behind the application's

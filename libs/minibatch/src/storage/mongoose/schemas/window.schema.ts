@@ -1,5 +1,6 @@
 import { Schema } from 'mongoose';
 import type { Types } from 'mongoose';
+import type { SplitState } from '../../stream-store.interface.js';
 import { schemaOptions } from './schema-options.js';
 
 /** A claimed window. `data` and `query` are Python's; `data` is filled when the window is kept and fits. */
@@ -30,6 +31,8 @@ export interface WindowDocument {
   recoveries: number;
   nextTry?: Date | null;
   error?: string | null;
+  /** While it is taken apart. */
+  split?: SplitState;
   /** When it was committed, if it is kept. */
   settled?: Date;
 }
@@ -58,6 +61,7 @@ export const WindowSchema = new Schema<WindowDocument>(
     recoveries: Number,
     nextTry: Date,
     error: String,
+    split: Schema.Types.Mixed,
     settled: Date,
   },
   schemaOptions('window'),

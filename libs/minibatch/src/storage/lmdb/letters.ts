@@ -1,0 +1,178 @@
+import { BSON } from 'bson';
+import { decodeMessage, encodeMessage } from '../message-codec.js';
+import type { DeadLetter, DeadLetterFilter, Lease, MessageId, NewDeadLetter } from '../stream-store.interface.js';
+import { findStream, saveStream } from './catalog.js';
+import {
+  buriedKey,
+  formatId,
+  Kind,
+  type LetterKey,
+  letterKey,
+  letterRange,
+  parseId,
+  parseLetterKey,
+  streamKey,
+} from './keys.js';
+import { held } from './leases.js';
+import { decodeTally, encodeTally, PRESENT, type StreamRecord, type Tally } from './records.js';
+import type { ReadView, WriteView } from './view.js';
+
+/**
+ * Dead letters. All that they are picked by is in their key, so that looking for some does not read the messages of the rest.
+ * The value is BSON of what is known of the death, then the message as it lies in the buffer.
+ */
+
+/** A letter ready to be written. */
+export interface PreparedLetter {
+  readonly messageId: MessageId;
+  readonly died: number;
+  readonly value: Buffer;
+}
+
+/** Letters with `after` < number ≤ `until`, and of those only the given numbers, which are in order. */
+export interface LetterNumbers {
+  readonly after: number;
+  readonly until?: number;
+  readonly only?: readonly number[];
+}
+
+type Note = Pick<NewDeadLetter, 'window' | 'consumer' | 'attempts' | 'error' | 'stack'>;
+
+/** Before the transaction. */
+export function prepareLetter(lease: Lease, letter: NewDeadLetter): PreparedLetter {
+  const { window, consumer, attempts, error, stack, died, message } = letter;
+  const { id, data, created, key, headers } = message;
+  const note: Note = { window, consumer, attempts, error, ...(stack !== undefined && { stack }) };
+  const encoded = encodeMessage({
+    stream: lease.key.stream,
+    data,
+    created,
+    ...(key !== undefined && { key }),
+    ...(headers !== undefined && { headers }),
+  });
+  return { messageId: id, died: died.getTime(), value: Buffer.concat([BSON.serialize(note), encoded]) };
+}
+
+/** @throws LeaseLost */
+export function bury(view: WriteView, lease: Lease, prepared: readonly PreparedLetter[]): void {
+  const { stream } = held(view, lease);
+  const { partition } = lease.key;
+  const group = ensureLetterGroup(view, stream, lease.key.group);
+  let { last, count } = tallyOf(view, stream.id);
+  for (const { messageId, died, value } of prepared) {
+    const seq = parseId(stream.id, messageId);
+    // One of an earlier stream of the same name went with it.
+    if (seq === undefined) continue;
+    if (!view.add(buriedKey({ stream: stream.id, group, partition }, seq), PRESENT)) continue;
+    last += 1;
+    count += 1;
+    view.put(letterKey({ stream: stream.id, number: last, group, partition, died, seq }), value);
+  }
+  saveTally(view, stream.id, { last, count });
+}
+
+export function listLetters(
+  view: ReadView,
+  name: string,
+  filter: DeadLetterFilter,
+  after: string | undefined,
+  limit: number,
+): DeadLetter[] {
+  const stream = findStream(view, name);
+  if (stream === undefined) return [];
+  const from = after === undefined ? 0 : (parseId(stream.id, after) ?? 0);
+  const keys = pickLetters(view, stream, filter, { after: from, ...namedLetters(stream.id, filter) }, limit);
+  return keys.map((key) => toDeadLetter(stream, key, view.get(letterKey(key))!));
+}
+
+/** Keys of letters that match, at most `limit`. */
+export function pickLetters(
+  view: ReadView,
+  stream: StreamRecord,
+  { group, before }: DeadLetterFilter,
+  numbers: LetterNumbers,
+  limit: number,
+): LetterKey[] {
+  const wanted = group === undefined ? undefined : (stream.letterGroups?.indexOf(group) ?? -1);
+  const picked: LetterKey[] = [];
+  if (wanted === -1 || limit <= 0) return picked;
+  for (const key of candidates(view, stream.id, numbers)) {
+    if (wanted !== undefined && key.group !== wanted) continue;
+    if (before !== undefined && key.died >= before.getTime()) continue;
+    picked.push(key);
+    if (picked.length >= limit) break;
+  }
+  return picked;
+}
+
+/** The numbers of the letters that the filter names, in order. */
+export function namedLetters(stream: number, { ids }: DeadLetterFilter): Pick<LetterNumbers, 'only'> {
+  if (ids === undefined) return {};
+  const numbers = ids.map((id) => parseId(stream, id)).filter((number) => number !== undefined);
+  return { only: [...new Set(numbers)].sort((a, b) => a - b) };
+}
+
+/** False if the letter is not there any more. */
+export function removeLetter(view: WriteView, key: LetterKey): boolean {
+  if (!view.remove(letterKey(key))) return false;
+  view.remove(buriedKey(key, key.seq));
+  return true;
+}
+
+/** The bytes of a letter's message, as the buffer has them. */
+export function messageOfLetter(value: Buffer): Buffer {
+  // BSON begins with its own length.
+  return value.subarray(value.readInt32LE(0));
+}
+
+export function tallyOf(view: ReadView, stream: number): Tally {
+  return decodeTally(view.get(streamKey(Kind.Tally, stream)));
+}
+
+export function saveTally(view: WriteView, stream: number, tally: Tally): void {
+  view.put(streamKey(Kind.Tally, stream), encodeTally(tally));
+}
+
+function* candidates(view: ReadView, stream: number, { after, until, only }: LetterNumbers): Generator<LetterKey> {
+  if (only === undefined) {
+    for (const key of view.keys(letterRange(stream, after, until))) yield parseLetterKey(key);
+    return;
+  }
+  for (const number of only) {
+    if (number <= after || (until !== undefined && number > until)) continue;
+    for (const key of view.keys(letterRange(stream, number - 1, number), 1)) yield parseLetterKey(key);
+  }
+}
+
+function toDeadLetter(stream: StreamRecord, { number, group, died, seq }: LetterKey, value: Buffer): DeadLetter {
+  const { window, consumer, attempts, error, stack } = BSON.deserialize(
+    value.subarray(0, value.readInt32LE(0)),
+  ) as unknown as Note;
+  const messageId = formatId(stream.id, seq);
+  const { created, data, key, headers } = decodeMessage(messageId, messageOfLetter(value));
+  return {
+    id: formatId(stream.id, number),
+    stream: stream.name,
+    group: stream.letterGroups?.[group] ?? '',
+    messageId,
+    created,
+    data,
+    ...(key !== undefined && { key }),
+    ...(headers !== undefined && { headers }),
+    window,
+    consumer,
+    attempts,
+    error,
+    ...(stack !== undefined && { stack }),
+    died: new Date(died),
+  };
+}
+
+/** The number that letters of the group have; it outlives the group, whose own number goes with it. */
+function ensureLetterGroup(view: WriteView, stream: StreamRecord, name: string): number {
+  const { letterGroups = [] } = stream;
+  const known = letterGroups.indexOf(name);
+  if (known !== -1) return known;
+  saveStream(view, { ...stream, letterGroups: [...letterGroups, name] });
+  return letterGroups.length;
+}

@@ -1,0 +1,121 @@
+import { createdOf } from '../message-codec.js';
+import type { DeadLetterFilter } from '../stream-store.interface.js';
+import { findStream, registered } from './catalog.js';
+import { Departure, type LeavingMessage } from './departure.js';
+import type { LmdbEnvironment } from './environment.js';
+import { type LetterKey, letterKey } from './keys.js';
+import { messageOfLetter, namedLetters, pickLetters, removeLetter, saveTally, tallyOf } from './letters.js';
+import { StreamAppend } from './messages.js';
+import type { StreamRecord } from './records.js';
+import type { ReadView, WriteView } from './view.js';
+
+/**
+ * How dead letters leave: back into the buffer, or for good. They are looked for in read transactions, which hold up nobody, and
+ * go in as many write transactions as they need. Each of these moves its letters as a whole, so that a crash or another process
+ * at the same work neither loses nor doubles a message.
+ */
+
+/** Letters of one transaction. */
+const CHUNK = 1_000;
+/** Bytes of messages that one transaction moves; it ends with the letter that reaches them. */
+const CHUNK_BYTES = 16 * 1024 * 1024;
+
+/** What one transaction did: the letters it came to, and those of them that left. */
+interface Step {
+  readonly seen: number;
+  readonly left: number;
+}
+
+export function redriveLetters(environment: LmdbEnvironment, name: string, filter: DeadLetterFilter): Promise<number> {
+  return removeLetters(environment, name, filter, putBack);
+}
+
+export function discardLetters(environment: LmdbEnvironment, name: string, filter: DeadLetterFilter): Promise<number> {
+  return removeLetters(environment, name, filter, (view, _, keys) => ({
+    seen: keys.length,
+    left: keys.filter((key) => removeLetter(view, key)).length,
+  }));
+}
+
+async function removeLetters(
+  environment: LmdbEnvironment,
+  name: string,
+  filter: DeadLetterFilter,
+  remove: (view: WriteView, stream: StreamRecord, keys: readonly LetterKey[]) => Step,
+): Promise<number> {
+  const first = environment.read((view) => {
+    const stream = findStream(view, name);
+    return stream && { stream: stream.id, until: tallyOf(view, stream.id).last, ...namedLetters(stream.id, filter) };
+  });
+  if (first === undefined) return 0;
+  // Never beyond the last one of the beginning: a message that is redriven and dies again has a later number.
+  const { stream: id, ...numbers } = first;
+  let after = 0;
+  let total = 0;
+  for (;;) {
+    const from = after;
+    const keys = environment.read((view) => {
+      const stream = sameStream(view, name, id);
+      return stream === undefined ? [] : pickLetters(view, stream, filter, { ...numbers, after: from }, CHUNK);
+    });
+    const last = keys.at(-1);
+    if (last === undefined) return total;
+    for (let at = 0; at < keys.length;) {
+      const rest = keys.slice(at);
+      const { seen, left } = await environment.write((view): Step => {
+        const stream = sameStream(view, name, id);
+        if (stream === undefined) return { seen: rest.length, left: 0 };
+        const step = remove(view, stream, rest);
+        const tally = tallyOf(view, id);
+        if (step.left > 0) saveTally(view, id, { ...tally, count: tally.count - step.left });
+        return step;
+      });
+      at += seen;
+      total += left;
+    }
+    after = last.number;
+  }
+}
+
+/** Undefined if it was dropped meanwhile, also if it was made again. */
+function sameStream(view: ReadView, name: string, id: number): StreamRecord | undefined {
+  const stream = findStream(view, name);
+  return stream?.id === id ? stream : undefined;
+}
+
+/** Letters of a group that is not registered stay. */
+function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey[]): Step {
+  const groups = registered(stream);
+  const append = new StreamAppend(view, stream.id);
+  const back = new Map<number, Map<string, LeavingMessage[]>>();
+  let seen = 0;
+  let left = 0;
+  let bytes = 0;
+  for (const key of keys) {
+    if (bytes >= CHUNK_BYTES) break;
+    seen += 1;
+    const owner = stream.letterGroups?.[key.group];
+    if (owner === undefined || !groups.some(({ name }) => name === owner)) continue;
+    const value = view.get(letterKey(key));
+    if (value === undefined || !removeLetter(view, key)) continue;
+    const encoded = messageOfLetter(value);
+    const seq = append.put(key.partition, encoded);
+    const owners = back.get(key.partition) ?? new Map<string, LeavingMessage[]>();
+    const messages = owners.get(owner) ?? [];
+    messages.push({ seq, created: createdOf(encoded), deduped: false });
+    back.set(key.partition, owners.set(owner, messages));
+    left += 1;
+    bytes += encoded.length;
+  }
+  append.finish();
+  const names = new Set(groups.map(({ name }) => name));
+  for (const [partition, owners] of back) {
+    const departure = new Departure(view, stream, partition, Date.now());
+    // Done for all but the owner, for whom they stay.
+    for (const [owner, messages] of owners) {
+      for (const { id, name } of groups) if (name !== owner) departure.done(id, messages, names, false);
+    }
+    departure.finish();
+  }
+  return { seen, left };
+}

@@ -1,0 +1,97 @@
+import { decodeMessage, type EncodedMessage, encodeMessage } from '../message-codec.js';
+import type { ConsumerKey, DeadLetter, DeadLetterFilter, MessageId, NewDeadLetter } from '../stream-store.interface.js';
+
+/** A dead letter; its message as bytes, so that it goes back into the buffer as it was. */
+export interface BuriedMessage {
+  readonly id: string;
+  readonly group: string;
+  readonly partition: number;
+  readonly messageId: MessageId;
+  /** Milliseconds. */
+  readonly created: number;
+  readonly encoded: EncodedMessage;
+  readonly note: Pick<NewDeadLetter, 'window' | 'consumer' | 'attempts' | 'error' | 'stack'>;
+  /** Milliseconds. */
+  readonly died: number;
+}
+
+/** The dead letters of a stream, in the order of their ids. */
+export class LetterBox {
+  private readonly letters = new Map<string, BuriedMessage>();
+  /** The groups' messages that are in it. */
+  private readonly buried = new Set<string>();
+
+  get size(): number {
+    return this.letters.size;
+  }
+
+  /**
+   * A message that is in it already stays as it is.
+   *
+   * @param nextId gives ids that grow
+   */
+  bury({ stream, group, partition }: ConsumerKey, letter: NewDeadLetter, nextId: () => string): void {
+    const { message, window, consumer, attempts, error, stack, died } = letter;
+    const mark = markOf(group, message.id);
+    if (this.buried.has(mark)) return;
+    const { data, created, key, headers } = message;
+    const encoded = encodeMessage({
+      stream,
+      data,
+      created,
+      ...(key !== undefined && { key }),
+      ...(headers !== undefined && { headers }),
+    });
+    const id = nextId();
+    this.buried.add(mark);
+    this.letters.set(id, {
+      id,
+      group,
+      partition,
+      messageId: message.id,
+      created: created.getTime(),
+      encoded,
+      note: { window, consumer, attempts, error, ...(stack !== undefined && { stack }) },
+      died: died.getTime(),
+    });
+  }
+
+  /** Those that match all that is given and have an id greater than `after`. */
+  *select({ group, ids, before }: DeadLetterFilter, after?: string): Generator<BuriedMessage> {
+    const named = ids && new Set(ids);
+    for (const letter of this.letters.values()) {
+      if (after !== undefined && letter.id <= after) continue;
+      if (group !== undefined && letter.group !== group) continue;
+      if (named?.has(letter.id) === false) continue;
+      if (before !== undefined && letter.died >= before.getTime()) continue;
+      yield letter;
+    }
+  }
+
+  delete({ id, group, messageId }: BuriedMessage): void {
+    this.letters.delete(id);
+    this.buried.delete(markOf(group, messageId));
+  }
+}
+
+/** A copy of the bytes: binary data of the message points into them, and the caller may change it. */
+export function toDeadLetter(stream: string, letter: BuriedMessage): DeadLetter {
+  const { id, group, messageId, encoded, note, died } = letter;
+  const { created, data, key, headers } = decodeMessage(messageId, Buffer.from(encoded));
+  return {
+    id,
+    stream,
+    group,
+    messageId,
+    created,
+    data,
+    ...(key !== undefined && { key }),
+    ...(headers !== undefined && { headers }),
+    ...note,
+    died: new Date(died),
+  };
+}
+
+function markOf(group: string, messageId: MessageId): string {
+  return `${group}\0${messageId}`;
+}
