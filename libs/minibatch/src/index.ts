@@ -3,7 +3,7 @@ export { MinibatchModule } from './minibatch.module.js';
 export type { MinibatchModuleExtras, StatusControllerOptions, StoreChoice } from './minibatch.module-definition.js';
 export type { MinibatchModuleOptions } from './minibatch.options.js';
 export { MinibatchRunner } from './minibatch.runner.js';
-export type { Duration, RetryOptions } from './shared.options.js';
+export type { AttemptRetryOptions, Duration, RetryOptions } from './shared.options.js';
 
 // Consume
 export { Streaming } from './consumers/streaming.decorator.js';
@@ -75,8 +75,8 @@ export { ConsumerState } from './emitter/emitter.interface.js';
 export type { ConsumerActivity } from './emitter/emitter.interface.js';
 
 // Handle errors
-export { AppendError, ErrorCode, MinibatchError } from './errors/minibatch.error.js';
-export type { MinibatchErrorOptions } from './errors/minibatch.error.js';
+export { AppendError, ErrorCode, MinibatchError, RejectMessages } from './errors/minibatch.error.js';
+export type { MinibatchErrorOptions, RejectedMessage } from './errors/minibatch.error.js';
 
 // Store
 export { memoryStore } from './storage/memory/index.js';
@@ -87,4 +87,10 @@ export type {
   MongooseStoreOptions,
   StoreDefinition,
 } from './storage/store-definition.js';
-export type { StreamInfo, StreamStats, StreamStore } from './storage/stream-store.interface.js';
+export type {
+  DeadLetter,
+  DeadLetterFilter,
+  StreamInfo,
+  StreamStats,
+  StreamStore,
+} from './storage/stream-store.interface.js';

@@ -188,6 +188,43 @@ describe('the life cycle', () => {
   });
 });
 
+describe('a store that does not answer', () => {
+  class SilentStore extends LoggingStore {
+    answer!: { now: () => void; fail: (error: Error) => void };
+    override open() {
+      return new Promise<void>((now, fail) => (this.answer = { now, fail }));
+    }
+  }
+  const boot = async (store: StreamStore) => {
+    const created = await create({ providers: [Report] }, { store });
+    let booted = false;
+    const init = created.app.init().then(() => (booted = true));
+    await created.clock.advance(4999);
+    expect(booted).toBe(false);
+    await created.clock.advance(1);
+    await init;
+    return created;
+  };
+
+  it('keeps nobody from starting, and is used when it does', async () => {
+    const store = new SilentStore();
+    const { app, lines } = await boot(store);
+    expect(lines).toContain('warn: starting without the store (memory), which has not answered in 5000 ms');
+    const appended = app.get(StreamService).append('flights', 1);
+    store.answer.now();
+    await expect(appended).resolves.toHaveProperty('id');
+    await app.close();
+  });
+
+  it('is told of when it says later that it will never work', async () => {
+    const store = new SilentStore();
+    const { app, lines } = await boot(store);
+    store.answer.fail(new MinibatchError(ErrorCode.SchemaTooNew, 'too new'));
+    await vi.waitUntil(() => lines.some((line) => line.startsWith("error: the store (memory) can't be used: too new")));
+    await app.close();
+  });
+});
+
 describe('the boot log', () => {
   it('has a line for each binding', async () => {
     @Injectable()

@@ -11,7 +11,7 @@ import {
 import { ModulesContainer } from '@nestjs/core';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { ErrorCode, MinibatchError, messageOf } from './errors/minibatch.error.js';
-import type { Clock } from './internal/clock.js';
+import { type Clock, delay } from './internal/clock.js';
 import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { MinibatchRunner } from './minibatch.runner.js';
@@ -20,6 +20,8 @@ import type { StreamHub } from './streams/stream-hub.js';
 
 /** Milliseconds after the start. */
 const HOOKS_WAIT = 1000;
+/** The boot waits so long for a store that does not answer; then it goes on without it. Milliseconds. */
+const OPEN_WAIT = 5000;
 
 /**
  * The one place with Nest's hooks.
@@ -85,13 +87,29 @@ export class MinibatchLifecycle
     await this.store.close();
   }
 
-  /** A store that can't be reached now may be so later: consumers and appends go on trying. Anything else won't get better. */
+  /**
+   * A store that can't be reached now may be so later: consumers and appends go on trying. Anything else won't get better, and
+   * stops the boot, or is said in the log if it comes to light after it.
+   */
   private async openStore(): Promise<void> {
+    let booting = true;
+    const opened = this.hub.open().catch((error: unknown) => {
+      const passing = error instanceof MinibatchError && error.code === ErrorCode.StoreUnavailable;
+      if (booting && !passing) throw error;
+      if (passing)
+        this.logger.warn(`starting without the store (${this.store.name}), trying again: ${messageOf(error)}`);
+      else this.logger.error(`the store (${this.store.name}) can't be used: ${messageOf(error)}`);
+    });
+    const enough = new AbortController();
+    const waited = delay(this.clock, OPEN_WAIT, enough.signal).then(() => {
+      if (enough.signal.aborted) return;
+      booting = false;
+      this.logger.warn(`starting without the store (${this.store.name}), which has not answered in ${OPEN_WAIT} ms`);
+    });
     try {
-      await this.hub.open();
-    } catch (error) {
-      if (!(error instanceof MinibatchError) || error.code !== ErrorCode.StoreUnavailable) throw error;
-      this.logger.warn(`starting without the store (${this.store.name}), trying again: ${error.message}`);
+      await Promise.race([opened, waited]);
+    } finally {
+      enough.abort();
     }
   }
 

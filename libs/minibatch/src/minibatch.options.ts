@@ -1,7 +1,6 @@
 import type { EngineOptions } from './emitter/emitter.interface.js';
-import type { BackoffOptions } from './internal/backoff.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './internal/checks.js';
-import { type Duration, resolveRetry, type RetryOptions } from './shared.options.js';
+import { type AttemptRetryOptions, type Duration, resolveAttempts, type ResolvedAttempts } from './shared.options.js';
 
 /**
  * How the module behaves in this process. What decides which providers exist at all (the store, the status controller)
@@ -14,8 +13,8 @@ export interface MinibatchModuleOptions {
   readonly readAhead?: number;
   /** The same in bytes. @default 16 MiB */
   readonly readAheadBytes?: number;
-  /** Defaults of all consumers and sources. */
-  readonly retry?: RetryOptions;
+  /** Defaults of all consumers; the waits hold for sources too. */
+  readonly retry?: AttemptRetryOptions;
   /** How long running handlers may go on once the application shuts down. @default '20s' */
   readonly shutdownTimeout?: Duration;
   /** False: nothing runs before `MinibatchRunner.start()`; for processes that only append. @default true */
@@ -31,7 +30,7 @@ export interface MinibatchModuleOptions {
 /** What `resolveOptions` makes of the options: nothing is missing, durations are milliseconds. */
 export interface ResolvedOptions {
   readonly engine: EngineOptions;
-  readonly retry: BackoffOptions;
+  readonly retry: ResolvedAttempts;
   readonly shutdownTimeout: number;
   readonly autoStart: boolean;
   /** Undefined: all. */
@@ -69,7 +68,7 @@ export function resolveOptions(
       readAhead: checkInteger(WHERE, 'readAhead', options.readAhead ?? 1200, 1),
       readAheadBytes: checkInteger(WHERE, 'readAheadBytes', options.readAheadBytes ?? 16 * 1024 * 1024, 1),
     },
-    retry: resolveRetry(WHERE, options.retry),
+    retry: resolveAttempts(WHERE, options.retry),
     shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 }),
     autoStart: checkBoolean(WHERE, 'autoStart', options.autoStart ?? true),
     ...(consumers ? { consumers } : {}),

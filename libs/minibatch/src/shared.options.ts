@@ -1,6 +1,6 @@
 import type { StringValue } from 'ms';
 import type { BackoffOptions } from './internal/backoff.js';
-import { checkDuration, checkKeys, invalidOption } from './internal/checks.js';
+import { checkDuration, checkInteger, checkKeys, invalidOption } from './internal/checks.js';
 
 /** A number is milliseconds; a string is read by the `ms` package: `'5s'`, `'2 minutes'`. */
 export type Duration = number | StringValue;
@@ -15,7 +15,25 @@ export interface RetryOptions {
   readonly jitter?: number;
 }
 
-export const DEFAULT_RETRY: BackoffOptions = { base: 1000, max: 60_000, jitter: 0.5 };
+/** The same for a consumer: how often its method is tried with a window before the bad messages in it are looked for. */
+export interface AttemptRetryOptions extends RetryOptions {
+  /**
+   * Runs of the method with the whole window. Then the window is taken apart: good messages get through, bad ones become dead
+   * letters. @default 5
+   */
+  readonly attempts?: number;
+  /** A run that takes longer counts as failed, and aborts `window.signal`. @default no limit */
+  readonly timeout?: Duration;
+}
+
+export const DEFAULT_RETRY: BackoffOptions & { readonly attempts: number; readonly timeout?: number } = {
+  base: 1000,
+  max: 60_000,
+  jitter: 0.5,
+  attempts: 5,
+};
+
+const BACKOFF_OPTIONS = ['backoff', 'maxBackoff', 'jitter'];
 
 /** Fills what is not given from `defaults`. @throws MinibatchError `InvalidOptions` */
 export function resolveRetry(
@@ -24,7 +42,30 @@ export function resolveRetry(
   defaults: BackoffOptions = DEFAULT_RETRY,
 ): BackoffOptions {
   if (retry === undefined) return defaults;
-  checkKeys(`${where}: retry`, retry, ['backoff', 'maxBackoff', 'jitter']);
+  checkKeys(`${where}: retry`, retry, BACKOFF_OPTIONS);
+  return backoffOf(where, retry, defaults);
+}
+
+/** As `resolveRetry`, for consumers. @throws MinibatchError `InvalidOptions` */
+export function resolveAttempts(
+  where: string,
+  retry: AttemptRetryOptions | undefined,
+  defaults: ResolvedAttempts = DEFAULT_RETRY,
+): ResolvedAttempts {
+  if (retry === undefined) return defaults;
+  checkKeys(`${where}: retry`, retry, [...BACKOFF_OPTIONS, 'attempts', 'timeout']);
+  const timeout =
+    retry.timeout === undefined ? defaults.timeout : checkDuration(where, 'retry.timeout', retry.timeout, { min: 1 });
+  return {
+    ...backoffOf(where, retry, defaults),
+    attempts: checkInteger(where, 'retry.attempts', retry.attempts ?? defaults.attempts, 1),
+    ...(timeout === undefined ? {} : { timeout }),
+  };
+}
+
+export type ResolvedAttempts = typeof DEFAULT_RETRY;
+
+function backoffOf(where: string, retry: RetryOptions, defaults: BackoffOptions): BackoffOptions {
   const base = checkDuration(where, 'retry.backoff', retry.backoff ?? defaults.base, { min: 1 });
   const max = checkDuration(where, 'retry.maxBackoff', retry.maxBackoff ?? Math.max(defaults.max, base), { min: 1 });
   if (max < base)

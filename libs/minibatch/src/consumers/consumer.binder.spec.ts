@@ -50,7 +50,7 @@ async function bind(options: unknown, host = Host) {
       instance,
       method: 'summarize',
       module: { name: host.name, moduleRef: app.select(host).get(ModuleRef, { strict: true }) },
-      resolved: resolveStreaming(label, options, { base: 1000, max: 60_000, jitter: 0.5 }),
+      resolved: resolveStreaming(label, options, { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 }),
     },
     new InlineExecutor(),
   );

@@ -25,6 +25,7 @@ export async function bindConsumer(consumer: RegisteredConsumer, executor: Execu
     workers: resolved.workers,
     keep: resolved.keep,
     retry: resolved.retry,
+    onAllFailed: resolved.onAllFailed,
     maxSize: resolved.maxSize,
     maxBytes: resolved.maxBytes,
     lookAhead: resolved.lookAhead,

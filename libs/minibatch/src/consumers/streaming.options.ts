@@ -1,5 +1,5 @@
 import type { SinkRef } from '../sinks/sink-ref.js';
-import type { Duration, RetryOptions } from '../shared.options.js';
+import type { AttemptRetryOptions, Duration } from '../shared.options.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 
 /** A strategy class; one instance is made for each consumer, with its dependencies injected. */
@@ -21,8 +21,13 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   readonly replaces?: string;
   /** Windows handled at the same time; 1 keeps them strictly one after another. @default 1 */
   readonly workers?: number;
-  /** Waits between the attempts of a failed window. @default those of the module */
-  readonly retry?: RetryOptions;
+  /** Attempts of a failed window, and the waits between them. @default those of the module */
+  readonly retry?: AttemptRetryOptions;
+  /**
+   * What happens if every message of a window fails alone, as it does when something is down that they all need: `'block'` waits
+   * and tries again, without end, and gives up nothing; `'deadLetter'` gives them all up. @default 'block'
+   */
+  readonly onAllFailed?: 'block' | 'deadLetter';
   /** Keep messages and windows after the commit, marked as processed. @default false */
   readonly keep?: boolean;
   /** Most messages of a window; what goes beyond is emitted in parts. @default 10,000 */

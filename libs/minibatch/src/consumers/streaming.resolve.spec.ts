@@ -6,7 +6,7 @@ import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
 import { resolveStreaming } from './streaming.resolve.js';
 
-const RETRY = { base: 1000, max: 60_000, jitter: 0.5 };
+const RETRY = { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 };
 const resolve = (options: unknown) => resolveStreaming('FlightReport.summarize', options, RETRY);
 
 class Own extends WindowEmitter {
@@ -39,6 +39,7 @@ describe('resolveStreaming', () => {
       group: 'default',
       workers: 1,
       keep: false,
+      onAllFailed: 'block',
       retry: RETRY,
       maxSize: 10_000,
       maxBytes: 8 * 1024 * 1024,
@@ -69,7 +70,7 @@ describe('resolveStreaming', () => {
     });
     expect(emitterContext).toMatchObject({ interval: 120_000, offset: -18_000_000, grace: 0 });
     expect(emitterContext).not.toHaveProperty('size');
-    expect(retry).toEqual({ base: 5000, max: 60_000, jitter: 0 });
+    expect(retry).toEqual({ base: 5000, max: 60_000, jitter: 0, attempts: 5 });
   });
 
   it('shows an own emitter as much as it asks for', () => {

@@ -1,8 +1,7 @@
 import type { EmitterContext } from '../windows/window-emitter.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { BackoffOptions } from '../internal/backoff.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../internal/checks.js';
-import { type RetryOptions, resolveRetry } from '../shared.options.js';
+import { type AttemptRetryOptions, resolveAttempts, type ResolvedAttempts } from '../shared.options.js';
 import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
@@ -20,7 +19,8 @@ export interface ResolvedStreaming {
   readonly replaces?: string;
   readonly workers: number;
   readonly keep: boolean;
-  readonly retry: BackoffOptions;
+  readonly retry: ResolvedAttempts;
+  readonly onAllFailed: 'block' | 'deadLetter';
   readonly maxSize: number;
   readonly maxBytes: number;
   readonly lookAhead: number;
@@ -44,6 +44,7 @@ const ALLOWED = [
   'replaces',
   'workers',
   'retry',
+  'onAllFailed',
   'keep',
   'maxSize',
   'maxBytes',
@@ -79,7 +80,7 @@ const BUILT_IN: Readonly<Record<Exclude<Kind, 'own'>, EmitterClass>> = {
  * @param label `Class.method`
  * @throws MinibatchError `InvalidOptions`
  */
-export function resolveStreaming(label: string, options: unknown, retry: BackoffOptions): ResolvedStreaming {
+export function resolveStreaming(label: string, options: unknown, retry: ResolvedAttempts): ResolvedStreaming {
   checkKeys(label, options, ALLOWED);
   const given = Object.fromEntries(
     Object.entries(options as object).filter(([, value]) => value !== undefined),
@@ -115,7 +116,8 @@ export function resolveStreaming(label: string, options: unknown, retry: Backoff
     ...(replaces === undefined ? {} : { replaces }),
     workers: checkInteger(label, 'workers', given.workers ?? 1, 1),
     keep: checkBoolean(label, 'keep', given.keep ?? false),
-    retry: resolveRetry(label, given.retry as RetryOptions | undefined, retry),
+    retry: resolveAttempts(label, given.retry as AttemptRetryOptions | undefined, retry),
+    onAllFailed: checkOnAllFailed(label, given.onAllFailed ?? 'block'),
     maxSize,
     maxBytes: checkInteger(label, 'maxBytes', given.maxBytes ?? 8 * 1024 * 1024, 1),
     lookAhead: kind === 'own' ? lookAhead : Math.max(lookAhead, size ?? 0),
@@ -148,6 +150,11 @@ function refuseOthers(label: string, given: Record<string, unknown>, kind: Kind)
       { details: { where: label, option, given: given[option], allowed: has } },
     );
   }
+}
+
+function checkOnAllFailed(label: string, given: unknown): 'block' | 'deadLetter' {
+  if (given === 'block' || given === 'deadLetter') return given;
+  throw invalidOption(label, 'onAllFailed', given, "'block' or 'deadLetter'");
 }
 
 function checkInterval(label: string, given: unknown): number {

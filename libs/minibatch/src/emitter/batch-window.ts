@@ -1,3 +1,4 @@
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ConsumerKey, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import { Window } from '../windows/window.js';
@@ -12,6 +13,9 @@ export class BatchWindow extends Window {
   readonly part?: number;
   readonly late: boolean;
   readonly attempt: number;
+  readonly split?: { readonly of: string; readonly from: number; readonly to: number };
+  /** Reasons by message id. */
+  readonly rejected = new Map<string, unknown>();
   private lazyData: readonly unknown[] | undefined;
   private lazyMessages: readonly Message[] | undefined;
 
@@ -20,14 +24,16 @@ export class BatchWindow extends Window {
     record: WindowRecord,
     private readonly stored: readonly StoredMessage[],
     readonly signal: AbortSignal,
+    part?: { readonly id: string; readonly from: number; readonly to: number },
   ) {
     super();
-    this.id = record.id;
+    this.id = part?.id ?? record.id;
     this.stream = key.stream;
     this.group = key.group;
     if (record.start) this.start = record.start;
     if (record.end) this.end = record.end;
     if (record.part !== undefined) this.part = record.part;
+    if (part) this.split = { of: record.id, from: part.from, to: part.to };
     this.late = record.late ?? false;
     this.attempt = record.attempt;
   }
@@ -38,6 +44,16 @@ export class BatchWindow extends Window {
 
   get messages(): readonly Message[] {
     return (this.lazyMessages ??= Object.freeze(this.stored.map(publicMessage)));
+  }
+
+  reject(message: { readonly id: string }, reason: unknown): void {
+    if (!this.stored.some(({ id }) => id === message?.id)) {
+      throw new MinibatchError(
+        ErrorCode.InvalidOptions,
+        `reject: message ${message?.id} is not in window ${this.id}; allowed: one of window.messages`,
+      );
+    }
+    this.rejected.set(message.id, reason);
   }
 }
 

@@ -6,6 +6,7 @@ import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
 import type { ReadPlan } from '../windows/window-emitter.js';
 import { windowId } from '../windows/window-id.js';
 import { Committer, laterEnd } from './committer.js';
+import { afterDeath, DEATHS } from './recoveries.js';
 import type { ConsumerActivity } from './emitter.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
 import type { OpenWindow } from './open-window.js';
@@ -17,8 +18,10 @@ import { WindowRunner } from './window-runner.js';
 const CLAIM_WINDOWS = 1000;
 /** How long finished windows wait for others to share their commit, while others are still running; milliseconds. */
 const GATHER = 25;
-/** A strategy that asks for a time in the past is asked again after so long; milliseconds. */
-const SOON = 1;
+/** A strategy that asks for a time in the past is asked again after so long, then twice as long, and so on; milliseconds. */
+const OVERDUE_BACKOFF = { base: 1, max: 1_000, jitter: 0 };
+/** The wall clock may jump: it is looked at again after so long; milliseconds. */
+const LONGEST_WAIT = 60_000;
 /** Waits after an own strategy threw. */
 const EMITTER_BACKOFF = { base: 1_000, max: 60_000, jitter: 0.1 };
 
@@ -42,6 +45,11 @@ export class ConsumerLoop {
   private readonly ready: OpenWindow[] = [];
   private readonly running = new Set<OpenWindow>();
   private nextSeq = 1;
+  /**
+   * Open windows of a process that was cut off. One of them may have ended it: they are handled one at a time, each committed
+   * before the next begins, or what was finished before the bad one would come again for ever.
+   */
+  private readonly suspects = new Set<OpenWindow>();
 
   private reading = false;
   private claiming = false;
@@ -58,16 +66,21 @@ export class ConsumerLoop {
   /** The strategy is asked only after something has changed that it can see. */
   private ask = true;
   private emitterFailures = 0;
+  /** Monotonic, unlike the times that the strategy asks for. */
   private askAgainAt: number | undefined;
   private idleUntil: number | undefined;
   private nextCheck: number | undefined;
-  private timer: { at: number; cancel: () => void } | undefined;
+  private timer: { readonly due: number; readonly cancel: () => void } | undefined;
+  /** Times in a row that the strategy was asked because of a time in the past, to no effect. */
+  private overdue = 0;
 
   private inFlightMessages = 0;
   private inFlightBytes = 0;
   private drainedWindows = 0;
   private readonly ended: Promise<void>;
   private end!: () => void;
+  private fail!: (error: unknown) => void;
+  private hasInitialised = false;
 
   constructor(private readonly tenure: Tenure) {
     const { definition, parts } = tenure;
@@ -79,12 +92,20 @@ export class ConsumerLoop {
     const { maxSize, maxBytes } = definition;
     this.cutter = new WindowCutter(definition.emitter, { maxSize, maxBytes }, definition.key);
     this.runner = new WindowRunner(tenure);
-    this.ended = new Promise((resolve) => (this.end = resolve));
+    this.ended = new Promise((resolve, reject) => {
+      this.end = resolve;
+      this.fail = reject;
+    });
+    // Before `run` waits for it.
+    this.ended.catch(() => undefined);
     tenure.over.signal.addEventListener('abort', () => this.finish(), { once: true });
     tenure.closing.signal.addEventListener('abort', () => this.kick(), { once: true });
   }
 
-  /** Takes up the work. Resolves when the tenure is over, or has been closed and all that was under way is committed. */
+  /**
+   * Takes up the work. Resolves when the tenure is over, or has been closed and all that was under way is committed. Rejects if it
+   * can't go on, because the strategy does not start or something went wrong that must not.
+   */
   async run(): Promise<void> {
     const { parts } = this.tenure;
     try {
@@ -99,6 +120,11 @@ export class ConsumerLoop {
 
   get recovering(): boolean {
     return this.committer === undefined;
+  }
+
+  /** True once the strategy's `init` was called. */
+  get initialised(): boolean {
+    return this.hasInitialised;
   }
 
   get buffered(): number {
@@ -130,7 +156,7 @@ export class ConsumerLoop {
 
   get activity(): ConsumerActivity {
     if (this.tenure.unavailable) return 'unavailable';
-    if (this.runner.blocked > 0) return 'blocked';
+    if (this.runner.blocked) return 'blocked';
     if (this.runner.retrying > 0) return 'retrying';
     if (this.running.size > 0) return 'handling';
     if (this.paused) return 'paused';
@@ -167,6 +193,8 @@ export class ConsumerLoop {
       this.turnAsked = false;
       try {
         this.turn();
+      } catch (error) {
+        this.fail(error);
       } finally {
         this.tenure.parts.activity.leave();
       }
@@ -176,9 +204,10 @@ export class ConsumerLoop {
   private turn(): void {
     if (this.tenure.isOver || !this.committer) return;
     if (!this.paused && !this.tenure.isClosing) {
+      // First of all: what runs no longer counts against reading ahead.
+      this.startWindows();
       this.readOn();
       this.cut();
-      this.startWindows();
     }
     this.commitIfDue(this.committer);
     if (
@@ -200,11 +229,8 @@ export class ConsumerLoop {
       .track(work)
       .catch((error: unknown) => {
         if (error instanceof TenureOver || isLeaseLost(error)) return;
-        this.tenure.counters.failed(this.tenure.parts.clock.now(), error);
-        this.tenure.parts.log.error(
-          `${this.tenure.definition.label}: ${messageOf(error)}`,
-          error instanceof Error ? error.stack : undefined,
-        );
+        // What it had in hand is nowhere now but in the store: only a new beginning finds it again.
+        this.fail(error);
       })
       .finally(() => this.kick());
   }
@@ -219,7 +245,7 @@ export class ConsumerLoop {
 
   private readOn(): void {
     const now = this.tenure.parts.clock.now();
-    if (this.reading || this.isResting(now)) return;
+    if (this.reading || this.isResting) return;
     try {
       this.follow(this.tenure.definition.emitter.reads(now, this.flushing));
     } catch (error) {
@@ -236,18 +262,25 @@ export class ConsumerLoop {
       } finally {
         this.reading = false;
         this.ask = true;
+        if (!this.reader.unread) this.tenure.parts.starved();
       }
     });
   }
 
-  /** Two blocks, one being handled and one being read, are what it takes to never wait. */
+  /**
+   * Two blocks, one being worked on and one being read, are what it takes to never wait. Windows that are running don't count: their
+   * number is bounded, and no worker is to wait for the others.
+   */
   private inFlightIsEnough(): boolean {
+    if (this.inFlightMessages === 0) return false;
     const { readAhead, readAheadBytes } = this.tenure.parts.options;
-    return (
-      this.inFlightMessages > 0 &&
-      (this.inFlightMessages + this.buffer.length >= 2 * readAhead ||
-        this.inFlightBytes + this.buffer.bytes >= 2 * readAheadBytes)
-    );
+    let messages = this.inFlightMessages + this.buffer.length;
+    let bytes = this.inFlightBytes + this.buffer.bytes;
+    for (const open of this.running) {
+      messages -= open.messages.length;
+      bytes -= open.bytes;
+    }
+    return messages >= 2 * readAhead || bytes >= 2 * readAheadBytes;
   }
 
   /** Turns the reader to the part of the stream that the strategy wants to see. */
@@ -285,7 +318,7 @@ export class ConsumerLoop {
   private cut(): void {
     const now = this.tenure.parts.clock.now();
     // A restart that waits for the read under way: what is complete now is not what the flush is to find.
-    if (this.restartWanted || this.isResting(now)) return;
+    if (this.restartWanted || this.isResting) return;
     if (this.claiming || !(this.ask || (this.nextCheck !== undefined && now >= this.nextCheck))) return;
     if (this.order === 'idle') return;
     this.ask = false;
@@ -316,15 +349,15 @@ export class ConsumerLoop {
   }
 
   /** After an own strategy threw. */
-  private isResting(now: number): boolean {
-    return this.askAgainAt !== undefined && now < this.askAgainAt;
+  private get isResting(): boolean {
+    return this.askAgainAt !== undefined && this.tenure.parts.clock.monotonic() < this.askAgainAt;
   }
 
   private emitterFailed(now: number, error: unknown): void {
     const { counters, parts } = this.tenure;
     this.emitterFailures += 1;
     this.ask = true;
-    this.askAgainAt = now + backoff(EMITTER_BACKOFF, this.emitterFailures);
+    this.askAgainAt = parts.clock.monotonic() + backoff(EMITTER_BACKOFF, this.emitterFailures);
     counters.failed(now, error, ErrorCode.EmitterFailed);
     parts.log.error(messageOf(error), error instanceof Error ? error.stack : undefined);
   }
@@ -332,8 +365,9 @@ export class ConsumerLoop {
   private claim(cuts: readonly CutWindow[], now: number): void {
     const { lease, parts } = this.tenure;
     const opened = cuts.map((cut) => this.openWindow(cut, now));
-    for (const { messages } of opened) this.count(messages, 1);
+    for (const open of opened) this.count(open, 1);
     this.claiming = true;
+    this.overdue = 0;
     this.launch(async () => {
       try {
         const records = opened.map(({ record }) => record);
@@ -364,20 +398,21 @@ export class ConsumerLoop {
       ...cut.bounds,
       ...(cut.dropped ? { dropped: true } : {}),
     };
-    return { record, messages };
+    return { record, messages, bytes: sumOfBytes(messages) };
   }
 
-  private count(messages: readonly StoredMessage[], sign: 1 | -1): void {
+  private count({ messages, bytes }: OpenWindow, sign: 1 | -1): void {
     this.inFlightMessages += sign * messages.length;
-    for (const message of messages) this.inFlightBytes += sign * message.bytes;
+    this.inFlightBytes += sign * bytes;
   }
 
   // ---- handling
 
   private startWindows(): void {
     while (this.running.size < this.tenure.definition.workers) {
-      const open = this.ready.shift();
-      if (!open) return;
+      const open = this.ready[0];
+      if (!open || (this.suspects.size > 0 && !this.isAlone)) return;
+      this.ready.shift();
       this.running.add(open);
       this.launch(async () => {
         try {
@@ -390,11 +425,16 @@ export class ConsumerLoop {
     }
   }
 
+  private get isAlone(): boolean {
+    return this.running.size === 0 && !this.committing && this.committer?.waiting === 0;
+  }
+
   // ---- committing
 
   private commitIfDue(committer: Committer): void {
     if (this.committing || committer.waiting === 0) return;
-    const nothingRuns = this.running.size === 0 && (this.ready.length === 0 || this.paused);
+    const [next] = this.ready;
+    const nothingRuns = this.running.size === 0 && (!next || this.paused || this.suspects.size > 0);
     const due =
       nothingRuns ||
       this.tenure.isClosing ||
@@ -406,45 +446,61 @@ export class ConsumerLoop {
       try {
         const batch = await committer.commit();
         if (this.tenure.isClosing) this.drainedWindows += batch.length;
-        for (const { open } of batch) this.forget(open.messages);
+        for (const { open } of batch) this.forget(open);
       } finally {
         this.committing = false;
       }
     });
   }
 
-  private forget(messages: readonly StoredMessage[]): void {
-    this.count(messages, -1);
-    this.reader.release(messages.map((message) => message.id));
+  private forget(open: OpenWindow): void {
+    this.suspects.delete(open);
+    this.count(open, -1);
+    this.reader.release(open.messages.map((message) => message.id));
   }
 
   // ---- waiting
 
   private armTimer(): void {
     const { clock } = this.tenure.parts;
-    const now = clock.now();
-    const times: number[] = [];
+    const waits: number[] = [];
+    let isOverdue = false;
     if (!this.paused && !this.tenure.isClosing) {
-      const asked = [this.idleUntil, this.order === 'idle' ? undefined : this.nextCheck, this.askAgainAt];
-      // What is overdue waits for the read or the claim under way, whose end asks for a turn; else it comes soon.
-      const busy = this.reading || this.claiming;
-      for (const at of asked) {
-        if (at !== undefined && (at > now || !busy)) times.push(Math.max(at, now + SOON));
+      const now = clock.now();
+      for (const at of [this.idleUntil, this.order === 'idle' ? undefined : this.nextCheck]) {
+        if (at === undefined || Number.isNaN(at)) continue;
+        if (at > now) waits.push(at - now);
+        else isOverdue = true;
       }
+      if (this.isResting && this.askAgainAt !== undefined) waits.push(this.askAgainAt - clock.monotonic());
+      // What is overdue waits for the read or the claim under way, whose end asks for a turn; else it comes soon. But not again
+      // and again: the strategy was asked and has nothing, and what changes that asks for a turn too.
+      else if (isOverdue && !this.reading && !this.claiming) waits.push(backoff(OVERDUE_BACKOFF, this.overdue + 1));
     }
+    if (!isOverdue) this.overdue = 0;
     if (this.committer && this.committer.waiting > 0 && !this.committing) {
-      times.push(now + Math.max(0, GATHER - this.committer.waitedFor()));
+      waits.push(Math.max(0, GATHER - this.committer.waitedFor()));
     }
-    const at = Math.min(...times);
-    if (this.timer?.at === at) return;
+    this.wakeAfter(Math.min(...waits), isOverdue);
+  }
+
+  private wakeAfter(wait: number, isOverdue: boolean): void {
+    const { clock } = this.tenure.parts;
+    const due = clock.monotonic() + Math.min(wait, LONGEST_WAIT);
+    // About the same: not worth another timer at every turn.
+    if (this.timer && Math.abs(this.timer.due - due) < 1 && wait !== Infinity) return;
     this.timer?.cancel();
     this.timer = undefined;
-    if (at === Infinity) return;
-    const cancel = clock.schedule(Math.max(0, at - now), () => {
+    if (wait === Infinity) return;
+    const armed = clock.now();
+    const cancel = clock.schedule(Math.min(wait, LONGEST_WAIT), () => {
       this.timer = undefined;
+      if (isOverdue) this.overdue += 1;
+      // The clock was set back: a time that the strategy asked for may be far away now.
+      if (clock.now() < armed) this.ask = true;
       this.kick();
     });
-    this.timer = { at, cancel };
+    this.timer = { due, cancel };
   }
 
   // ---- recovery
@@ -458,10 +514,12 @@ export class ConsumerLoop {
     const committer = new Committer(this.tenure, recovery.progress);
     let { lastEnd } = recovery.progress;
     this.nextSeq = recovery.progress.lastSeq + 1;
+    let opened = 0;
     for (const record of recovery.open) {
       lastEnd = laterEnd(lastEnd, record);
       this.nextSeq = Math.max(this.nextSeq, record.seq + 1);
-      const open = await this.reopen(record);
+      const open = await this.reopen(await this.suspect(record, opened++));
+      if (!this.tenure.clean) this.suspects.add(open);
       if (open.messages.length === 0 && record.messageIds.length > 0) committer.add({ open });
       else if (record.dropped) committer.add({ open });
       else this.ready.push(open);
@@ -471,6 +529,7 @@ export class ConsumerLoop {
       parts.log.log(`${definition.label}: took over ${recovery.open.length} open windows of an earlier process`);
     }
     const now = parts.clock.now();
+    this.hasInitialised = true;
     await definition.emitter.init({
       ...definition.emitterContext,
       stream: definition.key.stream,
@@ -479,6 +538,24 @@ export class ConsumerLoop {
       ...(lastEnd ? { lastEnd } : {}),
     });
     this.committer = committer;
+  }
+
+  /**
+   * The windows that may have been in their handler when the process before was cut off are counted: one that kills its process
+   * would come again for ever. Windows start in order, so they are the first `workers` of those that were not waiting.
+   */
+  private async suspect(record: WindowRecord, position: number): Promise<WindowRecord> {
+    const { definition, clean, lease, parts } = this.tenure;
+    const waits = record.nextTry !== undefined && record.nextTry.getTime() > parts.clock.now();
+    if (clean || waits || record.dropped || position >= definition.workers) return record;
+    const counted = afterDeath(record);
+    await this.tenure.persist('count a recovery', () => parts.store.reschedule(lease, counted));
+    if (counted.split && !record.split) {
+      parts.log.warn(
+        `${definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
+      );
+    }
+    return counted;
   }
 
   private async finishRecorded({ finished, groups }: Recovery): Promise<void> {
@@ -502,8 +579,9 @@ export class ConsumerLoop {
       );
     }
     this.reader.own(messages);
-    this.count(messages, 1);
-    return { record, messages };
+    const open = { record, messages, bytes: sumOfBytes(messages) };
+    this.count(open, 1);
+    return open;
   }
 
   private async loadAll(ids: readonly string[]): Promise<readonly StoredMessage[]> {
@@ -511,4 +589,8 @@ export class ConsumerLoop {
     const { definition, parts } = this.tenure;
     return this.tenure.persist('load open windows', () => parts.store.load(definition.key, ids));
   }
+}
+
+function sumOfBytes(messages: readonly StoredMessage[]): number {
+  return messages.reduce((sum, { bytes }) => sum + bytes, 0);
 }

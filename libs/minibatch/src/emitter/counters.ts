@@ -7,6 +7,7 @@ export class ConsumerCounters {
   failures = 0;
   sinkFailures = 0;
   dropped = 0;
+  deadLettered = 0;
   vanished = 0;
   recovered = 0;
   lastCommit: Date | undefined;

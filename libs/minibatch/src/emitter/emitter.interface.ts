@@ -21,8 +21,10 @@ export interface ConsumerDefinition {
   readonly workers: number;
   /** Keep messages and windows after the commit, marked processed. */
   readonly keep: boolean;
-  /** Waits between the attempts of a failed window, and between the tries of a failed sink. */
-  readonly retry: BackoffOptions;
+  /** Attempts of a failed window and the waits between them; the same waits between the tries of a failed sink. */
+  readonly retry: AttemptOptions;
+  /** When every message of a window fails alone: wait and try again, or give them all up. */
+  readonly onAllFailed: 'block' | 'deadLetter';
   /** Most messages of a window; longer selections are emitted in parts. */
   readonly maxSize: number;
   /** Most bytes of a window (at least one message). */
@@ -31,6 +33,13 @@ export interface ConsumerDefinition {
   readonly lookAhead: number;
   /** Hands the progress of this group over to the consumer's one. */
   readonly replaces?: string;
+}
+
+export interface AttemptOptions extends BackoffOptions {
+  /** Runs of the handler with the whole window before it is taken apart. */
+  readonly attempts: number;
+  /** A run of the handler that takes longer counts as failed; milliseconds. Absent: no limit. */
+  readonly timeout?: number;
 }
 
 export interface NamedSink {
@@ -84,7 +93,7 @@ export type ConsumerActivity =
   | 'handling'
   /** A window waits for its next attempt. */
   | 'retrying'
-  /** A sink does not take a result; it is tried again without end. */
+  /** A sink does not take a result, or every message of a window failed alone; it is tried again without end. */
   | 'blocked'
   /** An own strategy can't take anything of what it is shown, and no more fits in. */
   | 'stalled'
@@ -111,6 +120,8 @@ export interface ConsumerStatus {
   readonly sinkFailures: number;
   /** Messages that an own strategy dropped. */
   readonly dropped: number;
+  /** Messages that became dead letters. */
+  readonly deadLettered: number;
   /** Messages that vanished from the buffer while in an open window. */
   readonly vanished: number;
   /** Windows taken over from an earlier process. */

@@ -5,7 +5,8 @@ import type { ConsumerKey, Lease, LeaseOwner, LeaseState, StreamStore } from '..
 
 /** What the keeper tells of a consumer; each answers synchronously. */
 export interface LeaseListener {
-  acquired(key: ConsumerKey, lease: Lease): void;
+  /** `clean`: the holder before gave it back, or there was none, or it was this very process. */
+  acquired(key: ConsumerKey, lease: Lease, clean: boolean): void;
   lost(key: ConsumerKey): void;
 }
 
@@ -13,6 +14,8 @@ export interface LeaseListener {
 const RENEW_AFTER = 1 / 3;
 /** From this age on nothing irrevocable is begun without renewing first. */
 const DOUBTFUL_AFTER = 0.8;
+/** Between two rounds, milliseconds. */
+const SHORTEST_PAUSE = 10;
 
 /** What this process knows of one consumer's lease: it holds it, or it watches who does. */
 interface Watch {
@@ -22,6 +25,8 @@ interface Watch {
   renewed: number;
   /** What was read last, and since when it has not changed, by the own monotonic clock. */
   seen?: { readonly state: LeaseState; readonly since: number };
+  /** What the last try to take it expected to find, until the store has answered: it may be ours without our knowing. */
+  tried?: LeaseState;
 }
 
 /**
@@ -52,13 +57,23 @@ export class LeaseKeeper {
   /** Milliseconds until the next round is due. */
   get pause(): number {
     const now = this.clock.monotonic();
+    let pause = this.renewalPause;
+    for (const watch of this.watches.values()) {
+      if (watch.lease) continue;
+      if (watch.seen) pause = Math.min(pause, watch.seen.since + this.leaseTime - now, this.leaseTime / 6);
+      else pause = 0;
+    }
+    return Math.max(pause, SHORTEST_PAUSE);
+  }
+
+  /** Milliseconds until the next renewal is due. */
+  get renewalPause(): number {
+    const now = this.clock.monotonic();
     let pause = this.leaseTime * RENEW_AFTER;
     for (const watch of this.watches.values()) {
       if (watch.lease) pause = Math.min(pause, watch.renewed + this.leaseTime * RENEW_AFTER - now);
-      else if (watch.seen) pause = Math.min(pause, watch.seen.since + this.leaseTime - now, this.leaseTime / 6);
-      else pause = 0;
     }
-    return Math.max(pause, 10);
+    return Math.max(pause, SHORTEST_PAUSE);
   }
 
   /** Renews what is due, looks at what others hold, takes what is free. Rejects when the store does not answer. */
@@ -101,15 +116,12 @@ export class LeaseKeeper {
     this.listener.lost(watch.key);
   }
 
-  /** Gives the lease back and competes for it no more. */
-  async release(lease: Lease): Promise<void> {
-    this.watches.delete(consumerId(lease.key));
-    await this.store.releaseLease(lease);
-  }
-
-  /** Competes for it no more. */
-  remove(key: ConsumerKey): void {
-    this.watches.delete(consumerId(key));
+  /** Competes for it no more, and gives it back if it is held. */
+  async leave(key: ConsumerKey): Promise<void> {
+    const id = consumerId(key);
+    const lease = this.watches.get(id)?.lease;
+    this.watches.delete(id);
+    if (lease) await this.store.releaseLease(lease);
   }
 
   private held(lease: Lease): Watch | undefined {
@@ -134,29 +146,41 @@ export class LeaseKeeper {
   private async compete(): Promise<void> {
     const candidates = [...this.watches.values()].filter((watch) => !watch.lease);
     if (candidates.length === 0) return;
+    // Asking the system once for each owner, not once for each lease.
+    const dead = new Map<string, boolean>();
+    const isDead = (owner: LeaseOwner) => {
+      const known = dead.get(owner.id) ?? this.isDead(owner);
+      dead.set(owner.id, known);
+      return known;
+    };
     const states = await this.store.readLeases(candidates.map((watch) => watch.key));
-    await Promise.all(
+    // All of them, even if one fails: what is under way must not meet the next round.
+    const outcomes = await Promise.allSettled(
       candidates.map(async (watch, index) => {
         const state = states[index];
-        if (state) await this.consider(watch, state);
+        if (state) await this.consider(watch, state, isDead);
       }),
     );
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
-  private async consider(watch: Watch, state: LeaseState): Promise<void> {
+  private async consider(watch: Watch, state: LeaseState, isDead: (owner: LeaseOwner) => boolean): Promise<void> {
     const now = this.clock.monotonic();
     const { seen } = watch;
     if (seen?.state.fence !== state.fence || seen.state.counter !== state.counter) watch.seen = { state, since: now };
     const unchanged = now - (watch.seen?.since ?? now);
-    const free = state.owner === undefined || unchanged >= this.leaseTime || this.isDead(state.owner);
+    const expected = this.takenUnawares(watch, state) ?? state;
+    const free = expected !== state || state.owner === undefined || unchanged >= this.leaseTime || isDead(state.owner);
     if (!free) return;
-    const lease = await this.store.acquireLease(watch.key, this.owner, state);
+    watch.tried = expected;
+    const lease = await this.store.acquireLease(watch.key, this.owner, expected);
+    delete watch.tried;
     if (!lease) {
       // Another candidate was quicker, or the group was removed: look again at the usual pace.
       watch.seen = { state, since: now };
       return;
     }
-    if (!this.watches.has(consumerId(watch.key))) {
+    if (this.watches.get(consumerId(watch.key)) !== watch) {
       // Removed meanwhile: the process is stopping.
       await this.store.releaseLease(lease);
       return;
@@ -164,7 +188,13 @@ export class LeaseKeeper {
     watch.lease = lease;
     watch.renewed = now;
     delete watch.seen;
-    this.listener.acquired(watch.key, lease);
+    const before = expected.owner;
+    this.listener.acquired(watch.key, lease, before === undefined || before.id === this.owner.id);
+  }
+
+  /** The answer to the last try was lost, but it has succeeded: asking the same again gives the lease. */
+  private takenUnawares({ tried }: Watch, { owner, fence }: LeaseState): LeaseState | undefined {
+    return tried && owner?.id === this.owner.id && fence === tried.fence + 1 ? tried : undefined;
   }
 }
 

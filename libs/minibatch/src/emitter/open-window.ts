@@ -5,4 +5,6 @@ export interface OpenWindow {
   /** As it lies in the store; replaced when an attempt failed. */
   record: WindowRecord;
   readonly messages: readonly StoredMessage[];
+  /** Sum of their sizes. */
+  readonly bytes: number;
 }

@@ -1,139 +1,14 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { InlineExecutor } from '../executors/inline.executor.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { mortalStore, type StoreCall, wrapStore } from '../testing/wrapped-store.js';
 import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
-import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import { type MessageView, WindowEmitter } from '../windows/window-emitter.js';
-import type { Window } from '../windows/window.js';
-import { type ConsumerDefinition, ConsumerState, type EngineOptions } from './emitter.interface.js';
-import { EmitterScheduler } from './scheduler.js';
-
-const STREAM = 's';
-const LEASE = 15_000;
-
-interface Seen {
-  readonly id: string;
-  readonly attempt: number;
-  readonly data: readonly unknown[];
-}
-
-type Options = Partial<Omit<ConsumerDefinition, 'key' | 'emitterContext'>> & {
-  group?: string;
-  size?: number;
-  interval?: number;
-};
-
-/** One process: a store of its own on the shared database, a clock of its own, an engine. */
-class Process {
-  readonly seen: Seen[] = [];
-  readonly clock: VirtualClock;
-  readonly engine: EmitterScheduler;
-  readonly store: StreamStore;
-  readonly logged: string[] = [];
-  private readonly mortal: ReturnType<typeof mortalStore>;
-  started = false;
-
-  constructor(
-    database: MemoryDatabase,
-    options: {
-      clock?: VirtualClock;
-      around?: (call: StoreCall) => Promise<unknown>;
-      engine?: Partial<EngineOptions>;
-    } = {},
-  ) {
-    this.clock = options.clock ?? new VirtualClock();
-    let store: StreamStore = new MemoryStreamStore(database);
-    if (options.around) store = wrapStore(store, options.around);
-    this.mortal = mortalStore(store);
-    this.store = this.mortal.store;
-    const log = (line: string) => void this.logged.push(line);
-    this.engine = new EmitterScheduler(
-      this.store,
-      this.clock,
-      { log, warn: log, error: log },
-      { leaseTime: LEASE, ...options.engine },
-    );
-  }
-
-  consumer(options: Options = {}): this {
-    const { group = 'default', size, interval, ...rest } = options;
-    const emitter =
-      rest.emitter ?? (size === undefined && interval !== undefined ? new RelaxedTimeWindow() : new CountWindow());
-    const seen = (window: Window) => {
-      this.seen.push({ id: window.id, attempt: window.attempt, data: window.data });
-    };
-    const handler = rest.handler;
-    this.engine.add({
-      key: { stream: STREAM, group, partition: 0 },
-      label: `Test.${group}`,
-      emitter,
-      emitterContext: {
-        ...(size === undefined ? {} : { size }),
-        ...(interval === undefined ? {} : { interval }),
-        offset: 0,
-        grace: 1_000,
-        maxAhead: 60_000,
-        empty: false,
-      },
-      timeOrder: emitter instanceof FixedTimeWindow,
-      executor: new InlineExecutor(),
-      sinks: [],
-      workers: 1,
-      keep: false,
-      retry: { base: 1_000, max: 60_000, jitter: 0 },
-      maxSize: 10_000,
-      maxBytes: 8 * 1024 * 1024,
-      lookAhead: 10_000,
-      ...rest,
-      handler: (window) => {
-        seen(window);
-        return handler?.(window);
-      },
-    });
-    return this;
-  }
-
-  async start(): Promise<this> {
-    await this.engine.start();
-    this.started = true;
-    await this.engine.settled();
-    return this;
-  }
-
-  async append(...data: unknown[]): Promise<void> {
-    await this.put(...data);
-    await this.engine.settled();
-  }
-
-  /** As `append`, for handlers that hang. */
-  async put(...data: unknown[]): Promise<void> {
-    await this.store.append(data.map((item) => ({ stream: STREAM, data: item, created: new Date(this.clock.now()) })));
-    this.engine.wake(STREAM);
-  }
-
-  advance(ms: number): Promise<void> {
-    return this.clock.advance(ms, () => this.engine.settled());
-  }
-
-  kill(): void {
-    this.mortal.kill();
-  }
-
-  get values(): unknown[] {
-    return this.seen.flatMap(({ data }) => data);
-  }
-}
-
-/** Turns of the event loop: for handlers that hang, which never let the engine settle. */
-async function turns(until: () => boolean, most = 1_000): Promise<void> {
-  for (let i = 0; i < most && !until(); i += 1) await new Promise((resolve) => setImmediate(resolve));
-}
+import { ConsumerState } from './emitter.interface.js';
+import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 

@@ -37,6 +37,11 @@ const ROUND_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
 
 /** A start waits so long for a store that does not answer; then it goes on in the background. Milliseconds. */
 const START_WAIT = 5_000;
+/**
+ * A flush that was asked for while nobody held the lease is seen to by the next holder, if it has known the stream for no longer than
+ * so many lease times.
+ */
+const FLUSH_MEMORY = 2;
 /** A stop waits so long for leases to be given back; milliseconds. */
 const RELEASE_WAIT = 2_000;
 
@@ -44,7 +49,10 @@ const RELEASE_WAIT = 2_000;
 interface Consumer {
   readonly definition: ConsumerDefinition;
   readonly counters: ConsumerCounters;
-  registered: boolean;
+  /** True once the strategy has taken up its work: it is closed in the end. */
+  initialised: boolean;
+  /** How often the tail of its stream had been asked for when that was looked up last, and when that was, by the monotonic clock. */
+  flushes?: { readonly count: number; readonly at: number };
   current?: { readonly tenure: Tenure; readonly loop: ConsumerLoop; readonly done: Promise<void> };
 }
 
@@ -63,7 +71,6 @@ export class EmitterScheduler implements Engine {
   /** Ends the pause between two rounds of leases. */
   private roundNow: (() => void) | undefined;
   private rounds: Promise<void> = Promise.resolve();
-  private flushes = new Map<string, number>();
 
   constructor(
     private readonly store: StreamStore,
@@ -74,10 +81,11 @@ export class EmitterScheduler implements Engine {
   ) {
     const resolved = { ...DEFAULT_ENGINE_OPTIONS, ...options };
     this.keeper = new LeaseKeeper(store, clock, owner, resolved.leaseTime, isDead, {
-      acquired: (key, lease) => this.begin(key, lease),
+      acquired: (key, lease, clean) => this.begin(key, lease, clean),
       lost: (key) => this.lost(key),
     });
-    this.parts = { store, clock, log, activity: this.activity, keeper: this.keeper, options: resolved };
+    const starved = () => this.wakeUps.excite();
+    this.parts = { store, clock, log, activity: this.activity, keeper: this.keeper, options: resolved, starved };
     this.wakeUps = new WakeUps(
       store,
       clock,
@@ -98,9 +106,13 @@ export class EmitterScheduler implements Engine {
           `give ${definition.label} a group of its own`,
       );
     }
-    const consumer = { definition, counters: new ConsumerCounters(), registered: false };
+    const consumer: Consumer = { definition, counters: new ConsumerCounters(), initialised: false };
     this.consumers.set(id, consumer);
-    if (this.started) void this.register(consumer);
+    if (!this.started) return;
+    this.register(consumer).catch((error: unknown) => {
+      consumer.counters.failed(this.clock.now(), error);
+      this.log.error(`${definition.label}: ${messageOf(error)}`);
+    });
   }
 
   async start(): Promise<void> {
@@ -114,6 +126,7 @@ export class EmitterScheduler implements Engine {
       enough.abort();
     }
     registered.catch((error: unknown) => this.log.error(messageOf(error)));
+    if (this.stopping.signal.aborted) return;
     this.wakeUps.start();
     this.rounds = this.goRound();
   }
@@ -133,12 +146,13 @@ export class EmitterScheduler implements Engine {
     const abandoned = current.reduce((sum, { tenure, loop }) => sum + (tenure.isOver ? 0 : loop.underWay), 0);
     for (const { tenure } of current) tenure.end();
     late.abort();
-    await renewing;
 
     const drained = current.reduce((sum, { loop }) => sum + loop.drained, 0);
     const left = new AbortController();
-    const leaving = Promise.all([...this.consumers.values()].map((consumer) => this.leave(consumer)));
+    // A renewal may still be under way; a store that never answers must not hold up the end.
+    const leaving = Promise.all([renewing, ...[...this.consumers.values()].map((consumer) => this.leave(consumer))]);
     await Promise.race([leaving.then(() => left.abort()), delay(this.clock, RELEASE_WAIT, left.signal)]);
+    for (const consumer of this.consumers.values()) delete consumer.current;
     return { drained, abandoned };
   }
 
@@ -169,12 +183,12 @@ export class EmitterScheduler implements Engine {
     const attempt = async (): Promise<boolean> => {
       try {
         await this.store.open();
-        await this.store.ensureStream(definition.key.stream);
+        const { flushes } = await this.store.ensureStream(definition.key.stream);
         await this.store.registerGroup(definition.key, {
           timeOrder: definition.timeOrder,
           ...(definition.replaces === undefined ? {} : { replaces: definition.replaces }),
         });
-        consumer.registered = true;
+        consumer.flushes = { count: flushes, at: this.clock.monotonic() };
         this.keeper.add(definition.key);
         this.roundNow?.();
         return true;
@@ -213,14 +227,16 @@ export class EmitterScheduler implements Engine {
         if (failures === 1 && !this.stopping.signal.aborted)
           this.log.warn(`Can't renew leases, trying again: ${messageOf(error)}`);
       }
-      await this.rest(failures > 0 ? backoff(ROUND_BACKOFF, failures) : this.keeper.pause);
+      if (!this.stopping.signal.aborted) {
+        await this.rest(failures > 0 ? backoff(ROUND_BACKOFF, failures) : this.keeper.pause);
+      }
     }
   }
 
   private async rest(ms: number): Promise<void> {
     const rest = new AbortController();
     this.roundNow = () => rest.abort();
-    await delay(this.clock, ms, AbortSignal.any([rest.signal, this.stopping.signal]));
+    await delay(this.clock, ms, rest.signal);
     this.roundNow = undefined;
   }
 
@@ -232,10 +248,16 @@ export class EmitterScheduler implements Engine {
   }
 
   private async renewUntil(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await delay(this.clock, this.keeper.pause, signal);
-      // A failure here is seen by whoever needs the lease next.
-      if (!signal.aborted) await this.keeper.renewDue().catch(() => undefined);
+    for (let failures = 0; !signal.aborted;) {
+      await delay(this.clock, failures > 0 ? backoff(ROUND_BACKOFF, failures) : this.keeper.renewalPause, signal);
+      if (signal.aborted) return;
+      try {
+        await this.keeper.renewDue();
+        failures = 0;
+      } catch {
+        // Seen by whoever needs the lease next.
+        failures += 1;
+      }
     }
   }
 
@@ -246,12 +268,13 @@ export class EmitterScheduler implements Engine {
   }
 
   private obey({ name, paused, flushes }: StreamInfo): void {
-    const known = this.flushes.get(name);
-    this.flushes.set(name, flushes);
-    for (const { definition, current } of this.running()) {
-      if (definition.key.stream !== name) continue;
+    for (const consumer of this.consumers.values()) {
+      const { definition, current, flushes: known } = consumer;
+      // One that does not run yet finds it when it begins.
+      if (definition.key.stream !== name || !current) continue;
+      consumer.flushes = { count: flushes, at: this.clock.monotonic() };
       current.loop.setPaused(paused);
-      if (known !== undefined && flushes > known) current.loop.flush();
+      if (known && flushes > known.count) current.loop.flush();
     }
   }
 
@@ -263,14 +286,16 @@ export class EmitterScheduler implements Engine {
 
   // ---- tenures
 
-  private begin(key: ConsumerKey, lease: Lease): void {
+  private begin(key: ConsumerKey, lease: Lease, clean: boolean): void {
     const consumer = this.consumers.get(consumerId(key));
     if (!consumer) return;
-    if (this.stopping.signal.aborted) {
-      void this.keeper.release(lease).catch(() => undefined);
-      return;
-    }
-    const tenure = new Tenure(consumer.definition, lease, consumer.counters, this.parts);
+    // The lease is given back with all the others.
+    if (this.stopping.signal.aborted) return;
+    // What was asked for since, another holder may have seen to.
+    const known = consumer.flushes;
+    if (known && this.clock.monotonic() - known.at > FLUSH_MEMORY * this.parts.options.leaseTime)
+      delete consumer.flushes;
+    const tenure = new Tenure(consumer.definition, lease, clean, consumer.counters, this.parts);
     const loop = new ConsumerLoop(tenure);
     const done = this.serve(consumer, tenure, loop);
     consumer.current = { tenure, loop, done };
@@ -278,19 +303,25 @@ export class EmitterScheduler implements Engine {
 
   private async serve(consumer: Consumer, tenure: Tenure, loop: ConsumerLoop): Promise<void> {
     try {
-      await this.activity.track(() => this.control([tenure.definition.key.stream])).catch(() => undefined);
+      const { stream } = tenure.definition.key;
+      await this.activity.track(() => tenure.persist('look up the stream', () => this.control([stream])));
       await loop.run();
     } catch (error) {
-      consumer.counters.failed(this.clock.now(), error, ErrorCode.EmitterFailed);
-      this.log.error(
-        `${consumer.definition.label} can't take up its work: ${messageOf(error)}`,
-        error instanceof Error ? error.stack : undefined,
-      );
-      tenure.end();
-      // The lease is kept, unused, and runs out: another process may have better luck, and this one tries again.
-      this.keeper.drop(tenure.lease);
+      if (!tenure.isOver) this.startAnew(consumer, tenure, error);
     }
+    consumer.initialised ||= loop.initialised;
     if (!this.stopping.signal.aborted && consumer.current?.tenure === tenure) delete consumer.current;
+  }
+
+  private startAnew(consumer: Consumer, tenure: Tenure, error: unknown): void {
+    consumer.counters.failed(this.clock.now(), error, ErrorCode.EmitterFailed);
+    this.log.error(
+      `${consumer.definition.label} can't work and starts anew in a while: ${messageOf(error)}`,
+      error instanceof Error ? error.stack : undefined,
+    );
+    tenure.end();
+    // The lease is kept, unused, and runs out: another process may have better luck, and this one tries again.
+    this.keeper.drop(tenure.lease);
   }
 
   private lost(key: ConsumerKey): void {
@@ -304,18 +335,19 @@ export class EmitterScheduler implements Engine {
     current.tenure.end();
   }
 
-  private async leave(consumer: Consumer): Promise<void> {
-    const { definition, current } = consumer;
+  private async leave({ definition, current, initialised }: Consumer): Promise<void> {
+    const { key, label, emitter } = definition;
     try {
-      if (current) {
-        await this.keeper.release(current.tenure.lease);
-        await definition.emitter.close();
-      }
+      await this.keeper.leave(key);
     } catch (error) {
-      this.log.warn(`${definition.label}: lease not given back, it runs out by itself: ${messageOf(error)}`);
+      this.log.warn(`${label}: lease not given back, it runs out by itself: ${messageOf(error)}`);
     }
-    this.keeper.remove(definition.key);
-    delete consumer.current;
+    if (!initialised && !current?.loop.initialised) return;
+    try {
+      await emitter.close();
+    } catch (error) {
+      this.log.warn(`${label}: its emitter did not close: ${messageOf(error)}`);
+    }
   }
 
   private hungry(): readonly Hungry[] {
@@ -338,6 +370,7 @@ export class EmitterScheduler implements Engine {
       failures: counters.failures,
       sinkFailures: counters.sinkFailures,
       dropped: counters.dropped,
+      deadLettered: counters.deadLettered,
       vanished: counters.vanished,
       recovered: counters.recovered,
       ...(counters.lastError ? { lastError: counters.lastError } : {}),

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../internal/activity.js';
 import { backoff } from '../internal/backoff.js';
@@ -18,6 +19,8 @@ export interface EngineParts {
   readonly activity: Activity;
   readonly keeper: LeaseKeeper;
   readonly options: EngineOptions;
+  /** A consumer has read all that there is: look often for more. */
+  readonly starved: () => void;
 }
 
 /**
@@ -35,9 +38,14 @@ export class Tenure {
   constructor(
     readonly definition: ConsumerDefinition,
     readonly lease: Lease,
+    /** False if the holder before was cut off: its process died, or was stopped for longer than the lease. */
+    readonly clean: boolean,
     readonly counters: ConsumerCounters,
     readonly parts: EngineParts,
-  ) {}
+  ) {
+    // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
+    setMaxListeners(0, this.over.signal, this.closing.signal);
+  }
 
   get isOver(): boolean {
     return this.over.signal.aborted;
@@ -50,6 +58,22 @@ export class Tenure {
   end(): void {
     this.closing.abort();
     this.over.abort();
+  }
+
+  /**
+   * A signal for one attempt at a window, which aborts when the tenure is over. Its own, because what a handler hangs on it is to
+   * go with the window: the tenure may last for weeks.
+   */
+  signal(): { readonly signal: AbortSignal; readonly abort: (reason: unknown) => void; readonly dispose: () => void } {
+    const own = new AbortController();
+    const abort = () => own.abort(this.over.signal.reason);
+    if (this.isOver) abort();
+    else this.over.signal.addEventListener('abort', abort, { once: true });
+    return {
+      signal: own.signal,
+      abort: (reason) => own.abort(reason),
+      dispose: () => this.over.signal.removeEventListener('abort', abort),
+    };
   }
 
   /**
@@ -80,11 +104,9 @@ export class Tenure {
   }
 }
 
-/** Calls one of an own strategy's notifications; what it throws is counted and never stops the loop. */
-export function notify(tenure: Tenure, what: string, call: () => void): void {
-  try {
-    call();
-  } catch (error) {
+/** Calls one of an own strategy's notifications; what it throws, at once or later, is counted and never stops the loop. */
+export function notify(tenure: Tenure, what: string, call: () => unknown): void {
+  const threw = (error: unknown) => {
     const { definition, counters, parts } = tenure;
     const wrapped = new MinibatchError(
       ErrorCode.EmitterFailed,
@@ -93,6 +115,12 @@ export function notify(tenure: Tenure, what: string, call: () => void): void {
     );
     counters.failed(parts.clock.now(), wrapped);
     parts.log.error(wrapped.message);
+  };
+  try {
+    const answer = call();
+    if (answer instanceof Promise) answer.catch(threw);
+  } catch (error) {
+    threw(error);
   }
 }
 

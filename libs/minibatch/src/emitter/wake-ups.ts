@@ -43,6 +43,7 @@ export class WakeUps {
 
   stop(): void {
     this.stopped.abort();
+    this.restartPause?.();
   }
 
   /** Something has happened on a stream: look often again. */
@@ -56,7 +57,7 @@ export class WakeUps {
     try {
       this.watched = (await this.store.watch?.((stream) => this.wakeStream(stream), this.stopped.signal)) ?? false;
     } catch (error) {
-      this.log.warn(`No change stream, polling instead: ${messageOf(error)}`);
+      if (!this.stopped.signal.aborted) this.log.warn(`No change stream, polling instead: ${messageOf(error)}`);
     }
   }
 
@@ -71,16 +72,18 @@ export class WakeUps {
   private async rest(): Promise<void> {
     const rest = new AbortController();
     this.restartPause = () => rest.abort();
-    const signal = AbortSignal.any([rest.signal, this.stopped.signal]);
-    await delay(this.clock, this.watched ? Math.max(this.pause, WATCHED_POLL) : this.pause, signal);
-    // Cut short: the pause begins again with its new length, so that a busy stream does not make it poll without end.
-    if (rest.signal.aborted && !this.stopped.signal.aborted) await delay(this.clock, this.pause, this.stopped.signal);
+    await delay(this.clock, this.watched ? Math.max(this.pause, WATCHED_POLL) : this.pause, rest.signal);
     this.restartPause = undefined;
+    // Cut short: the pause begins again with its new length, so that a busy stream does not make it poll without end.
+    if (rest.signal.aborted) await delay(this.clock, this.pause, this.stopped.signal);
   }
 
   private async look(): Promise<void> {
     const hungry = this.hungry();
-    if (hungry.length === 0) return;
+    if (hungry.length === 0) {
+      this.pause = Math.min(this.pause * 2, this.store.polling.idle);
+      return;
+    }
     try {
       const tokens = await this.store.poll(hungry.map(({ key }) => key));
       let news = false;
@@ -95,7 +98,8 @@ export class WakeUps {
       this.pause = news ? this.store.polling.busy : Math.min(this.pause * 2, this.store.polling.idle);
       this.failing = false;
     } catch (error) {
-      if (!this.failing) this.log.warn(`Can't look for new messages, trying again: ${messageOf(error)}`);
+      if (!this.failing && !this.stopped.signal.aborted)
+        this.log.warn(`Can't look for new messages, trying again: ${messageOf(error)}`);
       this.failing = true;
       this.pause = this.store.polling.idle;
     }

@@ -43,6 +43,12 @@ export const ErrorCode = {
   EmitterFailed: 'MINIBATCH_EMITTER_FAILED',
   /** A `@Streaming` method threw or its promise was rejected. */
   HandlerFailed: 'MINIBATCH_HANDLER_FAILED',
+  /** A `@Streaming` method did not settle within its `retry.timeout`; counts as a failed attempt. */
+  HandlerTimeout: 'MINIBATCH_HANDLER_TIMEOUT',
+  /** A `@Streaming` method rejected messages of its window; they are tried alone and become dead letters. */
+  MessagesRejected: 'MINIBATCH_MESSAGES_REJECTED',
+  /** Every message of a window failed alone: the fault is not in the messages, so none is given up; the consumer waits. */
+  AllFailed: 'MINIBATCH_ALL_FAILED',
   /** A sink's `put` threw or its promise was rejected. */
   SinkFailed: 'MINIBATCH_SINK_FAILED',
   /** A source ended with an error. */
@@ -96,6 +102,33 @@ export class AppendError extends MinibatchError {
   constructor(code: ErrorCode, message: string, stored: 'no' | 'unknown', options: MinibatchErrorOptions = {}) {
     super(code, message, options);
     this.stored = stored;
+  }
+}
+
+/** A message that a handler refuses, and why. */
+export interface RejectedMessage {
+  /** The message, as it is in `window.messages`. */
+  readonly message: { readonly id: string };
+  /** An error, or a text. */
+  readonly reason: unknown;
+}
+
+/**
+ * Thrown by a `@Streaming` method: these messages of the window are bad, the others are good. The others are committed, without a
+ * result; these are tried alone once more and then become dead letters. To reject messages and still return a result for
+ * the others, call `window.reject`.
+ *
+ * @example
+ * ```ts
+ * throw new RejectMessages(window.messages.filter((m) => !valid(m.data)).map((message) => ({ message, reason: 'invalid' })));
+ * ```
+ */
+export class RejectMessages extends MinibatchError {
+  override readonly name: string = 'RejectMessages';
+
+  constructor(readonly rejected: readonly RejectedMessage[]) {
+    const reasons = [...new Set(rejected.map(({ reason }) => messageOf(reason)))].slice(0, 3).join('; ');
+    super(ErrorCode.MessagesRejected, `${rejected.length} messages of the window were rejected: ${reasons}`);
   }
 }
 

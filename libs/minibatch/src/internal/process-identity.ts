@@ -22,7 +22,9 @@ export function isDead(owner: LeaseOwner): boolean {
   const boot = bootId();
   if (boot === '' || owner.startTime === '' || owner.bootId !== boot || owner.host !== hostname()) return false;
   const stat = processStat(owner.pid);
-  return stat === undefined || stat.startTime !== owner.startTime || stat.state === 'Z' || stat.state === 'X';
+  // Not to be read is not the same as not to be there: /proc may hide the processes of others, or no file can be opened any more.
+  if (stat === undefined) return isGone(owner.pid);
+  return stat.startTime !== owner.startTime || stat.state === 'Z' || stat.state === 'X';
 }
 
 /**
@@ -38,7 +40,17 @@ function bootId(): string {
   }
 }
 
-/** Undefined where there is no such process. The command name in the line may hold blanks and brackets: read from its end. */
+/** Asks the system itself; a process that may not be signalled is there. */
+function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
+/** Undefined where there is no such process, or where it can't be read. The command name in the line may hold blanks and brackets: read from its end. */
 function processStat(pid: number | 'self'): { state: string; startTime: string } | undefined {
   try {
     const line = readFileSync(`/proc/${pid}/stat`, 'utf8');

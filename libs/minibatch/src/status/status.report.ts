@@ -39,7 +39,8 @@ function reportStream(
   };
 }
 
-function storedStream({ status, created, closed, paused, buffered, oldest }: StreamStats): StreamReport['stored'] {
+function storedStream(stats: StreamStats): StreamReport['stored'] {
+  const { status, created, closed, paused, buffered, oldest, deadLetters } = stats;
   return {
     status,
     created: created.toISOString(),
@@ -47,6 +48,7 @@ function storedStream({ status, created, closed, paused, buffered, oldest }: Str
     paused,
     buffered,
     ...(oldest ? { oldest: oldest.toISOString() } : {}),
+    deadLetters,
   };
 }
 

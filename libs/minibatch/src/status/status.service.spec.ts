@@ -16,6 +16,7 @@ const stats = (name: string, more: Partial<StreamStats> = {}): StreamStats => ({
   paused: false,
   flushes: 0,
   buffered: 0,
+  deadLetters: 0,
   consumers: [],
   ...more,
 });
@@ -44,6 +45,7 @@ const local = (stream: string, group: string, more: Partial<ConsumerStatus> = {}
   failures: 0,
   sinkFailures: 0,
   dropped: 0,
+  deadLettered: 0,
   vanished: 0,
   recovered: 0,
   ...more,

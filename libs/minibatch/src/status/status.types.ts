@@ -26,6 +26,8 @@ export interface StreamReport {
     readonly buffered: number;
     /** When the oldest of them was appended. */
     readonly oldest?: string;
+    /** Messages that consumers gave up, and that nobody has put back or removed. */
+    readonly deadLetters: number;
   };
   readonly consumers: readonly ConsumerReport[];
   /** Sources of this process. */
@@ -59,6 +61,7 @@ export interface ConsumerReport {
     readonly failures: number;
     readonly sinkFailures: number;
     readonly dropped: number;
+    readonly deadLettered: number;
     readonly vanished: number;
     readonly recovered: number;
     readonly lastError?: ErrorReport;

@@ -77,7 +77,7 @@ export class FakeStore {
     this.calls.push('stats');
     return [...this.streams.values()]
       .filter(({ name }) => names?.includes(name) ?? true)
-      .map((info) => ({ ...info, buffered: 0, consumers: [] }));
+      .map((info) => ({ ...info, buffered: 0, deadLetters: 0, consumers: [] }));
   }
 
   append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {

@@ -15,6 +15,8 @@ import type { Source, SourceTarget } from '../sources/source.interface.js';
 import type {
   AppendOptions,
   AppendOutcome,
+  DeadLetter,
+  DeadLetterFilter,
   StreamInfo,
   StreamStats,
   StreamStore,
@@ -27,6 +29,9 @@ import { type StreamRef, streamName } from './stream-ref.js';
 
 /** A stream's description is looked up again when it is older; milliseconds. */
 const DESCRIPTION_AGE = 2000;
+
+/** Dead letters read at a time. */
+const LETTER_PAGE = 100;
 
 /** What the hub tells the engine of the same process, if there is one. */
 export interface HubListener {
@@ -208,6 +213,25 @@ export class StreamHub implements StreamOperations {
       `there is no stream '${stream}': it comes into being with the first append, or with its consumer`,
       { details: { stream } },
     );
+  }
+
+  async *deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined> {
+    for (let after: string | undefined; ;) {
+      const page = await this.parts.store.deadLetters(stream, filter, after, LETTER_PAGE);
+      yield* page;
+      if (page.length < LETTER_PAGE) return;
+      after = page.at(-1)?.id;
+    }
+  }
+
+  async redrive(stream: string, filter: DeadLetterFilter): Promise<number> {
+    const count = await this.parts.store.redrive(stream, filter);
+    if (count > 0) this.parts.listener?.wake(stream);
+    return count;
+  }
+
+  discard(stream: string, filter: DeadLetterFilter): Promise<number> {
+    return this.parts.store.discard(stream, filter);
   }
 
   describe(stream: string): Promise<StreamInfo | undefined> {

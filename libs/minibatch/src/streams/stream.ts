@@ -3,6 +3,8 @@ import type { Source } from '../sources/source.interface.js';
 import type {
   AppendOptions,
   AppendOutcome,
+  DeadLetter,
+  DeadLetterFilter,
   StreamInfo,
   StreamStats,
   StreamStore,
@@ -47,6 +49,9 @@ export interface StreamOperations {
   update(stream: string, change: StreamChange): Promise<void>;
   stats(stream: string): Promise<StreamStats>;
   describe(stream: string): Promise<StreamInfo | undefined>;
+  deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined>;
+  redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
+  discard(stream: string, filter: DeadLetterFilter): Promise<number>;
 }
 
 export type StreamChange = Parameters<StreamStore['updateStream']>[1];
@@ -113,6 +118,32 @@ export class Stream<T = unknown> {
   /** Asks all consumers, in all processes, to emit what is buffered now, without waiting for a window to be ready. */
   async flush(): Promise<void> {
     await this.operations.update(this.name, { flush: true });
+  }
+
+  /**
+   * The messages that consumers gave up, with what they failed with; in the order in which they died, roughly. Read page by
+   * page, so there may be any number.
+   *
+   * @example
+   * ```ts
+   * for await (const { data, error } of flights.deadLetters({ group: 'report' })) console.log(error, data);
+   * ```
+   */
+  deadLetters(filter: DeadLetterFilter = {}): AsyncGenerator<DeadLetter, void, undefined> {
+    return this.operations.deadLetters(this.name, filter);
+  }
+
+  /**
+   * Puts dead letters back, behind what is in the stream and for the group that gave them up alone, with their attempts
+   * forgotten. Resolves with how many. @default all of the stream
+   */
+  redrive(filter: DeadLetterFilter = {}): Promise<number> {
+    return this.operations.redrive(this.name, filter);
+  }
+
+  /** Removes dead letters for good. Resolves with how many. @default all of the stream */
+  discard(filter: DeadLetterFilter = {}): Promise<number> {
+    return this.operations.discard(this.name, filter);
   }
 
   /** Counted in the store. @throws MinibatchError `UnknownStream` */

@@ -28,6 +28,21 @@ export abstract class Window<T = unknown> {
   abstract readonly late: boolean;
   /** 1 for the first run of the handler; grows with each failure. */
   abstract readonly attempt: number;
-  /** Aborts when the result will not count any more: the lease was lost, or the module is shutting down and waits no longer. */
+  /**
+   * Present when a window that failed for good is being taken apart to find its bad messages: this is the part `[from, to)` of the
+   * window with the id `of`.
+   */
+  abstract readonly split?: { readonly of: string; readonly from: number; readonly to: number };
+  /** Aborts when the result will not count any more: the lease was lost, the attempt took too long, or the module is shutting down. */
   abstract readonly signal: AbortSignal;
+
+  /**
+   * Says that one message is bad, while the others are good: the result is for the others, which are committed. The message is
+   * tried alone once more and then becomes a dead letter. Has no effect if the handler throws afterwards.
+   *
+   * @param message one of `messages`
+   * @param reason an error or a text; stands in the dead letter
+   * @throws MinibatchError `InvalidOptions` for a message of another window
+   */
+  abstract reject(message: Message<T>, reason: unknown): void;
 }

@@ -1,0 +1,298 @@
+import { describe, expect, it } from 'vitest';
+import { ErrorCode, RejectMessages } from '../errors/minibatch.error.js';
+import { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import type { Window } from '../windows/window.js';
+import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
+
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+
+async function stop(process: Process): Promise<void> {
+  const stopping = process.engine.stop(0);
+  await process.clock.advance(10_000);
+  await stopping;
+}
+
+/** Fails for windows that hold one of these. */
+function allergicTo(bad: ReadonlySet<unknown>) {
+  return (window: Window) => {
+    for (const item of window.data) if (bad.has(item)) throw new Error(`bad ${String(item)}`);
+    return window.data;
+  };
+}
+
+describe('poison', () => {
+  const setUp = () => {
+    const database = new MemoryDatabase();
+    const plain = new MemoryStreamStore(database);
+    return {
+      database,
+      letters: async () => plain.deadLetters(STREAM, {}, undefined, 1_000),
+      buffered: async () => (await plain.stats([STREAM]))[0]?.buffered,
+      plain,
+    };
+  };
+
+  it('gives up the one bad message of 10,000 and commits the others; redriven it gets through', async () => {
+    const { database, letters, buffered, plain } = setUp();
+    const bad = new Set<unknown>([4_711]);
+    const delivered: unknown[] = [];
+    const sink = { put: (result: unknown) => void delivered.push(...(result as unknown[])) };
+    const p = await new Process(database)
+      .consumer({ size: 100, handler: allergicTo(bad), sinks: [{ name: 'sink', sink }] })
+      .start();
+    await p.append(...range(0, 10_000));
+    await p.advance(60_000);
+
+    expect(delivered.length).toBe(9_999);
+    expect(new Set(delivered).size).toBe(9_999);
+    expect(await buffered()).toBe(0);
+    const found = await letters();
+    expect(found).toEqual([
+      expect.objectContaining({
+        data: 4_711,
+        error: 'bad 4711',
+        attempts: 5,
+        consumer: 'Test.default',
+        group: 'default',
+      }),
+    ]);
+    expect(found[0]?.stack).toContain('Error: bad 4711');
+    expect(p.engine.status()[0]).toMatchObject({ deadLettered: 1, activity: 'waiting' });
+
+    bad.clear();
+    expect(await plain.redrive(STREAM, {})).toBe(1);
+    p.engine.wake(STREAM);
+    await plain.updateStream(STREAM, { flush: true });
+    await p.engine.refresh(STREAM);
+    await p.engine.settled();
+    expect(delivered.at(-1)).toBe(4_711);
+    expect(await letters()).toEqual([]);
+    await stop(p);
+  });
+
+  it('names the parts: ids of their own, and where they come from', async () => {
+    const { database } = setUp();
+    const parts: (Window['split'] & { id: string })[] = [];
+    const bad = new Set<unknown>([2]);
+    const p = await new Process(database)
+      .consumer({
+        size: 4,
+        handler: (window) => {
+          if (window.split) parts.push({ id: window.id, ...window.split });
+          allergicTo(bad)(window);
+        },
+      })
+      .start();
+    await p.append(0, 1, 2, 3);
+    await p.advance(60_000);
+    const whole = p.seen[0]?.id;
+    expect(parts.map(({ from, to }) => [from, to])).toEqual([
+      [0, 2],
+      [2, 4],
+      [2, 3],
+      [2, 3],
+      [3, 4],
+    ]);
+    expect(parts.every(({ of, id }) => of === whole && id !== whole)).toBe(true);
+    await stop(p);
+  });
+
+  it('blocks and gives up nothing when every message fails alone; goes on when it works again', async () => {
+    const { database, letters, buffered } = setUp();
+    let down = true;
+    const p = await new Process(database)
+      .consumer({
+        size: 3,
+        handler: () => {
+          if (down) throw new Error('everything is down');
+        },
+      })
+      .start();
+    await p.append(1, 2, 3);
+    await p.advance(10 * 60_000);
+    expect(await letters()).toEqual([]);
+    expect(await buffered()).toBe(3);
+    expect(p.logged.some((line) => line.includes(ErrorCode.AllFailed))).toBe(true);
+    down = false;
+    await p.advance(61_000);
+    expect(await buffered()).toBe(0);
+    await stop(p);
+  });
+
+  it("gives up all of them with onAllFailed: 'deadLetter'", async () => {
+    const { database, letters, buffered } = setUp();
+    const p = await new Process(database)
+      .consumer({ size: 3, onAllFailed: 'deadLetter', handler: allergicTo(new Set<unknown>([1, 2, 3])) })
+      .start();
+    await p.append(1, 2, 3);
+    await p.advance(60_000);
+    expect((await letters()).map(({ data }) => data)).toEqual([1, 2, 3]);
+    expect(await buffered()).toBe(0);
+    await stop(p);
+  });
+
+  it('commits the rest of a window when the handler rejects a message; alone it has one more try', async () => {
+    const { database, letters, buffered } = setUp();
+    const delivered: unknown[] = [];
+    const p = await new Process(database)
+      .consumer({
+        size: 3,
+        handler: (window) => {
+          for (const message of window.messages) if (message.data === 2) window.reject(message, 'no twos');
+          return window.data.filter((item) => item !== 2);
+        },
+        sinks: [{ name: 'sink', sink: { put: (result) => void delivered.push(result) } }],
+      })
+      .start();
+    await p.append(1, 2, 3);
+    expect(delivered[0]).toEqual([1, 3]);
+    expect((await letters()).map(({ data, error }) => [data, error])).toEqual([[2, 'no twos']]);
+    expect(await buffered()).toBe(0);
+    await stop(p);
+  });
+
+  it('takes RejectMessages for several; a rejected message of a window of one is given up, too', async () => {
+    const { database, letters, buffered } = setUp();
+    const handler = (window: Window) => {
+      const rejected = window.messages.filter(({ data }) => data !== 1);
+      if (rejected.length > 0) throw new RejectMessages(rejected.map((message) => ({ message, reason: 'not one' })));
+    };
+    const p = await new Process(database)
+      .consumer({ size: 3, handler })
+      .consumer({ size: 1, group: 'single', handler })
+      .start();
+    await p.append(0, 1, 2);
+    const found = await letters();
+    expect(found.filter(({ group }) => group === 'default').map(({ data }) => data)).toEqual([0, 2]);
+    expect(found.filter(({ group }) => group === 'single').map(({ data }) => data)).toEqual([0, 2]);
+    expect(await buffered()).toBe(0);
+    await stop(p);
+  });
+
+  it('refuses the rejection of a message of another window as a failed attempt', async () => {
+    const { database } = setUp();
+    const p = await new Process(database)
+      .consumer({ size: 1, handler: (window) => window.reject({ id: 'other', data: 1, created: new Date() }, 'x') })
+      .start();
+    await p.append(1);
+    expect(p.engine.status()[0]?.lastError?.code).toBe(ErrorCode.InvalidOptions);
+    await stop(p);
+  });
+
+  it('counts a run that takes too long as failed, and aborts its signal', async () => {
+    const { database, buffered } = setUp();
+    const aborted: unknown[] = [];
+    const p = await new Process(database)
+      .consumer({
+        size: 1,
+        retry: { base: 1_000, max: 60_000, jitter: 0, attempts: 5, timeout: 5_000 },
+        handler: (window) => {
+          if (window.attempt > 1) return;
+          window.signal.addEventListener('abort', () => aborted.push(window.signal.reason));
+          return new Promise(() => undefined);
+        },
+      })
+      .start();
+    await p.put(1);
+    await turns(() => p.seen.length === 1);
+    await p.clock.advance(5_000, () => turns(() => false, 20));
+    expect(p.engine.status()[0]?.lastError?.code).toBe(ErrorCode.HandlerTimeout);
+    expect(aborted).toEqual([expect.objectContaining({ code: ErrorCode.HandlerTimeout })]);
+    await p.clock.advance(1_000, () => turns(() => false, 20));
+    expect(p.seen.map(({ attempt }) => attempt)).toEqual([1, 2]);
+    expect(await buffered()).toBe(0);
+    await stop(p);
+  });
+
+  it('never counts a failing sink against the messages', async () => {
+    const { database, letters, buffered } = setUp();
+    let down = true;
+    const p = await new Process(database)
+      .consumer({
+        size: 10,
+        handler: () => 1,
+        sinks: [
+          {
+            name: 'broker',
+            sink: {
+              put: () => {
+                if (down) throw new Error('broker is gone');
+              },
+            },
+          },
+        ],
+      })
+      .start();
+    await p.append(...range(0, 100));
+    await p.advance(120_000);
+    expect(await letters()).toEqual([]);
+    expect(p.engine.status()[0]?.activity).toBe('blocked');
+    down = false;
+    await p.advance(61_000);
+    expect(await buffered()).toBe(0);
+    expect(p.seen.length).toBe(10);
+    await stop(p);
+  });
+
+  it('goes on with the parts after a restart; those that are done do not come again', async () => {
+    const { database, letters, buffered } = setUp();
+    const done: unknown[][] = [];
+    const bad = new Set<unknown>([6]);
+    const handler = (window: Window) => {
+      allergicTo(bad)(window);
+      done.push([...window.data]);
+    };
+    let clock = new VirtualClock();
+    // Each process does one or two steps and is stopped.
+    for (let i = 0; i < 40 && (await buffered()) !== 0; i += 1) {
+      const p = await new Process(database, { clock }).consumer({ size: 8, handler }).start();
+      if (i === 0) await p.append(...range(0, 8));
+      await p.advance(1_000);
+      clock = new VirtualClock(p.clock.now());
+      await stop(p);
+    }
+    expect(done.flat().toSorted()).toEqual([0, 1, 2, 3, 4, 5, 7]);
+    expect((await letters()).map(({ data }) => data)).toEqual([6]);
+  });
+
+  it('finds the message that ends its process', async () => {
+    const { database, letters, buffered, plain } = setUp();
+    await plain.ensureStream(STREAM);
+    await plain.append(range(0, 32).map((data) => ({ stream: STREAM, data, created: new Date() })));
+    const committed = new Set<unknown>();
+    let deaths = 0;
+    let clock = new VirtualClock();
+    for (; deaths < 60;) {
+      let died = false;
+      const p: Process = new Process(database, { clock });
+      p.consumer({
+        size: 8,
+        handler: (window) => {
+          if (window.data.includes(13)) {
+            died = true;
+            p.kill();
+            return new Promise(() => undefined);
+          }
+          for (const item of window.data) committed.add(item);
+          return undefined;
+        },
+      });
+      await p.engine.start();
+      await p.clock.advance(LEASE * 1.5, () => turns(() => false, 30));
+      clock = new VirtualClock(p.clock.now());
+      if (!died) {
+        await stop(p);
+        break;
+      }
+      deaths += 1;
+    }
+    expect(deaths).toBeLessThan(20);
+    expect((await letters()).map(({ data, error }) => [data, error])).toEqual([
+      [13, 'the process ended while it was handled'],
+    ]);
+    expect(committed.size).toBe(31);
+    expect(await buffered()).toBe(0);
+  });
+});

@@ -1,0 +1,133 @@
+import fc from 'fast-check';
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ConsumerKey, Lease, MessageId, Recovery, StreamStore } from '../storage/stream-store.interface.js';
+import type { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
+import { isLeaseLost } from './lease-keeper.js';
+import { plan, type Plan, type Planted, World } from './protocol.spec.support.js';
+
+/** `FC_RUNS=5000` for a long search; `FC_SEED` (and `FC_PATH`) repeat one that failed. */
+const RUNS = Number(process.env['FC_RUNS'] ?? 200);
+const options = {
+  ...(process.env['FC_SEED'] ? { seed: Number(process.env['FC_SEED']) } : {}),
+  ...(process.env['FC_PATH'] ? { path: process.env['FC_PATH'] } : {}),
+};
+
+/** Backoffs have jitter: the same plan is to take the same course. */
+function seedRandom(): void {
+  let state = 1;
+  vi.mocked(Math.random).mockImplementation(() => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state / 2_147_483_647;
+  });
+}
+
+describe('the protocol', () => {
+  const rejections: unknown[] = [];
+  const onRejection = (reason: unknown) => void rejections.push(reason);
+  process.on('unhandledRejection', onRejection);
+  afterAll(() => void process.off('unhandledRejection', onRejection));
+  beforeEach(() => void vi.spyOn(Math, 'random'));
+  afterEach(() => void vi.restoreAllMocks());
+
+  const violations = async (given: Plan, planted?: Planted): Promise<readonly string[]> => {
+    seedRandom();
+    rejections.length = 0;
+    const found = await new World(given, planted).live();
+    return [...found, ...rejections.map((reason) => `unhandled rejection: ${String(reason)}`)];
+  };
+
+  it('keeps its promises, whatever happens', { timeout: RUNS * 1_000 + 60_000 }, async () => {
+    await fc.assert(
+      fc.asyncProperty(plan, async (given) => {
+        expect(await violations(given)).toEqual([]);
+      }),
+      { numRuns: RUNS, ...options },
+    );
+  });
+
+  // A check that can't fail says nothing: each of these faults has to be found.
+  for (const [name, planted] of Object.entries(faults())) {
+    it(`would find: ${name}`, { timeout: 120_000 }, async () => {
+      const found: string[] = [];
+      const result = await fc.check(
+        fc.asyncProperty(plan, async (given) => {
+          found.splice(0, found.length, ...(await violations(given, planted)));
+          return found.length === 0;
+        }),
+        { numRuns: 2_000, endOnFailure: true, seed: 1 },
+      );
+      expect(result.failed, `not found in ${result.numRuns} runs`).toBe(true);
+      expect(found).not.toEqual([]);
+    });
+  }
+});
+
+function faults(): Record<string, Planted> {
+  const around = (
+    method: StoreCall['method'],
+    instead: (call: StoreCall, store: StreamStore, database: MemoryDatabase) => Promise<unknown>,
+  ): Planted => ({
+    store: (store, database) =>
+      wrapStore(store, (call) => (call.method === method ? instead(call, store, database) : call.proceed())),
+  });
+
+  return {
+    'messages leave before the commit point': around('commit', async (call, store, database) => {
+      const [lease, { finished }] = call.args as Parameters<StreamStore['commit']>;
+      const groups = [lease.key.group];
+      const windows = database.streams.get(lease.key.stream)?.consumer(lease.key)?.windows;
+      const settled = finished.flatMap((seq) => {
+        const window = windows?.get(seq);
+        return window ? [{ window: { ...window, seq: -1 }, ids: window.messageIds }] : [];
+      });
+      const present = presentLease(database, lease.key);
+      if (present) {
+        for (const { window, ids } of settled) {
+          const messages = await store.load(lease.key, ids);
+          await store.settle(present, [{ window, messages }], { groups, keep: false });
+        }
+      }
+      return call.proceed();
+    }),
+    'a commit point that does not look at the fence': around('commit', async (call, store, database) => {
+      const [lease, commit] = call.args as Parameters<StreamStore['commit']>;
+      try {
+        return await call.proceed();
+      } catch (error) {
+        const present = presentLease(database, lease.key);
+        if (!isLeaseLost(error) || !present) throw error;
+        return store.commit(present, commit);
+      }
+    }),
+    'reads that go on from where the last one ended': {
+      store: (store) => {
+        const cursors = new Map<string, MessageId>();
+        return wrapStore(store, async (call) => {
+          if (call.method !== 'fetch') return call.method === 'scan' ? [] : call.proceed();
+          const [key, after, limits] = call.args as Parameters<StreamStore['fetch']>;
+          const block = await store.fetch(key, after ?? cursors.get(key.group), limits);
+          const last = block.messages.at(-1);
+          if (last) cursors.set(key.group, last.id);
+          return block;
+        });
+      },
+    },
+    'a recovery that forgets the open windows': around('recover', async (call) => {
+      return { ...((await call.proceed()) as Recovery), open: [] };
+    }),
+    'a recovery that takes finished windows for open ones': around('recover', async (call) => {
+      const { finished, open, ...rest } = (await call.proceed()) as Recovery;
+      return { ...rest, finished: [], open: [...finished, ...open].sort((a, b) => a.seq - b.seq) };
+    }),
+    'claims that are not stored': around('claim', () => Promise.resolve()),
+    'a poll that sees nothing': around('poll', (call) => Promise.resolve((call.args[0] as unknown[]).map(() => ''))),
+    'a commit before the handler is through': { hastyExecutor: true },
+  };
+}
+
+/** The lease as it lies in the database, whoever holds it. */
+function presentLease(database: MemoryDatabase, key: ConsumerKey): Lease | undefined {
+  const consumer = database.streams.get(key.stream)?.consumer(key);
+  return consumer?.owner && { key, owner: consumer.owner, fence: consumer.fence };
+}
