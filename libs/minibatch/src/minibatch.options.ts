@@ -13,6 +13,8 @@ export interface MinibatchModuleOptions {
   readonly readAhead?: number;
   /** The same in bytes. @default 16 MiB */
   readonly readAheadBytes?: number;
+  /** How long a `dedupeId` is remembered after its message was committed. @default '1 day' */
+  readonly dedupeTime?: Duration;
   /** Defaults of all consumers; the waits hold for sources too. */
   readonly retry?: AttemptRetryOptions;
   /** How long running handlers may go on once the application shuts down. @default '20s' */
@@ -53,6 +55,7 @@ export function resolveOptions(
     'leaseTime',
     'readAhead',
     'readAheadBytes',
+    'dedupeTime',
     'retry',
     'shutdownTimeout',
     'autoStart',
@@ -67,6 +70,7 @@ export function resolveOptions(
       }),
       readAhead: checkInteger(WHERE, 'readAhead', options.readAhead ?? 1200, 1),
       readAheadBytes: checkInteger(WHERE, 'readAheadBytes', options.readAheadBytes ?? 16 * 1024 * 1024, 1),
+      dedupeTime: checkDuration(WHERE, 'dedupeTime', options.dedupeTime ?? 24 * 60 * 60 * 1000, { min: 1000 }),
     },
     retry: resolveAttempts(WHERE, options.retry),
     shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 }),

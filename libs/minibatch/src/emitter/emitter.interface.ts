@@ -62,6 +62,8 @@ export interface EngineOptions {
   readonly readAhead: number;
   /** The same in bytes. @default 16 MiB */
   readonly readAheadBytes: number;
+  /** How long a `dedupeId` is remembered after its message was committed. @default 1 day */
+  readonly dedupeTime: number;
 }
 
 /**

@@ -24,12 +24,14 @@ import {
 } from './emitter.interface.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import { type EngineParts, Tenure } from './tenure.js';
+import { Sweeper } from './sweeper.js';
 import { type Hungry, WakeUps } from './wake-ups.js';
 
 export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
   leaseTime: 15_000,
   readAhead: 1_200,
   readAheadBytes: 16 * 1024 * 1024,
+  dedupeTime: 24 * 60 * 60 * 1_000,
 };
 
 /** Waits between the tries of a round of leases or of a registration that the store did not answer. */
@@ -65,6 +67,7 @@ export class EmitterScheduler implements Engine {
   private readonly parts: EngineParts;
   private readonly keeper: LeaseKeeper;
   private readonly wakeUps: WakeUps;
+  private readonly sweeper: Sweeper;
   private readonly activity = new Activity();
   private readonly stopping = new AbortController();
   private started = false;
@@ -86,6 +89,9 @@ export class EmitterScheduler implements Engine {
     });
     const starved = () => this.wakeUps.excite();
     this.parts = { store, clock, log, activity: this.activity, keeper: this.keeper, options: resolved, starved };
+    this.sweeper = new Sweeper(store, clock, log, this.activity, resolved.dedupeTime, () =>
+      this.running().map(({ definition }) => definition.key.stream),
+    );
     this.wakeUps = new WakeUps(
       store,
       clock,
@@ -128,12 +134,14 @@ export class EmitterScheduler implements Engine {
     registered.catch((error: unknown) => this.log.error(messageOf(error)));
     if (this.stopping.signal.aborted) return;
     this.wakeUps.start();
+    this.sweeper.start();
     this.rounds = this.goRound();
   }
 
   async stop(timeout: number): Promise<DrainResult> {
     this.stopping.abort();
     this.wakeUps.stop();
+    this.sweeper.stop();
     this.roundNow?.();
     const current = [...this.consumers.values()].flatMap(({ current: c }) => (c ? [c] : []));
     for (const { tenure } of current) tenure.closing.abort();

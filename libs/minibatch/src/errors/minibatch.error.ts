@@ -134,5 +134,10 @@ export class RejectMessages extends MinibatchError {
 
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    return error instanceof Error ? error.message : String(error);
+  } catch {
+    // An object without prototype, or whose toString throws.
+    return Object.prototype.toString.call(error);
+  }
 }
