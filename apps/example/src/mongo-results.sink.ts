@@ -1,22 +1,18 @@
 import { Injectable } from '@nestjs/common';
 import { InjectConnection } from '@nestjs/mongoose';
 import type { Connection } from 'mongoose';
-import type { Window } from 'nestjs-minibatch';
+import { CollectionSink } from 'nestjs-minibatch';
 import { REPORT_COLLECTION } from './storage.js';
-import { type Report, Results } from './results.sink.js';
+import type { Report, Results } from './results.sink.js';
 
-/** The reports in a collection. */
+/** The reports in a collection, upserted by window id. */
 @Injectable()
-export class MongoResults extends Results {
+export class MongoResults extends CollectionSink<Report> implements Results {
   private readonly reports;
 
   constructor(@InjectConnection() connection: Connection) {
-    super();
-    this.reports = connection.collection<Report & { _id: string }>(REPORT_COLLECTION);
-  }
-
-  async put(report: Report, window: Window): Promise<void> {
-    await this.reports.replaceOne({ _id: window.id }, report, { upsert: true, writeConcern: { w: 'majority' } });
+    super({ connection, collection: REPORT_COLLECTION });
+    this.reports = connection.collection<Report>(REPORT_COLLECTION);
   }
 
   async all(): Promise<readonly Report[]> {
