@@ -1,0 +1,156 @@
+/** TypeScript of the README, made into files that can be compiled. */
+
+export interface Block {
+  /** Of the section that it stands in; empty before the first. */
+  readonly heading: string;
+  readonly code: string;
+  /** Line of the README that its first line is. */
+  readonly line: number;
+}
+
+/** The blocks that say they are TypeScript, in order. */
+export function blocksOf(markdown: string): Block[] {
+  const blocks: Block[] = [];
+  let heading = '';
+  let open: { readonly language: string; readonly line: number; readonly code: string[] } | undefined;
+  for (const [index, line] of markdown.split('\n').entries()) {
+    if (open && line === '```') {
+      if (open.language === 'ts') blocks.push({ heading, code: open.code.join('\n'), line: open.line });
+      open = undefined;
+    } else if (open) open.code.push(line);
+    else if (line.startsWith('```')) open = { language: line.slice(3), line: index + 2, code: [] };
+    else heading = /^##+ (.*)/.exec(line)?.[1] ?? heading;
+  }
+  return blocks;
+}
+
+/** What stands around a block so that it compiles: what its reader has from the text around it, and nothing of the package's. */
+export interface Frame {
+  readonly file: string;
+  readonly around: (code: string) => string;
+}
+
+const FLIGHTS = `
+import { type StreamRef } from 'nestjs-minibatch';
+interface Flight { origin: string; delay: number }
+declare const Flights: StreamRef<Flight>;
+`;
+
+/** The frames of each section's blocks, in their order. */
+export const FRAMES: Readonly<Record<string, readonly Frame[]>> = {
+  '': [{ file: 'sample', around: (code) => code }],
+  Windows: [
+    {
+      file: 'windows',
+      around: (code) =>
+        `import { type MessageView, Streaming, Window, WindowEmitter } from 'nestjs-minibatch';\n${code}`,
+    },
+  ],
+  Delivery: [
+    {
+      file: 'delivery',
+      around: (code) => `
+import type { Stream } from 'nestjs-minibatch';
+declare const flights: Stream<{ delay: number }>;
+${code}`,
+    },
+  ],
+  Consume: [
+    {
+      file: 'consume',
+      around: (code) => `
+import { Injectable } from '@nestjs/common';
+import { defineStream, Streaming, Window } from 'nestjs-minibatch';
+import { ReportCollection } from './sources-and-sinks.js';
+${code}`,
+    },
+  ],
+  Produce: [
+    {
+      file: 'produce',
+      around: (code) => {
+        const [constructor = '', ...statements] = code.split('\n\n');
+        return `
+${FLIGHTS}
+import { Injectable } from '@nestjs/common';
+import { InjectStream, Stream, StreamService } from 'nestjs-minibatch';
+@Injectable()
+export class Producer {
+  ${constructor}
+  async run(rows: Flight[]) {
+${statements.join('\n\n')}
+  }
+}`;
+      },
+    },
+    { file: 'client', around: (code) => code },
+  ],
+  Outbox: [
+    {
+      file: 'outbox',
+      around: (code) => `
+import { Injectable } from '@nestjs/common';
+import type { Connection, Model } from 'mongoose';
+import { StreamService } from 'nestjs-minibatch';
+interface Order { id: string; total: number }
+@Injectable()
+export class Orders {
+  constructor(private readonly orders: Model<Order>, private readonly streams: StreamService) {}
+  async place(connection: Connection, order: Order) {
+${code}
+  }
+}`,
+    },
+  ],
+  'Sources and sinks': [
+    {
+      file: 'sources-and-sinks',
+      around: (code) => `
+import { Injectable } from '@nestjs/common';
+import { InjectConnection } from '@nestjs/mongoose';
+import type { Connection } from 'mongoose';
+import { CollectionSink, defineStream, type Source, type SourceTarget, StreamSource } from 'nestjs-minibatch';
+interface Flight { origin: string; delay: number }
+interface Report { flights: number; worst: number }
+const Flights = defineStream<Flight>('flights');
+abstract class RadarClient { abstract listen(options: { signal: AbortSignal }): AsyncIterable<Flight> }
+${code}`,
+    },
+  ],
+  'Module options': [
+    {
+      file: 'module-options',
+      around: (code) => `
+import { MinibatchModule } from 'nestjs-minibatch';
+import { lmdbStore } from 'nestjs-minibatch/lmdb';
+abstract class ConfigService { abstract get<T = any>(name: string): T }
+${code}`,
+    },
+  ],
+  Status: [
+    {
+      file: 'status',
+      around: (code) => `
+import { type CanActivate, Controller, UseGuards } from '@nestjs/common';
+import { StatusController } from 'nestjs-minibatch';
+class AdminGuard implements CanActivate { canActivate() { return true; } }
+${code}`,
+    },
+  ],
+  Testing: [
+    {
+      file: 'testing',
+      // `expect` is a test runner's. Its types are global; outside of one this will do.
+      around: (code) => `
+import { deepStrictEqual } from 'node:assert';
+import { Test } from '@nestjs/testing';
+import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
+import { FlightReport } from './consume.js';
+import { ReportCollection } from './sources-and-sinks.js';
+const expect = (given: unknown) => ({ toEqual: (wanted: unknown) => deepStrictEqual(given, wanted) });
+${code}
+await app.close();
+console.log('tested');`,
+    },
+  ],
+};
