@@ -42,13 +42,14 @@ export class Committer {
     this.waitingMessages += finished.open.messages.length;
   }
 
-  /** Commits all that are finished. Resolves with them when their messages have left the buffer. */
+  /**
+   * Commits the finished windows, the oldest first, up to about as many messages as are read ahead: larger deletes gain nothing,
+   * and some servers take much longer for them. Resolves with the windows when their messages have left the buffer.
+   */
   async commit(): Promise<readonly FinishedWindow[]> {
     const { tenure } = this;
     const { definition, counters, lease, parts } = tenure;
-    const batch = this.finished;
-    this.finished = [];
-    this.waitingMessages = 0;
+    const batch = this.take(parts.options.readAhead);
     this.committing = batch.length;
     try {
       const progress = advance(this.progress, batch);
@@ -71,6 +72,18 @@ export class Committer {
     } finally {
       this.committing = 0;
     }
+  }
+
+  private take(messages: number): readonly FinishedWindow[] {
+    let taken = 0;
+    let count = 0;
+    for (const { open } of this.finished) {
+      if (count > 0 && taken + open.messages.length > messages) break;
+      taken += open.messages.length;
+      count += 1;
+    }
+    this.waitingMessages -= taken;
+    return this.finished.splice(0, count);
   }
 }
 
