@@ -1,15 +1,15 @@
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
-import type { Recovery, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { MessageBuffer } from '../windows/message-buffer.js';
 import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
 import type { ReadPlan } from '../windows/window-emitter.js';
 import { windowId } from '../windows/window-id.js';
-import { Committer, laterEnd } from './committer.js';
-import { afterDeath, DEATHS } from './recoveries.js';
+import { Committer } from './committer.js';
+import { takeOver } from './take-over.js';
 import type { ConsumerActivity } from './emitter.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
-import type { OpenWindow } from './open-window.js';
+import { type OpenWindow, openWindow } from './open-window.js';
 import { Reader } from './reader.js';
 import { type Tenure, TenureOver } from './tenure.js';
 import { WindowRunner } from './window-runner.js';
@@ -364,7 +364,7 @@ export class ConsumerLoop {
 
   private claim(cuts: readonly CutWindow[], now: number): void {
     const { lease, parts } = this.tenure;
-    const opened = cuts.map((cut) => this.openWindow(cut, now));
+    const opened = cuts.map((cut) => this.open(cut, now));
     for (const open of opened) this.count(open, 1);
     this.claiming = true;
     this.overdue = 0;
@@ -383,7 +383,7 @@ export class ConsumerLoop {
     });
   }
 
-  private openWindow(cut: CutWindow, now: number): OpenWindow {
+  private open(cut: CutWindow, now: number): OpenWindow {
     const { key } = this.tenure.definition;
     // What the strategy chose from is what the reader put in: the same objects.
     const messages = cut.messages as unknown as readonly StoredMessage[];
@@ -398,7 +398,7 @@ export class ConsumerLoop {
       ...cut.bounds,
       ...(cut.dropped ? { dropped: true } : {}),
     };
-    return { record, messages, bytes: sumOfBytes(messages) };
+    return openWindow(record, messages);
   }
 
   private count({ messages, bytes }: OpenWindow, sign: 1 | -1): void {
@@ -505,92 +505,28 @@ export class ConsumerLoop {
 
   // ---- recovery
 
-  /** Finishes what an earlier holder had committed, and takes over the windows that it had claimed. */
+  /** Takes up where an earlier holder of the lease left off. */
   private async recover(): Promise<void> {
-    const { definition, lease, parts, counters } = this.tenure;
-    const recovery = await this.tenure.persist('take over', () => parts.store.recover(lease));
-    await this.finishRecorded(recovery);
-
-    const committer = new Committer(this.tenure, recovery.progress);
-    let { lastEnd } = recovery.progress;
-    this.nextSeq = recovery.progress.lastSeq + 1;
-    let opened = 0;
-    for (const record of recovery.open) {
-      lastEnd = laterEnd(lastEnd, record);
-      this.nextSeq = Math.max(this.nextSeq, record.seq + 1);
-      const open = await this.reopen(await this.suspect(record, opened++));
-      if (!this.tenure.clean) this.suspects.add(open);
-      if (open.messages.length === 0 && record.messageIds.length > 0) committer.add({ open });
-      else if (record.dropped) committer.add({ open });
+    const { definition, parts, clean } = this.tenure;
+    const { progress, windows, nextSeq, lastEnd } = await takeOver(this.tenure);
+    const committer = new Committer(this.tenure, progress);
+    this.nextSeq = nextSeq;
+    for (const open of windows) {
+      this.reader.own(open.messages);
+      this.count(open, 1);
+      if (!clean) this.suspects.add(open);
+      const vanished = open.messages.length === 0 && open.record.messageIds.length > 0;
+      if (vanished || open.record.dropped) committer.add({ open });
       else this.ready.push(open);
     }
-    counters.recovered += recovery.open.length;
-    if (recovery.open.length > 0) {
-      parts.log.log(`${definition.label}: took over ${recovery.open.length} open windows of an earlier process`);
-    }
-    const now = parts.clock.now();
     this.hasInitialised = true;
     await definition.emitter.init({
       ...definition.emitterContext,
       stream: definition.key.stream,
       group: definition.key.group,
-      now,
+      now: parts.clock.now(),
       ...(lastEnd ? { lastEnd } : {}),
     });
     this.committer = committer;
   }
-
-  /**
-   * The windows that may have been in their handler when the process before was cut off are counted: one that kills its process
-   * would come again for ever. Windows start in order, so they are the first `workers` of those that were not waiting.
-   */
-  private async suspect(record: WindowRecord, position: number): Promise<WindowRecord> {
-    const { definition, clean, lease, parts } = this.tenure;
-    const waits = record.nextTry !== undefined && record.nextTry.getTime() > parts.clock.now();
-    if (clean || waits || record.dropped || position >= definition.workers) return record;
-    const counted = afterDeath(record);
-    await this.tenure.persist('count a recovery', () => parts.store.reschedule(lease, counted));
-    if (counted.split && !record.split) {
-      parts.log.warn(
-        `${definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
-      );
-    }
-    return counted;
-  }
-
-  private async finishRecorded({ finished, groups }: Recovery): Promise<void> {
-    const { definition, lease, parts } = this.tenure;
-    if (finished.length === 0) return;
-    const windows: { window: WindowRecord; messages: readonly StoredMessage[] }[] = [];
-    for (const window of finished) windows.push({ window, messages: await this.loadAll(window.messageIds) });
-    await this.tenure.persist('remove committed messages', () =>
-      parts.store.settle(lease, windows, { groups, keep: definition.keep }),
-    );
-  }
-
-  private async reopen(record: WindowRecord): Promise<OpenWindow> {
-    const messages = await this.loadAll(record.messageIds);
-    const vanished = record.messageIds.length - messages.length;
-    if (vanished > 0) {
-      this.tenure.counters.vanished += vanished;
-      this.tenure.parts.log.warn(
-        `${this.tenure.definition.label}: ${vanished} of ${record.messageIds.length} messages of window ${record.id} ` +
-          'have vanished from the buffer; something else than this module removed them',
-      );
-    }
-    this.reader.own(messages);
-    const open = { record, messages, bytes: sumOfBytes(messages) };
-    this.count(open, 1);
-    return open;
-  }
-
-  private async loadAll(ids: readonly string[]): Promise<readonly StoredMessage[]> {
-    if (ids.length === 0) return [];
-    const { definition, parts } = this.tenure;
-    return this.tenure.persist('load open windows', () => parts.store.load(definition.key, ids));
-  }
-}
-
-function sumOfBytes(messages: readonly StoredMessage[]): number {
-  return messages.reduce((sum, { bytes }) => sum + bytes, 0);
 }

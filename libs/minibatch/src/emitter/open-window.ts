@@ -8,3 +8,7 @@ export interface OpenWindow {
   /** Sum of their sizes. */
   readonly bytes: number;
 }
+
+export function openWindow(record: WindowRecord, messages: readonly StoredMessage[]): OpenWindow {
+  return { record, messages, bytes: messages.reduce((sum, { bytes }) => sum + bytes, 0) };
+}

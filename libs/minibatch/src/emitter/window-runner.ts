@@ -164,7 +164,8 @@ export class WindowRunner {
       trial.kind === 'failed'
         ? failed(split, messageOf(trial.error).slice(0, LONGEST_ERROR), stackOf(trial.error, split))
         : afterPass(split, open.record, trial.window);
-    await this.store(open, { error: open.record.error, split: next });
+    // It has got on: processes that ended before do not count against the next part.
+    await this.store(open, { error: open.record.error, split: next, recoveries: 0 });
     return undefined;
   }
 
@@ -228,7 +229,7 @@ export class WindowRunner {
   /** The state that a restart goes on from; what is not given is as in a fresh window. */
   private async store(
     open: OpenWindow,
-    change: Partial<Pick<WindowRecord, 'attempt' | 'nextTry' | 'error' | 'split'>>,
+    change: Partial<Pick<WindowRecord, 'attempt' | 'nextTry' | 'error' | 'split' | 'recoveries'>>,
   ): Promise<void> {
     const { parts, lease } = this.tenure;
     const { nextTry: _nextTry, error: _error, split: _split, ...rest } = open.record;
