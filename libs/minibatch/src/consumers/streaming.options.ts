@@ -17,7 +17,7 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
    * own. Progress is stored under it, so it outlives a renamed class. @default 'default'
    */
   readonly group?: string;
-  /** Takes over the progress of this group, which is then gone. */
+  /** Takes over the progress and the dead letters of this group, which is then gone. */
   readonly replaces?: string;
   /** Windows handled at the same time; 1 keeps them strictly one after another. @default 1 */
   readonly workers?: number;

@@ -340,7 +340,8 @@ export interface StreamStore {
   /**
    * Makes the group known, so that from the moment this resolves no message leaves the buffer without it. Idempotent.
    * `timeOrder` says that the consumer reads by time: an adapter may keep an index for it. With `replaces`, the other group's
-   * progress, open windows and done marks become this group's and the other one is gone.
+   * progress, open windows, done marks and dead letters become this group's and the other one is gone. The letters join
+   * those it has, also if it has lived before and keeps its own progress: a message that both gave up has two.
    */
   registerGroup(
     key: ConsumerKey,

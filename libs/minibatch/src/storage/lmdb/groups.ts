@@ -12,6 +12,7 @@ import {
   withGroup,
 } from './catalog.js';
 import { groupKey, Kind, prefixRange } from './keys.js';
+import { renameLetterGroup } from './letters.js';
 import { type ConsumerRecord, decodeRecord, encodeRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
@@ -40,6 +41,7 @@ export function register(view: WriteView, key: ConsumerKey, options: RegisterOpt
       stream = withGroup(stream, former.id, { name: key.group });
       freeLeases(view, stream.id, former.id);
     }
+    stream = renameLetterGroup(stream, former.name, key.group);
   }
   const group = stream.groups.find(({ name }) => name === key.group);
   if (group === undefined) stream = addGroup(stream, key.group, true);

@@ -29,7 +29,7 @@ import type { MessageId } from '../stream-store.interface.js';
  * buried     · stream group partition seq             the message is a dead letter of the group
  * ```
  *
- * Dead letters outlive their group and its number: theirs is the place of its name in the stream's `letterGroups`.
+ * Dead letters outlive their group and its number: theirs is a place of its name in the stream's `letterGroups`.
  */
 export const Kind = {
   Meta: 1,

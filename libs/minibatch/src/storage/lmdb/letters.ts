@@ -58,11 +58,13 @@ export function bury(view: WriteView, lease: Lease, prepared: readonly PreparedL
   const { stream } = held(view, lease);
   const { partition } = lease.key;
   const group = ensureLetterGroup(view, stream, lease.key.group);
+  const others = letterGroupsOf(stream, lease.key.group).filter((other) => other !== group);
   let { last, count } = tallyOf(view, stream.id);
   for (const { messageId, died, value } of prepared) {
     const seq = parseId(stream.id, messageId);
     // One of an earlier stream of the same name went with it.
     if (seq === undefined) continue;
+    if (others.some((other) => view.has(buriedKey({ stream: stream.id, group: other, partition }, seq)))) continue;
     if (!view.add(buriedKey({ stream: stream.id, group, partition }, seq), PRESENT)) continue;
     last += 1;
     count += 1;
@@ -93,11 +95,11 @@ export function pickLetters(
   numbers: LetterNumbers,
   limit: number,
 ): LetterKey[] {
-  const wanted = group === undefined ? undefined : (stream.letterGroups?.indexOf(group) ?? -1);
+  const wanted = group === undefined ? undefined : letterGroupsOf(stream, group);
   const picked: LetterKey[] = [];
-  if (wanted === -1 || limit <= 0) return picked;
+  if (wanted?.length === 0 || limit <= 0) return picked;
   for (const key of candidates(view, stream.id, numbers)) {
-    if (wanted !== undefined && key.group !== wanted) continue;
+    if (wanted?.includes(key.group) === false) continue;
     if (before !== undefined && key.died >= before.getTime()) continue;
     picked.push(key);
     if (picked.length >= limit) break;
@@ -168,7 +170,22 @@ function toDeadLetter(stream: StreamRecord, { number, group, died, seq }: Letter
   };
 }
 
-/** The number that letters of the group have; it outlives the group, whose own number goes with it. */
+/**
+ * Letters of one group become another's, however many they are: only the name that their number stands for is another one. So the
+ * other group may have several numbers.
+ */
+export function renameLetterGroup(stream: StreamRecord, from: string, to: string): StreamRecord {
+  const { letterGroups } = stream;
+  if (!letterGroups?.includes(from)) return stream;
+  return { ...stream, letterGroups: letterGroups.map((name) => (name === from ? to : name)) };
+}
+
+/** The numbers that letters of the group have. */
+function letterGroupsOf({ letterGroups = [] }: StreamRecord, name: string): number[] {
+  return [...letterGroups.keys()].filter((number) => letterGroups[number] === name);
+}
+
+/** The number that new letters of the group get; it outlives the group, whose own number goes with it. */
 function ensureLetterGroup(view: WriteView, stream: StreamRecord, name: string): number {
   const { letterGroups = [] } = stream;
   const known = letterGroups.indexOf(name);

@@ -202,6 +202,42 @@ describe('LmdbStreamStore', () => {
 
   describe('dead letters', () => {
     const letters = (store: LmdbStreamStore) => store.deadLetters('s', {}, undefined, 100_000);
+
+    it('go over to the group that replaces theirs without a write of their own, for good', async () => {
+      const first = await open();
+      const lease = await hold(first);
+      await first.append(many(3_000));
+      const { messages } = await first.fetch(key(), undefined, all);
+      await first.bury(lease, messages.map(letterOf));
+      const before = await letters(first);
+      await first.registerGroup(key('heir'), { replaces: 'default' });
+      await first.close();
+
+      const second = await open();
+      expect(await letters(second)).toEqual(before.map((letter) => ({ ...letter, group: 'heir' })));
+      // The new holder handles the window again, for it was not committed: nothing is buried twice.
+      await second.bury(await hold(second, key('heir')), messages.map(letterOf));
+      expect(await count(Kind.Letter, Kind.Buried)).toBe(6_000);
+      expect((await second.stats(['s']))[0]?.deadLetters).toBe(3_000);
+      expect(await second.redrive('s', { group: 'heir' })).toBe(3_000);
+      expect(await count(Kind.Letter, Kind.Buried)).toBe(0);
+    });
+
+    it('keep their group when it is replaced while they are redriven', async () => {
+      const store = await open();
+      const lease = await hold(store);
+      await store.append(many(2_500));
+      const { messages } = await store.fetch(key(), undefined, all);
+      await store.bury(lease, messages.map(letterOf));
+      await settle(store, lease, messages);
+      const [moved] = await Promise.all([
+        store.redrive('s', {}),
+        store.registerGroup(key('heir'), { replaces: 'default' }),
+      ]);
+      const rest = await store.redrive('s', { group: 'heir' });
+      expect(moved + rest).toBe(2_500);
+      expect((await store.fetch(key('heir'), undefined, all)).messages).toHaveLength(2_500);
+    });
     const bury = async (store: LmdbStreamStore, lease: Lease) => {
       const { messages } = await store.fetch(lease.key, undefined, all);
       await store.bury(lease, messages.map(letterOf));

@@ -23,7 +23,10 @@ export interface StreamRecord {
   readonly groups: readonly GroupRecord[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;
-  /** Names of all groups that ever had a dead letter; letters know theirs by its place here. */
+  /**
+   * Names of the groups that have or had dead letters; letters know theirs by its place here. A name is in it more than once when
+   * its group has replaced others that had letters, too.
+   */
   readonly letterGroups?: readonly string[];
 }
 

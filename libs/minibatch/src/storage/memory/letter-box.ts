@@ -18,8 +18,8 @@ export interface BuriedMessage {
 /** The dead letters of a stream, in the order of their ids. */
 export class LetterBox {
   private readonly letters = new Map<string, BuriedMessage>();
-  /** The groups' messages that are in it. */
-  private readonly buried = new Set<string>();
+  /** The groups' messages that are in it, with the number of their letters: two where one group has replaced another. */
+  private readonly buried = new Map<string, number>();
 
   get size(): number {
     return this.letters.size;
@@ -43,7 +43,7 @@ export class LetterBox {
       ...(headers !== undefined && { headers }),
     });
     const id = nextId();
-    this.buried.add(mark);
+    this.buried.set(mark, 1);
     this.letters.set(id, {
       id,
       group,
@@ -69,8 +69,23 @@ export class LetterBox {
   }
 
   delete({ id, group, messageId }: BuriedMessage): void {
-    this.letters.delete(id);
-    this.buried.delete(markOf(group, messageId));
+    if (this.letters.delete(id)) this.count(markOf(group, messageId), -1);
+  }
+
+  /** Those of one group become another's. */
+  rename(from: string, to: string): void {
+    for (const letter of [...this.select({ group: from })]) {
+      // In place, so that the order stays.
+      this.letters.set(letter.id, { ...letter, group: to });
+      this.count(markOf(from, letter.messageId), -1);
+      this.count(markOf(to, letter.messageId), 1);
+    }
+  }
+
+  private count(mark: string, change: number): void {
+    const count = (this.buried.get(mark) ?? 0) + change;
+    if (count > 0) this.buried.set(mark, count);
+    else this.buried.delete(mark);
   }
 }
 

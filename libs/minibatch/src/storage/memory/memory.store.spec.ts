@@ -60,6 +60,26 @@ describe('MemoryStreamStore', () => {
     expect(await store.deadLetters('s', {}, undefined, 10)).toEqual([]);
   });
 
+  it('buries no message again that came as a dead letter from a group that was replaced', async () => {
+    const store = new MemoryStreamStore();
+    const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };
+    const heir = { ...key, group: 'heir' };
+    await store.registerGroup(key);
+    await store.append([message(1)]);
+    const [stored] = (await store.fetch(key, undefined, all)).messages;
+    const letter = { message: stored!, window: 'w', consumer: 'A.b', attempts: 1, error: 'no', died: new Date(0) };
+    const bury = async (consumer: typeof key) => {
+      const [state] = await store.readLeases([consumer]);
+      await store.bury((await store.acquireLease(consumer, owner, state!))!, [letter]);
+      return (await store.deadLetters('s', {}, undefined, 10)).length;
+    };
+    expect(await bury(key)).toBe(1);
+    await store.registerGroup(heir, { replaces: 'default' });
+    expect(await bury(heir)).toBe(1);
+    await store.discard('s', {});
+    expect(await bury(heir)).toBe(1);
+  });
+
   it('keeps a dead letter apart from what a caller does with it', async () => {
     const store = new MemoryStreamStore();
     const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };

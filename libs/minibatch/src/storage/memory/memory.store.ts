@@ -104,6 +104,7 @@ export class MemoryStreamStore implements StreamStore {
         stream.forget(key.group);
         stream.rename(replaces, key.group);
       }
+      stream.letters.rename(replaces, key.group);
     }
     if (!stream.groups.has(key.group)) stream.groups.set(key.group, { keeps: false });
     stream.ensureConsumer(key);

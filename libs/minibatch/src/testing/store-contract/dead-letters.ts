@@ -305,6 +305,80 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
       assert.deepEqual(await read(store, key('a')), []);
       assert.deepEqual(ns(await read(store, key('gone'))), [1, 2]);
     });
+
+    it('goes over to the group that replaces its own', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(5));
+      for (const group of ['a', 'b']) {
+        await die(store, await hold(store, key(group), group), 1, await read(store, key(group)));
+      }
+      const before = await list(store);
+      await store.registerGroup(key('report'), { replaces: 'a' });
+      await store.registerGroup(key('report'), { replaces: 'a' });
+      assert.deepEqual(
+        await list(other),
+        before.map((letter) => ({ ...letter, group: letter.group === 'a' ? 'report' : letter.group })),
+      );
+      assert.equal((await other.stats([STREAM]))[0]?.deadLetters, 10);
+      const letters = await list(other, { group: 'report' });
+      assert.deepEqual(letterNs(letters), [0, 1, 2, 3, 4]);
+      assert.deepEqual(await list(other, { group: 'a' }), []);
+      assert.equal(await store.redrive(STREAM, { group: 'a' }), 0);
+      assert.equal(await store.discard(STREAM, { group: 'a' }), 0);
+
+      assert.equal(await other.discard(STREAM, { group: 'report', ids: [letters[3]!.id] }), 1);
+      assert.equal(await other.redrive(STREAM, { ids: [letters[1]!.id] }), 1);
+      assert.equal(await other.redrive(STREAM, { group: 'report' }), 3);
+      assert.deepEqual(ns(await read(store, key('report'))), [1, 0, 2, 4]);
+      assert.deepEqual(await read(store, key('b')), []);
+      assert.deepEqual(letterNs(await list(store, { group: 'b' })), [0, 1, 2, 3, 4]);
+
+      // Dying again under the new name, and what another group of the old name gives up, are kept apart.
+      await store.registerGroup(key('a'));
+      await die(store, await hold(store, key('report'), 'r'), 2, await read(store, key('report')));
+      await append(store, message({ n: 5 }));
+      await die(store, await hold(store, key('a'), 'a2'), 1, (await read(store, key('a'))).slice(-1));
+      assert.deepEqual(letterNs(await list(store, { group: 'report' })), [1, 0, 2, 4]);
+      assert.deepEqual(letterNs(await list(store, { group: 'a' })), [5]);
+      assert.equal(await store.discard(STREAM, { group: 'report' }), 4);
+      assert.equal((await store.stats([STREAM]))[0]?.deadLetters, 6);
+    });
+
+    it('joins those of a group that has lived before it replaces its own', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(4));
+      const messages = await read(store, key('a'));
+      await die(store, await hold(store, key('a')), 1, messages.slice(0, 2), () => ({ error: 'in a' }));
+      const b = await hold(store, key('b'), 'b');
+      await die(store, b, 1, messages.slice(1, 3), () => ({ error: 'in b' }));
+      await finish(store, b, 2, [messages[0]!, messages[3]!]);
+      await store.registerGroup(key('b'), { replaces: 'a' });
+      const joined = await list(other, { group: 'b' });
+      assert.deepEqual(joined.map(({ data, error }) => [(data as { n: number }).n, error].join(' ')).sort(), [
+        '0 in a',
+        '1 in a',
+        '1 in b',
+        '2 in b',
+      ]);
+      assert.deepEqual(joined, await list(other));
+      assert.deepEqual(await store.deadLetters(STREAM, { group: 'b' }, joined[1]!.id, 1), joined.slice(2, 3));
+
+      // Of the two letters of one message each goes by itself; the message is a dead letter as long as one is there.
+      const [inB] = joined.filter(({ error, messageId }) => error === 'in b' && messageId === messages[1]!.id);
+      assert.equal(await store.discard(STREAM, { ids: [inB!.id] }), 1);
+      assert.equal((await list(store, { group: 'b' })).length, 3);
+      assert.equal(await store.redrive(STREAM, { group: 'b' }), 3);
+      assert.deepEqual(ns(await read(store, key('b'))).sort(), [0, 1, 2]);
+      await die(store, b, 3, await read(store, key('b')));
+      assert.deepEqual(letterNs(await list(store)).sort(), [0, 1, 2]);
+      assert.equal(await other.discard(STREAM, { group: 'b' }), 3);
+      const [stats] = await store.stats([STREAM]);
+      assert.deepEqual([stats?.deadLetters, stats?.buffered], [0, 0]);
+    });
   });
 
   describe('redrive', () => {
