@@ -23,6 +23,7 @@ import type {
 } from '../storage/stream-store.interface.js';
 import { AppendQueue, appendFailed, type SizedMessage } from './append-queue.js';
 import { resultOf, resultsOf } from './append-result.js';
+import { checkFilter } from './dead-letter-filter.js';
 import { toStorable } from './storable.js';
 import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations } from './stream.js';
 import { type StreamRef, streamName } from './stream-ref.js';
@@ -215,7 +216,8 @@ export class StreamHub implements StreamOperations {
     );
   }
 
-  async *deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined> {
+  async *deadLetters(stream: string, given: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined> {
+    const filter = checkFilter(`deadLetters of '${stream}'`, given);
     for (let after: string | undefined; ;) {
       const page = await this.parts.store.deadLetters(stream, filter, after, LETTER_PAGE);
       yield* page;
@@ -225,13 +227,13 @@ export class StreamHub implements StreamOperations {
   }
 
   async redrive(stream: string, filter: DeadLetterFilter): Promise<number> {
-    const count = await this.parts.store.redrive(stream, filter);
+    const count = await this.parts.store.redrive(stream, checkFilter(`redrive of '${stream}'`, filter));
     if (count > 0) this.parts.listener?.wake(stream);
     return count;
   }
 
-  discard(stream: string, filter: DeadLetterFilter): Promise<number> {
-    return this.parts.store.discard(stream, filter);
+  async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
+    return this.parts.store.discard(stream, checkFilter(`discard of '${stream}'`, filter));
   }
 
   describe(stream: string): Promise<StreamInfo | undefined> {

@@ -124,6 +124,7 @@ export class Stream<T = unknown> {
    * The messages that consumers gave up, with what they failed with; in the order in which they died, roughly. Read page by
    * page, so there may be any number.
    *
+   * @throws MinibatchError `InvalidOptions` if the filter has other fields, or nonsense in them
    * @example
    * ```ts
    * for await (const { data, error } of flights.deadLetters({ group: 'report' })) console.log(error, data);
@@ -136,12 +137,18 @@ export class Stream<T = unknown> {
   /**
    * Puts dead letters back, behind what is in the stream and for the group that gave them up alone, with their attempts
    * forgotten. Resolves with how many. @default all of the stream
+   *
+   * @throws MinibatchError `InvalidOptions` if the filter has other fields, or nonsense in them
    */
   redrive(filter: DeadLetterFilter = {}): Promise<number> {
     return this.operations.redrive(this.name, filter);
   }
 
-  /** Removes dead letters for good. Resolves with how many. @default all of the stream */
+  /**
+   * Removes dead letters for good. Resolves with how many. @default all of the stream
+   *
+   * @throws MinibatchError `InvalidOptions` if the filter has other fields, or nonsense in them
+   */
   discard(filter: DeadLetterFilter = {}): Promise<number> {
     return this.operations.discard(this.name, filter);
   }
