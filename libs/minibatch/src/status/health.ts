@@ -1,3 +1,4 @@
+import { ErrorCode } from '../errors/minibatch.error.js';
 import { SourceState } from '../sources/source-runner.js';
 import type {
   ConsumerReport,
@@ -7,6 +8,13 @@ import type {
   StatusSnapshot,
   StreamReport,
 } from './status.types.js';
+
+/** How a blocked consumer failed last if it was not its sink: when the last message of a window has failed, or another try since. */
+const FAILED_ALONE: ReadonlySet<string> = new Set([
+  ErrorCode.AllFailed,
+  ErrorCode.HandlerFailed,
+  ErrorCode.HandlerTimeout,
+]);
 
 /** Judges a snapshot; `message` says what is wrong and, where one can tell, what to do. */
 export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary {
@@ -39,10 +47,7 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
   const last = local?.lastError ? `: ${local.lastError.message}` : '';
   switch (local?.activity) {
     case 'blocked':
-      yield reason(
-        'consumer-blocked',
-        `a sink does not take the result of ${local.label}, which is tried again${last}`,
-      );
+      yield reason('consumer-blocked', `${blockedBy(local)}, which is tried again${last}`);
       break;
     case 'stalled':
       yield reason(
@@ -58,6 +63,12 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
       break;
     default:
   }
+}
+
+/** What keeps a blocked consumer: a sink, or messages of which not one gets through alone. */
+function blockedBy({ label, lastError }: NonNullable<ConsumerReport['local']>): string {
+  const isHopeless = lastError !== undefined && FAILED_ALONE.has(lastError.code);
+  return isHopeless ? `every message of a window of ${label} fails` : `a sink does not take the result of ${label}`;
 }
 
 function* ofSource(stream: string, source: SourceReport): Generator<HealthReason> {
