@@ -136,7 +136,7 @@ export class WindowRunner {
     const { record } = open;
     const what =
       `${definition.label}: attempt ${record.attempt} of window ${record.id} (${open.messages.length} messages) failed: ` +
-      `${messageOf(error)} [${codeOf(error)}]`;
+      withCode(error);
     if (record.attempt % retry.attempts === 0) {
       parts.log.warn(`${what}; its attempts are used up, looking for the bad messages`);
       await this.store(open, { error: messageOf(error), split: begin(record.messageIds.length) });
@@ -386,8 +386,9 @@ function stackOf(error: unknown, { failed: before }: SplitState): string | undef
   return error.stack?.slice(0, LONGEST_STACK);
 }
 
-function codeOf(error: unknown): string {
-  return error instanceof MinibatchError ? error.code : ErrorCode.HandlerFailed;
+/** Our own errors end with their code. */
+function withCode(error: unknown): string {
+  return error instanceof MinibatchError ? error.message : `${messageOf(error)} [${ErrorCode.HandlerFailed}]`;
 }
 
 /** Without what is undefined: an absent field and an undefined one are not the same to a database. */
