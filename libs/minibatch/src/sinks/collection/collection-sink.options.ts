@@ -1,6 +1,7 @@
+import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { mongo } from 'mongoose';
 import { checkInteger, checkKeys, invalidOption } from '../../internal/checks.js';
-import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from './collection-ref.js';
+import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from '../../collections/collection-ref.js';
 
 /** How results are written. */
 export interface CollectionWriting {
@@ -38,7 +39,7 @@ export function resolveWriting(where: string, options: CollectionSinkOptions | u
   if (mode !== 'upsert' && mode !== 'insert') throw invalidOption(where, 'mode', mode, "'upsert', 'insert'");
   return {
     where,
-    open: checkCollectionRef(where, options),
+    open: checkCollectionRef(where, options, { whenClosed: ErrorCode.SinkFailed }),
     mode,
     batch: checkInteger(where, 'batch', options.batch ?? 1000, 1),
   };

@@ -1,9 +1,23 @@
+import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { mongo } from 'mongoose';
 import type { StringValue } from 'ms';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../internal/checks.js';
 import { type Clock, SystemClock } from '../../internal/clock.js';
 import { checkFilter, checkProjection } from './change-pipeline.js';
-import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from './collection-ref.js';
+import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from '../../collections/collection-ref.js';
+
+/**
+ * The collection is read from the primary, because a secondary shows documents late, and with the driver's usual conversions,
+ * because positions and ids are compared.
+ */
+const READING = {
+  readPreference: 'primary',
+  promoteValues: true,
+  promoteLongs: true,
+  promoteBuffers: false,
+  useBigInt64: false,
+  raw: false,
+} as const;
 
 /** Changes of a document that become messages. */
 export type CollectionOperation = 'insert' | 'update' | 'replace';
@@ -147,7 +161,7 @@ export function resolveReading<T, D extends mongo.BSON.Document>(
   checkFunction(where, 'key', key);
   return {
     where,
-    open: checkCollectionRef(where, options),
+    open: checkCollectionRef(where, options, { collection: READING, whenClosed: ErrorCode.SourceFailed }),
     mode: field === undefined ? mode : 'cursor',
     operations,
     field: field ?? '_id',

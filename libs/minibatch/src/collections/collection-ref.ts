@@ -1,6 +1,6 @@
 import type { Connection, mongo } from 'mongoose';
-import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { invalidOption } from '../../internal/checks.js';
+import { type ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { invalidOption } from '../internal/checks.js';
 
 /** The part of a native collection by which one is recognised; any document type fits. */
 export type NativeCollection = Pick<mongo.Collection, 'collectionName' | 'dbName' | 'namespace'>;
@@ -11,7 +11,7 @@ export interface ModelLike {
   readonly collection: { readonly name: string };
 }
 
-/** Which collection is read: by name on a Mongoose connection, a collection of the driver, or that of a model. */
+/** Which collection is read or written: by name on a Mongoose connection, a collection of the driver, or that of a model. */
 export type CollectionRef =
   | { readonly connection: Connection; readonly collection: string; readonly model?: never }
   | { readonly collection: NativeCollection; readonly connection?: never; readonly model?: never }
@@ -19,28 +19,26 @@ export type CollectionRef =
 
 export const COLLECTION_REF_KEYS = ['connection', 'collection', 'model'] as const;
 
-/**
- * The collection as it is to be read, whatever the application's connection says: from the primary, because a secondary
- * shows documents late, and with the driver's usual conversions, because positions and ids are compared.
- */
-const READING = {
-  readPreference: 'primary',
-  promoteValues: true,
-  promoteLongs: true,
-  promoteBuffers: false,
-  useBigInt64: false,
-  raw: false,
-} as const;
+export interface OpenOptions {
+  /** Of the collection, whatever the application's connection says. */
+  readonly collection?: mongo.CollectionOptions;
+  /** Code of the error while the connection is not open. */
+  readonly whenClosed: ErrorCode;
+}
 
 /** Checks the reference; the answer opens it, as often as one likes. @throws MinibatchError `InvalidOptions` */
-export function checkCollectionRef(where: string, ref: CollectionRef): () => Promise<mongo.Collection> {
+export function checkCollectionRef(
+  where: string,
+  ref: CollectionRef,
+  options: OpenOptions,
+): () => Promise<mongo.Collection> {
   const { connection, collection, model } = ref;
   const given = [connection !== undefined, model !== undefined, isNative(collection)].filter(Boolean).length;
   if (given !== 1) throw whichOne(where, ref);
   if (isNative(collection)) return () => Promise.resolve(collection);
-  if (model !== undefined) return () => open(where, model.db, model.collection.name);
+  if (model !== undefined) return () => open(where, model.db, model.collection.name, options);
   if (connection !== undefined && typeof collection === 'string' && collection !== '') {
-    return () => open(where, connection, collection);
+    return () => open(where, connection, collection, options);
   }
   throw whichOne(where, ref);
 }
@@ -62,13 +60,18 @@ function isNative(given: unknown): given is mongo.Collection {
   );
 }
 
-async function open(where: string, connection: Connection, name: string): Promise<mongo.Collection> {
+async function open(
+  where: string,
+  connection: Connection,
+  name: string,
+  { collection, whenClosed }: OpenOptions,
+): Promise<mongo.Collection> {
   await connection.asPromise();
   // Asked for each time: an application may close its connection and open it again, then there is another database object.
   const { db } = connection;
-  if (db) return db.collection(name, READING);
+  if (db) return db.collection(name, collection);
   throw new MinibatchError(
-    ErrorCode.SourceFailed,
+    whenClosed,
     `${where}: the Mongoose connection of '${name}' is not open; it is tried again`,
     { details: { collection: name } },
   );
