@@ -1,0 +1,123 @@
+/**
+ * Does a long backlog cost more than a short one? Drains 100,000 and 1,000,000 messages of 200 bytes from LMDB, each in a process of its
+ * own, and prints messages/s and the process's own memory on the way (RssAnon: the map of the LMDB file is not its own).
+ *
+ *   npm run bench:backlog                         # a long and a short one, three rounds
+ *   npm run bench:backlog -- --long 200000 --rounds 1
+ */
+import 'reflect-metadata';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { MinibatchModule, MinibatchRunner, StreamService, Streaming } from 'nestjs-minibatch';
+import { lmdbStore } from 'nestjs-minibatch/lmdb';
+
+const { values: options } = parseArgs({
+  options: {
+    long: { type: 'string', default: '1000000' },
+    short: { type: 'string', default: '100000' },
+    rounds: { type: 'string', default: '3' },
+    size: { type: 'string', default: '1000' },
+    /** Set in the processes that this one starts. */
+    fill: { type: 'string' },
+    drain: { type: 'string' },
+    path: { type: 'string' },
+  },
+});
+
+function ownMemory() {
+  const line = /RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
+  return Number(line?.[1] ?? 0) / 1024;
+}
+
+async function boot(handle) {
+  class Consumer {
+    handle(window) {
+      handle(window);
+    }
+  }
+  const descriptor = Object.getOwnPropertyDescriptor(Consumer.prototype, 'handle');
+  Streaming('backlog', { size: Number(options.size) })(Consumer.prototype, 'handle', descriptor);
+  class App {}
+  Module({
+    imports: [MinibatchModule.forRoot({ autoStart: false, store: lmdbStore({ path: options.path }) })],
+    providers: [Consumer],
+  })(App);
+  return NestFactory.createApplicationContext(App, { logger: ['warn', 'error'] });
+}
+
+async function fill(messages) {
+  const app = await boot(() => undefined);
+  const stream = app.get(StreamService).stream('backlog');
+  const text = 'x'.repeat(200);
+  for (let n = 0; n < messages; n += 1000) {
+    await stream.appendMany(Array.from({ length: Math.min(1000, messages - n) }, (_, i) => ({ n: n + i, text })));
+  }
+  await app.close();
+}
+
+/** Prints one line of JSON. */
+async function drain(messages) {
+  const memory = {};
+  let handled = 0;
+  let sum = 0;
+  const app = await boot((window) => {
+    for (const { n } of window.data) sum += n;
+    handled += window.data.length;
+    if (handled === messages * 0.1) memory.at10 = ownMemory();
+    if (handled === messages * 0.9) memory.at90 = ownMemory();
+  });
+  const stream = app.get(StreamService).stream('backlog');
+  const began = performance.now();
+  await app.get(MinibatchRunner).start();
+  while (handled < messages) await new Promise((resolve) => setTimeout(resolve, 1));
+  const seconds = (performance.now() - began) / 1000;
+  while ((await stream.stats()).buffered > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await app.close();
+  if (sum !== (messages * (messages - 1)) / 2) throw new Error(`lost or repeated: the sum of the messages is ${sum}`);
+  console.log(JSON.stringify({ rate: messages / seconds, ...memory }));
+}
+
+function child(...args) {
+  return new Promise((resolve, reject) => {
+    const started = spawn(process.execPath, [fileURLToPath(import.meta.url), '--size', options.size, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    started.stdout.on('data', (chunk) => (output += chunk));
+    started.on('close', (code) => (code === 0 ? resolve(output) : reject(new Error(`ended with ${code}`))));
+  });
+}
+
+if (options.fill) await fill(Number(options.fill));
+else if (options.drain) await drain(Number(options.drain));
+else {
+  const results = { short: [], long: [] };
+  for (let round = 0; round < Number(options.rounds); round += 1) {
+    for (const kind of ['short', 'long']) {
+      const folder = mkdtempSync(join(tmpdir(), 'minibatch-backlog-'));
+      try {
+        await child('--fill', options[kind], '--path', folder);
+        results[kind].push(JSON.parse(await child('--drain', options[kind], '--path', folder)));
+        process.stderr.write(`round ${round + 1} ${kind}: ${JSON.stringify(results[kind].at(-1))}\n`);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    }
+  }
+  const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+  for (const [kind, runs] of Object.entries(results)) {
+    const of = (field) => median(runs.map((run) => run[field])).toFixed(0);
+    console.log(
+      `${options[kind].padStart(8)} messages: ${of('rate').padStart(7)} messages/s; own memory ` +
+        `${of('at10')} MB at 10 %, ${of('at90')} MB at 90 %`,
+    );
+  }
+  const ratio = median(results.long.map(({ rate }, index) => rate / results.short[index].rate));
+  console.log(`speed of the long backlog, as a share of the short one's: ${ratio.toFixed(2)}`);
+}
