@@ -48,8 +48,9 @@ export class Worker {
   private ended: { readonly code: number | null; readonly signal: NodeJS.Signals | null } | undefined;
   private errors = '';
 
-  constructor(options: WorkerOptions) {
-    this.child = spawn(process.execPath, [WORKER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  /** `script` is the worker's program; it gets the options as JSON. */
+  constructor(options: object, script = WORKER) {
+    this.child = spawn(process.execPath, [script, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'pipe'] });
     let rest = '';
     this.child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
       const parts = (rest + chunk).split('\n');
@@ -87,6 +88,11 @@ export class Worker {
     }
     clearTimeout(timer);
     return this.count(prefix) >= count;
+  }
+
+  /** Everything it printed so far, line by line. */
+  get output(): readonly string[] {
+    return this.lines;
   }
 
   signal(signal: NodeJS.Signals): void {
