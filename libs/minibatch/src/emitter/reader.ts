@@ -38,7 +38,7 @@ export interface ReaderLimits {
  * stays subtracted until that read has ended, because the read may have begun before the delete.
  */
 export class Reader {
-  private readonly owned = new Map<MessageId, number>();
+  private readonly owned = new Set<MessageId>();
   private releasedDuringRead: MessageId[] = [];
   private reading = false;
   private cursor: MessageId | undefined;
@@ -60,11 +60,6 @@ export class Reader {
   /** True while there may be messages that no read has seen. */
   get unread(): boolean {
     return this.stale || !this.buffer.complete;
-  }
-
-  /** True during a pass in order of time. */
-  get inTimeOrder(): boolean {
-    return this.ranges !== undefined;
   }
 
   /** Messages have come: what was read last may not be all. */
@@ -94,8 +89,8 @@ export class Reader {
   }
 
   /** Ids that recovered windows hold: reads leave them out. */
-  own(messages: readonly { readonly id: MessageId; readonly bytes: number }[]): void {
-    for (const { id, bytes } of messages) this.owned.set(id, bytes);
+  own(messages: readonly { readonly id: MessageId }[]): void {
+    for (const { id } of messages) this.owned.add(id);
   }
 
   /** These have left the store. */
@@ -129,7 +124,7 @@ export class Reader {
     this.blocksSinceLook += 1;
     if (this.blocksSinceLook >= LOOK_EVERY) {
       this.blocksSinceLook = 0;
-      await this.look(undefined, cursor, limit);
+      await this.look(cursor, limit);
     }
     const block = await this.store.fetch(this.key, cursor, { messages: limit, bytes: this.limits.bytes });
     this.take(block.messages);
@@ -141,7 +136,7 @@ export class Reader {
   private async readFromStart(limit: number): Promise<boolean> {
     this.blocksSinceLook = 0;
     if (this.owned.size > REREAD) {
-      const last = await this.look(undefined, undefined, limit);
+      const last = await this.look(undefined, limit);
       this.cursor = last;
       return last === undefined;
     }
@@ -155,18 +150,14 @@ export class Reader {
   }
 
   /**
-   * Reads ids only, and then the messages among them that are not owned, up to `limit`. Resolves with the id where it stopped
+   * From the start: reads ids only, up to and including `until`, and then the messages among them that are not owned, up to `limit`. Resolves with the id where it stopped
    * because of a limit, or undefined if it came to the end.
    */
-  private async look(
-    after: MessageId | undefined,
-    until: MessageId | undefined,
-    limit: number,
-  ): Promise<MessageId | undefined> {
+  private async look(until: MessageId | undefined, limit: number): Promise<MessageId | undefined> {
     // By bytes too: the ids tell nothing of the sizes, so the average of what was seen has to do.
     const most = Math.max(1, Math.min(limit, Math.floor(this.limits.bytes / this.averageBytes)));
     let found = 0;
-    for (;;) {
+    for (let after: MessageId | undefined; ;) {
       const ids = await this.store.scan(this.key, after, until, LOOK_PAGE);
       const fresh = ids.filter((id) => !this.owned.has(id));
       const wanted = fresh.slice(0, most - found);
@@ -205,7 +196,7 @@ export class Reader {
     for (const message of messages) {
       bytes += message.bytes;
       if (this.owned.has(message.id)) continue;
-      this.owned.set(message.id, message.bytes);
+      this.owned.add(message.id);
       // The store made the object for this read alone: no copy.
       fresh.push(Object.assign(message, { seen }));
     }

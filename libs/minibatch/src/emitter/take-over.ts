@@ -92,7 +92,7 @@ async function load(tenure: Tenure, ids: readonly string[]): Promise<readonly St
  * A window that may have been in its handler when its process ended. A lease that was lost looks the same, so a message is given
  * up only after `DEATHS` of them; to halve a part needs no proof, since nothing is lost by it.
  */
-export function afterDeath(record: WindowRecord): WindowRecord {
+function afterDeath(record: WindowRecord): WindowRecord {
   const recoveries = record.recoveries + 1;
   const { split } = record;
   const part = split?.pending[0];
