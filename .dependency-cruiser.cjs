@@ -11,14 +11,25 @@ const SPEC = '\\.spec\\.';
 const packages = (...names) => names.flatMap((name) => [`node_modules/${name}/`, `^${name}(/|$)`]);
 
 const PORTS = `${SRC}/(storage|executors|sinks|sources)/[^/]+\\.interface\\.ts$`;
-/** A folder inside an area of ports, or a file that implements the port beside it. */
-const ADAPTER = `${SRC}/(storage|executors|sinks|sources)/([^/]+/|[^/]+\\.(store|executor|sink|source)\\.ts$)`;
+/**
+ * A folder inside an area of ports, a file that implements the port beside it, or all that has to do with one system outside: its
+ * source, its sink and what they share.
+ */
+const ADAPTER = `${SRC}/(storage|executors|sinks|sources|adapters)/([^/]+/|[^/]+\\.(store|executor|sink|source)\\.ts$)`;
 /** The only files that know which adapters and which engine there are. */
 const WIRING = [`${SRC}/minibatch\\.(module|lifecycle)\\.ts$`, `${SRC}/testing/`];
 const ENTRY_POINTS = [`${SRC}/index\\.ts$`, `${SRC}/client/index\\.ts$`];
 
 /** Clients that a user installs only for the adapter that needs one. */
-const OPTIONAL_PEERS = { lmdb: 'lmdb', kafkajs: 'kafka', mqtt: 'mqtt', bullmq: 'bullmq', ioredis: 'bullmq' };
+const OPTIONAL_PEERS = {
+  lmdb: 'storage/lmdb',
+  kafkajs: 'adapters/kafka',
+  mqtt: 'adapters/mqtt',
+  ioredis: 'adapters/celery',
+  amqplib: 'adapters/celery',
+  bullmq: 'executors/bullmq',
+  '@nestjs/microservices': 'adapters/microservices',
+};
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
@@ -131,10 +142,10 @@ module.exports = {
       to: { path: [`${SRC}/index\\.ts$`, '^libs/minibatch/dist/', ...packages('nestjs-minibatch')] },
     },
     ...Object.entries(OPTIONAL_PEERS).map(([name, folder]) => ({
-      name: `${name}-stays-in-its-adapter`,
+      name: `${name.replace(/^@/, '').replace('/', '-')}-stays-in-its-adapter`,
       comment: `${name} is an optional peer: whoever does not use its adapter does not have it.`,
       severity: 'error',
-      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/[^/]+/${folder}/`] },
+      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/${folder}/`] },
       to: { path: packages(name) },
     })),
     {

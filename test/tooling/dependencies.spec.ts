@@ -70,11 +70,16 @@ const PLANTED: readonly Planted[] = [
   { rule: 'nobody-imports-the-package', files: { 'status/planted-self.ts': ['nestjs-minibatch'] } },
   ...[
     { name: 'lmdb', file: 'storage/mongoose/planted-lmdb.ts' },
-    { name: 'kafkajs', file: 'sources/mqtt/planted-kafka.ts' },
-    { name: 'mqtt', file: 'sinks/kafka/planted-mqtt.ts' },
-    { name: 'bullmq', file: 'executors/planted-bullmq.ts' },
+    { name: 'kafkajs', file: 'adapters/mqtt/planted-kafka.ts' },
+    { name: 'mqtt', file: 'adapters/kafka/planted-mqtt.ts' },
     { name: 'ioredis', file: 'executors/planted-redis.ts' },
-  ].map(({ name, file }) => ({ rule: `${name}-stays-in-its-adapter`, files: { [file]: [name] } })),
+    { name: 'amqplib', file: 'adapters/kafka/planted-amqp.ts' },
+    { name: 'bullmq', file: 'executors/planted-bullmq.ts' },
+    { name: '@nestjs/microservices', file: 'sinks/planted-microservices.ts' },
+  ].map(({ name, file }) => ({
+    rule: `${name.replace(/^@/, '').replace('/', '-')}-stays-in-its-adapter`,
+    files: { [file]: [name] },
+  })),
   {
     rule: 'main-entry-reaches-no-optional-peer',
     files: { 'index.ts': ['./storage/lmdb/planted.js'], 'storage/lmdb/planted.ts': ['lmdb'] },
@@ -90,6 +95,7 @@ const INNOCENT: Readonly<Record<string, readonly string[]>> = {
   'emitter/innocent.spec.ts': ['../storage/planted-a/planted.store.js', 'fast-check'],
   'storage/planted-a/innocent.ts': ['./planted.store.js', '../stream-store.interface.js', 'mongoose'],
   'storage/lmdb/innocent.ts': ['lmdb', 'bson'],
+  'adapters/celery/innocent.ts': ['ioredis', 'amqplib', '../../sources/source.interface.js'],
   'status/innocent.ts': ['@nestjs/common', '../emitter/emitter.interface.js'],
 };
 

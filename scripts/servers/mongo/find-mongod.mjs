@@ -1,23 +1,9 @@
 import { lookup } from 'node:dns/promises';
-import { access, constants } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { onPath } from '../programs.mjs';
 
 /** Set once the download has failed, so that later starts, also in child processes, do not try again. */
 const FAILED = 'MINIBATCH_TEST_NO_MONGOD_DOWNLOAD';
 const DOWNLOAD_HOST = 'fastdl.mongodb.org';
-
-/** The path of a program, or undefined. */
-export async function onPath(program) {
-  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
-    const path = join(folder, program);
-    const found = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (found) return path;
-  }
-  return undefined;
-}
 
 /** A mongod of this machine: MONGOMS_SYSTEM_BINARY, or the first on PATH. */
 export async function installedMongod() {

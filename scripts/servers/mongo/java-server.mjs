@@ -1,17 +1,15 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { access, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { startChild } from './child.mjs';
-import { onPath } from './find-mongod.mjs';
+import { startChild } from '../child.mjs';
+import { cached, mavenJars, needJava } from '../programs.mjs';
 
 const run = promisify(execFile);
 const POM = fileURLToPath(new URL('pom.xml', import.meta.url));
 const SOURCE = fileURLToPath(new URL('MongoTestServer.java', import.meta.url));
-const PACKAGES = ['maven', 'openjdk-17-jre-headless'];
 
 export const JAVA_SERVER = 'mongo-java-server 1.47.0';
 
@@ -30,60 +28,15 @@ async function prepare() {
     .update(await readFile(POM))
     .update(await readFile(SOURCE))
     .digest('hex');
-  const root = await cacheFolder();
-  const folder = join(root, `mongo-test-server-${version.slice(0, 12)}`);
-  const classpath = [folder, join(folder, '*')].join(delimiter);
-  if (await exists(folder)) return classpath;
-
-  await needTools();
-  const draft = await mkdtemp(join(root, '.draft-'));
-  try {
-    await build(draft);
-    // Another start may have been faster: then both made the same, and the rename fails.
-    await rename(draft, folder).catch(async (error) => {
-      if (!(await exists(folder))) throw error;
-    });
-  } finally {
-    await rm(draft, { recursive: true, force: true });
-  }
-  return classpath;
+  const folder = await cached(`mongo-test-server-${version.slice(0, 12)}`, build);
+  return [folder, join(folder, '*')].join(delimiter);
 }
 
 async function build(folder) {
-  const maven = ['-q', '-B', '-f', POM, 'dependency:copy-dependencies', '-DincludeScope=runtime'];
-  await run('mvn', [...maven, `-DoutputDirectory=${folder}`]);
+  await needJava();
+  await mavenJars(POM, folder);
   const jars = (await readdir(folder)).map((name) => join(folder, name));
   // By module, because a JRE that holds the compiler has no `javac` command; the module does not expand `*` in class paths.
   const compiler = ['-m', 'jdk.compiler/com.sun.tools.javac.Main', '-cp', jars.join(delimiter)];
   await run('java', [...compiler, '-d', folder, SOURCE]);
-}
-
-async function needTools() {
-  if ((await onPath('java')) && (await onPath('mvn'))) return;
-  if (process.env.CI === 'true' && process.getuid?.() === 0 && (await onPath('apt-get'))) {
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    await run('apt-get', ['update', '-q'], { env }).catch(() => {}); // what is cached may be enough
-    await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...PACKAGES], { env, maxBuffer: 2 ** 26 });
-    return;
-  }
-  throw new Error(`it needs Java 17 and Maven (Debian: apt-get install ${PACKAGES.join(' ')})`);
-}
-
-async function cacheFolder() {
-  for (const base of [process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), tmpdir()]) {
-    const folder = join(base, 'nestjs-minibatch');
-    const made = await mkdir(folder, { recursive: true }).then(
-      () => true,
-      () => false,
-    );
-    if (made) return folder;
-  }
-  throw new Error('no folder to cache it in can be written');
-}
-
-function exists(path) {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { startChild } from './child.mjs';
+import { startChild } from '../child.mjs';
 
 const PACKAGE = '@jongodb/memory-server-bin-linux-x64-gnu';
 

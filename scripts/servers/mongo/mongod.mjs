@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { startChild } from './child.mjs';
+import { startChild } from '../child.mjs';
 import { driver } from './probe.mjs';
 
 /** How often a port that was free a moment ago may turn out to be taken. */
