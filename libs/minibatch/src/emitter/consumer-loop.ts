@@ -507,14 +507,14 @@ export class ConsumerLoop {
 
   /** Takes up where an earlier holder of the lease left off. */
   private async recover(): Promise<void> {
-    const { definition, parts, clean } = this.tenure;
+    const { definition, parts } = this.tenure;
     const { progress, windows, nextSeq, lastEnd } = await takeOver(this.tenure);
     const committer = new Committer(this.tenure, progress);
     this.nextSeq = nextSeq;
     for (const open of windows) {
       this.reader.own(open.messages);
       this.count(open, 1);
-      if (!clean) this.suspects.add(open);
+      if (open.suspect) this.suspects.add(open);
       const vanished = open.messages.length === 0 && open.record.messageIds.length > 0;
       if (vanished || open.record.dropped) committer.add({ open });
       else this.ready.push(open);

@@ -257,6 +257,36 @@ describe('poison', () => {
     expect((await letters()).map(({ data }) => data)).toEqual([6]);
   });
 
+  it.each(['recover', 'load'])(
+    'gives up nothing, however often processes end at %s, before a handler has begun',
+    async (method) => {
+      const { database, letters, buffered, plain } = setUp();
+      await plain.ensureStream(STREAM);
+      await plain.append(range(0, 32).map((data) => ({ stream: STREAM, data, created: new Date() })));
+      let clock = new VirtualClock();
+      for (let deaths = 0; deaths < 30; deaths += 1) {
+        const p: Process = new Process(database, {
+          clock,
+          // The first one ends in its handler, so that there is something to take over.
+          around: async (call) => {
+            const answer = await call.proceed();
+            if (deaths > 0 && call.method === method) p.kill();
+            return answer;
+          },
+        });
+        p.consumer({ size: 8, handler: () => (p.kill(), new Promise(() => undefined)) });
+        await p.engine.start();
+        await p.clock.advance(LEASE * 1.5, () => turns(() => false, 30));
+        clock = new VirtualClock(p.clock.now());
+      }
+      const last = await new Process(database, { clock }).consumer({ size: 8 }).start();
+      await last.advance(LEASE * 1.5);
+      expect(await letters()).toEqual([]);
+      expect(last.values.toSorted((a, b) => Number(a) - Number(b))).toEqual(range(0, 32));
+      expect(await buffered()).toBe(0);
+    },
+  );
+
   it('finds the message that ends its process', async () => {
     const { database, letters, buffered, plain } = setUp();
     await plain.ensureStream(STREAM);

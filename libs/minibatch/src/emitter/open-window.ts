@@ -7,8 +7,10 @@ export interface OpenWindow {
   readonly messages: readonly StoredMessage[];
   /** Sum of their sizes. */
   readonly bytes: number;
+  /** Open when a process was cut off: it may be what ended it. */
+  readonly suspect: boolean;
 }
 
-export function openWindow(record: WindowRecord, messages: readonly StoredMessage[]): OpenWindow {
-  return { record, messages, bytes: messages.reduce((sum, { bytes }) => sum + bytes, 0) };
+export function openWindow(record: WindowRecord, messages: readonly StoredMessage[], suspect = false): OpenWindow {
+  return { record, messages, suspect, bytes: messages.reduce((sum, { bytes }) => sum + bytes, 0) };
 }

@@ -31,7 +31,7 @@ export async function takeOver(tenure: Tenure): Promise<TakenOver> {
   for (const [position, record] of recovery.open.entries()) {
     lastEnd = laterEnd(lastEnd, record);
     nextSeq = Math.max(nextSeq, record.seq + 1);
-    windows.push(await reopen(tenure, await suspect(tenure, record, position)));
+    windows.push(await reopen(tenure, await judge(tenure, record, position)));
   }
   counters.recovered += windows.length;
   if (windows.length > 0) {
@@ -52,21 +52,26 @@ async function finishRecorded(tenure: Tenure, { finished, groups }: Recovery): P
 }
 
 /**
- * The windows that may have been in their handler when the process before was cut off are counted: one that ends its process
- * would come again for ever. Windows start in order, so they are the first `workers` of those that were not waiting.
+ * A window that ends its process would come again for ever, so those whose handler may have been running are counted. From the first
+ * takeover on each beginning is noted (`WindowRunner`); the very first is not, for the sake of speed: windows start in order, so it
+ * is taken to be the first `workers` of those that were not waiting.
  */
-async function suspect(tenure: Tenure, record: WindowRecord, position: number): Promise<WindowRecord> {
+async function judge(tenure: Tenure, record: WindowRecord, position: number): Promise<WindowRecord> {
   const { definition, clean, lease, parts } = tenure;
   const waits = record.nextTry !== undefined && record.nextTry.getTime() > parts.clock.now();
-  if (clean || waits || record.dropped || position >= definition.workers) return record;
-  const counted = afterDeath(record);
-  await tenure.persist('count a recovery', () => parts.store.reschedule(lease, counted));
-  if (counted.split && !record.split) {
+  const begun = record.recoveries === 0 && !waits && !record.dropped && position < definition.workers ? 1 : 0;
+  // A process that was stopped in an orderly way has not died of it.
+  const judged = clean
+    ? { ...record, recoveries: 0 }
+    : afterDeath({ ...record, recoveries: record.recoveries + begun });
+  if (judged.recoveries === record.recoveries && judged.split === record.split) return record;
+  await tenure.persist('count a recovery', () => parts.store.reschedule(lease, judged));
+  if (judged.split && !record.split) {
     parts.log.warn(
       `${definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
     );
   }
-  return counted;
+  return judged;
 }
 
 async function reopen(tenure: Tenure, record: WindowRecord): Promise<OpenWindow> {
@@ -79,7 +84,7 @@ async function reopen(tenure: Tenure, record: WindowRecord): Promise<OpenWindow>
         'have vanished from the buffer; something else than this module removed them',
     );
   }
-  return openWindow(record, messages);
+  return openWindow(record, messages, !tenure.clean);
 }
 
 async function load(tenure: Tenure, ids: readonly string[]): Promise<readonly StoredMessage[]> {
@@ -89,19 +94,19 @@ async function load(tenure: Tenure, ids: readonly string[]): Promise<readonly St
 }
 
 /**
- * A window that may have been in its handler when its process ended. A lease that was lost looks the same, so a message is given
- * up only after `DEATHS` of them; to halve a part needs no proof, since nothing is lost by it.
+ * What becomes of a window whose handler was begun `recoveries` times by processes that did not come to its end. A lease that was
+ * lost looks the same as a death, so a message is given up only after `DEATHS` of them; to halve a part needs no proof, since
+ * nothing is lost by it.
  */
 function afterDeath(record: WindowRecord): WindowRecord {
-  const recoveries = record.recoveries + 1;
-  const { split } = record;
+  const { split, recoveries } = record;
   const part = split?.pending[0];
-  if (!split || !part) {
-    if (split || recoveries < DEATHS) return { ...record, recoveries };
-    return { ...record, recoveries: 0, split: begin(record.messageIds.length), error: DIED };
+  if (recoveries === 0 || (split && !part)) return record;
+  if (split && part && part.to - part.from > 1) {
+    return { ...record, recoveries: 0, split: failed(split, DIED, undefined) };
   }
-  if (part.to - part.from > 1) return { ...record, recoveries: 0, split: failed(split, DIED, undefined) };
-  if (recoveries < DEATHS) return { ...record, recoveries };
+  if (recoveries < DEATHS) return record;
+  if (!split) return { ...record, recoveries: 0, split: begin(record.messageIds.length), error: DIED };
   // A single message has two tries: it has had them.
   const once = failed(split, DIED, undefined);
   const next = once.failed.length > split.failed.length ? once : failed(once, DIED, undefined);

@@ -164,8 +164,7 @@ export class WindowRunner {
       trial.kind === 'failed'
         ? failed(split, messageOf(trial.error).slice(0, LONGEST_ERROR), stackOf(trial.error, split))
         : afterPass(split, open.record, trial.window);
-    // It has got on: processes that ended before do not count against the next part.
-    await this.store(open, { error: open.record.error, split: next, recoveries: 0 });
+    await this.store(open, { error: open.record.error, split: next });
     return undefined;
   }
 
@@ -229,11 +228,12 @@ export class WindowRunner {
   /** The state that a restart goes on from; what is not given is as in a fresh window. */
   private async store(
     open: OpenWindow,
-    change: Partial<Pick<WindowRecord, 'attempt' | 'nextTry' | 'error' | 'split' | 'recoveries'>>,
+    change: Partial<Pick<WindowRecord, 'attempt' | 'nextTry' | 'error' | 'split'>>,
   ): Promise<void> {
     const { parts, lease } = this.tenure;
     const { nextTry: _nextTry, error: _error, split: _split, ...rest } = open.record;
-    open.record = { ...rest, ...defined(change) };
+    // The process has come to the end of the handler: what ended others before does not count any more.
+    open.record = { ...rest, ...defined(change), recoveries: 0 };
     await this.tenure.persist('store a failed attempt', () => parts.store.reschedule(lease, open.record));
   }
 
@@ -242,6 +242,7 @@ export class WindowRunner {
   /** Runs the handler and the sinks with the whole window, or with a part of it. */
   private async try(open: OpenWindow, part: Range | undefined): Promise<Trial> {
     const { definition, counters, parts } = this.tenure;
+    if (open.suspect) await this.countBeginning(open);
     const { signal, abort, dispose } = this.tenure.signal();
     try {
       const window = windowOf(this.tenure, open, part, signal);
@@ -261,6 +262,13 @@ export class WindowRunner {
     } finally {
       dispose();
     }
+  }
+
+  /** Noted before the handler begins, so that only a process that dies with it counts against the window. */
+  private async countBeginning(open: OpenWindow): Promise<void> {
+    const { parts, lease } = this.tenure;
+    open.record = { ...open.record, recoveries: open.record.recoveries + 1 };
+    await this.tenure.persist('note the beginning of a handler', () => parts.store.reschedule(lease, open.record));
   }
 
   private async handle(
