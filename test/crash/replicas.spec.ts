@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { readLog, Worker, type WorkerOptions } from './worker-process.js';
 
 const LEASE = 4_000;
@@ -73,6 +73,24 @@ describe('two replicas of an app on one database', () => {
       expect(await other.saw('start')).toBe(true);
       expect(performance.now() - killed).toBeLessThan(1.5 * LEASE);
     });
+
+    it(
+      `${store}: handlers that block the event loop for longer than a lease get through, and no message is given up`,
+      { timeout: 90_000 },
+      async () => {
+        const options: WorkerOptions = { ...setUp('block'), rows: 20, leaseTime: 1_000, work: 1, block: 1_600 };
+        const first = start({ ...options, produce: true });
+        expect(await first.saw('start')).toBe(true);
+        const second = start(options);
+        const committed = () => readLog(options.log).flatMap((entry) => (entry.kind === 'commit' ? entry.windows : []));
+        await vi.waitFor(() => expect(new Set(committed()).size).toBe(4), { timeout: 60_000, interval: 100 });
+        expect(new Set(committed()).size).toBe(committed().length);
+        // Each learns once at the most how long it takes.
+        const starts = readLog(options.log).filter(({ kind }) => kind === 'start');
+        expect(starts.length).toBeLessThanOrEqual(4 + 3);
+        expect([...first.output, ...second.output].join('\n')).toContain('MINIBATCH_EVENT_LOOP_BLOCKED');
+      },
+    );
 
     it(
       `${store}: a holder that was stopped and woken after the takeover commits nothing`,

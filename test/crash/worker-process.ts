@@ -17,6 +17,8 @@ export interface WorkerOptions {
   readonly leaseTime?: number;
   /** Milliseconds of each handler run. */
   readonly work?: number;
+  /** Milliseconds for which each run blocks the event loop. */
+  readonly block?: number;
   readonly produce?: boolean;
   readonly exit?: boolean;
 }

@@ -102,6 +102,15 @@ ${code}
 }`,
     },
   ],
+  'Limits of a stream': [
+    {
+      file: 'limits',
+      around: (code) => `
+import { defineStream } from 'nestjs-minibatch';
+interface Flight { origin: string; delay: number }
+${code}`,
+    },
+  ],
   'Sources and sinks': [
     {
       file: 'sources-and-sinks',

@@ -13,6 +13,7 @@ export type {
   EmitterClass,
   EmitterOptions,
   FixedTimeOptions,
+  RateLimitOptions,
   RelaxedTimeOptions,
   StreamingOptions,
   WindowOptions,
@@ -37,6 +38,7 @@ export type { AppendManyOptions, AppendMessageOptions } from './streams/stream.j
 export type { AppendResult, FailedAppend } from './streams/append-result.js';
 export { defineStream } from './streams/stream-ref.js';
 export type { StreamRef } from './streams/stream-ref.js';
+export type { MaxAge, StreamOptions } from './streams/stream-settings.js';
 export { getStreamToken, InjectStream } from './streams/inject-stream.decorator.js';
 
 // Feed streams from outside

@@ -46,6 +46,7 @@ export class MinibatchRunner {
     for (const found of this.consumerExplorer.explore()) {
       this.registry.add({ ...found, resolved: resolveStreaming(found.label, found.options, this.options.retry) });
     }
+    for (const { stream, settings } of [...this.registry.all(), ...this.sources]) this.hub.define(stream, settings);
     const selected = new Set(this.registry.selected(this.options.consumers));
     for (const consumer of this.registry.all()) {
       if (!selected.has(consumer)) {

@@ -11,6 +11,7 @@ import type { StreamRef } from '../streams/stream-ref.js';
 export { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 export { defineStream } from '../streams/stream-ref.js';
 export type { StreamRef } from '../streams/stream-ref.js';
+export type { MaxAge, StreamOptions } from '../streams/stream-settings.js';
 export type { AppendResult, FailedAppend } from '../streams/append-result.js';
 export type { AppendManyOptions, AppendMessageOptions, Stream } from '../streams/stream.js';
 export type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';

@@ -1,12 +1,15 @@
 import { Injectable } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import { providerHosts, requireInstance } from '../discovery/provider-hosts.js';
+import type { StreamSettings } from '../streams/stream-settings.js';
 import type { HostModule } from '../sinks/sink.resolver.js';
 import { streamingEntriesOf } from './streaming.decorator.js';
 
 /** One `@Streaming`, found on an instance. */
 export interface FoundConsumer {
   readonly stream: string;
+  /** What `defineStream` was given for it. */
+  readonly settings?: StreamSettings;
   /** As given to the decorator. */
   readonly options: unknown;
   /** `Class.method`. */
@@ -31,9 +34,9 @@ export class ConsumerExplorer {
       const { prototype } = host;
       for (const method of this.scanner.getAllMethodNames(prototype)) {
         const label = `${host.type.name}.${method}`;
-        for (const { stream, options } of streamingEntriesOf(prototype, method)) {
+        for (const entry of streamingEntriesOf(prototype, method)) {
           const instance = requireInstance(host, label, '@Streaming');
-          found.push({ stream, options, label, instance, method, module: host.module });
+          found.push({ ...entry, label, instance, method, module: host.module });
         }
       }
     }

@@ -15,6 +15,10 @@ export class FakeEngine implements Engine {
     this.definitions.push(definition);
   }
 
+  retain(stream: string): void {
+    this.calls.push(`retain ${stream}`);
+  }
+
   async start(): Promise<void> {
     this.calls.push('start');
   }

@@ -1,13 +1,16 @@
 import 'reflect-metadata';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
-import { type StreamRef, streamName } from '../streams/stream-ref.js';
+import { type StreamRef, streamOf } from '../streams/stream-ref.js';
+import type { StreamSettings } from '../streams/stream-settings.js';
 import type { Window } from '../windows/window.js';
 import type { StreamingOptions } from './streaming.options.js';
 
 /** One use of the decorator. The options are as given: they are validated at boot, where the error can name the consumer. */
 export interface StreamingEntry {
   readonly stream: string;
+  /** What `defineStream` was given for it. */
+  readonly settings?: StreamSettings;
   readonly options: unknown;
 }
 
@@ -47,7 +50,7 @@ export function Streaming<T = never, const S extends SinkRef | readonly SinkRef[
         { details: { consumer: label } },
       );
     }
-    const entry: StreamingEntry = { stream: streamName(label, stream), options };
+    const entry: StreamingEntry = { ...streamOf(label, stream), options };
     // By property and not on the function: what another decorator or a subclass puts in its place is still bound.
     Reflect.defineMetadata(STREAMING, [entry, ...ownEntries(target, propertyKey)], target, propertyKey);
   };

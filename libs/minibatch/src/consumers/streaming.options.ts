@@ -5,6 +5,11 @@ import type { WindowEmitter } from '../windows/window-emitter.js';
 /** A strategy class; one instance is made for each consumer, with its dependencies injected. */
 export type EmitterClass = new (...args: never[]) => WindowEmitter;
 
+/** `{ windows: 10, per: '1s' }`, or `{ messages: 500, per: '1 minute' }`. */
+export type RateLimitOptions =
+  | { readonly windows: number; readonly messages?: never; readonly per: Duration }
+  | { readonly messages: number; readonly windows?: never; readonly per: Duration };
+
 /** Options of every consumer. */
 export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> {
   /**
@@ -21,6 +26,11 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   readonly replaces?: string;
   /** Windows handled at the same time; 1 keeps them strictly one after another. @default 1 */
   readonly workers?: number;
+  /**
+   * How often the method may begin, for what it calls: so many windows, or messages, in any period of `per`. Counted by the process
+   * that works for the group. @default no limit
+   */
+  readonly rateLimit?: RateLimitOptions;
   /** Attempts of a failed window, and the waits between them. @default those of the module */
   readonly retry?: AttemptRetryOptions;
   /**

@@ -1,3 +1,4 @@
+import type { RateLimit } from '../emitter/emitter.interface.js';
 import type { EmitterContext } from '../windows/window-emitter.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../internal/checks.js';
@@ -20,6 +21,7 @@ export interface ResolvedStreaming {
   readonly workers: number;
   readonly keep: boolean;
   readonly retry: ResolvedAttempts;
+  readonly rateLimit?: RateLimit;
   readonly onAllFailed: 'block' | 'deadLetter';
   readonly maxSize: number;
   readonly maxBytes: number;
@@ -44,6 +46,7 @@ const ALLOWED = [
   'replaces',
   'workers',
   'retry',
+  'rateLimit',
   'onAllFailed',
   'keep',
   'maxSize',
@@ -117,6 +120,7 @@ export function resolveStreaming(label: string, options: unknown, retry: Resolve
     workers: checkInteger(label, 'workers', given.workers ?? 1, 1),
     keep: checkBoolean(label, 'keep', given.keep ?? false),
     retry: resolveAttempts(label, given.retry as AttemptRetryOptions | undefined, retry),
+    ...(given.rateLimit === undefined ? {} : { rateLimit: checkRateLimit(label, given.rateLimit) }),
     onAllFailed: checkOnAllFailed(label, given.onAllFailed ?? 'block'),
     maxSize,
     maxBytes: checkInteger(label, 'maxBytes', given.maxBytes ?? 8 * 1024 * 1024, 1),
@@ -155,6 +159,20 @@ function refuseOthers(label: string, given: Record<string, unknown>, kind: Kind)
 function checkOnAllFailed(label: string, given: unknown): 'block' | 'deadLetter' {
   if (given === 'block' || given === 'deadLetter') return given;
   throw invalidOption(label, 'onAllFailed', given, "'block' or 'deadLetter'");
+}
+
+function checkRateLimit(label: string, given: unknown): RateLimit {
+  checkKeys(`${label}: rateLimit`, given, ['windows', 'messages', 'per']);
+  const { windows, messages, per } = given as Record<string, unknown>;
+  if ((windows === undefined) === (messages === undefined)) {
+    throw invalidOption(label, 'rateLimit', given, 'either windows or messages, and per');
+  }
+  const unit = windows === undefined ? 'messages' : 'windows';
+  return {
+    unit,
+    most: checkInteger(label, `rateLimit.${unit}`, windows ?? messages, 1),
+    per: checkDuration(label, 'rateLimit.per', per, { min: 1 }),
+  };
 }
 
 function checkInterval(label: string, given: unknown): number {

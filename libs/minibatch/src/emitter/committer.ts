@@ -66,7 +66,7 @@ export class Committer {
       }
       const windows = batch.map(({ open }) => ({ window: open.record, messages: open.messages }));
       await tenure.persist('remove committed messages', () =>
-        parts.store.settle(lease, windows, { groups, keep: definition.keep }),
+        parts.store.settle(lease, windows, { groups, keep: definition.keep, at: new Date(parts.clock.now()) }),
       );
       return batch;
     } finally {

@@ -2,10 +2,12 @@ import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
 import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { MessageBuffer } from '../windows/message-buffer.js';
+import type { BufferedMessage } from '../windows/message.js';
 import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
 import type { ReadPlan } from '../windows/window-emitter.js';
 import { windowId } from '../windows/window-id.js';
 import { Committer } from './committer.js';
+import { Expiry } from './expiry.js';
 import { takeOver } from './take-over.js';
 import type { ConsumerActivity } from './emitter.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
@@ -41,6 +43,7 @@ export class ConsumerLoop {
   private readonly reader: Reader;
   private readonly cutter: WindowCutter;
   private readonly runner: WindowRunner;
+  private readonly expiry: Expiry;
   private committer: Committer | undefined;
   private readonly ready: OpenWindow[] = [];
   private readonly running = new Set<OpenWindow>();
@@ -53,6 +56,7 @@ export class ConsumerLoop {
 
   private reading = false;
   private claiming = false;
+  private expiring = false;
   private committing = false;
   private turnAsked = false;
   private paused = false;
@@ -92,6 +96,7 @@ export class ConsumerLoop {
     const { maxSize, maxBytes } = definition;
     this.cutter = new WindowCutter(definition.emitter, { maxSize, maxBytes }, definition.key);
     this.runner = new WindowRunner(tenure);
+    this.expiry = new Expiry(tenure, this.buffer, this.reader);
     this.ended = new Promise((resolve, reject) => {
       this.end = resolve;
       this.fail = reject;
@@ -158,6 +163,7 @@ export class ConsumerLoop {
     if (this.tenure.unavailable) return 'unavailable';
     if (this.runner.blocked) return 'blocked';
     if (this.runner.retrying > 0) return 'retrying';
+    if (this.runner.throttled > 0) return 'throttled';
     if (this.running.size > 0) return 'handling';
     if (this.paused) return 'paused';
     return this.cutter.stalled ? 'stalled' : 'waiting';
@@ -173,6 +179,11 @@ export class ConsumerLoop {
     if (this.paused === paused) return;
     this.paused = paused;
     this.kick();
+  }
+
+  /** The stream was cleared: what was created before is not wanted any more. */
+  setCleared(time: Date | undefined): void {
+    if (this.expiry.setCleared(time)) this.kick();
   }
 
   /** Emits what is there now, ready or not. */
@@ -203,6 +214,7 @@ export class ConsumerLoop {
 
   private turn(): void {
     if (this.tenure.isOver || !this.committer) return;
+    if (!this.tenure.isClosing) this.expire();
     if (!this.paused && !this.tenure.isClosing) {
       // First of all: what runs no longer counts against reading ahead.
       this.startWindows();
@@ -214,6 +226,7 @@ export class ConsumerLoop {
       this.tenure.isClosing &&
       this.running.size === 0 &&
       !this.claiming &&
+      !this.expiring &&
       !this.committing &&
       this.committer.waiting === 0
     ) {
@@ -363,24 +376,74 @@ export class ConsumerLoop {
   }
 
   private claim(cuts: readonly CutWindow[], now: number): void {
-    const { lease, parts } = this.tenure;
     const opened = cuts.map((cut) => this.open(cut, now));
     for (const open of opened) this.count(open, 1);
     this.claiming = true;
     this.overdue = 0;
     this.launch(async () => {
       try {
-        const records = opened.map(({ record }) => record);
-        await this.tenure.persist('claim', () => parts.store.claim(lease, records));
+        await this.claimed(opened);
       } finally {
         this.claiming = false;
       }
       for (const open of opened) {
-        if (open.record.dropped) this.committer?.add({ open });
-        else this.ready.push(open);
         if (open.record.dropped) this.tenure.counters.dropped += open.messages.length;
       }
     });
+  }
+
+  /** Resolves when they are claimed, and on their way. */
+  private async claimed(opened: readonly OpenWindow[]): Promise<void> {
+    const { lease, parts } = this.tenure;
+    const records = opened.map(({ record }) => record);
+    await this.tenure.persist('claim', () => parts.store.claim(lease, records));
+    for (const open of opened) {
+      if (open.record.dropped) this.committer?.add({ open });
+      else this.ready.push(open);
+    }
+  }
+
+  // ---- what nobody wants any more
+
+  private expire(): void {
+    if (this.expiring) return;
+    const looks = this.expiry.wait === 0;
+    const old = this.expiry.buffered();
+    if (!looks && old.length === 0) return;
+    this.expiring = true;
+    this.launch(async () => {
+      let expired = 0;
+      const leave = async (messages: readonly BufferedMessage[]) => {
+        await this.expired(messages);
+        expired += messages.length;
+      };
+      try {
+        if (old.length > 0) await leave(old);
+        if (looks) for await (const page of this.expiry.unread()) await leave(page);
+      } finally {
+        this.expiring = false;
+      }
+      if (expired > 0) {
+        const { definition, parts } = this.tenure;
+        parts.log.log(
+          `${definition.label}: ${expired} messages of '${definition.key.stream}' leave unhandled: they are older than ` +
+            'maxAge, or the stream was cleared',
+        );
+      }
+    });
+  }
+
+  private async expired(messages: readonly BufferedMessage[]): Promise<void> {
+    const now = this.tenure.parts.clock.now();
+    const { maxSize } = this.tenure.definition;
+    const opened: OpenWindow[] = [];
+    for (let from = 0; from < messages.length; from += maxSize) {
+      opened.push(this.open({ messages: messages.slice(from, from + maxSize), bounds: {}, dropped: true }, now));
+    }
+    for (const open of opened) this.count(open, 1);
+    await this.claimed(opened);
+    this.tenure.counters.expired += messages.length;
+    this.kick();
   }
 
   private open(cut: CutWindow, now: number): OpenWindow {
@@ -414,6 +477,7 @@ export class ConsumerLoop {
       if (!open || (this.suspects.size > 0 && !this.isAlone)) return;
       this.ready.shift();
       this.running.add(open);
+      this.tenure.counters.begun += 1;
       this.launch(async () => {
         try {
           const result = await this.runner.run(open);
@@ -478,6 +542,8 @@ export class ConsumerLoop {
       else if (isOverdue && !this.reading && !this.claiming) waits.push(backoff(OVERDUE_BACKOFF, this.overdue + 1));
     }
     if (!isOverdue) this.overdue = 0;
+    const look = this.expiry.wait;
+    if (look !== undefined && !this.expiring && !this.tenure.isClosing) waits.push(look);
     if (this.committer && this.committer.waiting > 0 && !this.committing) {
       waits.push(Math.max(0, GATHER - this.committer.waitedFor()));
     }

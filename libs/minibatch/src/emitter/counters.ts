@@ -2,11 +2,14 @@ import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.
 
 /** What a consumer has done in this process; one object for all its tenures. */
 export class ConsumerCounters {
+  /** Windows that were taken to the handler. */
+  begun = 0;
   committedWindows = 0;
   committedMessages = 0;
   failures = 0;
   sinkFailures = 0;
   dropped = 0;
+  expired = 0;
   deadLettered = 0;
   vanished = 0;
   recovered = 0;

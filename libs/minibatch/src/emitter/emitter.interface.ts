@@ -23,6 +23,8 @@ export interface ConsumerDefinition {
   readonly keep: boolean;
   /** Attempts of a failed window and the waits between them; the same waits between the tries of a failed sink. */
   readonly retry: AttemptOptions;
+  /** How often the handler may begin. */
+  readonly rateLimit?: RateLimit;
   /** When every message of a window fails alone: wait and try again, or give them all up. */
   readonly onAllFailed: 'block' | 'deadLetter';
   /** Most messages of a window; longer selections are emitted in parts. */
@@ -40,6 +42,23 @@ export interface AttemptOptions extends BackoffOptions {
   readonly attempts: number;
   /** A run of the handler that takes longer counts as failed; milliseconds. Absent: no limit. */
   readonly timeout?: number;
+}
+
+/** At most so many windows, or messages, in any period of so many milliseconds. */
+export interface RateLimit {
+  readonly unit: 'windows' | 'messages';
+  readonly most: number;
+  readonly per: number;
+}
+
+/** How long what is in a stream is wanted; milliseconds. Absent: for ever. */
+export interface Retention {
+  /** Messages that are not claimed, since they were created. */
+  readonly buffered?: number;
+  /** Messages and windows that are kept, since they were committed. */
+  readonly kept?: number;
+  /** Since they died. */
+  readonly deadLetters?: number;
 }
 
 export interface NamedSink {
@@ -95,6 +114,8 @@ export type ConsumerActivity =
   | 'handling'
   /** A window waits for its next attempt. */
   | 'retrying'
+  /** A window waits for its `rateLimit`. */
+  | 'throttled'
   /** A sink does not take a result, or every message of a window failed alone; it is tried again without end. */
   | 'blocked'
   /** An own strategy can't take anything of what it is shown, and no more fits in. */
@@ -122,6 +143,8 @@ export interface ConsumerStatus {
   readonly sinkFailures: number;
   /** Messages that an own strategy dropped. */
   readonly dropped: number;
+  /** Messages that left unhandled, because of `maxAge` or since the stream was cleared. */
+  readonly expired: number;
   /** Messages that became dead letters. */
   readonly deadLettered: number;
   /** Messages that vanished from the buffer while in an open window. */
@@ -154,6 +177,8 @@ export interface Engine {
    * committed; leases are given back.
    */
   stop(timeout: number): Promise<DrainResult>;
+  /** Before or after `start`, also for streams that nobody consumes here. */
+  retain(stream: string, retention: Retention): void;
   /** Messages have come on the stream. */
   wake(stream: string): void;
   /** The stream was paused, resumed or is to be flushed: look now, not at the next round. */

@@ -1,7 +1,14 @@
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { Clock } from '../internal/clock.js';
 import { consumerId } from '../storage/stream-store.interface.js';
-import type { ConsumerKey, Lease, LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
+import type {
+  ConsumerKey,
+  Lease,
+  LeaseOwner,
+  LeaseState,
+  Renewal,
+  StreamStore,
+} from '../storage/stream-store.interface.js';
 
 /** What the keeper tells of a consumer; each answers synchronously. */
 export interface LeaseListener {
@@ -16,6 +23,9 @@ const RENEW_AFTER = 1 / 3;
 const DOUBTFUL_AFTER = 0.8;
 /** Between two rounds, milliseconds. */
 const SHORTEST_PAUSE = 10;
+/** No lease is lengthened beyond, or for longer than; milliseconds. */
+const LONGEST_HOLD = 600_000;
+const HOLD_MEMORY = 3_600_000;
 
 /** What this process knows of one consumer's lease: it holds it, or it watches who does. */
 interface Watch {
@@ -25,6 +35,10 @@ interface Watch {
   renewed: number;
   /** What was read last, and since when it has not changed, by the own monotonic clock. */
   seen?: { readonly state: LeaseState; readonly since: number };
+  /** How long it may be silent, if longer than the lease time, and until when that holds; see `lengthen`. */
+  hold?: { readonly time: number; readonly until: number };
+  /** The same as the store has it. */
+  stored?: number;
   /** What the last try to take it expected to find, until the store has answered: it may be ours without our knowing. */
   tried?: LeaseState;
 }
@@ -60,7 +74,8 @@ export class LeaseKeeper {
     let pause = this.renewalPause;
     for (const watch of this.watches.values()) {
       if (watch.lease) continue;
-      if (watch.seen) pause = Math.min(pause, watch.seen.since + this.leaseTime - now, this.leaseTime / 6);
+      const patience = Math.max(this.leaseTime, watch.seen?.state.holdTime ?? 0);
+      if (watch.seen) pause = Math.min(pause, watch.seen.since + patience - now, this.leaseTime / 6);
       else pause = 0;
     }
     return Math.max(pause, SHORTEST_PAUSE);
@@ -91,7 +106,22 @@ export class LeaseKeeper {
   /** False if the lease is gone, or so old that another process may have taken it. */
   isFresh(lease: Lease): boolean {
     const watch = this.held(lease);
-    return watch !== undefined && this.clock.monotonic() - watch.renewed < this.leaseTime * DOUBTFUL_AFTER;
+    if (watch === undefined) return false;
+    const time = Math.max(this.leaseTime, watch.stored ?? 0);
+    return this.clock.monotonic() - watch.renewed < time * DOUBTFUL_AFTER;
+  }
+
+  /**
+   * The process was silent for `silence` milliseconds while it worked for the consumer, and will be again. From now on, also after the
+   * lease was lost and regained, candidates are asked to wait for longer: else replicas would take it from each other for ever. A
+   * process that really dies is noticed later, unless it is on the same host; so it holds for an hour. Answers with the new time.
+   */
+  lengthen(key: ConsumerKey, silence: number): number {
+    const watch = this.watches.get(consumerId(key));
+    const now = this.clock.monotonic();
+    const time = Math.min(Math.max(2 * silence + this.leaseTime, watch?.hold?.time ?? 0), LONGEST_HOLD);
+    if (watch) watch.hold = { time, until: now + HOLD_MEMORY };
+    return time;
   }
 
   /** Makes sure of the lease before something irrevocable. @throws LeaseLost, or what the store rejects with */
@@ -133,14 +163,29 @@ export class LeaseKeeper {
   async renewDue(): Promise<void> {
     // Taken before the command: the renewal is as old as its sending.
     const now = this.clock.monotonic();
-    const due = [...this.watches.values()].filter((w) => w.lease && now - w.renewed >= this.leaseTime * RENEW_AFTER);
-    const leases = due.map((watch) => watch.lease).filter((lease) => lease !== undefined);
-    if (leases.length === 0) return;
-    const lost = new Set((await this.store.renewLeases(leases)).map((lease) => consumerId(lease.key)));
-    for (const lease of leases) {
-      if (lost.has(consumerId(lease.key))) this.drop(lease);
-      else this.renewed(lease, now);
+    const due = [...this.watches.values()].filter(
+      (w) => w.lease && (now - w.renewed >= this.leaseTime * RENEW_AFTER || this.holdTime(w, now) !== w.stored),
+    );
+    const renewals = due.flatMap((watch): Renewal[] => {
+      const holdTime = this.holdTime(watch, now);
+      return watch.lease ? [{ ...watch.lease, ...(holdTime === undefined ? {} : { holdTime }) }] : [];
+    });
+    if (renewals.length === 0) return;
+    const lost = new Set((await this.store.renewLeases(renewals)).map((lease) => consumerId(lease.key)));
+    for (const renewal of renewals) {
+      const watch = this.held(renewal);
+      if (lost.has(consumerId(renewal.key))) this.drop(renewal);
+      else if (watch) {
+        this.renewed(renewal, now);
+        if (renewal.holdTime !== undefined) watch.stored = renewal.holdTime;
+      }
     }
+  }
+
+  /** Undefined where it never was another than the lease time. */
+  private holdTime(watch: Watch, now: number): number | undefined {
+    if (watch.hold && now >= watch.hold.until) delete watch.hold;
+    return watch.hold?.time ?? (watch.stored === undefined ? undefined : this.leaseTime);
   }
 
   private async compete(): Promise<void> {
@@ -170,10 +215,13 @@ export class LeaseKeeper {
     if (seen?.state.fence !== state.fence || seen.state.counter !== state.counter) watch.seen = { state, since: now };
     const unchanged = now - (watch.seen?.since ?? now);
     const expected = this.takenUnawares(watch, state) ?? state;
-    const free = expected !== state || state.owner === undefined || unchanged >= this.leaseTime || isDead(state.owner);
+    const patience = Math.max(this.leaseTime, state.holdTime ?? 0);
+    const free = expected !== state || state.owner === undefined || unchanged >= patience || isDead(state.owner);
     if (!free) return;
     watch.tried = expected;
-    const lease = await this.store.acquireLease(watch.key, this.owner, expected);
+    delete watch.stored;
+    const holdTime = this.holdTime(watch, now);
+    const lease = await this.store.acquireLease(watch.key, this.owner, expected, holdTime);
     delete watch.tried;
     if (!lease) {
       // Another candidate was quicker, or the group was removed: look again at the usual pace.
@@ -187,6 +235,7 @@ export class LeaseKeeper {
     }
     watch.lease = lease;
     watch.renewed = now;
+    if (holdTime !== undefined) watch.stored = holdTime;
     delete watch.seen;
     const before = expected.owner;
     this.listener.acquired(watch.key, lease, before === undefined || before.id === this.owner.id);

@@ -1,4 +1,5 @@
 import type {
+  Block,
   ConsumerKey,
   MessageId,
   StoredMessage,
@@ -40,7 +41,8 @@ export interface ReaderLimits {
 export class Reader {
   private readonly owned = new Set<MessageId>();
   private releasedDuringRead: MessageId[] = [];
-  private reading = false;
+  /** Reads under way. */
+  private reads = 0;
   private cursor: MessageId | undefined;
   private blocksSinceLook = 0;
   private ranges: readonly TimeRange[] | undefined;
@@ -95,7 +97,7 @@ export class Reader {
 
   /** These have left the store. */
   release(ids: readonly MessageId[]): void {
-    if (this.reading) this.releasedDuringRead.push(...ids);
+    if (this.reads > 0) this.releasedDuringRead.push(...ids);
     else for (const id of ids) this.owned.delete(id);
   }
 
@@ -103,16 +105,37 @@ export class Reader {
   async read(room: number): Promise<void> {
     const limit = Math.max(1, Math.min(room, this.limits.messages));
     this.stale = false;
-    this.reading = true;
     try {
-      this.buffer.complete = this.ranges ? await this.readByTime(limit) : await this.readOn(limit);
+      await this.during(async () => {
+        this.buffer.complete = this.ranges ? await this.readByTime(limit) : await this.readOn(limit);
+      });
     } catch (error) {
       this.stale = true;
       throw error;
+    }
+  }
+
+  /** A read by somebody else, beside the others: the messages that are wanted and not owned yet; they are from now on. */
+  async beside(
+    read: () => Promise<Block>,
+    isWanted: (message: StoredMessage) => boolean,
+  ): Promise<{ readonly block: Block; readonly fresh: readonly ReadMessage[] }> {
+    return this.during(async () => {
+      const block = await read();
+      return { block, fresh: this.adopt(block.messages.filter(isWanted)) };
+    });
+  }
+
+  private async during<R>(read: () => Promise<R>): Promise<R> {
+    this.reads += 1;
+    try {
+      return await read();
     } finally {
-      this.reading = false;
-      for (const id of this.releasedDuringRead) this.owned.delete(id);
-      this.releasedDuringRead = [];
+      this.reads -= 1;
+      if (this.reads === 0) {
+        for (const id of this.releasedDuringRead) this.owned.delete(id);
+        this.releasedDuringRead = [];
+      }
     }
   }
 
@@ -190,17 +213,21 @@ export class Reader {
   }
 
   private take(messages: readonly StoredMessage[]): void {
+    if (messages.length > 0) {
+      this.averageBytes = Math.max(1, messages.reduce((sum, { bytes }) => sum + bytes, 0) / messages.length);
+    }
+    this.buffer.push(this.adopt(messages));
+  }
+
+  private adopt(messages: readonly StoredMessage[]): readonly ReadMessage[] {
     const seen = this.now();
     const fresh: ReadMessage[] = [];
-    let bytes = 0;
     for (const message of messages) {
-      bytes += message.bytes;
       if (this.owned.has(message.id)) continue;
       this.owned.add(message.id);
       // The store made the object for this read alone: no copy.
       fresh.push(Object.assign(message, { seen }));
     }
-    if (messages.length > 0) this.averageBytes = Math.max(1, bytes / messages.length);
-    this.buffer.push(fresh);
+    return fresh;
   }
 }

@@ -21,10 +21,12 @@ import {
   type Engine,
   type EngineLog,
   type EngineOptions,
+  type Retention,
 } from './emitter.interface.js';
+import { Heartbeat } from './heartbeat.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import { type EngineParts, Tenure } from './tenure.js';
-import { Sweeper } from './sweeper.js';
+import { Sweeper, type SweptStream } from './sweeper.js';
 import { type Hungry, WakeUps } from './wake-ups.js';
 
 export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
@@ -51,6 +53,8 @@ const RELEASE_WAIT = 2_000;
 interface Consumer {
   readonly definition: ConsumerDefinition;
   readonly counters: ConsumerCounters;
+  /** `counters.begun` at the last beat. */
+  begun: number;
   /** True once the strategy has taken up its work: it is closed in the end. */
   initialised: boolean;
   /** How often the tail of its stream had been asked for when that was looked up last, and when that was, by the monotonic clock. */
@@ -68,6 +72,9 @@ export class EmitterScheduler implements Engine {
   private readonly keeper: LeaseKeeper;
   private readonly wakeUps: WakeUps;
   private readonly sweeper: Sweeper;
+  private readonly heartbeat: Heartbeat;
+  /** By stream. */
+  private readonly retentions = new Map<string, Retention>();
   private readonly activity = new Activity();
   private readonly stopping = new AbortController();
   private started = false;
@@ -88,10 +95,18 @@ export class EmitterScheduler implements Engine {
       lost: (key) => this.lost(key),
     });
     const starved = () => this.wakeUps.excite();
-    this.parts = { store, clock, log, activity: this.activity, keeper: this.keeper, options: resolved, starved };
-    this.sweeper = new Sweeper(store, clock, log, this.activity, resolved.dedupeTime, () =>
-      this.running().map(({ definition }) => definition.key.stream),
-    );
+    this.parts = {
+      store,
+      clock,
+      log,
+      activity: this.activity,
+      keeper: this.keeper,
+      options: resolved,
+      retention: (stream) => this.retentions.get(stream),
+      starved,
+    };
+    this.sweeper = new Sweeper(store, clock, log, this.activity, resolved.dedupeTime, () => this.swept());
+    this.heartbeat = new Heartbeat(clock, resolved.leaseTime, (late) => this.beat(late));
     this.wakeUps = new WakeUps(
       store,
       clock,
@@ -112,13 +127,18 @@ export class EmitterScheduler implements Engine {
           `give ${definition.label} a group of its own`,
       );
     }
-    const consumer: Consumer = { definition, counters: new ConsumerCounters(), initialised: false };
+    const consumer: Consumer = { definition, counters: new ConsumerCounters(), begun: 0, initialised: false };
     this.consumers.set(id, consumer);
     if (!this.started) return;
     this.register(consumer).catch((error: unknown) => {
       consumer.counters.failed(this.clock.now(), error);
       this.log.error(`${definition.label}: ${messageOf(error)}`);
     });
+  }
+
+  retain(stream: string, retention: Retention): void {
+    this.retentions.set(stream, retention);
+    this.sweeper.refresh();
   }
 
   async start(): Promise<void> {
@@ -135,6 +155,7 @@ export class EmitterScheduler implements Engine {
     if (this.stopping.signal.aborted) return;
     this.wakeUps.start();
     this.sweeper.start();
+    this.heartbeat.start();
     this.rounds = this.goRound();
   }
 
@@ -142,6 +163,7 @@ export class EmitterScheduler implements Engine {
     this.stopping.abort();
     this.wakeUps.stop();
     this.sweeper.stop();
+    this.heartbeat.stop();
     this.roundNow?.();
     const current = [...this.consumers.values()].flatMap(({ current: c }) => (c ? [c] : []));
     for (const { tenure } of current) tenure.closing.abort();
@@ -193,7 +215,8 @@ export class EmitterScheduler implements Engine {
         await this.store.open();
         const { flushes } = await this.store.ensureStream(definition.key.stream);
         await this.store.registerGroup(definition.key, {
-          timeOrder: definition.timeOrder,
+          // Messages that are too old are found by time.
+          timeOrder: definition.timeOrder || this.retentions.get(definition.key.stream)?.buffered !== undefined,
           ...(definition.replaces === undefined ? {} : { replaces: definition.replaces }),
         });
         consumer.flushes = { count: flushes, at: this.clock.monotonic() };
@@ -275,13 +298,14 @@ export class EmitterScheduler implements Engine {
     for (const info of await this.store.listStreams(streams)) this.obey(info);
   }
 
-  private obey({ name, paused, flushes }: StreamInfo): void {
+  private obey({ name, paused, flushes, cleared }: StreamInfo): void {
     for (const consumer of this.consumers.values()) {
       const { definition, current, flushes: known } = consumer;
       // One that does not run yet finds it when it begins.
       if (definition.key.stream !== name || !current) continue;
       consumer.flushes = { count: flushes, at: this.clock.monotonic() };
       current.loop.setPaused(paused);
+      current.loop.setCleared(cleared);
       if (known && flushes > known.count) current.loop.flush();
     }
   }
@@ -290,6 +314,38 @@ export class EmitterScheduler implements Engine {
     return [...this.consumers.values()].flatMap(({ definition, current }) =>
       current ? [{ definition, current }] : [],
     );
+  }
+
+  private swept(): readonly SweptStream[] {
+    const consumed = new Set(this.running().map(({ definition }) => definition.key.stream));
+    return [...new Set([...consumed, ...this.retentions.keys()])].map((stream) => ({
+      stream,
+      consumed: consumed.has(stream),
+      retention: this.retentions.get(stream) ?? {},
+    }));
+  }
+
+  /** A handler that computes for long keeps the process from renewing its leases. */
+  private beat(late: number): void {
+    const isLate = late >= this.parts.options.leaseTime / 3;
+    for (const consumer of this.consumers.values()) {
+      const { definition, counters, current } = consumer;
+      // Also one that has just ended: what it answered came before any timer.
+      const worked = counters.begun > consumer.begun || (current?.loop.underWay ?? 0) > 0;
+      consumer.begun = counters.begun;
+      if (!isLate || !worked) continue;
+      const holdTime = this.keeper.lengthen(definition.key, late);
+      const error = new MinibatchError(
+        ErrorCode.EventLoopBlocked,
+        `${definition.label}: the event loop was blocked for ${Math.round(late)} ms while windows were under way, so the lease ` +
+          `could not be renewed; from now on others wait for ${Math.round(holdTime)} ms before they take over. Let the method ` +
+          'await now and then, or compute in a worker thread',
+        { details: { ...definition.key, blocked: late, holdTime } },
+      );
+      counters.failed(this.clock.now(), error);
+      this.log.warn(error.message);
+    }
+    if (isLate) this.roundNow?.();
   }
 
   // ---- tenures
@@ -378,6 +434,7 @@ export class EmitterScheduler implements Engine {
       failures: counters.failures,
       sinkFailures: counters.sinkFailures,
       dropped: counters.dropped,
+      expired: counters.expired,
       deadLettered: counters.deadLettered,
       vanished: counters.vanished,
       recovered: counters.recovered,

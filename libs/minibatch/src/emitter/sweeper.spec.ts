@@ -1,16 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
-import { SystemClock } from '../internal/clock.js';
-import { VirtualClock } from '../testing/virtual-clock.js';
 import { Process, STREAM } from './process.spec.support.js';
 
 const HOUR = 3_600_000;
 
 describe('Sweeper', () => {
   it('forgets dedupe ids when their time is over, and not before', async () => {
-    // The store notes by the system's clock when a message was committed: the virtual one begins there.
-    const clock = new VirtualClock(new SystemClock().now());
-    const p = await new Process(new MemoryDatabase(), { clock, engine: { dedupeTime: 2 * HOUR } })
+    const p = await new Process(new MemoryDatabase(), { engine: { dedupeTime: 2 * HOUR } })
       .consumer({ size: 1 })
       .start();
     const append = async () => {

@@ -2,19 +2,40 @@ import { messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../internal/activity.js';
 import { type Clock, delay } from '../internal/clock.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
-import type { EngineLog } from './emitter.interface.js';
+import type { EngineLog, Retention } from './emitter.interface.js';
 
-/** A mark is swept at the latest after this share of the dedupe time more than it. */
+/** What is too old is removed at the latest after this share of its age more than it. */
 const SHARE = 1 / 24;
-const SHORTEST_PAUSE = 60_000;
+const SHORTEST_PAUSE = 1_000;
 const LONGEST_PAUSE = 3_600_000;
 
+/** A stream that may have something to sweep. */
+export interface SweptStream {
+  readonly stream: string;
+  /** This process holds a lease of it. */
+  readonly consumed: boolean;
+  readonly retention: Retention;
+}
+
+interface Broom {
+  /** What it sweeps. */
+  readonly what: string;
+  /** Milliseconds. */
+  readonly age: number | undefined;
+  /** Resolves with how many are gone. */
+  readonly sweep: (stream: string, before: Date) => Promise<number>;
+}
+
 /**
- * Removes the marks that committed messages with a `dedupeId` leave behind, once their time is over; else they would gather
- * without end. Done by whoever holds a lease of the stream; two that do it at once do no harm.
+ * Removes what nobody wants any more and what no consumer's loop sees to: the marks that committed messages with a `dedupeId` leave
+ * behind, kept messages and windows, dead letters, and the messages of streams that nobody consumes. Done by whoever holds a lease of
+ * the stream, and, where nobody can hold one, by every process that knows the stream; two that do it at once do no harm.
  */
 export class Sweeper {
   private readonly stopped = new AbortController();
+  /** Monotonic times of the next sweeps. */
+  private readonly due = new Map<string, number>();
+  private wakeUp: (() => void) | undefined;
 
   constructor(
     private readonly store: StreamStore,
@@ -23,7 +44,7 @@ export class Sweeper {
     private readonly activity: Activity,
     /** How long a `dedupeId` is remembered after its message was committed; milliseconds. */
     private readonly dedupeTime: number,
-    private readonly streams: () => Iterable<string>,
+    private readonly streams: () => readonly SweptStream[],
   ) {}
 
   start(): void {
@@ -32,29 +53,83 @@ export class Sweeper {
 
   stop(): void {
     this.stopped.abort();
+    this.wakeUp?.();
+  }
+
+  /** There may be other streams now. */
+  refresh(): void {
+    this.wakeUp?.();
   }
 
   private async run(): Promise<void> {
     const { signal } = this.stopped;
-    const pause = Math.min(Math.max(this.dedupeTime * SHARE, SHORTEST_PAUSE), LONGEST_PAUSE);
-    for (;;) {
-      await delay(this.clock, pause, signal);
-      for (const stream of new Set(this.streams())) {
-        if (signal.aborted) return;
-        await this.activity.track(() => this.sweep(stream));
-      }
-      if (signal.aborted) return;
+    while (!signal.aborted) {
+      const next = await this.activity.track(() => this.round());
+      const rest = new AbortController();
+      this.wakeUp = () => rest.abort();
+      if (!signal.aborted) await delay(this.clock, next - this.clock.monotonic(), rest.signal);
     }
   }
 
-  private async sweep(stream: string): Promise<void> {
+  /** Sweeps what is due; resolves with the monotonic time of the next round. */
+  private async round(): Promise<number> {
+    let next = this.clock.monotonic() + LONGEST_PAUSE;
+    for (const swept of this.streams()) {
+      for (const broom of this.brooms(swept)) {
+        if (this.stopped.signal.aborted) return next;
+        if (broom.age === undefined) continue;
+        const pause = Math.min(Math.max(broom.age * SHARE, SHORTEST_PAUSE), LONGEST_PAUSE);
+        const id = `${swept.stream}\0${broom.what}`;
+        let due = this.due.get(id) ?? this.clock.monotonic() + pause;
+        if (due <= this.clock.monotonic()) {
+          await this.sweep(swept, broom, broom.age);
+          due = this.clock.monotonic() + pause;
+        }
+        this.due.set(id, due);
+        next = Math.min(next, due);
+      }
+    }
+    return next;
+  }
+
+  private brooms({ retention, consumed }: SweptStream): readonly Broom[] {
+    const { store } = this;
+    return [
+      {
+        what: 'messages that nobody consumes',
+        age: consumed ? undefined : retention.buffered,
+        sweep: (stream, before) => store.expire(stream, before),
+      },
+      {
+        what: 'dedupe ids',
+        age: consumed ? this.dedupeTime : undefined,
+        sweep: async (stream, before) => (await store.sweep(stream, { tombstones: before })).tombstones,
+      },
+      {
+        what: 'kept messages',
+        age: retention.kept,
+        sweep: async (stream, before) => {
+          const { messages, windows } = await store.sweep(stream, { kept: before });
+          return Math.max(messages, windows);
+        },
+      },
+      {
+        what: 'dead letters',
+        age: retention.deadLetters,
+        sweep: (stream, before) => store.discard(stream, { before }),
+      },
+    ];
+  }
+
+  private async sweep({ stream, consumed }: SweptStream, { what, sweep }: Broom, age: number): Promise<void> {
     try {
-      const before = new Date(this.clock.now() - this.dedupeTime);
-      const { tombstones } = await this.store.sweep(stream, { tombstones: before });
-      if (tombstones > 0) this.log.log(`'${stream}': forgot ${tombstones} dedupe ids older than ${this.dedupeTime} ms`);
+      // Somebody else may consume it, and then sweeps it.
+      if (!consumed && ((await this.store.describeStream(stream))?.groups.length ?? 1) > 0) return;
+      const count = await sweep(stream, new Date(this.clock.now() - age));
+      if (count > 0) this.log.log(`'${stream}': removed ${count} ${what} older than ${age} ms`);
     } catch (error) {
       // It is tried again with the next round.
-      if (!this.stopped.signal.aborted) this.log.warn(`'${stream}': could not sweep dedupe ids: ${messageOf(error)}`);
+      if (!this.stopped.signal.aborted) this.log.warn(`'${stream}': could not remove old ${what}: ${messageOf(error)}`);
     }
   }
 }

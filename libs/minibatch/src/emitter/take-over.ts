@@ -47,7 +47,7 @@ async function finishRecorded(tenure: Tenure, { finished, groups }: Recovery): P
   const windows: { window: WindowRecord; messages: readonly StoredMessage[] }[] = [];
   for (const window of finished) windows.push({ window, messages: await load(tenure, window.messageIds) });
   await tenure.persist('remove committed messages', () =>
-    parts.store.settle(lease, windows, { groups, keep: definition.keep }),
+    parts.store.settle(lease, windows, { groups, keep: definition.keep, at: new Date(parts.clock.now()) }),
   );
 }
 

@@ -5,7 +5,7 @@ import { backoff } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { ConsumerCounters } from './counters.js';
-import type { ConsumerDefinition, EngineLog, EngineOptions } from './emitter.interface.js';
+import type { ConsumerDefinition, EngineLog, EngineOptions, Retention } from './emitter.interface.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
 
 /** Waits between the tries of a store that does not answer. */
@@ -19,6 +19,7 @@ export interface EngineParts {
   readonly activity: Activity;
   readonly keeper: LeaseKeeper;
   readonly options: EngineOptions;
+  readonly retention: (stream: string) => Retention | undefined;
   /** A consumer has read all that there is: look often for more. */
   readonly starved: () => void;
 }

@@ -7,6 +7,7 @@ import { BatchWindow } from './batch-window.js';
 import { begin, failed, isolate, passed, passedBut } from './bisection.js';
 import type { NamedSink } from './emitter.interface.js';
 import type { OpenWindow } from './open-window.js';
+import { RateLimiter } from './rate-limit.js';
 import { notify, type Tenure } from './tenure.js';
 
 /** What became of a window: finished and ready for its commit, or left open for the next holder of the lease. */
@@ -61,8 +62,17 @@ export class WindowRunner {
   private blockedSinks = 0;
   /** Windows of which every message failed. */
   private readonly hopeless = new Set<OpenWindow>();
+  private readonly limiter: RateLimiter | undefined;
 
-  constructor(private readonly tenure: Tenure) {}
+  constructor(private readonly tenure: Tenure) {
+    const { definition, parts } = tenure;
+    if (definition.rateLimit) this.limiter = new RateLimiter(definition.rateLimit, parts.clock, parts.activity);
+  }
+
+  /** Windows that wait because of the rate limit. */
+  get throttled(): number {
+    return this.limiter?.waiting ?? 0;
+  }
 
   get blocked(): boolean {
     return this.blockedSinks > 0 || this.hopeless.size > 0;
@@ -84,7 +94,10 @@ export class WindowRunner {
     }
   }
 
-  /** The backoff is stored as a time, so a restart neither skips nor restarts it. Resolves with false if closing. */
+  /**
+   * The backoff is stored as a time, so a restart neither skips nor restarts it; then the rate limit has its say. Resolves with
+   * false if closing.
+   */
   private async waitForTry(open: OpenWindow): Promise<boolean> {
     const { definition, parts, closing } = this.tenure;
     const { clock } = parts;
@@ -99,6 +112,11 @@ export class WindowRunner {
       }
       this.retrying -= 1;
     }
+    const part = open.record.split?.pending[0];
+    const messages = part ? part.to - part.from : open.messages.length;
+    // The end of a window that was taken apart runs no handler.
+    const runs = part !== undefined || !open.record.split;
+    if (this.limiter && runs && !(await this.limiter.admit(messages, closing.signal))) return false;
     return !this.tenure.isClosing && (await this.isSure()) && !this.tenure.isClosing;
   }
 

@@ -39,6 +39,10 @@ export const ErrorCode = {
   SchemaTooNew: 'MINIBATCH_SCHEMA_TOO_NEW',
   /** Another process took over the consumer; what this one does for it counts no more. */
   LeaseLost: 'MINIBATCH_LEASE_LOST',
+  /** The event loop was blocked for so long, while windows were under way, that the lease could not be renewed in time. */
+  EventLoopBlocked: 'MINIBATCH_EVENT_LOOP_BLOCKED',
+  /** The stream holds as many messages as it may (`maxBuffered`); nothing was stored. Append later, or consume faster. */
+  StreamFull: 'MINIBATCH_STREAM_FULL',
   /** An own emitter strategy broke its contract (it threw, or took messages that it was not shown). */
   EmitterFailed: 'MINIBATCH_EMITTER_FAILED',
   /** A `@Streaming` method threw or its promise was rejected. */

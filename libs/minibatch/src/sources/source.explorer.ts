@@ -2,12 +2,15 @@ import { Injectable } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { providerHosts, requireInstance } from '../discovery/provider-hosts.js';
+import type { StreamSettings } from '../streams/stream-settings.js';
 import type { Source } from './source.interface.js';
 import { type StreamSourceOptions, streamSourcesOf } from './stream-source.decorator.js';
 
 /** One `@StreamSource`, found on an instance. */
 export interface FoundSource {
   readonly stream: string;
+  /** What `defineStream` was given for it. */
+  readonly settings?: StreamSettings;
   readonly options: StreamSourceOptions;
   /** The class. */
   readonly label: string;
@@ -24,9 +27,9 @@ export class SourceExplorer {
     const found: FoundSource[] = [];
     for (const host of providerHosts(this.discovery)) {
       const label = host.type.name;
-      for (const { stream, options } of streamSourcesOf(host.type)) {
+      for (const entry of streamSourcesOf(host.type)) {
         const source = requireInstance(host, label, '@StreamSource');
-        found.push({ stream, options, label, source: requireSource(label, source) });
+        found.push({ ...entry, label, source: requireSource(label, source) });
       }
     }
     return found;

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import type { RetryOptions } from '../shared.options.js';
-import { type StreamRef, streamName } from '../streams/stream-ref.js';
+import { type StreamRef, streamOf } from '../streams/stream-ref.js';
+import type { StreamSettings } from '../streams/stream-settings.js';
 import type { Source } from './source.interface.js';
 
 export interface StreamSourceOptions {
@@ -12,6 +13,8 @@ export interface StreamSourceOptions {
 
 export interface StreamSourceEntry {
   readonly stream: string;
+  /** What `defineStream` was given for it. */
+  readonly settings?: StreamSettings;
   readonly options: StreamSourceOptions;
 }
 
@@ -37,7 +40,7 @@ export function StreamSource<T = unknown>(
 ): <C extends abstract new (...args: never[]) => Source<T>>(target: C) => void {
   return (target) => {
     const previous = streamSourcesOf(target);
-    const entry: StreamSourceEntry = { stream: streamName(`@StreamSource on ${target.name}`, stream), options };
+    const entry: StreamSourceEntry = { ...streamOf(`@StreamSource on ${target.name}`, stream), options };
     Reflect.defineMetadata(STREAM_SOURCE, [entry, ...previous], target);
   };
 }

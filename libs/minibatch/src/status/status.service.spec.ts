@@ -45,6 +45,7 @@ const local = (stream: string, group: string, more: Partial<ConsumerStatus> = {}
   failures: 0,
   sinkFailures: 0,
   dropped: 0,
+  expired: 0,
   deadLettered: 0,
   vanished: 0,
   recovered: 0,

@@ -61,6 +61,7 @@ export interface ConsumerReport {
     readonly failures: number;
     readonly sinkFailures: number;
     readonly dropped: number;
+    readonly expired: number;
     readonly deadLettered: number;
     readonly vanished: number;
     readonly recovered: number;

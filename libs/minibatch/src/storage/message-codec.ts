@@ -21,6 +21,7 @@ export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const CREATED = 1;
 const BODY = 9;
 const DEDUPED = 1;
+const REDRIVEN = 2;
 
 interface Body {
   d: unknown;
@@ -56,6 +57,7 @@ export function decodeMessage(id: MessageId, encoded: EncodedMessage, doneBy?: r
     bytes: encoded.length,
     ...(doneBy !== undefined && { doneBy }),
     ...(isDeduped(encoded) && { deduped: true }),
+    ...(isRedriven(encoded) && { redriven: true }),
   };
 }
 
@@ -65,6 +67,17 @@ export function createdOf(encoded: EncodedMessage): Date {
 
 export function isDeduped(encoded: EncodedMessage): boolean {
   return (encoded[0]! & DEDUPED) !== 0;
+}
+
+export function isRedriven(encoded: EncodedMessage): boolean {
+  return (encoded[0]! & REDRIVEN) !== 0;
+}
+
+/** The message of a dead letter as it goes back into the buffer. */
+export function asRedriven(encoded: EncodedMessage): EncodedMessage {
+  const copy = Buffer.from(encoded);
+  copy[0] = REDRIVEN;
+  return copy;
 }
 
 export function dedupeIdOf(encoded: EncodedMessage): string | undefined {

@@ -67,6 +67,8 @@ export interface StoredMessage {
   readonly doneBy?: readonly string[];
   /** True if the message was appended with a `dedupeId`: committing it leaves a tombstone. */
   readonly deduped?: boolean;
+  /** True if it has been a dead letter and was put back: somebody wants it, however old it is. */
+  readonly redriven?: boolean;
 }
 
 /** One read of the buffer. */
@@ -115,6 +117,8 @@ export interface LeaseState {
   readonly fence: number;
   /** Grows with every renewal, so that watchers see that the owner lives without comparing clocks. */
   readonly counter: number;
+  /** The owner may be silent for so long, if that is longer than the candidate's own lease time; milliseconds. */
+  readonly holdTime?: number;
 }
 
 /** The right to claim and commit for a consumer, until another process acquires it. */
@@ -122,6 +126,12 @@ export interface Lease {
   readonly key: ConsumerKey;
   readonly owner: LeaseOwner;
   readonly fence: number;
+}
+
+/** A lease to be renewed. */
+export interface Renewal extends Lease {
+  /** Stored for candidates to see; what is absent stays as it is. */
+  readonly holdTime?: number;
 }
 
 /** What a window says of itself beside its messages; stored with the claim and given to the handler. */
@@ -262,6 +272,8 @@ export interface SettleOptions {
   readonly groups: readonly string[];
   /** Keep messages and windows, marked processed. */
   readonly keep: boolean;
+  /** When they were settled, for `sweep`. @default now, by the system's clock */
+  readonly at?: Date;
 }
 
 /** What a new holder of a lease finds. */
@@ -285,6 +297,18 @@ export interface StreamInfo {
   readonly paused: boolean;
   /** Grows with each request to emit the tail now. */
   readonly flushes: number;
+  /** Messages created before are not wanted any more, but for redriven ones: consumers commit them unhandled. */
+  readonly cleared?: Date;
+}
+
+/** What can be changed of a stream. */
+export interface StreamUpdate {
+  readonly status?: 'open' | 'closed';
+  readonly paused?: boolean;
+  /** Asks for the tail to be emitted now. */
+  readonly flush?: true;
+  /** Never goes back. */
+  readonly cleared?: Date;
 }
 
 export interface ConsumerStats {
@@ -331,15 +355,12 @@ export interface StreamStore {
   /** Several at once, those that exist; all when no names are given. By name. */
   listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]>;
   /** Changes what is given. @throws UnknownStream */
-  updateStream(
-    stream: string,
-    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
-  ): Promise<StreamInfo>;
+  updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo>;
   /** Removes the stream with its messages, windows, consumers and checkpoints. No consumer of it may be running. */
   dropStream(stream: string): Promise<void>;
   /**
    * Makes the group known, so that from the moment this resolves no message leaves the buffer without it. Idempotent.
-   * `timeOrder` says that the consumer reads by time: an adapter may keep an index for it. With `replaces`, the other group's
+   * `timeOrder` says that `fetchByTime` will be called for it: an adapter may keep an index. With `replaces`, the other group's
    * progress, open windows, done marks and dead letters become this group's and the other one is gone. The letters join
    * those it has, also if it has lived before and keeps its own progress: a message that both gave up has two.
    */
@@ -368,12 +389,17 @@ export interface StreamStore {
   /** The leases of the consumers in the order of `keys`; one that was never held has fence 0. One round trip. */
   readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]>;
   /**
-   * Compare-and-set: becomes the holder if the lease still is as `expected` (fence and counter); the fence grows by one.
-   * Undefined if it was not. Whether the present owner may be replaced is the caller's judgement.
+   * Compare-and-set: becomes the holder if the lease still is as `expected` (fence and counter); the fence grows by one, and
+   * `holdTime` is as given, or gone. Undefined if it was not. Whether the present owner may be replaced is the caller's judgement.
    */
-  acquireLease(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined>;
+  acquireLease(
+    key: ConsumerKey,
+    owner: LeaseOwner,
+    expected: LeaseState,
+    holdTime?: number,
+  ): Promise<Lease | undefined>;
   /** Renews all of one owner's leases in one round trip; resolves with those that are lost. */
-  renewLeases(leases: readonly Lease[]): Promise<readonly Lease[]>;
+  renewLeases(leases: readonly Renewal[]): Promise<readonly Lease[]>;
   /** Gives the lease back, so that the next candidate takes it at once. Nothing happens if it is lost. */
   releaseLease(lease: Lease): Promise<void>;
 
@@ -451,10 +477,20 @@ export interface StreamStore {
    * once it is watching. Absent, or resolving with false, where the store can't: then there is only `poll`.
    */
   watch?(wake: (stream: string) => void, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Messages in the buffer that at least one group has not committed, counted no further than to `most`: cheap enough to be
+   * asked every second.
+   */
+  count(stream: string, most: number): Promise<number>;
   /** Counted in the store; of all streams when no names are given. */
   stats(streams?: readonly string[]): Promise<readonly StreamStats[]>;
   /** Removes tombstones and kept messages and windows that were settled before the time; resolves with how many of each. */
   sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult>;
+  /**
+   * Removes messages created before the time of a stream that has no groups; deduped ones become tombstones, redriven ones stay.
+   * Resolves with how many. Does nothing, and ends, as soon as the stream has a group: from then on its messages are the group's.
+   */
+  expire(stream: string, before: Date): Promise<number>;
 }
 
 export interface SweepResult {

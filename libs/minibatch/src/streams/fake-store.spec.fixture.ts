@@ -93,6 +93,19 @@ export class FakeStore {
     });
   }
 
+  /** What `count` answers. */
+  counted = 0;
+
+  async count(name: string, most: number): Promise<number> {
+    this.calls.push(`count ${name}`);
+    return Math.min(this.counted, most);
+  }
+
+  async expire(name: string, before: Date): Promise<number> {
+    this.calls.push(`expire ${name} ${before.getTime()}`);
+    return 0;
+  }
+
   async readCheckpoint(_stream: string, source: string): Promise<unknown> {
     return this.checkpoints.get(source);
   }

@@ -1,4 +1,5 @@
-import type { EngineLog } from '../emitter/emitter.interface.js';
+import { isDeepStrictEqual } from 'node:util';
+import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { BackoffOptions } from '../internal/backoff.js';
 import { checkName, invalidOption } from '../internal/checks.js';
@@ -23,10 +24,12 @@ import type {
 } from '../storage/stream-store.interface.js';
 import { AppendQueue, appendFailed, type SizedMessage } from './append-queue.js';
 import { resultOf, resultsOf } from './append-result.js';
+import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
 import { toStorable } from './storable.js';
 import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations } from './stream.js';
-import { type StreamRef, streamName } from './stream-ref.js';
+import { type StreamRef, streamOf } from './stream-ref.js';
+import type { StreamSettings } from './stream-settings.js';
 
 /** A stream's description is looked up again when it is older; milliseconds. */
 const DESCRIPTION_AGE = 2000;
@@ -38,8 +41,10 @@ const LETTER_PAGE = 100;
 export interface HubListener {
   /** Messages have been stored on the stream. */
   wake(stream: string): void;
-  /** The stream was paused, resumed, or is to be flushed. */
+  /** The stream was paused, resumed, cleared, or is to be flushed. */
   refresh(stream: string): Promise<void>;
+  /** How long what is in the stream is wanted. */
+  retain(stream: string, retention: Retention): void;
 }
 
 export interface HubParts {
@@ -66,8 +71,14 @@ export class StreamHub implements StreamOperations {
   private readonly descriptions = new Map<string, Described>();
   private readonly looks = new Map<string, Promise<Described>>();
   private readonly runners = new Set<SourceRunner>();
+  private readonly settings = new Map<string, StreamSettings>();
+  private readonly limits = new Map<string, BufferLimit>();
+  /** Messages of this process that are appended after a `clear` are created after it, too. */
+  private readonly cleared = new Map<string, number>();
+  private readonly stopping = new AbortController();
   private readonly queue: AppendQueue;
   private opening: Promise<void> | undefined;
+  private isOpen = false;
   private closing: Promise<void> | undefined;
   private refusing = false;
 
@@ -81,15 +92,21 @@ export class StreamHub implements StreamOperations {
 
   /** Opens the store, once; what failed is tried again with the next call. */
   open(): Promise<void> {
-    this.opening ??= this.parts.store.open().catch((error: unknown) => {
-      this.opening = undefined;
-      throw error;
-    });
+    this.opening ??= this.parts.store.open().then(
+      () => {
+        this.isOpen = true;
+      },
+      (error: unknown) => {
+        this.opening = undefined;
+        throw error;
+      },
+    );
     return this.opening;
   }
 
   stream<T>(stream: string | StreamRef<T>): Stream<T> {
-    const name = streamName('stream()', stream);
+    const { stream: name, settings } = streamOf('stream()', stream);
+    this.define(name, settings);
     let handle = this.handles.get(name);
     if (!handle) {
       handle = new Stream(name, this);
@@ -99,23 +116,74 @@ export class StreamHub implements StreamOperations {
     return handle as Stream<T>;
   }
 
-  /** Copies and checks the messages before anything else happens, so later changes by the caller do not matter. */
-  async write(
+  /**
+   * What holds for a stream. Where it is defined more than once, with options, they are to be the same.
+   *
+   * @throws MinibatchError `InvalidOptions`
+   */
+  define(stream: string, settings: StreamSettings | undefined): void {
+    const known = this.settings.get(stream);
+    if (settings === undefined || isDeepStrictEqual(settings, known)) return;
+    if (known !== undefined) {
+      throw new MinibatchError(
+        ErrorCode.InvalidOptions,
+        `the stream '${stream}' is defined twice, with different options: export one defineStream() and use it everywhere`,
+        { details: { stream, options: [known, settings] } },
+      );
+    }
+    this.settings.set(stream, settings);
+    if (settings.maxBuffered !== undefined) {
+      const { store, clock } = this.parts;
+      const limit = new BufferLimit(stream, settings.maxBuffered, store, clock, this.stopping.signal);
+      this.limits.set(stream, limit);
+    }
+    this.parts.listener?.retain(stream, settings.maxAge);
+  }
+
+  write(
     stream: string,
     messages: readonly OutgoingMessage[],
     options: AppendOptions = {},
   ): Promise<readonly AppendOutcome[]> {
+    return this.writeAs(stream, messages, options, this.settings.get(stream)?.overflow === 'wait');
+  }
+
+  /** Copies and checks the messages before anything else happens, so later changes by the caller do not matter. */
+  private async writeAs(
+    stream: string,
+    messages: readonly OutgoingMessage[],
+    options: AppendOptions,
+    waits: boolean,
+  ): Promise<readonly AppendOutcome[]> {
     if (this.refusing) {
       throw new AppendError(ErrorCode.ShuttingDown, `append to '${stream}': the application is shutting down`, 'no');
     }
-    const created = new Date(this.parts.clock.now());
-    const sized = messages.map((message, index) => this.outgoing(stream, created, message, index, messages.length));
+    let sized = messages.map((message, index) =>
+      this.outgoing(stream, this.timeOf(stream), message, index, messages.length),
+    );
+    const admitted = sized.length > 0 ? this.admit(stream, sized.length, waits) : undefined;
+    if (admitted) {
+      await admitted;
+      const created = this.timeOf(stream);
+      sized = sized.map(({ message, bytes }) => ({ message: { ...message, created }, bytes }));
+    }
     if (options.session !== undefined && options.session !== null) return this.writeInSession(stream, sized, options);
     if (sized.length > 0) return this.queue.add(sized, options.checkpoint);
     if (options.checkpoint) {
       await this.parts.store.writeCheckpoint(stream, options.checkpoint.source, options.checkpoint.position);
     }
     return [];
+  }
+
+  private timeOf(stream: string): Date {
+    return new Date(Math.max(this.parts.clock.now(), this.cleared.get(stream) ?? 0));
+  }
+
+  private admit(stream: string, messages: number, waits: boolean): Promise<void> | undefined {
+    const limit = this.limits.get(stream);
+    if (!limit) return undefined;
+    // The store has to be there to be asked.
+    return this.isOpen ? limit.admit(messages, waits) : this.open().then(() => limit.admit(messages, waits));
   }
 
   /** In the user's transaction, so it can't share a write with others. The stream is prepared outside of it. */
@@ -206,6 +274,18 @@ export class StreamHub implements StreamOperations {
     await this.parts.listener?.refresh(stream);
   }
 
+  async clear(stream: string): Promise<void> {
+    // What this process has appended so far is older.
+    const now = this.timeOf(stream).getTime() + 1;
+    this.cleared.set(stream, now);
+    await this.queue.answered();
+    await this.open();
+    const info = await this.parts.store.updateStream(stream, { cleared: new Date(now) });
+    this.remember(info);
+    await this.parts.listener?.refresh(stream);
+    if (info.groups.length === 0) await this.parts.store.expire(stream, new Date(now));
+  }
+
   async stats(stream: string): Promise<StreamStats> {
     const [stats] = await this.parts.store.stats([stream]);
     if (stats) return stats;
@@ -293,6 +373,7 @@ export class StreamHub implements StreamOperations {
   private async finish(): Promise<void> {
     await this.stopSources();
     this.refusing = true;
+    this.stopping.abort();
     await this.queue.answered();
     await Promise.allSettled(this.looks.values());
   }
@@ -303,12 +384,12 @@ export class StreamHub implements StreamOperations {
     return {
       name: stream,
       append: async (data, { position, ...message } = {}) => {
-        const [outcome] = await this.write(stream, [{ data, options: message }], options(position));
+        const [outcome] = await this.writeAs(stream, [{ data, options: message }], options(position), true);
         resultOf(outcome);
       },
       appendMany: async (data, { position, each } = {}) => {
         const messages = data.map((item, index) => ({ data: item, options: each?.(item, index) ?? {} }));
-        resultsOf(stream, await this.write(stream, messages, options(position)));
+        resultsOf(stream, await this.writeAs(stream, messages, options(position), true));
       },
       position: () => this.parts.store.readCheckpoint(stream, source),
     };

@@ -18,6 +18,7 @@ function setUp() {
     listener: {
       wake: (stream) => told.push(`wake ${stream}`),
       refresh: async (stream) => void told.push(`refresh ${stream}`),
+      retain: (stream) => told.push(`retain ${stream}`),
     },
   });
   return { store, clock, hub, told };

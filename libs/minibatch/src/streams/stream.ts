@@ -7,7 +7,7 @@ import type {
   DeadLetterFilter,
   StreamInfo,
   StreamStats,
-  StreamStore,
+  StreamUpdate,
 } from '../storage/stream-store.interface.js';
 import { type AppendResult, resultOf, resultsOf } from './append-result.js';
 
@@ -47,6 +47,7 @@ export interface StreamOperations {
   ): Promise<readonly AppendOutcome[]>;
   attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
   update(stream: string, change: StreamChange): Promise<void>;
+  clear(stream: string): Promise<void>;
   stats(stream: string): Promise<StreamStats>;
   describe(stream: string): Promise<StreamInfo | undefined>;
   deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined>;
@@ -54,7 +55,7 @@ export interface StreamOperations {
   discard(stream: string, filter: DeadLetterFilter): Promise<number>;
 }
 
-export type StreamChange = Parameters<StreamStore['updateStream']>[1];
+export type StreamChange = StreamUpdate;
 
 /**
  * Handle of one stream. Cheap to keep: it holds no state of its own, and a process has one for each name.
@@ -72,8 +73,8 @@ export class Stream<T = unknown> {
    * Stores a message durably; creates the stream if it is not there. `data` is copied at the call. Calls that are made
    * while a write is under way go together as the next write, in the order of the calls.
    *
-   * @throws AppendError with `stored`: `'no'` or `'unknown'`; codes `NotStorable`, `MessageTooLarge`, `StreamClosed`,
-   *   `ShuttingDown`, `StoreUnavailable`, `AppendFailed`
+   * @throws AppendError with `stored`: `'no'` or `'unknown'`; codes `NotStorable`, `MessageTooLarge`, `StreamFull`,
+   *   `StreamClosed`, `ShuttingDown`, `StoreUnavailable`, `AppendFailed`
    * @example
    * ```ts
    * const { id } = await flights.append({ origin: 'SAT', delay: 25 }, { dedupeId: 'UA-42' });
@@ -118,6 +119,17 @@ export class Stream<T = unknown> {
   /** Asks all consumers, in all processes, to emit what is buffered now, without waiting for a window to be ready. */
   async flush(): Promise<void> {
     await this.operations.update(this.name, { flush: true });
+  }
+
+  /**
+   * Removes what has been appended so far and is not claimed yet, in all processes: consumers commit it unhandled, now if they run,
+   * else as soon as they do. Goes by `created`, so it is as exact as the clocks of the producers. Dead letters, kept messages and what
+   * `redrive` has put back stay.
+   *
+   * @throws MinibatchError `UnknownStream`
+   */
+  async clear(): Promise<void> {
+    await this.operations.clear(this.name);
   }
 
   /**

@@ -1,4 +1,10 @@
-import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
+import type {
+  ConsumerDefinition,
+  ConsumerStatus,
+  DrainResult,
+  Engine,
+  Retention,
+} from '../emitter/emitter.interface.js';
 import type { Window } from '../windows/window.js';
 import { VirtualClock } from './virtual-clock.js';
 import type { Clock } from '../internal/clock.js';
@@ -32,6 +38,10 @@ export class RecordingEngine implements Engine {
         return result;
       },
     });
+  }
+
+  retain(stream: string, retention: Retention): void {
+    this.engine.retain(stream, retention);
   }
 
   start(): Promise<void> {

@@ -6,6 +6,7 @@ import { groupsContract } from './store-contract/groups.js';
 import { leaseContract } from './store-contract/leases.js';
 import { readContract } from './store-contract/reading.js';
 import { recoveryContract } from './store-contract/recovery.js';
+import { retentionContract } from './store-contract/retention.js';
 import { settleContract } from './store-contract/settling.js';
 import { statisticsContract } from './store-contract/statistics.js';
 import { streamsContract } from './store-contract/streams.js';
@@ -81,6 +82,7 @@ export function storeContract(
       recoveryContract,
       settleContract,
       deadLettersContract,
+      retentionContract,
       statisticsContract,
     ]) {
       section(test, context);

@@ -90,7 +90,7 @@ export function pickStreams(view: ReadView, names: readonly string[] | undefined
 }
 
 export function infoOf(stream: StreamRecord): StreamInfo {
-  const { name, status, created, closed, paused, flushes } = stream;
+  const { name, status, created, closed, paused, flushes, cleared } = stream;
   return {
     name,
     status,
@@ -99,6 +99,7 @@ export function infoOf(stream: StreamRecord): StreamInfo {
     groups: groupNames(stream),
     paused,
     flushes,
+    ...(cleared !== undefined && { cleared }),
   };
 }
 

@@ -1,4 +1,4 @@
-import { findStreamId, planCleanup, streamById } from './catalog.js';
+import { findStream, findStreamId, planCleanup, registered, streamById } from './catalog.js';
 import { Departure } from './departure.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
@@ -12,7 +12,7 @@ import {
   streamKey,
   WHOLE_STREAM,
 } from './keys.js';
-import type { WriteView } from './view.js';
+import type { ReadView, WriteView } from './view.js';
 
 /**
  * Removals of any size. The first transaction takes away what leads to the records, so that they are gone for everybody, and
@@ -47,6 +47,23 @@ export async function cleanUp(environment: LmdbEnvironment): Promise<void> {
   }
 }
 
+/** One transaction's part: messages that are too old, of a stream that nobody consumes. */
+export function expireSome(view: WriteView, name: string, before: number, limit: number): number {
+  const stream = findStream(view, name);
+  if (stream === undefined || registered(stream).length > 0) return 0;
+  let expired = 0;
+  for (const partition of partitionsWithMessages(view, stream.id)) {
+    const departure = new Departure(view, stream, partition, Date.now());
+    expired += departure.expire(before, limit);
+    departure.finish();
+  }
+  return expired;
+}
+
+function partitionsWithMessages(view: ReadView, stream: number): number[] {
+  return [...view.keys(prefixRange(streamKey(Kind.Count, stream)))].map((key) => key.readUInt16BE(5));
+}
+
 async function removeAll(environment: LmdbEnvironment, range: KeyRange): Promise<void> {
   // Most kinds have no records: a look is cheaper than a transaction.
   while (environment.read((view) => [...view.keys(range, 1)].length > 0)) {
@@ -58,8 +75,7 @@ async function removeAll(environment: LmdbEnvironment, range: KeyRange): Promise
 
 /** Messages that only a removed group held back leave. Without any group left nobody has seen them: they wait for the next. */
 async function purge(environment: LmdbEnvironment, stream: number): Promise<void> {
-  const counts = environment.read((view) => [...view.keys(prefixRange(streamKey(Kind.Count, stream)))]);
-  for (const partition of counts.map((key) => key.readUInt16BE(5))) {
+  for (const partition of environment.read((view) => partitionsWithMessages(view, stream))) {
     let after: number | undefined = 0;
     while (after !== undefined) {
       const from: number = after;

@@ -1,4 +1,4 @@
-import { createdOf, dedupeIdOf, type EncodedMessage } from '../message-codec.js';
+import { createdOf, dedupeIdOf, isDeduped, isRedriven, type EncodedMessage } from '../message-codec.js';
 import { countKeyOf, registered, tailOf } from './catalog.js';
 import {
   dedupeKey,
@@ -77,6 +77,21 @@ export class Departure {
       this.remove({ seq, created: createdOf(value), deduped: dedupeIdOf(value) !== undefined }, false);
     }
     return seqs.length < limit ? undefined : seqs.at(-1);
+  }
+
+  /**
+   * Removes those of the partition's first `limit` messages that were created before the time; how many that were. Numbers grow with
+   * time, but for clocks that differ: what hides behind newer ones goes when they do.
+   */
+  expire(before: number, limit: number): number {
+    const { stream, partition } = this;
+    const removed = this.removed;
+    for (const key of [...this.view.keys(messageRange(stream.id, partition, 0), limit)]) {
+      const value = this.view.get(key);
+      if (value === undefined || createdOf(value).getTime() >= before || isRedriven(value)) continue;
+      this.remove({ seq: seqOf(key), created: createdOf(value), deduped: isDeduped(value) }, false);
+    }
+    return this.removed - removed;
   }
 
   finish(): void {

@@ -1,5 +1,5 @@
 import { leaseLost } from '../store-faults.js';
-import type { ConsumerKey, Lease, LeaseOwner, LeaseState } from '../stream-store.interface.js';
+import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import { ensurePlace, findPlace } from './catalog.js';
 import { Kind, type Place, placeKey } from './keys.js';
 import { type ConsumerRecord, decodeRecord, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
@@ -21,8 +21,8 @@ export function saveConsumer(view: WriteView, place: Place, consumer: ConsumerRe
   view.put(placeKey(Kind.Consumer, place), encodeRecord(consumer));
 }
 
-export function stateOf({ owner, fence, counter }: ConsumerRecord): LeaseState {
-  return { ...(owner !== undefined && { owner }), fence, counter };
+export function stateOf({ owner, fence, counter, holdTime }: ConsumerRecord): LeaseState {
+  return { ...(owner !== undefined && { owner }), fence, counter, ...(holdTime !== undefined && { holdTime }) };
 }
 
 export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
@@ -30,29 +30,39 @@ export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
   return stateOf(found === undefined ? NEW_CONSUMER : consumerAt(view, found.place));
 }
 
-export function acquire(view: WriteView, key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Lease | undefined {
+export function acquire(
+  view: WriteView,
+  key: ConsumerKey,
+  owner: LeaseOwner,
+  expected: LeaseState,
+  holdTime: number | undefined,
+): Lease | undefined {
   const place = ensurePlace(view, key);
   const consumer = consumerAt(view, place);
   const fence = expected.fence + 1;
   // The answer to the first call may have been lost: it is ours already.
   if (consumer.owner?.id === owner.id && consumer.fence === fence) return { key, owner, fence };
   if (consumer.fence !== expected.fence || consumer.counter !== expected.counter) return undefined;
-  saveConsumer(view, place, { ...consumer, owner, fence, counter: consumer.counter + 1 });
+  const { holdTime: _, ...rest } = consumer;
+  const counter = consumer.counter + 1;
+  saveConsumer(view, place, { ...rest, owner, fence, counter, ...(holdTime !== undefined && { holdTime }) });
   return { key, owner, fence };
 }
 
 /** False if the lease is lost. */
-export function renew(view: WriteView, lease: Lease): boolean {
+export function renew(view: WriteView, lease: Renewal): boolean {
   const held = findHeld(view, lease);
   if (held === undefined) return false;
-  saveConsumer(view, held.place, { ...held.consumer, counter: held.consumer.counter + 1 });
+  const { holdTime } = lease;
+  const counter = held.consumer.counter + 1;
+  saveConsumer(view, held.place, { ...held.consumer, counter, ...(holdTime !== undefined && { holdTime }) });
   return true;
 }
 
 export function release(view: WriteView, lease: Lease): void {
   const held = findHeld(view, lease);
   if (held === undefined) return;
-  const { owner: _, ...consumer } = held.consumer;
+  const { owner: _, holdTime: __, ...consumer } = held.consumer;
   saveConsumer(view, held.place, { ...consumer, counter: consumer.counter + 1 });
 }
 

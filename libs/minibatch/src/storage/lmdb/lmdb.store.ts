@@ -17,12 +17,14 @@ import type {
   NewDeadLetter,
   NewMessage,
   Recovery,
+  Renewal,
   SettledWindow,
   SettleOptions,
   StoredMessage,
   StreamInfo,
   StreamStats,
   StreamStore,
+  StreamUpdate,
   SweepResult,
   TimeCursor,
   TimeRange,
@@ -40,7 +42,7 @@ import {
   saveStream,
   tailOf,
 } from './catalog.js';
-import { cleanUp, dropStream } from './cleanup.js';
+import { cleanUp, dropStream, expireSome } from './cleanup.js';
 import { LmdbEnvironment, WriteFailed } from './environment.js';
 import * as groups from './groups.js';
 import { checkpointKey } from './keys.js';
@@ -49,7 +51,7 @@ import { bury, listLetters, prepareLetter } from './letters.js';
 import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './messages.js';
 import type { StreamRecord } from './records.js';
 import { discardLetters, redriveLetters } from './redrive.js';
-import { pollToken, streamStats, sweepSome } from './statistics.js';
+import { countMessages, pollToken, streamStats, sweepSome } from './statistics.js';
 import type { ReadView, WriteView } from './view.js';
 import * as windows from './windows.js';
 
@@ -62,6 +64,8 @@ export interface LmdbStoreOptions {
 
 /** Records that one transaction of a sweep removes. */
 const SWEEP_CHUNK = 5_000;
+/** Messages that one transaction looks at to find old ones. */
+const EXPIRE_CHUNK = 1_000;
 
 /**
  * Keeps streams in an LMDB environment: embedded, durable, shared by the processes of one host.
@@ -119,10 +123,7 @@ export class LmdbStreamStore implements StreamStore {
     return this.read((view) => pickStreams(view, streams).map(infoOf));
   }
 
-  updateStream(
-    stream: string,
-    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
-  ): Promise<StreamInfo> {
+  updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo> {
     return this.write((view) => {
       const found = findStream(view, stream);
       if (found === undefined) throw unknownStream(stream);
@@ -189,11 +190,16 @@ export class LmdbStreamStore implements StreamStore {
     return this.read((view) => keys.map((key) => leases.readLease(view, key)));
   }
 
-  acquireLease(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined> {
-    return this.write((view) => leases.acquire(view, key, owner, expected));
+  acquireLease(
+    key: ConsumerKey,
+    owner: LeaseOwner,
+    expected: LeaseState,
+    holdTime?: number,
+  ): Promise<Lease | undefined> {
+    return this.write((view) => leases.acquire(view, key, owner, expected, holdTime));
   }
 
-  async renewLeases(held: readonly Lease[]): Promise<readonly Lease[]> {
+  async renewLeases(held: readonly Renewal[]): Promise<readonly Lease[]> {
     if (held.length === 0) return [];
     return this.write((view) => held.filter((lease) => !leases.renew(view, lease)));
   }
@@ -249,7 +255,7 @@ export class LmdbStreamStore implements StreamStore {
   }
 
   settle(lease: Lease, settled: readonly SettledWindow[], options: SettleOptions): Promise<void> {
-    const now = Date.now();
+    const now = options.at?.getTime() ?? Date.now();
     return this.write((view) => windows.settle(view, lease, settled, options, now));
   }
 
@@ -288,6 +294,10 @@ export class LmdbStreamStore implements StreamStore {
     return this.read((view) => keys.map((key) => pollToken(view, findStreamId(view, key.stream))));
   }
 
+  async count(stream: string, most: number): Promise<number> {
+    return this.read((view) => Math.min(countMessages(view, stream), most));
+  }
+
   async stats(streams?: readonly string[]): Promise<readonly StreamStats[]> {
     return this.read((view) => streamStats(view, streams));
   }
@@ -304,6 +314,14 @@ export class LmdbStreamStore implements StreamStore {
       total.messages += messages;
       total.windows += kept;
       if (Math.max(tombstones, messages, kept) < SWEEP_CHUNK) return total;
+    }
+  }
+
+  async expire(stream: string, before: Date): Promise<number> {
+    for (let total = 0; ;) {
+      const expired = await this.write((view) => expireSome(view, stream, before.getTime(), EXPIRE_CHUNK));
+      if (expired === 0) return total;
+      total += expired;
     }
   }
 
@@ -340,11 +358,10 @@ export class LmdbStreamStore implements StreamStore {
   }
 }
 
-function changed(
-  stream: StreamRecord,
-  change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
-): StreamRecord {
+function changed(stream: StreamRecord, change: StreamUpdate): StreamRecord {
   const { closed, ...rest } = stream;
+  const clearings = [stream.cleared, change.cleared].filter((time) => time !== undefined);
+  const cleared = Math.max(...clearings.map((time) => time.getTime()));
   const status = change.status ?? stream.status;
   const closedAt = status === 'closed' ? (closed ?? new Date()) : undefined;
   return {
@@ -353,6 +370,7 @@ function changed(
     ...(closedAt !== undefined && { closed: closedAt }),
     paused: change.paused ?? stream.paused,
     flushes: stream.flushes + (change.flush ? 1 : 0),
+    ...(clearings.length > 0 && { cleared: new Date(cleared) }),
   };
 }
 

@@ -20,6 +20,7 @@ export interface StreamRecord {
   readonly closed?: Date;
   readonly paused: boolean;
   readonly flushes: number;
+  readonly cleared?: Date;
   readonly groups: readonly GroupRecord[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;
@@ -44,6 +45,7 @@ export interface ConsumerRecord {
   readonly owner?: LeaseOwner;
   readonly fence: number;
   readonly counter: number;
+  readonly holdTime?: number;
   readonly progress: ConsumerProgress;
   readonly finished: readonly number[];
 }

@@ -1,4 +1,4 @@
-import { createdOf } from '../message-codec.js';
+import { asRedriven, createdOf } from '../message-codec.js';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import { findStream, registered } from './catalog.js';
 import { Departure, type LeavingMessage } from './departure.js';
@@ -98,7 +98,7 @@ function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey
     if (owner === undefined || !groups.some(({ name }) => name === owner)) continue;
     const value = view.get(letterKey(key));
     if (value === undefined || !removeLetter(view, key)) continue;
-    const encoded = messageOfLetter(value);
+    const encoded = asRedriven(messageOfLetter(value));
     const seq = append.put(key.partition, encoded);
     const owners = back.get(key.partition) ?? new Map<string, LeavingMessage[]>();
     const messages = owners.get(owner) ?? [];

@@ -1,5 +1,5 @@
 import type { ConsumerStats, StreamStats, SweepResult } from '../stream-store.interface.js';
-import { findStream, infoOf, pickStreams, registered, tailOf } from './catalog.js';
+import { findStream, findStreamId, infoOf, pickStreams, registered, tailOf } from './catalog.js';
 import {
   dedupeOfTombstone,
   groupKey,
@@ -33,6 +33,12 @@ export function streamStats(view: ReadView, names: readonly string[] | undefined
       consumers: consumerStats(view, stream, counts),
     };
   });
+}
+
+export function countMessages(view: ReadView, name: string): number {
+  const stream = findStreamId(view, name);
+  if (stream === undefined) return 0;
+  return [...partitionCounts(view, stream).values()].reduce((sum, count) => sum + count, 0);
 }
 
 function partitionCounts(view: ReadView, stream: number): Map<number, number> {

@@ -1,5 +1,12 @@
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import { decodeMessage, decodeValue, encodeMessage, encodeValue, MAX_MESSAGE_BYTES } from '../message-codec.js';
+import {
+  decodeMessage,
+  decodeValue,
+  encodeMessage,
+  encodeValue,
+  isRedriven,
+  MAX_MESSAGE_BYTES,
+} from '../message-codec.js';
 import { leaseLost, sessionUnsupported, unknownGroup, unknownStream } from '../store-faults.js';
 import type {
   AppendOptions,
@@ -17,12 +24,14 @@ import type {
   NewDeadLetter,
   NewMessage,
   Recovery,
+  Renewal,
   SettledWindow,
   SettleOptions,
   StoredMessage,
   StreamInfo,
   StreamStats,
   StreamStore,
+  StreamUpdate,
   SweepResult,
   TimeCursor,
   TimeRange,
@@ -72,10 +81,7 @@ export class MemoryStreamStore implements StreamStore {
     return this.pick(streams).map((stream) => stream.info());
   }
 
-  async updateStream(
-    stream: string,
-    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
-  ): Promise<StreamInfo> {
+  async updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo> {
     const found = this.database.streams.get(stream);
     if (found === undefined) throw unknownStream(stream);
     if (change.status !== undefined && change.status !== found.status) {
@@ -84,6 +90,7 @@ export class MemoryStreamStore implements StreamStore {
     }
     if (change.paused !== undefined) found.paused = change.paused;
     if (change.flush) found.flushes += 1;
+    if (change.cleared && !(found.cleared && found.cleared > change.cleared)) found.cleared = new Date(change.cleared);
     return found.info();
   }
 
@@ -145,7 +152,12 @@ export class MemoryStreamStore implements StreamStore {
     return keys.map((key) => leaseState(this.consumer(key)));
   }
 
-  async acquireLease(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined> {
+  async acquireLease(
+    key: ConsumerKey,
+    owner: LeaseOwner,
+    expected: LeaseState,
+    holdTime?: number,
+  ): Promise<Lease | undefined> {
     const consumer = this.database.ensure(key.stream).ensureConsumer(key);
     // The answer to the first call may have been lost: it is ours already.
     const repeated = consumer.owner?.id === owner.id && consumer.fence === expected.fence + 1;
@@ -154,15 +166,17 @@ export class MemoryStreamStore implements StreamStore {
       consumer.owner = { ...owner };
       consumer.fence += 1;
       consumer.counter += 1;
+      consumer.holdTime = holdTime;
     }
     return { key, owner, fence: consumer.fence };
   }
 
-  async renewLeases(leases: readonly Lease[]): Promise<readonly Lease[]> {
+  async renewLeases(leases: readonly Renewal[]): Promise<readonly Lease[]> {
     return leases.filter((lease) => {
       const consumer = this.consumer(lease.key);
       if (consumer === undefined || !holds(consumer, lease)) return true;
       consumer.counter += 1;
+      consumer.holdTime = lease.holdTime ?? consumer.holdTime;
       return false;
     });
   }
@@ -171,6 +185,7 @@ export class MemoryStreamStore implements StreamStore {
     const consumer = this.consumer(lease.key);
     if (consumer === undefined || !holds(consumer, lease)) return;
     consumer.owner = undefined;
+    consumer.holdTime = undefined;
     consumer.counter += 1;
   }
 
@@ -254,7 +269,7 @@ export class MemoryStreamStore implements StreamStore {
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
     const { stream, consumer } = this.held(lease);
     const { group } = lease.key;
-    const now = new Date();
+    const now = options.at ?? new Date();
     const registered = stream.groups.get(group);
     if (registered !== undefined) registered.keeps = options.keep;
     // A group that was removed after the commit point holds nothing back.
@@ -319,6 +334,10 @@ export class MemoryStreamStore implements StreamStore {
     });
   }
 
+  async count(stream: string, most: number): Promise<number> {
+    return Math.min(this.database.streams.get(stream)?.messages.size ?? 0, most);
+  }
+
   async stats(streams?: readonly string[]): Promise<readonly StreamStats[]> {
     return this.pick(streams).map((stream) => stream.stats());
   }
@@ -341,6 +360,17 @@ export class MemoryStreamStore implements StreamStore {
     found.kept = found.kept.filter(({ settled }) => settled >= kept);
     found.keptWindows = found.keptWindows.filter(({ settled }) => settled >= kept);
     return { tombstones, messages: messages - found.kept.length, windows: windows - found.keptWindows.length };
+  }
+
+  async expire(stream: string, before: Date): Promise<number> {
+    const found = this.database.streams.get(stream);
+    if (found === undefined || found.groups.size > 0) return 0;
+    const now = new Date();
+    const old = [...found.messages.after(undefined)].filter(
+      ({ created, encoded }) => created < before.getTime() && !isRedriven(encoded),
+    );
+    for (const entry of old) found.remove(entry, now);
+    return old.length;
   }
 
   // ---- within

@@ -10,6 +10,7 @@ import type {
   WindowRecord,
 } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
+import { asRedriven } from '../message-codec.js';
 import { type BuriedMessage, LetterBox } from './letter-box.js';
 import { type BufferedEntry, MessageList } from './message-list.js';
 
@@ -19,6 +20,7 @@ export interface MemoryConsumer {
   owner: LeaseOwner | undefined;
   fence: number;
   counter: number;
+  holdTime: number | undefined;
   progress: ConsumerProgress;
   finished: readonly number[];
   readonly windows: Map<number, WindowRecord>;
@@ -31,6 +33,7 @@ export class MemoryStream {
   closed: Date | undefined;
   paused = false;
   flushes = 0;
+  cleared: Date | undefined;
   /** Registered groups; the value says whether the group keeps what it commits. */
   groups = new Map<string, { keeps: boolean }>();
   /** In append order. */
@@ -66,6 +69,7 @@ export class MemoryStream {
         owner: undefined,
         fence: 0,
         counter: 0,
+        holdTime: undefined,
         progress: NO_PROGRESS,
         finished: [],
         windows: new Map(),
@@ -84,6 +88,7 @@ export class MemoryStream {
       groups: [...this.groups.keys()],
       paused: this.paused,
       flushes: this.flushes,
+      ...(this.cleared !== undefined && { cleared: new Date(this.cleared) }),
     };
   }
 
@@ -110,7 +115,7 @@ export class MemoryStream {
     if (!this.groups.has(group)) return false;
     const doneBy = new Set(this.groups.keys());
     doneBy.delete(group);
-    this.messages.push({ id, partition, created, encoded, doneBy });
+    this.messages.push({ id, partition, created, encoded: asRedriven(encoded), doneBy });
     this.letters.delete(letter);
     this.revision += 1;
     return true;
@@ -183,8 +188,13 @@ function consumerName(group: string, partition: number): string {
 
 export function leaseState(consumer: MemoryConsumer | undefined): LeaseState {
   if (consumer === undefined) return { fence: 0, counter: 0 };
-  const { owner, fence, counter } = consumer;
-  return { ...(owner !== undefined && { owner: { ...owner } }), fence, counter };
+  const { owner, fence, counter, holdTime } = consumer;
+  return {
+    ...(owner !== undefined && { owner: { ...owner } }),
+    fence,
+    counter,
+    ...(holdTime !== undefined && { holdTime }),
+  };
 }
 
 export function isVisible(entry: BufferedEntry, key: ConsumerKey): boolean {

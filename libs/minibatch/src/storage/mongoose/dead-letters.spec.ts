@@ -203,6 +203,7 @@ describe('dead letters', () => {
     const [back] = (await store.fetch(key, undefined, LIMITS)).messages;
     expect(back).toEqual({
       id: expect.any(String),
+      redriven: true,
       created,
       data: { n: 1 },
       key: 'k',

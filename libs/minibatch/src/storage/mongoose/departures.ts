@@ -19,8 +19,7 @@ export interface Departing {
 export class Departures {
   constructor(private readonly collections: Collections) {}
 
-  async leave(messages: readonly Departing[]): Promise<void> {
-    const settled = new Date();
+  async leave(messages: readonly Departing[], settled: Date = new Date()): Promise<void> {
     const kept = messages.filter(({ keep }) => keep);
     const tombs = messages.filter(({ keep, deduped }) => !keep && deduped);
     const plain = messages.filter(({ keep, deduped }) => !keep && !deduped);
@@ -36,7 +35,13 @@ export class Departures {
    * Marks messages as committed by the group; then those leave that all groups have committed. Marking comes before looking: of
    * two groups that do this at the same time, the later one sees both marks.
    */
-  async mark(ids: readonly mongo.ObjectId[], group: string, groups: readonly string[], keep: boolean): Promise<void> {
+  async mark(
+    ids: readonly mongo.ObjectId[],
+    group: string,
+    groups: readonly string[],
+    keep: boolean,
+    settled?: Date,
+  ): Promise<void> {
     for (const _id of chunks(ids)) {
       await this.collections.buffer.updateMany(
         { _id },
@@ -44,7 +49,7 @@ export class Departures {
       );
       const marked = await this.collections.buffer.find({ _id }, { projection: MARKS, batchSize: IDS + 1 }).toArray();
       const all = new Set([...groups, group]);
-      await this.leave(marked.filter((document) => isDone(document, all)).map(toDeparting));
+      await this.leave(marked.filter((document) => isDone(document, all)).map(toDeparting), settled);
     }
   }
 

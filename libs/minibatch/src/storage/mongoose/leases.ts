@@ -1,5 +1,5 @@
 import { leaseLost } from '../store-faults.js';
-import type { Commit, ConsumerKey, Lease, LeaseOwner, LeaseState } from '../stream-store.interface.js';
+import type { Commit, ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED, toRanges } from './consumer-document.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
@@ -18,12 +18,21 @@ export class Leases {
     return ids.map((id) => leaseState(byId.get(id)));
   }
 
-  async acquire(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined> {
+  async acquire(
+    key: ConsumerKey,
+    owner: LeaseOwner,
+    expected: LeaseState,
+    holdTime: number | undefined,
+  ): Promise<Lease | undefined> {
     const _id = consumerDocumentId(key);
     return guarded(`acquire the lease of '${key.group}' on '${key.stream}'`, async () => {
       const taken = await this.collections.consumer.findOneAndUpdate(
         { _id, 'lease.fence': expected.fence, 'lease.counter': expected.counter, ...NOT_RETIRED },
-        { $set: { 'lease.owner': owner }, $inc: { 'lease.fence': 1, 'lease.counter': 1 } },
+        {
+          $set: { 'lease.owner': owner, ...(holdTime !== undefined && { 'lease.holdTime': holdTime }) },
+          ...(holdTime === undefined && { $unset: { 'lease.holdTime': '' } }),
+          $inc: { 'lease.fence': 1, 'lease.counter': 1 },
+        },
         { returnDocument: 'after', projection: { lease: 1 } },
       );
       if (taken) return { key, owner, fence: taken.lease.fence };
@@ -35,12 +44,18 @@ export class Leases {
     });
   }
 
-  async renew(leases: readonly Lease[]): Promise<readonly Lease[]> {
+  async renew(leases: readonly Renewal[]): Promise<readonly Lease[]> {
     if (leases.length === 0) return [];
     return guarded('renew leases', async () => {
       const { matchedCount } = await this.collections.consumer.bulkWrite(
         leases.map((lease) => ({
-          updateOne: { filter: heldBy(lease), update: { $inc: { 'lease.counter': 1 } } },
+          updateOne: {
+            filter: heldBy(lease),
+            update: {
+              $inc: { 'lease.counter': 1 },
+              ...(lease.holdTime !== undefined && { $set: { 'lease.holdTime': lease.holdTime } }),
+            },
+          },
         })),
         { ordered: false },
       );
@@ -57,7 +72,7 @@ export class Leases {
   async release(lease: Lease): Promise<void> {
     await guarded(`release the lease of '${lease.key.group}' on '${lease.key.stream}'`, () =>
       this.collections.consumer.updateOne(heldBy(lease), {
-        $unset: { 'lease.owner': '' },
+        $unset: { 'lease.owner': '', 'lease.holdTime': '' },
         $inc: { 'lease.counter': 1 },
       }),
     );
@@ -88,6 +103,6 @@ export async function isHeld(collections: Collections, lease: Lease): Promise<bo
 
 export function leaseState(document: Pick<ConsumerDocument, 'lease'> | undefined): LeaseState {
   if (!document) return NEVER_HELD;
-  const { owner, fence, counter } = document.lease;
-  return { ...(owner ? { owner } : {}), fence, counter };
+  const { owner, fence, counter, holdTime } = document.lease;
+  return { ...(owner ? { owner } : {}), fence, counter, ...(holdTime === undefined ? {} : { holdTime }) };
 }

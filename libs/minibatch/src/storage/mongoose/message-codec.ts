@@ -47,6 +47,7 @@ export function toMessage(document: BufferDocument, bytes: number): StoredMessag
     // Where a group keeps the message, nobody may conclude from marks that it can be removed: the list says "look again".
     ...(done === undefined && !keep ? {} : { doneBy: keep ? [] : done }),
     ...(document.dedupeKey === undefined ? {} : { deduped: true }),
+    ...(document.redriven === undefined ? {} : { redriven: true }),
   };
 }
 

@@ -16,12 +16,14 @@ import type {
   NewDeadLetter,
   NewMessage,
   Recovery,
+  Renewal,
   SettledWindow,
   SettleOptions,
   StoredMessage,
   StreamInfo,
   StreamStats,
   StreamStore,
+  StreamUpdate,
   SweepResult,
   TimeCursor,
   TimeRange,
@@ -135,10 +137,7 @@ export class MongooseStreamStore implements StreamStore {
     return this.streams.list(streams);
   }
 
-  updateStream(
-    stream: string,
-    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
-  ): Promise<StreamInfo> {
+  updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo> {
     return this.streams.update(stream, change);
   }
 
@@ -173,11 +172,16 @@ export class MongooseStreamStore implements StreamStore {
     return this.leases.read(keys);
   }
 
-  acquireLease(key: ConsumerKey, owner: LeaseOwner, expected: LeaseState): Promise<Lease | undefined> {
-    return this.leases.acquire(key, owner, expected);
+  acquireLease(
+    key: ConsumerKey,
+    owner: LeaseOwner,
+    expected: LeaseState,
+    holdTime?: number,
+  ): Promise<Lease | undefined> {
+    return this.leases.acquire(key, owner, expected, holdTime);
   }
 
-  renewLeases(leases: readonly Lease[]): Promise<readonly Lease[]> {
+  renewLeases(leases: readonly Renewal[]): Promise<readonly Lease[]> {
     return this.leases.renew(leases);
   }
 
@@ -255,12 +259,20 @@ export class MongooseStreamStore implements StreamStore {
     return this.changes.start(wake, AbortSignal.any([signal, this.closing.signal]));
   }
 
+  count(stream: string, most: number): Promise<number> {
+    return this.status.count(stream, most);
+  }
+
   stats(streams?: readonly string[]): Promise<readonly StreamStats[]> {
     return this.status.stats(streams);
   }
 
   sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
     return this.sweeps.sweep(stream, before);
+  }
+
+  expire(stream: string, before: Date): Promise<number> {
+    return this.sweeps.expire(stream, before);
   }
 
   private async prepare(): Promise<void> {

@@ -28,7 +28,9 @@ export class Settlement {
         windows.flatMap(({ messages }) => messages),
         options,
       );
-      await (options.keep ? this.keepWindows(lease, windows) : this.removeWindows(lease, windows));
+      await (options.keep
+        ? this.keepWindows(lease, windows, options.at ?? new Date())
+        : this.removeWindows(lease, windows));
     });
   }
 
@@ -36,17 +38,21 @@ export class Settlement {
   private async settleMessages(
     group: string,
     messages: readonly StoredMessage[],
-    { groups, keep }: SettleOptions,
+    { groups, keep, at }: SettleOptions,
   ): Promise<void> {
     const others = groups.filter((other) => other !== group);
     const last = messages.filter(({ doneBy }) => isCovered(others, doneBy));
     const rest = messages.filter(({ doneBy }) => !isCovered(others, doneBy));
-    await this.departures.leave(last.map(({ id, deduped }) => ({ _id: toId(id), deduped: deduped === true, keep })));
+    await this.departures.leave(
+      last.map(({ id, deduped }) => ({ _id: toId(id), deduped: deduped === true, keep })),
+      at,
+    );
     await this.departures.mark(
       rest.map(({ id }) => toId(id)),
       group,
       groups,
       keep,
+      at,
     );
   }
 
@@ -66,8 +72,7 @@ export class Settlement {
     });
   }
 
-  private async keepWindows(lease: Lease, windows: readonly SettledWindow[]): Promise<void> {
-    const settled = new Date();
+  private async keepWindows(lease: Lease, windows: readonly SettledWindow[], settled: Date): Promise<void> {
     const update = (filter: (seq: number) => mongo.Filter<WindowDocument>) =>
       this.collections.window.bulkWrite(
         windows.map((window) => ({

@@ -59,6 +59,12 @@ export class Status {
     return keys.map(({ stream }) => tokens.get(stream) ?? '0');
   }
 
+  async count(stream: string, most: number): Promise<number> {
+    return guarded(`count messages of '${stream}'`, () =>
+      this.collections.buffer.countDocuments({ stream, processed: false }, { limit: most }),
+    );
+  }
+
   async stats(names?: readonly string[]): Promise<readonly StreamStats[]> {
     const streams = await this.streams.documents(names);
     if (streams.length === 0) return [];

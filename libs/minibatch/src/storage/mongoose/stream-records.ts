@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { unknownStream } from '../store-faults.js';
-import type { StreamInfo } from '../stream-store.interface.js';
+import type { StreamInfo, StreamUpdate } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
@@ -64,11 +64,8 @@ export class StreamRecords {
     );
   }
 
-  async update(
-    stream: string,
-    change: { readonly status?: 'open' | 'closed'; readonly paused?: boolean; readonly flush?: true },
-  ): Promise<StreamInfo> {
-    const { status, paused, flush } = change;
+  async update(stream: string, change: StreamUpdate): Promise<StreamInfo> {
+    const { status, paused, flush, cleared } = change;
     const set: Partial<StreamDocument> = {
       ...(status && { status, closed: status === 'closed' ? new Date() : null }),
       ...(paused === undefined ? {} : { paused }),
@@ -78,7 +75,7 @@ export class StreamRecords {
         { name: stream },
         // Never an update without a field.
         {
-          $max: { schemaVersion: SCHEMA_VERSION },
+          $max: { schemaVersion: SCHEMA_VERSION, ...(cleared && { cleared }) },
           ...(Object.keys(set).length > 0 && { $set: set }),
           ...(flush && { $inc: { flushes: 1 } }),
         },
@@ -129,7 +126,7 @@ export class StreamRecords {
 
 export function toInfo(document: StreamDocument): StreamInfo {
   refuseNewer(document);
-  const { name, created, closed, groups, paused, flushes } = document;
+  const { name, created, closed, groups, paused, flushes, cleared } = document;
   return {
     name,
     status: toStatus(document.status),
@@ -138,6 +135,7 @@ export function toInfo(document: StreamDocument): StreamInfo {
     groups: groups ?? [],
     paused: paused ?? false,
     flushes: flushes ?? 0,
+    ...(cleared ? { cleared } : {}),
   };
 }
 

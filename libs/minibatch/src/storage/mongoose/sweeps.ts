@@ -6,6 +6,9 @@ import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 import type { StreamRecords } from './stream-records.js';
 
+/** Messages that are expired together. */
+const EXPIRE = 1_000;
+
 /** Removes what was settled long ago. Only what this package settled: Python's processed messages carry no such time. */
 export class Sweeps {
   constructor(
@@ -21,6 +24,26 @@ export class Sweeps {
       const { messages, windows } = before.kept ? await this.kept(stream, before.kept) : { messages: 0, windows: 0 };
       const tombstones = before.tombstones ? await this.tombstones(stream, before.tombstones) : 0;
       return { tombstones, messages, windows };
+    });
+  }
+
+  /** The groups are asked for before each delete: from the moment one is registered the messages are the group's. */
+  async expire(stream: string, before: Date): Promise<number> {
+    return guarded(`remove old messages of '${stream}'`, async () => {
+      for (let total = 0; ;) {
+        const old = await this.collections.buffer
+          .find(
+            { stream, processed: false, created: { $lt: before }, redriven: { $exists: false } },
+            { projection: { dedupeKey: 1 }, limit: EXPIRE, batchSize: EXPIRE + 1 },
+          )
+          .toArray();
+        const info = await this.streams.describe(stream);
+        if (old.length === 0 || info === undefined || info.groups.length > 0) return total;
+        await this.departures.leave(
+          old.map(({ _id, dedupeKey }) => ({ _id, deduped: dedupeKey !== undefined, keep: false })),
+        );
+        total += old.length;
+      }
     });
   }
 

@@ -41,6 +41,26 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
       assert.deepEqual({ ...states[1]?.owner }, owner('me'));
     });
 
+    it('shows how long its holder may be silent, until another one has it', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      const lease = await acquire(store);
+      const hold = async () => (await other.readLeases([key()]))[0]?.holdTime;
+      assert.equal(await hold(), undefined);
+      assert.deepEqual(await store.renewLeases([{ ...lease, holdTime: 45_000 }]), []);
+      assert.equal(await hold(), 45_000);
+      await store.renewLeases([lease]);
+      await store.commit(lease, { finished: [], progress: progress(0) });
+      assert.equal(await hold(), 45_000);
+      const [seen] = await store.readLeases([key()]);
+      assert.ok(seen);
+      assert.ok(await store.acquireLease(key(), owner('b'), seen, 30_000));
+      assert.equal(await hold(), 30_000);
+      await acquire(store, key(), 'c');
+      assert.equal(await hold(), undefined);
+    });
+
     it('has one winner among twenty', async () => {
       const { store } = context;
       const other = await context.another();

@@ -13,7 +13,7 @@ export interface ConsumerDocument {
   group: string;
   partition: number;
   created: Date;
-  lease: { owner?: LeaseOwner; fence: number; counter: number };
+  lease: { owner?: LeaseOwner; fence: number; counter: number; holdTime?: number };
   /** Fence of the last holder that adopted the open windows; windows with a smaller one are void. */
   adopted: number;
   /** `seq`s of the windows of the last commit. */

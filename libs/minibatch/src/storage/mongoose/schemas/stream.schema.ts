@@ -20,6 +20,7 @@ export interface StreamDocument {
   groupsVersion?: number;
   paused?: boolean;
   flushes?: number;
+  cleared?: Date;
   /** By the source's name, encoded as a field name. */
   checkpoints?: Record<string, { position: unknown; at: Date }>;
 }
@@ -37,6 +38,7 @@ export const StreamSchema = new Schema<StreamDocument>(
     groupsVersion: Number,
     paused: Boolean,
     flushes: Number,
+    cleared: Date,
     checkpoints: Schema.Types.Mixed,
   },
   schemaOptions('stream'),

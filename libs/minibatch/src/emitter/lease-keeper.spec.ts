@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { ErrorCode } from '../errors/minibatch.error.js';
+import { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
+
+/** Time that passes for both, in steps of half a second; the one that is away comes to nothing meanwhile. */
+async function pass(ms: number, awake: readonly Process[], away: readonly Process[] = []): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 500) {
+    for (const p of away) p.clock.sleep(500);
+    for (const p of awake) await p.clock.advance(500, () => turns(() => false, 5));
+  }
+}
+
+describe('a handler that blocks the event loop', () => {
+  /**
+   * Two replicas, each with a clock of its own. A handler takes 25 s, in which its process comes to nothing else: its clock sleeps, and
+   * the other one's goes on.
+   */
+  it('is not taken from each other for ever: the lease becomes longer', async () => {
+    const database = new MemoryDatabase();
+    const blocked: { process: Process; wake: () => void }[] = [];
+    const make = (): Process => {
+      const p: Process = new Process(database, { clock: new VirtualClock() });
+      p.consumer({
+        size: 1,
+        handler: () => new Promise<void>((resolve) => blocked.push({ process: p, wake: resolve })),
+      });
+      return p;
+    };
+    const replicas = [make(), make()];
+    for (const p of replicas) await p.engine.start();
+    await replicas[0]?.put(1);
+    let runs = 0;
+    const committed = async () => (await replicas[0]?.store.stats([STREAM]))?.[0]?.consumers[0]?.progress.windows === 1;
+    for (; runs < 10 && !(await committed());) {
+      await pass(1_000, replicas);
+      const run = blocked.shift();
+      if (!run) continue;
+      runs += 1;
+      await pass(
+        25_000,
+        replicas.filter((p) => p !== run.process),
+        [run.process],
+      );
+      // As after a computation: what it answers comes before any timer.
+      run.wake();
+      await pass(500, [run.process]);
+    }
+    // One that loses it learns how long it takes; so each does once at the most.
+    expect(runs).toBeLessThanOrEqual(3);
+    expect(await committed()).toBe(true);
+    const warnings = replicas.flatMap((p) => p.logged.filter((line) => line.includes(ErrorCode.EventLoopBlocked)));
+    expect(warnings.length).toBeGreaterThan(0);
+    expect(warnings[0]).toContain('Test.default');
+    expect(await replicas[0]?.store.stats([STREAM])).toMatchObject([{ deadLetters: 0, buffered: 0 }]);
+
+    for (const p of replicas) {
+      const stopping = p.engine.stop(0);
+      await p.clock.advance(10_000);
+      await stopping;
+    }
+  });
+
+  it('lets a candidate wait for as long as the lease says', async () => {
+    const database = new MemoryDatabase();
+    const owner = new Process(database).consumer({ size: 1 });
+    await owner.start();
+    const key = { stream: STREAM, group: 'default', partition: 0 };
+    const [state] = await owner.store.readLeases([key]);
+    if (!state?.owner) throw new Error('not held');
+    await owner.store.renewLeases([{ key, owner: state.owner, fence: state.fence, holdTime: 4 * LEASE }]);
+    owner.kill();
+
+    const other = new Process(database).consumer({ size: 1 });
+    await other.start();
+    await other.clock.advance(3.9 * LEASE, () => turns(() => false, 5));
+    expect(other.engine.status()[0]?.state).toBe('standby');
+    await other.clock.advance(0.4 * LEASE, () => turns(() => false, 5));
+    expect(other.engine.status()[0]?.state).toBe('running');
+    const stopping = other.engine.stop(0);
+    await other.clock.advance(10_000);
+    await stopping;
+  });
+});
