@@ -3,6 +3,8 @@ import type { ConsumerKey, StoredMessage, WindowRecord } from '../storage/stream
 import type { Message } from '../windows/message.js';
 import { Window } from '../windows/window.js';
 
+const NONE: ReadonlyMap<string, unknown> = new Map();
+
 /** The window a handler gets: one for each attempt. Lists are made when they are asked for. */
 export class BatchWindow extends Window {
   readonly id: string;
@@ -14,8 +16,7 @@ export class BatchWindow extends Window {
   readonly late: boolean;
   readonly attempt: number;
   readonly split?: { readonly of: string; readonly from: number; readonly to: number };
-  /** Reasons by message id. */
-  readonly rejected = new Map<string, unknown>();
+  private reasons: Map<string, unknown> | undefined;
   private lazyData: readonly unknown[] | undefined;
   private lazyMessages: readonly Message[] | undefined;
 
@@ -23,7 +24,7 @@ export class BatchWindow extends Window {
     key: ConsumerKey,
     record: WindowRecord,
     private readonly stored: readonly StoredMessage[],
-    readonly signal: AbortSignal,
+    private readonly attemptSignal: { readonly signal: AbortSignal },
     part?: { readonly id: string; readonly from: number; readonly to: number },
   ) {
     super();
@@ -36,6 +37,15 @@ export class BatchWindow extends Window {
     if (part) this.split = { of: record.id, from: part.from, to: part.to };
     this.late = record.late ?? false;
     this.attempt = record.attempt;
+  }
+
+  get signal(): AbortSignal {
+    return this.attemptSignal.signal;
+  }
+
+  /** Reasons by message id. */
+  get rejected(): ReadonlyMap<string, unknown> {
+    return this.reasons ?? NONE;
   }
 
   get data(): readonly unknown[] {
@@ -53,7 +63,8 @@ export class BatchWindow extends Window {
         `reject: message ${message?.id} is not in window ${this.id}; allowed: one of window.messages`,
       );
     }
-    this.rejected.set(message.id, reason);
+    this.reasons ??= new Map();
+    this.reasons.set(message.id, reason);
   }
 }
 

@@ -61,20 +61,9 @@ export class Tenure {
     this.over.abort();
   }
 
-  /**
-   * A signal for one attempt at a window, which aborts when the tenure is over. Its own, because what a handler hangs on it is to
-   * go with the window: the tenure may last for weeks.
-   */
-  signal(): { readonly signal: AbortSignal; readonly abort: (reason: unknown) => void; readonly dispose: () => void } {
-    const own = new AbortController();
-    const abort = () => own.abort(this.over.signal.reason);
-    if (this.isOver) abort();
-    else this.over.signal.addEventListener('abort', abort, { once: true });
-    return {
-      signal: own.signal,
-      abort: (reason) => own.abort(reason),
-      dispose: () => this.over.signal.removeEventListener('abort', abort),
-    };
+  /** A signal for one attempt at a window, which aborts when the tenure is over. */
+  signal(): AttemptSignal {
+    return new AttemptSignal(this.over.signal);
   }
 
   /**
@@ -102,6 +91,41 @@ export class Tenure {
         await activity.aside(delay(clock, backoff(STORE_BACKOFF, failures + 1), this.over.signal));
       }
     }
+  }
+}
+
+/**
+ * The signal of one attempt. Its own, because what a handler hangs on it is to go with the window, while the tenure may last for weeks.
+ * And made only when somebody asks for it: most handlers never do, and a signal costs more than all the rest of a window of one.
+ */
+export class AttemptSignal {
+  private own: AbortController | undefined;
+  private aborted: { readonly reason: unknown } | undefined;
+  private disposed = false;
+  private readonly follow = () => this.abort(this.over.reason);
+
+  constructor(private readonly over: AbortSignal) {}
+
+  get signal(): AbortSignal {
+    if (!this.own) {
+      this.own = new AbortController();
+      if (this.aborted) this.own.abort(this.aborted.reason);
+      else if (this.over.aborted) this.follow();
+      else if (!this.disposed) this.over.addEventListener('abort', this.follow, { once: true });
+    }
+    return this.own.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.aborted ??= { reason };
+    this.own?.abort(reason);
+  }
+
+  /** The attempt is over: what becomes of the tenure does not matter to it any more. */
+  dispose(): void {
+    if (this.over.aborted) this.follow();
+    this.over.removeEventListener('abort', this.follow);
+    this.disposed = true;
   }
 }
 

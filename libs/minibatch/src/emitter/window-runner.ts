@@ -219,7 +219,7 @@ export class WindowRunner {
           `they are dead letters of '${definition.key.stream}': ${letters[0]?.error}`,
       );
     }
-    return { finished: true, window: windowOf(this.tenure, open, undefined, this.tenure.over.signal) };
+    return { finished: true, window: windowOf(this.tenure, open, undefined, this.tenure.over) };
   }
 
   /** The fault is not in the messages: none is given up. */
@@ -261,10 +261,10 @@ export class WindowRunner {
   private async try(open: OpenWindow, part: Range | undefined): Promise<Trial> {
     const { definition, counters, parts } = this.tenure;
     if (open.suspect) await this.countBeginning(open);
-    const { signal, abort, dispose } = this.tenure.signal();
+    const signal = this.tenure.signal();
     try {
       const window = windowOf(this.tenure, open, part, signal);
-      const outcome = await this.handle(window, abort);
+      const outcome = await this.handle(window, (reason) => signal.abort(reason));
       if (outcome.failed) {
         notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window, outcome.error));
         if (this.tenure.isClosing) return { kind: 'void' };
@@ -278,7 +278,7 @@ export class WindowRunner {
       notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window, window.signal.reason));
       return { kind: 'void' };
     } finally {
-      dispose();
+      signal.dispose();
     }
   }
 
@@ -374,7 +374,12 @@ export class WindowRunner {
   }
 }
 
-function windowOf({ definition }: Tenure, open: OpenWindow, part: Range | undefined, signal: AbortSignal): BatchWindow {
+function windowOf(
+  { definition }: Tenure,
+  open: OpenWindow,
+  part: Range | undefined,
+  signal: { readonly signal: AbortSignal },
+): BatchWindow {
   const { key } = definition;
   const { record } = open;
   if (!part) return new BatchWindow(key, record, open.messages, signal);
