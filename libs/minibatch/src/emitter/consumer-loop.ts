@@ -17,7 +17,7 @@ import { type Tenure, TenureOver } from './tenure.js';
 import { WindowRunner } from './window-runner.js';
 
 /** Windows of one claim at the most. */
-const CLAIM_WINDOWS = 1000;
+const CLAIM_WINDOWS = 2_000;
 /** How long finished windows wait for others to share their commit, while others are still running; milliseconds. */
 const GATHER = 25;
 /** A strategy that asks for a time in the past is asked again after so long, then twice as long, and so on; milliseconds. */

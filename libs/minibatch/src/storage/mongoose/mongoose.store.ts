@@ -65,7 +65,7 @@ export interface MongooseStreamStoreOptions {
 export class MongooseStreamStore implements StreamStore {
   readonly name = 'mongoose';
   readonly maxMessageBytes = MAX_MESSAGE_BYTES;
-  readonly polling = { busy: 50, idle: 500 };
+  readonly polling = { busy: 50, idle: 2_000 };
 
   private readonly collections: Collections;
   private readonly streams: StreamRecords;
