@@ -122,19 +122,19 @@ export class CrashSite {
   }
 
   /** The process to its end, whichever it is. */
-  async ended(worker: Worker): Promise<void> {
+  async ended(worker: Worker, longest = LONGEST_RUN): Promise<void> {
     let hangs = false;
     const timer = setTimeout(() => {
       hangs = true;
       worker.signal('SIGKILL');
-    }, LONGEST_RUN);
+    }, longest);
     try {
       await worker.exit();
     } finally {
       clearTimeout(timer);
       this.workers.delete(worker);
     }
-    if (hangs) throw new Error(`a process did not end within ${LONGEST_RUN} ms; it said: ${worker.output.join(', ')}`);
+    if (hangs) throw new Error(`a process did not end within ${longest} ms; it said: ${worker.output.join(', ')}`);
   }
 
   entries(): readonly CrashEntry[] {

@@ -11,6 +11,11 @@ const REPLICAS = 2;
 /** Rows of a replica begin at a multiple of it. */
 const RANGE = 1_000_000_000;
 const GROUPS = ['first', 'second'];
+/** Between two blocks of a replica. The test server reads all that it holds for each look, so there it is to hold little. Milliseconds. */
+const PAUSES = { lmdb: 100, mongo: 250 };
+const DEDUPE = 30_000;
+/** What is left in the end is drained in this time; milliseconds. */
+const LONGEST_DRAIN = 600_000;
 /** One in so many rows is bad. */
 const BAD_EVERY = 499;
 
@@ -49,11 +54,11 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const common = {
     badEvery: BAD_EVERY,
     leaseTime: LEASE,
-    dedupeTime: 60_000,
+    dedupeTime: DEDUPE,
     connection: { serverSelectionTimeoutMS: 1_000, connectTimeoutMS: 1_000 },
   };
   const start = (replica: number): Worker =>
-    site.start({ ...common, from: nextRow(site, replica), endless: true, pause: 100 });
+    site.start({ ...common, from: nextRow(site, replica), endless: true, pause: PAUSES[store] });
 
   const replica = async (number: number): Promise<void> => {
     while (!isOver()) {
@@ -92,7 +97,8 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   try {
     await Promise.all([...Array.from({ length: REPLICAS }, (_, number) => replica(number)), restarts()]);
     const last = site.start({ ...common, final: true, from: 0, to: 0 });
-    await site.ended(last);
+    // It says by itself when nothing moves.
+    await site.ended(last, LONGEST_DRAIN);
     for (const entry of site.entries()) {
       if (entry.kind !== 'appended') continue;
       for (const row of entry.rows) if (row % BAD_EVERY === BAD_EVERY - 1) site.bad.add(row);

@@ -12,6 +12,7 @@ import {
   type MinibatchModuleOptions,
   mongooseStore,
   type Sink,
+  StatusService,
   Stream,
   Streaming,
   StreamService,
@@ -142,6 +143,53 @@ describe('MinibatchModule', () => {
     await app.get(StreamService, { strict: false }).append(Flights, { delay: 1 });
     await expect(app.get(StreamService, { strict: false }).stream(Flights).stats()).resolves.toMatchObject({
       groups: [],
+    });
+  });
+});
+
+describe('sources of other processes', () => {
+  @StreamSource(Flights)
+  class First implements Source<Flight> {
+    async *stream() {
+      yield { delay: 1 };
+    }
+  }
+  @StreamSource('others', { name: 'feed' })
+  @StreamSource('others', { name: 'copy' })
+  class Second implements Source {
+    async *stream() {
+      yield { delay: 2 };
+    }
+  }
+  const running = async (sources?: readonly string[]) => {
+    const imports = [MinibatchModule.forRoot({ store: memoryStore(), ...(sources ? { sources } : {}) })];
+    const app = await start({ imports, providers: [First, Second] });
+    const { streams } = await app.get(StatusService, { strict: false }).snapshot();
+    return streams.flatMap((stream) => stream.sources.map(({ name }) => name)).toSorted();
+  };
+
+  it.each([
+    [undefined, ['First', 'copy', 'feed']],
+    [[], []],
+    [['First'], ['First']],
+    [['others'], ['copy', 'feed']],
+    [['Second'], ['copy', 'feed']],
+    [['feed'], ['feed']],
+  ])('do not run: %j leaves %j', async (sources, expected) => {
+    expect(await running(sources)).toEqual(expected);
+  });
+
+  it('that there are not stop the boot', async () => {
+    await expect(running(['Third'])).rejects.toMatchObject({ code: ErrorCode.InvalidOptions });
+  });
+
+  it('of the same name on one stream stop the boot', async () => {
+    @StreamSource(Flights, { name: 'First' })
+    class Other extends First {}
+    const imports = [MinibatchModule.forRoot({ store: memoryStore() })];
+    await expect(start({ imports, providers: [First, Other] })).rejects.toMatchObject({
+      code: ErrorCode.InvalidOptions,
+      details: { option: 'name', given: 'First' },
     });
   });
 });

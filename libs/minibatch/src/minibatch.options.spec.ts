@@ -48,6 +48,12 @@ describe('resolveOptions', () => {
     expect(resolveOptions(consumers ? { consumers } : {}, environment).consumers).toEqual(expected);
   });
 
+  it('takes sources in the same way', () => {
+    expect(resolveOptions({ sources: ['a'] }).sources).toEqual(['a']);
+    expect(resolveOptions({ sources: ['a'] }, { MINIBATCH_SOURCES: 'b, c' }).sources).toEqual(['b', 'c']);
+    expect(resolveOptions({}, { MINIBATCH_SOURCES: 'none' }).sources).toEqual([]);
+  });
+
   it.each([
     ['leaseTime', { leaseTime: 15 }, '15'],
     ['leaseTime', { leaseTime: 'long' }, "'long'"],
@@ -56,6 +62,7 @@ describe('resolveOptions', () => {
     ['retry.backoff', { retry: { backoff: 0 } }, '0'],
     ['shutdownTimeout', { shutdownTimeout: -1 }, '-1'],
     ['autoStart', { autoStart: 'false' }, "'false'"],
+    ['sources', { sources: 'flights' }, "'flights'"],
     ['consumers', { consumers: 'flights' }, "'flights'"],
     ['consumers[1]', { consumers: ['a', 5] }, '5'],
     ['leasTime', { leasTime: 5 }, 'no option'],

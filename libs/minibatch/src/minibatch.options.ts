@@ -27,6 +27,11 @@ export interface MinibatchModuleOptions {
    * processes can boot the same module. @default all
    */
   readonly consumers?: readonly string[];
+  /**
+   * The `@StreamSource`s that run in this process, each as its class, its name or its stream; `[]` for none. The environment variable
+   * `MINIBATCH_SOURCES` goes before it. @default all
+   */
+  readonly sources?: readonly string[];
 }
 
 /** What `resolveOptions` makes of the options: nothing is missing, durations are milliseconds. */
@@ -37,11 +42,14 @@ export interface ResolvedOptions {
   readonly autoStart: boolean;
   /** Undefined: all. */
   readonly consumers?: readonly string[];
+  /** Undefined: all. */
+  readonly sources?: readonly string[];
 }
 
 /** The part of the environment that the module reads. */
 export interface MinibatchEnvironment {
   readonly MINIBATCH_CONSUMERS?: string;
+  readonly MINIBATCH_SOURCES?: string;
 }
 
 const WHERE = 'MinibatchModule';
@@ -60,8 +68,20 @@ export function resolveOptions(
     'shutdownTimeout',
     'autoStart',
     'consumers',
+    'sources',
   ]);
-  const consumers = consumersOf(options.consumers, environment.MINIBATCH_CONSUMERS);
+  const consumers = selection(
+    'consumers',
+    options.consumers,
+    environment.MINIBATCH_CONSUMERS,
+    "'Class.method', 'stream/group' or 'stream'",
+  );
+  const sources = selection(
+    'sources',
+    options.sources,
+    environment.MINIBATCH_SOURCES,
+    "a source's class, its name or its stream",
+  );
   return {
     engine: {
       leaseTime: checkDuration(WHERE, 'leaseTime', options.leaseTime ?? 15_000, {
@@ -76,22 +96,26 @@ export function resolveOptions(
     shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 }),
     autoStart: checkBoolean(WHERE, 'autoStart', options.autoStart ?? true),
     ...(consumers ? { consumers } : {}),
+    ...(sources ? { sources } : {}),
   };
 }
 
 /** A variable that is set but empty counts as not set: that is what compose files make of an absent value. */
-function consumersOf(given: unknown, environment: string | undefined): readonly string[] | undefined {
+function selection(
+  option: string,
+  given: unknown,
+  environment: string | undefined,
+  allowed: string,
+): readonly string[] | undefined {
   if (environment !== undefined && environment.trim() !== '') {
     const names = environment.split(',').map((name) => name.trim());
     if (names.length === 1 && names[0] === 'none') return [];
     return names.filter((name) => name !== '');
   }
   if (given === undefined) return undefined;
-  if (!Array.isArray(given)) {
-    throw invalidOption(WHERE, 'consumers', given, "a list of 'Class.method', 'stream/group' or 'stream'");
-  }
+  if (!Array.isArray(given)) throw invalidOption(WHERE, option, given, `a list of ${allowed}`);
   return given.map((name: unknown, index) => {
     if (typeof name === 'string' && name !== '') return name;
-    throw invalidOption(WHERE, `consumers[${index}]`, name, "'Class.method', 'stream/group' or 'stream'");
+    throw invalidOption(WHERE, `${option}[${index}]`, name, allowed);
   });
 }

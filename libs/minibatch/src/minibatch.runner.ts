@@ -6,6 +6,7 @@ import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { resolveStreaming } from './consumers/streaming.resolve.js';
 import type { DrainResult, Engine } from './emitter/emitter.interface.js';
 import type { Executor } from './executors/executor.interface.js';
+import { invalidOption } from './internal/checks.js';
 import { ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB } from './internal/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
@@ -58,7 +59,38 @@ export class MinibatchRunner {
       this.consumers += 1;
       this.logger.log(bindingLine(definition));
     }
-    for (const { stream, label } of this.sources) this.logger.log(`${label} → '${stream}'`);
+    this.selectSources();
+  }
+
+  /**
+   * Leaves those that run in this process. @throws MinibatchError `InvalidOptions` if two have one name, or if the filter names none
+   * that there is: a process that reads nothing would be noticed late
+   */
+  private selectSources(): void {
+    const namesOf = ({ label, stream, options }: FoundSource) => [label, options.name ?? label, stream];
+    const seen = new Set<string>();
+    for (const { stream, label, options } of this.sources) {
+      const id = `${stream}\0${options.name ?? label}`;
+      if (!seen.has(id)) seen.add(id);
+      else {
+        const allowed = 'one that no other source of the stream has; a position is kept under it';
+        throw invalidOption(`@StreamSource on ${label} (stream '${stream}')`, 'name', options.name ?? label, allowed);
+      }
+    }
+    const filter = this.options.sources;
+    for (const name of filter ?? []) {
+      if (this.sources.some((source) => namesOf(source).includes(name))) continue;
+      const labels = this.sources.map(({ label }) => label).join(', ') || 'none, there are no sources';
+      const allowed = `class, name or stream of one of: ${labels}`;
+      throw invalidOption('MinibatchModule', 'sources (or MINIBATCH_SOURCES)', name, allowed);
+    }
+    const found = this.sources;
+    this.sources = found.filter((source) => !filter || namesOf(source).some((name) => filter.includes(name)));
+    for (const source of found) {
+      const { label, stream } = source;
+      const runs = this.sources.includes(source);
+      this.logger.log(`${label} → '${stream}'${runs ? '' : ': does not run in this process'}`);
+    }
   }
 
   /** Starts the consumers, then the sources; once, however often it is called. */
