@@ -98,6 +98,36 @@ describe('commands per operation', () => {
     expect(commands()).toEqual(['update', 'find', 'delete']);
   });
 
+  it.each([
+    ['removes at once what other groups of the process have marked since it was read', false, ['delete', 'delete'], 0],
+    ['looks, where one of them keeps what it commits', true, ['update', 'find', 'update', 'delete'], 2],
+  ])('%s', async (_, keep, expected, left) => {
+    const { store, commands } = test;
+    const keys = [KEY, keyOf('flights', 'audit')];
+    const leases = [];
+    for (const key of keys) leases.push(await takeLease(store, key));
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2)]);
+    // Side by side: both have read before either has marked.
+    const settled = [];
+    for (const lease of leases) {
+      const { messages } = await store.fetch(lease.key, undefined, LIMITS);
+      const window = windowOf(
+        1,
+        messages.map(({ id }) => id),
+      );
+      await store.claim(lease, [window]);
+      const groups = await store.commit(lease, { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 2 } });
+      settled.push({ lease, groups, windows: [{ window, messages }] });
+    }
+    const [first, second] = settled;
+    if (!first || !second) throw new Error('two groups');
+    await store.settle(first.lease, first.windows, { groups: first.groups, keep });
+    commands();
+    await store.settle(second.lease, second.windows, { groups: second.groups, keep: false });
+    expect(commands()).toEqual(expected);
+    expect(await test.connection.collection('buffer').countDocuments()).toBe(left);
+  });
+
   it('ends a read at its bound of bytes', async () => {
     const { store, commands } = test;
     await appendAll(

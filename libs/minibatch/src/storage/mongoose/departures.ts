@@ -1,5 +1,7 @@
 import type { mongo } from 'mongoose';
+import type { MessageId } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
+import { RecentMarks } from './recent-marks.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** Ids of one command; far below the 16 MB that one may have. */
@@ -17,7 +19,14 @@ export interface Departing {
  * dedupe id. Always by ids and by nothing else beside them: a second condition makes some servers quadratic.
  */
 export class Departures {
+  private readonly recent = new RecentMarks();
+
   constructor(private readonly collections: Collections) {}
+
+  /** True if the other groups are known to have marked the message, and none of them to keep it. */
+  isMarked(id: MessageId, others: readonly string[]): boolean {
+    return this.recent.covers(id, others);
+  }
 
   async leave(messages: readonly Departing[], settled: Date = new Date()): Promise<void> {
     const kept = messages.filter(({ keep }) => keep);
@@ -29,6 +38,7 @@ export class Departures {
     }
     for (const _id of byIds(tombs)) await buffer.updateMany({ _id }, toTombstone(settled));
     for (const _id of byIds(plain)) await buffer.deleteMany({ _id });
+    this.recent.forget(messages.map(({ _id }) => _id.toHexString()));
   }
 
   /**
@@ -47,6 +57,13 @@ export class Departures {
         { _id },
         { $addToSet: { done: group }, ...(keep && { $set: { keep: true } }) },
       );
+      // One that keeps it wants it marked and not removed by whoever comes last.
+      if (!keep) {
+        this.recent.add(
+          _id.$in.map((id) => id.toHexString()),
+          group,
+        );
+      }
       const marked = await this.collections.buffer.find({ _id }, { projection: MARKS, batchSize: IDS + 1 }).toArray();
       const all = new Set([...groups, group]);
       await this.leave(marked.filter((document) => isDone(document, all)).map(toDeparting), settled);

@@ -41,8 +41,10 @@ export class Settlement {
     { groups, keep, at }: SettleOptions,
   ): Promise<void> {
     const others = groups.filter((other) => other !== group);
-    const last = messages.filter(({ doneBy }) => isCovered(others, doneBy));
-    const rest = messages.filter(({ doneBy }) => !isCovered(others, doneBy));
+    const isLast = ({ id, doneBy }: StoredMessage) => isCovered(others, doneBy) || this.departures.isMarked(id, others);
+    const last: StoredMessage[] = [];
+    const rest: StoredMessage[] = [];
+    for (const message of messages) (isLast(message) ? last : rest).push(message);
     await this.departures.leave(
       last.map(({ id, deduped }) => ({ _id: toId(id), deduped: deduped === true, keep })),
       at,
