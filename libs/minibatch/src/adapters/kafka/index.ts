@@ -1,0 +1,6 @@
+export { KafkaSource } from './kafka.source.js';
+export type { KafkaSourceOptions, MalformedPolicy } from './kafka-source.options.js';
+export type { KafkaSourceCounts } from './record-counts.js';
+export { type KafkaRecord, RECORD_HEADERS } from './kafka-record.js';
+export type { RecordFormat } from './record-format.js';
+export type { KafkaRef } from './kafka-client.js';
