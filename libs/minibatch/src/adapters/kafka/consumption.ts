@@ -127,25 +127,26 @@ export class Consumption {
     this.prepared.catch(this.fail);
   }
 
-  private async take({ batch, heartbeat, resolveOffset, ...payload }: EachBatchPayload): Promise<void> {
+  private async take(payload: EachBatchPayload): Promise<void> {
     const { reading, appender, signal } = this.parts;
+    const { batch } = payload;
     const { topic, partition, messages } = batch;
     await this.prepared.catch(() => undefined);
     for (let from = 0; from < messages.length; from += reading.batch) {
       if (this.over || signal.aborted || !payload.isRunning() || payload.isStale()) return;
       const part = messages.slice(from, from + reading.batch);
       const records = part.map((message) => recordOf(topic, partition, message));
-      const beating = this.beat(heartbeat);
+      const beating = this.beat(() => payload.heartbeat());
       const isDurable = await this.durable(appender.append(records), records[0]?.id ?? '');
       const heart = await beating.stop();
       const last = part.at(-1)?.offset;
       if (!isDurable || last === undefined) return;
-      resolveOffset(last);
+      payload.resolveOffset(last);
       // What Kafka itself wrote behind the last record, for a transaction, is done with too.
       const done = from + reading.batch >= messages.length ? batch.lastOffset() : last;
       await this.commit(topic, partition, String(BigInt(done) + 1n), payload);
       if (heart !== undefined) throw heart;
-      await heartbeat();
+      await payload.heartbeat();
     }
   }
 
@@ -179,7 +180,7 @@ export class Consumption {
   }
 
   /** Beats until it is stopped, and then says what it met. */
-  private beat(heartbeat: () => Promise<void>): { stop(): Promise<unknown> } {
+  private beat(heartbeat: () => Promise<void>): { stop(): Promise<Error | undefined> } {
     const { clock, reading } = this.parts;
     const over = new AbortController();
     const beating = (async () => {
@@ -189,7 +190,7 @@ export class Consumption {
         try {
           await heartbeat();
         } catch (error) {
-          return error;
+          return error instanceof Error ? error : new Error(String(error));
         }
       }
     })();

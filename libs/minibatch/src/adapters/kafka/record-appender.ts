@@ -80,9 +80,7 @@ export class RecordAppender {
 
   private async outgoing(records: readonly KafkaRecord[]): Promise<readonly Outgoing[]> {
     const { format, dedupeId } = this.reading;
-    const decoded = records.map((record) => decode(format, record));
-    // Own functions may take their time; the others are not made to wait a turn each.
-    const values = typeof format === 'function' ? await Promise.all(decoded) : (decoded as Decoded[]);
+    const values = await Promise.all(records.map(async (record) => decode(format, record)));
     const skipped: KafkaRecord[] = [];
     const messages = records.flatMap((record, index) => {
       const value = values[index];

@@ -27,7 +27,9 @@ export class RecordCounts implements KafkaSourceCounts {
   kept(record: KafkaRecord, why: string): void {
     this.malformed += 1;
     if (this.malformed > 1) return;
-    this.logger.warn(`${this.where}: the value of ${record.id} is malformed (${why}) and kept as it is; more are only counted`);
+    this.logger.warn(
+      `${this.where}: the value of ${record.id} is malformed (${why}) and kept as it is; more are only counted`,
+    );
   }
 
   leftOut(records: readonly KafkaRecord[], why: string): void {

@@ -32,10 +32,7 @@ export function decode(format: RecordFormat, record: KafkaRecord): Decoded | Pro
   }
 }
 
-async function decodeByFunction(
-  format: Exclude<RecordFormat, string>,
-  record: KafkaRecord,
-): Promise<Decoded> {
+async function decodeByFunction(format: Exclude<RecordFormat, string>, record: KafkaRecord): Promise<Decoded> {
   try {
     return { data: await format(record) };
   } catch (error) {
