@@ -12,6 +12,11 @@ interface Outgoing {
   readonly options: Omit<SourceAppendOptions, 'position'>;
 }
 
+interface Refused {
+  readonly record: KafkaRecord;
+  readonly error: unknown;
+}
+
 type Reading = Pick<ResolvedKafkaSource, 'where' | 'format' | 'malformed' | 'unstorable' | 'dedupeId'>;
 
 /** Makes messages of records and appends them in their order. */
@@ -30,40 +35,40 @@ export class RecordAppender {
   async append(records: readonly KafkaRecord[]): Promise<void> {
     this.counts.received += records.length;
     const messages = await this.outgoing(records);
-    if (messages.length === 0) return;
-    try {
-      await this.target.appendMany(
-        messages.map(({ data }) => data),
-        { each: (_, index) => messages[index]?.options ?? {} },
-      );
-    } catch (error) {
-      if (!isUnstorable(error)) throw error;
-      await this.appendEach(messages);
-    }
-  }
-
-  /**
-   * One of them can't be stored, and the error need not say which. What has been stored by the first try is ignored here for its
-   * dedupe id.
-   */
-  private async appendEach(messages: readonly Outgoing[]): Promise<void> {
-    const refused: { readonly record: KafkaRecord; readonly error: unknown }[] = [];
-    const appends = messages.map(async (message) => {
-      try {
-        await this.appendOne(message);
-      } catch (error) {
-        if (!isUnstorable(error) || this.reading.unstorable === 'fail') throw named(message.record, error);
-        refused.push({ record: message.record, error });
-      }
-    });
-    const results = await Promise.allSettled(appends);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    const refused: Refused[] = [];
+    await this.appendAll(messages, refused);
     const [first] = refused;
     if (first === undefined) return;
     this.counts.leftOut(
       refused.map(({ record }) => record),
       `the store can't take them: ${messageOf(first.error)}`,
     );
+  }
+
+  /** If one of them can't be stored, the error need not say which: it is looked for by halves, so that the order stays. */
+  private async appendAll(messages: readonly Outgoing[], refused: Refused[]): Promise<void> {
+    const [only, ...others] = messages;
+    if (only === undefined) return;
+    try {
+      if (others.length === 0) await this.appendOne(only);
+      else await this.appendMany(messages);
+    } catch (error) {
+      if (!isUnstorable(error)) throw error;
+      if (others.length === 0) {
+        if (this.reading.unstorable === 'fail') throw named(only.record, error);
+        refused.push({ record: only.record, error });
+        return;
+      }
+      // What has been stored by this try is ignored in the next for its dedupe id.
+      const middle = Math.ceil(messages.length / 2);
+      await this.appendAll(messages.slice(0, middle), refused);
+      await this.appendAll(messages.slice(middle), refused);
+    }
+  }
+
+  private appendMany(messages: readonly Outgoing[]): Promise<void> {
+    const data = messages.map((message) => message.data);
+    return this.target.appendMany(data, { each: (_, index) => messages[index]?.options ?? {} });
   }
 
   private async appendOne({ record, data, options }: Outgoing): Promise<void> {
