@@ -19,7 +19,7 @@ const group = () => `g-${randomUUID()}`;
 /** A stream that does with batches what the test wants. */
 const targetOf = (appendMany: SourceTarget['appendMany']): SourceTarget => ({
   name: 'rows',
-  append: () => Promise.reject(new Error('not used')),
+  append: (data, options = {}) => appendMany([data], { each: () => options }),
   appendMany,
   position: () => Promise.resolve(undefined),
 });
