@@ -49,6 +49,26 @@ describe('a broker that is killed and comes back', { timeout: 150_000 }, () => {
     await expect(sourceStatus(app)).resolves.toMatchObject({ state: SourceState.Running });
   });
 
+  it('after the client gave up: the source fails with the reason, is started again, and loses and doubles none', async () => {
+    const topic = await tools.topic(3);
+    const groupId = `g-${randomUUID()}`;
+    await tools.produce(topic, jsonRows(COUNT));
+    const kafka = { ...tools.config, retry: { retries: 1 } };
+    const app = await startApp([feedOf(tools, { kafka, topics: topic, groupId, batch: 50 })]);
+    const collector = app.get(Collector);
+    await vi.waitUntil(() => collector.messages.length >= COUNT / 5, LONG);
+    await tools.server.kill9();
+    expect(collector.messages.length).toBeLessThan(COUNT);
+    await vi.waitUntil(async () => ((await sourceStatus(app))?.failures ?? 0) >= 2, LONG);
+    await expect(sourceStatus(app)).resolves.toMatchObject({
+      lastError: { code: ErrorCode.SourceFailed, message: expect.stringMatching(/Look whether the brokers run/) },
+    });
+    await tools.server.restart();
+    await vi.waitUntil(() => collector.messages.length >= COUNT, LONG);
+    await vi.waitUntil(async () => (await tools.committed(groupId, topic)) === COUNT, LONG);
+    expect(collector.numbers).toEqual(upTo(COUNT));
+  });
+
   it.each([{ idempotent: false }, { idempotent: true }])(
     'in the middle of 20,000 results: all that the sink acknowledged are there: %o',
     async ({ idempotent }) => {

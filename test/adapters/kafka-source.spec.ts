@@ -1,9 +1,11 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
+import type { ConsumerConfig, Kafka } from 'kafkajs';
 import { ErrorCode, SourceState, type SourceTarget } from 'nestjs-minibatch';
 import { type KafkaRecord, KafkaSource } from 'nestjs-minibatch/kafka';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { closeAll, Log, SOON } from '../e2e/support/applications.js';
+import { repository, succeed } from '../support/workspace.js';
 import { Collector, feedOf, sourceStatus, startApp, upTo } from './support/kafka-apps.js';
 import { jsonRows, KafkaTools, QUICK } from './support/kafka-tools.js';
 
@@ -367,6 +369,58 @@ describe('an append that takes long', () => {
       code: ErrorCode.SourceFailed,
       message: expect.stringMatching(/under way for more than 200 ms \(records from .*:0:0 on\)/),
     });
+  });
+});
+
+describe('an offset', () => {
+  it('whose commit failed is committed with no record to wait for', async () => {
+    const topic = await tools.topic();
+    const groupId = group();
+    await tools.produce(topic, jsonRows(5));
+    let failures = 0;
+    // The real client, but for one commit: a broker can't be made to fail just that.
+    const consumer = (config: ConsumerConfig) => {
+      const real = tools.kafka.consumer(config);
+      const run: typeof real.run = ({ eachBatch, ...rest } = {}) =>
+        real.run({
+          ...rest,
+          eachBatch: async (payload) => {
+            const fail = () =>
+              Promise.reject(Object.assign(new Error('lost'), { retriable: true, n: (failures += 1) }));
+            await eachBatch?.(failures > 0 ? payload : { ...payload, commitOffsetsIfNecessary: fail });
+          },
+        });
+      return { ...real, run };
+    };
+    const kafka = { consumer, admin: () => tools.kafka.admin(), producer: () => tools.kafka.producer() } as Kafka;
+    const app = await startApp([feedOf(tools, { kafka, topics: topic, groupId })]);
+    await vi.waitUntil(async () => (await tools.committed(groupId, topic)) === 5, SOON);
+    expect(failures).toBe(1);
+    expect(app.get(Collector).messages).toHaveLength(5);
+    await expect(sourceStatus(app)).resolves.toMatchObject({ failures: 0 });
+  });
+});
+
+describe('two sources of different topics in one group', () => {
+  it('are told that each needs its own', async () => {
+    const groupId = group();
+    const [a, b] = [await tools.topic(2), await tools.topic(2)];
+    const log = new Log();
+    await startApp([feedOf(tools, { topics: a, groupId })]);
+    await startApp([feedOf(tools, { topics: b, groupId })], { log });
+    await vi.waitUntil(async () => (await tools.members(groupId)) === 2, SOON);
+    await vi.waitUntil(
+      () => log.lines.some((line) => line.startsWith('error: ') && line.includes('a groupId of its own')),
+      SOON,
+    );
+  });
+});
+
+describe('without the package kafkajs', () => {
+  it('source and sink say what to install', async () => {
+    const printed = await succeed(process.execPath, [repository('test/fixtures/adapters/without-kafkajs.mjs')]);
+    const error = { code: ErrorCode.InvalidOptions, message: expect.stringContaining('npm install kafkajs') };
+    expect(JSON.parse(printed)).toEqual([error, error]);
   });
 });
 

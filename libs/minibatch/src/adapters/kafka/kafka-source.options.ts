@@ -61,8 +61,8 @@ export interface KafkaSourceOptions<T = unknown> {
   /** How often topics are looked for that match a pattern since. @default '1 minute' */
   readonly topicRefresh?: number | StringValue;
   /**
-   * Passed on to kafkajs. Other than there, `maxWaitTimeInMs` is 500 (a source is to stop within a second), topics are not created
-   * (`allowAutoTopicCreation`), and a consumer that crashed is always started again by the stream's own backoff.
+   * Passed on to kafkajs. Other than there, `maxWaitTimeInMs` is 500 (a source is to stop within a second), `sessionTimeout` is
+   * 15,000, topics are not created (`allowAutoTopicCreation`), and a consumer that crashed is always started again by the stream's own backoff.
    */
   readonly consumer?: Omit<ConsumerConfig, 'groupId'>;
 }
@@ -84,6 +84,12 @@ export interface ResolvedKafkaSource {
   readonly topicRefresh: number;
   readonly consumer: Omit<ConsumerConfig, 'groupId'> & { readonly heartbeatInterval: number };
 }
+
+/**
+ * Half of kafkajs's. A member that went without a word is waited for by those who come, so also by itself when it starts again
+ * after the broker was away for long.
+ */
+const SESSION_TIMEOUT = 15_000;
 
 const KEYS = [
   'kafka',
@@ -169,11 +175,12 @@ function checkUnstorable(where: string, given: unknown): 'skip' | 'fail' {
 
 function checkConsumer(where: string, given: Omit<ConsumerConfig, 'groupId'>): ResolvedKafkaSource['consumer'] {
   checkKeys(`${where}: consumer`, given, CONSUMER_KEYS);
-  const { sessionTimeout = 30_000 } = given;
+  const { sessionTimeout = SESSION_TIMEOUT } = given;
   // kafkajs refuses an interval that is not below the session's.
   const heartbeatInterval = Math.min(3000, Math.floor(sessionTimeout / 3));
   return {
     maxWaitTimeInMs: 500,
+    sessionTimeout,
     allowAutoTopicCreation: false,
     heartbeatInterval,
     ...given,
