@@ -4,8 +4,8 @@
  *   node bench/adapters/kafka.mjs
  *   node bench/adapters/kafka.mjs --messages 20000 --rounds 5 --bytes 200 --partitions 3
  *
- * Into a stream: from the join of the group to the last record, once by a bare `eachBatch` that only counts, once by KafkaSource
- * until it is durable and committed. Out of a stream: from the first window to the last acknowledgement, against bare sends of as
+ * Into a stream: from the join of the group to the last record, by a bare `eachBatch` that only counts or parses, and by KafkaSource
+ * until it is durable; beside it, what the store alone takes for the same messages. Out of a stream: from the first window to the last acknowledgement, against bare sends of as
  * many messages as a window has, one after the other. Prints messages/s (median, min–max) and the ratio to the bare client of the
  * same round.
  */
@@ -73,9 +73,9 @@ await producing(async (producer) => {
 /** A client that says when its consumer has joined. */
 function watched(joined) {
   const client = new Kafka({ brokers: [server.broker], logLevel: logLevel.ERROR });
-  const { consumer } = client;
+  const plain = new Kafka({ brokers: [server.broker], logLevel: logLevel.ERROR });
   client.consumer = (config) => {
-    const made = consumer.call(client, config);
+    const made = plain.consumer(config);
     made.on(made.events.GROUP_JOIN, joined);
     return made;
   };
@@ -93,7 +93,7 @@ function clock() {
   };
 }
 
-async function bareConsumer() {
+const bareConsumer = (look) => async () => {
   const { begin, end, over } = clock();
   const consumer = watched(begin).consumer({ groupId: randomUUID(), maxWaitTimeInMs: 100 });
   await consumer.connect();
@@ -102,13 +102,34 @@ async function bareConsumer() {
   await consumer.run({
     eachBatch: async ({ batch }) => {
       count += batch.messages.length;
+      for (const { value } of batch.messages) look(value);
       if (count === MESSAGES) end();
     },
   });
   const seconds = await over;
   await consumer.disconnect();
   return seconds;
-}
+};
+
+/** What the store alone makes of the same messages, with the same ids and headers. */
+const store = (kind) => () =>
+  withStore(kind, async (definition) => {
+    const app = await boot(definition, []);
+    const stream = app.get(StreamService).stream('bench');
+    const headers = (n) => ({
+      'kafka-topic': filled,
+      'kafka-partition': '0',
+      'kafka-offset': String(n),
+      'kafka-timestamp': '1700000000000',
+    });
+    const each = ({ n }) => ({ dedupeId: `${filled}:0:${n}`, headers: headers(n) });
+    await stream.append(rows[0]);
+    const began = performance.now();
+    for (let from = 0; from < MESSAGES; from += 1000) await stream.appendMany(rows.slice(from, from + 1000), { each });
+    const seconds = (performance.now() - began) / 1000;
+    await app.close();
+    return seconds;
+  });
 
 async function withStore(kind, work) {
   const path = await mkdtemp(join(tmpdir(), 'minibatch-bench-'));
@@ -119,16 +140,16 @@ async function withStore(kind, work) {
   }
 }
 
-async function boot(store, providers) {
+async function boot(definition, providers) {
   class App {}
-  Module({ imports: [MinibatchModule.forRoot({ store, autoStart: false })], providers })(App);
+  Module({ imports: [MinibatchModule.forRoot({ store: definition, autoStart: false })], providers })(App);
   return NestFactory.createApplicationContext(App, { logger: ['warn', 'error'] });
 }
 
 const source = (kind) => () =>
-  withStore(kind, async (store) => {
+  withStore(kind, async (definition) => {
     const { begin, end, over } = clock();
-    const app = await boot(store, []);
+    const app = await boot(definition, []);
     const stream = app.get(StreamService).stream('bench');
     const feed = new KafkaSource({
       kafka: watched(begin),
@@ -158,8 +179,21 @@ const bareProducer = (size) => async () => {
   });
 };
 
+const barePut = (size) => async () => {
+  const out = new KafkaSink({ kafka, topic: await topic() });
+  const { signal } = new AbortController();
+  await out.put(rows[0], { id: 'first', signal });
+  const began = performance.now();
+  for (let from = 0; from < MESSAGES; from += size) {
+    await out.put(rows.slice(from, from + size), { id: `bench:default:${randomUUID()}`, signal });
+  }
+  const seconds = (performance.now() - began) / 1000;
+  await out.close();
+  return seconds;
+};
+
 const sink = (kind, size, workers) => () =>
-  withStore(kind, async (store) => {
+  withStore(kind, async (definition) => {
     const target = await topic();
     const { begin, end, over } = clock();
     class Out extends KafkaSink {
@@ -181,7 +215,7 @@ const sink = (kind, size, workers) => () =>
     }
     const descriptor = Object.getOwnPropertyDescriptor(Forward.prototype, 'forward');
     Streaming('bench', { size, workers, sink: Out })(Forward.prototype, 'forward', descriptor);
-    const app = await boot(store, [Forward, Out]);
+    const app = await boot(definition, [Forward, Out]);
     const stream = app.get(StreamService).stream('bench');
     for (let from = 0; from < MESSAGES; from += 1000) await stream.appendMany(rows.slice(from, from + 1000));
     await app.get(MinibatchRunner).start();
@@ -195,12 +229,16 @@ const sink = (kind, size, workers) => () =>
 /** The first of each table is what the others are held against. */
 const tables = [
   [
-    ['bare consumer that counts', bareConsumer],
-    ['KafkaSource into memory', source('memory')],
-    ['KafkaSource into LMDB', source('LMDB')],
+    ['bare consumer that counts', bareConsumer(() => undefined)],
+    ['bare consumer that parses JSON', bareConsumer((value) => JSON.parse(value.toString()))],
+    ...['memory', 'LMDB'].flatMap((kind) => [
+      [`appendMany into ${kind}, without Kafka`, store(kind)],
+      [`KafkaSource into ${kind}`, source(kind)],
+    ]),
   ],
   ...[1000, 100].map((size) => [
     [`bare sends of ${size}`, bareProducer(size)],
+    [`KafkaSink.put of ${size}, without a stream`, barePut(size)],
     [`KafkaSink, windows of ${size}, from memory`, sink('memory', size, 1)],
     [`KafkaSink, windows of ${size}, from LMDB`, sink('LMDB', size, 1)],
     [`KafkaSink, windows of ${size}, from LMDB, 3 workers`, sink('LMDB', size, 3)],
