@@ -58,14 +58,13 @@ describe('a member that is killed after its append, before the offset is committ
     const victim = group.member({ dieAfter: 700 });
     await expect(victim.ended).resolves.toMatchObject({ signal: 'SIGKILL' });
     expect(victim.output).toContain('appended 700');
-    // What it had appended last was not yet committed.
-    expect(await tools.committed(group.groupId, group.topic)).toBe(600);
+    const committed = await tools.committed(group.groupId, group.topic);
+    expect(committed).toBeLessThan(700);
 
     const heir = group.member();
-    await vi.waitUntil(() => appendedBy(heir) >= COUNT - 600, SOON);
     await vi.waitUntil(async () => (await tools.committed(group.groupId, group.topic)) === COUNT, SOON);
-    // It did append them: 100 were delivered twice.
-    expect(appendedBy(heir)).toBe(COUNT - 600);
+    // It did get again what had been appended and not committed.
+    expect(appendedBy(heir)).toBe(COUNT - committed);
     await heir.kill('SIGKILL');
     expect(await contentOf(group, COUNT)).toEqual(upTo(COUNT));
   });

@@ -2,11 +2,15 @@ import { Logger } from '@nestjs/common';
 import type { Consumer, ConsumerGroupJoinEvent, EachBatchPayload, Kafka } from 'kafkajs';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { type Clock, delay } from '../../internal/clock.js';
+import { keepAlive } from './heartbeat.js';
 import { recordOf } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
+import { OffsetCommits } from './offset-commits.js';
 import type { RecordAppender } from './record-appender.js';
 import { holdStart } from './start-offsets.js';
 
+/** An offset is committed after its batch, and this often while the batch is long; milliseconds. */
+const COMMIT_EVERY = 1000;
 /** After a stop: so long the append under way may still be acknowledged, and then its offset committed; milliseconds. */
 const LAST_APPEND = 400;
 /** So long the member may take to leave its group before it is left to do so alone; a source has a second in all. */
@@ -26,8 +30,8 @@ export interface ConsumptionParts {
 /**
  * One member of a group, from its join to its end.
  *
- * Each batch is appended in parts, one after the other; the offset of a part is resolved and committed when the part is durable,
- * and kafkajs fetches no more of the partition before the batch is done: that is all the backpressure there is, and bounds what is
+ * Each batch is appended in parts, one after the other; the offset of a part is resolved when the part is durable, and committed
+ * then or soon after; kafkajs fetches no more of the partition before the batch is done: that is all the backpressure there is, and bounds what is
  * in memory to one fetch (`maxBytes`). Meanwhile the member's heart is kept beating. A rebalance that is announced meanwhile is
  * obeyed after the part; what was appended and could not be committed is delivered again, and ignored for its dedupe id.
  */
@@ -41,8 +45,7 @@ export class Consumption {
   private starting: Promise<unknown> = Promise.resolve();
   /** What is to be done before the first record of this membership is looked at. */
   private prepared: Promise<void> = Promise.resolve();
-  /** Offsets of durable records whose commit failed; by topic and partition. */
-  private readonly uncommitted = new Map<string, { topic: string; partition: number; offset: string }>();
+  private readonly commits = new OffsetCommits();
 
   constructor(private readonly parts: ConsumptionParts) {
     const { kafka, groupId, reading } = parts;
@@ -83,7 +86,7 @@ export class Consumption {
     });
     let joined: ConsumerGroupJoinEvent['payload'] | undefined;
     consumer.on(GROUP_JOIN, ({ payload }) => {
-      this.uncommitted.clear();
+      this.commits.forget();
       joined = payload;
     });
     consumer.on(FETCH_START, () => {
@@ -93,7 +96,7 @@ export class Consumption {
       joined = undefined;
       this.prepare(memberAssignment);
     });
-    consumer.on(FETCH, () => this.commitAgain());
+    consumer.on(FETCH, () => void this.commits.commitRest(consumer));
   }
 
   private async start(): Promise<void> {
@@ -128,25 +131,39 @@ export class Consumption {
   }
 
   private async take(payload: EachBatchPayload): Promise<void> {
-    const { reading, appender, signal } = this.parts;
+    const { topic, partition } = payload.batch;
+    await this.prepared.catch(() => undefined);
+    try {
+      await this.takeParts(payload);
+    } finally {
+      // Also when it was left in the middle: what is durable is done with.
+      await this.commits.commit(topic, partition, payload);
+    }
+  }
+
+  private async takeParts(payload: EachBatchPayload): Promise<void> {
+    const { reading, appender, signal, clock } = this.parts;
     const { batch } = payload;
     const { topic, partition, messages } = batch;
-    await this.prepared.catch(() => undefined);
+    let committed = clock.monotonic();
     for (let from = 0; from < messages.length; from += reading.batch) {
       if (this.over || signal.aborted || !payload.isRunning() || payload.isStale()) return;
       const part = messages.slice(from, from + reading.batch);
       const records = part.map((message) => recordOf(topic, partition, message));
-      const beating = this.beat(() => payload.heartbeat());
+      const heart = keepAlive(() => payload.heartbeat(), reading.consumer.heartbeatInterval, clock);
       const isDurable = await this.durable(appender.append(records), records[0]?.id ?? '');
-      const heart = await beating.stop();
+      const rebalance = await heart.stop();
       const last = part.at(-1)?.offset;
       if (!isDurable || last === undefined) return;
       payload.resolveOffset(last);
       // What Kafka itself wrote behind the last record, for a transaction, is done with too.
       const done = from + reading.batch >= messages.length ? batch.lastOffset() : last;
-      await this.commit(topic, partition, String(BigInt(done) + 1n), payload);
-      if (heart !== undefined) throw heart;
+      this.commits.add(topic, partition, String(BigInt(done) + 1n));
+      if (rebalance !== undefined) throw rebalance;
       await payload.heartbeat();
+      if (clock.monotonic() - committed < COMMIT_EVERY) continue;
+      await this.commits.commit(topic, partition, payload);
+      committed = clock.monotonic();
     }
   }
 
@@ -177,59 +194,6 @@ export class Consumption {
     } finally {
       late.abort();
     }
-  }
-
-  /** Beats until it is stopped, and then says what it met. */
-  private beat(heartbeat: () => Promise<void>): { stop(): Promise<Error | undefined> } {
-    const { clock, reading } = this.parts;
-    const over = new AbortController();
-    const beating = (async () => {
-      for (;;) {
-        await delay(clock, reading.consumer.heartbeatInterval, over.signal);
-        if (over.signal.aborted) return undefined;
-        try {
-          await heartbeat();
-        } catch (error) {
-          return error instanceof Error ? error : new Error(String(error));
-        }
-      }
-    })();
-    return {
-      stop: () => {
-        over.abort();
-        return beating;
-      },
-    };
-  }
-
-  /**
-   * By the payload's own method: the consumer's wraps what fails, so that kafkajs no longer sees a rebalance in it, and does
-   * nothing once the consumer is told to stop.
-   */
-  private async commit(
-    topic: string,
-    partition: number,
-    offset: string,
-    payload: Pick<EachBatchPayload, 'commitOffsetsIfNecessary'>,
-  ): Promise<void> {
-    const name = `${topic}:${partition}`;
-    this.uncommitted.set(name, { topic, partition, offset });
-    await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] });
-    if (this.uncommitted.get(name)?.offset === offset) this.uncommitted.delete(name);
-  }
-
-  /** A commit that failed would else be made up for only by the partition's next record. */
-  private commitAgain(): void {
-    if (this.uncommitted.size === 0) return;
-    const offsets = [...this.uncommitted.values()];
-    this.uncommitted.clear();
-    this.consumer.commitOffsets(offsets).catch(() => {
-      // Whoever is newer has been here meanwhile.
-      for (const each of offsets) {
-        const name = `${each.topic}:${each.partition}`;
-        if (!this.uncommitted.has(name)) this.uncommitted.set(name, each);
-      }
-    });
   }
 
   private async atMost(ms: number, work: Promise<unknown>): Promise<void> {

@@ -53,14 +53,17 @@ export function messageHeaders(record: KafkaRecord): Record<string, string> {
   };
 }
 
-function headersOf(headers: IHeaders | undefined): Record<string, string> {
-  const entries = Object.entries(headers ?? {}).flatMap(([name, value]) =>
-    value === undefined || value === null
-      ? []
-      : [[name, Array.isArray(value) ? value.map(textOf).join(', ') : textOf(value)] as const],
-  );
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+function headersOf(headers: IHeaders | undefined): Readonly<Record<string, string>> {
+  const entries: [string, string][] = [];
+  for (const name in headers) {
+    const value = headers[name];
+    if (value === undefined || value === null) continue;
+    entries.push([name, Array.isArray(value) ? value.map(textOf).join(', ') : textOf(value)]);
+  }
   // By entries: a header may have the name `__proto__`.
-  return Object.fromEntries(entries);
+  return entries.length === 0 ? NO_HEADERS : Object.fromEntries(entries);
 }
 
 function textOf(bytes: Buffer | string): string {

@@ -85,10 +85,14 @@ export class RecordAppender {
 
   private async outgoing(records: readonly KafkaRecord[]): Promise<readonly Outgoing[]> {
     const { format, dedupeId } = this.reading;
-    const values = await Promise.all(records.map(async (record) => decode(format, record)));
+    const decoded = records.map((record) => decode(format, record));
+    // A turn of the event loop for each record costs more than the decoding: only own functions may take their time.
+    const values = decoded.some((value) => value instanceof Promise)
+      ? await Promise.all(decoded.map(awaited))
+      : decoded;
     const skipped: KafkaRecord[] = [];
     const messages = records.flatMap((record, index) => {
-      const value = values[index];
+      const value = values[index] as Decoded | undefined;
       const data = value && ('data' in value ? value.data : this.malformed(record, value, skipped));
       if (data === undefined) return [];
       const id = this.call('dedupeId', record, () => dedupeId(record));
@@ -131,6 +135,8 @@ export class RecordAppender {
     }
   }
 }
+
+const awaited = async (value: Decoded | Promise<Decoded>): Promise<Decoded> => value;
 
 type Malformed = Extract<Decoded, { readonly malformed: string }>;
 

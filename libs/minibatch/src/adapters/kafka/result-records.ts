@@ -47,19 +47,22 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
     const why = `its value is ${show(value)}: a string, bytes or null is needed`;
     throw notMade(writing.where, window, index, why);
   }
-  const key = call('key', () => writing.key?.(result, window));
-  const headers = Object.fromEntries([
-    ...Object.entries(call('headers', () => writing.headers?.(result, window)) ?? {}),
-    ...(writing.windowHeader === false ? [] : [[writing.windowHeader, window.id] as const]),
-    ...(writing.windowHeader === false || index === undefined ? [] : [[INDEX_HEADER, String(index)] as const]),
-  ]);
-  const bytes = Object.entries(headers).reduce(
-    (sum, [name, header]) => sum + HEADER_BYTES + Buffer.byteLength(name) + sizeOf(header),
-    RECORD_BYTES + sizeOf(key) + sizeOf(value),
-  );
+  const key = writing.key && call('key', () => writing.key?.(result, window));
+  const headers: Record<string, Buffer | string> = {};
+  let bytes = RECORD_BYTES + sizeOf(key) + sizeOf(value);
+  const addHeader = (name: string, header: string | Uint8Array) => {
+    headers[name] = bufferOf(header);
+    bytes += HEADER_BYTES + Buffer.byteLength(name) + sizeOf(header);
+  };
+  const own = writing.headers && call('headers', () => writing.headers?.(result, window));
+  for (const [name, header] of Object.entries(own ?? {})) addHeader(name, header);
+  if (writing.windowHeader !== false) {
+    addHeader(writing.windowHeader, window.id);
+    if (index !== undefined) addHeader(INDEX_HEADER, String(index));
+  }
   const message = {
-    value: typeof value === 'string' || value === null ? value : Buffer.from(value),
-    headers: Object.fromEntries(Object.entries(headers).map(([name, header]) => [name, bufferOf(header)])),
+    value: value === null ? null : bufferOf(value),
+    headers,
     ...(key === undefined || key === null ? {} : { key: bufferOf(key) }),
   };
   return { index, message, bytes };
@@ -93,7 +96,7 @@ function sizeOf(value: string | Uint8Array | null | undefined): number {
 }
 
 function bufferOf(value: string | Uint8Array): Buffer | string {
-  return typeof value === 'string' ? value : Buffer.from(value);
+  return typeof value === 'string' || Buffer.isBuffer(value) ? value : Buffer.from(value);
 }
 
 function notMade(
