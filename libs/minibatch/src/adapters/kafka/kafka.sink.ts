@@ -1,0 +1,149 @@
+import type { OnApplicationShutdown } from '@nestjs/common';
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { SystemClock } from '../../internal/clock.js';
+import type { Sink } from '../../sinks/sink.interface.js';
+import type { Window } from '../../windows/window.js';
+import { kafkaError, typeOf } from './kafka-errors.js';
+import { type KafkaSinkOptions, type ResolvedKafkaSink, resolveKafkaSink } from './kafka-sink.options.js';
+import { ProducerHolder } from './producer-holder.js';
+import { cutBySize, type OutgoingRecord, recordsOf } from './result-records.js';
+
+/** A result that Kafka did not take; in `details.failed` of the sink's error. */
+export interface FailedRecord {
+  /** Position in the array that the handler returned; 0 for a single result. */
+  readonly index: number;
+  /** About what it takes, uncompressed. */
+  readonly bytes: number;
+  readonly reason: string;
+}
+
+/** What became of a result so far, so that the next try sends only the rest. */
+interface Progress {
+  readonly result: unknown;
+  readonly records: readonly OutgoingRecord[];
+  readonly acknowledged: Set<OutgoingRecord>;
+}
+
+/**
+ * Writes results to a topic of Kafka: one record each, or one for each element of an array (an empty one and undefined elements
+ * give none). Resolves when Kafka has acknowledged all of them. Needs the package `kafkajs`.
+ *
+ * Values are JSON; null is a tombstone, bytes are sent as they are. Each record has the header `minibatch-window` with the window's id,
+ * and if it is of an array, `minibatch-index`. A result that is sent again, after a crash or because Kafka's answer was lost, has the
+ * same: whoever reads the topic can tell by them what it has had already.
+ *
+ * Nest closes the connection at shutdown, after the windows are drained; call `close()` where Nest does not make the sink.
+ *
+ * @typeParam R one result; a handler returns it or an array of it
+ * @example
+ * ```ts
+ * @Injectable()
+ * export class Reports extends KafkaSink<Report> {
+ *   constructor(config: ConfigService) {
+ *     super({ kafka: { brokers: config.get('BROKERS').split(',') }, topic: 'reports', key: (report) => report.origin });
+ *   }
+ * }
+ * ```
+ */
+export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicationShutdown {
+  private readonly writing: ResolvedKafkaSink;
+  private readonly producers: ProducerHolder;
+  private readonly progress = new WeakMap<Window, Progress>();
+
+  /** @throws MinibatchError `InvalidOptions` */
+  constructor(options: KafkaSinkOptions<R>) {
+    this.writing = resolveKafkaSink(new.target.name, options);
+    this.producers = new ProducerHolder(this.writing, new SystemClock());
+  }
+
+  /**
+   * @throws MinibatchError `SinkFailed`: Kafka can't be reached; `key`, `headers` or `value` threw; or Kafka refused records as too large,
+   *   with `details.failed` ({@link FailedRecord}): then all others are written, and the next try leaves them out
+   */
+  async put(result: R | readonly R[], window: Window): Promise<void> {
+    const { records, acknowledged } = this.progressOf(result, window);
+    const failed: FailedRecord[] = [];
+    const rest = records.filter((record) => !acknowledged.has(record));
+    for (const part of cutBySize(rest, this.writing.batchBytes)) {
+      await this.send(part, window, acknowledged, failed);
+    }
+    if (failed.length > 0) throw tooLarge(this.writing, window, failed, records.length);
+    this.progress.delete(window);
+  }
+
+  /** Closes the connection. A `put` that comes later opens a new one. */
+  close(): Promise<void> {
+    return this.producers.close();
+  }
+
+  onApplicationShutdown(): Promise<void> {
+    return this.close();
+  }
+
+  private progressOf(result: unknown, window: Window): Progress {
+    const before = this.progress.get(window);
+    if (before !== undefined && before.result === result) return before;
+    const progress = { result, records: recordsOf(this.writing, result, window), acknowledged: new Set<never>() };
+    this.progress.set(window, progress);
+    return progress;
+  }
+
+  /** A batch that is too large though its records are not, because the topic's limit is a lower one, goes in halves. */
+  private async send(
+    part: readonly OutgoingRecord[],
+    window: Window,
+    acknowledged: Set<OutgoingRecord>,
+    failed: FailedRecord[],
+  ): Promise<void> {
+    const { where, topic, acks, compression } = this.writing;
+    const messages = part.map(({ message }) => message);
+    try {
+      const sent = this.producers.use((producer) => producer.send({ topic, messages, acks, compression }), isTooLarge);
+      await unlessAborted(sent, window.signal);
+    } catch (error) {
+      if (!isTooLarge(error)) {
+        const doing = `writing ${part.length} results of window ${window.id} to the topic '${topic}' failed`;
+        throw kafkaError(where, ErrorCode.SinkFailed, doing, error);
+      }
+      const [only, ...others] = part;
+      if (only !== undefined && others.length === 0) {
+        failed.push({ index: only.index ?? 0, bytes: only.bytes, reason: messageOf(error) });
+        return;
+      }
+      const middle = Math.ceil(part.length / 2);
+      await this.send(part.slice(0, middle), window, acknowledged, failed);
+      await this.send(part.slice(middle), window, acknowledged, failed);
+      return;
+    }
+    for (const record of part) acknowledged.add(record);
+  }
+}
+
+function isTooLarge(error: unknown): boolean {
+  const type = typeOf(error);
+  return type === 'MESSAGE_TOO_LARGE' || type === 'RECORD_LIST_TOO_LARGE';
+}
+
+function tooLarge(
+  { where, topic }: ResolvedKafkaSink,
+  window: Window,
+  failed: readonly FailedRecord[],
+  total: number,
+): MinibatchError {
+  const names = failed.slice(0, 3).map(({ index, bytes }) => `result ${index} (about ${bytes} bytes)`);
+  return new MinibatchError(
+    ErrorCode.SinkFailed,
+    `${where}: ${failed.length} of ${total} results of window ${window.id} are too large for the topic '${topic}': ${names.join(', ')}${failed.length > names.length ? ', …' : ''}. Raise the topic's max.message.bytes, use compression, or return smaller results; the others are written`,
+    { details: { window: window.id, topic, failed, written: total - failed.length } },
+  );
+}
+
+/** @throws the signal's reason if it aborts first */
+function unlessAborted<V>(promise: Promise<V>, signal: AbortSignal): Promise<V> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(new Error('the result does not count any more', { cause: signal.reason }));
+    if (signal.aborted) aborted();
+    signal.addEventListener('abort', aborted, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
+  });
+}

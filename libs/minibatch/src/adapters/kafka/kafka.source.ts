@@ -1,0 +1,97 @@
+import type { Kafka } from 'kafkajs';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { SystemClock } from '../../internal/clock.js';
+import type { Source, SourceTarget } from '../../sources/source.interface.js';
+import { Consumption } from './consumption.js';
+import { kafkaError } from './kafka-errors.js';
+import { type KafkaSourceOptions, type ResolvedKafkaSource, resolveKafkaSource } from './kafka-source.options.js';
+import { RecordAppender } from './record-appender.js';
+import { type KafkaSourceCounts, RecordCounts } from './record-counts.js';
+import { findTopics, newTopics } from './topics.js';
+
+/**
+ * Feeds a stream with the records of Kafka topics, as a member of a consumer group. Needs the package `kafkajs`.
+ *
+ * An offset is committed when its record is durable in the stream, never before; what is delivered again after a crash or a rebalance
+ * has the same dedupe id (`topic:partition:offset`) and is ignored for as long as the stream remembers it. The order is that of
+ * each partition. Several processes share the partitions.
+ *
+ * A message's key and headers are the record's; the headers `kafka-topic`, `kafka-partition`, `kafka-offset` and
+ * `kafka-timestamp` (milliseconds) say where it comes from. Null values (tombstones) are kept as null.
+ *
+ * @typeParam T the stream's messages. Nothing checks that the values are of this type: a malformed one is kept as string or Buffer
+ * @example
+ * ```ts
+ * @StreamSource('flights')
+ * export class FlightFeed extends KafkaSource<Flight> {
+ *   constructor(config: ConfigService) {
+ *     super({ kafka: { brokers: config.get('BROKERS').split(',') }, topics: 'flights' });
+ *   }
+ * }
+ * ```
+ */
+export class KafkaSource<T = unknown> implements Source<T> {
+  private readonly reading: ResolvedKafkaSource;
+  private readonly counted: RecordCounts;
+  private readonly clock = new SystemClock();
+
+  /** @throws MinibatchError `InvalidOptions` */
+  constructor(options: KafkaSourceOptions<T>) {
+    const where = new.target.name;
+    this.reading = resolveKafkaSource(where, options);
+    this.counted = new RecordCounts(where);
+  }
+
+  /** Records since it was made, over all streams that it feeds in this process. */
+  get counts(): KafkaSourceCounts {
+    const { received, malformed, skipped } = this.counted;
+    return { received, malformed, skipped };
+  }
+
+  /** @throws MinibatchError `SourceFailed` when Kafka can't be reached or a topic is missing; the errors of `append` */
+  async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
+    const kafka = await this.reading.open();
+    while (!signal.aborted) {
+      try {
+        await this.consume(kafka, target, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        throw kafkaError(this.reading.where, ErrorCode.SourceFailed, 'reading from Kafka failed', error);
+      }
+    }
+  }
+
+  /** Until the signal aborts, or there are topics that a new member has to subscribe to. */
+  private async consume(kafka: Kafka, target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
+    const { reading, clock } = this;
+    const mayCreate = reading.consumer.allowAutoTopicCreation === true;
+    const topics = await unlessAborted(findTopics(reading.where, kafka, reading.topics, mayCreate), signal);
+    if (topics === undefined) return;
+    const watch = new AbortController();
+    const over = AbortSignal.any([signal, watch.signal]);
+    void newTopics(kafka, reading.topics, topics, reading.topicRefresh, clock, over).then(() => watch.abort());
+    try {
+      await new Consumption({
+        kafka,
+        groupId: reading.groupId ?? `minibatch.${target.name}`,
+        topics,
+        reading,
+        appender: new RecordAppender(target as SourceTarget, reading, this.counted),
+        clock,
+        signal: over,
+      }).run();
+    } finally {
+      watch.abort();
+    }
+  }
+}
+
+/** Looking for topics may take as long as its retries do; a source has a second to stop. */
+function unlessAborted<R>(promise: Promise<R>, signal: AbortSignal): Promise<R | undefined> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => resolve(undefined);
+    if (signal.aborted) aborted();
+    signal.addEventListener('abort', aborted, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
+  });
+}

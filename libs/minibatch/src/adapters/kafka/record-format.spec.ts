@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import type { KafkaRecord } from './kafka-record.js';
+import { decode, plainValue, type RecordFormat } from './record-format.js';
+
+const recordWith = (value: string | Buffer | null): KafkaRecord => ({
+  id: 't:0:0',
+  topic: 't',
+  partition: 0,
+  offset: '0',
+  timestamp: new Date(0),
+  key: undefined,
+  headers: {},
+  value: typeof value === 'string' ? Buffer.from(value) : value,
+});
+const bad = Buffer.from([0x7b, 0xff]);
+
+describe('decoding a value', () => {
+  it.each<[RecordFormat, string | Buffer | null, unknown]>([
+    ['json', '{"a":[1]}', { data: { a: [1] } }],
+    ['json', ' 1 ', { data: 1 }],
+    ['json', null, { data: null }],
+    ['json', '', { malformed: expect.stringContaining('no JSON'), error: expect.any(SyntaxError) }],
+    ['json', '\uFEFF{}', { malformed: expect.stringContaining('no JSON'), error: expect.any(SyntaxError) }],
+    ['json', bad, { malformed: 'it is no UTF-8' }],
+    ['string', 'é', { data: 'é' }],
+    ['string', '', { data: '' }],
+    ['string', null, { data: null }],
+    ['string', bad, { malformed: 'it is no UTF-8' }],
+    ['bytes', bad, { data: bad }],
+    ['bytes', null, { data: null }],
+    [({ value }) => value?.length, 'abc', { data: 3 }],
+    [
+      () => Promise.reject(new Error('no schema')),
+      'a',
+      { malformed: 'format threw: no schema', error: expect.any(Error) },
+    ],
+  ])('%# %s', async (format, value, expected) => {
+    expect(await decode(format, recordWith(value))).toEqual(expected);
+  });
+
+  it('keeps what is malformed as text, or as bytes', () => {
+    expect(plainValue(recordWith('{'))).toBe('{');
+    expect(plainValue(recordWith(bad))).toEqual(bad);
+    expect(plainValue(recordWith(null))).toBeNull();
+  });
+});

@@ -1,0 +1,46 @@
+import { isUtf8 } from 'node:buffer';
+import { messageOf } from '../../errors/minibatch.error.js';
+import type { KafkaRecord } from './kafka-record.js';
+
+/**
+ * What the values of a topic are.
+ *
+ * - `'json'`: parsed; what is no JSON is malformed
+ * - `'string'`: UTF-8 text; other bytes are malformed
+ * - `'bytes'`: a `Buffer`
+ * - a function makes the data of the record (Avro, Protobuf, a registry of schemas); a record that it throws for is malformed.
+ *   Undefined leaves the record out
+ */
+export type RecordFormat<T = unknown> =
+  'json' | 'string' | 'bytes' | ((record: KafkaRecord) => T | undefined | Promise<T | undefined>);
+
+export type Decoded = { readonly data: unknown } | { readonly malformed: string; readonly error?: unknown };
+
+/** A tombstone has no value to be malformed: it is null in every format but an own one. */
+export function decode(format: RecordFormat, record: KafkaRecord): Decoded | Promise<Decoded> {
+  if (typeof format === 'function') return decodeByFunction(format, record);
+  const { value } = record;
+  if (value === null) return { data: null };
+  if (format === 'bytes') return { data: value };
+  if (!isUtf8(value)) return { malformed: 'it is no UTF-8' };
+  const text = value.toString('utf8');
+  if (format === 'string') return { data: text };
+  try {
+    return { data: JSON.parse(text) as unknown };
+  } catch (error) {
+    return { malformed: `it is no JSON: ${messageOf(error)}`, error };
+  }
+}
+
+async function decodeByFunction(format: Exclude<RecordFormat, string>, record: KafkaRecord): Promise<Decoded> {
+  try {
+    return { data: await format(record) };
+  } catch (error) {
+    return { malformed: `format threw: ${messageOf(error)}`, error };
+  }
+}
+
+/** The value as it came: text if it is UTF-8, else bytes. */
+export function plainValue({ value }: KafkaRecord): string | Buffer | null {
+  return value !== null && isUtf8(value) ? value.toString('utf8') : value;
+}

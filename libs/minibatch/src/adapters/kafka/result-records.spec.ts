@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import type { Window } from '../../windows/window.js';
+import { cutBySize, type OutgoingRecord, recordsOf } from './result-records.js';
+
+const window = { id: 'w' } as Window;
+const writing = {
+  where: 'Reports',
+  key: undefined,
+  headers: undefined,
+  value: undefined,
+  windowHeader: 'minibatch-window' as const,
+};
+
+const sized = (...sizes: number[]): OutgoingRecord[] =>
+  sizes.map((bytes, index) => ({ index, bytes, message: { value: null } }));
+
+describe('cutting results into sends', () => {
+  const cut = (most: number, ...sizes: number[]) =>
+    cutBySize(sized(...sizes), most).map((part) => part.map(({ index }) => index));
+
+  it('keeps the order, fills each, and gives what is too large one of its own', () => {
+    expect(cut(10, 5, 5, 1, 20, 3, 3)).toEqual([[0, 1], [2], [3], [4, 5]]);
+    expect(cut(10)).toEqual([]);
+    expect(cut(1, 20)).toEqual([[0]]);
+  });
+});
+
+describe('the record of a result', () => {
+  it('counts key, value and headers in bytes, not in characters', () => {
+    const [plain] = recordsOf({ ...writing, windowHeader: false }, '', window);
+    const [record] = recordsOf(
+      { ...writing, windowHeader: false, key: () => 'ü', headers: () => ({ ä: 'ö' }) },
+      'ß',
+      window,
+    );
+    // Two quotes around the value, and 8 that a header costs.
+    expect((record?.bytes ?? 0) - (plain?.bytes ?? 0)).toBe(2 + 2 + 8 + 2 + 2);
+  });
+
+  it('has no key for null and undefined', () => {
+    for (const key of [() => null, () => undefined]) {
+      expect(recordsOf({ ...writing, key }, 1, window)[0]?.message).not.toHaveProperty('key');
+    }
+  });
+
+  it('lets nobody take the place of the window’s id', () => {
+    const headers = () => ({ 'minibatch-window': 'forged' });
+    expect(recordsOf({ ...writing, headers }, 1, window)[0]?.message.headers).toEqual({ 'minibatch-window': 'w' });
+  });
+});

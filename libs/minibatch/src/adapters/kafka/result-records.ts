@@ -1,0 +1,115 @@
+import type { Message } from 'kafkajs';
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { show } from '../../internal/checks.js';
+import type { Window } from '../../windows/window.js';
+import type { KafkaValue, ResolvedKafkaSink } from './kafka-sink.options.js';
+
+/** A result on its way to Kafka. */
+export interface OutgoingRecord {
+  /** Position in the handler's array; undefined if it returned no array. */
+  readonly index: number | undefined;
+  readonly message: Message;
+  /** About what it takes in a batch of Kafka, uncompressed. */
+  readonly bytes: number;
+}
+
+/** Header of the elements of an array, beside the window's: both together name a record. */
+export const INDEX_HEADER = 'minibatch-index';
+
+/** Length, offset, timestamp and attributes of a record; length of a header's name and value. */
+const RECORD_BYTES = 32;
+const HEADER_BYTES = 8;
+
+type Writing = Pick<ResolvedKafkaSink, 'where' | 'key' | 'headers' | 'value' | 'windowHeader'>;
+
+/**
+ * The records of a result: one, or one for each element of an array. Undefined and undefined elements give none.
+ *
+ * @throws MinibatchError `SinkFailed` if one can't be made: none of them is sent then
+ */
+export function recordsOf(writing: Writing, result: unknown, window: Window): readonly OutgoingRecord[] {
+  if (!Array.isArray(result)) return result === undefined ? [] : [recordOf(writing, result, window, undefined)];
+  return result.flatMap((element: unknown, index) =>
+    element === undefined ? [] : [recordOf(writing, element, window, index)],
+  );
+}
+
+function recordOf(writing: Writing, result: unknown, window: Window, index: number | undefined): OutgoingRecord {
+  const call = <V>(option: string, work: () => V): V => {
+    try {
+      return work();
+    } catch (cause) {
+      throw notMade(writing.where, window, index, `${option} threw: ${messageOf(cause)}`, cause);
+    }
+  };
+  const value = call('value', () => (writing.value ?? toJson)(result, window));
+  if (typeof value !== 'string' && value !== null && !(value instanceof Uint8Array)) {
+    const why = `its value is ${show(value)}: a string, bytes or null is needed`;
+    throw notMade(writing.where, window, index, why);
+  }
+  const key = writing.key && call('key', () => writing.key?.(result, window));
+  const headers: Record<string, Buffer | string> = {};
+  let bytes = RECORD_BYTES + sizeOf(key) + sizeOf(value);
+  const addHeader = (name: string, header: string | Uint8Array) => {
+    headers[name] = bufferOf(header);
+    bytes += HEADER_BYTES + Buffer.byteLength(name) + sizeOf(header);
+  };
+  const own = writing.headers && call('headers', () => writing.headers?.(result, window));
+  for (const [name, header] of Object.entries(own ?? {})) addHeader(name, header);
+  if (writing.windowHeader !== false) {
+    addHeader(writing.windowHeader, window.id);
+    if (index !== undefined) addHeader(INDEX_HEADER, String(index));
+  }
+  const message = {
+    value: value === null ? null : bufferOf(value),
+    headers,
+    ...(key === undefined || key === null ? {} : { key: bufferOf(key) }),
+  };
+  return { index, message, bytes };
+}
+
+/** Undefined of what JSON knows nothing of, as a function. */
+function toJson(result: unknown): KafkaValue {
+  return result === null || result instanceof Uint8Array ? result : JSON.stringify(result);
+}
+
+/** In order, in parts of at most `most` bytes, or of one record. */
+export function cutBySize(records: readonly OutgoingRecord[], most: number): OutgoingRecord[][] {
+  const parts: OutgoingRecord[][] = [];
+  let part: OutgoingRecord[] = [];
+  let bytes = 0;
+  for (const record of records) {
+    if (part.length > 0 && bytes + record.bytes > most) {
+      parts.push(part);
+      part = [];
+      bytes = 0;
+    }
+    part.push(record);
+    bytes += record.bytes;
+  }
+  if (part.length > 0) parts.push(part);
+  return parts;
+}
+
+function sizeOf(value: string | Uint8Array | null | undefined): number {
+  return value === undefined || value === null ? 0 : Buffer.byteLength(value);
+}
+
+function bufferOf(value: string | Uint8Array): Buffer | string {
+  return typeof value === 'string' || Buffer.isBuffer(value) ? value : Buffer.from(value);
+}
+
+function notMade(
+  where: string,
+  window: Window,
+  index: number | undefined,
+  why: string,
+  cause?: unknown,
+): MinibatchError {
+  const which = index === undefined ? 'the result' : `result ${index}`;
+  return new MinibatchError(
+    ErrorCode.SinkFailed,
+    `${where}: ${which} of window ${window.id} can't be made a record of Kafka: ${why}`,
+    { cause, details: { window: window.id, ...(index === undefined ? {} : { index }) } },
+  );
+}

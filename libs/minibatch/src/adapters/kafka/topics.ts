@@ -1,0 +1,78 @@
+import type { Kafka } from 'kafkajs';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { type Clock, delay } from '../../internal/clock.js';
+
+/**
+ * The names of the topics that are there. A missing one would else be waited for by kafkajs until its retries are over, and a
+ * pattern that nothing matches would be waited for in silence.
+ *
+ * @throws MinibatchError `SourceFailed` that says which one is missing
+ */
+export async function findTopics(
+  where: string,
+  kafka: Kafka,
+  topics: readonly (string | RegExp)[],
+  mayCreate: boolean,
+): Promise<readonly string[]> {
+  const existing = await listTopics(kafka);
+  const found = new Set<string>();
+  for (const topic of topics) {
+    const names = matching(topic, existing);
+    if (names.length === 0 && typeof topic === 'string' && mayCreate) names.push(topic);
+    if (names.length === 0) throw missing(where, topic);
+    for (const name of names) found.add(name);
+  }
+  return [...found].toSorted();
+}
+
+/** Resolves when topics match that did not when `known` was found, or when the signal aborts. */
+export async function newTopics(
+  kafka: Kafka,
+  topics: readonly (string | RegExp)[],
+  known: readonly string[],
+  every: number,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  const patterns = topics.filter((topic) => topic instanceof RegExp);
+  while (patterns.length > 0 && !signal.aborted) {
+    await delay(clock, every, signal);
+    if (signal.aborted) return;
+    // A look that fails is made again: whether Kafka is there the consumer finds out by itself.
+    const existing = await listTopics(kafka).catch(() => []);
+    if (patterns.some((pattern) => matching(pattern, existing).some((name) => !known.includes(name)))) return;
+  }
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+async function listTopics(kafka: Kafka): Promise<string[]> {
+  const admin = kafka.admin();
+  try {
+    await admin.connect();
+    return await admin.listTopics();
+  } finally {
+    await admin.disconnect().catch(() => undefined);
+  }
+}
+
+/** A pattern never means Kafka's own topics. */
+function matching(topic: string | RegExp, existing: readonly string[]): string[] {
+  if (typeof topic === 'string') return existing.filter((name) => name === topic);
+  // Not by `test`, which goes on from its last match if the pattern is a global one.
+  return existing.filter((name) => !name.startsWith('__') && name.search(topic) !== -1);
+}
+
+function missing(where: string, topic: string | RegExp): MinibatchError {
+  const what =
+    typeof topic === 'string'
+      ? `Kafka has no topic '${topic}': create it, correct its name`
+      : `no topic of Kafka matches ${String(topic)}: create one, correct the pattern`;
+  return new MinibatchError(
+    ErrorCode.SourceFailed,
+    `${where}: ${what}, or give the user the right to see it; it is looked for again`,
+    { details: { topic: String(topic) } },
+  );
+}
