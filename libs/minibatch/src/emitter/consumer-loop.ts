@@ -4,7 +4,6 @@ import type { StoredMessage, WindowRecord } from '../storage/stream-store.interf
 import { MessageBuffer } from '../windows/message-buffer.js';
 import type { BufferedMessage } from '../windows/message.js';
 import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
-import type { ReadPlan } from '../windows/window-emitter.js';
 import { windowId } from '../windows/window-id.js';
 import { Committer } from './committer.js';
 import { Expiry } from './expiry.js';
@@ -12,6 +11,7 @@ import { takeOver } from './take-over.js';
 import type { ConsumerActivity } from './emitter.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
 import { type OpenWindow, openWindow } from './open-window.js';
+import { ReadAhead } from './read-ahead.js';
 import { Reader } from './reader.js';
 import { type Tenure, TenureOver } from './tenure.js';
 import { WindowRunner } from './window-runner.js';
@@ -41,6 +41,7 @@ const EMITTER_BACKOFF = { base: 1_000, max: 60_000, jitter: 0.1 };
 export class ConsumerLoop {
   private readonly buffer = new MessageBuffer();
   private readonly reader: Reader;
+  private readonly readAhead: ReadAhead;
   private readonly cutter: WindowCutter;
   private readonly runner: WindowRunner;
   private readonly expiry: Expiry;
@@ -54,25 +55,18 @@ export class ConsumerLoop {
    */
   private readonly suspects = new Set<OpenWindow>();
 
-  private reading = false;
   private claiming = false;
   private expiring = false;
   private committing = false;
   private turnAsked = false;
   private paused = false;
   private flushing = false;
-  /** A restart of the reader that waits for the read under way. */
-  private restartWanted = false;
-  private order: ReadPlan['order'] = 'idle';
-  private passEnd: number | undefined;
-  private room = 0;
 
   /** The strategy is asked only after something has changed that it can see. */
   private ask = true;
   private emitterFailures = 0;
   /** Monotonic, unlike the times that the strategy asks for. */
   private askAgainAt: number | undefined;
-  private idleUntil: number | undefined;
   private nextCheck: number | undefined;
   private timer: { readonly due: number; readonly cancel: () => void } | undefined;
   /** Times in a row that the strategy was asked because of a time in the past, to no effect. */
@@ -93,6 +87,7 @@ export class ConsumerLoop {
     this.reader = new Reader(parts.store, definition.key, this.buffer, { messages: block, bytes: readAheadBytes }, () =>
       parts.clock.now(),
     );
+    this.readAhead = new ReadAhead(tenure, this.reader, this.buffer);
     const { maxSize, maxBytes } = definition;
     this.cutter = new WindowCutter(definition.emitter, { maxSize, maxBytes }, definition.key);
     this.runner = new WindowRunner(tenure);
@@ -154,9 +149,7 @@ export class ConsumerLoop {
 
   /** True if only new messages, or the clock, can make it go on: worth a poll. */
   get hungry(): boolean {
-    return (
-      this.committer !== undefined && !this.paused && this.order === 'append' && !this.reading && !this.reader.unread
-    );
+    return this.committer !== undefined && !this.paused && this.readAhead.isExhausted;
   }
 
   get activity(): ConsumerActivity {
@@ -189,7 +182,7 @@ export class ConsumerLoop {
   /** Emits what is there now, ready or not. */
   flush(): void {
     this.flushing = true;
-    this.restartWanted = true;
+    this.readAhead.restart();
     this.ask = true;
     this.kick();
   }
@@ -258,24 +251,21 @@ export class ConsumerLoop {
 
   private readOn(): void {
     const now = this.tenure.parts.clock.now();
-    if (this.reading || this.isResting) return;
+    const { readAhead } = this;
+    if (readAhead.isReading || this.isResting) return;
     try {
-      this.follow(this.tenure.definition.emitter.reads(now, this.flushing));
+      readAhead.follow(this.tenure.definition.emitter.reads(now, this.flushing));
     } catch (error) {
       this.emitterFailed(now, error);
       return;
     }
-    if (this.order === 'idle' || !this.reader.unread) return;
-    const room = this.room - this.buffer.length;
-    if (room <= 0 || this.buffer.bytes >= this.tenure.parts.options.readAheadBytes || this.inFlightIsEnough()) return;
-    this.reading = true;
+    const { wanted } = readAhead;
+    if (wanted === 0 || this.inFlightIsEnough()) return;
     this.launch(async () => {
       try {
-        await this.tenure.persist('read', () => this.reader.read(room));
+        await readAhead.read(wanted);
       } finally {
-        this.reading = false;
         this.ask = true;
-        if (!this.reader.unread) this.tenure.parts.starved();
       }
     });
   }
@@ -296,50 +286,19 @@ export class ConsumerLoop {
     return messages >= 2 * readAhead || bytes >= 2 * readAheadBytes;
   }
 
-  /** Turns the reader to the part of the stream that the strategy wants to see. */
-  private follow(plan: ReadPlan): void {
-    this.idleUntil = undefined;
-    const restart = this.restartWanted || plan.order !== this.order;
-    this.restartWanted = false;
-    this.order = plan.order;
-    switch (plan.order) {
-      case 'idle':
-        this.idleUntil = plan.until;
-        return;
-      case 'append':
-        this.room = plan.room ?? this.tenure.definition.lookAhead;
-        if (restart) this.reader.restart();
-        return;
-      case 'time': {
-        this.room = this.tenure.definition.lookAhead;
-        const end = plan.ranges[0]?.to;
-        // A pass is frozen while it goes on: its bounds move with the clock.
-        if (!restart && (this.passEnd === end || !this.buffer.complete)) return;
-        this.passEnd = end;
-        this.reader.restartByTime(
-          plan.ranges.map(({ from, to }) => ({
-            ...(from === undefined ? {} : { from: new Date(from) }),
-            ...(to === undefined ? {} : { to: new Date(to) }),
-          })),
-        );
-      }
-    }
-  }
-
   // ---- cutting and claiming
 
   private cut(): void {
     const now = this.tenure.parts.clock.now();
-    // A restart that waits for the read under way: what is complete now is not what the flush is to find.
-    if (this.restartWanted || this.isResting) return;
+    if (this.readAhead.isTurning || this.isResting) return;
     if (this.claiming || !(this.ask || (this.nextCheck !== undefined && now >= this.nextCheck))) return;
-    if (this.order === 'idle') return;
+    if (this.readAhead.isIdle) return;
     this.ask = false;
     this.askAgainAt = undefined;
     const { buffer } = this;
     buffer.now = now;
     buffer.flushing = this.flushing;
-    buffer.saturated = buffer.length >= this.room || buffer.bytes >= this.tenure.parts.options.readAheadBytes;
+    buffer.saturated = this.readAhead.isFull;
     let windows: readonly CutWindow[];
     try {
       windows = this.cutter.cut(buffer, CLAIM_WINDOWS);
@@ -531,7 +490,7 @@ export class ConsumerLoop {
     let isOverdue = false;
     if (!this.paused && !this.tenure.isClosing) {
       const now = clock.now();
-      for (const at of [this.idleUntil, this.order === 'idle' ? undefined : this.nextCheck]) {
+      for (const at of [this.readAhead.idleUntil, this.readAhead.isIdle ? undefined : this.nextCheck]) {
         if (at === undefined || Number.isNaN(at)) continue;
         if (at > now) waits.push(at - now);
         else isOverdue = true;
@@ -539,7 +498,8 @@ export class ConsumerLoop {
       if (this.isResting && this.askAgainAt !== undefined) waits.push(this.askAgainAt - clock.monotonic());
       // What is overdue waits for the read or the claim under way, whose end asks for a turn; else it comes soon. But not again
       // and again: the strategy was asked and has nothing, and what changes that asks for a turn too.
-      else if (isOverdue && !this.reading && !this.claiming) waits.push(backoff(OVERDUE_BACKOFF, this.overdue + 1));
+      else if (isOverdue && !this.readAhead.isReading && !this.claiming)
+        waits.push(backoff(OVERDUE_BACKOFF, this.overdue + 1));
     }
     if (!isOverdue) this.overdue = 0;
     const look = this.expiry.wait;
