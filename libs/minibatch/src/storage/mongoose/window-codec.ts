@@ -1,5 +1,5 @@
 import { mongo } from 'mongoose';
-import type { Lease, WindowRecord } from '../stream-store.interface.js';
+import type { Lease, MessageId, WindowRecord } from '../stream-store.interface.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 
@@ -23,7 +23,7 @@ export function toWindowDocument(lease: Lease, window: WindowRecord): WindowDocu
     partition: lease.key.partition,
     seq,
     windowId: id,
-    ids: messageIds.map((messageId) => mongo.ObjectId.createFromHexString(messageId)),
+    ids: packIds(messageIds),
     fence: lease.fence,
     attempt,
     recoveries,
@@ -37,7 +37,7 @@ export function toWindowRecord(document: WindowDocument): WindowRecord {
   return {
     seq,
     id: windowId,
-    messageIds: ids.map((id) => id.toHexString()),
+    messageIds: unpackIds(ids),
     created,
     attempt,
     recoveries,
@@ -60,6 +60,21 @@ export function toReschedule({
     $set: { attempt, recoveries, ...present },
     ...(absent.length > 0 && { $unset: Object.fromEntries(absent.map((field) => [field, ''] as const)) }),
   };
+}
+
+/** Hexadecimal digits of an id. */
+const ID_DIGITS = 24;
+
+/** One value behind the other: a third of the size of an array of them, and no work for the server. */
+function packIds(ids: readonly MessageId[]): mongo.Binary {
+  return new mongo.Binary(Buffer.from(ids.join(''), 'hex'));
+}
+
+function unpackIds(packed: mongo.Binary): MessageId[] {
+  const digits = packed.toString('hex');
+  return Array.from({ length: digits.length / ID_DIGITS }, (_, index) =>
+    digits.slice(index * ID_DIGITS, (index + 1) * ID_DIGITS),
+  );
 }
 
 /** Without the fields that are undefined. */

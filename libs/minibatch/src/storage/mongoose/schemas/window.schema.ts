@@ -1,5 +1,5 @@
 import { Schema } from 'mongoose';
-import type { Types } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { SplitState } from '../../stream-store.interface.js';
 import { schemaOptions } from './schema-options.js';
 
@@ -19,7 +19,8 @@ export interface WindowDocument {
   seq: number;
   /** The public id. */
   windowId: string;
-  ids: Types.ObjectId[];
+  /** `_id`s of the messages, 12 bytes each, in order. */
+  ids: mongo.Binary;
   /** Of the lease that claimed or adopted it last. */
   fence: number;
   start?: Date;
@@ -50,7 +51,7 @@ export const WindowSchema = new Schema<WindowDocument>(
     partition: Number,
     seq: Number,
     windowId: String,
-    ids: [Schema.Types.ObjectId],
+    ids: Schema.Types.Buffer,
     fence: Number,
     start: Date,
     end: Date,
