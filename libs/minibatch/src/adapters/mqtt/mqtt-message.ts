@@ -1,0 +1,66 @@
+import { isUtf8 } from 'node:buffer';
+import type { IPublishPacket } from 'mqtt';
+
+/** A message as it came from the broker. */
+export interface MqttMessage {
+  /** The topic it was published to, without wildcards. */
+  readonly topic: string;
+  /** The bytes as they came. */
+  readonly payload: Buffer;
+  /** The payload as the declared `format`; what is appended. */
+  readonly data: unknown;
+  /** The lower one of the publisher's and the subscription's. */
+  readonly qos: 0 | 1 | 2;
+  /** The broker had kept it for new subscribers. */
+  readonly retain: boolean;
+  /** It has been sent before and not been acknowledged; it may be in the stream already, or not. */
+  readonly dup: boolean;
+  /** MQTT 5 only: `userProperties`, `contentType`, `responseTopic`, `correlationData`, … */
+  readonly properties: NonNullable<IPublishPacket['properties']>;
+}
+
+export type PayloadFormat = 'json' | 'string' | 'bytes';
+
+/** A payload as its declared format, or, if it is not of that format, as text or bytes with what is wrong with it. */
+export type Payload =
+  | { readonly data: unknown; readonly malformed?: undefined }
+  | { readonly data: string | Buffer; readonly malformed: Error };
+
+export function readPayload(payload: Buffer, format: PayloadFormat): Payload {
+  if (format === 'bytes') return { data: payload };
+  if (!isUtf8(payload)) return { data: payload, malformed: new Error('it is no UTF-8') };
+  const text = payload.toString('utf8');
+  if (format === 'string') return { data: text };
+  try {
+    return { data: JSON.parse(text) };
+  } catch (error) {
+    return { data: text, malformed: error instanceof Error ? error : new Error(String(error)) };
+  }
+}
+
+/** Names that say what the broker said: never what a publisher put into a property of that name. */
+const FACTS = ['topic', 'retain', 'dup'];
+
+/** What is kept beside the data. */
+export function headersOf({ topic, retain, dup, properties }: MqttMessage): Readonly<Record<string, string>> {
+  const { userProperties = {}, contentType, responseTopic, correlationData } = properties;
+  // A property that came several times is a list.
+  const own = Object.entries(userProperties).map(([name, value]) => [name, [value].flat().join(', ')] as const);
+  const facts: readonly (readonly [string, string | undefined])[] = [
+    ...own.filter(([name]) => !FACTS.includes(name)),
+    ['topic', topic],
+    ['retain', retain ? 'true' : undefined],
+    ['dup', dup ? 'true' : undefined],
+    ['contentType', contentType],
+    ['responseTopic', responseTopic],
+    ['correlationData', correlationData?.toString('base64')],
+  ];
+  return Object.fromEntries(
+    facts.flatMap(([name, value]) => (value === undefined ? [] : [[clean(name), clean(value)]])),
+  );
+}
+
+/** MQTT forbids NUL and not every broker looks; stores can't keep it. */
+function clean(text: string): string {
+  return text.includes('\0') ? text.replaceAll('\0', '') : text;
+}

@@ -1,0 +1,208 @@
+import type { StringValue } from 'ms';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { checkDuration, checkInteger, invalidOption, show } from '../../internal/checks.js';
+import {
+  checkFunction,
+  checkGiven,
+  type MqttConnection,
+  type ResolvedConnection,
+  resolveConnection,
+} from './mqtt-connection.options.js';
+import type { MqttMessage, PayloadFormat } from './mqtt-message.js';
+import { checkFilters } from './topics.js';
+
+/** Which messages become messages of the stream, and how. @typeParam T the stream's messages */
+export interface MqttSourceOptions<T = unknown> extends MqttConnection {
+  /**
+   * One or several topic filters: `'sensors/+/temperature'`, `'sensors/#'`; `'$share/<group>/sensors/#'` spreads the messages over all
+   * sources with this group, in other processes too, each with a `clientId` of its own.
+   */
+  readonly topics: string | readonly string[];
+  /**
+   * The name under which the broker keeps the session: what was subscribed, and what came while nobody was connected. It must be
+   * the same after a restart, or those messages are left behind; and no two processes may use it at a time, for the broker
+   * ends the connection of the first. So it can't be made up here: take a name for a single process, the host's or the
+   * pod's stable name where there are replicas.
+   */
+  readonly clientId: string;
+  /** 1: each message at least once. 0: those that come while the source is connected, none of them again. @default 1 */
+  readonly qos?: 0 | 1;
+  /**
+   * How long the broker keeps the session, and what comes meanwhile, while the source is not connected; at most 136 years, which means
+   * for ever. MQTT 5; in MQTT 3.1.1 only the broker's configuration ends a session. @default for ever
+   */
+  readonly sessionExpiry?: number | StringValue;
+  /**
+   * What the payload is: JSON, text in UTF-8, or anything (a `Buffer`).
+   *
+   * @default 'json'
+   */
+  readonly format?: PayloadFormat;
+  /**
+   * What to do with a payload that is not of its `format`:
+   *
+   * - `'keep'`: it is appended as a string, or as bytes if it is no UTF-8 either
+   * - `'skip'`: it is acknowledged and left out; counted and logged
+   * - a function: what it returns is appended; undefined leaves it out, as `'skip'` does
+   *
+   * @default 'keep'
+   */
+  readonly malformed?: 'keep' | 'skip' | ((message: MqttMessage, error: Error) => T | undefined);
+  /**
+   * What to do with a message that the stream can't take: larger than the store's limit, nested too deep, or one for which `key`,
+   * `dedupeId` or `malformed` throws. The others go on in any case; each such message is counted, and logged with its topic.
+   *
+   * - `'hold'`: it is not acknowledged. The broker keeps it and gives it again with the next connection, so that nothing is lost;
+   *   it takes a place among those on their way, and when half of `maxInFlight` (MQTT 3.1.1: 10) are taken, the source fails
+   * - `'drop'`: it is acknowledged, and so lost
+   * - a function that puts it somewhere else; when it has resolved the message is acknowledged
+   *
+   * @default 'hold'
+   */
+  readonly unstorable?: 'hold' | 'drop' | ((message: MqttMessage, error: Error) => void | Promise<void>);
+  /** The message's key. @default none */
+  readonly key?: (message: MqttMessage) => string | undefined;
+  /**
+   * What tells two messages apart, if publishers put something into the data or the properties that does. MQTT has nothing: without
+   * this, what is redelivered after a broken connection is in the stream twice. @default none
+   */
+  readonly dedupeId?: (message: MqttMessage) => string | undefined;
+  /**
+   * Messages that the broker may send before the first of them is acknowledged (MQTT 5: receive maximum). In MQTT 3.1.1 the broker
+   * decides (mosquitto's `max_inflight_messages`: 20), up to this. @default 1000
+   */
+  readonly maxInFlight?: number;
+  /** Bytes of payloads that are held in memory; one message more is taken. @default 16 MiB */
+  readonly maxBytes?: number;
+}
+
+/** All options are there. */
+export interface ResolvedSource {
+  readonly where: string;
+  readonly connection: ResolvedConnection;
+  readonly topics: readonly string[];
+  readonly clientId: string;
+  readonly qos: 0 | 1;
+  readonly format: PayloadFormat;
+  readonly malformed: 'keep' | 'skip' | ((message: MqttMessage, error: Error) => unknown);
+  readonly unstorable: 'hold' | 'drop' | ((message: MqttMessage, error: Error) => void | Promise<void>);
+  readonly key: ((message: MqttMessage) => string | undefined) | undefined;
+  readonly dedupeId: ((message: MqttMessage) => string | undefined) | undefined;
+  readonly maxInFlight: number;
+  readonly maxBytes: number;
+  /** Messages that are held back at most. */
+  readonly maxHeld: number;
+}
+
+const KEYS = [
+  'topics',
+  'clientId',
+  'qos',
+  'sessionExpiry',
+  'format',
+  'malformed',
+  'unstorable',
+  'key',
+  'dedupeId',
+  'maxInFlight',
+  'maxBytes',
+] as const satisfies readonly (keyof MqttSourceOptions)[];
+
+/** In MQTT 5 the highest number of seconds means for ever. */
+const FOR_EVER = 0xffff_ffff;
+/** The receive maximum goes over the wire as 16 bits. */
+const MOST_IN_FLIGHT = 65_535;
+/** Half of what mosquitto sends without an answer. */
+const MOST_HELD_3_1_1 = 10;
+const MAX_BYTES = 16 * 1024 * 1024;
+
+/** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
+export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | undefined): ResolvedSource {
+  checkGiven(where, options, "{ url: 'mqtt://…', clientId: '…', topics: '…' }", KEYS);
+  // `checkGiven` has refused undefined.
+  const given = options as MqttSourceOptions<T>;
+  const { malformed = 'keep', unstorable = 'hold', key, dedupeId } = given;
+  const topics = checkFilters(where, given.topics);
+  const clientId = checkClientId(where, given.clientId);
+  const maxInFlight = checkInteger(where, 'maxInFlight', given.maxInFlight ?? 1000, 1);
+  if (maxInFlight > MOST_IN_FLIGHT) {
+    throw invalidOption(where, 'maxInFlight', maxInFlight, `a whole number of 1 to ${MOST_IN_FLIGHT}`);
+  }
+  checkChoice(where, 'malformed', malformed, ['keep', 'skip']);
+  checkChoice(where, 'unstorable', unstorable, ['hold', 'drop']);
+  checkFunction(where, 'key', key);
+  checkFunction(where, 'dedupeId', dedupeId);
+  const connection = resolveConnection(where, ErrorCode.SourceFailed, given, {
+    clientId,
+    clean: false,
+    properties: { sessionExpiryInterval: secondsOf(where, given), receiveMaximum: maxInFlight },
+  });
+  return {
+    where,
+    connection,
+    topics,
+    clientId,
+    qos: oneOf(
+      where,
+      'qos',
+      given.qos ?? 1,
+      [0, 1],
+      '; with 2 a message would be lost when this process dies before its append',
+    ),
+    format: oneOf(where, 'format', given.format ?? 'json', ['json', 'string', 'bytes']),
+    malformed,
+    unstorable,
+    key,
+    dedupeId,
+    maxInFlight,
+    maxBytes: checkInteger(where, 'maxBytes', given.maxBytes ?? MAX_BYTES, 1),
+    maxHeld: connection.protocolVersion === 5 ? Math.ceil(maxInFlight / 2) : MOST_HELD_3_1_1,
+  };
+}
+
+function checkClientId(where: string, given: unknown): string {
+  if (typeof given === 'string' && given !== '' && !given.includes('\0')) return given;
+  throw invalidOption(
+    where,
+    'clientId',
+    given,
+    'a name that is the same after a restart (the broker keeps messages under it) and that no other process uses (the broker ends the connection of the first)',
+  );
+}
+
+function secondsOf(
+  where: string,
+  { sessionExpiry, protocolVersion }: Pick<MqttSourceOptions, 'sessionExpiry' | 'protocolVersion'>,
+): number {
+  if (sessionExpiry === undefined) return FOR_EVER;
+  if (protocolVersion === 4) {
+    throw invalidOption(
+      where,
+      'sessionExpiry',
+      sessionExpiry,
+      'none with protocolVersion 4: MQTT 3.1.1 has no such thing',
+    );
+  }
+  const ms = checkDuration(where, 'sessionExpiry', sessionExpiry, {
+    min: 1000,
+    because: 'what comes while the source is not connected would be lost',
+  });
+  return Math.min(Math.ceil(ms / 1000), FOR_EVER);
+}
+
+function checkChoice(where: string, option: string, given: unknown, words: readonly string[]): void {
+  if (typeof given === 'function' || words.some((word) => word === given)) return;
+  throw invalidOption(where, option, given, `${words.map(show).join(', ')}, or a function`);
+}
+
+function oneOf<V extends string | number>(
+  where: string,
+  option: string,
+  given: unknown,
+  allowed: readonly V[],
+  hint = '',
+): V {
+  const found = allowed.find((value) => value === given);
+  if (found !== undefined) return found;
+  throw invalidOption(where, option, given, `${allowed.map(show).join(', ')}${hint}`);
+}

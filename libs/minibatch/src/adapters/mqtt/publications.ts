@@ -1,0 +1,64 @@
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import type { Window } from '../../windows/window.js';
+import type { ResolvedSink } from './mqtt-sink.options.js';
+import { wrongTopic } from './topics.js';
+
+/** What is published for an element of a result. */
+export interface Publication {
+  /** Its place in the result. */
+  readonly index: number;
+  readonly topic: string;
+  readonly payload: string | Buffer;
+  readonly userProperties: Record<string, string>;
+}
+
+/**
+ * One for each element of an array, else one; undefined gives none. All are made before the first is sent.
+ *
+ * @throws MinibatchError `SinkFailed` that names the element and what is wrong with it
+ */
+export function publicationsOf(sink: ResolvedSink, result: unknown, window: Window): readonly Publication[] {
+  const elements: readonly unknown[] = Array.isArray(result) ? result : [result];
+  return elements.flatMap((element, index) =>
+    element === undefined ? [] : [publicationOf(sink, element, index, window)],
+  );
+}
+
+function publicationOf(sink: ResolvedSink, element: unknown, index: number, window: Window): Publication {
+  const make = <V>(option: string, work: () => V): V => {
+    try {
+      return work();
+    } catch (cause) {
+      throw unpublishable(sink, index, window, `${option} threw: ${messageOf(cause)}`, cause);
+    }
+  };
+  const topic: unknown = make('topic', () => sink.topic(element, window));
+  const wrong = wrongTopic(topic);
+  if (wrong !== undefined) throw unpublishable(sink, index, window, `topic gave ${JSON.stringify(topic)}: ${wrong}`);
+  const payload: unknown = make('payload', () => sink.payload(element, window));
+  if (typeof payload !== 'string' && !(payload instanceof Uint8Array)) {
+    throw unpublishable(sink, index, window, `payload gave ${typeof payload}, and not a string or bytes`);
+  }
+  const properties = sink.userProperties && make('userProperties', () => sink.userProperties?.(element, window));
+  return {
+    index,
+    topic: topic as string,
+    payload:
+      typeof payload === 'string' ? payload : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
+    userProperties: { ...properties, 'minibatch-window': window.id },
+  };
+}
+
+function unpublishable(
+  { where }: ResolvedSink,
+  index: number,
+  window: Window,
+  what: string,
+  cause?: unknown,
+): MinibatchError {
+  const message = `${where}: element ${index} of the result of window ${window.id} can't be published: ${what}. Nothing of the window was sent`;
+  return new MinibatchError(ErrorCode.SinkFailed, message, {
+    cause,
+    details: { reason: 'UNPUBLISHABLE', window: window.id, index },
+  });
+}

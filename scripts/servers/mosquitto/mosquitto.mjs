@@ -1,0 +1,103 @@
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startChild } from '../child.mjs';
+import { needPrograms } from '../programs.mjs';
+import { makeCertificates } from './certificates.mjs';
+import { accessPlugin, passwordFile } from './access.mjs';
+
+const PACKAGES = ['mosquitto'];
+
+/** See mosquitto.d.mts. */
+export async function startMosquitto(options = {}) {
+  const [program] = await needPrograms(['mosquitto'], PACKAGES).catch((error) => {
+    throw new Error(`No MQTT broker for tests: ${error.message}`, { cause: error });
+  });
+  const dir = await mkdtemp(join(tmpdir(), 'minibatch-mosquitto-'));
+  try {
+    return await start(program, dir, options);
+  } catch (error) {
+    await rm(dir, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function start(program, dir, options) {
+  await chmod(dir, 0o700);
+  const port = options.port ?? (await freePort());
+  const tlsPort = options.tls ? await freePort() : undefined;
+  const certificates = options.tls ? await makeCertificates(dir) : undefined;
+  const file = join(dir, 'mosquitto.conf');
+  await writeFile(file, (await configuration({ dir, port, tlsPort, certificates, options })).join('\n'));
+  const run = () => startChild(program, ['-c', file], { ready: /mosquitto version (\S+) running/, temporary: dir });
+  let server = await run();
+  const label = `mosquitto ${server.match[1]} (${program})`;
+  let running = true;
+  const end = async (signal) => {
+    if (!running) return;
+    running = false;
+    server.kill(signal);
+    await server.exited;
+  };
+  return {
+    url: `mqtt://127.0.0.1:${port}`,
+    tlsUrl: tlsPort && `mqtts://127.0.0.1:${tlsPort}`,
+    ca: certificates?.authority,
+    port,
+    label,
+    get pid() {
+      return running ? server.pid : undefined;
+    },
+    kill9: () => end('SIGKILL'),
+    restart: async () => {
+      await end('SIGTERM');
+      server = await run();
+      running = true;
+    },
+    stop: async () => {
+      await end('SIGTERM');
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function configuration({ dir, port, tlsPort, certificates, options }) {
+  const { durable, users, forbidden, config = [] } = options;
+  return [
+    // It gives up root for a user that does not see our folder.
+    ...(process.getuid?.() === 0 ? ['user root'] : []),
+    // What it writes to a pipe as stdout stays in a buffer.
+    'log_dest stderr',
+    'log_type error',
+    'log_type warning',
+    'log_type notice',
+    'log_type information',
+    'set_tcp_nodelay true',
+    // The default of 1000 drops what a session can't hold, and acknowledges it all the same.
+    'max_queued_messages 0',
+    ...(durable
+      ? ['persistence true', `persistence_location ${dir}/`, 'autosave_on_changes true', 'autosave_interval 1']
+      : []),
+    users ? 'allow_anonymous false' : 'allow_anonymous true',
+    ...(users ? [`password_file ${await passwordFile(dir, users)}`] : []),
+    ...(forbidden ? await accessPlugin(dir, forbidden) : []),
+    `listener ${port} 127.0.0.1`,
+    ...config,
+    ...(tlsPort
+      ? [`listener ${tlsPort} 127.0.0.1`, `certfile ${certificates.certificate}`, `keyfile ${certificates.key}`]
+      : []),
+    '',
+  ];
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
