@@ -19,11 +19,24 @@ export async function makeCertificates(dir) {
     ...['req', '-x509', ...key, '-days', '1', '-subj', '/CN=Test authority'],
     ...['-keyout', path('ca.key'), '-out', path('ca.pem')],
   ]);
-  await run(openssl, ['req', ...key, '-subj', '/CN=localhost', '-keyout', path('server.key'), '-out', path('server.csr')]);
+  await run(openssl, [
+    'req',
+    ...key,
+    '-subj',
+    '/CN=localhost',
+    '-keyout',
+    path('server.key'),
+    '-out',
+    path('server.csr'),
+  ]);
   await writeFile(path('names'), 'subjectAltName=IP:127.0.0.1,DNS:localhost\n');
   await run(openssl, [
     ...['x509', '-req', '-in', path('server.csr'), '-CA', path('ca.pem'), '-CAkey', path('ca.key'), '-CAcreateserial'],
     ...['-days', '1', '-extfile', path('names'), '-out', path('server.pem')],
   ]);
-  return { authority: await readFile(path('ca.pem'), 'utf8'), certificate: path('server.pem'), key: path('server.key') };
+  return {
+    authority: await readFile(path('ca.pem'), 'utf8'),
+    certificate: path('server.pem'),
+    key: path('server.key'),
+  };
 }

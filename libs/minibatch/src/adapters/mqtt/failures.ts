@@ -1,7 +1,7 @@
 import { MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { ResolvedConnection } from './mqtt-connection.options.js';
 
-type Place = Pick<ResolvedConnection, 'where' | 'code' | 'address'>;
+type Place = Pick<ResolvedConnection, 'where' | 'code' | 'address' | 'options'>;
 
 // `details.reason` of the errors: MISSING_PACKAGE; UNREACHABLE: down, a wrong name, a certificate that is not trusted; REFUSED: the
 // broker said no, with MQTT's `details.reasonCode`; LOST: the connection broke; CLOSED, ABORTED: from this side.
@@ -25,8 +25,11 @@ export function notConnected(place: Place, cause: unknown): MinibatchError {
 
 /** The connection broke. @param reasonCode what the broker said before, in MQTT 5 */
 export function connectionLost(place: Place, cause: unknown, reasonCode: number | undefined): MinibatchError {
-  const { where, code, address } = place;
-  const said = reasonCode === undefined ? '' : `: the broker ended it with reason ${reasonCode}${hintOf(reasonCode)}`;
+  const { where, code, address, options } = place;
+  const silent = cause === undefined && options.clientId !== undefined;
+  const guess = silent ? '. If this comes again and again, look whether another process uses the same clientId' : '';
+  const said =
+    reasonCode === undefined ? guess : `: the broker ended it with reason ${reasonCode}${hintOf(reasonCode)}`;
   const because = cause === undefined ? said : `${said}: ${textOf(cause)}`;
   const details = { reason: 'LOST', ...(reasonCode === undefined ? {} : { reasonCode }) };
   return new MinibatchError(code, `${where}: the connection to ${address} was lost${because}`, { cause, details });
