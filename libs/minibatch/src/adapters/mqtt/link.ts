@@ -57,17 +57,23 @@ export class Link {
   }
 
   /** What `work` gives, unless the connection ends or the signal aborts before. */
-  during<R>(work: Promise<R>, signal: AbortSignal, what: string): Promise<R> {
-    return new Promise((resolve, reject) => {
+  async during<R>(work: Promise<R>, signal: AbortSignal, what: string): Promise<R> {
+    let forget = (): void => undefined;
+    const broken = new Promise<never>((_, reject) => {
       const aborted = () => reject(givenUp(this.settings, what));
-      const forget = this.onEnd(reject);
+      const forgetEnd = this.onEnd(reject);
       signal.addEventListener('abort', aborted, { once: true });
       if (signal.aborted) aborted();
-      work.then(resolve, reject).finally(() => {
-        forget();
+      forget = () => {
+        forgetEnd();
         signal.removeEventListener('abort', aborted);
-      });
+      };
     });
+    try {
+      return await Promise.race([work, broken]);
+    } finally {
+      forget();
+    }
   }
 
   /** Says goodbye, so that the broker publishes no will; does not wait for long. Who still waits for something hears that it is over. */

@@ -108,14 +108,20 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
   }
 }
 
-function unlessAborted<V>(work: Promise<V>, signal: AbortSignal, where: string): Promise<V> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => {
+async function unlessAborted<V>(work: Promise<V>, signal: AbortSignal, where: string): Promise<V> {
+  let forget = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    const give = () => {
       const message = `${where}: connecting was given up: the window's signal aborted`;
       reject(new MinibatchError(ErrorCode.SinkFailed, message, { details: { reason: 'ABORTED' } }));
     };
-    signal.addEventListener('abort', aborted, { once: true });
-    if (signal.aborted) aborted();
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
+    signal.addEventListener('abort', give, { once: true });
+    if (signal.aborted) give();
+    forget = () => signal.removeEventListener('abort', give);
   });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    forget();
+  }
 }
