@@ -117,8 +117,8 @@ function checkClientOptions(where: string, given: IClientOptions): void {
 function addressOf(where: string, url: unknown): string {
   const parsed = typeof url === 'string' && URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !PROTOCOLS.includes(parsed.protocol) || parsed.host === '') {
-    // It may hold a password: it is not shown.
-    const shown = parsed ? `${parsed.protocol}//${parsed.host}` : typeof url === 'string' ? 'no URL' : url;
+    // It may hold a password: only what can't be one is shown.
+    const shown = parsed?.host ? `${parsed.protocol}//${parsed.host}` : typeof url === 'string' ? 'no URL' : url;
     throw invalidOption(where, 'url', shown, "'mqtt://host:1883', 'mqtts://host:8883', 'ws://…' or 'wss://…'");
   }
   return `${parsed.protocol}//${parsed.host}`;

@@ -10,7 +10,7 @@ import { subscribe, unsubscribe } from './subscriptions.js';
 
 export type { MqttSourceCounters } from './oddities.js';
 
-/** A write that is under way when the source is stopped is waited for so long; milliseconds. */
+/** After the source is stopped a write that is under way is waited for so long; milliseconds. */
 const STOP_WAIT = 500;
 
 /** What a former start has subscribed under the client id. */
@@ -88,7 +88,7 @@ export class MqttSource<T = unknown> implements Source<T> {
       await link.during(intake.failed, signal, 'reading');
     } finally {
       // What comes with the next connection must not overtake what is being written now.
-      await within(intake.stop(), signal.aborted ? STOP_WAIT : undefined);
+      await unlessStopped(intake.stop(), signal);
       await link.close();
     }
   }
@@ -112,11 +112,19 @@ function positionOf(stored: unknown): Position | undefined {
   return typeof clientId === 'string' && Array.isArray(topics) ? { clientId, topics } : undefined;
 }
 
-/** Resolves with the work, or after `ms`. */
-async function within(work: Promise<void>, ms: number | undefined): Promise<void> {
-  if (ms === undefined) return work;
+/** Resolves with the work, or a while after the signal has aborted: an append may wait for room for as long as consumers like. */
+async function unlessStopped(work: Promise<void>, signal: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
-  await Promise.race([work, timeout]);
-  clearTimeout(timer);
+  let wait = (): void => undefined;
+  const stopped = new Promise<void>((resolve) => {
+    wait = () => (timer = setTimeout(resolve, STOP_WAIT));
+    if (signal.aborted) wait();
+    else signal.addEventListener('abort', wait, { once: true });
+  });
+  try {
+    await Promise.race([work, stopped]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', wait);
+  }
 }

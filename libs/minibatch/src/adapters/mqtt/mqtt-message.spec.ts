@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { headersOf, type MqttMessage, readPayload } from './mqtt-message.js';
+
+describe('readPayload', () => {
+  const bytes = Buffer.from([0xff, 0xfe]);
+
+  it('reads what is of its format', () => {
+    expect(readPayload(Buffer.from('{"a":[1,null]}'), 'json')).toEqual({ data: { a: [1, null] } });
+    expect(readPayload(Buffer.from('null'), 'json')).toEqual({ data: null });
+    expect(readPayload(Buffer.from('ä{'), 'string')).toEqual({ data: 'ä{' });
+    expect(readPayload(Buffer.alloc(0), 'string')).toEqual({ data: '' });
+    expect(readPayload(bytes, 'bytes')).toEqual({ data: bytes });
+  });
+
+  it('keeps what is not, as text if it is one', () => {
+    expect(readPayload(Buffer.from('{"a":'), 'json')).toEqual({ data: '{"a":', malformed: expect.any(SyntaxError) });
+    expect(readPayload(Buffer.alloc(0), 'json')).toEqual({ data: '', malformed: expect.any(SyntaxError) });
+    expect(readPayload(bytes, 'json')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
+    expect(readPayload(bytes, 'string')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
+  });
+});
+
+describe('headersOf', () => {
+  const message: MqttMessage = {
+    topic: 'a/b',
+    payload: Buffer.alloc(0),
+    data: '',
+    qos: 1,
+    retain: false,
+    dup: false,
+    properties: {},
+  };
+
+  it('has the topic, and flags where they are set', () => {
+    expect(headersOf(message)).toEqual({ topic: 'a/b' });
+    expect(headersOf({ ...message, retain: true, dup: true })).toEqual({ topic: 'a/b', retain: 'true', dup: 'true' });
+  });
+
+  it('has the properties, which never pass for facts', () => {
+    const userProperties = Object.fromEntries([
+      ['device', 'd1'],
+      ['tag', ['a', 'b']],
+      ['topic', 'forged'],
+      ['dup', 'true'],
+      ['__proto__', 'p'],
+      ['n\0ul', 'x\0y'],
+    ]) as Record<string, string | string[]>;
+    const properties = { userProperties, contentType: 'c', responseTopic: 'r', correlationData: Buffer.from('id') };
+    const headers = headersOf({ ...message, properties });
+    expect(Object.entries(headers)).toEqual([
+      ['device', 'd1'],
+      ['tag', 'a, b'],
+      ['__proto__', 'p'],
+      ['nul', 'xy'],
+      ['topic', 'a/b'],
+      ['contentType', 'c'],
+      ['responseTopic', 'r'],
+      ['correlationData', 'aWQ='],
+    ]);
+  });
+});

@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import type { Window } from '../../windows/window.js';
+import { type MqttSinkOptions, resolveSink } from './mqtt-sink.options.js';
+import { publicationsOf } from './publications.js';
+
+describe('publicationsOf', () => {
+  const window = { id: 'w' } as Window;
+  const publications = (result: unknown, options: Partial<MqttSinkOptions> = {}) =>
+    publicationsOf(resolveSink('Reports', { url: 'mqtt://h', topic: 't', ...options }), result, window);
+
+  it('makes JSON of all but strings and bytes', () => {
+    const payloads = publications([{ a: 1 }, 'text', new Uint8Array([1]), null, 0, [1]]).map(({ payload }) => payload);
+    expect(payloads).toEqual(['{"a":1}', 'text', Buffer.from([1]), 'null', '0', '[1]']);
+  });
+
+  it('leaves undefined out, and keeps the places of the others', () => {
+    expect(publications([undefined, 1]).map(({ index }) => index)).toEqual([1]);
+    expect(publications(undefined)).toEqual([]);
+    expect(publications([])).toEqual([]);
+    expect(publications(false)).toMatchObject([{ index: 0, payload: 'false' }]);
+  });
+
+  it('adds properties, which do not hide the window', () => {
+    const userProperties = () => ({ app: 'x', 'minibatch-window': 'forged' });
+    expect(publications(1, { userProperties })[0]?.userProperties).toEqual({ app: 'x', 'minibatch-window': 'w' });
+  });
+
+  it('names the element for which a function throws, or gives nonsense', () => {
+    const fails = () => {
+      throw new Error('no');
+    };
+    expect(() => publications([1], { topic: fails })).toThrow(/element 0 of the result of window w .* topic threw: no/);
+    expect(() => publications([1], { userProperties: fails })).toThrow(/userProperties threw: no/);
+    expect(() => publications([() => 1])).toThrow(/payload gave undefined, and not a string/);
+  });
+});
