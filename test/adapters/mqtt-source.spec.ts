@@ -111,6 +111,60 @@ describe.each([5, 4] as const)('MqttSource, protocol version %i', { timeout: 90_
     expect(app.messages[0]?.headers).toMatchObject({ dup: 'true' });
   });
 
+  /** A target whose appends wait until they are let go, and a client that is watched. */
+  function watched() {
+    let release = (): void => undefined;
+    const open = new Promise<void>((resolve) => (release = resolve));
+    const seen = { messages: 0, pings: 0, stored: [] as unknown[] };
+    const appendMany = async (data: readonly unknown[]) => {
+      if (data.length > 0) await open;
+      seen.stored.push(...data);
+    };
+    const append = (data: unknown) => appendMany([data]);
+    const target = { name: 'slow', append, appendMany, position: () => Promise.resolve(undefined) };
+    const createClient = (given: IClientOptions) => {
+      const client = connect(broker.url, given);
+      client.on('message', () => (seen.messages += 1));
+      client.on('packetreceive', ({ cmd }) => (seen.pings += cmd === 'pingresp' ? 1 : 0));
+      return client;
+    };
+    return { target, seen, release, connection: { url: undefined, createClient } as unknown as { url: string } };
+  }
+
+  it('takes messages and answers to pings while an append is under way', async () => {
+    const options = await session({ topics: 'pings' });
+    const { target, seen, release, connection } = watched();
+    const stop = new AbortController();
+    const feed = sourceOf({ ...options, ...connection, clientOptions: { keepalive: 1 } }).stream(target, stop.signal);
+    const publisher = await connectTo(broker.url);
+    for (const n of [1, 2, 3]) await publisher.publishAsync('pings', String(n), { qos: 1 });
+    await vi.waitFor(() => expect(seen.messages).toBe(3), SOON);
+    await vi.waitFor(() => expect(seen.pings).toBeGreaterThanOrEqual(2), SOON);
+    expect(seen.stored).toEqual([]);
+    release();
+    await vi.waitFor(() => expect(seen.stored).toEqual([1, 2, 3]), SOON);
+    stop.abort();
+    await feed;
+  });
+
+  it('reads no more than fits into memory, until it is stored', async () => {
+    const options = await session({ topics: 'full', format: 'string', maxBytes: 10_000 });
+    const publisher = await connectTo(broker.url);
+    const payloads = Array.from({ length: 50 }, (_, n) => String(n).padEnd(1000, '.'));
+    for (const payload of payloads) await publisher.publishAsync('full', payload, { qos: 1 });
+    const { target, seen, release, connection } = watched();
+    const stop = new AbortController();
+    const feed = sourceOf({ ...options, ...connection }).stream(target, stop.signal);
+    await vi.waitFor(() => expect(seen.messages).toBe(10), SOON);
+    // The broker has had the time to send what it would.
+    for (let turn = 0; turn < 20; turn += 1) await publisher.publishAsync('elsewhere', '', { qos: 1 });
+    expect(seen.messages).toBe(10);
+    release();
+    await vi.waitFor(() => expect(seen.stored).toEqual(payloads), SOON);
+    stop.abort();
+    await feed;
+  });
+
   it('spreads a shared subscription over two sources', async () => {
     const topics = `$share/workers/${unique('jobs')}/#`;
     const topic = topics.replace('$share/workers/', '').replace('#', '1');

@@ -43,21 +43,21 @@ const FACTS = ['topic', 'retain', 'dup'];
 
 /** What is kept beside the data. */
 export function headersOf({ topic, retain, dup, properties }: MqttMessage): Readonly<Record<string, string>> {
-  const { userProperties = {}, contentType, responseTopic, correlationData } = properties;
-  // A property that came several times is a list.
-  const own = Object.entries(userProperties).map(([name, value]) => [name, [value].flat().join(', ')] as const);
-  const facts: readonly (readonly [string, string | undefined])[] = [
-    ...own.filter(([name]) => !FACTS.includes(name)),
-    ['topic', topic],
-    ['retain', retain ? 'true' : undefined],
-    ['dup', dup ? 'true' : undefined],
-    ['contentType', contentType],
-    ['responseTopic', responseTopic],
-    ['correlationData', correlationData?.toString('base64')],
-  ];
-  return Object.fromEntries(
-    facts.flatMap(([name, value]) => (value === undefined ? [] : [[clean(name), clean(value)]])),
-  );
+  const { userProperties, contentType, responseTopic, correlationData } = properties;
+  const headers = userProperties === undefined ? {} : ownHeaders(userProperties);
+  headers['topic'] = clean(topic);
+  if (retain) headers['retain'] = 'true';
+  if (dup) headers['dup'] = 'true';
+  if (contentType !== undefined) headers['contentType'] = clean(contentType);
+  if (responseTopic !== undefined) headers['responseTopic'] = clean(responseTopic);
+  if (correlationData !== undefined) headers['correlationData'] = correlationData.toString('base64');
+  return headers;
+}
+
+/** What the publisher has added. A property that came several times is a list. */
+function ownHeaders(properties: Readonly<Record<string, string | string[]>>): Record<string, string> {
+  const own = Object.entries(properties).filter(([name]) => !FACTS.includes(name));
+  return Object.fromEntries(own.map(([name, value]) => [clean(name), clean([value].flat().join(', '))]));
 }
 
 /** MQTT forbids NUL and not every broker looks; stores can't keep it. */

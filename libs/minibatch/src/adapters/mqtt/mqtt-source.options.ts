@@ -69,7 +69,7 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnection {
   readonly dedupeId?: (message: MqttMessage) => string | undefined;
   /**
    * Messages that the broker may send before the first of them is acknowledged (MQTT 5: receive maximum). In MQTT 3.1.1 the broker
-   * decides (mosquitto's `max_inflight_messages`: 20), up to this. @default 1000
+   * decides (mosquitto's `max_inflight_messages`: 20), up to this. @default 2000
    */
   readonly maxInFlight?: number;
   /** Bytes of payloads that are held in memory; one message more is taken. @default 16 MiB */
@@ -114,6 +114,8 @@ const FOR_EVER = 0xffff_ffff;
 const MOST_IN_FLIGHT = 65_535;
 /** Half of what mosquitto sends without an answer. */
 const MOST_HELD_3_1_1 = 10;
+/** While a thousand of them are written, as many as one write has, the next thousand comes. */
+const MAX_IN_FLIGHT = 2000;
 const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
@@ -124,7 +126,7 @@ export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | 
   const { malformed = 'keep', unstorable = 'hold', key, dedupeId } = given;
   const topics = checkFilters(where, given.topics);
   const clientId = checkClientId(where, given.clientId);
-  const maxInFlight = checkInteger(where, 'maxInFlight', given.maxInFlight ?? 1000, 1);
+  const maxInFlight = checkInteger(where, 'maxInFlight', given.maxInFlight ?? MAX_IN_FLIGHT, 1);
   if (maxInFlight > MOST_IN_FLIGHT) {
     throw invalidOption(where, 'maxInFlight', maxInFlight, `a whole number of 1 to ${MOST_IN_FLIGHT}`);
   }

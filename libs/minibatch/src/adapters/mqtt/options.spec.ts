@@ -21,9 +21,9 @@ describe('resolveSource', () => {
       format: 'json',
       malformed: 'keep',
       unstorable: 'hold',
-      maxInFlight: 1000,
+      maxInFlight: 2000,
       maxBytes: 16 * 1024 * 1024,
-      maxHeld: 500,
+      maxHeld: 1000,
       connection: {
         address: 'mqtt://host:1883',
         protocolVersion: 5,
@@ -31,7 +31,7 @@ describe('resolveSource', () => {
           clientId: 'feed',
           clean: false,
           reconnectPeriod: 0,
-          properties: { sessionExpiryInterval: 0xffff_ffff, receiveMaximum: 1000 },
+          properties: { sessionExpiryInterval: 0xffff_ffff, receiveMaximum: 2000 },
         },
       },
     });

@@ -1,0 +1,85 @@
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type MosquittoServer, startMosquitto } from '../../scripts/servers/mosquitto/mosquitto.mjs';
+import { closeAll, SOON } from '../e2e/support/applications.js';
+import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
+import { blocksOf } from '../readme/blocks.js';
+import { repository, run, tool } from '../support/workspace.js';
+import { connectTo } from './support/mqtt.js';
+
+/** What the Nest CLI generates for an ESM application. */
+const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
+
+/** What a reader of the page has from the text around a block. */
+const FRAME = `
+import { Injectable } from '@nestjs/common';
+import { Streaming, StreamSource, Window } from 'nestjs-minibatch';
+import { MqttSink, MqttSource } from 'nestjs-minibatch/mqtt';
+export interface Reading { celsius: number }
+export interface Average { room: string; celsius: number }
+export abstract class ConfigService { abstract getOrThrow(name: string): string }
+declare function averagesOf(readings: readonly Reading[]): Average[];
+`;
+
+describe('the documentation of MQTT', { timeout: 90_000 }, () => {
+  let broker: MosquittoServer;
+  let folder: string;
+  let errors: readonly string[];
+
+  beforeAll(async () => {
+    broker = await startMosquitto();
+    await mkdir(repository('test/.tmp'), { recursive: true });
+    folder = await mkdtemp(repository('test/.tmp/mqtt-'));
+    await mkdir(join(folder, 'src'));
+    await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+    const config = (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true');
+    await writeFile(join(folder, 'tsconfig.json'), config);
+    await copyFile(repository('examples/mqtt/main.ts'), join(folder, 'src/main.ts'));
+    const page = await readFile(repository('docs/adapters/mqtt.md'), 'utf8');
+    for (const { heading, code } of blocksOf(page)) {
+      await writeFile(join(folder, 'src', `${heading.toLowerCase()}.ts`), `${FRAME}${code}\n`);
+    }
+    const { stdout } = await run(tool('tsc'), ['-p', 'tsconfig.json', '--pretty', 'false'], { cwd: folder });
+    errors = stdout.split('\n').filter((line) => line !== '');
+  }, 120_000);
+
+  afterAll(async () => {
+    await broker.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+  afterEach(async () => {
+    await endProcesses();
+    await closeAll();
+  });
+
+  it('compiles in a fresh strict application, as does the example', () => {
+    expect(errors).toEqual([]);
+  });
+
+  it('has an example of at most 40 lines, which runs and stops cleanly', async () => {
+    const code = await readFile(repository('examples/mqtt/main.ts'), 'utf8');
+    expect(code.split('\n').length).toBeLessThanOrEqual(41);
+    const env = {
+      MQTT_URL: broker.url,
+      STREAMS_PATH: join(folder, 'streams'),
+      NO_COLOR: '1',
+      MINIBATCH_CONSUMERS: undefined,
+    };
+    const app = new NodeProcess(join(folder, 'dist/src/main.js'), [], { cwd: folder, env });
+    await app.line(/SensorFeed/);
+    const client = await connectTo(broker.url);
+    const averages: { readings: number; celsius: number }[] = [];
+    client.on('message', (_, payload) => averages.push(JSON.parse(payload.toString())));
+    await client.subscribeAsync('averages/temperature', { qos: 1 });
+    await vi.waitFor(async () => {
+      await client.publishAsync('sensors/kitchen/temperature', '{"celsius":21}', { qos: 1 });
+      expect(averages[0]?.celsius).toBe(21);
+    }, SOON);
+    await client.publishAsync('sensors/kitchen/temperature', 'broken', { qos: 1 });
+    await app.line(/payload of 'sensors\/kitchen\/temperature' .* was left out/);
+    await expect(app.kill('SIGTERM')).resolves.toEqual({ code: null, signal: 'SIGTERM' });
+    expect(app.output).toMatch(/stopped: \d+ windows drained, 0 abandoned/);
+    expect(app.output).not.toMatch(/ERROR/);
+  });
+});
