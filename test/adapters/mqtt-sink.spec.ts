@@ -128,7 +128,7 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
       const silent = sink.put([1, 2, 3], windowOf('w1', stop.signal));
       const unconnected = sinkOf({ url: deaf.url, topic: 'x' }).put([1], windowOf('w2', stop.signal));
       const states = ['pending', 'pending'];
-      [silent, unconnected].forEach((put, index) => put.catch(() => (states[index] = 'rejected')));
+      for (const [index, put] of [silent, unconnected].entries()) put.catch(() => (states[index] = 'rejected'));
       // Both have something on its way by now, and no answer.
       await new Promise((resolve) => setImmediate(resolve));
       expect(states).toEqual(['pending', 'pending']);

@@ -25,7 +25,7 @@ export function unique(prefix: string): string {
 /** A client of the test's own; `closeAll` ends it. */
 export async function connectTo(url: string, options: IClientOptions = {}): Promise<MqttClient> {
   const client = await connectAsync(url, { protocolVersion: 5, reconnectPeriod: 100, ...options });
-  later(async () => void (await client.endAsync(true)));
+  later(() => client.endAsync(true));
   return client;
 }
 
