@@ -71,7 +71,7 @@ export async function publishAll(
   messages: readonly string[],
   progress: (sure: number) => void = () => undefined,
 ): Promise<void> {
-  const BLOCK = 100;
+  const BLOCK = 500;
   let sure = 0;
   while (sure < messages.length) {
     const client = await connectAsync(broker.url, { protocolVersion: 5, reconnectPeriod: 0 }).catch(() => undefined);
