@@ -8,6 +8,8 @@ export interface Ended {
 }
 
 export interface NodeProcessOptions {
+  /** The interpreter of the script. @default this Node */
+  readonly program?: string;
   readonly cwd?: string;
   /** Beside that of the test, without what the test runner adds; undefined takes a variable away. */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -18,7 +20,7 @@ const LINE_TIMEOUT = 25_000;
 
 const running = new Set<NodeProcess>();
 
-/** A Node program as a process of its own, with the lines that it prints. */
+/** A program, of Node if no other is named, as a process of its own, with the lines that it prints. */
 export class NodeProcess {
   readonly lines: string[] = [];
   readonly ended: Promise<Ended>;
@@ -27,11 +29,15 @@ export class NodeProcess {
   private readonly waiting = new Set<() => void>();
   private readonly listeners = new Set<(line: string) => void>();
 
-  constructor(script: string, args: readonly string[] = [], { cwd, env = {} }: NodeProcessOptions = {}) {
+  constructor(
+    script: string,
+    args: readonly string[] = [],
+    { program = process.execPath, cwd, env = {} }: NodeProcessOptions = {},
+  ) {
     const given = Object.entries({ ...process.env, ...env }).filter(
       ([name, value]) => value !== undefined && !/^(VITEST|NODE_ENV$|TEST$)/.test(name),
     );
-    this.child = spawn(process.execPath, [script, ...args], {
+    this.child = spawn(program, [script, ...args], {
       ...(cwd === undefined ? {} : { cwd }),
       env: Object.fromEntries(given),
       stdio: ['pipe', 'pipe', 'pipe'],

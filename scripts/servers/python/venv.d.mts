@@ -1,0 +1,14 @@
+export interface PythonPackages {
+  /** Path of the interpreter. */
+  readonly python: string;
+  /** For people: packages and versions. */
+  readonly label: string;
+  /** To be set for the interpreter, so that it finds the packages and nothing else of the user's. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/**
+ * Python with the packages of a list beside this file, installed once a machine by pip, pinned. It needs `python3` with pip, and
+ * the first time a package index.
+ */
+export function pythonWith(name: 'minibatch' | 'omegaml'): Promise<PythonPackages>;
