@@ -55,6 +55,13 @@ const PLANTED: readonly Planted[] = [
     },
   },
   {
+    rule: 'datasets-are-collections',
+    files: {
+      'adapters/omegaml/planted.ts': ['../../sources/collection/planted.js'],
+      'sources/collection/planted.ts': [],
+    },
+  },
+  {
     rule: 'adapters-are-wired-in-one-place',
     files: { 'consumers/planted-store.ts': ['../storage/planted-b/planted.store.js'] },
   },

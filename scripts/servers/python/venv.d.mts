@@ -1,9 +1,9 @@
 export interface PythonPackages {
-  /** Path of the interpreter. */
+  /** Path of the environment's interpreter. */
   readonly python: string;
   /** For people: packages and versions. */
   readonly label: string;
-  /** To be set for the interpreter, so that it finds the packages and nothing else of the user's. */
+  /** To be set for it, so that nothing else of the user's counts. */
   readonly env: Readonly<Record<string, string>>;
 }
 

@@ -11,9 +11,15 @@ export interface ModelLike {
   readonly collection: { readonly name: string };
 }
 
-/** Which collection is read or written: by name on a Mongoose connection, a collection of the driver, or that of a model. */
+/** Finds the name of a collection; asked at every start of a source, and for every result of a sink. */
+export type CollectionFinder = (signal?: AbortSignal) => Promise<string>;
+
+/**
+ * Which collection is read or written: by name, or by a function that finds the name, on a Mongoose connection; a collection of the
+ * driver; or that of a model.
+ */
 export type CollectionRef =
-  | { readonly connection: Connection; readonly collection: string; readonly model?: never }
+  | { readonly connection: Connection; readonly collection: string | CollectionFinder; readonly model?: never }
   | { readonly collection: NativeCollection; readonly connection?: never; readonly model?: never }
   | { readonly model: ModelLike; readonly connection?: never; readonly collection?: never };
 
@@ -26,17 +32,23 @@ export interface OpenOptions {
   readonly whenClosed: ErrorCode;
 }
 
+/** The signal ends a search for the collection. */
+export type OpenCollection = (signal?: AbortSignal) => Promise<mongo.Collection>;
+
 /** Checks the reference; the answer opens it, as often as one likes. @throws MinibatchError `InvalidOptions` */
 export function checkCollectionRef(
   where: string,
   ref: CollectionRef,
   options: OpenOptions,
-): () => Promise<mongo.Collection> {
+): OpenCollection {
   const { connection, collection, model } = ref;
   const given = [connection !== undefined, model !== undefined, isNative(collection)].filter(Boolean).length;
   if (given !== 1) throw whichOne(where, ref);
   if (isNative(collection)) return () => Promise.resolve(collection);
   if (model !== undefined) return () => open(where, model.db, model.collection.name, options);
+  if (connection !== undefined && typeof collection === 'function') {
+    return async (signal) => open(where, connection, await collection(signal), options);
+  }
   if (connection !== undefined && typeof collection === 'string' && collection !== '') {
     return () => open(where, connection, collection, options);
   }
@@ -44,7 +56,7 @@ export function checkCollectionRef(
 }
 
 function whichOne(where: string, { connection, collection, model }: CollectionRef): MinibatchError {
-  const allowed = "one of { connection, collection: 'name' }, { collection: a collection of the driver }, { model }";
+  const allowed = "one of { connection, collection: 'name' or a function that finds it }, { collection: a collection of the driver }, { model }";
   return invalidOption(where, 'connection, collection, model', [connection, collection, model], allowed);
 }
 

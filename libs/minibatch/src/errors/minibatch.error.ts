@@ -57,6 +57,10 @@ export const ErrorCode = {
   SinkFailed: 'MINIBATCH_SINK_FAILED',
   /** A source ended with an error. */
   SourceFailed: 'MINIBATCH_SOURCE_FAILED',
+  /** The omega|ml dataset does not exist. */
+  UnknownDataset: 'MINIBATCH_UNKNOWN_DATASET',
+  /** The omega|ml dataset is of a kind that is not read or written this way, or the rows do not fit it. */
+  WrongDataset: 'MINIBATCH_WRONG_DATASET',
   /** The operation came after shutdown had begun. */
   ShuttingDown: 'MINIBATCH_SHUTTING_DOWN',
 } as const;

@@ -49,17 +49,26 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
    * @throws MinibatchError `MessageTooLarge` before anything is written; `SinkFailed` if the server refused documents, with
    *   `details.failed` ({@link FailedDocument}): the others are written
    */
-  async put(result: R | readonly R[], window: Window): Promise<void> {
+  put(result: R | readonly R[], window: Window): Promise<void> {
+    return this.write(result, window, this.writing.open);
+  }
+
+  /**
+   * For sinks that make other documents of a result, and know the collection already.
+   *
+   * @internal
+   */
+  protected async write(result: unknown, window: Window, open: () => Promise<mongo.Collection>): Promise<void> {
     const { where, batch: most } = this.writing;
     const documents = this.numbered(result, window);
     const batches = cutIntoBatches(where, documents, most);
     if (batches.length === 0) return;
-    const collection = await this.writing.open();
+    const collection = await open();
     const failed: FailedDocument[] = [];
     let cause: unknown;
     for (const batch of batches) {
       try {
-        await this.write(collection, batch);
+        await this.writeBatch(collection, batch);
       } catch (error) {
         const refused = refusedOf(error, batch);
         if (refused === undefined) throw error;
@@ -79,7 +88,7 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
     });
   }
 
-  private async write(collection: mongo.Collection, batch: readonly Numbered[]): Promise<void> {
+  private async writeBatch(collection: mongo.Collection, batch: readonly Numbered[]): Promise<void> {
     const documents = batch.map(({ document }) => document);
     if (this.writing.mode === 'insert') {
       await collection.insertMany(documents, OPTIONS);

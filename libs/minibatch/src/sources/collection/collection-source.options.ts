@@ -4,7 +4,12 @@ import type { StringValue } from 'ms';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../internal/checks.js';
 import { type Clock, SystemClock } from '../../internal/clock.js';
 import { checkFilter, checkProjection } from './change-pipeline.js';
-import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from '../../collections/collection-ref.js';
+import {
+  COLLECTION_REF_KEYS,
+  checkCollectionRef,
+  type CollectionRef,
+  type OpenCollection,
+} from '../../collections/collection-ref.js';
 
 /**
  * The collection is read from the primary, because a secondary shows documents late, and with the driver's usual conversions,
@@ -101,7 +106,7 @@ export type CollectionSourceOptions<T = unknown, D extends mongo.BSON.Document =
 /** All options are there; durations are milliseconds. */
 export interface ResolvedReading {
   readonly where: string;
-  readonly open: () => Promise<mongo.Collection>;
+  readonly open: OpenCollection;
   readonly mode: 'auto' | 'changeStream' | 'cursor';
   readonly operations: readonly CollectionOperation[];
   readonly field: string;
@@ -119,7 +124,8 @@ export interface ResolvedReading {
   readonly clock: Clock;
 }
 
-const READING_KEYS = [
+/** @internal */
+export const READING_KEYS = [
   'mode',
   'operations',
   'field',

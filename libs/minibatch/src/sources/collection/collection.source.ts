@@ -49,7 +49,7 @@ export class CollectionSource<
   async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
     try {
       // The connection may still be waiting for its server.
-      const collection = await unlessAborted(this.reading.open(), signal);
+      const collection = await unlessAborted(this.reading.open(signal), signal);
       if (collection === undefined) return;
       const appender = new Appender(collection.namespace, target, this.reading, signal);
       const beginning = beginningOf(this.reading, collection.namespace, await target.position());

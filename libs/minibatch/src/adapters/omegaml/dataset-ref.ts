@@ -1,0 +1,33 @@
+import type { Connection } from 'mongoose';
+import { checkName, invalidOption } from '../../internal/checks.js';
+import { checkDatasetName } from './dataset-name.js';
+
+/** Which dataset. */
+export interface DatasetRef {
+  /** The Mongoose connection to the database of omega|ml: the one in the URL that Python's `om.setup(mongo_url=…)` is given. */
+  readonly connection: Connection;
+  /** As in `om.datasets.get('name')`; folders by `/`. */
+  readonly dataset: string;
+  /** As in `om['bucket'].datasets`. @default 'omegaml' */
+  readonly bucket?: string;
+}
+
+export const DATASET_REF_KEYS = ['connection', 'dataset', 'bucket'] as const satisfies readonly (keyof DatasetRef)[];
+
+/** @throws MinibatchError `InvalidOptions` */
+export function checkDatasetRef(where: string, { connection, dataset, bucket }: DatasetRef): Required<DatasetRef> {
+  if (typeof connection !== 'object' || connection === null || typeof connection.asPromise !== 'function') {
+    throw invalidOption(where, 'connection', connection, 'a connection of Mongoose');
+  }
+  return {
+    connection,
+    dataset: checkDatasetName(where, dataset),
+    bucket: checkName(where, 'bucket', bucket ?? 'omegaml'),
+  };
+}
+
+/** For a subclass that was given no constructor. @throws MinibatchError `InvalidOptions` */
+export function needOptions(where: string, options: unknown): void {
+  if (options !== undefined) return;
+  throw invalidOption(where, 'options', options, "what a constructor gives: call super({ connection, dataset: '…' })");
+}

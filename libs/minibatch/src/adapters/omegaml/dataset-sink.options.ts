@@ -1,0 +1,44 @@
+import { checkBoolean, checkInteger, checkKeys, invalidOption, show } from '../../internal/checks.js';
+import { checkDatasetRef, DATASET_REF_KEYS, type DatasetRef, needOptions } from './dataset-ref.js';
+import { DatasetKind } from './metadata.js';
+
+/** How results become rows. */
+export interface DatasetWriting {
+  /**
+   * Kind of the dataset. If it is given, a dataset of another kind is refused; else each of the three is written to, and a
+   * new one is a `'pandas.rawdict'`. A `'pandas.dfrows'` can't be made here: only Python knows the types of its columns.
+   */
+  readonly kind?: DatasetKind;
+  /** Names of new collections are hashed: false where Python runs with `OMEGA_STORE_HASHEDNAMES=0`. @default true */
+  readonly hashedNames?: boolean;
+  /** Rows in one write. @default 1000 */
+  readonly batch?: number;
+}
+
+export type DatasetSinkOptions = DatasetRef & DatasetWriting;
+
+/** All options are there. */
+export interface ResolvedDatasetWriting {
+  readonly ref: Required<DatasetRef>;
+  readonly kind: DatasetKind | undefined;
+  readonly hashedNames: boolean;
+  readonly batch: number;
+}
+
+const KINDS = Object.values(DatasetKind);
+
+/** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
+export function resolveDatasetWriting(where: string, options: DatasetSinkOptions): ResolvedDatasetWriting {
+  needOptions(where, options);
+  checkKeys(where, options, [...DATASET_REF_KEYS, 'kind', 'hashedNames', 'batch']);
+  const { kind } = options;
+  if (kind !== undefined && !KINDS.includes(kind)) {
+    throw invalidOption(where, 'kind', kind, KINDS.map(show).join(', '));
+  }
+  return {
+    ref: checkDatasetRef(where, options),
+    kind,
+    hashedNames: checkBoolean(where, 'hashedNames', options.hashedNames ?? true),
+    batch: checkInteger(where, 'batch', options.batch ?? 1000, 1),
+  };
+}

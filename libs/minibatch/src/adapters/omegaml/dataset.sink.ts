@@ -1,0 +1,123 @@
+import type { mongo } from 'mongoose';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { CollectionSink } from '../../sinks/collection/collection.sink.js';
+import type { Window } from '../../windows/window.js';
+import { toFrameDocuments } from './data-frame-rows.js';
+import { type DatasetSinkOptions, type ResolvedDatasetWriting, resolveDatasetWriting } from './dataset-sink.options.js';
+import { type Dataset, DatasetKind, Metadata } from './metadata.js';
+import { isRow, toPython } from './python-values.js';
+
+/**
+ * Appends results to a dataset of omega|ml, as rows that Python's `om.datasets.get` reads. A result is one row, an array one row for each
+ * element (undefined elements give none). A dataset that is not there is made.
+ *
+ * The `_id` of a row is `<window id>:<index>`, so a result that is written again, after a crash or because another sink failed, doubles
+ * nothing.
+ *
+ * - `pandas.rawdict`: the row's fields. What is no object is stored as `{ value }`. Python shows the fields that the first document has, so
+ *   give every row all of them, as null where it has no value.
+ * - `python.data`: any value.
+ * - `pandas.dfrows`: the row's columns. Rows are numbered behind those that are there; an index that has a name is a
+ *   column that every row has to have. Give such a dataset one writer at a time: Python and this sink number rows by looking what is there.
+ *
+ * Whole numbers are ints for Python, up to 53 bits; a `bigint` up to 64. Undefined is null.
+ *
+ * @typeParam R one row; a handler returns it or an array of it
+ * @example
+ * ```ts
+ * @Injectable()
+ * export class ReportDataset extends DatasetSink<Report> {
+ *   constructor(@InjectConnection('omega') connection: Connection) {
+ *     super({ connection, dataset: 'reports' });
+ *   }
+ * }
+ * ```
+ */
+export class DatasetSink<R = unknown> extends CollectionSink<R> {
+  private readonly dataset: ResolvedDatasetWriting;
+  private readonly metadata: Metadata;
+  /** Rows of a DataFrame are numbered by what is there: one result after the other. */
+  private numbering: Promise<unknown> = Promise.resolve();
+
+  /** @throws MinibatchError `InvalidOptions` */
+  constructor(options: DatasetSinkOptions) {
+    const where = new.target.name;
+    const dataset = resolveDatasetWriting(where, options);
+    const metadata = new Metadata(where, dataset.ref, ErrorCode.SinkFailed);
+    super({
+      connection: dataset.ref.connection,
+      collection: async () => (await find(metadata, dataset)).collection,
+      batch: dataset.batch,
+    });
+    this.dataset = dataset;
+    this.metadata = metadata;
+  }
+
+  /**
+   * @throws MinibatchError `WrongDataset` if the dataset is of another kind or the rows do not fit it; `UnknownDataset` if it is not there and
+   *   can't be made here; `MessageTooLarge`, `SinkFailed` as {@link CollectionSink}
+   */
+  override async put(result: R | readonly R[], window: Window): Promise<void> {
+    const rows = rowsOf(result, window);
+    if (rows.length === 0) return;
+    const found = await find(this.metadata, this.dataset);
+    const collection = await this.metadata.open(found.collection);
+    if (found.kind === DatasetKind.DataFrame) await this.inTurn(() => this.putFrame(rows, window, found, collection));
+    else
+      await this.write(
+        rows.map((row) => documentOf(found.kind, row)),
+        window,
+        async () => collection,
+      );
+    await this.metadata.touch();
+  }
+
+  private async putFrame(
+    rows: readonly Row[],
+    window: Window,
+    found: Dataset,
+    collection: mongo.Collection,
+  ): Promise<void> {
+    const documents = await toFrameDocuments(collection, found, rows, this.metadata);
+    await this.write(documents, window, async () => collection);
+  }
+
+  private inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.numbering.then(work);
+    this.numbering = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+interface Row {
+  readonly _id: string;
+  readonly row: unknown;
+}
+
+function rowsOf(result: unknown, window: Window): readonly Row[] {
+  const rows: readonly unknown[] = Array.isArray(result) ? result : [result];
+  return rows.flatMap((row, index) => (row === undefined ? [] : [{ _id: `${window.id}:${index}`, row }]));
+}
+
+function documentOf(kind: DatasetKind, { _id, row }: Row): mongo.BSON.Document {
+  const value = toPython(row);
+  if (kind === DatasetKind.PythonData) return { _id, data: value };
+  // An id that a row brings along stays its own.
+  return isRow(value) ? { _id, ...value } : { _id, value };
+}
+
+async function find(metadata: Metadata, { kind, hashedNames }: ResolvedDatasetWriting): Promise<Dataset> {
+  const found = await metadata.find();
+  if (!found) {
+    if (kind !== DatasetKind.DataFrame) return metadata.make(kind ?? DatasetKind.RawDict, hashedNames);
+    throw metadata.unknown(`make it by om.datasets.put(dataframe, …) in Python, which knows the types of its columns`);
+  }
+  if (kind === undefined || kind === found.kind) return found;
+  throw metadata.wrong(
+    `is of kind '${found.kind}', and '${kind}' is asked for: name another dataset, or leave out kind`,
+    {
+      kind: found.kind,
+      allowed: kind,
+    },
+  );
+}
