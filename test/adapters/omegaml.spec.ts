@@ -20,9 +20,10 @@ import {
 } from 'nestjs-minibatch/omegaml';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Injectable } from '@nestjs/common';
-import { closeAll, mongoose, SOON, start } from '../e2e/support/applications.js';
-import { endProcesses } from '../e2e/support/node-process.js';
+import { closeAll, mongoose, SOON, start, uriOf } from '../e2e/support/applications.js';
+import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { openDatabase, type TestDatabase } from '../support/mongo-server.js';
+import { repository } from '../support/workspace.js';
 import { OmegaMl } from './support/omegaml.js';
 
 /** Its `put` is called as the engine does. */
@@ -261,21 +262,21 @@ describe('datasets of omega|ml', { timeout: 60_000 }, () => {
     it('takes what a consumer returns', async () => {
       class Sums extends DatasetSink<{ sum: number }> {
         constructor() {
-          super({ connection, dataset: 'sums' });
+          super({ connection, dataset: 'totals' });
         }
       }
       @Injectable()
       class Adding {
-        @Streaming('numbers', { size: 100, sink: Sums })
+        @Streaming('added', { size: 100, sink: Sums })
         add(window: Window<number>) {
           return { sum: window.data.reduce((sum, n) => sum + n, 0) };
         }
       }
       const app = await start({ imports: [mongoose(database), MinibatchModule.forRoot()], providers: [Adding, Sums] });
-      const numbers = app.get(StreamService, { strict: false }).stream<number>('numbers');
+      const numbers = app.get(StreamService, { strict: false }).stream<number>('added');
       await numbers.appendMany(Array.from({ length: 2000 }, (_, n) => n));
-      await vi.waitUntil(async () => (await numbers.stats()).buffered === 0, SOON);
-      const { rows } = await python.frame('sums');
+      await vi.waitUntil(async () => (await numbers.stats()).buffered === 0, { ...SOON, interval: 200 });
+      const { rows } = await python.frame('totals');
       expect(rows).toHaveLength(20);
       expect(rows.reduce((sum, row) => sum + Number(row['sum']), 0)).toBe((2000 * 1999) / 2);
     });
@@ -388,6 +389,16 @@ describe('datasets of omega|ml', { timeout: 60_000 }, () => {
       await sink({ dataset: 'sunk' }).put({ n: 3 }, window('w2'));
       await byNumber.has(4);
       expect(byNumber.seen).toEqual([0, 1, 2, 3].map((n) => ({ n })));
+    });
+
+    it('the example adds up what Python puts, for Python to get', async () => {
+      const env = { MONGODB_URI: uriOf(database), NO_COLOR: '1', MINIBATCH_CONSUMERS: undefined };
+      const example = new NodeProcess(repository('examples/omegaml/main.mjs'), [], { env });
+      await python.put('numbers', 'raw', [{ n: 1 }, { n: 2 }, { n: 4 }]);
+      await example.line(/^3 rows, sum 7$/);
+      await vi.waitUntil(async () => (await python.ask({ do: 'meta', name: 'sums' })) !== null, SOON);
+      await example.kill('SIGTERM');
+      expect((await python.frame('sums')).rows).toContainEqual({ rows: 3, sum: 7 });
     });
 
     it('2,000 rows from Python, none lost', async () => {

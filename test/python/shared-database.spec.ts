@@ -182,12 +182,14 @@ describe('one database for Python and TypeScript', { timeout: 60_000 }, () => {
       await connection
         .collection('buffer')
         .updateMany({ stream: 'rows', processed: true, settled: null, redrives: null }, { $set: { processed: false } });
+      await connection.collection('window').deleteMany({ stream: 'rows', processed: false, consumer: null });
       await vi.waitUntil(() => dataOf(app, Rows).length === 5, SOON);
       expect(
         dataOf(app, Rows)
           .slice(1)
           .map((row) => (row as { n: number }).n),
       ).toEqual([0, 1, 2, 3]);
+      await vi.waitUntil(async () => (await documents('window')).length === 0, SOON);
     });
 
     it('survives an application of ours that is restarted beside it, and is committed by Python', async () => {

@@ -15,6 +15,8 @@ const OPTIONS = {
   ignoreUndefined: true,
 } as const;
 
+const DUPLICATE_KEY = 11_000;
+
 /**
  * Writes results to a MongoDB collection. An array gives one document for each element (an empty one and undefined elements give
  * none); what is no object is stored as `{ _id, value }`: `0`, `''` and `null` too.
@@ -67,37 +69,74 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
     const failed: FailedDocument[] = [];
     let cause: unknown;
     for (const batch of batches) {
-      try {
-        await this.writeBatch(collection, batch);
-      } catch (error) {
-        const refused = refusedOf(error, batch);
-        if (refused === undefined) throw error;
-        failed.push(...refused);
-        cause ??= error;
-      }
+      const refused = await this.writeBatch(collection, batch);
+      failed.push(...refused.documents);
+      cause ??= refused.cause;
     }
     if (failed.length > 0) throw notWritten(where, collection.namespace, window.id, failed, documents.length, cause);
   }
 
   private numbered(result: unknown, window: Window): readonly Numbered[] {
     const isList = Array.isArray(result);
-    return documentsOf(result).flatMap((document, index) => {
+    return documentsOf(result).flatMap((document, index): Numbered[] => {
       if (document === undefined) return [];
-      if (this.writing.mode === 'insert' || document['_id'] !== undefined) return [{ index, document }];
-      return [{ index, document: { ...document, _id: isList ? `${window.id}:${index}` : window.id } }];
+      if (this.writing.mode === 'insert') return [{ index, document, replaces: false }];
+      const made = isList ? `${window.id}:${index}` : window.id;
+      const _id: unknown = document['_id'] === undefined ? made : document['_id'];
+      // What a replacement would be refused for must be refused the first time too.
+      const replaces = !this.isNew(_id, window) || Object.keys(document).some((key) => key.startsWith('$'));
+      return [{ index, document: { ...document, _id }, replaces }];
     });
   }
 
-  private async writeBatch(collection: mongo.Collection, batch: readonly Numbered[]): Promise<void> {
-    const documents = batch.map(({ document }) => document);
-    if (this.writing.mode === 'insert') {
-      await collection.insertMany(documents, OPTIONS);
-      return;
-    }
-    const replacements = documents.map(({ _id, ...replacement }) => ({
-      // By `$eq`: an id that a result brings along must never be read as a condition.
-      replaceOne: { filter: { _id: { $eq: _id as mongo.BSON.ObjectId } }, replacement, upsert: true },
-    }));
-    await collection.bulkWrite(replacements, OPTIONS);
+  /** Whether a document of that id is there only if it was written before for the same window. */
+  private isNew(id: unknown, window: Window): boolean {
+    return typeof id === 'string' && (id === window.id || id.startsWith(`${window.id}:`));
+  }
+
+  private async writeBatch(collection: mongo.Collection, batch: readonly Numbered[]): Promise<Refused> {
+    if (this.writing.mode === 'insert') return insert(collection, batch);
+    // A window is written once, except after a failure: an insert is many times cheaper than an upsert.
+    const fresh = batch.filter(({ replaces }) => !replaces);
+    const inserted = await insert(collection, fresh);
+    const there = new Set(inserted.documents.filter(({ code }) => code === DUPLICATE_KEY).map(({ index }) => index));
+    const replaced = await replace(
+      collection,
+      batch.filter(({ replaces, index }) => replaces || there.has(index)),
+    );
+    const others = inserted.documents.filter(({ index }) => !there.has(index));
+    return { documents: [...others, ...replaced.documents], cause: replaced.cause ?? inserted.cause };
+  }
+}
+
+function insert(collection: mongo.Collection, batch: readonly Numbered[]): Promise<Refused> {
+  const documents = batch.map(({ document }) => document);
+  return refusedBy(batch, () => collection.insertMany(documents, OPTIONS));
+}
+
+function replace(collection: mongo.Collection, batch: readonly Numbered[]): Promise<Refused> {
+  const replacements = batch.map(({ document: { _id, ...replacement } }) => ({
+    // By `$eq`: an id that a result brings along must never be read as a condition.
+    replaceOne: { filter: { _id: { $eq: _id as mongo.BSON.ObjectId } }, replacement, upsert: true },
+  }));
+  return refusedBy(batch, () => collection.bulkWrite(replacements, OPTIONS));
+}
+
+/** Documents that the server refused; the others are written. */
+interface Refused {
+  readonly documents: readonly FailedDocument[];
+  readonly cause?: unknown;
+}
+
+/** Rejects if the write failed as a whole. */
+async function refusedBy(batch: readonly Numbered[], write: () => Promise<unknown>): Promise<Refused> {
+  if (batch.length === 0) return { documents: [] };
+  try {
+    await write();
+    return { documents: [] };
+  } catch (cause) {
+    const documents = refusedOf(cause, batch);
+    if (documents === undefined) throw cause;
+    return { documents, cause };
   }
 }

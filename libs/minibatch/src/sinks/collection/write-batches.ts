@@ -13,6 +13,8 @@ export interface Numbered {
   /** Its place in the result. */
   readonly index: number;
   readonly document: Document;
+  /** It may be that it replaces one. Else one of that id is there only if this one was written before. */
+  readonly replaces: boolean;
 }
 
 /** Cuts the documents into writes. @throws MinibatchError `MessageTooLarge`, before anything is written */
