@@ -56,7 +56,7 @@ export type {
   CollectionSourceOptions,
   LostTokenPolicy,
 } from './sources/collection/collection-source.options.js';
-export type { CollectionRef } from './collections/collection-ref.js';
+export type { CollectionFinder, CollectionRef } from './collections/collection-ref.js';
 export { CollectionSink } from './sinks/collection/collection.sink.js';
 export type { CollectionSinkOptions, CollectionWriting } from './sinks/collection/collection-sink.options.js';
 export type { FailedDocument } from './sinks/collection/write-failures.js';

@@ -33,7 +33,8 @@ export async function pythonWith(name) {
 
 /** What is on PATH may be a wrapper that chooses an interpreter. */
 async function describe(program) {
-  const script = 'import sys, platform; print(sys.executable, platform.python_version(), platform.machine(), sep="\\n")';
+  const script =
+    'import sys, platform; print(sys.executable, platform.python_version(), platform.machine(), sep="\\n")';
   const { stdout } = await run(program, ['-c', script]);
   const [path, ...version] = stdout.trim().split('\n');
   return { path, version: version.join(' ') };

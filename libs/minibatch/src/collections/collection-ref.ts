@@ -36,11 +36,7 @@ export interface OpenOptions {
 export type OpenCollection = (signal?: AbortSignal) => Promise<mongo.Collection>;
 
 /** Checks the reference; the answer opens it, as often as one likes. @throws MinibatchError `InvalidOptions` */
-export function checkCollectionRef(
-  where: string,
-  ref: CollectionRef,
-  options: OpenOptions,
-): OpenCollection {
+export function checkCollectionRef(where: string, ref: CollectionRef, options: OpenOptions): OpenCollection {
   const { connection, collection, model } = ref;
   const given = [connection !== undefined, model !== undefined, isNative(collection)].filter(Boolean).length;
   if (given !== 1) throw whichOne(where, ref);
@@ -56,7 +52,8 @@ export function checkCollectionRef(
 }
 
 function whichOne(where: string, { connection, collection, model }: CollectionRef): MinibatchError {
-  const allowed = "one of { connection, collection: 'name' or a function that finds it }, { collection: a collection of the driver }, { model }";
+  const allowed =
+    "one of { connection, collection: 'name' or a function that finds it }, { collection: a collection of the driver }, { model }";
   return invalidOption(where, 'connection, collection, model', [connection, collection, model], allowed);
 }
 

@@ -37,6 +37,24 @@ describe('CollectionSink', () => {
     ]);
   });
 
+  it('replaces what is there of a result, and writes the rest', async () => {
+    await sink().put([{ n: 0 }, { n: 1 }], window('w'));
+    await sink({ batch: 2 }).put([{ n: 10 }, { n: 11 }, { n: 12 }, { _id: 'own', n: 13 }], window('w'));
+    await sink().put(
+      [
+        { _id: 'own', n: 14 },
+        { _id: null, n: 15 },
+      ],
+      window('v'),
+    );
+    expect(await all()).toEqual([
+      { _id: 'own', n: 14 },
+      { _id: 'w:0', n: 10 },
+      { _id: 'w:1', n: 11 },
+      { _id: 'w:2', n: 12 },
+    ]);
+  });
+
   it('drops undefined properties, as JSON does', async () => {
     await sink().put({ a: 1, b: undefined }, window('w'));
     expect(await all()).toEqual([{ _id: 'w', a: 1 }]);

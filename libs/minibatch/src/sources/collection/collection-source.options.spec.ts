@@ -54,6 +54,19 @@ describe('the options of CollectionSource', () => {
     );
   });
 
+  it('take a function that finds the collection, asked at each start, with the signal that ends the search', async () => {
+    const asked: unknown[] = [];
+    const collection = async (signal?: AbortSignal) => {
+      asked.push(signal);
+      throw new Error('not yet');
+    };
+    const { open } = resolveReading('Feed', { connection, collection });
+    const { signal } = new AbortController();
+    for (let start = 0; start < 2; start += 1) await expect(open(signal)).rejects.toThrow('not yet');
+    expect(asked).toEqual([signal, signal]);
+    expect(() => resolveReading('Feed', { collection } as never)).toThrow(/connection, collection, model/);
+  });
+
   it('say what a subclass has to do, and which one', () => {
     class OrderFeed extends CollectionSource {}
     expect(() => Reflect.construct(OrderFeed, [])).toThrow(/OrderFeed.*call super\(\{ connection/);
