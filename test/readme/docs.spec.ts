@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { repository, run, tool } from '../support/workspace.js';
 import { blocksOf } from './blocks.js';
+import { DOCS_FRAMES } from './docs-frames.js';
 
 /** What the Nest CLI generates for an ESM application. */
 const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
@@ -15,7 +16,7 @@ const blocks = await Promise.all(
     blocksOf(await readFile(repository('docs', page), 'utf8')).map(({ code, line }) => ({
       page,
       line,
-      code,
+      code: (DOCS_FRAMES[page] ?? ((alone: string) => alone))(code),
       file: `${page.replace(/\W/g, '_')}_${line}`,
     })),
   ),
