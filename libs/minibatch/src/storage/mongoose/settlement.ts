@@ -14,6 +14,9 @@ const ID_BYTES = 24;
 
 /** After the commit point: the messages leave, then the windows. Everything is by ids, so it may be repeated. */
 export class Settlement {
+  /** By stream: the end of the last settlement that was begun. */
+  private readonly turns = new Map<string, Promise<void>>();
+
   constructor(
     private readonly collections: Collections,
     private readonly departures: Departures,
@@ -23,15 +26,28 @@ export class Settlement {
     if (windows.length === 0) return;
     const { group, stream } = lease.key;
     await guarded(`settle windows of '${group}' on '${stream}'`, async () => {
-      await this.settleMessages(
-        group,
-        windows.flatMap(({ messages }) => messages),
-        options,
-      );
+      const messages = windows.flatMap((settled) => settled.messages);
+      const work = () => this.settleMessages(group, messages, options);
+      await (options.groups.some((other) => other !== group) ? this.inTurn(stream, work) : work());
       await (options.keep
         ? this.keepWindows(lease, windows, options.at ?? new Date())
         : this.removeWindows(lease, windows));
     });
+  }
+
+  /**
+   * One group of a stream after the other: side by side, each would mark the same messages; so the later one knows the marks of the
+   * earlier one and removes what they have both committed.
+   */
+  private inTurn(stream: string, work: () => Promise<void>): Promise<void> {
+    const turn = (this.turns.get(stream) ?? Promise.resolve()).then(work);
+    const over = turn
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.turns.get(stream) === over) this.turns.delete(stream);
+      });
+    this.turns.set(stream, over);
+    return turn;
   }
 
   /** Messages that no other group waits for leave at once; the others are marked, and leave if this was the last mark. */

@@ -1,0 +1,38 @@
+import { access, readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { repository } from '../support/workspace.js';
+
+const pages = [
+  'README.md',
+  ...(await readdir(repository('docs'), { recursive: true })).map((page) => join('docs', page)),
+].filter((page) => page.endsWith('.md'));
+
+/** As GitHub makes them of headings. */
+const anchorOf = (heading: string) =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+    .trim()
+    .replaceAll(' ', '-');
+
+describe('the links', () => {
+  it.each(pages)('of %s lead somewhere', async (page) => {
+    const text = await readFile(repository(page), 'utf8');
+    const dead: string[] = [];
+    for (const [, target = ''] of text.matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const [path = '', anchor] = target.split('#');
+      const file = path === '' ? page : join(dirname(page), path);
+      const exists = await access(repository(file)).then(
+        () => true,
+        () => false,
+      );
+      const headings = () =>
+        readFile(repository(file), 'utf8').then((content) =>
+          [...content.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => anchorOf(heading)),
+        );
+      if (!exists || (anchor !== undefined && !(await headings()).includes(anchor))) dead.push(target);
+    }
+    expect(dead).toEqual([]);
+  });
+});
