@@ -19,21 +19,19 @@ export function toWindowDocument(lease: Lease, window: WindowRecord): WindowDocu
     processed: false,
     query: [],
     consumer: consumerDocumentId(lease.key),
-    group: lease.key.group,
-    partition: lease.key.partition,
     seq,
     windowId: id,
     ids: packIds(messageIds),
     fence: lease.fence,
-    attempt,
-    recoveries,
+    ...(attempt > 1 && { attempt }),
+    ...(recoveries > 0 && { recoveries }),
     ...defined({ start, end, part, late, dropped, nextTry, error, split }),
   };
 }
 
 export function toWindowRecord(document: WindowDocument): WindowRecord {
-  const { seq, windowId, ids, created, start, end, part, late, dropped, attempt, recoveries, nextTry, error, split } =
-    document;
+  const { seq, windowId, ids, created, start, end, part, late, dropped, nextTry, error, split } = document;
+  const { attempt = 1, recoveries = 0 } = document;
   return {
     seq,
     id: windowId,

@@ -14,8 +14,6 @@ export interface WindowDocument {
   query: unknown[];
   /** `_id` of the consumer's document. */
   consumer: string;
-  group: string;
-  partition: number;
   seq: number;
   /** The public id. */
   windowId: string;
@@ -28,8 +26,10 @@ export interface WindowDocument {
   part?: number;
   late?: boolean;
   dropped?: boolean;
-  attempt: number;
-  recoveries: number;
+  /** 1 if absent. */
+  attempt?: number;
+  /** 0 if absent. */
+  recoveries?: number;
   nextTry?: Date | null;
   error?: string | null;
   /** While it is taken apart. */
@@ -47,8 +47,6 @@ export const WindowSchema = new Schema<WindowDocument>(
     processed: { type: Boolean, required: true },
     query: [Schema.Types.Mixed],
     consumer: String,
-    group: String,
-    partition: Number,
     seq: Number,
     windowId: String,
     ids: Schema.Types.Buffer,
