@@ -19,6 +19,8 @@ export interface LeaseListener {
 
 /** A lease is renewed when it is older than this share of the lease time. */
 const RENEW_AFTER = 1 / 3;
+/** And those that would be due soon go along, so that one round is enough for all. */
+const RENEW_ALONG = 0.8;
 /** From this age on nothing irrevocable is begun without renewing first. */
 const DOUBTFUL_AFTER = 0.8;
 /** Between two rounds, milliseconds. */
@@ -164,7 +166,9 @@ export class LeaseKeeper {
     // Taken before the command: the renewal is as old as its sending.
     const now = this.clock.monotonic();
     const due = [...this.watches.values()].filter(
-      (w) => w.lease && (now - w.renewed >= this.leaseTime * RENEW_AFTER || this.holdTime(w, now) !== w.stored),
+      (w) =>
+        w.lease &&
+        (now - w.renewed >= this.leaseTime * RENEW_AFTER * RENEW_ALONG || this.holdTime(w, now) !== w.stored),
     );
     const renewals = due.flatMap((watch): Renewal[] => {
       const holdTime = this.holdTime(watch, now);
