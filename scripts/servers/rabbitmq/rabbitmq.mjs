@@ -1,0 +1,81 @@
+import { readdir, realpath, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { startChild } from '../child.mjs';
+import { freePorts, ownServer } from '../own-server.mjs';
+import { exists, needPrograms } from '../programs.mjs';
+
+const LIBRARY = '/usr/lib/rabbitmq/lib';
+
+/** RabbitMQ without plugins, with a name, ports, a cookie and a port mapper of its own. Dies with this process. */
+export async function startRabbitmq({ port, dir } = {}) {
+  const [erl, epmd] = await needPrograms(['erl', 'epmd', 'rabbitmq-server'], ['rabbitmq-server']);
+  const home = await rabbitHome();
+  const [free, distribution, mapperPort] = await freePorts(3);
+  const own = port ?? free;
+  // Its own: what RabbitMQ would start for itself is a daemon that nobody stops.
+  const mapper = await startChild(epmd, ['-d', '-port', String(mapperPort), '-address', '127.0.0.1'], {
+    ready: /epmd running/,
+  });
+  const stopMapper = async () => {
+    mapper.kill('SIGKILL');
+    await mapper.exited;
+  };
+  const start = async ({ dir: data, temporary }) => {
+    const config = join(data, 'rabbitmq.conf');
+    await writeFile(config, `listeners.tcp.1 = 127.0.0.1:${own}\nlog.console = true\nlog.console.level = info\nlog.file = false\n`);
+    const plugins = join(data, 'enabled_plugins');
+    await writeFile(plugins, '[].\n');
+    const environment = {
+      HOME: data,
+      ERL_EPMD_PORT: mapperPort,
+      ERL_EPMD_ADDRESS: '127.0.0.1',
+      ERL_LIBS: join(home, 'plugins'),
+      ERL_MAX_ETS_TABLES: 50_000,
+      SYS_PREFIX: '',
+      RABBITMQ_NODENAME: `minibatch-${own}@localhost`,
+      RABBITMQ_HOME: home,
+      RABBITMQ_PLUGINS_DIR: join(home, 'plugins'),
+      RABBITMQ_CONF_ENV_FILE: '/dev/null',
+      RABBITMQ_CONFIG_FILE: config,
+      RABBITMQ_MNESIA_BASE: join(data, 'mnesia'),
+      RABBITMQ_LOG_BASE: join(data, 'log'),
+      RABBITMQ_ENABLED_PLUGINS_FILE: plugins,
+      RABBITMQ_DIST_PORT: distribution,
+    };
+    // `env` and `erl` become the server itself: a signal to what was started reaches it, and nothing is left behind.
+    return startChild(
+      '/usr/bin/env',
+      [
+        ...Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+        ...[erl, '-noinput', '-s', 'rabbit', 'boot', '-boot', 'start_sasl', '+W', 'w', '+sbwt', 'none'],
+        ...['+sbwtdcpu', 'none', '+sbwtdio', 'none', '-start_epmd', 'false', '-syslog', 'logger', '[]'],
+        ...['-syslog', 'syslog_error_logger', 'false', '-kernel', 'prevent_overlapping_partitions', 'false'],
+      ],
+      { ready: /Server startup complete/, temporary },
+    );
+  };
+  const server = await ownServer('rabbitmq', dir, start).catch(async (error) => {
+    await stopMapper();
+    throw error;
+  });
+  const { stop } = server;
+  return Object.defineProperties(server, {
+    url: { value: `amqp://guest:guest@127.0.0.1:${own}`, enumerable: true },
+    port: { value: own, enumerable: true },
+    label: { value: `rabbitmq-server (${home})`, enumerable: true },
+    stop: {
+      value: async () => {
+        await stop();
+        await stopMapper();
+      },
+    },
+  });
+}
+
+/** The folder that holds RabbitMQ's Erlang code: Debian's, or the one the program on PATH lies in. */
+async function rabbitHome() {
+  const [program] = await needPrograms(['rabbitmq-server'], ['rabbitmq-server']);
+  const versions = (await exists(LIBRARY)) ? (await readdir(LIBRARY)).filter((name) => name.startsWith('rabbitmq_server')) : [];
+  const found = versions.toSorted().at(-1);
+  return found ? join(LIBRARY, found) : dirname(dirname(await realpath(program)));
+}
