@@ -1,0 +1,135 @@
+import type { DecodedBody } from './event-body.js';
+import { worthALine } from './event-counters.js';
+import type { EventIntake } from './event-intake.js';
+import { inTime } from './in-time.js';
+import { PendingBodies, type PendingBody } from './pending-bodies.js';
+
+/** Bytes of bodies that wait for the stream. */
+const MOST_BYTES = 64 * 1024 * 1024;
+
+/** Where a connection hands over what it gets. */
+export interface Inlet {
+  receive(body: DecodedBody, bytes: number, acknowledge?: () => void): void;
+  /** The connection is lost, and not to be had again without a new start. */
+  fail(error: Error): void;
+}
+
+export interface BrokerConnection {
+  /** What was not acknowledged comes again. */
+  readonly durable: boolean;
+  /** Never rejects. */
+  close(): Promise<void>;
+}
+
+/** @throws MinibatchError `SourceFailed` */
+export type Connect = (inlet: Inlet, signal: AbortSignal) => Promise<BrokerConnection>;
+
+/**
+ * Events on their way from a broker to a stream. They are acknowledged when they are stored.
+ *
+ * ```text
+ * connect ─▶ run ─▶ run …   an append failed: run rejects, the connection stays and goes on receiving, since what it got may be
+ *             │             nowhere else; the next run begins with what could not be stored
+ *             ├─▶ over      the connection was lost: what has come is stored, then run rejects
+ *             └─▶ over      the signal aborted: what has come is stored as far as there is time
+ * ```
+ */
+export class EventFeed {
+  private readonly pending: PendingBodies;
+  private connection: BrokerConnection | undefined;
+  private failure: Error | undefined;
+  private running = false;
+  private readonly stop = () => {
+    this.pending.end();
+    // Else `run` does it.
+    if (!this.running) void this.finish();
+  };
+  /** A new one has to be made. */
+  over = false;
+
+  constructor(
+    private readonly where: string,
+    private readonly connect: Connect,
+    private readonly intake: EventIntake,
+    private readonly signal: AbortSignal,
+    private readonly maxPending: number,
+  ) {
+    this.pending = new PendingBodies(maxPending, MOST_BYTES);
+    signal.addEventListener('abort', this.stop, { once: true });
+  }
+
+  /** Resolves when the signal aborted. @throws MinibatchError `SourceFailed`, and what an append was rejected with */
+  async run(): Promise<void> {
+    const { signal } = this;
+    this.running = true;
+    try {
+      if (!signal.aborted) await this.open();
+      while (!signal.aborted) {
+        const bodies = await this.pending.next();
+        if (bodies.length === 0) break;
+        await this.store(bodies);
+      }
+      if (signal.aborted) await this.store(this.pending.rest());
+      this.over = true;
+    } finally {
+      this.running = false;
+      if (this.over || signal.aborted) await this.finish();
+    }
+    if (this.failure && !signal.aborted) throw this.failure;
+  }
+
+  private async open(): Promise<void> {
+    if (this.connection) return;
+    const inlet: Inlet = {
+      receive: (body, bytes, acknowledge) => {
+        const messages = this.intake.take(body);
+        const added = this.pending.add({ messages, bytes, ...(acknowledge ? { acknowledge } : {}) });
+        if (!added) this.dropped(messages.length, `${this.maxPending} events or more wait for the stream`);
+      },
+      fail: (error) => {
+        this.failure ??= error;
+        this.pending.end();
+      },
+    };
+    try {
+      const connection = await inTime(this.connect(inlet, this.signal), this.signal, 0);
+      this.connection = connection;
+    } catch (error) {
+      this.over = true;
+      throw error;
+    }
+  }
+
+  private async store(bodies: readonly PendingBody[]): Promise<void> {
+    const append = this.intake.append(bodies.flatMap(({ messages }) => messages)).then(() => true);
+    try {
+      if (await inTime(append, this.signal)) bodies.at(-1)?.acknowledge?.();
+      else this.dropped(countOf(bodies), 'the source was stopped before the stream took them');
+    } catch (error) {
+      this.pending.putBack(bodies);
+      throw error;
+    }
+  }
+
+  private async finish(): Promise<void> {
+    this.over = true;
+    this.signal.removeEventListener('abort', this.stop);
+    this.dropped(countOf(this.pending.rest()), 'the stream did not take them before the source was stopped');
+    await this.connection?.close();
+  }
+
+  private dropped(events: number, why: string): void {
+    // What stays in a queue comes again.
+    if (events === 0 || this.connection?.durable === true) return;
+    const { counts, log } = this.intake;
+    const before = counts.dropped;
+    counts.dropped += events;
+    const crossed = Math.floor(before / 1000) < Math.floor(counts.dropped / 1000);
+    if (!worthALine(counts.dropped) && !crossed) return;
+    log.error(`${this.where}: events are dropped (${counts.dropped} so far): ${why}`);
+  }
+}
+
+function countOf(bodies: readonly PendingBody[]): number {
+  return bodies.reduce((sum, { messages }) => sum + messages.length, 0);
+}

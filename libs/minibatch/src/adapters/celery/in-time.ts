@@ -1,0 +1,23 @@
+/** Milliseconds that are left for what is under way when a source is told to stop; after a second it is left behind. */
+export const GRACE = 400;
+
+/** Resolves with the promise's value, or with undefined a moment after the signal aborted. */
+export async function inTime<R>(promise: Promise<R>, signal: AbortSignal, grace: number = GRACE): Promise<R | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  let aborted: () => void = () => undefined;
+  const late = new Promise<undefined>((resolve) => {
+    aborted = () => {
+      timer = setTimeout(resolve, grace, undefined);
+    };
+    if (signal.aborted) aborted();
+    else signal.addEventListener('abort', aborted, { once: true });
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', aborted);
+    // It may fail later, when nobody listens any more.
+    promise.catch(() => undefined);
+  }
+}

@@ -1,0 +1,185 @@
+import type { Redis } from 'ioredis';
+import type { RedisBroker } from './broker-url.js';
+import type { ResolvedCeleryOptions } from './celery-source.options.js';
+import { decodeEnvelope } from './event-body.js';
+import type { BrokerConnection, Inlet } from './event-feed.js';
+import type { EventIntake } from './event-intake.js';
+import { loadClient, sourceFailure } from './source-failure.js';
+
+/**
+ * A lost connection is tried anew at once, because what is sent meanwhile is lost; after this time the source fails, so that its
+ * state shows it, and is started again with backoff. Milliseconds.
+ */
+const PATIENCE = 5000;
+const RECONNECT_DELAY = 100;
+/** A connection on which nothing comes may be dead: the server is asked every so often. Milliseconds. */
+const PING_INTERVAL = 10_000;
+const PING_TIMEOUT = 5000;
+const CONNECT_TIMEOUT = 10_000;
+
+type Options = Pick<ResolvedCeleryOptions, 'where' | 'exchange' | 'keyPrefix' | 'families' | 'tls'>;
+
+/** Listens to the events that Celery publishes by Redis. */
+export class RedisConnection implements BrokerConnection {
+  readonly durable = false;
+  private client: Redis | undefined;
+  private pings: NodeJS.Timeout | undefined;
+  private lastError: Error | undefined;
+  private established = false;
+  private closed = false;
+  /** 0: it is not lost. */
+  private lostAt = 0;
+  private readonly patterns: readonly string[];
+
+  private constructor(
+    private readonly broker: RedisBroker,
+    private readonly options: Options,
+    private readonly intake: Pick<EventIntake, 'counts' | 'log'>,
+    private readonly inlet: Inlet,
+  ) {
+    this.patterns = patternsOf(broker, options);
+  }
+
+  static async open(
+    broker: RedisBroker,
+    options: Options,
+    intake: Pick<EventIntake, 'counts' | 'log'>,
+    inlet: Inlet,
+    signal: AbortSignal,
+  ): Promise<RedisConnection> {
+    const connection = new RedisConnection(broker, options, intake, inlet);
+    const close = () => void connection.close();
+    signal.addEventListener('abort', close, { once: true });
+    try {
+      await connection.begin();
+      return connection;
+    } catch (error) {
+      close();
+      throw error;
+    } finally {
+      // From now on it is closed by who has it.
+      signal.removeEventListener('abort', close);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearInterval(this.pings);
+    this.client?.disconnect();
+  }
+
+  private async begin(): Promise<void> {
+    const { where } = this.options;
+    const { Redis } = await loadClient(where, 'ioredis', () => import('ioredis'));
+    const client = this.listenTo(new Redis(this.clientOptions()));
+    this.client = client;
+    try {
+      await client.connect();
+      await client.psubscribe(...this.patterns);
+    } catch (error) {
+      // 'Connection is closed' is all that the client says of a refusal.
+      throw this.failureOf(this.lastError ?? error);
+    }
+    this.established = true;
+    this.pings = setInterval(() => void this.ping(client), PING_INTERVAL);
+  }
+
+  private clientOptions() {
+    const { broker, options } = this;
+    return {
+      host: broker.host,
+      port: broker.port ?? 6379,
+      ...(broker.username === undefined ? {} : { username: broker.username }),
+      ...(broker.password === undefined ? {} : { password: broker.password }),
+      ...(broker.tls ? { tls: { rejectUnauthorized: broker.verify, ...options.tls } } : {}),
+      // Servers before 6 know no other.
+      protocol: 2,
+      connectionName: 'nestjs-minibatch',
+      lazyConnect: true,
+      connectTimeout: CONNECT_TIMEOUT,
+      // It asks for things that users of a shared server may not ask for.
+      enableReadyCheck: false,
+      autoResubscribe: false,
+      enableOfflineQueue: false,
+      retryStrategy: () => (this.hasPatience() ? RECONNECT_DELAY : null),
+    } as const;
+  }
+
+  private listenTo(client: Redis): Redis {
+    client.on('error', (error: Error) => (this.lastError = error));
+    client.on('close', () => this.lost());
+    client.on('end', () => this.fail(this.lastError));
+    client.on('ready', () => void this.returned(client));
+    client.on('pmessage', (_pattern: string, _channel: string, text: string) => {
+      this.inlet.receive(decodeEnvelope(text), text.length);
+    });
+    return client;
+  }
+
+  private lost(): void {
+    if (!this.established || this.closed || this.lostAt !== 0) return;
+    this.lostAt = performance.now();
+    const { counts, log } = this.intake;
+    counts.interruptions += 1;
+    log.warn(
+      `${this.options.where}: the connection to ${this.broker.label} is lost (${counts.interruptions} times so far); events that are sent until it is back are lost`,
+    );
+  }
+
+  private async returned(client: Redis): Promise<void> {
+    if (!this.established) return;
+    try {
+      await client.psubscribe(...this.patterns);
+      this.lostAt = 0;
+      this.intake.log.log(`${this.options.where}: the connection to ${this.broker.label} is back`);
+    } catch (error) {
+      if (client.status === 'ready') this.fail(error);
+    }
+  }
+
+  private hasPatience(): boolean {
+    return this.established && !this.closed && performance.now() - this.lostAt < PATIENCE;
+  }
+
+  private async ping(client: Redis): Promise<void> {
+    if (client.status !== 'ready') return;
+    let timer: NodeJS.Timeout | undefined;
+    const silent = new Promise<boolean>((resolve) => (timer = setTimeout(resolve, PING_TIMEOUT, true)));
+    // An error is an answer too; of a lost connection the client tells by itself.
+    const answer = client.ping().then(
+      () => false,
+      () => false,
+    );
+    if (await Promise.race([answer, silent])) client.disconnect(true);
+    clearTimeout(timer);
+  }
+
+  private fail(error: unknown): void {
+    if (!this.established || this.closed) return;
+    void this.close();
+    this.inlet.fail(this.failureOf(error));
+  }
+
+  private failureOf(error: unknown): Error {
+    const { where } = this.options;
+    const { label } = this.broker;
+    if (isRefusal(error)) {
+      const message = `Redis at ${label} refuses us; check user and password in url, and that the user may psubscribe to ${this.patterns.join(', ')}`;
+      return sourceFailure(where, 'CREDENTIALS', message, error);
+    }
+    const what = this.established ? 'the connection was lost' : 'there is no connection';
+    const message = `${what} to Redis at ${label}; check that it runs and that the address is right`;
+    return sourceFailure(where, 'CONNECTION', message, error);
+  }
+}
+
+/** The server answered, and the answer was no. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof Error && /WRONGPASS|NOAUTH|NOPERM|invalid password|Client sent AUTH/i.test(error.message);
+}
+
+/** Channels are named `/<database>.<exchange>/<routing key>`. */
+function patternsOf({ database }: RedisBroker, { keyPrefix, exchange, families }: Options): string[] {
+  const head = `${keyPrefix}/${database}.${exchange}/`.replace(/[\\*?[\]^]/g, '\\$&');
+  return families === undefined ? [`${head}*`] : families.map((family) => `${head}${family}.*`);
+}
