@@ -95,14 +95,21 @@ export const RABBITMQ: BrokerKind = {
     return {
       publish: (body, key = 'task.multi') => send(JSON.stringify(body), key, 'application/json'),
       publishRaw: (text, contentType) => send(text, 'task.multi', contentType),
-      close: () => connection.close().catch(() => undefined),
+      close: async () => {
+        try {
+          await connection.close();
+        } catch {
+          // It is closed already.
+        }
+      },
     };
   },
 };
 
 /** A connection whose end is no error of the test. */
 export async function connectAmqp(url: string): Promise<ChannelModel> {
-  const connection = await amqp.connect(url);
+  // A server that is killed may leave a client behind that waits for an answer.
+  const connection = await amqp.connect(`${url}?heartbeat=2`, { timeout: 5000 });
   connection.on('error', () => undefined);
   return connection;
 }

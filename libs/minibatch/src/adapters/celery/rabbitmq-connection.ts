@@ -191,7 +191,7 @@ async function connect(broker: RabbitmqBroker, { where, tls }: Options): Promise
   try {
     return await client.connect(address, socket);
   } catch (error) {
-    if (/ACCESS.REFUSED|NOT.ALLOWED/i.test(messageOf(error))) {
+    if (/ACCESS.REFUSED|NOT.ALLOWED|Expected ConnectionOpenOk/i.test(messageOf(error))) {
       const message = `RabbitMQ at ${label} refuses us; check user and password in url, and that the virtual host '${broker.virtualHost}' is there`;
       throw sourceFailure(where, 'CREDENTIALS', message, error);
     }

@@ -138,6 +138,8 @@ export class RedisConnection implements BrokerConnection {
   }
 
   private hasPatience(): boolean {
+    // The client asks before it tells.
+    this.lost();
     return this.established && !this.closed && performance.now() - this.lostAt < PATIENCE;
   }
 

@@ -1,0 +1,168 @@
+/**
+ * How fast Celery's events get into a stream, compared with the bare client that reads the same bodies and acknowledges them.
+ *
+ *   npm run --silent build && node bench/adapters/celery.mjs
+ *   node bench/adapters/celery.mjs --messages 20000 --rounds 5 --each 1
+ *
+ * `--each`: events in a body; workers send up to 24 together. Into memory and into LMDB; interleaved rounds, medians.
+ */
+import 'reflect-metadata';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Logger } from '@nestjs/common';
+import amqp from 'amqplib';
+import { Redis } from 'ioredis';
+import { memoryStore } from 'nestjs-minibatch';
+import { CeleryEventSource } from 'nestjs-minibatch/celery';
+import { openStream } from 'nestjs-minibatch/client';
+import { lmdbStore } from 'nestjs-minibatch/lmdb';
+import { startRabbitmq } from '../../scripts/servers/rabbitmq/rabbitmq.mjs';
+import { startRedis } from '../../scripts/servers/redis/redis.mjs';
+
+const { values } = parseArgs({
+  options: {
+    messages: { type: 'string', default: '20000' },
+    rounds: { type: 'string', default: '5' },
+    each: { type: 'string', default: '1' },
+  },
+});
+const MESSAGES = Number(values.messages);
+const ROUNDS = Number(values.rounds);
+const EACH = Number(values.each);
+Logger.overrideLogger(['error']);
+
+/** About 200 bytes an event. */
+function bodies() {
+  const events = Array.from({ length: MESSAGES }, (_, clock) => ({
+    ...{ hostname: 'w@host', utcoffset: 0, pid: 1, clock, timestamp: Date.now() / 1000, type: 'task-succeeded' },
+    ...{ uuid: randomUUID(), result: "'ok'", runtime: 0.01 },
+  }));
+  const lists = [];
+  for (let from = 0; from < MESSAGES; from += EACH) lists.push(JSON.stringify(events.slice(from, from + EACH)));
+  return lists;
+}
+
+const rabbitmq = await startRabbitmq();
+const redis = await startRedis();
+const connection = await amqp.connect(rabbitmq.url);
+const publisher = new Redis(redis.url);
+const folder = await mkdtemp(join(tmpdir(), 'minibatch-bench-'));
+
+/** A queue that is full before the clock starts. */
+async function fullQueue() {
+  const queue = `bench-${randomUUID()}`;
+  const channel = await connection.createConfirmChannel();
+  await channel.assertExchange('celeryev', 'topic', { durable: true });
+  await channel.assertQueue(queue, { durable: true });
+  for (const body of bodies()) channel.sendToQueue(queue, Buffer.from(body), { contentType: 'application/json' });
+  await channel.waitForConfirms();
+  await channel.close();
+  return queue;
+}
+
+async function bareRabbitmq() {
+  const queue = await fullQueue();
+  const channel = await connection.createChannel();
+  await channel.prefetch(200);
+  const began = performance.now();
+  let count = 0;
+  await new Promise((resolve) => {
+    void channel.consume(queue, (message) => {
+      count += JSON.parse(message.content.toString()).length;
+      channel.ack(message);
+      if (count === MESSAGES) resolve();
+    });
+  });
+  const seconds = (performance.now() - began) / 1000;
+  await channel.deleteQueue(queue);
+  await channel.close();
+  return seconds;
+}
+
+async function oursRabbitmq(store) {
+  const queue = await fullQueue();
+  const seconds = await feed(store, { url: rabbitmq.url, queue }, async () => {});
+  const channel = await connection.createChannel();
+  await channel.deleteQueue(queue);
+  await channel.close();
+  return seconds;
+}
+
+async function feed(store, options, publish) {
+  const stream = await openStream(store, `tasks-${randomUUID()}`);
+  const source = new CeleryEventSource(options);
+  let began = performance.now();
+  stream.attach(source);
+  await publish(source, () => (began = performance.now()));
+  while (source.counters.appended < MESSAGES) await new Promise((resolve) => setTimeout(resolve, 1));
+  const seconds = (performance.now() - began) / 1000;
+  await stream.disconnect();
+  return seconds;
+}
+
+async function publishAll() {
+  const pipeline = publisher.pipeline();
+  for (const body of bodies()) {
+    const envelope = { body: Buffer.from(body).toString('base64'), 'content-type': 'application/json' };
+    pipeline.publish('/0.celeryev/task.multi', JSON.stringify({ ...envelope, properties: { body_encoding: 'base64' } }));
+  }
+  await pipeline.exec();
+}
+
+async function bareRedis() {
+  const client = new Redis(redis.url);
+  let count = 0;
+  let done = () => {};
+  const all = new Promise((resolve) => (done = resolve));
+  client.on('pmessage', (_pattern, _channel, text) => {
+    count += JSON.parse(Buffer.from(JSON.parse(text).body, 'base64').toString()).length;
+    if (count === MESSAGES) done();
+  });
+  await client.psubscribe('/0.celeryev/*');
+  const began = performance.now();
+  await publishAll();
+  await all;
+  client.disconnect();
+  return (performance.now() - began) / 1000;
+}
+
+const oursRedis = (store) =>
+  feed(store, { url: redis.url }, async (_, begin) => {
+    while ((await publisher.pubsub('NUMPAT')) === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    begin();
+    await publishAll();
+  });
+
+const lmdb = () => lmdbStore({ path: join(folder, randomUUID()) });
+const subjects = [
+  ['RabbitMQ: bare consume + ack', bareRabbitmq, 0],
+  ['RabbitMQ: ours, into memory', () => oursRabbitmq(memoryStore()), 0],
+  ['RabbitMQ: ours, into LMDB', () => oursRabbitmq(lmdb()), 0],
+  ['Redis: bare psubscribe', bareRedis, 3],
+  ['Redis: ours, into memory', () => oursRedis(memoryStore()), 3],
+  ['Redis: ours, into LMDB', () => oursRedis(lmdb()), 3],
+];
+const results = subjects.map(() => []);
+try {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const [index, [, run]] of subjects.entries()) results[index].push(await run());
+  }
+} finally {
+  publisher.disconnect();
+  await connection.close();
+  await redis.stop();
+  await rabbitmq.stop();
+  await rm(folder, { recursive: true, force: true });
+}
+
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+console.log(`${MESSAGES} events, ${EACH} in a body, ${ROUNDS} rounds\n`);
+console.log('subject'.padEnd(32), 'events/s'.padStart(10), 'ratio'.padStart(7));
+for (const [index, [name, , bare]] of subjects.entries()) {
+  const ratio = median(results[index].map((seconds, round) => results[bare][round] / seconds));
+  const rate = MESSAGES / median(results[index]);
+  console.log(name.padEnd(32), rate.toFixed(0).padStart(10), ratio.toFixed(2).padStart(7));
+}

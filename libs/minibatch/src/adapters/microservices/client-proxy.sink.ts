@@ -1,0 +1,111 @@
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import type { Sink } from '../../sinks/sink.interface.js';
+import type { Window } from '../../windows/window.js';
+import { type ClientProxySinkOptions, type ResolvedSending, resolveSending } from './client-proxy-sink.options.js';
+import { deliver } from './deliver.js';
+import { inParallel } from './in-parallel.js';
+
+/**
+ * Sends results to another Nest application by any transport that has patterns: TCP, Redis, RabbitMQ, Kafka, MQTT, NATS, or one of
+ * your own. A result of `undefined` sends nothing.
+ *
+ * With `mode: 'send'` a result is safe when the other side's handler has replied, which is an acknowledgement from end to end.
+ * With `mode: 'emit'` it is safe when the transport has taken it, which by TCP, NATS, Redis and MQTT with QoS 0 is no
+ * promise that anybody gets it.
+ *
+ * At least once: what failed is sent again until it succeeds, and after a crash what was sent may be sent again. The window's id is the
+ * same then: give it along by `map`, and the other side can tell. With `each`, the elements that succeeded are not sent again
+ * while the result is kept in memory.
+ *
+ * @typeParam R one result; a handler returns it, or with `each` also an array of it
+ * @example
+ * ```ts
+ * @Injectable()
+ * export class Reports extends ClientProxySink<Report> {
+ *   constructor(@Inject('REPORTS') client: ClientProxy) {
+ *     super({ client, pattern: 'flights.report', mode: 'send', map: (report, window) => ({ id: window.id, ...report }) });
+ *   }
+ * }
+ * ```
+ */
+export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
+  private readonly sending: ResolvedSending;
+  /** Elements that have been delivered, of results of which others failed. */
+  private readonly delivered = new WeakMap<readonly unknown[], { readonly window: string; readonly indexes: Set<number> }>();
+
+  /** @throws MinibatchError `InvalidOptions` */
+  constructor(options: ClientProxySinkOptions<R>) {
+    this.sending = resolveSending(new.target.name, options);
+    if (this.sending.mode === 'send') awaitReplies(this.sending);
+  }
+
+  /**
+   * @throws MinibatchError `SinkFailed` if a message was not taken, was replied to with an error, or took longer than `timeout`; with
+   *   `each`, `details.failed` is how many of them
+   */
+  async put(result: R | readonly R[], window: Window): Promise<void> {
+    const { signal } = window;
+    let abort = () => {};
+    const gone = new Promise<never>((_, reject) => (abort = () => reject(this.notOurs(window))));
+    gone.catch(() => undefined);
+    if (signal.aborted) abort();
+    // One for all elements.
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      if (this.sending.each && Array.isArray(result)) await this.deliverEach(result, window, gone);
+      else await this.deliver(result, window, 0, gone);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  private async deliverEach(list: readonly unknown[], window: Window, gone: Promise<never>): Promise<void> {
+    const indexes = this.deliveredOf(list, window);
+    const left = [...list.keys()].filter((index) => !indexes.has(index));
+    const failures = await inParallel(left, this.sending.concurrency, window.signal, async (index) => {
+      await this.deliver(list[index], window, index, gone);
+      indexes.add(index);
+    });
+    const [first] = failures;
+    if (first === undefined) {
+      this.delivered.delete(list);
+      return;
+    }
+    throw new MinibatchError(
+      ErrorCode.SinkFailed,
+      `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${textOf(first)}`,
+      { cause: first, details: { window: window.id, failed: failures.length, delivered: indexes.size } },
+    );
+  }
+
+  private async deliver(result: unknown, window: Window, index: number, gone: Promise<never>): Promise<void> {
+    if (result === undefined) return;
+    const data = this.sending.map(result, window, index);
+    if (data !== undefined) await deliver(this.sending, data, window, gone);
+  }
+
+  private notOurs(window: Window): MinibatchError {
+    const message = `${this.sending.where}: ${this.sending.mode} for window ${window.id} was given up: the window is no longer ours`;
+    return new MinibatchError(ErrorCode.SinkFailed, message, { details: { window: window.id } });
+  }
+
+  /** A handler that ran again returned another list; one that returns the same for another window begins anew. */
+  private deliveredOf(list: readonly unknown[], window: Window): Set<number> {
+    const known = this.delivered.get(list);
+    if (known?.window === window.id) return known.indexes;
+    const indexes = new Set<number>();
+    this.delivered.set(list, { window: window.id, indexes });
+    return indexes;
+  }
+}
+
+/** Kafka's client has to know which replies it will get before it connects. */
+function awaitReplies({ client, pattern }: ResolvedSending): void {
+  const { subscribeToResponseOf } = client as { subscribeToResponseOf?: (pattern: unknown) => void };
+  if (typeof subscribeToResponseOf === 'function') subscribeToResponseOf.call(client, pattern);
+}
+
+/** The code stands at the end of the outer message. */
+function textOf({ message }: Error): string {
+  return message.replace(/ \[MINIBATCH_\w+\]$/, '');
+}
