@@ -408,6 +408,11 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
     const server = await startRabbitmq();
     later(() => server.stop());
     const queue = queueName();
+    const maker = await follow({ url: server.url, queue });
+    await listening(maker, await usePublisher(RABBITMQ, server.url));
+    await maker.app.close();
+    // RabbitMQ 3.10 writes down only after minutes, or when it is stopped, that there is a new quorum queue.
+    await server.restart();
     const follower = await follow({ url: server.url, queue });
     // What is published before the queue is there goes nowhere.
     const probe = await RABBITMQ.publisher(server.url);
