@@ -107,7 +107,10 @@ async function publishAll() {
   const pipeline = publisher.pipeline();
   for (const body of bodies()) {
     const envelope = { body: Buffer.from(body).toString('base64'), 'content-type': 'application/json' };
-    pipeline.publish('/0.celeryev/task.multi', JSON.stringify({ ...envelope, properties: { body_encoding: 'base64' } }));
+    pipeline.publish(
+      '/0.celeryev/task.multi',
+      JSON.stringify({ ...envelope, properties: { body_encoding: 'base64' } }),
+    );
   }
   await pipeline.exec();
 }

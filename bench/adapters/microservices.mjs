@@ -69,7 +69,8 @@ async function bare(client, mode) {
   const began = performance.now();
   let next = 0;
   const worker = async () => {
-    while (next < MESSAGES) await lastValueFrom(client[mode](mode === 'emit' ? 'event' : 'request', DATA[next++]), { defaultValue: 0 });
+    while (next < MESSAGES)
+      await lastValueFrom(client[mode](mode === 'emit' ? 'event' : 'request', DATA[next++]), { defaultValue: 0 });
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, worker));
   while (got < MESSAGES) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -127,5 +128,9 @@ console.log('subject'.padEnd(28), 'messages/s'.padStart(10), 'ratio'.padStart(7)
 for (const [index, [name]] of subjects.entries()) {
   const bareRuns = results[index - (index % 2)];
   const ratio = median(results[index].map((seconds, round) => bareRuns[round] / seconds));
-  console.log(name.padEnd(28), (MESSAGES / median(results[index])).toFixed(0).padStart(10), ratio.toFixed(2).padStart(7));
+  console.log(
+    name.padEnd(28),
+    (MESSAGES / median(results[index])).toFixed(0).padStart(10),
+    ratio.toFixed(2).padStart(7),
+  );
 }

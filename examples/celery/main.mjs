@@ -25,7 +25,11 @@ class TaskReport {
 }
 // What the decorator does in TypeScript.
 const method = Object.getOwnPropertyDescriptor(TaskReport.prototype, 'report');
-Streaming('tasks', { size: 1000, interval: process.env.REPORT_INTERVAL ?? '10s' })(TaskReport.prototype, 'report', method);
+Streaming('tasks', { size: 1000, interval: process.env.REPORT_INTERVAL ?? '10s' })(
+  TaskReport.prototype,
+  'report',
+  method,
+);
 
 class App {}
 const store = lmdbStore({ path: process.env.STREAMS_PATH ?? './.data/tasks' });

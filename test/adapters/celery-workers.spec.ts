@@ -2,7 +2,16 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import type { CeleryEvent, CeleryTaskEvent } from 'nestjs-minibatch/celery';
 import { startCelery, watchTasks } from '../../scripts/servers/celery/celery.mjs';
 import { closeAll, later, SOON } from '../e2e/support/applications.js';
-import { type BrokerServer, follow, type Follower, listening, RABBITMQ, REDIS, succeeded, usePublisher } from './support/celery.js';
+import {
+  type BrokerServer,
+  follow,
+  type Follower,
+  listening,
+  RABBITMQ,
+  REDIS,
+  succeeded,
+  usePublisher,
+} from './support/celery.js';
 
 afterEach(closeAll);
 
@@ -18,7 +27,8 @@ const CALLS = [
 
 /** `(1, 2)` in the client's event is `[1, 2]` in the worker's: which comes last is a matter of chance. */
 function comparable(told: readonly object[]) {
-  const plain = (value: unknown) => JSON.parse(JSON.stringify(value).replace(/\(([^()]*?),?\)"/g, '[$1]"')) as CeleryTaskEvent;
+  const plain = (value: unknown) =>
+    JSON.parse(JSON.stringify(value).replace(/\(([^()]*?),?\)"/g, '[$1]"')) as CeleryTaskEvent;
   return told.map(plain).toSorted((a, b) => a.task_id.localeCompare(b.task_id));
 }
 
@@ -32,56 +42,59 @@ describe.each([REDIS, RABBITMQ])('the events of Celery workers by $name', { time
   });
   afterAll(() => server.stop());
 
-  it.each(['prefork', 'threads', 'solo'] as const)('become what Celery itself knows of the tasks: pool %s', async (pool) => {
-    const publisher = await usePublisher(kind, server.url);
-    const follower = await follow({ url: server.url });
-    const all = await follow({ url: server.url, events: '*' });
-    await Promise.all([follower, all].map((each) => listening(each, publisher)));
-    const watch = await watchTasks(server.url);
-    later(() => watch.stop());
-    const worker = await startCelery({ broker: server.url, pool });
-    later(() => worker.stop());
-    const sent = await worker.send(CALLS);
-    // Where the pool lets all of them end: threads lose events while the worker still has them (see the docs).
-    const complete = pool !== 'threads';
-    if (complete) await vi.waitUntil(() => follower.data.length >= 5, SOON);
-    await worker.stop();
-    // What the worker has sent comes before it.
-    await publisher.publish(succeeded('the end'), 'task.succeeded');
-    const isLast = ({ task_id }: CeleryTaskEvent) => task_id === 'the end';
-    const told = () => watch.told as unknown as readonly CeleryTaskEvent[];
-    await vi.waitUntil(() => [follower.data, all.data, told()].every((data) => data.some(isLast)), SOON);
+  it.each(['prefork', 'threads', 'solo'] as const)(
+    'become what Celery itself knows of the tasks: pool %s',
+    async (pool) => {
+      const publisher = await usePublisher(kind, server.url);
+      const follower = await follow({ url: server.url });
+      const all = await follow({ url: server.url, events: '*' });
+      await Promise.all([follower, all].map((each) => listening(each, publisher)));
+      const watch = await watchTasks(server.url);
+      later(() => watch.stop());
+      const worker = await startCelery({ broker: server.url, pool });
+      later(() => worker.stop());
+      const sent = await worker.send(CALLS);
+      // Where the pool lets all of them end: threads lose events while the worker still has them (see the docs).
+      const complete = pool !== 'threads';
+      if (complete) await vi.waitUntil(() => follower.data.length >= 5, SOON);
+      await worker.stop();
+      // What the worker has sent comes before it.
+      await publisher.publish(succeeded('the end'), 'task.succeeded');
+      const isLast = ({ task_id }: CeleryTaskEvent) => task_id === 'the end';
+      const told = () => watch.told as unknown as readonly CeleryTaskEvent[];
+      await vi.waitUntil(() => [follower.data, all.data, told()].every((data) => data.some(isLast)), SOON);
 
-    expect(comparable(follower.data)).toEqual(comparable(told()));
-    expect(all.source.counters).toMatchObject({ malformed: 0, dropped: 0, interruptions: 0 });
-    const own = all.data.filter(({ task_id }) => sent.includes(task_id));
-    expect(own.length).toBeGreaterThan(0);
-    expect(own.filter(({ task_name }) => task_name === null)).toEqual([]);
-    if (!complete) return;
+      expect(comparable(follower.data)).toEqual(comparable(told()));
+      expect(all.source.counters).toMatchObject({ malformed: 0, dropped: 0, interruptions: 0 });
+      const own = all.data.filter(({ task_id }) => sent.includes(task_id));
+      expect(own.length).toBeGreaterThan(0);
+      expect(own.filter(({ task_name }) => task_name === null)).toEqual([]);
+      if (!complete) return;
 
-    const [add, fail, flaky, , unknown] = sent.map((id) => follower.data.find(({ task_id }) => task_id === id));
-    expect(add).toMatchObject({
-      task_event: 'task-succeeded',
-      task_name: 'tests.add',
-      task_state: 'SUCCESS',
-      task_info: { kwargs: '{}', result: '3', retries: 0 },
-      task_runtime: expect.any(Number),
-    });
-    expect(fail).toMatchObject({
-      task_event: 'task-failed',
-      task_name: 'tests.fail',
-      task_state: 'FAILURE',
-      task_info: { exception: "ValueError('broken')" },
-      task_runtime: null,
-    });
-    expect(flaky).toMatchObject({ task_event: 'task-succeeded', task_info: { retries: 1, result: '1' } });
-    expect(unknown).toMatchObject({ task_event: 'task-failed', task_name: 'tests.unknown' });
+      const [add, fail, flaky, , unknown] = sent.map((id) => follower.data.find(({ task_id }) => task_id === id));
+      expect(add).toMatchObject({
+        task_event: 'task-succeeded',
+        task_name: 'tests.add',
+        task_state: 'SUCCESS',
+        task_info: { kwargs: '{}', result: '3', retries: 0 },
+        task_runtime: expect.any(Number),
+      });
+      expect(fail).toMatchObject({
+        task_event: 'task-failed',
+        task_name: 'tests.fail',
+        task_state: 'FAILURE',
+        task_info: { exception: "ValueError('broken')" },
+        task_runtime: null,
+      });
+      expect(flaky).toMatchObject({ task_event: 'task-succeeded', task_info: { retries: 1, result: '1' } });
+      expect(unknown).toMatchObject({ task_event: 'task-failed', task_name: 'tests.unknown' });
 
-    const [, , retried, progress, , expired] = sent;
-    expect(eventsOf(all, retried)).toContainEqual(['task-retried', 'RETRY']);
-    expect(eventsOf(all, progress)).toContainEqual(['task-progress', 'PROGRESS']);
-    expect(eventsOf(all, expired)).toContainEqual(['task-revoked', 'REVOKED']);
-  });
+      const [, , retried, progress, , expired] = sent;
+      expect(eventsOf(all, retried)).toContainEqual(['task-retried', 'RETRY']);
+      expect(eventsOf(all, progress)).toContainEqual(['task-progress', 'PROGRESS']);
+      expect(eventsOf(all, expired)).toContainEqual(['task-revoked', 'REVOKED']);
+    },
+  );
 
   it('are given as they are with raw, those of the workers themselves too', async () => {
     const publisher = await usePublisher(kind, server.url);

@@ -114,7 +114,10 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     const publisher = await usePublisher(kind, url());
     const { store } = failingStore();
     const shared: StoreDefinition = { kind: 'memory', useFactory: once(() => store.useFactory()) };
-    const [first, second] = [await follow({ url: url() }, { store: shared }), await follow({ url: url() }, { store: shared })];
+    const [first, second] = [
+      await follow({ url: url() }, { store: shared }),
+      await follow({ url: url() }, { store: shared }),
+    ];
     await Promise.all([listening(first, publisher), listening(second, publisher)]);
     const body = [succeeded('twice')];
     await publisher.publish(body);
@@ -156,12 +159,18 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     const publisher = await usePublisher(kind, url());
     const follower = await follow({ url: url() });
     await listening(follower, publisher);
-    await publisher.publish([succeeded('before'), succeeded('huge', { result: 'x'.repeat(17 * 1024 * 1024) }), succeeded('after')]);
+    await publisher.publish([
+      succeeded('before'),
+      succeeded('huge', { result: 'x'.repeat(17 * 1024 * 1024) }),
+      succeeded('after'),
+    ]);
     await publisher.publish([succeeded('last')]);
     await vi.waitUntil(() => follower.messages.length === 3, SOON);
     expect(follower.data.map(({ task_id }) => task_id)).toEqual(['before', 'after', 'last']);
     expect(follower.source.counters).toMatchObject({ unstorable: 1, appended: 3 });
-    expect(follower.log.lines).toContainEqual(expect.stringMatching(/error: .*celery:huge:task-succeeded.*1 so far.*MESSAGE_TOO_LARGE/));
+    expect(follower.log.lines).toContainEqual(
+      expect.stringMatching(/error: .*celery:huge:task-succeeded.*1 so far.*MESSAGE_TOO_LARGE/),
+    );
   });
 
   it('fails with it instead if told so', async () => {
@@ -185,7 +194,9 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     away.failing = true;
     for (const body of bodiesOf(tasks)) await publisher.publish(body);
     await vi.waitUntil(() => away.failed > 2, SOON);
-    expect(await follower.status()).toMatchObject({ lastError: { message: expect.stringContaining('the disk is full') } });
+    expect(await follower.status()).toMatchObject({
+      lastError: { message: expect.stringContaining('the disk is full') },
+    });
     away.failing = false;
     await vi.waitUntil(() => follower.messages.length >= tasks.length, SOON);
     expect(follower.data.map(({ task_id }) => task_id).toSorted()).toEqual(tasks);
@@ -252,15 +263,23 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     const follower = await follow({ url: `${WRONG[kind.name]}${address}` });
     await vi.waitFor(async () => {
       const { lastError } = await follower.status();
-      expect(lastError).toMatchObject({ code: ErrorCode.SourceFailed, message: expect.stringMatching(/refuses us; check user and password/) });
+      expect(lastError).toMatchObject({
+        code: ErrorCode.SourceFailed,
+        message: expect.stringMatching(/refuses us; check user and password/),
+      });
       expect(lastError?.message).not.toContain('wrong@');
     }, SOON);
     if (server) {
       const none = await follow({ url: `redis://${address}` });
-      await vi.waitFor(async () => expect((await none.status()).lastError?.message).toMatch(/refuses us.*NOAUTH/), SOON);
+      await vi.waitFor(
+        async () => expect((await none.status()).lastError?.message).toMatch(/refuses us.*NOAUTH/),
+        SOON,
+      );
     }
     const source = new CeleryEventSource({ url: `${WRONG[kind.name]}${address}` });
-    await expect(source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal)).rejects.toMatchObject({
+    await expect(
+      source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal),
+    ).rejects.toMatchObject({
       code: ErrorCode.SourceFailed,
       details: { reason: 'CREDENTIALS' },
     });
@@ -268,7 +287,9 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
 
   it('says with a code that there is no server, and begins when there is one', async () => {
     const nobody = new CeleryEventSource({ url: NOBODY[kind.name] });
-    await expect(nobody.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal)).rejects.toMatchObject({
+    await expect(
+      nobody.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal),
+    ).rejects.toMatchObject({
       code: ErrorCode.SourceFailed,
       message: expect.stringContaining('check that it runs'),
       details: { reason: 'CONNECTION' },
@@ -350,7 +371,9 @@ describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
     away.failing = false;
     const accounted = () => follower.messages.length + follower.source.counters.dropped;
     await vi.waitUntil(() => accounted() === tasks.length, SOON);
-    expect(follower.log.lines).toContainEqual(expect.stringMatching(/error: .*events are dropped \(\d+ so far\): 100 events or more/));
+    expect(follower.log.lines).toContainEqual(
+      expect.stringMatching(/error: .*events are dropped \(\d+ so far\): 100 events or more/),
+    );
   });
 
   it('hears another exchange, database and key prefix', async () => {
@@ -365,7 +388,11 @@ describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
     const redis = new Redis(urlOf(REDIS));
     later(async () => redis.disconnect());
     const body = Buffer.from(JSON.stringify([succeeded('elsewhere')])).toString('base64');
-    const envelope = JSON.stringify({ body, 'content-type': 'application/json', properties: { body_encoding: 'base64' } });
+    const envelope = JSON.stringify({
+      body,
+      'content-type': 'application/json',
+      properties: { body_encoding: 'base64' },
+    });
     await vi.waitUntil(async () => {
       await publisher.publish([succeeded('here')]);
       return (await redis.publish('app*:/3.my[events]/task.multi', envelope)) > 0;
@@ -459,7 +486,10 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
     await listening(follower, publisher);
     expect((await follower.status()).failures).toBe(0);
     await channel.deleteQueue(queue);
-    await vi.waitFor(async () => expect((await follower.status()).lastError?.message).toContain('the queue was deleted'), SOON);
+    await vi.waitFor(
+      async () => expect((await follower.status()).lastError?.message).toContain('the queue was deleted'),
+      SOON,
+    );
     await listening(follower, publisher);
   });
 
@@ -473,7 +503,9 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
     await channel.assertQueue(queue, { exclusive: true });
     for (const options of [{ exchange }, { queue }]) {
       const source = new CeleryEventSource({ url, ...options });
-      await expect(source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal)).rejects.toMatchObject({
+      await expect(
+        source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal),
+      ).rejects.toMatchObject({
         code: ErrorCode.SourceFailed,
         details: { reason: 'DECLARATION' },
       });
@@ -484,7 +516,10 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
     const source = new CeleryEventSource({ url: `${urlOf(RABBITMQ)}/nowhere` });
     const streaming = source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal);
     await expect(streaming).rejects.toBeInstanceOf(MinibatchError);
-    await expect(streaming).rejects.toMatchObject({ details: { reason: 'CREDENTIALS' }, message: expect.stringContaining("'nowhere'") });
+    await expect(streaming).rejects.toMatchObject({
+      details: { reason: 'CREDENTIALS' },
+      message: expect.stringContaining("'nowhere'"),
+    });
   });
 
   it('understands the virtual host as Celery writes it', async () => {
@@ -536,7 +571,14 @@ async function publishStubbornly(server: BrokerServer, bodies: readonly object[]
         await Promise.all(group.map((body) => publisher?.publish(body).then(() => left.delete(body))));
       }
     } catch {
-      await vi.waitUntil(() => RABBITMQ.publisher(server.url).then((p) => p.close().then(() => true), () => false), SOON);
+      await vi.waitUntil(
+        () =>
+          RABBITMQ.publisher(server.url).then(
+            (p) => p.close().then(() => true),
+            () => false,
+          ),
+        SOON,
+      );
     } finally {
       await publisher?.close();
     }
@@ -544,7 +586,9 @@ async function publishStubbornly(server: BrokerServer, bodies: readonly object[]
 }
 
 function groupsOf<T>(list: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) => list.slice(index * size, (index + 1) * size));
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) =>
+    list.slice(index * size, (index + 1) * size),
+  );
 }
 
 function once<R>(make: () => R): () => R {

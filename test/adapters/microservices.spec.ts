@@ -68,7 +68,10 @@ const TCP = { name: 'TCP', options: () => ({ transport: Transport.TCP, options: 
 const REDIS = {
   name: 'Redis',
   options: () =>
-    ({ transport: Transport.REDIS, options: { host: '127.0.0.1', port: redis.port, retryAttempts: 1000, retryDelay: 50 } }) as const,
+    ({
+      transport: Transport.REDIS,
+      options: { host: '127.0.0.1', port: redis.port, retryAttempts: 1000, retryDelay: 50 },
+    }) as const,
 };
 type Kind = typeof TCP | typeof REDIS;
 
@@ -80,7 +83,11 @@ async function receive(kind: Kind): Promise<INestMicroservice> {
 }
 
 async function listen(kind: Kind): Promise<INestMicroservice> {
-  const app = (await Test.createTestingModule({ controllers: [Receiver] }).setLogger(new Log()).compile()).createNestMicroservice<MicroserviceOptions>(kind.options());
+  const app = (
+    await Test.createTestingModule({ controllers: [Receiver] })
+      .setLogger(new Log())
+      .compile()
+  ).createNestMicroservice<MicroserviceOptions>(kind.options());
   // A test may have closed it.
   later(() => app.close().catch(() => undefined));
   await app.listen();
@@ -88,7 +95,11 @@ async function listen(kind: Kind): Promise<INestMicroservice> {
 }
 
 /** The application whose results are sent. */
-async function send(kind: Kind, options: Omit<ClientProxySinkOptions<never>, 'client'>, size = 2): Promise<TestingModule> {
+async function send(
+  kind: Kind,
+  options: Omit<ClientProxySinkOptions<never>, 'client'>,
+  size = 2,
+): Promise<TestingModule> {
   @Injectable()
   class Reports extends ClientProxySink<never> {
     constructor(@Inject('REPORTS') client: ClientProxy) {
@@ -196,7 +207,9 @@ describe.each([TCP, REDIS])('ClientProxySink by $name', { timeout: 60_000 }, (ki
     const app = await send(kind, { pattern: 'report.request', mode: 'send', timeout: 50 });
     await append(app, range(2));
     await vi.waitFor(async () => {
-      expect((await consumerOf(app))?.lastError).toMatchObject({ message: expect.stringContaining('no reply within 50 ms') });
+      expect((await consumerOf(app))?.lastError).toMatchObject({
+        message: expect.stringContaining('no reply within 50 ms'),
+      });
     }, SOON);
     other.reply = () => 'stored';
     await vi.waitUntil(async () => (await committed(app)) === 2, SOON);
@@ -210,7 +223,10 @@ describe.each([TCP, REDIS])('ClientProxySink by $name', { timeout: 60_000 }, (ki
     await vi.waitFor(async () => expect((await consumerOf(app))?.activity).toBe('blocked'), SOON);
     const first = await listen(kind);
     await vi.waitUntil(async () => (await committed(app)) === 3, SOON);
-    const appending = append(app, range(500).map((row) => row + 3));
+    const appending = append(
+      app,
+      range(500).map((row) => row + 3),
+    );
     await vi.waitUntil(() => other.got.length > 50, SOON);
     await first.close();
     await appending;
@@ -267,7 +283,10 @@ describe('ClientProxySink', () => {
     const putting = sink.put(1, window(lost.signal));
     await vi.waitUntil(() => other.got.length === 1, SOON);
     lost.abort();
-    await expect(putting).rejects.toMatchObject({ code: ErrorCode.SinkFailed, message: expect.stringContaining('no longer ours') });
+    await expect(putting).rejects.toMatchObject({
+      code: ErrorCode.SinkFailed,
+      message: expect.stringContaining('no longer ours'),
+    });
   });
 
   it('rejects while nobody is there', async () => {
@@ -305,7 +324,9 @@ describe('ClientProxySink', () => {
 
   it('refuses the client of gRPC, which has no patterns', () => {
     const grpc = Object.assign(client(), { getService: () => undefined });
-    expect(() => new ClientProxySink({ client: grpc, pattern: 'x', mode: 'emit' })).toThrow(/gRPC has services and no patterns/);
+    expect(() => new ClientProxySink({ client: grpc, pattern: 'x', mode: 'emit' })).toThrow(
+      /gRPC has services and no patterns/,
+    );
   });
 
   it('says what a subclass has to do, and which one', () => {

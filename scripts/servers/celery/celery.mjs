@@ -82,7 +82,10 @@ export async function watchTasks(broker) {
 async function celeryPython() {
   const [python] = await needPrograms(['python3'], ['python3', 'python3-venv']);
   const { stdout: version } = await run(python, ['-c', 'import sys; print(sys.version, sys.prefix)']);
-  const hash = createHash('sha256').update(await readFile(REQUIREMENTS)).update(version).digest('hex');
+  const hash = createHash('sha256')
+    .update(await readFile(REQUIREMENTS))
+    .update(version)
+    .digest('hex');
   const folder = await cached(`celery-${hash.slice(0, 12)}`, async (draft) => {
     await run(python, ['-m', 'venv', draft], { maxBuffer: 2 ** 26 });
     const pip = ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '-r', REQUIREMENTS];

@@ -22,7 +22,10 @@ export async function startRabbitmq({ port, dir } = {}) {
   };
   const start = async ({ dir: data, temporary }) => {
     const config = join(data, 'rabbitmq.conf');
-    await writeFile(config, `listeners.tcp.1 = 127.0.0.1:${own}\nlog.console = true\nlog.console.level = info\nlog.file = false\n`);
+    await writeFile(
+      config,
+      `listeners.tcp.1 = 127.0.0.1:${own}\nlog.console = true\nlog.console.level = info\nlog.file = false\n`,
+    );
     const plugins = join(data, 'enabled_plugins');
     await writeFile(plugins, '[].\n');
     const environment = {
@@ -75,7 +78,9 @@ export async function startRabbitmq({ port, dir } = {}) {
 /** The folder that holds RabbitMQ's Erlang code: Debian's, or the one the program on PATH lies in. */
 async function rabbitHome() {
   const [program] = await needPrograms(['rabbitmq-server'], ['rabbitmq-server']);
-  const versions = (await exists(LIBRARY)) ? (await readdir(LIBRARY)).filter((name) => name.startsWith('rabbitmq_server')) : [];
+  const versions = (await exists(LIBRARY))
+    ? (await readdir(LIBRARY)).filter((name) => name.startsWith('rabbitmq_server'))
+    : [];
   const found = versions.toSorted().at(-1);
   return found ? join(LIBRARY, found) : dirname(dirname(await realpath(program)));
 }

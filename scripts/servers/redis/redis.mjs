@@ -13,7 +13,10 @@ export async function startRedis({ port, dir, password } = {}) {
     return startChild(program, args, { ready: /Ready to accept connections/, temporary });
   });
   return Object.defineProperties(server, {
-    url: { value: `redis://${password ? `:${encodeURIComponent(password)}@` : ''}127.0.0.1:${own}/0`, enumerable: true },
+    url: {
+      value: `redis://${password ? `:${encodeURIComponent(password)}@` : ''}127.0.0.1:${own}/0`,
+      enumerable: true,
+    },
     port: { value: own, enumerable: true },
     label: { value: `redis-server (${program})`, enumerable: true },
   });

@@ -14,7 +14,12 @@ import {
   StreamSource,
   type Window,
 } from 'nestjs-minibatch';
-import { type CeleryEvent, CeleryEventSource, type CeleryEventSourceOptions, type CeleryTaskEvent } from 'nestjs-minibatch/celery';
+import {
+  type CeleryEvent,
+  CeleryEventSource,
+  type CeleryEventSourceOptions,
+  type CeleryTaskEvent,
+} from 'nestjs-minibatch/celery';
 import { vi } from 'vitest';
 import { startRabbitmq } from '../../../scripts/servers/rabbitmq/rabbitmq.mjs';
 import { startRedis } from '../../../scripts/servers/redis/redis.mjs';

@@ -66,7 +66,13 @@ export class CeleryEventSource<T = CeleryTaskEvent> implements Source<T> {
     if (known && !known.over) return known;
     const { where, broker, maxPending } = this.options;
     const intake = new EventIntake(target, this.options, this.memory, this.counts, this.log);
-    const feed = new EventFeed(where, this.connectTo(intake), intake, signal, broker.kind === 'redis' ? maxPending : Infinity);
+    const feed = new EventFeed(
+      where,
+      this.connectTo(intake),
+      intake,
+      signal,
+      broker.kind === 'redis' ? maxPending : Infinity,
+    );
     this.feeds.set(signal, feed);
     return feed;
   }

@@ -149,7 +149,12 @@ function checkEvents(where: string, given: unknown, raw: boolean): '*' | readonl
   const isList = Array.isArray(given) && given.length > 0;
   if (isList && given.every((type): type is string => typeof type === 'string' && pattern.test(type))) return given;
   const others = raw ? "'worker-online', …" : 'others only with raw: true';
-  throw invalidOption(where, 'events', given, `'*', or a list of 'task-succeeded', 'task-failed', 'task-retried', … (${others})`);
+  throw invalidOption(
+    where,
+    'events',
+    given,
+    `'*', or a list of 'task-succeeded', 'task-failed', 'task-retried', … (${others})`,
+  );
 }
 
 function wantedOf(events: '*' | readonly string[], raw: boolean): (type: string) => boolean {

@@ -2,7 +2,11 @@
 export const GRACE = 400;
 
 /** Resolves with the promise's value, or with undefined a moment after the signal aborted. */
-export async function inTime<R>(promise: Promise<R>, signal: AbortSignal, grace: number = GRACE): Promise<R | undefined> {
+export async function inTime<R>(
+  promise: Promise<R>,
+  signal: AbortSignal,
+  grace: number = GRACE,
+): Promise<R | undefined> {
   let timer: NodeJS.Timeout | undefined;
   let aborted: () => void = () => undefined;
   const late = new Promise<undefined>((resolve) => {

@@ -93,5 +93,10 @@ function checkClient(where: string, given: unknown): ClientProxy {
 function checkPattern(where: string, given: unknown): string | number | object {
   const isPattern = (typeof given === 'string' && given !== '') || typeof given === 'number';
   if (isPattern || (typeof given === 'object' && given !== null)) return given;
-  throw invalidOption(where, 'pattern', given, "what @EventPattern or @MessagePattern of the other side has: 'flights.report'");
+  throw invalidOption(
+    where,
+    'pattern',
+    given,
+    "what @EventPattern or @MessagePattern of the other side has: 'flights.report'",
+  );
 }

@@ -31,7 +31,10 @@ import { inParallel } from './in-parallel.js';
 export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
   private readonly sending: ResolvedSending;
   /** Elements that have been delivered, of results of which others failed. */
-  private readonly delivered = new WeakMap<readonly unknown[], { readonly window: string; readonly indexes: Set<number> }>();
+  private readonly delivered = new WeakMap<
+    readonly unknown[],
+    { readonly window: string; readonly indexes: Set<number> }
+  >();
 
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: ClientProxySinkOptions<R>) {

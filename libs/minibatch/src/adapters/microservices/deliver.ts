@@ -22,7 +22,8 @@ export async function deliver(
     const message = `${where}: ${mode} of ${named} for window ${window.id} failed: ${why}`;
     return new MinibatchError(ErrorCode.SinkFailed, message, { cause, details: { window: window.id, pattern } });
   };
-  if (data === null) throw failed('null can not be sent by a Nest client; return undefined to send nothing, or give map');
+  if (data === null)
+    throw failed('null can not be sent by a Nest client; return undefined to send nothing, or give map');
 
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
