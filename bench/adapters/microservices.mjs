@@ -117,7 +117,7 @@ try {
     for (const [index, [, run]] of subjects.entries()) results[index].push(await run());
   }
 } finally {
-  for (const client of Object.values(clients)) await client.close();
+  await Promise.all(Object.values(clients).map(async (client) => client.close()));
   for (const other of others) await other.close();
   await redis.stop();
 }
