@@ -37,7 +37,6 @@ describe('the documentation of Celery events', { timeout: 120_000 }, () => {
     const app = new NodeProcess(repository('examples/celery/main.mjs'), [], {
       env: { CELERY_BROKER_URL: server.url, REPORT_INTERVAL: '100', STREAMS_PATH: folder.path, NO_COLOR: '1' },
     });
-    await app.line(/successfully started/);
     const redis = new Redis(server.url);
     later(async () => redis.disconnect());
     await vi.waitUntil(async () => (await redis.pubsub('NUMPAT')) !== 0, SOON);

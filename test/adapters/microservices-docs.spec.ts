@@ -57,7 +57,7 @@ class Consumer {
 })
 class AppModule {}
 const port = Number(process.env.PORT);
-${code}
+${code.replace('3000', '0')}
 console.log('ready');`,
   },
 ] as const;
