@@ -71,6 +71,7 @@ async function bareRabbitmq() {
   let count = 0;
   await new Promise((resolve) => {
     void channel.consume(queue, (message) => {
+      if (message === null) return; // the queue was deleted
       count += JSON.parse(message.content.toString()).length;
       channel.ack(message);
       if (count === MESSAGES) resolve();

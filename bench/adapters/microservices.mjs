@@ -3,9 +3,10 @@
  * them awaited, as many at a time.
  *
  *   npm run --silent build && node bench/adapters/microservices.mjs
- *   node bench/adapters/microservices.mjs --messages 20000 --rounds 5
+ *   node bench/adapters/microservices.mjs --messages 20000 --rounds 5 --workers 4
  *
- * The stream is in memory; each message of a window of 1000 goes out on its own (`each`). Interleaved rounds, medians.
+ * The stream is in memory; each message of a window of 1000 goes out on its own (`each`). Interleaved rounds, medians. `--workers`:
+ * windows at the same time; with one, the replies of a window's last messages are waited for before the next begins.
  */
 import 'reflect-metadata';
 import { createServer } from 'node:net';
@@ -19,11 +20,16 @@ import { lastValueFrom } from 'rxjs';
 import { startRedis } from '../../scripts/servers/redis/redis.mjs';
 
 const { values } = parseArgs({
-  options: { messages: { type: 'string', default: '20000' }, rounds: { type: 'string', default: '5' } },
+  options: {
+    messages: { type: 'string', default: '20000' },
+    rounds: { type: 'string', default: '5' },
+    workers: { type: 'string', default: '1' },
+  },
 });
 const MESSAGES = Number(values.messages);
 const ROUNDS = Number(values.rounds);
 const CONCURRENCY = 100;
+const WORKERS = Number(values.workers);
 const DATA = Array.from({ length: MESSAGES }, (_, n) => ({ n, text: 'x'.repeat(180) }));
 Logger.overrideLogger(['error']);
 
@@ -86,7 +92,7 @@ async function ours(client, mode) {
       return data;
     }
   }
-  decorate(Streaming('bench', { size: 1000, sink }), Consumer, 'all');
+  decorate(Streaming('bench', { size: 1000, sink, workers: WORKERS }), Consumer, 'all');
   class App {}
   const module = MinibatchModule.forRoot({ store: memoryStore(), autoStart: false });
   Module({ imports: [module], providers: [Consumer] })(App);
