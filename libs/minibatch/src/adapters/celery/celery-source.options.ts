@@ -35,7 +35,7 @@ export interface CeleryEventSourceOptions {
    * @default an exclusive queue, which is gone with the connection: events that are sent while the application is away are lost
    */
   readonly queue?: string;
-  /** RabbitMQ only: bodies that may be on their way to the stream at the same time; one holds up to 24 events. @default 200 */
+  /** RabbitMQ only: bodies that may be on their way to the stream at the same time; one holds up to 24 events. @default 500 */
   readonly prefetch?: number;
   /** Redis only: events that wait in memory for the stream; what comes beyond is dropped, counted and logged. @default 100000 */
   readonly maxPending?: number;
@@ -115,7 +115,7 @@ export function resolveCelery(where: string, options: CeleryEventSourceOptions |
   if (unstorable !== 'skip' && unstorable !== 'fail') {
     throw invalidOption(where, 'unstorable', unstorable, "'skip', 'fail'");
   }
-  const prefetch = checkInteger(where, 'prefetch', options.prefetch ?? 200, 1);
+  const prefetch = checkInteger(where, 'prefetch', options.prefetch ?? 500, 1);
   if (prefetch > MOST_PREFETCH) throw invalidOption(where, 'prefetch', prefetch, `at most ${MOST_PREFETCH}`);
   return {
     where,
