@@ -39,7 +39,7 @@ describe('the documentation of Celery events', { timeout: 120_000 }, () => {
     });
     const redis = new Redis(server.url);
     later(async () => redis.disconnect());
-    await vi.waitUntil(async () => (await redis.pubsub('NUMPAT')) !== 0, SOON);
+    await vi.waitUntil(async () => Number(await redis.pubsub('NUMPAT')) > 0, SOON);
     await publisher.publish([
       event('task-received', { uuid: 'a', name: 'app.bill' }),
       succeeded('b'),
