@@ -1,5 +1,5 @@
 import type { CeleryEvent } from './event-body.js';
-import { type CeleryTaskInfo, INFO_FIELDS } from './task-message.js';
+import { type CeleryTaskInfo, INFO_FIELDS } from './task-info.js';
 
 /** What the events of a task have said of it so far. */
 export interface RememberedTask {
