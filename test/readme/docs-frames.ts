@@ -1,3 +1,6 @@
+/** Pages whose blocks are steps of one application: the tests of those adapters compile them together, and run them. */
+export const COMPILED_ELSEWHERE = ['adapters/celery.md', 'adapters/microservices.md'];
+
 /** What stands around the blocks of a page so that they compile: what its reader has from the text around them. Others stand alone. */
 export const DOCS_FRAMES: Readonly<Record<string, (code: string) => string>> = {
   'adapters/kafka.md': (code) => `

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { repository, run, tool } from '../support/workspace.js';
 import { blocksOf } from './blocks.js';
-import { DOCS_FRAMES } from './docs-frames.js';
+import { COMPILED_ELSEWHERE, DOCS_FRAMES } from './docs-frames.js';
 
 /** What the Nest CLI generates for an ESM application. */
 const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
 
 const pages = (await readdir(repository('docs'), { recursive: true }))
-  .filter((page) => page.endsWith('.md'))
+  .filter((page) => page.endsWith('.md') && !COMPILED_ELSEWHERE.includes(page))
   .toSorted();
 const blocks = await Promise.all(
   pages.map(async (page) =>
