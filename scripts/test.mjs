@@ -60,13 +60,13 @@ function run(command, args, { quiet }) {
   });
 }
 
-/** Runs a script of package.json as a step: one line if it succeeds, its output if it does not. */
-async function step(name, script) {
+/** Runs a script of package.json as a step: one line if it succeeds, its output if it does not, or if it is to be `told`. */
+async function step(name, script, { told = false } = {}) {
   const begin = performance.now();
   const { problem, output } = await run('npm', ['run', '--silent', script], { quiet: true });
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
   if (problem === undefined) {
-    console.log(`✓ ${name} (${seconds} s)`);
+    console.log(`✓ ${name} (${seconds} s)${told ? `\n${output.trimEnd()}` : ''}`);
     return true;
   }
   console.log(`✗ ${name}: npm run ${script} ${problem} (${seconds} s)\n${output.trimEnd()}\n`);
@@ -126,6 +126,8 @@ async function main(args) {
   // still works is worth knowing.
   await step('build', 'build');
   if (args.length === 0) {
+    // Which servers the tests will use, and what they have to be fetched for. A missing one fails its tests, too, and says why.
+    await step('servers', 'prepare:servers', { told: true });
     for (const [name, script] of CHECKS) {
       if (await step(name, script)) tally.passed += 1;
     }

@@ -78,7 +78,7 @@ export async function watchTasks(broker) {
 }
 
 /** A Python that has Celery, made once a machine. */
-async function celeryPython() {
+export async function celeryPython() {
   const [python] = await needPrograms(['python3'], ['python3', 'python3-venv']);
   const { stdout: version } = await run(python, ['-c', 'import sys; print(sys.version, sys.prefix)']);
   const hash = createHash('sha256')

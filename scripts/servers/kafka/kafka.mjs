@@ -28,7 +28,7 @@ const CREDENTIALS = { username: 'minibatch', password: 'secret' };
  * What it acknowledged survives `kill9()`. It dies with this process.
  */
 export async function startKafka(options = {}) {
-  const jars = await prepare();
+  const jars = await prepareKafka();
   const temporary = options.dir ? undefined : await mkdtemp(join(tmpdir(), 'minibatch-kafka-'));
   const dir = options.dir ?? temporary;
   await mkdir(dir, { recursive: true });
@@ -69,7 +69,7 @@ export async function startKafka(options = {}) {
 }
 
 /** Jars, fetched once a machine. */
-async function prepare() {
+export async function prepareKafka() {
   const version = createHash('sha256')
     .update(await readFile(POM))
     .digest('hex');

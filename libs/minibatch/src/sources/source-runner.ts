@@ -136,7 +136,9 @@ export class SourceRunner implements AttachedSource {
     const code = error instanceof MinibatchError ? error.code : ErrorCode.SourceFailed;
     this.lastError = { at: new Date(clock.now()), code, message: messageOf(error) };
     log.error(
-      `source ${name} of '${target.name}' failed and is started again: ${messageOf(error)} [${ErrorCode.SourceFailed}]`,
+      `source ${name} of '${target.name}' failed and is started again: ${messageOf(error)}` +
+        // Our own errors end with their code.
+        (error instanceof MinibatchError ? '' : ` [${code}]`),
       error instanceof Error ? error.stack : undefined,
     );
   }
