@@ -28,7 +28,7 @@ describe('npm test', () => {
       ci = '',
     }: { args?: readonly string[]; scripts?: Record<string, string>; ci?: string } = {},
   ): Promise<{ exitCode: number; closing: string | undefined; output: string }> {
-    const manifest = { type: 'module', scripts: { build: 'true', ...CHECKS, ...scripts } };
+    const manifest = { type: 'module', scripts: { build: 'true', 'prepare:servers': 'echo a server', ...CHECKS, ...scripts } };
     const all = { 'package.json': JSON.stringify(manifest), 'vitest.config.mjs': CONFIG, ...files };
     for (const [name, text] of Object.entries(all)) {
       await mkdir(dirname(join(folder.path, name)), { recursive: true });
@@ -42,7 +42,7 @@ describe('npm test', () => {
 
   it('counts the tests and each static check', async () => {
     const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES });
-    expect(output).toMatch(/✓ build .*\n✓ types .*\n✓ lint .*\n✓ format .*\n✓ deps /);
+    expect(output).toMatch(/✓ build .*\n✓ servers .*\na server\n✓ types .*\n✓ lint .*\n✓ format .*\n✓ deps /);
     expect(closing).toBe('6 passed, 0 failed, 0 skipped');
     expect(exitCode).toBe(0);
   });
