@@ -28,7 +28,10 @@ describe('npm test', () => {
       ci = '',
     }: { args?: readonly string[]; scripts?: Record<string, string>; ci?: string } = {},
   ): Promise<{ exitCode: number; closing: string | undefined; output: string }> {
-    const manifest = { type: 'module', scripts: { build: 'true', 'prepare:servers': 'echo a server', ...CHECKS, ...scripts } };
+    const manifest = {
+      type: 'module',
+      scripts: { build: 'true', 'prepare:servers': 'echo a server', ...CHECKS, ...scripts },
+    };
     const all = { 'package.json': JSON.stringify(manifest), 'vitest.config.mjs': CONFIG, ...files };
     for (const [name, text] of Object.entries(all)) {
       await mkdir(dirname(join(folder.path, name)), { recursive: true });
