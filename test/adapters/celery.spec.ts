@@ -324,9 +324,9 @@ describe('CeleryEventSource without a client', () => {
   ])('says what to install: %s', async (name, url) => {
     const output = await succeed(process.execPath, [repository('test/fixtures/celery/without-client.mjs'), url]);
     expect(JSON.parse(output)).toMatchObject({
-      code: ErrorCode.SourceFailed,
+      code: ErrorCode.MissingPackage,
       message: expect.stringContaining(`npm install ${name}`),
-      details: { reason: 'PACKAGE', package: name },
+      details: { package: name },
     });
   });
 });

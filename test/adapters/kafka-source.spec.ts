@@ -419,7 +419,7 @@ describe('two sources of different topics in one group', () => {
 describe('without the package kafkajs', () => {
   it('source and sink say what to install', async () => {
     const printed = await succeed(process.execPath, [repository('test/fixtures/adapters/without-kafkajs.mjs')]);
-    const error = { code: ErrorCode.InvalidOptions, message: expect.stringContaining('npm install kafkajs') };
+    const error = { code: ErrorCode.MissingPackage, message: expect.stringContaining('npm install kafkajs') };
     expect(JSON.parse(printed)).toEqual([error, error]);
   });
 });

@@ -6,8 +6,11 @@ describe('nestjs-minibatch/mqtt without the package mqtt', () => {
   it('says what to install', async () => {
     const printed = await succeed(process.execPath, [repository('test/fixtures/mqtt/without-mqtt.mjs')]);
     expect(JSON.parse(printed)).toEqual([
-      { code: ErrorCode.SourceFailed, message: expect.stringMatching(/^MqttSource needs .* Run: npm install mqtt \[/) },
-      { code: ErrorCode.SinkFailed, message: expect.stringMatching(/^MqttSink needs .* Run: npm install mqtt \[/) },
+      {
+        code: ErrorCode.MissingPackage,
+        message: expect.stringMatching(/^MqttSource needs .* Run: npm install mqtt \[/),
+      },
+      { code: ErrorCode.MissingPackage, message: expect.stringMatching(/^MqttSink needs .* Run: npm install mqtt \[/) },
     ]);
   });
 });

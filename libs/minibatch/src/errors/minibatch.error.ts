@@ -33,6 +33,8 @@ export const ErrorCode = {
   StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
   /** The store's path can't be opened or written. */
   StorePath: 'MINIBATCH_STORE_PATH',
+  /** An adapter's client package is not installed; the message says how to. */
+  MissingPackage: 'MINIBATCH_MISSING_PACKAGE',
   /** The store lacks a feature that was asked for (e.g. `session` outside MongoDB). */
   StoreUnsupported: 'MINIBATCH_STORE_UNSUPPORTED',
   /** The database was written by a newer version of this package. */

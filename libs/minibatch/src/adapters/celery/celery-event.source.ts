@@ -54,8 +54,8 @@ export class CeleryEventSource<T = CeleryTaskEvent> implements Source<T> {
   }
 
   /**
-   * @throws MinibatchError `SourceFailed` with `details.reason`: `'CONNECTION'`, `'CREDENTIALS'`, `'DECLARATION'` (the exchange or
-   *   the queue is not what it has to be), `'PACKAGE'` (the broker's client is not installed)
+   * @throws MinibatchError `MissingPackage`; `SourceFailed` with `details.reason`: `'CONNECTION'`, `'CREDENTIALS'`,
+   *   `'DECLARATION'` (the exchange or the queue is not what it has to be)
    */
   async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
     await this.feedOf(target as SourceTarget, signal).run();

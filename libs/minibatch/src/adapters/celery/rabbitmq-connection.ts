@@ -5,7 +5,8 @@ import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeBody } from './event-body.js';
 import type { BrokerConnection, Inlet } from './event-feed.js';
-import { loadClient, sourceFailure } from './source-failure.js';
+import { loadPackage } from '../../internal/missing-package.js';
+import { sourceFailure } from './source-failure.js';
 
 const CONNECT_TIMEOUT = 10_000;
 /** Seconds; a connection that says nothing for two of them is dead. */
@@ -172,7 +173,7 @@ function codeOf(error: unknown): unknown {
 
 /** @throws MinibatchError `SourceFailed` */
 async function connect(broker: RabbitmqBroker, { where, tls }: Options): Promise<ChannelModel> {
-  const client = await loadClient(where, 'amqplib', () => import('amqplib'));
+  const client = await loadPackage(where, 'amqplib', () => import('amqplib'));
   const { host, port, username, password, label } = broker;
   const address = {
     protocol: broker.tls ? 'amqps' : 'amqp',

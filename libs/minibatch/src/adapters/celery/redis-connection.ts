@@ -4,7 +4,8 @@ import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeEnvelope } from './event-body.js';
 import type { BrokerConnection, Inlet } from './event-feed.js';
 import type { EventIntake } from './event-intake.js';
-import { loadClient, sourceFailure } from './source-failure.js';
+import { loadPackage } from '../../internal/missing-package.js';
+import { sourceFailure } from './source-failure.js';
 
 /**
  * A lost connection is tried anew at once, because what is sent meanwhile is lost; after this time the source fails, so that its
@@ -70,7 +71,7 @@ export class RedisConnection implements BrokerConnection {
 
   private async begin(): Promise<void> {
     const { where } = this.options;
-    const { Redis } = await loadClient(where, 'ioredis', () => import('ioredis'));
+    const { Redis } = await loadPackage(where, 'ioredis', () => import('ioredis'));
     const client = this.listenTo(new Redis(this.clientOptions()));
     this.client = client;
     try {

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { Kafka, KafkaConfig, LogEntry, logCreator } from 'kafkajs';
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { invalidOption } from '../../internal/checks.js';
+import { loadPackage } from '../../internal/missing-package.js';
 
 /** A client that is there, or what one is made of. */
 export type KafkaRef = Kafka | KafkaConfig;
@@ -29,19 +29,14 @@ async function createClient(config: KafkaConfig): Promise<Kafka> {
   });
 }
 
-/** @throws MinibatchError `InvalidOptions` if the package is not installed */
-export async function importKafkajs(): Promise<typeof import('kafkajs')> {
-  try {
-    // A CommonJS package: what it exports is all under `default`, whatever the loader finds of its names.
-    const loaded = (await import('kafkajs')) as typeof import('kafkajs') & { default?: typeof import('kafkajs') };
-    return loaded.default ?? loaded;
-  } catch (error) {
-    throw new MinibatchError(
-      ErrorCode.InvalidOptions,
-      `Kafka sources and sinks need the package 'kafkajs', which can't be loaded: ${messageOf(error)}. Run: npm install kafkajs`,
-      { cause: error, details: { package: 'kafkajs' } },
-    );
-  }
+type Kafkajs = typeof import('kafkajs');
+
+/** @throws MinibatchError `MissingPackage` */
+export async function importKafkajs(): Promise<Kafkajs> {
+  const load = () => import('kafkajs') as Promise<Kafkajs & { default?: Kafkajs }>;
+  const loaded = await loadPackage('A Kafka source or sink', 'kafkajs', load);
+  // A CommonJS package: what it exports is all under `default`, whatever the loader finds of its names.
+  return loaded.default ?? loaded;
 }
 
 /** By its shape: an application may have another copy of kafkajs. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { connectionLost, missingPackage, notConnected } from './failures.js';
+import { connectionLost, notConnected } from './failures.js';
 
 const place = {
   where: 'Feed',
@@ -47,12 +47,5 @@ describe('what is said of a connection', () => {
     );
     expect(connectionLost(place, undefined, undefined).message).toMatch(/another process uses the same clientId/);
     expect(connectionLost({ ...place, options: {} }, undefined, undefined).message).toMatch(/was lost \[/);
-  });
-
-  it('not even tried without the package', () => {
-    expect(missingPackage(place, new Error('no such module'))).toMatchObject({
-      message: expect.stringMatching(/no such module\. Run: npm install mqtt/),
-      details: { package: 'mqtt' },
-    });
   });
 });

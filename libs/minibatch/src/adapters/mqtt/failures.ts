@@ -3,13 +3,8 @@ import type { ResolvedConnection } from './mqtt-connection.options.js';
 
 type Place = Pick<ResolvedConnection, 'where' | 'code' | 'address' | 'options'>;
 
-// `details.reason` of the errors: MISSING_PACKAGE; UNREACHABLE: down, a wrong name, a certificate that is not trusted; REFUSED: the
+// `details.reason` of the errors: UNREACHABLE: down, a wrong name, a certificate that is not trusted; REFUSED: the
 // broker said no, with MQTT's `details.reasonCode`; LOST: the connection broke; CLOSED, ABORTED: from this side.
-
-export function missingPackage({ where, code }: Place, cause: unknown): MinibatchError {
-  const message = `${where} needs the package 'mqtt', which can't be loaded: ${messageOf(cause)}. Run: npm install mqtt`;
-  return new MinibatchError(code, message, { cause, details: { reason: 'MISSING_PACKAGE', package: 'mqtt' } });
-}
 
 /** The connection did not come about. */
 export function notConnected(place: Place, cause: unknown): MinibatchError {

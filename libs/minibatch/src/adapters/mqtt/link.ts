@@ -1,7 +1,8 @@
 import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
 import { invalidOption } from '../../internal/checks.js';
 import type { MinibatchError } from '../../errors/minibatch.error.js';
-import { connectionClosed, connectionLost, givenUp, missingPackage, notConnected } from './failures.js';
+import { loadPackage } from '../../internal/missing-package.js';
+import { connectionClosed, connectionLost, givenUp, notConnected } from './failures.js';
 import type { ResolvedConnection } from './mqtt-connection.options.js';
 
 /** A broker that does not answer a DISCONNECT is left; milliseconds. */
@@ -120,13 +121,9 @@ export class Link {
 type Connect = (url: string, options: IClientOptions) => MqttClient;
 
 /** Loaded when it is needed: a static import could only fail with Node's own error. */
-async function importConnect(settings: ResolvedConnection): Promise<Connect> {
-  try {
-    const mqtt = await import('mqtt');
-    return mqtt.connect;
-  } catch (error) {
-    throw missingPackage(settings, error);
-  }
+async function importConnect({ where }: ResolvedConnection): Promise<Connect> {
+  const mqtt = await loadPackage(where, 'mqtt', () => import('mqtt'));
+  return mqtt.connect;
 }
 
 function createClient(settings: ResolvedConnection, connect: Connect): MqttClient {

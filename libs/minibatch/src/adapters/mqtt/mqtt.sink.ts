@@ -51,7 +51,7 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
   }
 
   /**
-   * @throws MinibatchError `SinkFailed` with `details.reason`: `MISSING_PACKAGE`, `UNREACHABLE`, `REFUSED` (credentials, client id;
+   * @throws MinibatchError `MissingPackage`; `SinkFailed` with `details.reason`: `UNREACHABLE`, `REFUSED` (credentials, client id;
    *   `details.reasonCode` is MQTT's), `LOST`, `UNPUBLISHABLE` (`topic` or `payload` threw or gave nonsense), `NOT_PUBLISHED`
    *   (`details.failed`: {@link FailedPublish}), `ABORTED` (`window.signal`); `MessageTooLarge` for what the broker does not take;
    *   `ShuttingDown` after `close()`

@@ -63,7 +63,7 @@ export class MqttSource<T = unknown> implements Source<T> {
   }
 
   /**
-   * @throws MinibatchError `SourceFailed` with `details.reason`: `MISSING_PACKAGE`, `UNREACHABLE`, `REFUSED` (credentials, client id;
+   * @throws MinibatchError `MissingPackage`; `SourceFailed` with `details.reason`: `UNREACHABLE`, `REFUSED` (credentials, client id;
    *   `details.reasonCode` is MQTT's), `LOST`, `SUBSCRIPTION_REFUSED` (`details.topics`), `QOS_NOT_GRANTED`, `UNSTORABLE`
    */
   async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,5 @@
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { loadPackage } from '../../internal/missing-package.js';
 import { prepareDirectory, unusable } from './files.js';
 import { type LmdbDatabase, LmdbView, type ReadView, type WriteView } from './view.js';
 
@@ -44,9 +45,9 @@ export class LmdbEnvironment {
     this.view = new LmdbView(database);
   }
 
-  /** @throws MinibatchError `StoreUnsupported` without the package lmdb, `StorePath` if the path can't be used */
+  /** @throws MinibatchError `MissingPackage` without the package lmdb, `StorePath` if the path can't be used */
   static async open(path: string, maxReaders: number): Promise<LmdbEnvironment> {
-    const lmdb = await importLmdb();
+    const lmdb = await loadPackage('The LMDB store', 'lmdb', () => import('lmdb'));
     const directory = prepareDirectory(path);
     while (closing.has(directory)) await closing.get(directory);
     let shared = opened.get(directory);
@@ -130,18 +131,6 @@ export class LmdbEnvironment {
     if (error instanceof MinibatchError) return error;
     const hint = 'Look whether its disk is full, and whether its files are still there';
     return new WriteFailed(stored, `The LMDB store at '${this.path}' failed: ${messageOf(error)}. ${hint}`, error);
-  }
-}
-
-async function importLmdb(): Promise<typeof import('lmdb')> {
-  try {
-    return await import('lmdb');
-  } catch (error) {
-    throw new MinibatchError(
-      ErrorCode.StoreUnsupported,
-      `The LMDB store needs the package 'lmdb', which can't be loaded: ${messageOf(error)}. Run: npm install lmdb`,
-      { cause: error, details: { package: 'lmdb' } },
-    );
   }
 }
 

@@ -159,7 +159,7 @@ describe('LmdbStreamStore of several processes', () => {
   it('says what to install where the package lmdb is missing', async () => {
     const { stdout } = await promisify(execFile)(process.execPath, [fixture('without-lmdb.mjs'), join(path, 'none')]);
     expect(JSON.parse(stdout)).toMatchObject({
-      code: ErrorCode.StoreUnsupported,
+      code: ErrorCode.MissingPackage,
       message: expect.stringContaining('npm install lmdb') as unknown,
     });
   });

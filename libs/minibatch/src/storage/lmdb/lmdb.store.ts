@@ -83,7 +83,7 @@ export class LmdbStreamStore implements StreamStore {
   constructor(private readonly options: LmdbStoreOptions) {}
 
   /**
-   * @throws MinibatchError `StoreUnsupported` if the package lmdb is not installed, `StorePath` if the path can't be used,
+   * @throws MinibatchError `MissingPackage` if the package lmdb is not installed, `StorePath` if the path can't be used,
    *   `SchemaTooNew` if a newer version of this package wrote it
    */
   async open(): Promise<void> {
