@@ -5,6 +5,8 @@ export interface RedisOptions {
   dir?: string;
   /** Clients must give it. @default none */
   password?: string;
+  /** When a command is on disk: before it is acknowledged, or at most a second later. @default 'always' */
+  fsync?: 'always' | 'everysec';
 }
 
 export interface RedisServer {

@@ -1,0 +1,17 @@
+import type { mongo } from 'mongoose';
+
+export interface MongoFigures {
+  /** By the command's name. */
+  readonly commands: Readonly<Record<string, number>>;
+  /** Documents inserted, changed or removed, by kind. */
+  readonly written: Readonly<Record<'inserted' | 'updated' | 'deleted', number>>;
+  /** BSON of all commands. */
+  readonly bytes: number;
+}
+
+/** Counts what goes over a connection made with `monitorCommands: true`, from now on. */
+export function meter(client: mongo.MongoClient): {
+  readonly figures: MongoFigures;
+  readonly total: number;
+  reset(): void;
+};

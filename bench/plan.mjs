@@ -1,0 +1,139 @@
+/**
+ * What is measured. `rounds` of a case goes before that of the run; `equal`: all subjects get the same number of messages; `fresh`:
+ * each run has a process of its own.
+ */
+const OURS = ['ours-mongo', 'ours-lmdb'];
+const WITH_MONGO = ['floor-mongo', 'ours-mongo'];
+const WITH_LMDB = ['floor-lmdb', 'ours-lmdb'];
+
+export function plan({ quick, bytes }) {
+  return (quick ? quickCases : fullCases)(bytes);
+}
+
+function fullCases(bytes) {
+  const large = bytes === 200 ? 1000 : undefined;
+  return [
+    append('one', 1, 1_000, bytes),
+    append('under way', 32, 10_000, bytes),
+    append('bulk', 1000, 20_000, bytes),
+    ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes)),
+    ...[1000, 100, 10, 1].map((size) => twoGroups(size, 20_000, bytes)),
+    python(10_000, bytes),
+    both(100, 10_000, bytes, true),
+    both(1000, 20_000, bytes, false, WITH_LMDB),
+    ...(large
+      ? [append('under way', 32, 10_000, large), drain(100, 20_000, large), both(100, 10_000, large, true)]
+      : []),
+    ...[200, 1_000, 5_000].map((rate) => latency(rate, 10, bytes)),
+    backlog(1_000_000, 3),
+    streams(1_000, bytes),
+    startUp(bytes, 3),
+    memory(20_000, 3),
+    idle(60, 60),
+  ];
+}
+
+function quickCases(bytes) {
+  return [
+    append('under way', 32, 10_000, bytes),
+    ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? undefined : WITH_MONGO)),
+    twoGroups(100, 20_000, bytes, 1),
+    python(3_000, bytes, 1),
+    both(100, 4_000, bytes, true),
+    both(1000, 10_000, bytes, false, WITH_LMDB),
+    latency(1_000, 2, bytes, [...WITH_MONGO, ...WITH_LMDB]),
+    backlog(100_000, 1),
+    startUp(bytes, 1),
+    idle(8, 8),
+  ];
+}
+
+const append = (mode, count, total, bytes) => ({
+  id: `append ${mode}${mode === 'one' ? '' : ` ${count}`}${sized(bytes)}`,
+  workload: 'append',
+  params: { mode, count, total, bytes },
+});
+
+const drain = (size, total, bytes, subjects) => ({
+  id: `drain ${size}${sized(bytes)}`,
+  workload: 'drain',
+  params: { size, total, bytes },
+  subjects,
+});
+
+const twoGroups = (size, total, bytes, rounds) => ({
+  id: `drain ${size}, two groups`,
+  workload: 'drain',
+  params: { size, total, bytes, groups: ['a', 'b'] },
+  subjects: [...WITH_MONGO, ...WITH_LMDB].filter((name) => name !== 'floor-lmdb'),
+  rounds,
+});
+
+const python = (total, bytes, rounds) => ({
+  id: 'drain 100, as Python',
+  workload: 'drain',
+  params: { size: 100, total, bytes },
+  subjects: [...WITH_MONGO, 'python-minibatch'],
+  equal: true,
+  rounds,
+});
+
+const both = (size, total, bytes, together, subjects) => ({
+  id: `${together ? 'append and drain at once' : 'append, then drain'} ${size}${sized(bytes)}`,
+  workload: 'both',
+  params: { size, total, bytes, together },
+  subjects,
+});
+
+const latency = (rate, seconds, bytes, subjects) => ({
+  id: `latency at ${rate}/s`,
+  workload: 'latency',
+  params: { rate, seconds, warmUp: 1, bytes },
+  subjects,
+});
+
+/** Started by processes of its own. */
+const backlog = (long, rounds) => ({
+  id: 'backlog',
+  workload: 'backlog',
+  params: { long, short: 10_000 },
+  subjects: OURS,
+  rounds,
+  fresh: true,
+});
+
+const streams = (count, bytes) => ({
+  id: `${count} streams`,
+  workload: 'streams',
+  params: { count, each: 10, size: 10, bytes },
+  rounds: 3,
+  fresh: true,
+});
+
+const startUp = (bytes, rounds) => ({
+  id: 'start-up',
+  workload: 'startup',
+  params: { phase: 'run', size: 10, bytes },
+  before: { phase: 'fill' },
+  rounds,
+  fresh: true,
+});
+
+const memory = (total, rounds) => ({
+  id: 'memory',
+  workload: 'memory',
+  params: { size: 100, total, bytes: 1000 },
+  rounds,
+  fresh: true,
+});
+
+const idle = (settle, seconds) => ({
+  id: 'idle',
+  workload: 'idle',
+  params: { count: 100, settle, seconds },
+  rounds: 1,
+  fresh: true,
+  parallel: true,
+});
+
+const sized = (bytes) => (bytes === 200 ? '' : `, ${bytes} bytes`);

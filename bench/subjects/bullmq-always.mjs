@@ -1,0 +1,3 @@
+import { bullmq } from './bullmq.mjs';
+
+export default bullmq('always');

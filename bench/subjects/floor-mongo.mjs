@@ -1,0 +1,72 @@
+import mongoose from 'mongoose';
+import { meter } from '../lib/mongo-meter.mjs';
+import { durabilityOf, openMongo } from '../lib/mongo.mjs';
+
+/** However large the windows: the floor is the best that can be done. */
+const BLOCK = 1000;
+
+/** The bare driver doing the least that stores messages and takes them out again; it would lose windows in a crash. */
+export default {
+  name: 'floor-mongo',
+  label: 'bare MongoDB driver',
+  needs: ['mongo'],
+  durability: ({ mongo }) => durabilityOf(mongo),
+  packages: ['mongoose'],
+  without: ['streams', 'idle', 'startup'],
+
+  async open({ servers, streams: [stream], clear, groups, onWindow }) {
+    const { connection } = await openMongo(servers.mongo, 'floor', { clear });
+    const [buffer, window] = [connection.collection('buffer'), connection.collection('window')];
+    await buffer.createIndex({ stream: 1, processed: 1, _id: 1 }, { name: 'minibatch_fetch' });
+    const counted = meter(connection.getClient());
+    const document = (data) => ({ stream, created: new Date(), data, processed: false });
+    const appendMany = (messages) => buffer.insertMany(messages.map(document));
+    let [stopped, handled] = [false, 0];
+
+    /** find + deleteMany. */
+    async function loop() {
+      while (!stopped) {
+        const documents = await buffer
+          .find({ stream, processed: false }, { sort: { _id: 1 }, limit: BLOCK, batchSize: BLOCK + 1 })
+          .toArray();
+        if (documents.length > 0) {
+          const data = documents.map((each) => each.data);
+          for (const group of groups) await onWindow(group, data);
+          await buffer.deleteMany({ _id: { $in: documents.map(({ _id }) => _id) } });
+          handled += documents.length * groups.length;
+          wake?.();
+        }
+      }
+    }
+    let wake;
+    let running = Promise.resolve();
+    return {
+      append: (message) => buffer.insertOne(document(message)),
+      appendMany,
+      async appendConcurrently(messages, count) {
+        for (let n = 0; n < messages.length; n += count) await appendMany(messages.slice(n, n + count));
+      },
+      async start() {
+        counted.reset();
+        running = loop();
+      },
+      async settled(messages) {
+        while (handled < messages) await new Promise((resolve) => (wake = resolve));
+      },
+      async roundTrip(message) {
+        const _id = new mongoose.Types.ObjectId();
+        await buffer.insertOne({ _id, ...document(message) });
+        const [{ data }] = await buffer.find({ _id }, { limit: 1, batchSize: 2 }).toArray();
+        await window.insertOne({ stream, messages: [_id] });
+        onWindow(groups[0], [data]);
+      },
+      left: () => buffer.countDocuments(),
+      figures: () => ({ commands: counted.total, ...counted.figures.written, bytes: counted.figures.bytes }),
+      async close() {
+        stopped = true;
+        await running;
+        await connection.close();
+      },
+    };
+  },
+};

@@ -1,0 +1,74 @@
+import { execFile } from 'node:child_process';
+import { chmod, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { startChild } from '../child.mjs';
+import { freePorts, ownServer } from '../own-server.mjs';
+import { exists, needPrograms, onPath } from '../programs.mjs';
+
+const run = promisify(execFile);
+/** Debian keeps several versions beside each other and links none of them to PATH. */
+const DEBIAN = '/usr/lib/postgresql';
+const PACKAGES = ['postgresql'];
+/** The server refuses root. The package makes this user. */
+const USER = 'postgres';
+
+/** A PostgreSQL cluster of its own. Dies with this process. */
+export async function startPostgres({ port, dir } = {}) {
+  const folder = await programs();
+  const [initdb, postgres] = [join(folder, 'initdb'), join(folder, 'postgres')];
+  const own = port ?? (await freePorts(1))[0];
+  const server = await ownServer('postgres', dir, async ({ dir: base, temporary }) => {
+    const data = join(base, 'data');
+    if (!(await exists(data))) {
+      await giveAway(base);
+      const [command, ...args] = asUser([initdb, '-D', data, '-U', USER, '-A', 'trust', '-E', 'UTF8', '--no-locale']);
+      await run(command, args, { cwd: '/' });
+    }
+    const sockets = ['-c', 'unix_socket_directories='];
+    const [command, ...args] = asUser([postgres, '-D', data, '-p', String(own), '-h', '127.0.0.1', ...sockets]);
+    return gentle(await startChild(command, args, { ready: /ready to accept connections/, temporary }));
+  });
+  return Object.defineProperties(server, {
+    url: { value: `postgres://${USER}@127.0.0.1:${own}/postgres`, enumerable: true },
+    port: { value: own, enumerable: true },
+    label: { value: `PostgreSQL (${postgres})`, enumerable: true },
+  });
+}
+
+async function programs() {
+  const found = (await onPath('postgres')) ?? (await debians());
+  if (found) return found.replace(/\/postgres$/, '');
+  // What is needed is not on PATH after the installation either; that is no failure as long as it is where Debian puts it.
+  await needPrograms(['postgres'], PACKAGES).catch(async (error) => {
+    if (!(await debians())) throw error;
+  });
+  return ((await onPath('postgres')) ?? (await debians())).replace(/\/postgres$/, '');
+}
+
+/** The newest version. */
+async function debians() {
+  const versions = await readdir(DEBIAN).catch(() => []);
+  for (const version of versions.toSorted((a, b) => Number(b) - Number(a))) {
+    const program = join(DEBIAN, version, 'bin', 'postgres');
+    if (await exists(program)) return program;
+  }
+  return undefined;
+}
+
+const isRoot = () => process.getuid?.() === 0;
+
+/** `setpriv` becomes the program, so its process id is the server's. */
+const asUser = (command) =>
+  isRoot() ? ['setpriv', `--reuid=${USER}`, `--regid=${USER}`, '--clear-groups', ...command] : command;
+
+async function giveAway(folder) {
+  if (!isRoot()) return;
+  await run('chown', [USER, folder]);
+  await chmod(folder, 0o700);
+}
+
+/** SIGTERM waits for the clients to go; SIGINT does not. */
+function gentle(child) {
+  return { ...child, kill: (signal) => child.kill(signal === 'SIGTERM' ? 'SIGINT' : signal) };
+}
