@@ -47,14 +47,11 @@ const checked = await guard({ skip: options['skip-guard'], progress });
 
 const folder = await mkdtemp(join(tmpdir(), 'minibatch-bench-'));
 const processes = new Processes({ profile: options.profile });
-const {
-  addresses: servers,
-  missing,
-  stop,
-} = await bringUp(
+const brought = await bringUp(
   wanted.flatMap(({ needs }) => needs),
   (what) => progress.at(what),
 );
+const { addresses: servers, missing } = brought;
 const subjects = wanted.filter(({ needs }) => needs.every((server) => server in servers));
 for (const [name, reason] of Object.entries(missing)) progress.note(`${name} is missing: ${reason}`);
 
@@ -87,7 +84,7 @@ try {
   }
 } finally {
   await processes.close();
-  await stop();
+  await brought.stop();
   await rm(folder, { recursive: true, force: true });
 }
 results.seconds = (performance.now() - began) / 1000;

@@ -17,7 +17,7 @@ export default {
   async open({ servers, streams: [stream], clear, groups, onWindow }) {
     const { connection } = await openMongo(servers.mongo, 'floor', { clear });
     const [buffer, window] = [connection.collection('buffer'), connection.collection('window')];
-    await buffer.createIndex({ stream: 1, processed: 1, _id: 1 }, { name: 'minibatch_fetch' });
+    await buffer.createIndexes([{ key: { stream: 1, processed: 1, _id: 1 }, name: 'minibatch_fetch' }]);
     const counted = meter(connection.getClient());
     const document = (data) => ({ stream, created: new Date(), data, processed: false });
     const appendMany = (messages) => buffer.insertMany(messages.map(document));

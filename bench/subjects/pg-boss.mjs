@@ -5,7 +5,6 @@ import { until } from '../lib/pause.mjs';
 /** The shortest that it takes; after a full batch it fetches at once. */
 const WORKER = { pollingIntervalSeconds: 0.5, burstWhenBatchFull: true };
 
-/** Its worker waits between batches of one, whatever it is told: for these it has a loop of `fetch` and `complete`. */
 /** All that go over a client of this process but the one that looks. */
 let queries = 0;
 const { query } = pg.Client.prototype;
@@ -39,8 +38,9 @@ export default {
     const handle = async (jobs) => {
       const data = jobs.map((job) => job.data);
       for (const group of groups) await onWindow(group, data);
-      handled += jobs.length;
+      handled += jobs.length * groups.length;
     };
+    // Its worker waits between batches of one, whatever it is told: for these it has this loop.
     async function loop(stream) {
       while (!stopped) {
         // Told by an append of this process, as ours is; else it looks twice a second, as its worker does.
