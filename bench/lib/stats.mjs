@@ -4,10 +4,12 @@ export const sum = (list) => list.reduce((a, b) => a + b, 0);
 
 export const sorted = (list) => [...list].sort((a, b) => a - b);
 
-/** The middle one; the lower of two, so that it is one that was measured. */
+/** Between the two in the middle, if there are two. */
 export function median(list) {
   const values = sorted(list.filter((value) => Number.isFinite(value)));
-  return values.length === 0 ? undefined : values[Math.floor((values.length - 1) / 2)];
+  if (values.length === 0) return undefined;
+  const middle = (values.length - 1) / 2;
+  return (values[Math.floor(middle)] + values[Math.ceil(middle)]) / 2;
 }
 
 /** The smallest value that a share of all does not exceed. @param {ArrayLike<number>} ascending */
