@@ -63,7 +63,7 @@ export function toReschedule({
 /** Hexadecimal digits of an id. */
 const ID_DIGITS = 24;
 
-/** One value behind the other: a third of the size of an array of them, and no work for the server. */
+/** One value behind the other: shorter than an array of them, and one value in place of many for driver and server. */
 function packIds(ids: readonly MessageId[]): mongo.Binary {
   return new mongo.Binary(Buffer.from(ids.join(''), 'hex'));
 }
