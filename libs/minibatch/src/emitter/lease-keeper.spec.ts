@@ -83,3 +83,35 @@ describe('a handler that blocks the event loop', () => {
     await stopping;
   });
 });
+
+describe('replicas whose clocks are five minutes apart', () => {
+  it.each([5, -5])('(%d): take nothing from one that lives, and go on in time after one that died', async (minutes) => {
+    const database = new MemoryDatabase();
+    const start = Date.UTC(2026, 0, 1);
+    const seen: unknown[] = [];
+    const make = (at: number): Process =>
+      new Process(database, { clock: new VirtualClock(at) }).consumer({
+        size: 1,
+        handler: (window) => void seen.push(...window.data),
+      });
+    const first = make(start);
+    const second = make(start + minutes * 60_000);
+    await first.engine.start();
+    await second.engine.start();
+    for (let n = 0; n < 20; n += 1) {
+      await (n % 2 === 0 ? first : second).put(n);
+      await pass(3_000, [first, second]);
+    }
+    expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
+    expect(second.engine.status()[0]).toMatchObject({ state: 'standby', committedWindows: 0 });
+
+    first.kill();
+    await second.put(20);
+    await pass(1.5 * LEASE, [second]);
+    expect(seen.at(-1)).toBe(20);
+    expect(await second.store.stats([STREAM])).toMatchObject([{ buffered: 0 }]);
+    const stopping = second.engine.stop(0);
+    await second.clock.advance(10_000);
+    await stopping;
+  });
+});
