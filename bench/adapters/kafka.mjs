@@ -18,11 +18,14 @@ import { parseArgs } from 'node:util';
 import { Logger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Kafka, logLevel, Partitioners } from 'kafkajs';
+import { open as openLmdb } from 'lmdb';
+import mongoose from 'mongoose';
 import { memoryStore, MinibatchModule, MinibatchRunner, Streaming, StreamService } from 'nestjs-minibatch';
 import { KafkaSink, KafkaSource } from 'nestjs-minibatch/kafka';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startKafka } from '../../scripts/servers/kafka/kafka.mjs';
 
+const { BSON } = mongoose.mongo;
 const { values: options } = parseArgs({
   options: {
     messages: { type: 'string', default: '20000' },
@@ -108,6 +111,40 @@ const bareConsumer = (look) => async () => {
   });
   const seconds = await over;
   await consumer.disconnect();
+  return seconds;
+};
+
+/** What it takes to have the same: on disk, once, and only then committed. */
+const bareConsumerThatStores = async () => {
+  const path = await mkdtemp(join(tmpdir(), 'minibatch-bench-'));
+  const database = openLmdb({ path, encoding: 'binary', keyEncoding: 'binary', overlappingSync: false });
+  const { begin, end, over } = clock();
+  const consumer = watched(begin).consumer({ groupId: randomUUID(), maxWaitTimeInMs: 100 });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [filled], fromBeginning: true });
+  let count = 0;
+  await consumer.run({
+    autoCommit: false,
+    eachBatch: async ({ batch: { topic: from, partition, messages } }) => {
+      await database.transaction(() => {
+        for (const { offset, value } of messages) {
+          const document = { created: new Date(), data: JSON.parse(value.toString()), from, partition, offset };
+          database.putSync(
+            Buffer.from(`${partition}:${offset.padStart(20, '0')}`),
+            Buffer.from(BSON.serialize(document)),
+          );
+        }
+      });
+      const offset = String(BigInt(messages.at(-1).offset) + 1n);
+      await consumer.commitOffsets([{ topic: from, partition, offset }]);
+      count += messages.length;
+      if (count === MESSAGES) end();
+    },
+  });
+  const seconds = await over;
+  await consumer.disconnect();
+  await database.close();
+  await rm(path, { recursive: true, force: true });
   return seconds;
 };
 
@@ -231,6 +268,7 @@ const tables = [
   [
     ['bare consumer that counts', bareConsumer(() => undefined)],
     ['bare consumer that parses JSON', bareConsumer((value) => JSON.parse(value.toString()))],
+    ['bare consumer that stores in lmdb and commits', bareConsumerThatStores],
     ...['memory', 'LMDB'].flatMap((kind) => [
       [`appendMany into ${kind}, without Kafka`, store(kind)],
       [`KafkaSource into ${kind}`, source(kind)],
