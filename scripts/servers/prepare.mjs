@@ -4,7 +4,6 @@
 //
 // One line for each; MongoDB says by itself which it is. The exit code is 0 only if nothing is missing.
 import { needPrograms } from './programs.mjs';
-import { celeryPython } from './celery/celery.mjs';
 import { prepareKafka } from './kafka/kafka.mjs';
 import { pythonWith } from './python/venv.mjs';
 
@@ -16,7 +15,7 @@ const WANTED = [
   ['Redis', () => needPrograms(['redis-server'], ['redis-server']).then(first)],
   ['RabbitMQ', () => needPrograms(['rabbitmq-server', 'erl', 'epmd'], ['rabbitmq-server']).then(first)],
   ['Kafka', prepareKafka],
-  ['Celery', celeryPython],
+  ['Celery', () => pythonWith('celery').then(({ label }) => label)],
   ['minibatch for Python', () => pythonWith('minibatch').then(({ label }) => label)],
   ['omegaml for Python', () => pythonWith('omegaml').then(({ label }) => label)],
 ];

@@ -1,18 +1,13 @@
-import { execFile, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { startChild } from '../child.mjs';
 import { ownServer } from '../own-server.mjs';
-import { cached, needPrograms } from '../programs.mjs';
+import { pythonWith } from '../python/venv.mjs';
 
-const run = promisify(execFile);
-const REQUIREMENTS = fileURLToPath(new URL('requirements.txt', import.meta.url));
-const FOLDER = dirname(REQUIREMENTS);
+const FOLDER = dirname(fileURLToPath(import.meta.url));
 
 /** Variables of what runs Python in our folder. It leaves no compiled files there. */
 const environment = (broker) => ({ BROKER_URL: broker, PYTHONPATH: FOLDER, PYTHONDONTWRITEBYTECODE: '1' });
@@ -78,17 +73,6 @@ export async function watchTasks(broker) {
 }
 
 /** A Python that has Celery, made once a machine. */
-export async function celeryPython() {
-  const [python] = await needPrograms(['python3'], ['python3', 'python3-venv']);
-  const { stdout: version } = await run(python, ['-c', 'import sys; print(sys.version, sys.prefix)']);
-  const hash = createHash('sha256')
-    .update(await readFile(REQUIREMENTS))
-    .update(version)
-    .digest('hex');
-  const folder = await cached(`celery-${hash.slice(0, 12)}`, async (draft) => {
-    await run(python, ['-m', 'venv', draft], { maxBuffer: 2 ** 26 });
-    const pip = ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '-r', REQUIREMENTS];
-    await run(join(draft, 'bin/python'), pip, { maxBuffer: 2 ** 26 });
-  });
-  return join(folder, 'bin/python');
+async function celeryPython() {
+  return (await pythonWith('celery')).python;
 }
