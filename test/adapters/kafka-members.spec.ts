@@ -70,7 +70,7 @@ describe('a member that is killed after its append, before the offset is committ
   });
 });
 
-describe('several members', { timeout: 120_000 }, () => {
+describe('several members', { timeout: 180_000 }, () => {
   it('share the partitions; one comes, one is killed, one stops, and nothing is lost or doubled', async () => {
     const group = await groupOn(4);
     const COUNT = 20_000;
@@ -83,15 +83,25 @@ describe('several members', { timeout: 120_000 }, () => {
     const second = group.member();
     const third = group.member();
     await vi.waitUntil(async () => (await tools.members(group.groupId)) === 3, SOON);
-    await tools.produce(group.topic, jsonRows(1000, COUNT));
-    await vi.waitUntil(() => appendedBy(second) > 0 && appendedBy(third) > 0, SOON);
+    let all = COUNT;
+    const more = async () => {
+      await tools.produce(group.topic, jsonRows(1000, all));
+      all += 1000;
+    };
+    // Again and again: members are there before they have their partitions, and the others take what comes until then.
+    await vi.waitUntil(
+      async () => {
+        await more();
+        return appendedBy(second) > 0 && appendedBy(third) > 0;
+      },
+      { timeout: 60_000, interval: 500 },
+    );
     await second.kill('SIGKILL');
     third.say('stop');
     await third.line(/^stopped$/);
     await third.success();
     await producing;
-    await tools.produce(group.topic, jsonRows(1000, COUNT + 1000));
-    const all = COUNT + 2000;
+    await more();
     await vi.waitUntil(async () => (await tools.committed(group.groupId, group.topic)) === all, SOON);
     await first.kill('SIGKILL');
     expect(await contentOf(group, all)).toEqual(upTo(all));
