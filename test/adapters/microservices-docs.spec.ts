@@ -1,7 +1,7 @@
-import { createServer } from 'node:net';
 import { type ClientProxy, ClientProxyFactory, Transport } from '@nestjs/microservices';
 import { lastValueFrom } from 'rxjs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { freePort } from '../../scripts/servers/free-ports.mjs';
 import { closeAll, later, SOON } from '../e2e/support/applications.js';
 import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { repository } from '../support/workspace.js';
@@ -101,14 +101,3 @@ describe('the documentation of Nest transports', { timeout: 120_000 }, () => {
     await example.line(/^window \S+: 15$/);
   });
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
-}

@@ -1,4 +1,3 @@
-import { createServer } from 'node:net';
 import { Controller, Inject, Injectable } from '@nestjs/common';
 import type { INestMicroservice } from '@nestjs/common';
 import {
@@ -25,6 +24,7 @@ import {
 import { ClientProxySink, type ClientProxySinkOptions } from 'nestjs-minibatch/microservices';
 import { NEVER } from 'rxjs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { freePort } from '../../scripts/servers/free-ports.mjs';
 import { startRedis, type RedisServer } from '../../scripts/servers/redis/redis.mjs';
 import { closeAll, later, Log, SOON, start } from '../e2e/support/applications.js';
 
@@ -334,14 +334,3 @@ describe('ClientProxySink', () => {
     expect(() => Reflect.construct(Reports, [])).toThrow(/Reports.*call super\(\{ client/);
   });
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
-}

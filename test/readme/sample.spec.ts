@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { StatusSnapshot } from 'nestjs-minibatch';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { freePort } from '../../scripts/servers/free-ports.mjs';
 import { closeAll, SOON, uriOf, useDatabase } from '../e2e/support/applications.js';
 import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { repository, run, tool } from '../support/workspace.js';
@@ -106,14 +106,3 @@ describe('the code of the README', { timeout: 60_000 }, () => {
     await script.success();
   });
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
-}

@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startChild } from '../child.mjs';
+import { freePorts } from '../free-ports.mjs';
 import { cached, exists, mavenJars, needJava } from '../programs.mjs';
 import { isReady } from './probe.mjs';
 
@@ -157,22 +157,4 @@ function properties(dir, { client, controller, secure }) {
     'broker.session.timeout.ms': 2000,
     'broker.heartbeat.interval.ms': 500,
   };
-}
-
-/** Different ones, for they are held until all are found. */
-async function freePorts(count) {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise((resolve, reject) => {
-          const server = createServer();
-          server.once('error', reject);
-          server.listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

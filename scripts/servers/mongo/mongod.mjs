@@ -1,5 +1,5 @@
-import { createServer } from 'node:net';
 import { startChild } from '../child.mjs';
+import { freePort } from '../free-ports.mjs';
 import { driver } from './probe.mjs';
 
 /** How often a port that was free a moment ago may turn out to be taken. */
@@ -43,15 +43,4 @@ async function becomePrimary(port) {
   } finally {
     await client.close();
   }
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -1,8 +1,8 @@
 import { access, chmod, constants, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startChild } from '../child.mjs';
+import { freePort } from '../free-ports.mjs';
 import { needPrograms } from '../programs.mjs';
 import { makeCertificates } from './certificates.mjs';
 import { accessPlugin, passwordFile } from './access.mjs';
@@ -97,15 +97,4 @@ async function configuration({ dir, port, tlsPort, certificates, options }) {
       : []),
     '',
   ];
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }

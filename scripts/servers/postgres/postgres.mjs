@@ -3,7 +3,8 @@ import { chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { startChild } from '../child.mjs';
-import { freePorts, ownServer } from '../own-server.mjs';
+import { freePorts } from '../free-ports.mjs';
+import { ownServer } from '../own-server.mjs';
 import { exists, needPrograms, onPath } from '../programs.mjs';
 
 const run = promisify(execFile);

@@ -1,7 +1,8 @@
 import { readdir, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { startChild } from '../child.mjs';
-import { freePorts, ownServer } from '../own-server.mjs';
+import { freePorts } from '../free-ports.mjs';
+import { ownServer } from '../own-server.mjs';
 import { exists, needPrograms } from '../programs.mjs';
 
 const LIBRARY = '/usr/lib/rabbitmq/lib';

@@ -1,5 +1,6 @@
 import { startChild } from '../child.mjs';
-import { freePorts, ownServer } from '../own-server.mjs';
+import { freePorts } from '../free-ports.mjs';
+import { ownServer } from '../own-server.mjs';
 import { needPrograms } from '../programs.mjs';
 
 /** A redis-server that writes every command to disk. Dies with this process. */
