@@ -2,12 +2,8 @@ import type { StoredMessage } from '../storage/stream-store.interface.js';
 import type { BufferedMessage } from '../windows/message.js';
 import type { MessageBuffer } from '../windows/message-buffer.js';
 import type { Reader, ReadMessage } from './reader.js';
+import { sweepPause } from './sweep-pause.js';
 import type { Tenure } from './tenure.js';
-
-/** Old messages are looked for after this share of their age. */
-const SHARE = 1 / 24;
-const SHORTEST_PAUSE = 1_000;
-const LONGEST_PAUSE = 3_600_000;
 
 /**
  * Finds the messages of a consumer that nobody wants any more, since they are older than `maxAge`, or the stream was cleared. They
@@ -63,7 +59,7 @@ export class Expiry {
     const { store, clock, options } = tenure.parts;
     const { key } = tenure.definition;
     const limit = this.limit();
-    const pause = maxAge && Math.min(Math.max(maxAge * SHARE, SHORTEST_PAUSE), LONGEST_PAUSE);
+    const pause = maxAge && sweepPause(maxAge);
     this.due = pause && clock.monotonic() + pause;
     if (limit === undefined) return;
     const limits = { messages: options.readAhead, bytes: options.readAheadBytes };

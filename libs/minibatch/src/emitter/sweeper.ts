@@ -3,10 +3,9 @@ import type { Activity } from '../internal/activity.js';
 import { type Clock, delay } from '../internal/clock.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import type { EngineLog, Retention } from './emitter.interface.js';
+import { sweepPause } from './sweep-pause.js';
 
-/** What is too old is removed at the latest after this share of its age more than it. */
-const SHARE = 1 / 24;
-const SHORTEST_PAUSE = 1_000;
+/** Between two looks at which streams there are; milliseconds. */
 const LONGEST_PAUSE = 3_600_000;
 
 /** A stream that may have something to sweep. */
@@ -78,7 +77,7 @@ export class Sweeper {
       for (const broom of this.brooms(swept)) {
         if (this.stopped.signal.aborted) return next;
         if (broom.age === undefined) continue;
-        const pause = Math.min(Math.max(broom.age * SHARE, SHORTEST_PAUSE), LONGEST_PAUSE);
+        const pause = sweepPause(broom.age);
         const id = `${swept.stream}\0${broom.what}`;
         let due = this.due.get(id) ?? this.clock.monotonic() + pause;
         if (due <= this.clock.monotonic()) {
