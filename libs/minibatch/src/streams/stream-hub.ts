@@ -18,6 +18,7 @@ import type {
   AppendOutcome,
   DeadLetter,
   DeadLetterFilter,
+  NewMessage,
   StreamInfo,
   StreamStats,
   StreamStore,
@@ -26,7 +27,7 @@ import { AppendQueue, appendFailed, type SizedMessage } from './append-queue.js'
 import { resultOf, resultsOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
-import { toStorable } from './storable.js';
+import { setOwn, toStorable } from './storable.js';
 import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations } from './stream.js';
 import { type StreamRef, streamOf } from './stream-ref.js';
 import type { StreamSettings } from './stream-settings.js';
@@ -55,6 +56,9 @@ export interface HubParts {
   readonly retry: BackoffOptions;
   readonly listener?: HubListener;
 }
+
+/** For what is put together in steps. */
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface Described {
   info: StreamInfo;
@@ -158,9 +162,8 @@ export class StreamHub implements StreamOperations {
     if (this.refusing) {
       throw new AppendError(ErrorCode.ShuttingDown, `append to '${stream}': the application is shutting down`, 'no');
     }
-    let sized = messages.map((message, index) =>
-      this.outgoing(stream, this.timeOf(stream), message, index, messages.length),
-    );
+    const now = this.timeOf(stream);
+    let sized = messages.map((message, index) => this.outgoing(stream, now, message, index, messages.length));
     const admitted = sized.length > 0 ? this.admit(stream, sized.length, waits) : undefined;
     if (admitted) {
       await admitted;
@@ -214,16 +217,13 @@ export class StreamHub implements StreamOperations {
     count: number,
   ): SizedMessage {
     const { key, headers, dedupeId } = options;
-    const where = count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`;
     const { value, bytes } = toStorable(data, this.parts.store.maxMessageBytes);
-    const message = {
-      stream,
-      data: value,
-      created,
-      ...(key === undefined ? {} : { key: checkText(where, 'key', key) }),
-      ...(headers === undefined ? {} : { headers: checkHeaders(where, headers) }),
-      ...(dedupeId === undefined ? {} : { dedupeId: checkName(where, 'dedupeId', dedupeId) }),
-    };
+    const message: Mutable<NewMessage> = { stream, data: value, created };
+    if (key === undefined && headers === undefined && dedupeId === undefined) return { message, bytes };
+    const where = count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`;
+    if (key !== undefined) message.key = checkText(where, 'key', key);
+    if (headers !== undefined) message.headers = checkHeaders(where, headers);
+    if (dedupeId !== undefined) message.dedupeId = checkName(where, 'dedupeId', dedupeId);
     return { message, bytes };
   }
 
@@ -403,9 +403,12 @@ function checkText(where: string, option: string, given: unknown): string {
 
 function checkHeaders(where: string, given: unknown): Record<string, string> {
   if (typeof given !== 'object' || given === null) throw invalidOption(where, 'headers', given, 'an object of strings');
-  return Object.fromEntries(
-    Object.entries(given).map(([name, value]) => [name, checkText(where, `headers.${name}`, value)]),
-  );
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(given)) {
+    if (typeof value !== 'string') throw invalidOption(where, `headers.${name}`, value, 'a string');
+    setOwn(headers, name, value);
+  }
+  return headers;
 }
 
 /** The class, or a word for a plain object. */

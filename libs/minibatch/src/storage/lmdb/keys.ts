@@ -80,6 +80,9 @@ export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.
 
 /** Greater than every sequence number. */
 const LAST_SEQ = 0xffff_ffff_ffff;
+/** Bytes of a dedupe id that its key holds. */
+const LONGEST_DEDUPE_ID = 200;
+const DIGEST_BYTES = 32;
 /** In a cleanup key in place of a group: the whole stream. */
 export const WHOLE_STREAM = 0xffff_ffff;
 
@@ -167,8 +170,17 @@ export function groupKey(kind: Kind, stream: number, group: number): Buffer {
   return key;
 }
 
+/** A short id as it is, so that those of one source lie together; what does not fit into a key by its digest. */
 export function dedupeKey(stream: number, dedupeId: string): Buffer {
-  return Buffer.concat([streamKey(Kind.Dedupe, stream), dedupeBytes(dedupeId)]);
+  const length = Buffer.byteLength(dedupeId);
+  const isShort = length <= LONGEST_DEDUPE_ID;
+  const key = Buffer.allocUnsafe(6 + (isShort ? length : DIGEST_BYTES));
+  key[0] = Kind.Dedupe;
+  key.writeUInt32BE(stream, 1);
+  key[5] = isShort ? 0 : 1;
+  if (isShort) key.write(dedupeId, 6);
+  else digest(dedupeId).copy(key, 6);
+  return key;
 }
 
 export function tombstoneKey(stream: number, settled: number, dedupe: Buffer): Buffer {
@@ -312,14 +324,6 @@ function readTime(key: Buffer, at: number): number {
   if ((bytes[0]! & 0x80) !== 0) bytes[0]! ^= 0x80;
   else for (let byte = 0; byte < 8; byte += 1) bytes[byte]! ^= 0xff;
   return bytes.readDoubleBE(0);
-}
-
-/** Short ids as they are, so that those of one source lie together; what does not fit into a key by its digest. */
-function dedupeBytes(dedupeId: string): Buffer {
-  const bytes = Buffer.from(dedupeId);
-  return bytes.length <= 200
-    ? Buffer.concat([Buffer.from([0]), bytes])
-    : Buffer.concat([Buffer.from([1]), digest(dedupeId)]);
 }
 
 function digest(text: string): Buffer {

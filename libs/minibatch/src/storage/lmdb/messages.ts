@@ -50,7 +50,8 @@ export function writeMessages(view: WriteView, prepared: readonly PreparedMessag
 
 /** Messages on their way into one stream's buffer, within one transaction: numbers are counted here and written once. */
 export class StreamAppend {
-  private tail: Tail;
+  private readonly tail: Tail;
+  private lastSeq: number;
   private readonly counts = new Map<number, number>();
 
   constructor(
@@ -58,6 +59,7 @@ export class StreamAppend {
     private readonly stream: number,
   ) {
     this.tail = tailOf(view, stream);
+    this.lastSeq = this.tail.lastSeq;
   }
 
   write(message: NewMessage, encoded: EncodedMessage): AppendOutcome {
@@ -70,8 +72,8 @@ export class StreamAppend {
   /** Behind all that is there; the message's number. */
   put(partition: number, encoded: EncodedMessage): number {
     const { view, stream } = this;
-    const seq = this.tail.lastSeq + 1;
-    this.tail = { ...this.tail, lastSeq: seq };
+    this.lastSeq += 1;
+    const seq = this.lastSeq;
     view.put(messageKey(stream, partition, seq), encoded);
     if (this.tail.timeOrder) view.put(timeKey(stream, partition, createdOf(encoded).getTime(), seq), PRESENT);
     this.counts.set(partition, (this.counts.get(partition) ?? 0) + 1);
@@ -80,7 +82,7 @@ export class StreamAppend {
 
   finish(): void {
     if (this.counts.size === 0) return;
-    saveTail(this.view, this.stream, this.tail);
+    saveTail(this.view, this.stream, { ...this.tail, lastSeq: this.lastSeq });
     for (const [partition, count] of this.counts) {
       const key = countKeyOf(this.stream, partition);
       this.view.put(key, encodeNumber(decodeNumber(this.view.get(key)) + count));

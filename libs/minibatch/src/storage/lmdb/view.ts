@@ -20,6 +20,9 @@ export interface WriteView extends ReadView {
   remove(key: Buffer): boolean;
 }
 
+/** One descent into the tree in place of two. */
+const IF_ABSENT = { noOverwrite: true };
+
 export type LmdbDatabase = RootDatabase<Buffer, Buffer>;
 
 /** The view on an lmdb-js database; inside a transaction of it lmdb-js reads and writes in that transaction. */
@@ -59,9 +62,9 @@ export class LmdbView implements WriteView {
   }
 
   add(key: Buffer, value: Buffer): boolean {
-    if (this.has(key)) return false;
-    this.database.putSync(key, value);
-    return true;
+    // Its types say that it returns nothing; it returns what removeSync does.
+    const added: unknown = this.database.putSync(key, value, IF_ABSENT);
+    return added === true;
   }
 
   remove(key: Buffer): boolean {
