@@ -2,7 +2,7 @@
  * How close source and sink come to the bare client on the same broker, in the same run.
  *
  *   node bench/adapters/kafka.mjs
- *   node bench/adapters/kafka.mjs --messages 20000 --rounds 5 --bytes 200 --partitions 3
+ *   node bench/adapters/kafka.mjs --messages 20000 --rounds 5 --bytes 200 --partitions 3 --way into
  *
  * Into a stream: from the join of the group to the last record, by a bare `eachBatch` that only counts or parses, and by KafkaSource
  * until it is durable; beside it, what the store alone takes for the same messages. Out of a stream: from the first window to the last acknowledgement, against bare sends of as
@@ -32,6 +32,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '5' },
     bytes: { type: 'string', default: '200' },
     partitions: { type: 'string', default: '1' },
+    way: { type: 'string' },
   },
 });
 const MESSAGES = Number(options.messages);
@@ -264,24 +265,23 @@ const sink = (kind, size, workers) => () =>
   });
 
 /** The first of each table is what the others are held against. */
-const tables = [
-  [
-    ['bare consumer that counts', bareConsumer(() => undefined)],
-    ['bare consumer that parses JSON', bareConsumer((value) => JSON.parse(value.toString()))],
-    ['bare consumer that stores in lmdb and commits', bareConsumerThatStores],
-    ...['memory', 'LMDB'].flatMap((kind) => [
-      [`appendMany into ${kind}, without Kafka`, store(kind)],
-      [`KafkaSource into ${kind}`, source(kind)],
-    ]),
-  ],
-  ...[1000, 100].map((size) => [
-    [`bare sends of ${size}`, bareProducer(size)],
-    [`KafkaSink.put of ${size}, without a stream`, barePut(size)],
-    [`KafkaSink, windows of ${size}, from memory`, sink('memory', size, 1)],
-    [`KafkaSink, windows of ${size}, from LMDB`, sink('LMDB', size, 1)],
-    [`KafkaSink, windows of ${size}, from LMDB, 3 workers`, sink('LMDB', size, 3)],
+const into = [
+  ['bare consumer that stores in lmdb and commits', bareConsumerThatStores],
+  ['bare consumer that parses JSON', bareConsumer((value) => JSON.parse(value.toString()))],
+  ['bare consumer that counts', bareConsumer(() => undefined)],
+  ...['memory', 'LMDB'].flatMap((kind) => [
+    [`appendMany into ${kind}, without Kafka`, store(kind)],
+    [`KafkaSource into ${kind}`, source(kind)],
   ]),
 ];
+const out = [1000, 100].map((size) => [
+  [`bare sends of ${size}`, bareProducer(size)],
+  [`KafkaSink.put of ${size}, without a stream`, barePut(size)],
+  [`KafkaSink, windows of ${size}, from memory`, sink('memory', size, 1)],
+  [`KafkaSink, windows of ${size}, from LMDB`, sink('LMDB', size, 1)],
+  [`KafkaSink, windows of ${size}, from LMDB, 3 workers`, sink('LMDB', size, 3)],
+]);
+const tables = [...(options.way === 'out' ? [] : [into]), ...(options.way === 'into' ? [] : out)];
 
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 try {

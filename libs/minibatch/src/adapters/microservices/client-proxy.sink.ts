@@ -2,7 +2,7 @@ import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
 import { type ClientProxySinkOptions, type ResolvedSending, resolveSending } from './client-proxy-sink.options.js';
-import { deliver } from './deliver.js';
+import { deliver, type GiveUp } from './deliver.js';
 import { inParallel } from './in-parallel.js';
 
 /**
@@ -48,25 +48,26 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
     const { signal } = window;
-    let abort = () => {};
-    const gone = new Promise<never>((_, reject) => (abort = () => reject(this.notOurs(window))));
-    gone.catch(() => undefined);
-    if (signal.aborted) abort();
+    if (signal.aborted) throw this.notOurs(window);
+    const underWay = new Set<GiveUp>();
     // One for all elements.
+    const abort = () => {
+      for (const giveUp of underWay) giveUp();
+    };
     signal.addEventListener('abort', abort, { once: true });
     try {
-      if (this.sending.each && Array.isArray(result)) await this.deliverEach(result, window, gone);
-      else await this.deliver(result, window, 0, gone);
+      if (this.sending.each && Array.isArray(result)) await this.deliverEach(result, window, underWay);
+      else await this.deliver(result, window, 0, underWay);
     } finally {
       signal.removeEventListener('abort', abort);
     }
   }
 
-  private async deliverEach(list: readonly unknown[], window: Window, gone: Promise<never>): Promise<void> {
+  private async deliverEach(list: readonly unknown[], window: Window, underWay: Set<GiveUp>): Promise<void> {
     const indexes = this.deliveredOf(list, window);
     const left = [...list.keys()].filter((index) => !indexes.has(index));
     const failures = await inParallel(left, this.sending.concurrency, window.signal, async (index) => {
-      await this.deliver(list[index], window, index, gone);
+      await this.deliver(list[index], window, index, underWay);
       indexes.add(index);
     });
     const [first] = failures;
@@ -81,14 +82,14 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
     );
   }
 
-  private async deliver(result: unknown, window: Window, index: number, gone: Promise<never>): Promise<void> {
+  private async deliver(result: unknown, window: Window, index: number, underWay: Set<GiveUp>): Promise<void> {
     if (result === undefined) return;
     const data = this.sending.map(result, window, index);
-    if (data !== undefined) await deliver(this.sending, data, window, gone);
+    if (data !== undefined) await deliver(this.sending, data, window, underWay);
   }
 
   private notOurs(window: Window): MinibatchError {
-    const message = `${this.sending.where}: ${this.sending.mode} for window ${window.id} was given up: the window is no longer ours`;
+    const message = `${this.sending.where}: window ${window.id} is no longer ours: nothing of it was sent`;
     return new MinibatchError(ErrorCode.SinkFailed, message, { details: { window: window.id } });
   }
 
