@@ -5,25 +5,35 @@ import { consumerDocumentId, heldBy, inRanges } from './consumer-document.js';
 import { insertMissing } from './insert-missing.js';
 import { isHeld } from './leases.js';
 import { guarded } from './store-errors.js';
-import { toReschedule, toWindowDocument, toWindowRecord } from './window-codec.js';
+import type { ClaimPlaces } from './claim-places.js';
+import type { WindowDocument } from './schemas/window.schema.js';
+import { toReschedule, toSharedDocument, toShares, toWindowDocument, toWindowRecords } from './window-codec.js';
 
 /** Windows from their claim to their commit, and their adoption by a new holder of the lease. */
 export class Claims {
-  constructor(private readonly collections: Collections) {}
+  constructor(
+    private readonly collections: Collections,
+    private readonly places: ClaimPlaces,
+  ) {}
 
   async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
-    if (windows.length === 0) return;
+    const fresh = windows.filter(({ seq }) => !this.places.has(lease, seq));
+    if (fresh.length === 0) return;
+    const documents = toShares(fresh).map((share) => {
+      const [only, ...others] = share;
+      return only && others.length === 0 ? toWindowDocument(lease, only) : toSharedDocument(lease, share);
+    });
+    // Only this lease makes these ids.
     await guarded(`claim windows of '${lease.key.group}' on '${lease.key.stream}'`, () =>
-      // Only this lease makes these ids.
-      insertMissing(
-        this.collections.window,
-        windows.map((window) => toWindowDocument(lease, window)),
-      ),
+      insertMissing(this.collections.window, documents),
     );
+    this.remember(lease, documents);
   }
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     await guarded(`store the next try of window '${window.id}'`, async () => {
+      const shared = this.places.sharedBy(lease, window.seq);
+      if (shared !== undefined) return this.moveOut(lease, window, shared);
       const { matchedCount } = await this.collections.window.updateOne(
         { processed: false, consumer: consumerDocumentId(lease.key), seq: window.seq, fence: lease.fence },
         toReschedule(window),
@@ -31,6 +41,35 @@ export class Claims {
       // Another holder has adopted it, or it is not there at all: the consumer's document tells.
       if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
     });
+  }
+
+  /**
+   * The window gets a document of its own before it leaves the shared one: in between it is in both, and `recover` takes the own
+   * one. A former holder's is void, or adopted together with the shared one, which the former holder then can't change.
+   */
+  private async moveOut(lease: Lease, record: WindowRecord, shared: string): Promise<void> {
+    const { window } = this.collections;
+    const { seq } = record;
+    await insertMissing(window, [toWindowDocument(lease, record)]);
+    const { matchedCount } = await window.updateOne(
+      { _id: shared, fence: lease.fence },
+      { $pull: { windows: { seq: { $in: [seq] } } } },
+    );
+    if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
+    this.places.left(lease, [seq]);
+  }
+
+  private remember(lease: Lease, documents: readonly WindowDocument[]): void {
+    for (const { _id, seq, windows } of documents) {
+      if (windows)
+        this.places.put(
+          lease,
+          _id,
+          windows.map((window) => window.seq),
+          true,
+        );
+      else if (seq !== undefined) this.places.put(lease, _id, [seq], false);
+    }
   }
 
   /**
@@ -57,11 +96,7 @@ export class Claims {
         { returnDocument: 'after' },
       );
       if (!adopted) throw leaseLost(lease.key);
-      const documents = await window
-        .find({ ...open, fence: lease.fence })
-        .sort({ seq: 1 })
-        .toArray();
-      const records = documents.map(toWindowRecord);
+      const records = await this.adopted(lease);
       return {
         progress: adopted.progress,
         finished: records.filter(({ seq }) => inRanges(adopted.finished, seq)),
@@ -69,5 +104,30 @@ export class Claims {
         groups: adopted.groups,
       };
     });
+  }
+
+  /** The open windows by `seq`, each once. */
+  private async adopted(lease: Lease): Promise<readonly WindowRecord[]> {
+    const { window } = this.collections;
+    const documents = await window
+      .find({ processed: false, consumer: consumerDocumentId(lease.key), fence: lease.fence })
+      .toArray();
+    const alone = new Set(documents.flatMap(({ seq }) => seq ?? []));
+    const kept: WindowDocument[] = [];
+    for (const document of documents) {
+      const { _id, windows } = document;
+      if (!windows) {
+        kept.push(document);
+        continue;
+      }
+      // A process ended before it took them out of here.
+      const left = windows.filter(({ seq }) => !alone.has(seq));
+      if (left.length < windows.length)
+        await window.updateOne({ _id, fence: lease.fence }, { $set: { windows: left } });
+      if (left.length > 0) kept.push({ ...document, windows: left });
+      else await window.deleteOne({ _id, fence: lease.fence });
+    }
+    this.remember(lease, kept);
+    return kept.flatMap(toWindowRecords).toSorted((a, b) => a.seq - b.seq);
   }
 }

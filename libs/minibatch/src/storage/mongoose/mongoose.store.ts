@@ -32,6 +32,7 @@ import type {
 import { Appends, MAX_MESSAGE_BYTES } from './appends.js';
 import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
+import { ClaimPlaces } from './claim-places.js';
 import { Claims } from './claims.js';
 import { Collections, collectionNames } from './collections.js';
 import { DeadLetters } from './dead-letters.js';
@@ -103,8 +104,9 @@ export class MongooseStreamStore implements StreamStore {
     );
     this.leases = new Leases(this.collections);
     this.reads = new Reads(this.collections);
-    this.claims = new Claims(this.collections);
-    this.settlement = new Settlement(this.collections, departures);
+    const places = new ClaimPlaces();
+    this.claims = new Claims(this.collections, places);
+    this.settlement = new Settlement(this.collections, departures, places);
     const letters = new LetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);

@@ -1,11 +1,13 @@
 import { mongo } from 'mongoose';
 import type { Lease, SettledWindow, SettleOptions, StoredMessage } from '../stream-store.interface.js';
+import type { ClaimPlaces } from './claim-places.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { Departures } from './departures.js';
+import { insertMissing } from './insert-missing.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import { guarded } from './store-errors.js';
-import { windowDocumentId } from './window-codec.js';
+import { toWindowDocument } from './window-codec.js';
 
 /** A kept window's data are copied into its document up to here; beyond, they are only in the buffer. */
 const KEPT_DATA_BYTES = 15 * 1024 * 1024;
@@ -20,6 +22,7 @@ export class Settlement {
   constructor(
     private readonly collections: Collections,
     private readonly departures: Departures,
+    private readonly places: ClaimPlaces,
   ) {}
 
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
@@ -74,42 +77,86 @@ export class Settlement {
     );
   }
 
-  /**
-   * By `_id`, which this lease made at the claim. Windows adopted from a former holder have ids with its fence: if not all were
-   * found, the rest goes by what they have in common.
-   */
   private async removeWindows(lease: Lease, windows: readonly SettledWindow[]): Promise<void> {
-    const ids = windows.map(({ window }) => windowDocumentId(lease, window.seq));
-    const { deletedCount } = await this.collections.window.deleteMany({ _id: { $in: ids } });
-    if (deletedCount === windows.length) return;
-    await this.collections.window.deleteMany({
-      processed: false,
-      consumer: consumerDocumentId(lease.key),
-      seq: { $in: windows.map(({ window }) => window.seq) },
-      fence: lease.fence,
-    });
+    await this.removeBySeq(
+      lease,
+      windows.map(({ window }) => window.seq),
+    );
   }
 
+  /** By `_id`s where they are known. If not all were found, what is left goes by what the documents have in common. */
+  private async removeBySeq(lease: Lease, seqs: readonly number[]): Promise<void> {
+    const { window } = this.collections;
+    const { documents, parts } = this.places.leaving(lease, seqs);
+    let found = 0;
+    if (documents.length > 0) {
+      const { deletedCount } = await window.deleteMany({ _id: { $in: [...documents] } });
+      found += deletedCount;
+    }
+    if (parts.length > 0) {
+      const { matchedCount } = await window.bulkWrite(
+        parts.map(({ _id, seqs: left }) => ({ updateOne: { filter: { _id }, update: without(left) } })),
+        { ordered: false },
+      );
+      found += matchedCount;
+    }
+    if (found < documents.length + parts.length) {
+      const open = { processed: false, consumer: consumerDocumentId(lease.key), fence: lease.fence };
+      await window.deleteMany({ ...open, seq: { $in: [...seqs] } });
+      await window.updateMany({ ...open, 'windows.seq': { $in: [...seqs] } }, without(seqs));
+      await window.deleteMany({ ...open, windows: { $size: 0 } });
+    }
+    this.places.left(lease, seqs);
+  }
+
+  /** In a document of its own each, before it leaves a shared one: it may be in both for a while, but never in none. */
   private async keepWindows(lease: Lease, windows: readonly SettledWindow[], settled: Date): Promise<void> {
+    const shared = windows.filter(({ window }) => this.places.sharedBy(lease, window.seq) !== undefined);
+    const alone = windows.filter((window) => !shared.includes(window));
+    if (shared.length > 0) {
+      await insertMissing(
+        this.collections.window,
+        shared.map((kept) => ({ ...toWindowDocument(lease, kept.window), ...asKept(kept, settled) })),
+      );
+      await this.removeBySeq(
+        lease,
+        shared.map(({ window }) => window.seq),
+      );
+    }
+    await this.keepAlone(lease, alone, settled);
+  }
+
+  private async keepAlone(lease: Lease, windows: readonly SettledWindow[], settled: Date): Promise<void> {
+    if (windows.length === 0) return;
     const update = (filter: (seq: number) => mongo.Filter<WindowDocument>) =>
       this.collections.window.bulkWrite(
-        windows.map((window) => ({
+        windows.map((kept) => ({
           updateOne: {
-            filter: filter(window.window.seq),
-            update: {
-              $set: { processed: true, settled, ...(fits(window) && { data: dataOf(window) }) },
-              // Done with, and it might not fit beside the data.
-              $unset: { split: '' },
-            },
+            filter: filter(kept.window.seq),
+            // Done with, and it might not fit beside the data.
+            update: { $set: asKept(kept, settled), $unset: { split: '' } },
           },
         })),
         { ordered: false },
       );
-    const { matchedCount } = await update((seq) => ({ _id: windowDocumentId(lease, seq) }));
-    if (matchedCount === windows.length) return;
-    const adopted = { processed: false, consumer: consumerDocumentId(lease.key), fence: lease.fence };
-    await update((seq) => ({ ...adopted, seq }));
+    const { matchedCount } = await update((seq) => ({ _id: this.places.ownOf(lease, seq) }));
+    if (matchedCount < windows.length) {
+      const adopted = { processed: false, consumer: consumerDocumentId(lease.key), fence: lease.fence };
+      await update((seq) => ({ ...adopted, seq }));
+    }
+    this.places.left(
+      lease,
+      windows.map(({ window }) => window.seq),
+    );
   }
+}
+
+function without(seqs: readonly number[]): mongo.UpdateFilter<WindowDocument> {
+  return { $pull: { windows: { seq: { $in: [...seqs] } } } };
+}
+
+function asKept(kept: SettledWindow, settled: Date) {
+  return { processed: true, settled, ...(fits(kept) && { data: dataOf(kept) }) };
 }
 
 /** An empty list of marks does not mean that nobody has committed: see `toMessage`. */

@@ -24,6 +24,9 @@ const DONE = {
   },
 };
 
+/** Windows of a document of the window collection: those it shares among them, or the one that it is. */
+const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
+
 interface Claimed {
   _id: string;
   windows: number;
@@ -90,7 +93,7 @@ export class Status {
         this.collections.window
           .aggregate<Claimed>([
             { $match: { processed: false, stream: present } },
-            { $group: { _id: '$consumer', windows: { $sum: 1 } } },
+            { $group: { _id: '$consumer', windows: { $sum: WINDOWS } } },
           ])
           .toArray(),
         this.collections.deadletter

@@ -1,46 +1,87 @@
 import { mongo } from 'mongoose';
 import type { Lease, MessageId, WindowRecord } from '../stream-store.interface.js';
 import { consumerDocumentId } from './consumer-document.js';
-import type { WindowDocument } from './schemas/window.schema.js';
+import type { ClaimedWindow, WindowDocument } from './schemas/window.schema.js';
+
+/** Windows that one document holds, and messages in them: whoever commits is likely to be done with all of them at once. */
+const SHARED_WINDOWS = 100;
+const SHARED_MESSAGES = 1_000;
 
 /** The fence is that of the claim: a former holder that wakes up and claims the same `seq` meets nobody. */
 export function windowDocumentId({ key, fence }: Lease, seq: number): string {
   return `${consumerDocumentId(key)}/${fence}/${seq}`;
 }
 
+/** Windows that are written into one document, in order. */
+export function toShares(windows: readonly WindowRecord[]): (readonly WindowRecord[])[] {
+  const shares: WindowRecord[][] = [];
+  let messages = 0;
+  for (const window of windows) {
+    const share = shares.at(-1);
+    messages += window.messageIds.length;
+    const fits = share && share.length < SHARED_WINDOWS && messages <= SHARED_MESSAGES && areAlike(window, share[0]);
+    if (fits) {
+      share.push(window);
+    } else {
+      shares.push([window]);
+      messages = window.messageIds.length;
+    }
+  }
+  return shares;
+}
+
+/** All that the document says of its windows beside what each says for itself. */
+function areAlike(window: WindowRecord, first: WindowRecord | undefined): boolean {
+  return first !== undefined && isFresh(window) && isFresh(first) && +window.created === +first.created;
+}
+
+function isFresh({ attempt, recoveries, nextTry, error, split }: WindowRecord): boolean {
+  return attempt === 1 && recoveries === 0 && nextTry === undefined && error === undefined && split === undefined;
+}
+
 export function toWindowDocument(lease: Lease, window: WindowRecord): WindowDocument {
-  const { seq, id, messageIds, created, start, end, part, late, dropped, attempt, recoveries, nextTry, error, split } =
-    window;
+  const { attempt, recoveries, nextTry, error, split } = window;
   return {
-    _id: windowDocumentId(lease, seq),
-    stream: lease.key.stream,
-    created,
-    data: [],
-    processed: false,
-    query: [],
-    consumer: consumerDocumentId(lease.key),
-    seq,
-    windowId: id,
-    ids: packIds(messageIds),
-    fence: lease.fence,
+    ...envelope(lease, windowDocumentId(lease, window.seq), window.created),
+    ...toClaimedWindow(window),
     ...(attempt > 1 && { attempt }),
     ...(recoveries > 0 && { recoveries }),
-    ...defined({ start, end, part, late, dropped, nextTry, error, split }),
+    ...defined({ nextTry, error, split }),
   };
 }
 
-export function toWindowRecord(document: WindowDocument): WindowRecord {
-  const { seq, windowId, ids, created, start, end, part, late, dropped, nextTry, error, split } = document;
-  const { attempt = 1, recoveries = 0 } = document;
+export function toSharedDocument(lease: Lease, windows: readonly WindowRecord[]): WindowDocument {
+  const [first] = windows;
+  const last = windows.at(-1);
+  if (!first || !last) throw new RangeError('a claim without windows');
   return {
-    seq,
-    id: windowId,
-    messageIds: unpackIds(ids),
-    created,
-    attempt,
-    recoveries,
-    ...defined({ start, end, part, late, dropped, nextTry, error, split }),
+    ...envelope(lease, `${windowDocumentId(lease, first.seq)}-${last.seq}`, first.created),
+    windows: windows.map(toClaimedWindow),
   };
+}
+
+function envelope({ key, fence }: Lease, _id: string, created: Date) {
+  const consumer = consumerDocumentId(key);
+  return { _id, stream: key.stream, created, data: [], processed: false, query: [], consumer, fence };
+}
+
+function toClaimedWindow({ seq, id, messageIds, start, end, part, late, dropped }: WindowRecord): ClaimedWindow {
+  return { seq, windowId: id, ids: packIds(messageIds), ...defined({ start, end, part, late, dropped }) };
+}
+
+/** Of a document of either kind. */
+export function toWindowRecords(document: WindowDocument): WindowRecord[] {
+  const { created, attempt = 1, recoveries = 0, nextTry, error, split } = document;
+  if (document.windows) {
+    return document.windows.map((window) => ({ ...fromClaimedWindow(window), created, attempt: 1, recoveries: 0 }));
+  }
+  const state = { created, attempt, recoveries, ...defined({ nextTry, error, split }) };
+  // One that is not shared has all of these.
+  return [{ ...fromClaimedWindow(document as ClaimedWindow), ...state }];
+}
+
+function fromClaimedWindow({ seq, windowId, ids, start, end, part, late, dropped }: ClaimedWindow) {
+  return { seq, id: windowId, messageIds: unpackIds(ids), ...defined({ start, end, part, late, dropped }) };
 }
 
 /** What is absent is removed; without anything to remove there is no `$unset`, which older servers refuse when it is empty. */

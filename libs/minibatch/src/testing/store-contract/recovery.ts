@@ -83,6 +83,43 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       assert.deepEqual(plain(open), plain(windows));
     });
 
+    it('lets windows that were claimed together go their own ways', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(7));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const windows = messages.map((message, index) => windowOf(index + 1, [message]));
+      await store.claim(lease, windows);
+      const openWindows = async () => (await store.stats(['flights']))[0]?.consumers[0]?.openWindows;
+      assert.equal(await openWindows(), 7);
+
+      const settled = [1, 4].map((index) => ({ window: windows[index]!, messages: [messages[index]!] }));
+      const groups = await store.commit(lease, { finished: [2, 5], progress: progress(5, 2) });
+      await store.settle(lease, settled, { groups, keep: false });
+      await store.settle(lease, settled, { groups, keep: false });
+      const late = { ...windows[2]!, attempt: 3, nextTry: new Date(NOON + 5), error: 'went wrong' };
+      await store.reschedule(lease, { ...late, attempt: 2 });
+      await store.reschedule(lease, late);
+      assert.equal(await openWindows(), 5);
+
+      const taken = await acquire(other, key(), 'b');
+      const { open } = await other.recover(taken);
+      assert.deepEqual(plain(open), plain([windows[0], late, windows[3], windows[5], windows[6]]));
+      const again = { ...windows[5]!, attempt: 2 };
+      await other.reschedule(taken, again);
+      const left = [windows[0]!, late, windows[3]!, again].map((window) => ({
+        window,
+        messages: [messages[window.seq - 1]!],
+      }));
+      await other.commit(taken, { finished: [1, 3, 4, 6], progress: progress(6, 6) });
+      await other.settle(taken, left, { groups, keep: false });
+      assert.deepEqual(plain((await other.recover(taken)).open), plain([windows[6]]));
+      assert.equal(await openWindows(), 1);
+      assert.deepEqual(ids(await read(other)), ids(messages.slice(6)));
+    });
+
     it('keeps the windows of consumers apart', async () => {
       const { store } = context;
       await register(store, 'a', 'b');

@@ -3,9 +3,28 @@ import type { mongo } from 'mongoose';
 import type { SplitState } from '../../stream-store.interface.js';
 import { schemaOptions } from './schema-options.js';
 
-/** A claimed window. `data` and `query` are Python's; `data` is filled when the window is kept and fits. */
-export interface WindowDocument {
-  /** Consumer, fence of the claim and `seq`: a repeated claim meets itself, a late one of a former holder meets nobody. */
+/** A window in a document that holds several: as it was claimed. */
+export interface ClaimedWindow {
+  seq: number;
+  /** The public id. */
+  windowId: string;
+  /** `_id`s of the messages, 12 bytes each, in order. */
+  ids: mongo.Binary;
+  start?: Date;
+  end?: Date;
+  part?: number;
+  late?: boolean;
+  dropped?: boolean;
+}
+
+/**
+ * A claimed window, or several small ones that were claimed together and are as they were claimed: one document for each would cost more
+ * than their messages do. A window that is to be changed or kept gets a document of its own; while both are there, that one counts.
+ *
+ * `data` and `query` are Python's; `data` is filled when the window is kept and fits.
+ */
+export interface WindowDocument extends Partial<ClaimedWindow> {
+  /** Consumer, fence of the claim and `seq`s: a repeated claim meets itself, a late one of a former holder meets nobody. */
   _id: string;
   stream: string;
   created: Date;
@@ -14,18 +33,10 @@ export interface WindowDocument {
   query: unknown[];
   /** `_id` of the consumer's document. */
   consumer: string;
-  seq: number;
-  /** The public id. */
-  windowId: string;
-  /** `_id`s of the messages, 12 bytes each, in order. */
-  ids: mongo.Binary;
   /** Of the lease that claimed or adopted it last. */
   fence: number;
-  start?: Date;
-  end?: Date;
-  part?: number;
-  late?: boolean;
-  dropped?: boolean;
+  /** In place of `seq`, `windowId` and so on; they leave one by one, or all together with the document. */
+  windows?: ClaimedWindow[];
   /** 1 if absent. */
   attempt?: number;
   /** 0 if absent. */
@@ -51,6 +62,7 @@ export const WindowSchema = new Schema<WindowDocument>(
     windowId: String,
     ids: Schema.Types.Buffer,
     fence: Number,
+    windows: { type: [Schema.Types.Mixed], default: undefined },
     start: Date,
     end: Date,
     part: Number,
