@@ -30,6 +30,8 @@ export interface NewMessage {
   readonly stream: string;
   /** Storable plain data, already checked and copied (see `streams/storable.ts`). */
   readonly data: unknown;
+  /** About how many bytes the data take, if that has been counted. */
+  readonly bytes?: number;
   /** Set by the appending process before the write. */
   readonly created: Date;
   readonly key?: string;

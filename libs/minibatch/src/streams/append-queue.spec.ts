@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { AppendOutcome } from '../storage/stream-store.interface.js';
-import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES, type SizedMessage } from './append-queue.js';
+import type { AppendOutcome, NewMessage } from '../storage/stream-store.interface.js';
+import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES } from './append-queue.js';
 import { FakeStore, turn } from './fake-store.spec.fixture.js';
 
-const sized = (data: unknown, { stream = 's', bytes = 1 } = {}): SizedMessage => ({
-  message: { stream, data, created: new Date(0) },
+const sized = (data: unknown, { stream = 's', bytes = 1 } = {}): NewMessage => ({
+  stream,
+  data,
   bytes,
+  created: new Date(0),
 });
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 

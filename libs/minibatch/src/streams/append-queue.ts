@@ -6,18 +6,13 @@ export const GROUP_MESSAGES = 1000;
 /** Most bytes of one write (at least one message). */
 export const GROUP_BYTES = 8 * 1024 * 1024;
 
-/** Messages that were appended by one call, or by a part of one. */
+/** Messages that were appended by one call, or by a part of one; all on one stream. */
 interface Entry {
+  readonly stream: string;
   readonly messages: readonly NewMessage[];
   readonly bytes: number;
-  readonly checkpoint?: AppendOptions['checkpoint'];
+  readonly checkpoint: AppendOptions['checkpoint'];
   readonly settle: (outcomes: readonly AppendOutcome[]) => void;
-}
-
-/** A message with its size. */
-export interface SizedMessage {
-  readonly message: NewMessage;
-  readonly bytes: number;
 }
 
 /**
@@ -33,29 +28,35 @@ export class AppendQueue {
   private last: Promise<unknown> = Promise.resolve();
 
   /**
-   * @param prepare is the stream there, and open? Rejects if messages must not be stored on it
+   * @param prepare is the stream there, and open? Undefined if it is known to be; rejects if messages must not be stored on it
    * @param appended messages have been stored on the stream
    */
   constructor(
     private readonly store: StreamStore,
-    private readonly prepare: (stream: string) => Promise<void>,
+    private readonly prepare: (stream: string) => Promise<void> | undefined,
     private readonly appended: (stream: string) => void,
   ) {}
 
-  /** Resolves with the outcomes in the order of the messages; never rejects for what happened to messages. */
-  async add(
-    messages: readonly SizedMessage[],
-    checkpoint?: AppendOptions['checkpoint'],
-  ): Promise<readonly AppendOutcome[]> {
+  /**
+   * Resolves with the outcomes in the order of the messages; never rejects for what happened to messages.
+   *
+   * @param messages at least one, with their sizes, all on one stream
+   */
+  add(messages: readonly NewMessage[], checkpoint?: AppendOptions['checkpoint']): Promise<readonly AppendOutcome[]> {
     const parts = split(messages);
-    const [only] = parts;
-    if (parts.length <= 1) return this.enqueue(only ?? [], checkpoint);
+    const [only, ...others] = parts;
+    return only && others.length === 0 ? this.enqueue(only, checkpoint) : this.addParts(parts, checkpoint);
+  }
 
+  private async addParts(
+    parts: readonly Part[],
+    checkpoint: AppendOptions['checkpoint'],
+  ): Promise<readonly AppendOutcome[]> {
     const outcomes = (await Promise.all(parts.map((part) => this.enqueue(part)))).flat();
     // A position goes with the messages before it or after them: here there are several writes, so after all of them.
-    const [first] = messages;
-    if (checkpoint && first && outcomes.every((outcome) => outcome.status !== 'failed')) {
-      await this.store.writeCheckpoint(first.message.stream, checkpoint.source, checkpoint.position);
+    const stream = parts[0]?.messages[0]?.stream;
+    if (checkpoint && stream !== undefined && outcomes.every((outcome) => outcome.status !== 'failed')) {
+      await this.store.writeCheckpoint(stream, checkpoint.source, checkpoint.position);
     }
     return outcomes;
   }
@@ -67,16 +68,11 @@ export class AppendQueue {
   }
 
   private enqueue(
-    messages: readonly SizedMessage[],
+    { messages, bytes }: Part,
     checkpoint?: AppendOptions['checkpoint'],
   ): Promise<readonly AppendOutcome[]> {
     const answer = new Promise<readonly AppendOutcome[]>((settle) => {
-      this.waiting.push({
-        messages: messages.map(({ message }) => message),
-        bytes: messages.reduce((sum, { bytes }) => sum + bytes, 0),
-        ...(checkpoint ? { checkpoint } : {}),
-        settle,
-      });
+      this.waiting.push({ stream: messages[0]?.stream ?? '', messages, bytes, checkpoint, settle });
     });
     this.last = answer;
     if (!this.writing) void this.writeAll();
@@ -106,10 +102,13 @@ export class AppendQueue {
     return this.waiting.splice(0, length);
   }
 
-  private async write(group: Entry[]): Promise<void> {
-    const entries = await this.prepared(group);
+  private async write(group: readonly Entry[]): Promise<void> {
+    const streams = new Set<string>();
+    for (const { stream } of group) streams.add(stream);
+    const entries = await this.prepared(group, streams);
     if (entries.length === 0) return;
-    const messages = entries.flatMap((entry) => entry.messages);
+    const messages: NewMessage[] = [];
+    for (const entry of entries) messages.push(...entry.messages);
     const checkpoint = entries.at(-1)?.checkpoint;
     let outcomes: readonly AppendOutcome[];
     try {
@@ -118,28 +117,33 @@ export class AppendQueue {
       for (const entry of entries) fail(entry, appendFailed(error));
       return;
     }
+    const stored = new Set<string>();
     let from = 0;
-    for (const entry of entries) {
-      entry.settle(outcomes.slice(from, from + entry.messages.length));
-      from += entry.messages.length;
+    for (const { stream, messages: own, settle } of entries) {
+      const answers = outcomes.slice(from, from + own.length);
+      settle(answers);
+      if (!stored.has(stream) && answers.some(({ status }) => status === 'stored')) stored.add(stream);
+      from += own.length;
     }
-    const stored = messages.filter((_, index) => outcomes[index]?.status === 'stored');
-    for (const stream of new Set(stored.map((message) => message.stream))) this.appended(stream);
+    for (const stream of stored) this.appended(stream);
   }
 
   /** Without the entries whose stream takes no messages. */
-  private async prepared(group: readonly Entry[]): Promise<Entry[]> {
-    const streams = new Set(group.flatMap((entry) => entry.messages.map((message) => message.stream)));
+  private prepared(group: readonly Entry[], streams: ReadonlySet<string>): readonly Entry[] | Promise<Entry[]> {
     const refused = new Map<string, unknown>();
-    await Promise.all(
-      [...streams].map((stream) => this.prepare(stream).catch((error: unknown) => refused.set(stream, error))),
+    const looks: Promise<unknown>[] = [];
+    for (const stream of streams) {
+      const look = this.prepare(stream)?.catch((error: unknown) => refused.set(stream, error));
+      if (look) looks.push(look);
+    }
+    if (looks.length === 0) return group;
+    return Promise.all(looks).then(() =>
+      group.filter((entry) => {
+        if (!refused.has(entry.stream)) return true;
+        fail(entry, notStored(refused.get(entry.stream)));
+        return false;
+      }),
     );
-    return group.filter((entry) => {
-      const [first] = entry.messages;
-      if (first === undefined || !refused.has(first.stream)) return true;
-      fail(entry, notStored(refused.get(first.stream)));
-      return false;
-    });
   }
 }
 
@@ -147,21 +151,24 @@ function fail(entry: Entry, error: AppendError): void {
   entry.settle(entry.messages.map(() => ({ status: 'failed', error })));
 }
 
+interface Part {
+  readonly messages: NewMessage[];
+  bytes: number;
+}
+
 /** Parts of the messages, in order, that each fit into one write. */
-function split(messages: readonly SizedMessage[]): SizedMessage[][] {
-  const parts: SizedMessage[][] = [];
-  let part: SizedMessage[] = [];
-  let bytes = 0;
+function split(messages: readonly NewMessage[]): Part[] {
+  const parts: Part[] = [];
+  let part: Part | undefined;
   for (const message of messages) {
-    if (part.length > 0 && (part.length >= GROUP_MESSAGES || bytes + message.bytes > GROUP_BYTES)) {
+    const { bytes = 0 } = message;
+    if (!part || part.messages.length >= GROUP_MESSAGES || part.bytes + bytes > GROUP_BYTES) {
+      part = { messages: [], bytes: 0 };
       parts.push(part);
-      part = [];
-      bytes = 0;
     }
-    part.push(message);
-    bytes += message.bytes;
+    part.messages.push(message);
+    part.bytes += bytes;
   }
-  if (part.length > 0) parts.push(part);
   return parts;
 }
 

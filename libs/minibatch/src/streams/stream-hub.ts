@@ -23,7 +23,7 @@ import type {
   StreamStats,
   StreamStore,
 } from '../storage/stream-store.interface.js';
-import { AppendQueue, appendFailed, type SizedMessage } from './append-queue.js';
+import { AppendQueue, appendFailed } from './append-queue.js';
 import { resultOf, resultsOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
@@ -163,15 +163,17 @@ export class StreamHub implements StreamOperations {
       throw new AppendError(ErrorCode.ShuttingDown, `append to '${stream}': the application is shutting down`, 'no');
     }
     const now = this.timeOf(stream);
-    let sized = messages.map((message, index) => this.outgoing(stream, now, message, index, messages.length));
-    const admitted = sized.length > 0 ? this.admit(stream, sized.length, waits) : undefined;
+    let outgoing = messages.map((message, index) => this.outgoing(stream, now, message, index, messages.length));
+    const admitted = outgoing.length > 0 ? this.admit(stream, outgoing.length, waits) : undefined;
     if (admitted) {
       await admitted;
       const created = this.timeOf(stream);
-      sized = sized.map(({ message, bytes }) => ({ message: { ...message, created }, bytes }));
+      outgoing = outgoing.map((message) => ({ ...message, created }));
     }
-    if (options.session !== undefined && options.session !== null) return this.writeInSession(stream, sized, options);
-    if (sized.length > 0) return this.queue.add(sized, options.checkpoint);
+    if (options.session !== undefined && options.session !== null) {
+      return this.writeInSession(stream, outgoing, options);
+    }
+    if (outgoing.length > 0) return this.queue.add(outgoing, options.checkpoint);
     if (options.checkpoint) {
       await this.parts.store.writeCheckpoint(stream, options.checkpoint.source, options.checkpoint.position);
     }
@@ -192,16 +194,13 @@ export class StreamHub implements StreamOperations {
   /** In the user's transaction, so it can't share a write with others. The stream is prepared outside of it. */
   private async writeInSession(
     stream: string,
-    sized: readonly SizedMessage[],
+    messages: readonly NewMessage[],
     options: AppendOptions,
   ): Promise<readonly AppendOutcome[]> {
     await this.prepare(stream);
     let outcomes: readonly AppendOutcome[];
     try {
-      outcomes = await this.parts.store.append(
-        sized.map(({ message }) => message),
-        options,
-      );
+      outcomes = await this.parts.store.append(messages, options);
     } catch (error) {
       throw appendFailed(error);
     }
@@ -215,38 +214,40 @@ export class StreamHub implements StreamOperations {
     { data, options }: OutgoingMessage,
     index: number,
     count: number,
-  ): SizedMessage {
+  ): NewMessage {
     const { key, headers, dedupeId } = options;
     const { value, bytes } = toStorable(data, this.parts.store.maxMessageBytes);
-    const message: Mutable<NewMessage> = { stream, data: value, created };
-    if (key === undefined && headers === undefined && dedupeId === undefined) return { message, bytes };
+    const message: Mutable<NewMessage> = { stream, data: value, bytes, created };
+    if (key === undefined && headers === undefined && dedupeId === undefined) return message;
     const where = count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`;
     if (key !== undefined) message.key = checkText(where, 'key', key);
     if (headers !== undefined) message.headers = checkHeaders(where, headers);
     if (dedupeId !== undefined) message.dedupeId = checkName(where, 'dedupeId', dedupeId);
-    return { message, bytes };
+    return message;
   }
 
-  /** Creates the stream, once in the life of the process; refuses a closed one. */
-  private async prepare(stream: string): Promise<void> {
-    let described = this.descriptions.get(stream) ?? (await this.look(stream));
-    if (described.info.status === 'closed') {
-      // It may have been opened again since.
-      described = await this.look(stream);
-      if (described.info.status === 'closed') {
-        throw new AppendError(
-          ErrorCode.StreamClosed,
-          `the stream '${stream}' was closed and takes no more messages: append to another one`,
-          'no',
-          { details: { stream } },
-        );
-      }
-    }
+  /** Creates the stream, once in the life of the process; refuses a closed one. Undefined if it is known to take messages. */
+  private prepare(stream: string): Promise<void> | undefined {
+    const described = this.descriptions.get(stream);
+    // A closed one may have been opened again since.
+    if (described === undefined || described.info.status === 'closed') return this.lookClosely(stream);
     if (this.parts.clock.monotonic() - described.at > DESCRIPTION_AGE && !this.looks.has(stream)) {
       // Another process may have closed it: look for the sake of later appends, this one does not wait. If the look fails,
       // the append says it.
       this.look(stream).catch(() => undefined);
     }
+    return undefined;
+  }
+
+  private async lookClosely(stream: string): Promise<void> {
+    const { info } = await this.look(stream);
+    if (info.status !== 'closed') return;
+    throw new AppendError(
+      ErrorCode.StreamClosed,
+      `the stream '${stream}' was closed and takes no more messages: append to another one`,
+      'no',
+      { details: { stream } },
+    );
   }
 
   private look(stream: string): Promise<Described> {

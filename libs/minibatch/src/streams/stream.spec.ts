@@ -40,7 +40,7 @@ describe('Stream.append', () => {
       id: '1',
     });
     expect(store.writes[0]?.messages).toEqual([
-      { stream: 's', data: { a: 1 }, created: new Date(1000), key: 'k', headers: { h: '1' }, dedupeId: 'd' },
+      { stream: 's', data: { a: 1 }, bytes: 12, created: new Date(1000), key: 'k', headers: { h: '1' }, dedupeId: 'd' },
     ]);
     expect(told).toEqual(['wake s']);
   });

@@ -7,17 +7,12 @@ const { BSON, DBRef } = mongo;
 /** A message as it is inserted. Absent fields stay absent, so that the document looks like one of Python's. */
 export function toDocument(message: NewMessage, id: mongo.ObjectId): BufferDocument {
   const { stream, created, data, key, headers, dedupeId, partition } = message;
-  return {
-    _id: id,
-    stream,
-    created,
-    data,
-    processed: false,
-    ...(key === undefined ? {} : { key }),
-    ...(headers === undefined ? {} : { headers }),
-    ...(dedupeId === undefined ? {} : { dedupeKey: dedupeKey(stream, dedupeId) }),
-    ...(partition ? { partition } : {}),
-  };
+  const document: BufferDocument = { _id: id, stream, created, data, processed: false };
+  if (key !== undefined) document.key = key;
+  if (headers !== undefined) document.headers = headers;
+  if (dedupeId !== undefined) document.dedupeKey = dedupeKey(stream, dedupeId);
+  if (partition) document.partition = partition;
+  return document;
 }
 
 export function dedupeKey(stream: string, dedupeId: string): string {
