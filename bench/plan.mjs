@@ -19,10 +19,10 @@ function fullCases(bytes) {
     ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes)),
     ...[1000, 100, 10, 1].map((size) => twoGroups(size, 20_000, bytes)),
     python(10_000, bytes),
-    both(100, 10_000, bytes, true),
+    both(100, 30_000, bytes, true),
     both(1000, 20_000, bytes, false, WITH_LMDB),
     ...(large
-      ? [append('under way', 32, 30_000, large), drain(100, 20_000, large), both(100, 10_000, large, true)]
+      ? [append('under way', 32, 30_000, large), drain(100, 20_000, large), both(100, 30_000, large, true)]
       : []),
     ...[200, 1_000, 5_000].map((rate) => latency(rate, 10, bytes)),
     backlog(1_000_000, 3),

@@ -30,9 +30,10 @@ export interface ReaderLimits {
 /**
  * Reads a consumer's part of the stream ahead, into the buffer the strategy chooses from.
  *
- * Nothing is skipped. Ids come from several processes and interleave: a message may appear below one that was read before. So
+ * Nothing is skipped. Where ids come from several processes and interleave, a message may appear below one that was read before. So
  * a cursor serves only while reads come back full. As soon as one comes back short the next starts at the beginning again, and in
- * a long backlog every few blocks a look from the beginning finds what came in below the cursor.
+ * a long backlog every few blocks a look from the beginning finds what came in below the cursor. In a store with a total order
+ * nothing comes in below it.
  *
  * Nothing is read twice. The reader owns the set of ids that it handed out and that have not left the store: those in the
  * buffer, in open windows, and in commits under way. Each read is subtracted by it. An id that is released while a read is under way
@@ -143,6 +144,12 @@ export class Reader {
   private async readOn(limit: number): Promise<boolean> {
     const { cursor } = this;
     if (cursor === undefined) return this.readFromStart(limit);
+    if (this.store.totalOrder) {
+      const block = await this.store.fetch(this.key, cursor, { messages: limit, bytes: this.limits.bytes });
+      this.take(block.messages);
+      this.cursor = block.messages.at(-1)?.id ?? cursor;
+      return !block.full;
+    }
 
     this.blocksSinceLook += 1;
     if (this.blocksSinceLook >= LOOK_EVERY) {
@@ -159,24 +166,27 @@ export class Reader {
   private async readFromStart(limit: number): Promise<boolean> {
     this.blocksSinceLook = 0;
     if (this.owned.size > REREAD) {
-      const last = await this.look(undefined, limit);
-      this.cursor = last;
-      return last === undefined;
+      const { stopped, last } = await this.look(undefined, limit);
+      this.cursor = this.store.totalOrder ? (stopped ?? last) : stopped;
+      return stopped === undefined;
     }
     const block = await this.store.fetch(this.key, undefined, {
       messages: limit + this.owned.size,
       bytes: this.limits.bytes,
     });
     this.take(block.messages);
-    this.cursor = block.full ? block.messages.at(-1)?.id : undefined;
+    this.cursor = block.full || this.store.totalOrder ? block.messages.at(-1)?.id : undefined;
     return !block.full;
   }
 
   /**
-   * From the start: reads ids only, up to and including `until`, and then the messages among them that are not owned, up to `limit`. Resolves with the id where it stopped
-   * because of a limit, or undefined if it came to the end.
+   * From the start: reads ids only, up to and including `until`, and then the messages among them that are not owned, up to `limit`.
+   * Resolves with the id where it stopped because of a limit, or that of the last message if it came to the end.
    */
-  private async look(until: MessageId | undefined, limit: number): Promise<MessageId | undefined> {
+  private async look(
+    until: MessageId | undefined,
+    limit: number,
+  ): Promise<{ readonly stopped?: MessageId; readonly last?: MessageId }> {
     // By bytes too: the ids tell nothing of the sizes, so the average of what was seen has to do.
     const most = Math.max(1, Math.min(limit, Math.floor(this.limits.bytes / this.averageBytes)));
     let found = 0;
@@ -186,10 +196,10 @@ export class Reader {
       const wanted = fresh.slice(0, most - found);
       if (wanted.length > 0) this.take(await this.store.load(this.key, wanted));
       found += wanted.length;
-      if (wanted.length < fresh.length) return wanted.at(-1) ?? after;
-      if (ids.length < LOOK_PAGE) return undefined;
-      after = ids.at(-1);
-      if (found >= most) return after;
+      if (wanted.length < fresh.length) return { stopped: wanted.at(-1) ?? after };
+      after = ids.at(-1) ?? after;
+      if (ids.length < LOOK_PAGE) return { last: after };
+      if (found >= most) return { stopped: after };
     }
   }
 

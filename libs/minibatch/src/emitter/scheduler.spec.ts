@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { Block, MessageId, StreamStore } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
@@ -11,6 +11,11 @@ import { ConsumerState } from './emitter.interface.js';
 import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
+
+/** As where each process gives the ids of its messages. */
+class Interleaving extends MemoryStreamStore {
+  override readonly totalOrder = false;
+}
 
 describe('EmitterScheduler', () => {
   const processes: Process[] = [];
@@ -506,6 +511,7 @@ describe('EmitterScheduler', () => {
         ).messages;
       const p = make({
         engine: { readAhead: 100 },
+        store: new Interleaving(database.current),
         around: async (call) => {
           if (call.method === 'fetch') {
             // As if the hidden ones had not arrived yet: a block of visible ones only.
@@ -545,6 +551,25 @@ describe('EmitterScheduler', () => {
       p.engine.wake(STREAM);
       await p.engine.settled();
       expect(p.values).toContain('late');
+    });
+
+    it('never reads again what it has read, in a store with a total order', async () => {
+      let read = 0;
+      const p = make({
+        engine: { readAhead: 100 },
+        around: async (call) => {
+          const result = await call.proceed();
+          if (call.method === 'fetch') read += (result as Block).messages.length;
+          if (call.method === 'scan') read += (result as readonly MessageId[]).length;
+          return result;
+        },
+      }).consumer({ size: 100 });
+      await p.store.ensureStream(STREAM);
+      await p.store.append(range(0, 3_050).map((data) => ({ stream: STREAM, data, created: new Date(p.clock.now()) })));
+      await p.start();
+      for (const n of range(0, 200)) await p.append(3_050 + n);
+      expect(p.values).toEqual(range(0, 3_200));
+      expect(read).toBe(3_250);
     });
   });
 

@@ -342,6 +342,11 @@ export interface StreamStore {
   readonly maxMessageBytes: number;
   /** Longest wait in milliseconds between polls for messages of other processes: soon after activity, and at rest. */
   readonly polling: { readonly busy: number; readonly idle: number };
+  /**
+   * True: a message never turns up before one that could be read already, so who has read up to an id need not look there again. False:
+   * ids are given by the processes that append, and interleave.
+   */
+  readonly totalOrder: boolean;
 
   /** Prepares the store: connects, makes indexes, checks the schema version. Idempotent. */
   open(): Promise<void>;

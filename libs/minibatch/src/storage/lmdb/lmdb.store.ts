@@ -77,6 +77,8 @@ export class LmdbStreamStore implements StreamStore {
   readonly name = 'lmdb';
   readonly maxMessageBytes = MAX_MESSAGE_BYTES;
   readonly polling = { busy: 20, idle: 250 };
+  /** Numbers are given inside of write transactions, which come one after the other. */
+  readonly totalOrder = true;
   private opening: Promise<LmdbEnvironment> | undefined;
   private environment: LmdbEnvironment | undefined;
 

@@ -53,7 +53,8 @@ export { MemoryDatabase } from './memory.database.js';
 export class MemoryStreamStore implements StreamStore {
   readonly name = 'memory';
   readonly maxMessageBytes = MAX_MESSAGE_BYTES;
-  readonly polling = { busy: 20, idle: 250 };
+  readonly polling: StreamStore['polling'] = { busy: 20, idle: 250 };
+  readonly totalOrder: boolean = true;
 
   /**
    * @param database stores with the same one see each other's streams, as two processes on one server do.

@@ -67,6 +67,7 @@ export class MongooseStreamStore implements StreamStore {
   readonly name = 'mongoose';
   readonly maxMessageBytes = MAX_MESSAGE_BYTES;
   readonly polling = { busy: 50, idle: 2_000 };
+  readonly totalOrder = false;
 
   private readonly collections: Collections;
   private readonly streams: StreamRecords;

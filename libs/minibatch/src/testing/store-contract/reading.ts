@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { TimeCursor, TimeRange } from '../../storage/stream-store.interface.js';
+import type { MessageId, TimeCursor, TimeRange } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import { ALL, append, finish, hold, ids, key, message, NOON, ns, numbers, read, register, STREAM } from './fixtures.js';
 
@@ -57,6 +57,36 @@ export function readContract({ describe, it }: TestFunctions, context: ContractC
       assert.deepEqual(await store.fetchByTime(nowhere, {}, undefined, ALL), { messages: [], full: false });
       assert.deepEqual(await store.scan(nowhere, undefined, undefined, 10), []);
       assert.deepEqual(await store.load(nowhere, []), []);
+    });
+
+    it('shows nothing below what was read, where it says that ids are in a total order', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      const lease = await hold(store);
+      const [dead] = await append(store, message({ n: -1 }));
+      const [letter] = await read(store);
+      await finish(store, lease, 1, [letter!]);
+      const died = { window: 'w', consumer: 'A.b', attempts: 5, error: 'bad', died: new Date(NOON) };
+      await store.bury(lease, [{ message: letter!, ...died }]);
+
+      const seen: MessageId[] = [];
+      const readOn = async () => {
+        const block = await store.fetch(key(), store.totalOrder ? seen.at(-1) : undefined, ALL);
+        seen.push(...ids(block.messages).filter((id) => !seen.includes(id)));
+      };
+      const appends: Promise<MessageId[]>[] = [];
+      for (let n = 0; n < 60; n += 1) {
+        appends.push(append(n % 2 === 0 ? store : other, message({ n })));
+        if (n === 30) appends.push(other.redrive(STREAM, {}).then(() => []));
+        if (n % 3 === 0) await readOn();
+      }
+      const appended = (await Promise.all(appends)).flat();
+      await readOn();
+      const redriven = seen.filter((id) => !appended.includes(id));
+      assert.equal(redriven.length, 1);
+      assert.notDeepEqual(redriven, [dead]);
+      assert.deepEqual([...appended, ...redriven].sort(), seen.toSorted());
     });
 
     it('sees at once what another process appended', async () => {
