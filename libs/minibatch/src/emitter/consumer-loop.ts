@@ -18,7 +18,7 @@ import { WindowRunner } from './window-runner.js';
 
 /** Windows of one claim at the most. */
 const CLAIM_WINDOWS = 2_000;
-/** How long finished windows wait for others to share their commit, while others are still running; milliseconds. */
+/** How long finished windows wait for others to share their commit, while others are claimed or running; milliseconds. */
 const GATHER = 25;
 /** A strategy that asks for a time in the past is asked again after so long, then twice as long, and so on; milliseconds. */
 const OVERDUE_BACKOFF = { base: 1, max: 1_000, jitter: 0 };
@@ -457,7 +457,8 @@ export class ConsumerLoop {
   private commitIfDue(committer: Committer): void {
     if (this.committing || committer.waiting === 0) return;
     const [next] = this.ready;
-    const nothingRuns = this.running.size === 0 && (!next || this.paused || this.suspects.size > 0);
+    // A window that is being claimed is about to run.
+    const nothingRuns = this.running.size === 0 && !this.claiming && (!next || this.paused || this.suspects.size > 0);
     const due =
       nothingRuns ||
       this.tenure.isClosing ||

@@ -58,7 +58,7 @@ describe('windows that share a document', () => {
   it.each([
     ['windows of one, a hundred at a time', 250, 1, [100, 100, 50]],
     ['windows of ten, a hundred at a time', 101, 10, [100, 1]],
-    ['larger windows, up to a thousand messages', 5, 400, [2, 2, 1]],
+    ['larger windows, up to two thousand messages', 5, 800, [2, 2, 1]],
   ])('holds %s', async (_, count, size, expected) => {
     await claim(count, size);
     expect((await documents()).map(({ windows }) => windows?.length ?? 1)).toEqual(expected);

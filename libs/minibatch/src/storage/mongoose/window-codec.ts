@@ -5,7 +5,7 @@ import type { ClaimedWindow, WindowDocument } from './schemas/window.schema.js';
 
 /** Windows that one document holds, and messages in them: whoever commits is likely to be done with all of them at once. */
 const SHARED_WINDOWS = 100;
-const SHARED_MESSAGES = 1_000;
+const SHARED_MESSAGES = 2_000;
 
 /** The fence is that of the claim: a former holder that wakes up and claims the same `seq` meets nobody. */
 export function windowDocumentId({ key, fence }: Lease, seq: number): string {
