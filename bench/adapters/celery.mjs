@@ -21,6 +21,8 @@ import { openStream } from 'nestjs-minibatch/client';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startRabbitmq } from '../../scripts/servers/rabbitmq/rabbitmq.mjs';
 import { startRedis } from '../../scripts/servers/redis/redis.mjs';
+import { openBareLmdb } from './lib/bare-lmdb.mjs';
+import { printTable } from './lib/table.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -63,7 +65,8 @@ async function fullQueue() {
   return queue;
 }
 
-async function bareRabbitmq() {
+/** Acknowledges at once, or when `bare` has stored the events. */
+async function bareRabbitmq(bare) {
   const queue = await fullQueue();
   const channel = await connection.createChannel();
   await channel.prefetch(200);
@@ -72,9 +75,14 @@ async function bareRabbitmq() {
   await new Promise((resolve) => {
     void channel.consume(queue, (message) => {
       if (message === null) return; // the queue was deleted
-      count += JSON.parse(message.content.toString()).length;
-      channel.ack(message);
-      if (count === MESSAGES) resolve();
+      const events = JSON.parse(message.content.toString());
+      const acknowledge = () => {
+        count += events.length;
+        channel.ack(message);
+        if (count === MESSAGES) resolve();
+      };
+      if (bare) void bare.store(events).then(acknowledge);
+      else acknowledge();
     });
   });
   const seconds = (performance.now() - began) / 1000;
@@ -116,15 +124,20 @@ async function publishAll() {
   await pipeline.exec();
 }
 
-async function bareRedis() {
+async function bareRedis(bare) {
   await listeners(0);
   const client = new Redis(redis.url);
   let count = 0;
   let done = () => {};
   const all = new Promise((resolve) => (done = resolve));
   client.on('pmessage', (_pattern, _channel, text) => {
-    count += JSON.parse(Buffer.from(JSON.parse(text).body, 'base64').toString()).length;
-    if (count === MESSAGES) done();
+    const events = JSON.parse(Buffer.from(JSON.parse(text).body, 'base64').toString());
+    const counted = () => {
+      count += events.length;
+      if (count === MESSAGES) done();
+    };
+    if (bare) void bare.store(events).then(counted);
+    else counted();
   });
   await client.psubscribe('/0.celeryev/*');
   const began = performance.now();
@@ -150,18 +163,31 @@ async function oursRedis(store) {
 }
 
 const lmdb = () => lmdbStore({ path: join(folder, randomUUID()) });
-const subjects = [
-  ['RabbitMQ: bare consume + ack', bareRabbitmq, 0],
-  ['RabbitMQ: ours, into memory', () => oursRabbitmq(memoryStore()), 0],
-  ['RabbitMQ: ours, into LMDB', () => oursRabbitmq(lmdb()), 0],
-  ['Redis: bare psubscribe', bareRedis, 3],
-  ['Redis: ours, into memory', () => oursRedis(memoryStore()), 3],
-  ['Redis: ours, into LMDB', () => oursRedis(lmdb()), 3],
+const storing = async (run) => {
+  const bare = await openBareLmdb();
+  const seconds = await run(bare);
+  await bare.close();
+  return seconds;
+};
+const tables = [
+  [
+    ['RabbitMQ: bare client that stores in lmdb, then acks', () => storing(bareRabbitmq)],
+    ['RabbitMQ: bare consume + ack', () => bareRabbitmq()],
+    ['RabbitMQ: ours, into LMDB', () => oursRabbitmq(lmdb())],
+    ['RabbitMQ: ours, into memory', () => oursRabbitmq(memoryStore())],
+  ],
+  [
+    ['Redis: bare client that stores in lmdb', () => storing(bareRedis)],
+    ['Redis: bare psubscribe', () => bareRedis()],
+    ['Redis: ours, into LMDB', () => oursRedis(lmdb())],
+    ['Redis: ours, into memory', () => oursRedis(memoryStore())],
+  ],
 ];
-const results = subjects.map(() => []);
+console.log(`${MESSAGES} events, ${EACH} in a body, ${ROUNDS} rounds\n`);
 try {
-  for (let round = 0; round < ROUNDS; round += 1) {
-    for (const [index, [, run]] of subjects.entries()) results[index].push(await run());
+  for (const subjects of tables) {
+    const rated = subjects.map(([name, run]) => [name, async () => MESSAGES / (await run())]);
+    await printTable(rated, { rounds: ROUNDS });
   }
 } finally {
   publisher.disconnect();
@@ -169,13 +195,4 @@ try {
   await redis.stop();
   await rabbitmq.stop();
   await rm(folder, { recursive: true, force: true });
-}
-
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
-console.log(`${MESSAGES} events, ${EACH} in a body, ${ROUNDS} rounds\n`);
-console.log('subject'.padEnd(32), 'events/s'.padStart(10), 'ratio'.padStart(7));
-for (const [index, [name, , bare]] of subjects.entries()) {
-  const ratio = median(results[index].map((seconds, round) => results[bare][round] / seconds));
-  const rate = MESSAGES / median(results[index]);
-  console.log(name.padEnd(32), rate.toFixed(0).padStart(10), ratio.toFixed(2).padStart(7));
 }

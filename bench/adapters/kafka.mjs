@@ -18,14 +18,13 @@ import { parseArgs } from 'node:util';
 import { Logger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Kafka, logLevel, Partitioners } from 'kafkajs';
-import { open as openLmdb } from 'lmdb';
-import mongoose from 'mongoose';
 import { memoryStore, MinibatchModule, MinibatchRunner, Streaming, StreamService } from 'nestjs-minibatch';
 import { KafkaSink, KafkaSource } from 'nestjs-minibatch/kafka';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startKafka } from '../../scripts/servers/kafka/kafka.mjs';
+import { openBareLmdb } from './lib/bare-lmdb.mjs';
+import { printTable } from './lib/table.mjs';
 
-const { BSON } = mongoose.mongo;
 const { values: options } = parseArgs({
   options: {
     messages: { type: 'string', default: '20000' },
@@ -115,10 +114,9 @@ const bareConsumer = (look) => async () => {
   return seconds;
 };
 
-/** What it takes to have the same: on disk, once, and only then committed. */
+/** What it takes to have the same: on disk, and only then committed. */
 const bareConsumerThatStores = async () => {
-  const path = await mkdtemp(join(tmpdir(), 'minibatch-bench-'));
-  const database = openLmdb({ path, encoding: 'binary', keyEncoding: 'binary', overlappingSync: false });
+  const bare = await openBareLmdb();
   const { begin, end, over } = clock();
   const consumer = watched(begin).consumer({ groupId: randomUUID(), maxWaitTimeInMs: 100 });
   await consumer.connect();
@@ -127,15 +125,7 @@ const bareConsumerThatStores = async () => {
   await consumer.run({
     autoCommit: false,
     eachBatch: async ({ batch: { topic: from, partition, messages } }) => {
-      await database.transaction(() => {
-        for (const { offset, value } of messages) {
-          const document = { created: new Date(), data: JSON.parse(value.toString()), from, partition, offset };
-          database.putSync(
-            Buffer.from(`${partition}:${offset.padStart(20, '0')}`),
-            Buffer.from(BSON.serialize(document)),
-          );
-        }
-      });
+      await bare.store(messages.map(({ value }) => JSON.parse(value.toString())));
       const offset = String(BigInt(messages.at(-1).offset) + 1n);
       await consumer.commitOffsets([{ topic: from, partition, offset }]);
       count += messages.length;
@@ -144,8 +134,7 @@ const bareConsumerThatStores = async () => {
   });
   const seconds = await over;
   await consumer.disconnect();
-  await database.close();
-  await rm(path, { recursive: true, force: true });
+  await bare.close();
   return seconds;
 };
 
@@ -205,17 +194,24 @@ const source = (kind) => () =>
     return seconds;
   });
 
-const bareProducer = (size) => async () => {
+const bareProducer = (size, headers) => async () => {
   const target = await topic();
   return producing(async (producer) => {
     const began = performance.now();
     for (let from = 0; from < MESSAGES; from += size) {
-      const messages = rows.slice(from, from + size).map((row) => ({ value: JSON.stringify(row) }));
+      const messages = rows
+        .slice(from, from + size)
+        .map((row, index) => ({ value: JSON.stringify(row), headers: headers?.(from, index) }));
       await producer.send({ topic: target, messages });
     }
     return (performance.now() - began) / 1000;
   });
 };
+
+const ourHeaders = (window, index) => ({
+  'minibatch-window': `bench:default:0123456789abcdef${window}`,
+  'minibatch-index': String(index),
+});
 
 const barePut = (size) => async () => {
   const out = new KafkaSink({ kafka, topic: await topic() });
@@ -276,6 +272,7 @@ const into = [
 ];
 const out = [1000, 100].map((size) => [
   [`bare sends of ${size}`, bareProducer(size)],
+  [`bare sends of ${size} with our two headers`, bareProducer(size, ourHeaders)],
   [`KafkaSink.put of ${size}, without a stream`, barePut(size)],
   [`KafkaSink, windows of ${size}, from memory`, sink('memory', size, 1)],
   [`KafkaSink, windows of ${size}, from LMDB`, sink('LMDB', size, 1)],
@@ -283,27 +280,9 @@ const out = [1000, 100].map((size) => [
 ]);
 const tables = [...(options.way === 'out' ? [] : [into]), ...(options.way === 'into' ? [] : out)];
 
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const rated = (subjects) => subjects.map(([name, run]) => [name, async () => MESSAGES / (await run())]);
 try {
-  for (const subjects of tables) {
-    const results = new Map(subjects.map(([name]) => [name, []]));
-    // One before the clock counts: code is compiled, connections and topics are known.
-    for (let round = -1; round < ROUNDS; round += 1) {
-      for (const [name, run] of subjects) {
-        const seconds = await run();
-        if (round >= 0) results.get(name).push(seconds);
-      }
-    }
-    const floor = results.get(subjects[0][0]);
-    console.log('subject'.padEnd(50), 'messages/s'.padStart(26), 'ratio'.padStart(7));
-    for (const [name, runs] of results) {
-      const rates = runs.map((seconds) => MESSAGES / seconds);
-      const ratios = runs.map((seconds, index) => floor[index] / seconds);
-      const spread = `${median(rates).toFixed(0)} (${Math.min(...rates).toFixed(0)}–${Math.max(...rates).toFixed(0)})`;
-      console.log(name.padEnd(50), spread.padStart(26), median(ratios).toFixed(2).padStart(7));
-    }
-    console.log();
-  }
+  for (const subjects of tables) await printTable(rated(subjects), { rounds: ROUNDS });
 } finally {
   await admin.disconnect();
   await server.stop();

@@ -22,6 +22,7 @@ import { ClientProxySink } from 'nestjs-minibatch/microservices';
 import { lastValueFrom } from 'rxjs';
 import { freePorts } from '../../scripts/servers/free-ports.mjs';
 import { startRedis } from '../../scripts/servers/redis/redis.mjs';
+import { printTable } from './lib/table.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -100,32 +101,20 @@ async function ours(client, mode) {
 const clients = Object.fromEntries(
   Object.entries(transports).map(([name, transport]) => [name, ClientProxyFactory.create(transport)]),
 );
-const subjects = Object.keys(transports).flatMap((name) =>
-  ['emit', 'send'].flatMap((mode) => [
+const tables = Object.keys(transports).flatMap((name) =>
+  ['emit', 'send'].map((mode) => [
     [`${name} ${mode}: bare client`, () => bare(clients[name], mode)],
     [`${name} ${mode}: ours`, () => ours(clients[name], mode)],
   ]),
 );
-const results = subjects.map(() => []);
+console.log(`${MESSAGES} messages of about 200 bytes, ${CONCURRENCY} at a time, ${ROUNDS} rounds\n`);
 try {
-  for (let round = 0; round < ROUNDS; round += 1) {
-    for (const [index, [, run]] of subjects.entries()) results[index].push(await run());
+  for (const subjects of tables) {
+    const rated = subjects.map(([name, run]) => [name, async () => MESSAGES / (await run())]);
+    await printTable(rated, { rounds: ROUNDS });
   }
 } finally {
   await Promise.all(Object.values(clients).map(async (client) => client.close()));
   receiver.disconnect();
   await redis.stop();
-}
-
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
-console.log(`${MESSAGES} messages of about 200 bytes, ${CONCURRENCY} at a time, ${ROUNDS} rounds\n`);
-console.log('subject'.padEnd(36), 'messages/s'.padStart(10), 'ratio'.padStart(7));
-for (const [index, [name]] of subjects.entries()) {
-  const bareRuns = results[index - (index % 2)];
-  const ratio = median(results[index].map((seconds, round) => bareRuns[round] / seconds));
-  console.log(
-    name.padEnd(36),
-    (MESSAGES / median(results[index])).toFixed(0).padStart(10),
-    ratio.toFixed(2).padStart(7),
-  );
 }

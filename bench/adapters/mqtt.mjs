@@ -3,10 +3,11 @@
  * with it, and mqtt.js that publishes as many at a time as we do.
  *
  *   node bench/adapters/mqtt.mjs                         # after npm run build; a broker of its own, streams in memory
- *   node bench/adapters/mqtt.mjs --messages 20000 --rounds 5 --bytes 200 --protocol 5 --store lmdb
+ *   node bench/adapters/mqtt.mjs --messages 20000 --rounds 5 --bytes 200 --protocol 5
  *
  * Rounds are interleaved. Prints messages/s (median, min–max) and the median ratio to the bare client of the same round.
  */
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +18,8 @@ import { openStream } from 'nestjs-minibatch/client';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { MqttSink, MqttSource } from 'nestjs-minibatch/mqtt';
 import { startMosquitto } from '../../scripts/servers/mosquitto/mosquitto.mjs';
+import { openBareLmdb } from './lib/bare-lmdb.mjs';
+import { printTable } from './lib/table.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -24,13 +27,14 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '5' },
     bytes: { type: 'string', default: '200' },
     protocol: { type: 'string', default: '5' },
-    store: { type: 'string', default: 'memory' },
     window: { type: 'string', default: '1000' },
   },
 });
 const MESSAGES = Number(options.messages);
 const ROUNDS = Number(options.rounds);
 const WINDOW = Number(options.window);
+/** What takes a sync for each gets fewer. */
+const STORED_ONE_BY_ONE = MESSAGES / 10;
 const protocolVersion = Number(options.protocol);
 const payloads = Array.from({ length: MESSAGES }, (_, n) => {
   const text = JSON.stringify({ n, text: '' });
@@ -41,7 +45,7 @@ const payloads = Array.from({ length: MESSAGES }, (_, n) => {
 const server = await startMosquitto({ config: ['max_inflight_messages 1000'] });
 const folder = await mkdtemp(join(tmpdir(), 'minibatch-bench-'));
 console.log(
-  `${server.label}, MQTT ${protocolVersion === 5 ? '5' : '3.1.1'}, ${MESSAGES} messages of ${options.bytes} bytes, ${ROUNDS} rounds, store: ${options.store}\n`,
+  `${server.label}, MQTT ${protocolVersion === 5 ? '5' : '3.1.1'}, ${MESSAGES} messages of ${options.bytes} bytes, ${ROUNDS} rounds\n`,
 );
 
 let names = 0;
@@ -50,12 +54,12 @@ const session = { ...connection, clean: false };
 if (protocolVersion === 5) session.properties = { sessionExpiryInterval: 3600, receiveMaximum: 1000 };
 
 /** Messages wait in the session of `clientId` when the clock starts. */
-async function fill(clientId, topic) {
+async function fill(clientId, topic, count = MESSAGES) {
   const subscriber = await connectAsync(server.url, { ...session, clientId });
   await subscriber.subscribeAsync(topic, { qos: 1 });
   await subscriber.endAsync();
   const publisher = await connectAsync(server.url, connection);
-  for (let from = 0; from < MESSAGES; from += WINDOW) {
+  for (let from = 0; from < count; from += WINDOW) {
     const block = payloads.slice(from, from + WINDOW);
     await Promise.all(block.map((payload) => publisher.publishAsync(topic, payload, { qos: 1 })));
   }
@@ -76,13 +80,35 @@ async function bareIn() {
   });
   const seconds = (performance.now() - began) / 1000;
   await client.endAsync();
-  return seconds;
+  return MESSAGES / seconds;
 }
 
-async function oursIn() {
+/** As mqtt.js lets an author do it: it handles no packet before the one at hand is acknowledged, so each has a sync of its own. */
+async function bareStoringIn() {
+  const [clientId, topic] = [`storing-${(names += 1)}`, `in/${names}`];
+  await fill(clientId, topic, STORED_ONE_BY_ONE);
+  const bare = await openBareLmdb();
+  const began = performance.now();
+  const client = connect(server.url, { ...session, clientId });
+  let seen = 0;
+  await new Promise((resolve) => {
+    client.handleMessage = ({ payload }, acknowledge) => {
+      void bare.store([JSON.parse(payload.toString())]).then(() => {
+        acknowledge();
+        seen += 1;
+        if (seen === STORED_ONE_BY_ONE) resolve();
+      });
+    };
+  });
+  const seconds = (performance.now() - began) / 1000;
+  await client.endAsync();
+  await bare.close();
+  return STORED_ONE_BY_ONE / seconds;
+}
+
+async function oursIn(store) {
   const [clientId, topic] = [`ours-${(names += 1)}`, `in/${names}`];
   await fill(clientId, topic);
-  const store = options.store === 'lmdb' ? lmdbStore({ path: join(folder, String(names)) }) : memoryStore();
   const stream = await openStream(store, 'bench');
   const source = new MqttSource({ url: server.url, clientId, topics: topic, protocolVersion });
   const began = performance.now();
@@ -91,7 +117,7 @@ async function oursIn() {
   const seconds = (performance.now() - began) / 1000;
   await attached.detach();
   await stream.disconnect();
-  return seconds;
+  return MESSAGES / seconds;
 }
 
 async function bareOut() {
@@ -103,7 +129,7 @@ async function bareOut() {
   }
   const seconds = (performance.now() - began) / 1000;
   await client.endAsync();
-  return seconds;
+  return MESSAGES / seconds;
 }
 
 async function oursOut() {
@@ -117,34 +143,25 @@ async function oursOut() {
   }
   const seconds = (performance.now() - began) / 1000;
   await sink.close();
-  return seconds;
+  return MESSAGES / seconds;
 }
 
-const subjects = [
-  ['into: bare client', bareIn, 0],
-  ['into: MqttSource', oursIn, 0],
-  [`out of: bare client, ${WINDOW} at a time`, bareOut, 2],
-  [`out of: MqttSink, windows of ${WINDOW}`, oursOut, 2],
+const lmdb = () => lmdbStore({ path: join(folder, randomUUID()) });
+const tables = [
+  [
+    ['into: bare client that only acknowledges', bareIn],
+    ['into: bare client that stores in lmdb before', bareStoringIn],
+    ['into: MqttSource, memory', () => oursIn(memoryStore())],
+    ['into: MqttSource, LMDB', () => oursIn(lmdb())],
+  ],
+  [
+    [`out of: bare client, ${WINDOW} at a time`, bareOut],
+    [`out of: MqttSink, windows of ${WINDOW}`, oursOut],
+  ],
 ];
-const results = subjects.map(() => []);
 try {
-  for (let round = 0; round < ROUNDS; round += 1) {
-    for (const [index, [name, run]] of subjects.entries()) {
-      results[index].push(await run());
-      process.stderr.write(`\rround ${round + 1}/${ROUNDS} ${name.padEnd(50)}`);
-    }
-  }
-  process.stderr.write(`\r${' '.repeat(80)}\r`);
+  for (const subjects of tables) await printTable(subjects, { rounds: ROUNDS });
 } finally {
   await server.stop();
   await rm(folder, { recursive: true, force: true });
-}
-
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
-console.log('subject'.padEnd(40), 'messages/s'.padStart(24), 'ratio'.padStart(7));
-for (const [index, [name, , bare]] of subjects.entries()) {
-  const rates = results[index].map((seconds) => MESSAGES / seconds);
-  const ratios = results[index].map((seconds, round) => results[bare][round] / seconds);
-  const spread = `${median(rates).toFixed(0)} (${Math.min(...rates).toFixed(0)}–${Math.max(...rates).toFixed(0)})`;
-  console.log(name.padEnd(40), spread.padStart(24), median(ratios).toFixed(2).padStart(7));
 }
