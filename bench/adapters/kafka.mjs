@@ -114,7 +114,7 @@ const bareConsumer = (look) => async () => {
   return seconds;
 };
 
-/** What it takes to have the same: on disk, and only then committed. */
+/** What it takes to have the same: on disk, once even if it comes again, with where it comes from; and only then committed. */
 const bareConsumerThatStores = async () => {
   const bare = await openBareLmdb();
   const { begin, end, over } = clock();
@@ -125,7 +125,10 @@ const bareConsumerThatStores = async () => {
   await consumer.run({
     autoCommit: false,
     eachBatch: async ({ batch: { topic: from, partition, messages } }) => {
-      await bare.store(messages.map(({ value }) => JSON.parse(value.toString())));
+      const records = messages.map(({ offset, timestamp, value }) => {
+        return { from, partition, offset, timestamp, row: JSON.parse(value.toString()) };
+      });
+      await bare.store(records, (record) => Buffer.from(`${from}:${partition}:${record.offset.padStart(20, '0')}`));
       const offset = String(BigInt(messages.at(-1).offset) + 1n);
       await consumer.commitOffsets([{ topic: from, partition, offset }]);
       count += messages.length;

@@ -9,7 +9,7 @@ const { BSON } = mongoose.mongo;
 
 /**
  * What it takes without us to have a message as safe before it is acknowledged: bare lmdb, one transaction for what has come while the
- * last one was being synced. It knows no doubles.
+ * last one was being synced.
  */
 export async function openBareLmdb() {
   const path = await mkdtemp(join(tmpdir(), `minibatch-bench-${randomUUID()}-`));
@@ -18,11 +18,11 @@ export async function openBareLmdb() {
   let waiting = [];
   let writing;
 
-  function put(data) {
+  function numbered() {
     last += 1;
     const key = Buffer.allocUnsafe(8);
     key.writeBigUInt64BE(BigInt(last));
-    database.putSync(key, Buffer.from(BSON.serialize({ created: new Date(), data })));
+    return key;
   }
   async function writeAll() {
     await Promise.resolve();
@@ -30,17 +30,21 @@ export async function openBareLmdb() {
       const group = waiting;
       waiting = [];
       await database.transaction(() => {
-        for (const { list } of group) for (const data of list) put(data);
+        for (const { list, keyOf } of group) {
+          for (const data of list) {
+            database.putSync(keyOf(data), Buffer.from(BSON.serialize({ created: new Date(), data })));
+          }
+        }
       });
       for (const { resolve } of group) resolve();
     }
     writing = undefined;
   }
   return {
-    /** Resolves when they are on disk. */
-    store: (list) =>
+    /** Resolves when they are on disk. With keys of their own, what comes again is not there twice. */
+    store: (list, keyOf = numbered) =>
       new Promise((resolve) => {
-        waiting.push({ list, resolve });
+        waiting.push({ list, keyOf, resolve });
         writing ??= writeAll();
       }),
     async close() {

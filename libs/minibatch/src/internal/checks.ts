@@ -62,10 +62,12 @@ export function checkBoolean(where: string, option: string, given: unknown): boo
 const LONGEST_NAME = 512;
 
 /** Names become parts of keys that are joined by NUL. */
+export function isName(given: unknown): given is string {
+  return typeof given === 'string' && given.length > 0 && given.length <= LONGEST_NAME && !given.includes('\0');
+}
+
 export function checkName(where: string, option: string, given: unknown): string {
-  if (typeof given === 'string' && given.length > 0 && given.length <= LONGEST_NAME && !given.includes('\0')) {
-    return given;
-  }
+  if (isName(given)) return given;
   throw invalidOption(where, option, given, `a string of 1 to ${LONGEST_NAME} characters without NUL`);
 }
 

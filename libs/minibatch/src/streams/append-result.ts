@@ -23,6 +23,12 @@ export function resultOf(outcome: AppendOutcome | undefined): AppendResult {
 
 /** @throws AppendError that tells which messages failed */
 export function resultsOf(stream: string, outcomes: readonly AppendOutcome[]): readonly AppendResult[] {
+  checkOutcomes(stream, outcomes);
+  return outcomes.map(resultOf);
+}
+
+/** @throws AppendError that tells which messages failed */
+export function checkOutcomes(stream: string, outcomes: readonly AppendOutcome[]): void {
   const failed: FailedAppend[] = [];
   outcomes.forEach((outcome, index) => {
     if (outcome.status !== 'failed') return;
@@ -30,7 +36,7 @@ export function resultsOf(stream: string, outcomes: readonly AppendOutcome[]): r
     failed.push({ index, stored: error instanceof AppendError ? error.stored : 'unknown', error });
   });
   const [first] = failed;
-  if (first === undefined) return outcomes.map(resultOf);
+  if (first === undefined) return;
   throw new AppendError(
     first.error instanceof AppendError ? first.error.code : ErrorCode.AppendFailed,
     `${failed.length} of ${outcomes.length} messages could not be appended to '${stream}'; the first is number ${first.index}: ${first.error.message}`,

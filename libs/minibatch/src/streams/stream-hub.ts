@@ -2,8 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { BackoffOptions } from '../internal/backoff.js';
-import { checkName, invalidOption } from '../internal/checks.js';
+import { checkName, invalidOption, isName } from '../internal/checks.js';
 import type { Clock } from '../internal/clock.js';
+import type { Mutable } from '../internal/mutable.js';
 import { resolveRetry } from '../shared.options.js';
 import {
   type AttachedSource,
@@ -24,7 +25,7 @@ import type {
   StreamStore,
 } from '../storage/stream-store.interface.js';
 import { AppendQueue, appendFailed } from './append-queue.js';
-import { resultOf, resultsOf } from './append-result.js';
+import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
 import { setOwn, toStorable } from './storable.js';
@@ -56,9 +57,6 @@ export interface HubParts {
   readonly retry: BackoffOptions;
   readonly listener?: HubListener;
 }
-
-/** For what is put together in steps. */
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface Described {
   info: StreamInfo;
@@ -219,10 +217,13 @@ export class StreamHub implements StreamOperations {
     const { value, bytes } = toStorable(data, this.parts.store.maxMessageBytes);
     const message: Mutable<NewMessage> = { stream, data: value, bytes, created };
     if (key === undefined && headers === undefined && dedupeId === undefined) return message;
-    const where = count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`;
-    if (key !== undefined) message.key = checkText(where, 'key', key);
+    // Put together only when it is needed: this is done for every message.
+    const where = () => (count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`);
+    if (key !== undefined) message.key = typeof key === 'string' ? key : checkText(where(), 'key', key);
     if (headers !== undefined) message.headers = checkHeaders(where, headers);
-    if (dedupeId !== undefined) message.dedupeId = checkName(where, 'dedupeId', dedupeId);
+    if (dedupeId !== undefined) {
+      message.dedupeId = isName(dedupeId) ? dedupeId : checkName(where(), 'dedupeId', dedupeId);
+    }
     return message;
   }
 
@@ -390,7 +391,7 @@ export class StreamHub implements StreamOperations {
       },
       appendMany: async (data, { position, each } = {}) => {
         const messages = data.map((item, index) => ({ data: item, options: each?.(item, index) ?? {} }));
-        resultsOf(stream, await this.writeAs(stream, messages, options(position), true));
+        checkOutcomes(stream, await this.writeAs(stream, messages, options(position), true));
       },
       position: () => this.parts.store.readCheckpoint(stream, source),
     };
@@ -402,11 +403,14 @@ function checkText(where: string, option: string, given: unknown): string {
   throw invalidOption(where, option, given, 'a string');
 }
 
-function checkHeaders(where: string, given: unknown): Record<string, string> {
-  if (typeof given !== 'object' || given === null) throw invalidOption(where, 'headers', given, 'an object of strings');
+function checkHeaders(where: () => string, given: unknown): Record<string, string> {
+  if (typeof given !== 'object' || given === null) {
+    throw invalidOption(where(), 'headers', given, 'an object of strings');
+  }
   const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(given)) {
-    if (typeof value !== 'string') throw invalidOption(where, `headers.${name}`, value, 'a string');
+  for (const name of Object.keys(given)) {
+    const value: unknown = Reflect.get(given, name);
+    if (typeof value !== 'string') throw invalidOption(where(), `headers.${name}`, value, 'a string');
     setOwn(headers, name, value);
   }
   return headers;

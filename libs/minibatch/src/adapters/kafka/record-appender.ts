@@ -1,4 +1,5 @@
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import type { Mutable } from '../../internal/mutable.js';
 import type { SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
 import { type KafkaRecord, messageHeaders } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
@@ -91,18 +92,17 @@ export class RecordAppender {
       ? await Promise.all(decoded.map(awaited))
       : decoded;
     const skipped: KafkaRecord[] = [];
-    const messages = records.flatMap((record, index) => {
+    const messages: Outgoing[] = [];
+    for (const [index, record] of records.entries()) {
       const value = values[index] as Decoded | undefined;
       const data = value && ('data' in value ? value.data : this.malformed(record, value, skipped));
-      if (data === undefined) return [];
-      const id = this.call('dedupeId', record, () => dedupeId(record));
-      const options = {
-        headers: messageHeaders(record),
-        ...(record.key === undefined ? {} : { key: record.key }),
-        ...(id === undefined ? {} : { dedupeId: id }),
-      };
-      return [{ record, data, options }];
-    });
+      if (data === undefined) continue;
+      const options: Mutable<Outgoing['options']> = { headers: messageHeaders(record) };
+      if (record.key !== undefined) options.key = record.key;
+      const id = this.call('dedupeId', record, dedupeId);
+      if (id !== undefined) options.dedupeId = id;
+      messages.push({ record, data, options });
+    }
     this.counts.leftOut(skipped, 'malformed');
     return messages;
   }
@@ -123,9 +123,9 @@ export class RecordAppender {
     return data;
   }
 
-  private call<V>(option: string, record: KafkaRecord, work: () => V): V {
+  private call<V>(option: string, record: KafkaRecord, work: (record: KafkaRecord) => V): V {
     try {
-      return work();
+      return work(record);
     } catch (cause) {
       throw new MinibatchError(
         ErrorCode.SourceFailed,
