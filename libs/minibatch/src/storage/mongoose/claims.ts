@@ -79,17 +79,10 @@ export class Claims {
    * it may still touch are void or belong to fences below its own.
    */
   async recover(lease: Lease): Promise<Recovery> {
-    const { consumer, window } = this.collections;
-    const own = consumerDocumentId(lease.key);
+    const { consumer } = this.collections;
     return guarded(`recover '${lease.key.group}' on '${lease.key.stream}'`, async () => {
-      const state = await consumer.findOne(heldBy(lease));
-      if (!state) throw leaseLost(lease.key);
-      const open = { processed: false, consumer: own };
-      await window.deleteMany({ ...open, fence: { $lt: state.adopted } });
-      await window.updateMany(
-        { ...open, fence: { $gte: state.adopted, $lt: lease.fence } },
-        { $set: { fence: lease.fence } },
-      );
+      // The first holder finds none of an earlier one.
+      if (lease.fence > 1) await this.adopt(lease);
       const adopted = await consumer.findOneAndUpdate(
         heldBy(lease),
         { $set: { adopted: lease.fence }, $inc: { 'lease.counter': 1 } },
@@ -104,6 +97,18 @@ export class Claims {
         groups: adopted.groups,
       };
     });
+  }
+
+  private async adopt(lease: Lease): Promise<void> {
+    const { consumer, window } = this.collections;
+    const state = await consumer.findOne(heldBy(lease));
+    if (!state) throw leaseLost(lease.key);
+    const open = { processed: false, consumer: consumerDocumentId(lease.key) };
+    await window.deleteMany({ ...open, fence: { $lt: state.adopted } });
+    await window.updateMany(
+      { ...open, fence: { $gte: state.adopted, $lt: lease.fence } },
+      { $set: { fence: lease.fence } },
+    );
   }
 
   /** The open windows by `seq`, each once. */

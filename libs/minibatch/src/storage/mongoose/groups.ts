@@ -128,23 +128,20 @@ export class Groups {
     await this.departures.removeLeftovers(stream, list.groups);
   }
 
+  /** To the truth; `insertConsumer` tells the others. */
   private async add(stream: string, group: string): Promise<GroupList> {
-    await this.collections.stream.updateOne(
+    const changed = await this.collections.stream.findOneAndUpdate(
       { name: stream, groups: { $ne: group } },
       { $addToSet: { groups: group }, $inc: { groupsVersion: 1 } },
+      { returnDocument: 'after', projection: LIST },
     );
-    const list = await this.list(stream);
-    await this.publish(stream, list);
-    return list;
+    return changed ? toList(changed) : this.list(stream);
   }
 
   private async list(stream: string): Promise<GroupList> {
-    const found = await this.collections.stream.findOne(
-      { name: stream },
-      { projection: { groups: 1, groupsVersion: 1 } },
-    );
+    const found = await this.collections.stream.findOne({ name: stream }, { projection: LIST });
     if (!found) throw unknownStream(stream);
-    return { groups: found.groups ?? [], groupsVersion: found.groupsVersion ?? 0 };
+    return toList(found);
   }
 
   /** Brings the copies of all consumers up to date. */
@@ -160,12 +157,14 @@ export class Groups {
     const { consumer } = this.collections;
     const _id = consumerDocumentId(key);
     const fresh = { stream, group, partition, created: new Date(), ...state, ...list };
+    let isNew = false;
     try {
-      await consumer.updateOne({ _id }, { $setOnInsert: fresh }, { upsert: true });
+      const { upsertedCount } = await consumer.updateOne({ _id }, { $setOnInsert: fresh }, { upsert: true });
+      isNew = upsertedCount > 0;
     } catch (error) {
       if (!isDuplicateKey(error)) throw error;
     }
-    await this.revive(_id, state);
+    if (!isNew) await this.revive(_id, state);
     // The copy in `fresh` may have missed a change that was published before it was inserted.
     await this.publish(stream, await this.list(stream));
   }
@@ -187,4 +186,10 @@ export class Groups {
   private consumersOf(stream: string, group: string): Promise<ConsumerDocument[]> {
     return this.collections.consumer.find({ stream, group, ...NOT_RETIRED }).toArray();
   }
+}
+
+const LIST = { groups: 1, groupsVersion: 1 } as const;
+
+function toList({ groups = [], groupsVersion = 0 }: Pick<StreamDocument, 'groups' | 'groupsVersion'>): GroupList {
+  return { groups, groupsVersion };
 }
