@@ -25,7 +25,8 @@ import { ClientProxySink, type ClientProxySinkOptions } from 'nestjs-minibatch/m
 import { NEVER } from 'rxjs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { freePort } from '../../scripts/servers/free-ports.mjs';
-import { startRedis, type RedisServer } from '../../scripts/servers/redis/redis.mjs';
+import type { OwnServer } from '../../scripts/servers/own-server.mjs';
+import { startRedis } from '../../scripts/servers/redis/redis.mjs';
 import { closeAll, later, Log, SOON, start } from '../e2e/support/applications.js';
 
 afterEach(closeAll);
@@ -56,7 +57,7 @@ class Receiver {
   }
 }
 
-let redis: RedisServer;
+let redis: OwnServer;
 let tcpPort: number;
 beforeAll(async () => {
   redis = await startRedis();

@@ -101,7 +101,7 @@ export class Groups {
     if (heir?.replaces !== from._id) return; // It has lived: the old windows are removed, their messages come again.
     await window.updateMany(
       { processed: false, consumer: from._id, fence: { $gte: adopted } },
-      { $set: { consumer: to, group } },
+      { $set: { consumer: to } },
     );
   }
 
