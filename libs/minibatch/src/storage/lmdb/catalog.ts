@@ -26,9 +26,12 @@ import {
   type Tail,
 } from './records.js';
 import { createdOf } from '../message-codec.js';
+import { DecodedRecords } from './decoded-records.js';
 import type { ReadView, WriteView } from './view.js';
 
 /** Streams and groups: the numbers behind the names. */
+
+const streams = new DecodedRecords<StreamRecord>();
 
 /** Grows when an older version of the package could not read what is written. */
 const SCHEMA_VERSION = 1;
@@ -61,7 +64,7 @@ export function findStream(view: ReadView, name: string): StreamRecord | undefin
 
 export function streamById(view: ReadView, id: number): StreamRecord | undefined {
   const bytes = view.get(streamKey(Kind.Stream, id));
-  return bytes && decodeRecord<StreamRecord>(bytes);
+  return bytes && streams.decode(String(id), bytes);
 }
 
 export function ensureStreamRecord(view: WriteView, name: string): StreamRecord {

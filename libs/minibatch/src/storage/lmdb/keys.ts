@@ -110,8 +110,17 @@ export interface LetterKey extends Place {
 
 export const META_KEY = Buffer.from([Kind.Meta]);
 
+/** Every step begins with the stream's name. */
+const nameKeys = new Map<string, Buffer>();
+const MOST_NAME_KEYS = 10_000;
+
 export function nameKey(stream: string): Buffer {
-  return Buffer.concat([Buffer.from([Kind.Name]), digest(stream)]);
+  const known = nameKeys.get(stream);
+  if (known) return known;
+  if (nameKeys.size >= MOST_NAME_KEYS) nameKeys.clear();
+  const key = Buffer.concat([Buffer.from([Kind.Name]), digest(stream)]);
+  nameKeys.set(stream, key);
+  return key;
 }
 
 export function streamKey(kind: Kind, stream: number): Buffer {

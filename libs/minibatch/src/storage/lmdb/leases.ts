@@ -1,9 +1,12 @@
 import { leaseLost } from '../store-faults.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import { ensurePlace, findPlace } from './catalog.js';
+import { DecodedRecords } from './decoded-records.js';
 import { Kind, type Place, placeKey } from './keys.js';
-import { type ConsumerRecord, decodeRecord, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
+import { type ConsumerRecord, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
 import type { ReadView, WriteView } from './view.js';
+
+const consumers = new DecodedRecords<ConsumerRecord>();
 
 /** A consumer whose lease was looked at in the running transaction. */
 export interface HeldConsumer {
@@ -14,7 +17,8 @@ export interface HeldConsumer {
 
 export function consumerAt(view: ReadView, place: Place): ConsumerRecord {
   const bytes = view.get(placeKey(Kind.Consumer, place));
-  return bytes === undefined ? NEW_CONSUMER : decodeRecord<ConsumerRecord>(bytes);
+  if (bytes === undefined) return NEW_CONSUMER;
+  return consumers.decode(`${place.stream}.${place.group}.${place.partition}`, bytes);
 }
 
 export function saveConsumer(view: WriteView, place: Place, consumer: ConsumerRecord): void {
