@@ -48,6 +48,16 @@ describe('append', () => {
     expect(await dataOf(test.store, KEY)).toStrictEqual(data);
   });
 
+  it('refuses what only its key or a header makes too large, however small its data were counted', async () => {
+    const large = 'x'.repeat(MAX_MESSAGE_BYTES);
+    const outcomes = await test.store.append([
+      messageOf('flights', 1, { bytes: 4, key: large }),
+      messageOf('flights', 2, { bytes: 4, headers: { h: large } }),
+      messageOf('flights', 3, { bytes: 4, key: 'k', headers: { h: 'v' } }),
+    ]);
+    expect(outcomes.map(codeOf)).toEqual([ErrorCode.MessageTooLarge, ErrorCode.MessageTooLarge, 'stored']);
+  });
+
   it('refuses one message for what is in it, and stores the others', async () => {
     const { store } = test;
     const outcomes = await store.append([
