@@ -22,7 +22,7 @@ import {
   type Window,
 } from 'nestjs-minibatch';
 import { ClientProxySink, type ClientProxySinkOptions } from 'nestjs-minibatch/microservices';
-import { NEVER } from 'rxjs';
+import { NEVER, Observable } from 'rxjs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { freePort } from '../../scripts/servers/free-ports.mjs';
 import type { OwnServer } from '../../scripts/servers/own-server.mjs';
@@ -288,6 +288,29 @@ describe('ClientProxySink', () => {
       code: ErrorCode.SinkFailed,
       message: expect.stringContaining('no longer ours'),
     });
+  });
+
+  it('takes back from the client what nobody waits for any more, and begins nothing for a lost window', async () => {
+    let [sent, takenBack] = [0, 0];
+    const silent = new Observable(() => {
+      sent += 1;
+      return () => (takenBack += 1);
+    });
+    const proxy = { send: () => silent, emit: () => silent, connect: () => undefined } as unknown as ClientProxy;
+    const options = { client: proxy, pattern: 'x', mode: 'send', each: true, concurrency: 3 } as const;
+
+    const late = new ClientProxySink({ ...options, timeout: 20 }).put([1, 2], window());
+    await expect(late).rejects.toMatchObject({ details: { failed: 2, delivered: 0 } });
+    expect([sent, takenBack]).toEqual([2, 2]);
+
+    const lost = new AbortController();
+    const putting = new ClientProxySink(options).put([1, 2, 3, 4], window(lost.signal));
+    expect([sent, takenBack]).toEqual([5, 2]);
+    lost.abort();
+    await expect(putting).rejects.toMatchObject({ details: { failed: 4, delivered: 0 } });
+    expect([sent, takenBack]).toEqual([5, 5]);
+    await expect(new ClientProxySink(options).put(1, window(lost.signal))).rejects.toThrow(/no longer ours/);
+    expect(sent).toBe(5);
   });
 
   it('rejects while nobody is there', async () => {
