@@ -11,7 +11,7 @@ import {
   StreamService,
   type Window,
 } from 'nestjs-minibatch';
-import { KafkaSink } from 'nestjs-minibatch/kafka';
+import { type KafkaRecord, KafkaSink } from 'nestjs-minibatch/kafka';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, start } from '../e2e/support/applications.js';
 import { Collector, feedOf, sourceStatus, startApp, upTo } from './support/kafka-apps.js';
@@ -20,6 +20,25 @@ import { jsonRows, KafkaTools } from './support/kafka-tools.js';
 /** A broker that was killed takes seconds to come back, and its groups some more. */
 const LONG = { timeout: 60_000, interval: 20 } as const;
 const COUNT = 20_000;
+
+/** Lets no more records through when so many are handled, so that what comes next comes in the middle of them. */
+class Gate {
+  private most = 0;
+  private open = () => {};
+  private opened: Promise<void> = Promise.resolve();
+  handled = () => 0;
+
+  close(most: number): void {
+    this.most = most;
+    this.open();
+    this.opened = new Promise((resolve) => (this.open = resolve));
+  }
+
+  readonly format = async ({ value }: KafkaRecord): Promise<unknown> => {
+    while (this.handled() >= this.most) await this.opened;
+    return JSON.parse(String(value)) as unknown;
+  };
+}
 
 let tools: KafkaTools;
 beforeAll(async () => {
@@ -35,14 +54,19 @@ describe('a broker that is killed and comes back', { timeout: 150_000 }, () => {
     const topic = await tools.topic(3);
     const groupId = `g-${randomUUID()}`;
     await tools.produce(topic, jsonRows(COUNT));
-    const app = await startApp([feedOf(tools, { topics: topic, groupId, batch: 50 })]);
+    const gate = new Gate();
+    gate.close(COUNT / 5);
+    const app = await startApp([feedOf(tools, { topics: topic, groupId, batch: 50, format: gate.format })]);
     const collector = app.get(Collector);
-    for (const share of [1 / 5, 3 / 5]) {
-      await vi.waitUntil(() => collector.messages.length >= COUNT * share, LONG);
+    gate.handled = () => collector.messages.length;
+    for (const kill of [COUNT / 5, (3 * COUNT) / 5]) {
+      gate.close(kill);
+      await vi.waitUntil(() => collector.messages.length >= kill, LONG);
       await tools.server.kill9();
       expect(collector.messages.length).toBeLessThan(COUNT);
       await tools.server.restart();
     }
+    gate.close(Number.POSITIVE_INFINITY);
     await vi.waitUntil(() => collector.messages.length >= COUNT, LONG);
     await vi.waitUntil(async () => (await tools.committed(groupId, topic)) === COUNT, LONG);
     expect(collector.numbers).toEqual(upTo(COUNT));
@@ -54,11 +78,15 @@ describe('a broker that is killed and comes back', { timeout: 150_000 }, () => {
     const groupId = `g-${randomUUID()}`;
     await tools.produce(topic, jsonRows(COUNT));
     const kafka = { ...tools.config, retry: { retries: 1 } };
-    const app = await startApp([feedOf(tools, { kafka, topics: topic, groupId, batch: 50 })]);
+    const gate = new Gate();
+    gate.close(COUNT / 5);
+    const app = await startApp([feedOf(tools, { kafka, topics: topic, groupId, batch: 50, format: gate.format })]);
     const collector = app.get(Collector);
+    gate.handled = () => collector.messages.length;
     await vi.waitUntil(() => collector.messages.length >= COUNT / 5, LONG);
     await tools.server.kill9();
     expect(collector.messages.length).toBeLessThan(COUNT);
+    gate.close(Number.POSITIVE_INFINITY);
     await vi.waitUntil(async () => ((await sourceStatus(app))?.failures ?? 0) >= 2, LONG);
     await expect(sourceStatus(app)).resolves.toMatchObject({
       lastError: { code: ErrorCode.SourceFailed, message: expect.stringMatching(/Look whether the brokers run/) },
