@@ -1,5 +1,6 @@
 /**
- * How fast Celery's events get into a stream, compared with the bare client that reads the same bodies and acknowledges them.
+ * How fast Celery's events get into a stream, compared with the bare client that reads the same bodies, stores them in lmdb and then
+ * acknowledges them; beside it, one that only acknowledges. Redis knows no acknowledgements.
  *
  *   npm run --silent build && node bench/adapters/celery.mjs
  *   node bench/adapters/celery.mjs --messages 20000 --rounds 5 --each 1
@@ -7,7 +8,9 @@
  * `--each`: events in a body; workers send up to 24 together. Into memory and into LMDB; interleaved rounds, medians.
  */
 import 'reflect-metadata';
+import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,6 +25,7 @@ import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startRabbitmq } from '../../scripts/servers/rabbitmq/rabbitmq.mjs';
 import { startRedis } from '../../scripts/servers/redis/redis.mjs';
 import { openBareLmdb } from './lib/bare-lmdb.mjs';
+import { celeryBodies } from './lib/celery-bodies.mjs';
 import { printTable } from './lib/table.mjs';
 
 const { values } = parseArgs({
@@ -36,21 +40,12 @@ const ROUNDS = Number(values.rounds);
 const EACH = Number(values.each);
 Logger.overrideLogger(['error']);
 
-/** About 200 bytes an event. */
-function bodies() {
-  const events = Array.from({ length: MESSAGES }, (_, clock) => ({
-    ...{ hostname: 'w@host', utcoffset: 0, pid: 1, clock, timestamp: Date.now() / 1000, type: 'task-succeeded' },
-    ...{ uuid: randomUUID(), result: "'ok'", runtime: 0.01 },
-  }));
-  const lists = [];
-  for (let from = 0; from < MESSAGES; from += EACH) lists.push(JSON.stringify(events.slice(from, from + EACH)));
-  return lists;
-}
-
 const rabbitmq = await startRabbitmq();
 const redis = await startRedis();
 const connection = await amqp.connect(rabbitmq.url);
-const publisher = new Redis(redis.url);
+const observer = new Redis(redis.url);
+// A process of their own, as in life: what it takes to send is nobody's share.
+const workers = fork(new URL('./celery-publisher.mjs', import.meta.url), [redis.url, values.messages, values.each]);
 const folder = await mkdtemp(join(tmpdir(), 'minibatch-bench-'));
 
 /** A queue that is full before the clock starts. */
@@ -59,30 +54,35 @@ async function fullQueue() {
   const channel = await connection.createConfirmChannel();
   await channel.assertExchange('celeryev', 'topic', { durable: true });
   await channel.assertQueue(queue, { durable: true });
-  for (const body of bodies()) channel.sendToQueue(queue, Buffer.from(body), { contentType: 'application/json' });
+  for (const body of celeryBodies(MESSAGES, EACH))
+    channel.sendToQueue(queue, Buffer.from(body), { contentType: 'application/json' });
   await channel.waitForConfirms();
   await channel.close();
   return queue;
 }
 
-/** Acknowledges at once, or when `bare` has stored the events. */
+/** Acknowledges at once, or when `bare` has stored the events; as many on their way as ours has. */
 async function bareRabbitmq(bare) {
   const queue = await fullQueue();
   const channel = await connection.createChannel();
-  await channel.prefetch(200);
+  await channel.prefetch(500);
   const began = performance.now();
   let count = 0;
   await new Promise((resolve) => {
+    const counted = (events) => {
+      count += events;
+      if (count === MESSAGES) resolve();
+    };
+    const add = bare?.gathering((messages) => {
+      channel.ack(messages.at(-1).message, true);
+      for (const { events } of messages) counted(events);
+    });
     void channel.consume(queue, (message) => {
       if (message === null) return; // the queue was deleted
       const events = JSON.parse(message.content.toString());
-      const acknowledge = () => {
-        count += events.length;
-        channel.ack(message);
-        if (count === MESSAGES) resolve();
-      };
-      if (bare) void bare.store(events).then(acknowledge);
-      else acknowledge();
+      if (add) return add(events, { message, events: events.length });
+      channel.ack(message);
+      counted(events.length);
     });
   });
   const seconds = (performance.now() - began) / 1000;
@@ -112,16 +112,10 @@ async function feed(store, options, publish) {
   return seconds;
 }
 
-async function publishAll() {
-  const pipeline = publisher.pipeline();
-  for (const body of bodies()) {
-    const envelope = { body: Buffer.from(body).toString('base64'), 'content-type': 'application/json' };
-    pipeline.publish(
-      '/0.celeryev/task.multi',
-      JSON.stringify({ ...envelope, properties: { body_encoding: 'base64' } }),
-    );
-  }
-  await pipeline.exec();
+/** Resolves when the workers have made their events. */
+async function prepared() {
+  workers.send('prepare');
+  await once(workers, 'message');
 }
 
 async function bareRedis(bare) {
@@ -130,18 +124,20 @@ async function bareRedis(bare) {
   let count = 0;
   let done = () => {};
   const all = new Promise((resolve) => (done = resolve));
+  const counted = (events) => {
+    count += events;
+    if (count === MESSAGES) done();
+  };
+  const add = bare?.gathering((lists) => lists.forEach(counted));
   client.on('pmessage', (_pattern, _channel, text) => {
     const events = JSON.parse(Buffer.from(JSON.parse(text).body, 'base64').toString());
-    const counted = () => {
-      count += events.length;
-      if (count === MESSAGES) done();
-    };
-    if (bare) void bare.store(events).then(counted);
-    else counted();
+    if (add) add(events, events.length);
+    else counted(events.length);
   });
   await client.psubscribe('/0.celeryev/*');
+  await prepared();
   const began = performance.now();
-  await publishAll();
+  workers.send('publish');
   await all;
   const seconds = (performance.now() - began) / 1000;
   client.disconnect();
@@ -150,15 +146,16 @@ async function bareRedis(bare) {
 
 /** Until so many listen: the one before is gone, or the next one is there. */
 async function listeners(count) {
-  while ((await publisher.pubsub('NUMPAT')) !== count) await new Promise((resolve) => setTimeout(resolve, 1));
+  while ((await observer.pubsub('NUMPAT')) !== count) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
 async function oursRedis(store) {
   await listeners(0);
   return feed(store, { url: redis.url }, async (_, begin) => {
     await listeners(1);
+    await prepared();
     begin();
-    await publishAll();
+    workers.send('publish');
   });
 }
 
@@ -171,7 +168,7 @@ const storing = async (run) => {
 };
 const tables = [
   [
-    ['RabbitMQ: bare client that stores in lmdb, then acks', () => storing(bareRabbitmq)],
+    ['RabbitMQ: bare client that stores in lmdb and acks', () => storing(bareRabbitmq)],
     ['RabbitMQ: bare consume + ack', () => bareRabbitmq()],
     ['RabbitMQ: ours, into LMDB', () => oursRabbitmq(lmdb())],
     ['RabbitMQ: ours, into memory', () => oursRabbitmq(memoryStore())],
@@ -190,7 +187,8 @@ try {
     await printTable(rated, { rounds: ROUNDS });
   }
 } finally {
-  publisher.disconnect();
+  workers.disconnect();
+  observer.disconnect();
   await connection.close();
   await redis.stop();
   await rabbitmq.stop();

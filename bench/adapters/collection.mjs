@@ -7,12 +7,14 @@
  * Into a stream: the rows of a collection are read and appended, 500 at a time; bare is find and insertMany. Out of a stream: results
  * of 1000 rows are put; bare is insertMany, or a bulk of replaceOne with upsert under the same ids.
  */
+import 'reflect-metadata';
 import { parseArgs } from 'node:util';
 import mongoose from 'mongoose';
-import { CollectionSink, CollectionSource } from 'nestjs-minibatch';
+import { CollectionSink, CollectionSource, memoryStore } from 'nestjs-minibatch';
 import { mongoStore, openStream } from 'nestjs-minibatch/client';
 import { DatasetSink, DatasetSource } from 'nestjs-minibatch/omegaml';
 import { startMongo } from '../../scripts/servers/mongo/mongo.mjs';
+import { drainSeconds } from './lib/full-stream.mjs';
 import { printTable } from './lib/table.mjs';
 
 const { values: options } = parseArgs({
@@ -31,7 +33,7 @@ function* batches(size) {
   for (let from = 0; from < MESSAGES; from += size) yield rows.slice(from, from + size).map((row) => ({ ...row }));
 }
 
-/** Messages/s of `work`, on a database that holds the rows and nothing else. */
+/** Messages/s of `work`, by the seconds that it resolves with or else takes, on a database that holds the rows and nothing else. */
 async function rate(work) {
   await connection.dropDatabase();
   const entry = { name: 'in', bucket: 'omegaml', prefix: 'data/', kind: 'pandas.rawdict', collection: 'rows' };
@@ -40,8 +42,8 @@ async function rate(work) {
   const uri = server.uri.replace(/^([^/]+:\/\/[^/?]+)(\/[^?]*)?/, `$1/${DATABASE}`);
   const stream = await openStream(mongoStore(uri), 'ours');
   const began = performance.now();
-  await work(stream);
-  const seconds = (performance.now() - began) / 1000;
+  const measured = await work(stream);
+  const seconds = measured ?? (performance.now() - began) / 1000;
   await stream.disconnect();
   return MESSAGES / seconds;
 }
@@ -58,19 +60,8 @@ async function bareInto() {
 }
 
 async function into(source, stream) {
-  const stop = new AbortController();
-  let appended = 0;
-  const target = {
-    name: 'ours',
-    append: (data) => stream.append(data),
-    position: async () => undefined,
-    appendMany: async (data, { each }) => {
-      await stream.appendMany(data, { each });
-      appended += data.length;
-      if (appended >= MESSAGES) stop.abort();
-    },
-  };
-  await source.stream(target, stop.signal);
+  const attached = stream.attach(source);
+  while (attached.status.appended < MESSAGES) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
 async function bareInsert() {
@@ -95,6 +86,8 @@ async function putAll(sink) {
   for (const batch of batches(1000)) await sink.put(batch, { id: `window-${(window += 1)}`, signal });
 }
 
+const drain = (sink) => drainSeconds(memoryStore(), sink, rows, { size: 1000 });
+
 const reading = { connection, mode: 'cursor', snapshot: true };
 const tables = [
   [
@@ -108,11 +101,19 @@ const tables = [
       'out of: CollectionSink, insert',
       () => putAll(new CollectionSink({ connection, collection: 'out', mode: 'insert' })),
     ],
+    [
+      'out of: CollectionSink, insert, windows from memory',
+      () => drain(new CollectionSink({ connection, collection: 'out', mode: 'insert' })),
+    ],
     ['out of: DatasetSink', () => putAll(new DatasetSink({ connection, dataset: 'out' }))],
   ],
   [
     ['out of: bulk of replaceOne', bareUpsert],
     ['out of: CollectionSink, upsert', () => putAll(new CollectionSink({ connection, collection: 'out' }))],
+    [
+      'out of: CollectionSink, upsert, windows from memory',
+      () => drain(new CollectionSink({ connection, collection: 'out' })),
+    ],
   ],
 ];
 try {

@@ -4,10 +4,9 @@
  *   node bench/adapters/kafka.mjs
  *   node bench/adapters/kafka.mjs --messages 20000 --rounds 5 --bytes 200 --partitions 3 --way into
  *
- * Into a stream: from the join of the group to the last record, by a bare `eachBatch` that only counts or parses, and by KafkaSource
- * until it is durable; beside it, what the store alone takes for the same messages. Out of a stream: from the first window to the last acknowledgement, against bare sends of as
- * many messages as a window has, one after the other. Prints messages/s (median, min–max) and the ratio to the bare client of the
- * same round.
+ * Into a stream: from the join of the group to the last record, by a bare `eachBatch` that stores, one that only counts or parses, and
+ * by KafkaSource; beside it, what the store alone takes for the same messages. Out of a stream: from the first window to the last
+ * acknowledgement, against bare sends of as many messages as a window has, one after the other.
  */
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
@@ -18,11 +17,12 @@ import { parseArgs } from 'node:util';
 import { Logger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Kafka, logLevel, Partitioners } from 'kafkajs';
-import { memoryStore, MinibatchModule, MinibatchRunner, Streaming, StreamService } from 'nestjs-minibatch';
+import { memoryStore, MinibatchModule, StreamService } from 'nestjs-minibatch';
 import { KafkaSink, KafkaSource } from 'nestjs-minibatch/kafka';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startKafka } from '../../scripts/servers/kafka/kafka.mjs';
 import { openBareLmdb } from './lib/bare-lmdb.mjs';
+import { drainSeconds } from './lib/full-stream.mjs';
 import { printTable } from './lib/table.mjs';
 
 const { values: options } = parseArgs({
@@ -144,7 +144,7 @@ const bareConsumerThatStores = async () => {
 /** What the store alone makes of the same messages, with the same ids and headers. */
 const store = (kind) => () =>
   withStore(kind, async (definition) => {
-    const app = await boot(definition, []);
+    const app = await boot(definition);
     const stream = app.get(StreamService).stream('bench');
     const headers = (n) => ({
       'kafka-topic': filled,
@@ -170,16 +170,16 @@ async function withStore(kind, work) {
   }
 }
 
-async function boot(definition, providers) {
+async function boot(definition) {
   class App {}
-  Module({ imports: [MinibatchModule.forRoot({ store: definition, autoStart: false })], providers })(App);
+  Module({ imports: [MinibatchModule.forRoot({ store: definition, autoStart: false })] })(App);
   return NestFactory.createApplicationContext(App, { logger: ['warn', 'error'] });
 }
 
 const source = (kind) => () =>
   withStore(kind, async (definition) => {
     const { begin, end, over } = clock();
-    const app = await boot(definition, []);
+    const app = await boot(definition);
     const stream = app.get(StreamService).stream('bench');
     const feed = new KafkaSource({
       kafka: watched(begin),
@@ -232,32 +232,9 @@ const barePut = (size) => async () => {
 const sink = (kind, size, workers) => () =>
   withStore(kind, async (definition) => {
     const target = await topic();
-    const { begin, end, over } = clock();
-    class Out extends KafkaSink {
-      done = 0;
-      constructor() {
-        super({ kafka, topic: target });
-      }
-      async put(result, window) {
-        await super.put(result, window);
-        this.done += result.length;
-        if (this.done === MESSAGES) end();
-      }
-    }
-    class Forward {
-      forward(window) {
-        begin();
-        return window.data;
-      }
-    }
-    const descriptor = Object.getOwnPropertyDescriptor(Forward.prototype, 'forward');
-    Streaming('bench', { size, workers, sink: Out })(Forward.prototype, 'forward', descriptor);
-    const app = await boot(definition, [Forward, Out]);
-    const stream = app.get(StreamService).stream('bench');
-    for (let from = 0; from < MESSAGES; from += 1000) await stream.appendMany(rows.slice(from, from + 1000));
-    await app.get(MinibatchRunner).start();
-    const seconds = await over;
-    await app.close();
+    const out = new KafkaSink({ kafka, topic: target });
+    const seconds = await drainSeconds(definition, out, rows, { size, workers });
+    await out.close();
     const [{ high }] = await admin.fetchTopicOffsets(target);
     if (numPartitions === 1 && Number(high) !== MESSAGES) throw new Error(`${high} in the topic`);
     return seconds;

@@ -14,14 +14,14 @@ import 'reflect-metadata';
 import { fork } from 'node:child_process';
 import { on } from 'node:events';
 import { parseArgs } from 'node:util';
-import { Logger, Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { Logger } from '@nestjs/common';
 import { ClientProxyFactory, Transport } from '@nestjs/microservices';
-import { memoryStore, MinibatchModule, MinibatchRunner, Streaming, StreamService } from 'nestjs-minibatch';
+import { memoryStore } from 'nestjs-minibatch';
 import { ClientProxySink } from 'nestjs-minibatch/microservices';
 import { lastValueFrom } from 'rxjs';
 import { freePorts } from '../../scripts/servers/free-ports.mjs';
 import { startRedis } from '../../scripts/servers/redis/redis.mjs';
+import { openFullStream } from './lib/full-stream.mjs';
 import { printTable } from './lib/table.mjs';
 
 const { values } = parseArgs({
@@ -37,9 +37,6 @@ const CONCURRENCY = 100;
 const WORKERS = Number(values.workers);
 const DATA = Array.from({ length: MESSAGES }, (_, n) => ({ n, text: 'x'.repeat(180) }));
 Logger.overrideLogger(['error']);
-
-const decorate = (decorator, { prototype }, name) =>
-  decorator(prototype, name, Object.getOwnPropertyDescriptor(prototype, name));
 
 const [port, promptPort] = await freePorts(2);
 const redis = await startRedis();
@@ -80,21 +77,10 @@ async function bare(client, mode) {
 async function ours(client, mode) {
   const pattern = mode === 'emit' ? 'event' : 'request';
   const sink = new ClientProxySink({ client, pattern, mode, each: true, concurrency: CONCURRENCY });
-  class Consumer {
-    all({ data }) {
-      return data;
-    }
-  }
-  decorate(Streaming('bench', { size: 1000, sink, workers: WORKERS }), Consumer, 'all');
-  class App {}
-  const module = MinibatchModule.forRoot({ store: memoryStore(), autoStart: false });
-  Module({ imports: [module], providers: [Consumer] })(App);
-  const app = await NestFactory.createApplicationContext(App, { logger: ['error'] });
-  // The consumer has to be known before, else nothing is kept for it.
-  const runner = app.get(MinibatchRunner);
-  await app.get(StreamService).stream('bench').appendMany(DATA);
-  const seconds = await timed(() => runner.start());
-  await app.close();
+  const full = await openFullStream(memoryStore(), sink, DATA, { size: 1000, workers: WORKERS });
+  const seconds = await timed(() => full.start());
+  await full.over;
+  await full.close();
   return seconds;
 }
 

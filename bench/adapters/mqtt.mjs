@@ -1,12 +1,13 @@
 /**
- * MQTT into a stream and out of it, against the bare client: mqtt.js that acknowledges each message by itself and does nothing
- * with it, and mqtt.js that publishes as many at a time as we do.
+ * MQTT into a stream and out of it, against the bare client: mqtt.js that stores messages in lmdb before they are acknowledged, beside it
+ * one that only acknowledges; and mqtt.js that publishes as many at a time as we do.
  *
- *   node bench/adapters/mqtt.mjs                         # after npm run build; a broker of its own, streams in memory
+ *   node bench/adapters/mqtt.mjs                         # after npm run build; a broker of its own
  *   node bench/adapters/mqtt.mjs --messages 20000 --rounds 5 --bytes 200 --protocol 5
  *
- * Rounds are interleaved. Prints messages/s (median, min–max) and the median ratio to the bare client of the same round.
+ * Out of a stream: from the first window to the last acknowledgement.
  */
+import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -19,6 +20,7 @@ import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { MqttSink, MqttSource } from 'nestjs-minibatch/mqtt';
 import { startMosquitto } from '../../scripts/servers/mosquitto/mosquitto.mjs';
 import { openBareLmdb } from './lib/bare-lmdb.mjs';
+import { drainSeconds } from './lib/full-stream.mjs';
 import { printTable } from './lib/table.mjs';
 
 const { values: options } = parseArgs({
@@ -36,9 +38,9 @@ const WINDOW = Number(options.window);
 /** What takes a sync for each gets fewer. */
 const STORED_ONE_BY_ONE = MESSAGES / 10;
 const protocolVersion = Number(options.protocol);
-const payloads = Array.from({ length: MESSAGES }, (_, n) => {
-  const text = JSON.stringify({ n, text: '' });
-  return JSON.stringify({ n, text: 'x'.repeat(Math.max(0, Number(options.bytes) - text.length)) });
+const rows = Array.from({ length: MESSAGES }, (_, n) => {
+  const { length } = JSON.stringify({ n, text: '' });
+  return { n, text: 'x'.repeat(Math.max(0, Number(options.bytes) - length)) };
 });
 
 // What brokers in production are set to: with the default of 20 all that is measured is the way there and back.
@@ -60,8 +62,8 @@ async function fill(clientId, topic, count = MESSAGES) {
   await subscriber.endAsync();
   const publisher = await connectAsync(server.url, connection);
   for (let from = 0; from < count; from += WINDOW) {
-    const block = payloads.slice(from, from + WINDOW);
-    await Promise.all(block.map((payload) => publisher.publishAsync(topic, payload, { qos: 1 })));
+    const block = rows.slice(from, Math.min(count, from + WINDOW));
+    await Promise.all(block.map((row) => publisher.publishAsync(topic, JSON.stringify(row), { qos: 1 })));
   }
   await publisher.endAsync();
 }
@@ -83,27 +85,45 @@ async function bareIn() {
   return MESSAGES / seconds;
 }
 
-/** As mqtt.js lets an author do it: it handles no packet before the one at hand is acknowledged, so each has a sync of its own. */
-async function bareStoringIn() {
+/**
+ * Stores in lmdb and acknowledges then. mqtt.js handles no packet before the one at hand is acknowledged, so as it is each message has
+ * a sync of its own. `together`: it is told not to acknowledge and goes on; the acknowledgements of what one transaction has stored
+ * are written to its socket.
+ */
+async function bareStoringIn(together) {
+  const count = together ? MESSAGES : STORED_ONE_BY_ONE;
   const [clientId, topic] = [`storing-${(names += 1)}`, `in/${names}`];
-  await fill(clientId, topic, STORED_ONE_BY_ONE);
+  await fill(clientId, topic, count);
   const bare = await openBareLmdb();
   const began = performance.now();
   const client = connect(server.url, { ...session, clientId });
   let seen = 0;
   await new Promise((resolve) => {
-    client.handleMessage = ({ payload }, acknowledge) => {
-      void bare.store([JSON.parse(payload.toString())]).then(() => {
-        acknowledge();
-        seen += 1;
-        if (seen === STORED_ONE_BY_ONE) resolve();
-      });
+    const counted = (stored) => {
+      seen += stored;
+      if (seen === count) resolve();
+    };
+    const add = bare.gathering((ids) => {
+      client.stream.write(Buffer.concat(ids.map((id) => Buffer.from([0x40, 2, id >> 8, id & 0xff]))));
+      counted(ids.length);
+    });
+    client.handleMessage = ({ payload, messageId }, callback) => {
+      const data = JSON.parse(payload.toString());
+      if (together) {
+        add([data], messageId);
+        callback(new Error('acknowledged later'));
+      } else {
+        void bare.store([data]).then(() => {
+          callback();
+          counted(1);
+        });
+      }
     };
   });
   const seconds = (performance.now() - began) / 1000;
   await client.endAsync();
   await bare.close();
-  return STORED_ONE_BY_ONE / seconds;
+  return count / seconds;
 }
 
 async function oursIn(store) {
@@ -124,24 +144,32 @@ async function bareOut() {
   const client = await connectAsync(server.url, connection);
   const began = performance.now();
   for (let from = 0; from < MESSAGES; from += WINDOW) {
-    const block = payloads.slice(from, from + WINDOW);
-    await Promise.all(block.map((payload) => client.publishAsync('out', payload, { qos: 1 })));
+    const block = rows.slice(from, from + WINDOW);
+    await Promise.all(block.map((row) => client.publishAsync('out', JSON.stringify(row), { qos: 1 })));
   }
   const seconds = (performance.now() - began) / 1000;
   await client.endAsync();
   return MESSAGES / seconds;
 }
 
-async function oursOut() {
+async function putOut() {
   const sink = new MqttSink({ url: server.url, topic: 'out', protocolVersion });
   const { signal } = new AbortController();
   // The connection is there, as that of the bare client is.
   await sink.put('first', { id: 'first', signal });
   const began = performance.now();
   for (let from = 0; from < MESSAGES; from += WINDOW) {
-    await sink.put(payloads.slice(from, from + WINDOW), { id: `w${from}`, signal });
+    await sink.put(rows.slice(from, from + WINDOW), { id: `w${from}`, signal });
   }
   const seconds = (performance.now() - began) / 1000;
+  await sink.close();
+  return MESSAGES / seconds;
+}
+
+async function oursOut(store) {
+  const sink = new MqttSink({ url: server.url, topic: 'out', protocolVersion });
+  await sink.put('first', { id: 'first', signal: new AbortController().signal });
+  const seconds = await drainSeconds(store, sink, rows, { size: WINDOW });
   await sink.close();
   return MESSAGES / seconds;
 }
@@ -149,14 +177,17 @@ async function oursOut() {
 const lmdb = () => lmdbStore({ path: join(folder, randomUUID()) });
 const tables = [
   [
-    ['into: bare client that only acknowledges', bareIn],
-    ['into: bare client that stores in lmdb before', bareStoringIn],
+    ['into: bare client that stores in lmdb and acks', () => bareStoringIn(true)],
+    ['into: the same, one by one as mqtt.js acks', () => bareStoringIn(false)],
+    ['into: bare client that only acks', bareIn],
     ['into: MqttSource, memory', () => oursIn(memoryStore())],
     ['into: MqttSource, LMDB', () => oursIn(lmdb())],
   ],
   [
     [`out of: bare client, ${WINDOW} at a time`, bareOut],
-    [`out of: MqttSink, windows of ${WINDOW}`, oursOut],
+    [`out of: MqttSink.put of ${WINDOW}, without a stream`, putOut],
+    [`out of: MqttSink, windows of ${WINDOW}, from memory`, () => oursOut(memoryStore())],
+    [`out of: MqttSink, windows of ${WINDOW}, from LMDB`, () => oursOut(lmdb())],
   ],
 ];
 try {

@@ -2,21 +2,17 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { open } from 'lmdb';
 import mongoose from 'mongoose';
 
 const { BSON } = mongoose.mongo;
 
-/**
- * What it takes without us to have a message as safe before it is acknowledged: bare lmdb, one transaction for what has come while the
- * last one was being synced.
- */
+/** What it takes without us to have messages as safe before they are acknowledged: bare lmdb, synced transactions. */
 export async function openBareLmdb() {
   const path = await mkdtemp(join(tmpdir(), `minibatch-bench-${randomUUID()}-`));
   const database = open({ path, noSubdir: false, encoding: 'binary', keyEncoding: 'binary', overlappingSync: false });
   let last = 0;
-  let waiting = [];
-  let writing;
 
   function numbered() {
     last += 1;
@@ -24,33 +20,41 @@ export async function openBareLmdb() {
     key.writeBigUInt64BE(BigInt(last));
     return key;
   }
-  async function writeAll() {
-    await Promise.resolve();
-    while (waiting.length > 0) {
-      const group = waiting;
-      waiting = [];
-      await database.transaction(() => {
-        for (const { list, keyOf } of group) {
-          for (const data of list) {
-            database.putSync(keyOf(data), Buffer.from(BSON.serialize({ created: new Date(), data })));
-          }
-        }
-      });
-      for (const { resolve } of group) resolve();
-    }
-    writing = undefined;
+
+  /** Resolves when they are on disk, in one transaction. With keys of their own, what comes again is not there twice. */
+  async function store(list, keyOf = numbered) {
+    await database.transaction(() => {
+      for (const data of list) database.putSync(keyOf(data), BSON.serialize({ created: new Date(), data }));
+    });
   }
-  return {
-    /** Resolves when they are on disk. With keys of their own, what comes again is not there twice. */
-    store: (list, keyOf = numbered) =>
-      new Promise((resolve) => {
-        waiting.push({ list, keyOf, resolve });
-        writing ??= writeAll();
-      }),
-    async close() {
-      await writing;
-      await database.close();
-      await rm(path, { recursive: true, force: true });
-    },
-  };
+
+  /**
+   * For messages that come one at a time: `add(list, token)` has them stored, in one transaction with what comes while the one before
+   * is under way; `stored` then gets the tokens.
+   */
+  function gathering(stored) {
+    let waiting = [];
+    let writing;
+    async function writeAll() {
+      // The others that the socket has given are there by then.
+      await setImmediate();
+      while (waiting.length > 0) {
+        const group = waiting;
+        waiting = [];
+        await store(group.flatMap(({ list }) => list));
+        stored(group.map(({ token }) => token));
+      }
+      writing = undefined;
+    }
+    return (list, token) => {
+      waiting.push({ list, token });
+      writing ??= writeAll();
+    };
+  }
+
+  async function close() {
+    await database.close();
+    await rm(path, { recursive: true, force: true });
+  }
+  return { store, gathering, close };
 }
