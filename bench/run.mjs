@@ -1,5 +1,6 @@
 /**
- * The benchmark suite: all subjects side by side, in interleaved rounds. Writes docs/benchmarks.md and its charts.
+ * The benchmark suite: all subjects side by side, in interleaved rounds. Writes docs/benchmarks.md and its charts, or, where MongoDB has
+ * indexes, docs/benchmarks-indexes.md.
  *
  *   npm run bench                       # everything; about an hour
  *   npm run bench -- --quick            # what the goals need, under three minutes once the build has passed its guards
@@ -7,7 +8,8 @@
  *   npm run bench -- --only 'drain 100' --subjects floor-mongo,ours-mongo --profile /tmp/profiles --no-docs
  *
  * `--bytes 1000` size of a message; `--rounds 5`; `--only` cases whose name begins so, several by comma; `--skip-guard` measures a build
- * without its fence and look tests, and the report says so; `--profile` a folder for V8 CPU profiles of the subjects' processes.
+ * without its fence and look tests, and the report says so; `--profile` a folder for V8 CPU profiles of the subjects' processes; `--server`
+ * what the report calls the MongoDB of MONGODB_URI.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -35,6 +37,7 @@ const { values: options } = parseArgs({
     profile: { type: 'string' },
     'skip-guard': { type: 'boolean', default: false },
     'no-docs': { type: 'boolean', default: false },
+    server: { type: 'string' },
   },
 });
 const rounds = Number(options.rounds ?? (options.quick ? 2 : 5));
@@ -59,6 +62,7 @@ const began = performance.now();
 const results = {
   at: new Date().toISOString(),
   quick: options.quick,
+  only: options.only,
   rounds,
   guard: checked,
   machine: machine(),
@@ -66,7 +70,10 @@ const results = {
   servers: {},
 };
 results.servers = Object.fromEntries(
-  Object.entries(servers).map(([name, { label, kind, supports }]) => [name, { label, kind, supports }]),
+  Object.entries(servers).map(([name, { label, kind, supports }]) => [
+    name,
+    { label: kind === 'uri' ? (options.server ?? label) : label, kind, supports },
+  ]),
 );
 results.versions = await versions(wanted.flatMap(({ packages }) => packages));
 results.subjects = wanted.map(({ name, label, durability, needs, scale = 1 }) => ({
@@ -78,9 +85,8 @@ results.subjects = wanted.map(({ name, label, durability, needs, scale = 1 }) =>
 }));
 results.cases = [];
 try {
-  const warm = new Set();
   for (const each of cases) {
-    results.cases.push(await runCase(each, { processes, subjects, servers, folder, rounds, warm, progress }));
+    results.cases.push(await runCase(each, { processes, subjects, servers, folder, rounds, progress }));
   }
 } finally {
   await processes.close();

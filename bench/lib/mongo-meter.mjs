@@ -8,9 +8,11 @@ const SIZED = new Set(['insert', 'update', 'delete', 'findAndModify', 'find', 'g
 /** Counts what goes over a connection made with `monitorCommands: true`, from now on. */
 export function meter(client) {
   let figures = empty();
+  // Measured when asked for: what is timed is not to pay for it.
+  let unmeasured = [];
   client.on('commandStarted', ({ commandName, command }) => {
     figures.commands[commandName] = (figures.commands[commandName] ?? 0) + 1;
-    if (SIZED.has(commandName)) figures.bytes += BSON.calculateObjectSize(withoutSession(command));
+    if (SIZED.has(commandName)) unmeasured.push(command);
   });
   client.on('commandSucceeded', ({ commandName, reply }) => {
     if (commandName === 'insert') figures.written.inserted += reply.n ?? 0;
@@ -20,6 +22,8 @@ export function meter(client) {
   });
   return {
     get figures() {
+      for (const command of unmeasured) figures.bytes += BSON.calculateObjectSize(withoutSession(command));
+      unmeasured = [];
       return figures;
     },
     get total() {
@@ -27,6 +31,7 @@ export function meter(client) {
     },
     reset: () => {
       figures = empty();
+      unmeasured = [];
     },
   };
 }

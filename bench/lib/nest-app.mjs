@@ -37,7 +37,8 @@ export async function bootOurs({ imports = [], store, streams, size, groups, onW
 }
 
 /** What is the same with every store. */
-export function sessionOfOurs({ app, streams }, { streams: [first] }) {
+export function sessionOfOurs({ app, streams }, { streams: names }) {
+  const [first] = names;
   const engine = app.get('MINIBATCH_ENGINE');
   const handles = new Map();
   const handle = (name = first) => {
@@ -47,6 +48,13 @@ export function sessionOfOurs({ app, streams }, { streams: [first] }) {
   return {
     append: (message, stream) => handle(stream).append(message),
     appendMany: (messages, stream) => handle(stream).appendMany(messages),
+    async pause() {
+      for (const stream of names) await handle(stream).pause();
+      await until(() => engine.status().every(({ activity }) => activity === 'paused'));
+    },
+    async resume() {
+      for (const stream of names) await handle(stream).resume();
+    },
     settled: (messages) =>
       until(() => {
         const status = engine.status();

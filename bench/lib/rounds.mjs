@@ -1,5 +1,5 @@
 /** The figures of a case: all subjects in turn, again and again, so that whatever else the machine does hits all of them. */
-export async function runCase(each, { processes, subjects, servers, folder, rounds, warm, progress }) {
+export async function runCase(each, { processes, subjects, servers, folder, rounds, progress }) {
   const { id, workload, params, fresh, parallel } = each;
   const chosen = subjects.filter(
     ({ name, without = [] }) => !without.includes(workload) && (!each.subjects || each.subjects.includes(name)),
@@ -8,7 +8,7 @@ export async function runCase(each, { processes, subjects, servers, folder, roun
   const order = (subject, more) => ({
     subject: subject.name,
     workload,
-    params: scaled(each, subject, more),
+    params: { ...scaled(each, subject), ...more },
     servers,
     folder,
   });
@@ -26,7 +26,6 @@ export async function runCase(each, { processes, subjects, servers, folder, roun
     }
   }
 
-  if (!fresh && params.total) await warmUp();
   for (let round = 0; round < (each.rounds ?? rounds); round += 1) {
     if (parallel) await Promise.all(chosen.map((subject) => once(subject, round)));
     else for (const subject of chosen) await once(subject, round);
@@ -37,29 +36,15 @@ export async function runCase(each, { processes, subjects, servers, folder, roun
     if (lost + repeated > 0) progress.note(`${id}: ${name} lost ${lost}, repeated ${repeated}`);
   }
   return { id, workload, params, results: Object.fromEntries(results) };
-
-  /** Once for each subject and workload: a long-lived process is what runs in production. */
-  async function warmUp() {
-    for (const subject of chosen) {
-      const key = `${workload} ${subject.name}`;
-      if (warm.has(key)) continue;
-      warm.add(key);
-      progress.at(`${id}: warming ${subject.name} up`);
-      const { total, size = 1 } = scaled(each, subject);
-      const few = Math.max(size, Math.floor(total / 2 / size) * size);
-      await processes.run(order(subject, { total: few })).catch(() => undefined);
-    }
-  }
 }
 
 /** A slow subject gets fewer messages, whole windows all the same. */
-function scaled({ params, equal }, subject, more = {}) {
-  const given = { ...params, ...more };
-  if (!given.total || more.total || equal) return given;
+function scaled({ params, equal }, subject) {
+  if (!params.total || equal) return params;
   const { scale = 1 } = subject;
-  const size = Math.max(given.size ?? 1, given.count ?? 1);
-  const share = typeof scale === 'function' ? scale(given) : scale;
-  return { ...given, total: Math.max(size, Math.floor((given.total * share) / size) * size) };
+  const size = Math.max(params.size ?? 1, params.count ?? 1);
+  const share = typeof scale === 'function' ? scale(params) : scale;
+  return { ...params, total: Math.max(size, Math.floor((params.total * share) / size) * size) };
 }
 
 /** Those that count: nothing was lost. */

@@ -12,8 +12,11 @@ const CHARTS = [
   ['latency-p99', 'latency at 1000/s', 'Append to handler at 1,000 messages/s, p99: ms, logarithmic', ({ p99 }) => p99],
 ];
 
-/** @returns {{ file: string, id: string, title: string, svg: string }[]} */
-export function charts({ cases, subjects }) {
+/**
+ * @param {string} prefix of the files' names
+ * @returns {{ file: string, id: string, title: string, svg: string }[]}
+ */
+export function charts({ cases, subjects }, prefix) {
   return CHARTS.flatMap(([file, id, title, of]) => {
     const results = cases.find((each) => each.id === id)?.results;
     const bars = subjects.flatMap(({ name, label }) => {
@@ -24,6 +27,6 @@ export function charts({ cases, subjects }) {
       const ours = name.startsWith('ours');
       return [{ label, value: median(values), least: Math.min(...values), most: Math.max(...values), ours }];
     });
-    return bars.length === 0 ? [] : [{ file: `benchmarks-${file}.svg`, id, title, svg: barChart(title, bars, short) }];
+    return bars.length === 0 ? [] : [{ file: `${prefix}-${file}.svg`, id, title, svg: barChart(title, bars, short) }];
   });
 }

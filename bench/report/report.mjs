@@ -8,10 +8,11 @@ import { table } from './markdown.mjs';
 
 const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
 
-/** docs/benchmarks.md and the charts beside it. */
+/** docs/benchmarks.md and the charts beside it; of a run on a MongoDB with indexes docs/benchmarks-indexes.md. */
 export async function writeReport(results, goals) {
   await mkdir(DOCS, { recursive: true });
-  const pictures = charts(results);
+  const name = results.servers.mongo?.supports?.indexes ? 'benchmarks-indexes' : 'benchmarks';
+  const pictures = charts(results, name);
   for (const { file, svg } of pictures) await writeFile(join(DOCS, file), svg);
   const text = [
     head(results),
@@ -20,14 +21,17 @@ export async function writeReport(results, goals) {
     ...caseTables(results, pictures),
     foot(results),
   ].join('\n\n');
-  const style = await prettier.resolveConfig(join(DOCS, 'benchmarks.md'));
-  await writeFile(join(DOCS, 'benchmarks.md'), await prettier.format(text, { ...style, parser: 'markdown' }));
+  const file = join(DOCS, `${name}.md`);
+  const style = await prettier.resolveConfig(file);
+  await writeFile(file, await prettier.format(text, { ...style, parser: 'markdown' }));
 }
 
-function head({ at, quick, rounds, guard, machine, seconds, missing }) {
-  const kind = quick ? '`npm run bench -- --quick`: short runs, good for ratios at best' : '`npm run bench`';
+function head({ at, quick, rounds, only, guard, machine, seconds, servers, missing }) {
+  const command = servers.mongo?.kind === 'uri' ? 'MONGODB_URI=… npm run bench' : 'npm run bench';
+  const flags = [quick && '--quick', only && `--only '${only}'`].filter(Boolean).join(' ');
+  const kind = `\`${command}${flags && ` -- ${flags}`}\`${quick ? ': short runs, good for ratios at best' : ''}`;
   return [
-    '# Benchmarks',
+    servers.mongo?.supports?.indexes ? '# Benchmarks on a MongoDB with indexes' : '# Benchmarks',
     `Written by ${kind}, on ${at.slice(0, 10)}, in ${(seconds / 60).toFixed(0)} minutes. All subjects run side by side on one machine, in ${rounds} interleaved rounds unless a table says otherwise; figures are medians with min–max. Each message is counted: a run that lost one does not count, and what was lost or repeated is in the tables. ${guard}`,
     table(
       ['Machine', ''],

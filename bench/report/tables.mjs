@@ -4,14 +4,14 @@ import { table } from './markdown.mjs';
 
 const RATE = ['messages/s', ({ rate }) => rate];
 const MS = (figure) => [`${figure}, ms`, (run) => run[figure]];
-const per1000 = ({ figures, messages }) => figures && figures.commands / (messages / 1000);
+const per1000 = ({ figures }) => figures && figures.commands / (figures.messages / 1000);
 
 /** What is told of each workload: its heading, a sentence, and its columns. */
 const WORKLOADS = {
   append: ['Append', 'From the first append until the last is acknowledged.', [RATE]],
   drain: [
     'Drain a backlog',
-    'From the start of the consumer until the last message is handled and has left. The floor takes 1000 at a time, whatever the windows. Commands are what the client sends; of Redis, what its scripts do counts, too.',
+    'From when a consumer that was paused may go on until the last message is handled and has left. The floor takes 1000 at a time, whatever the windows. Commands are what the client sends; of Redis, what its scripts do counts, too.',
     [RATE, ['commands per 1,000', per1000]],
   ],
   both: ['Append and drain', 'From the first append until the last message is handled and has left.', [RATE]],

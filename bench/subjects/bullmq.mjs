@@ -63,6 +63,8 @@ export const bullmq = (fsync) => ({
         }
         workers.connection = connection;
       },
+      pause: () => Promise.all(workers.map((worker) => worker.pause())),
+      resume: async () => workers.forEach((worker) => worker.resume()),
       settled: (messages) => until(() => handled >= messages),
       async left() {
         let count = 0;

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { open as openLmdb } from 'lmdb';
 import mongoose from 'mongoose';
+import { Gate } from '../lib/gate.mjs';
 
 const { BSON } = mongoose.mongo;
 /** First byte of a key. */
@@ -40,6 +41,7 @@ export default {
     let appended = Number(database.getBinary(STATE_KEY)?.readDoubleBE(0) ?? 0);
     let [stopped, handled, windows] = [false, 0, 0];
     let wake = () => {};
+    const gate = new Gate();
     let running = Promise.resolve();
 
     function put(message) {
@@ -78,6 +80,7 @@ export default {
     }
     async function loop() {
       while (!stopped) {
+        await gate.pass();
         const woken = new Promise((resolve) => (wake = resolve));
         const taken = await one();
         handled += taken * groups.length;
@@ -93,6 +96,12 @@ export default {
       start: async () => {
         running = loop();
       },
+      async pause() {
+        const there = gate.shut();
+        wake();
+        await there;
+      },
+      resume: async () => gate.open(),
       settled: async (messages) => {
         while (handled < messages) await new Promise((resolve) => setTimeout(resolve, 1));
       },
@@ -109,6 +118,7 @@ export default {
       left: async () => database.getKeysCount({ start: key(MESSAGE, 0), end: key(WINDOW, 0) }),
       async close() {
         stopped = true;
+        gate.open();
         wake();
         await running;
         await database.close();

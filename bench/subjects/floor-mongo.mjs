@@ -1,35 +1,43 @@
 import mongoose from 'mongoose';
 import { meter } from '../lib/mongo-meter.mjs';
+import { Gate } from '../lib/gate.mjs';
 import { durabilityOf, openMongo } from '../lib/mongo.mjs';
 
 /** However large the windows: the floor is the best that can be done. */
 const BLOCK = 1000;
 
-/** The bare driver doing the least that stores messages and takes them out again; it would lose windows in a crash. */
-export default {
-  name: 'floor-mongo',
-  label: 'bare MongoDB driver',
+/**
+ * The bare driver doing the least that stores messages and takes them out again; it would lose windows in a crash. `onward`: it asks for
+ * what comes after the last one that it had, and never sees one that was stored late.
+ */
+export const bareMongo = ({ onward }) => ({
+  name: onward ? 'floor-mongo-onward' : 'floor-mongo',
+  label: onward ? 'bare MongoDB driver, from the last id' : 'bare MongoDB driver',
   needs: ['mongo'],
   durability: ({ mongo }) => durabilityOf(mongo),
   packages: ['mongoose'],
-  without: ['streams', 'idle', 'startup'],
+  without: ['streams', 'idle', 'startup', ...(onward ? ['append', 'both', 'latency', 'memory'] : [])],
 
   async open({ servers, streams: [stream], clear, groups, onWindow }) {
-    const { connection } = await openMongo(servers.mongo, 'floor', { clear });
+    const { connection } = await openMongo(servers.mongo, onward ? 'onward' : 'floor', { clear });
     const [buffer, window] = [connection.collection('buffer'), connection.collection('window')];
     await buffer.createIndexes([{ key: { stream: 1, processed: 1, _id: 1 }, name: 'minibatch_fetch' }]);
     const counted = meter(connection.getClient());
     const document = (data) => ({ stream, created: new Date(), data, processed: false });
     const appendMany = (messages) => buffer.insertMany(messages.map(document));
-    let [stopped, handled] = [false, 0];
+    let [stopped, handled, last] = [false, 0];
+    const gate = new Gate();
 
     /** find + deleteMany. */
     async function loop() {
       while (!stopped) {
+        await gate.pass();
+        const further = onward && last ? { _id: { $gt: last } } : {};
         const documents = await buffer
-          .find({ stream, processed: false }, { sort: { _id: 1 }, limit: BLOCK, batchSize: BLOCK + 1 })
+          .find({ stream, processed: false, ...further }, { sort: { _id: 1 }, limit: BLOCK, batchSize: BLOCK + 1 })
           .toArray();
         if (documents.length > 0) {
+          last = documents.at(-1)._id;
           const data = documents.map((each) => each.data);
           for (const group of groups) await onWindow(group, data);
           await buffer.deleteMany({ _id: { $in: documents.map(({ _id }) => _id) } });
@@ -60,13 +68,18 @@ export default {
         await window.insertOne({ stream, messages: [_id] });
         onWindow(groups[0], [data]);
       },
+      pause: () => gate.shut(),
+      resume: async () => gate.open(),
       left: () => buffer.countDocuments(),
       figures: () => ({ commands: counted.total, ...counted.figures.written, bytes: counted.figures.bytes }),
       async close() {
         stopped = true;
+        gate.open();
         await running;
         await connection.close();
       },
     };
   },
-};
+});
+
+export default bareMongo({ onward: false });

@@ -2,6 +2,7 @@ import bullmq from './bullmq.mjs';
 import bullmqAlways from './bullmq-always.mjs';
 import floorLmdb from './floor-lmdb.mjs';
 import floorMongo from './floor-mongo.mjs';
+import floorMongoOnward from './floor-mongo-onward.mjs';
 import oursLmdb from './ours-lmdb.mjs';
 import oursMongo from './ours-mongo.mjs';
 import pgBoss from './pg-boss.mjs';
@@ -9,7 +10,18 @@ import python from './python-minibatch.mjs';
 import rxjs from './rxjs.mjs';
 
 /** In the order of the tables: each floor before what stands on it. */
-export const subjects = [floorMongo, oursMongo, python, floorLmdb, oursLmdb, bullmq, bullmqAlways, pgBoss, rxjs];
+export const subjects = [
+  floorMongo,
+  floorMongoOnward,
+  oursMongo,
+  python,
+  floorLmdb,
+  oursLmdb,
+  bullmq,
+  bullmqAlways,
+  pgBoss,
+  rxjs,
+];
 
 export function subjectNamed(name) {
   const found = subjects.find((subject) => subject.name === name);

@@ -23,8 +23,8 @@ export default {
       },
       left: () => connection.collection('buffer').countDocuments(),
       figures: () => {
-        const { commands, written, bytes } = counted.figures;
-        return { commands: counted.total, ...written, bytes, kinds: { ...commands } };
+        const { written, bytes } = counted.figures;
+        return { commands: counted.total, ...written, bytes };
       },
       async close() {
         await ours.close();

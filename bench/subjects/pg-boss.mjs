@@ -1,5 +1,6 @@
 import { PgBoss } from 'pg-boss';
 import pg from 'pg';
+import { Gate } from '../lib/gate.mjs';
 import { until } from '../lib/pause.mjs';
 
 /** The shortest that it takes; after a full batch it fetches at once. */
@@ -34,6 +35,7 @@ export default {
     for (const stream of streams) await boss.createQueue(stream, { notify: true });
     let [handled, before, stopped] = [0, 0, false];
     let wake = () => {};
+    const gate = new Gate();
     const loops = [];
     const handle = async (jobs) => {
       const data = jobs.map((job) => job.data);
@@ -43,6 +45,7 @@ export default {
     // Its worker waits between batches of one, whatever it is told: for these it has this loop.
     async function loop(stream) {
       while (!stopped) {
+        await gate.pass();
         // Told by an append of this process, as ours is; else it looks twice a second, as its worker does.
         const woken = new Promise((resolve) => {
           wake = resolve;
@@ -68,11 +71,19 @@ export default {
         ),
       async start() {
         before = queries;
-        for (const stream of streams) {
-          if (size === 1) loops.push(loop(stream));
-          else await boss.work(stream, { ...WORKER, batchSize: size }, handle);
-        }
+        if (size === 1) loops.push(...streams.map(loop));
+        else await work();
       },
+      async pause() {
+        if (size > 1) {
+          for (const stream of streams) await boss.offWork(stream, { wait: true });
+          return;
+        }
+        const there = gate.shut();
+        wake();
+        await there;
+      },
+      resume: async () => (size > 1 ? work() : gate.open()),
       settled: async (messages) => {
         await until(() => handled >= messages);
         await until(async () => (await active()) === 0, { every: 5 });
@@ -81,6 +92,7 @@ export default {
       figures: () => ({ commands: queries - before }),
       async close() {
         stopped = true;
+        gate.open();
         wake();
         await Promise.all(loops);
         await boss.stop({ graceful: true, timeout: 10_000 });
@@ -88,6 +100,9 @@ export default {
       },
     };
 
+    async function work() {
+      for (const stream of streams) await boss.work(stream, { ...WORKER, batchSize: size }, handle);
+    }
     async function active() {
       const { rows } = await look.query(
         "select count(*) as n from pgboss.job where state in ('created', 'retry', 'active')",

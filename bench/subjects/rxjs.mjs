@@ -22,7 +22,6 @@ export default {
       append,
       appendMany: async (messages) => messages.forEach((message) => void append(message)),
       async start() {
-        started = true;
         subject
           .pipe(
             bufferCount(size),
@@ -32,6 +31,13 @@ export default {
             }),
           )
           .subscribe();
+        await this.resume();
+      },
+      async pause() {
+        started = false;
+      },
+      async resume() {
+        started = true;
         for (const message of waiting.splice(0)) subject.next(message);
       },
       settled: (messages) => until(() => handled >= messages),

@@ -1,0 +1,3 @@
+import { bareMongo } from './floor-mongo.mjs';
+
+export default bareMongo({ onward: true });
