@@ -106,6 +106,7 @@ const tables = [
       () => drain(new CollectionSink({ connection, collection: 'out', mode: 'insert' })),
     ],
     ['out of: DatasetSink', () => putAll(new DatasetSink({ connection, dataset: 'out' }))],
+    ['out of: DatasetSink, windows from memory', () => drain(new DatasetSink({ connection, dataset: 'out' }))],
   ],
   [
     ['out of: bulk of replaceOne', bareUpsert],

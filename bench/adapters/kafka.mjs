@@ -22,6 +22,7 @@ import { KafkaSink, KafkaSource } from 'nestjs-minibatch/kafka';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startKafka } from '../../scripts/servers/kafka/kafka.mjs';
 import { openBareLmdb } from './lib/bare-lmdb.mjs';
+import { warmUpShare } from '../lib/warm-up.mjs';
 import { drainSeconds } from './lib/full-stream.mjs';
 import { printTable } from './lib/table.mjs';
 
@@ -211,10 +212,7 @@ const bareProducer = (size, headers) => async () => {
   });
 };
 
-const ourHeaders = (window, index) => ({
-  'minibatch-window': `bench:default:0123456789abcdef${window}`,
-  'minibatch-index': String(index),
-});
+const ourHeader = (window, index) => ({ 'minibatch-id': `bench/default/0/1/${window}:${index}` });
 
 const barePut = (size) => async () => {
   const out = new KafkaSink({ kafka, topic: await topic() });
@@ -222,7 +220,7 @@ const barePut = (size) => async () => {
   await out.put(rows[0], { id: 'first', signal });
   const began = performance.now();
   for (let from = 0; from < MESSAGES; from += size) {
-    await out.put(rows.slice(from, from + size), { id: `bench:default:${randomUUID()}`, signal });
+    await out.put(rows.slice(from, from + size), { id: `bench/default/0/1/${from}`, signal });
   }
   const seconds = (performance.now() - began) / 1000;
   await out.close();
@@ -236,7 +234,7 @@ const sink = (kind, size, workers) => () =>
     const seconds = await drainSeconds(definition, out, rows, { size, workers });
     await out.close();
     const [{ high }] = await admin.fetchTopicOffsets(target);
-    if (numPartitions === 1 && Number(high) !== MESSAGES) throw new Error(`${high} in the topic`);
+    if (numPartitions === 1 && Number(high) !== MESSAGES + warmUpShare(MESSAGES, size)) throw new Error(`${high} in the topic`);
     return seconds;
   });
 
@@ -252,7 +250,7 @@ const into = [
 ];
 const out = [1000, 100].map((size) => [
   [`bare sends of ${size}`, bareProducer(size)],
-  [`bare sends of ${size} with our two headers`, bareProducer(size, ourHeaders)],
+  [`bare sends of ${size} with our header`, bareProducer(size, ourHeader)],
   [`KafkaSink.put of ${size}, without a stream`, barePut(size)],
   [`KafkaSink, windows of ${size}, from memory`, sink('memory', size, 1)],
   [`KafkaSink, windows of ${size}, from LMDB`, sink('LMDB', size, 1)],

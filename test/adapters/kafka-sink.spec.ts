@@ -55,7 +55,7 @@ describe('KafkaSink', () => {
         offset: '0',
         key: 'SAT',
         value: Buffer.from('{"origin":"SAT"}'),
-        headers: { about: 'SAT of w1', bytes: 'A', 'minibatch-window': 'w1' },
+        headers: { about: 'SAT of w1', bytes: 'A', 'minibatch-id': 'w1' },
       },
     ]);
   });
@@ -64,14 +64,14 @@ describe('KafkaSink', () => {
     const topic = await tools.topic(1);
     await sinkOf({ topic }).put([{ n: 0 }, undefined, { n: 2 }], window('w'));
     expect(await tools.read(topic)).toMatchObject([
-      { value: Buffer.from('{"n":0}'), headers: { 'minibatch-window': 'w', 'minibatch-index': '0' } },
-      { value: Buffer.from('{"n":2}'), headers: { 'minibatch-window': 'w', 'minibatch-index': '2' } },
+      { value: Buffer.from('{"n":0}'), headers: { 'minibatch-id': 'w:0' } },
+      { value: Buffer.from('{"n":2}'), headers: { 'minibatch-id': 'w:2' } },
     ]);
   });
 
   it('writes what is no object, null as tombstone and bytes as they are; nothing for undefined and an empty array', async () => {
     const topic = await tools.topic(1);
-    const sink = sinkOf({ topic, windowHeader: false });
+    const sink = sinkOf({ topic, idHeader: false });
     await sink.put([0, '', 'text', false, null, new Uint8Array([1, 2])], window('w'));
     await sink.put(undefined, window('w'));
     await sink.put([], window('w'));
@@ -89,7 +89,7 @@ describe('KafkaSink', () => {
 
   it('takes an own serialiser, and a header of another name', async () => {
     const topic = await tools.topic(1);
-    const sink = sinkOf<number>({ topic, value: (result, { id }) => `${id}=${result}`, windowHeader: 'id' });
+    const sink = sinkOf<number>({ topic, value: (result, { id }) => `${id}=${result}`, idHeader: 'id' });
     await sink.put(5, window('w'));
     expect(await tools.read(topic)).toMatchObject([{ value: Buffer.from('w=5'), headers: { id: 'w' } }]);
   });
@@ -231,7 +231,7 @@ describe('a sink in an application', () => {
     const Feed = feedOf(tools, {
       topics: topic,
       groupId: `g-${randomUUID()}`,
-      dedupeId: ({ headers }) => `${headers['minibatch-window']}:${headers['minibatch-index']}`,
+      dedupeId: ({ headers }) => headers['minibatch-id'],
     });
     const app = await startApp([Feed]);
     await vi.waitUntil(() => app.get(Feed).counts.received === 10, SOON);

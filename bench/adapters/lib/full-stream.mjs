@@ -1,9 +1,12 @@
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MinibatchModule, MinibatchRunner, Streaming, StreamService } from 'nestjs-minibatch';
+import { sessionOfOurs } from '../../lib/nest-app.mjs';
+import { warmUpShare } from '../../lib/warm-up.mjs';
 
 /**
- * An application whose stream holds `rows`, and a consumer that hands them to `sink` in windows, once `start` is called.
+ * An application whose stream holds `rows`, and a consumer that hands them to `sink` in windows, once `start` is called. A quarter of them
+ * has gone through it before, see ../../lib/warm-up.mjs.
  *
  * @param store the definition of a store
  * @param rows as many as `size` times a whole number
@@ -11,9 +14,12 @@ import { MinibatchModule, MinibatchRunner, Streaming, StreamService } from 'nest
  */
 export async function openFullStream(store, sink, rows, { size, workers = 1 }) {
   let began;
-  let missing = rows.length;
+  let missing;
   let done;
-  const over = new Promise((resolve) => (done = resolve));
+  const expect = (count) => {
+    [began, missing] = [undefined, count];
+    return new Promise((resolve) => (done = resolve));
+  };
   const counting = {
     async put(result, window) {
       await sink.put(result, window);
@@ -32,18 +38,33 @@ export async function openFullStream(store, sink, rows, { size, workers = 1 }) {
   class App {}
   Module({ imports: [MinibatchModule.forRoot({ store, autoStart: false })], providers: [Forward] })(App);
   const app = await NestFactory.createApplicationContext(App, { logger: ['warn', 'error'] });
-  // The consumer has to be known before, else nothing is kept for it.
-  const stream = app.get(StreamService).stream('bench');
-  for (let from = 0; from < rows.length; from += 1000) await stream.appendMany(rows.slice(from, from + 1000));
+  const session = sessionOfOurs({ app, streams: app.get(StreamService) }, { streams: ['bench'] });
+  const append = async (messages) => {
+    for (let from = 0; from < messages.length; from += 1000) await session.appendMany(messages.slice(from, from + 1000));
+  };
+  const few = warmUpShare(rows.length, size);
+  const warm = expect(few);
+  await append(rows.slice(0, few));
+  await app.get(MinibatchRunner).start();
+  await warm;
+  await session.settled(few);
+  await session.pause();
+  await append(rows);
+  globalThis.gc?.();
+  const over = expect(rows.length);
   return {
-    start: () => app.get(MinibatchRunner).start(),
+    start: session.resume,
     /** Resolves with the seconds from the first window to the last `put`. */
     over,
     close: () => app.close(),
   };
 }
 
-/** The seconds from the first window to the last `put`. */
+/**
+ * The seconds from the first window to the last `put`.
+ *
+ * @param {{ size: number, workers?: number }} options
+ */
 export async function drainSeconds(store, sink, rows, options) {
   const full = await openFullStream(store, sink, rows, options);
   await full.start();

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../internal/bounded-map.js';
 import type { CeleryEvent } from './event-body.js';
 import { type CeleryTaskInfo, INFO_FIELDS } from './task-info.js';
 
@@ -12,10 +13,11 @@ export interface RememberedTask {
  * result when it ends. Bounded: the tasks that nothing was heard of for longest are forgotten.
  */
 export class TaskMemory {
-  /** In the order in which they were last heard of. */
-  private readonly tasks = new Map<string, RememberedTask>();
+  private readonly tasks: BoundedMap<string, RememberedTask>;
 
-  constructor(private readonly most: number) {}
+  constructor(most: number) {
+    this.tasks = new BoundedMap(most);
+  }
 
   get size(): number {
     return this.tasks.size;
@@ -31,12 +33,7 @@ export class TaskMemory {
     }
     const name = typeof event['name'] === 'string' ? event['name'] : known?.name;
     const task = { name, info };
-    this.tasks.delete(uuid);
     this.tasks.set(uuid, task);
-    if (this.tasks.size > this.most) {
-      const [oldest] = this.tasks.keys();
-      if (oldest !== undefined) this.tasks.delete(oldest);
-    }
     return task;
   }
 }

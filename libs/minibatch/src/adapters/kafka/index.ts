@@ -6,4 +6,3 @@ export type { RecordFormat } from './record-format.js';
 export type { KafkaRef } from './kafka-client.js';
 export { type FailedRecord, KafkaSink } from './kafka.sink.js';
 export type { KafkaCompression, KafkaSinkOptions, KafkaValue } from './kafka-sink.options.js';
-export { INDEX_HEADER } from './result-records.js';

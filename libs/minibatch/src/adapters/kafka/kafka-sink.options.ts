@@ -28,8 +28,11 @@ export interface KafkaSinkOptions<R = unknown> {
   readonly idempotent?: boolean;
   /** Others than gzip need a codec registered with kafkajs. @default 'none' */
   readonly compression?: KafkaCompression;
-  /** Name of the header that holds the window's id; false for none. @default 'minibatch-window' */
-  readonly windowHeader?: string | false;
+  /**
+   * Name of the header that holds the record's id: that of the window, with `:` and the position behind it for elements of an array;
+   * false for none. @default 'minibatch-id'
+   */
+  readonly idHeader?: string | false;
   /**
    * Most bytes of one send, before compression; a larger result has one of its own. Below the topic's `max.message.bytes`, which
    * counts all records of a send to a partition. @default 1000000
@@ -55,7 +58,7 @@ export interface ResolvedKafkaSink {
   readonly acks: -1 | 1;
   readonly idempotent: boolean;
   readonly compression: number;
-  readonly windowHeader: string | false;
+  readonly idHeader: string | false;
   readonly batchBytes: number;
   readonly producer: KafkaSinkOptions['producer'];
 }
@@ -69,7 +72,7 @@ const KEYS = [
   'acks',
   'idempotent',
   'compression',
-  'windowHeader',
+  'idHeader',
   'batchBytes',
   'producer',
 ] as const satisfies readonly (keyof KafkaSinkOptions)[];
@@ -88,7 +91,7 @@ export function resolveKafkaSink<R>(where: string, options: KafkaSinkOptions<R> 
     throw invalidOption(where, 'options', options, "what a constructor gives: call super({ kafka, topic: '…' })");
   }
   checkKeys(where, options, KEYS);
-  const { producer = {}, windowHeader = 'minibatch-window' } = options;
+  const { producer = {}, idHeader = 'minibatch-id' } = options;
   checkKeys(`${where}: producer`, producer, PRODUCER_KEYS);
   for (const option of ['key', 'headers', 'value'] as const) {
     const given: unknown = options[option];
@@ -106,7 +109,7 @@ export function resolveKafkaSink<R>(where: string, options: KafkaSinkOptions<R> 
     acks: checkAcks(where, options.acks ?? -1, idempotent),
     idempotent,
     compression: checkCompression(where, options.compression ?? 'none'),
-    windowHeader: windowHeader === false ? false : checkName(where, 'windowHeader', windowHeader),
+    idHeader: idHeader === false ? false : checkName(where, 'idHeader', idHeader),
     batchBytes: checkInteger(where, 'batchBytes', options.batchBytes ?? 1_000_000, 1),
     producer,
   };

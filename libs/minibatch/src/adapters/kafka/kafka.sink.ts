@@ -28,9 +28,9 @@ interface Progress {
  * Writes results to a topic of Kafka: one record each, or one for each element of an array (an empty one and undefined elements
  * give none). Resolves when Kafka has acknowledged all of them. Needs the package `kafkajs`.
  *
- * Values are JSON; null is a tombstone, bytes are sent as they are. Each record has the header `minibatch-window` with the window's id,
- * and if it is of an array, `minibatch-index`. A result that is sent again, after a crash or because Kafka's answer was lost, has the
- * same: whoever reads the topic can tell by them what it has had already.
+ * Values are JSON; null is a tombstone, bytes are sent as they are. Each record has the header `minibatch-id`: the window's id, and if it
+ * is of an array, its position, as `orders/default/0/1/17:3`. A result that is sent again, after a crash or because Kafka's answer was
+ * lost, has the same: whoever reads the topic can tell by it what it has had already.
  *
  * Nest closes the connection at shutdown, after the windows are drained; call `close()` where Nest does not make the sink.
  *

@@ -8,7 +8,7 @@ const writing = {
   key: undefined,
   headers: undefined,
   value: undefined,
-  windowHeader: 'minibatch-window' as const,
+  idHeader: 'minibatch-id' as const,
 };
 
 const sized = (...sizes: number[]): OutgoingRecord[] =>
@@ -27,9 +27,9 @@ describe('cutting results into sends', () => {
 
 describe('the record of a result', () => {
   it('counts key, value and headers in bytes, not in characters', () => {
-    const [plain] = recordsOf({ ...writing, windowHeader: false }, '', window);
+    const [plain] = recordsOf({ ...writing, idHeader: false }, '', window);
     const [record] = recordsOf(
-      { ...writing, windowHeader: false, key: () => 'ü', headers: () => ({ ä: 'ö' }) },
+      { ...writing, idHeader: false, key: () => 'ü', headers: () => ({ ä: 'ö' }) },
       'ß',
       window,
     );

@@ -13,14 +13,11 @@ export interface OutgoingRecord {
   readonly bytes: number;
 }
 
-/** Header of the elements of an array, beside the window's: both together name a record. */
-export const INDEX_HEADER = 'minibatch-index';
-
 /** Length, offset, timestamp and attributes of a record; length of a header's name and value. */
 const RECORD_BYTES = 32;
 const HEADER_BYTES = 8;
 
-type Writing = Pick<ResolvedKafkaSink, 'where' | 'key' | 'headers' | 'value' | 'windowHeader'>;
+type Writing = Pick<ResolvedKafkaSink, 'where' | 'key' | 'headers' | 'value' | 'idHeader'>;
 
 /**
  * The records of a result: one, or one for each element of an array. Undefined and undefined elements give none.
@@ -56,9 +53,9 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
   };
   const own = writing.headers && call('headers', () => writing.headers?.(result, window));
   for (const [name, header] of Object.entries(own ?? {})) addHeader(name, header);
-  if (writing.windowHeader !== false) {
-    addHeader(writing.windowHeader, window.id);
-    if (index !== undefined) addHeader(INDEX_HEADER, String(index));
+  // One, not one for each part: kafkajs takes as long for a header as for the value.
+  if (writing.idHeader !== false) {
+    addHeader(writing.idHeader, index === undefined ? window.id : `${window.id}:${index}`);
   }
   const message = {
     value: value === null ? null : bufferOf(value),
