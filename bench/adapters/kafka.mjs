@@ -234,7 +234,8 @@ const sink = (kind, size, workers) => () =>
     const seconds = await drainSeconds(definition, out, rows, { size, workers });
     await out.close();
     const [{ high }] = await admin.fetchTopicOffsets(target);
-    if (numPartitions === 1 && Number(high) !== MESSAGES + warmUpShare(MESSAGES, size)) throw new Error(`${high} in the topic`);
+    if (numPartitions === 1 && Number(high) !== MESSAGES + warmUpShare(MESSAGES, size))
+      throw new Error(`${high} in the topic`);
     return seconds;
   });
 

@@ -34,6 +34,7 @@ const { values } = parseArgs({
 const MESSAGES = Number(values.messages);
 const ROUNDS = Number(values.rounds);
 const CONCURRENCY = 100;
+const SIZE = 1000;
 const WORKERS = Number(values.workers);
 const DATA = Array.from({ length: MESSAGES }, (_, n) => ({ n, text: 'x'.repeat(180) }));
 Logger.overrideLogger(['error']);
@@ -65,19 +66,24 @@ async function timed(work) {
   return (performance.now() - began) / 1000;
 }
 
-async function bare(client, mode) {
-  let next = 0;
-  const worker = async () => {
-    while (next < MESSAGES)
-      await lastValueFrom(client[mode](mode === 'emit' ? 'event' : 'request', DATA[next++]), { defaultValue: 0 });
-  };
-  return timed(() => Promise.all(Array.from({ length: CONCURRENCY }, worker)));
+/** One window after the other, as ours: the next begins when all of the one before are answered. */
+async function bare(client, mode, size) {
+  const pattern = mode === 'emit' ? 'event' : 'request';
+  return timed(async () => {
+    for (let from = 0; from < MESSAGES; from += size) {
+      let next = from;
+      const worker = async () => {
+        while (next < from + size) await lastValueFrom(client[mode](pattern, DATA[next++]), { defaultValue: 0 });
+      };
+      await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+    }
+  });
 }
 
 async function ours(client, mode) {
   const pattern = mode === 'emit' ? 'event' : 'request';
   const sink = new ClientProxySink({ client, pattern, mode, each: true, concurrency: CONCURRENCY });
-  const full = await openFullStream(memoryStore(), sink, DATA, { size: 1000, workers: WORKERS });
+  const full = await openFullStream(memoryStore(), sink, DATA, { size: SIZE, workers: WORKERS });
   const seconds = await timed(() => full.start());
   await full.over;
   await full.close();
@@ -89,7 +95,8 @@ const clients = Object.fromEntries(
 );
 const tables = Object.keys(transports).flatMap((name) =>
   ['emit', 'send'].map((mode) => [
-    [`${name} ${mode}: bare client`, () => bare(clients[name], mode)],
+    [`${name} ${mode}: bare client, windows of ${SIZE}`, () => bare(clients[name], mode, SIZE)],
+    [`${name} ${mode}: bare client, all at once`, () => bare(clients[name], mode, MESSAGES)],
     [`${name} ${mode}: ours`, () => ours(clients[name], mode)],
   ]),
 );

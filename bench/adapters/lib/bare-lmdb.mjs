@@ -30,9 +30,9 @@ export async function openBareLmdb() {
 
   /**
    * For messages that come one at a time: `add(list, token)` has them stored, in one transaction with what comes while the one before
-   * is under way; `stored` then gets the tokens.
+   * is under way; `stored` then gets the tokens. `keyOf` as of `store`.
    */
-  function gathering(stored) {
+  function gathering(stored, keyOf) {
     let waiting = [];
     let writing;
     async function writeAll() {
@@ -41,7 +41,10 @@ export async function openBareLmdb() {
       while (waiting.length > 0) {
         const group = waiting;
         waiting = [];
-        await store(group.flatMap(({ list }) => list));
+        await store(
+          group.flatMap(({ list }) => list),
+          keyOf,
+        );
         stored(group.map(({ token }) => token));
       }
       writing = undefined;

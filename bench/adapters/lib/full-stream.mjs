@@ -40,7 +40,8 @@ export async function openFullStream(store, sink, rows, { size, workers = 1 }) {
   const app = await NestFactory.createApplicationContext(App, { logger: ['warn', 'error'] });
   const session = sessionOfOurs({ app, streams: app.get(StreamService) }, { streams: ['bench'] });
   const append = async (messages) => {
-    for (let from = 0; from < messages.length; from += 1000) await session.appendMany(messages.slice(from, from + 1000));
+    for (let from = 0; from < messages.length; from += 1000)
+      await session.appendMany(messages.slice(from, from + 1000));
   };
   const few = warmUpShare(rows.length, size);
   const warm = expect(few);
