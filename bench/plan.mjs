@@ -88,7 +88,7 @@ const both = (size, total, bytes, together, subjects) => ({
 const latency = (rate, seconds, bytes, subjects) => ({
   id: `latency at ${rate}/s`,
   workload: 'latency',
-  params: { rate, seconds, warmUp: 1, bytes },
+  params: { rate, seconds, warmUp: 5, bytes },
   subjects,
 });
 

@@ -15,18 +15,19 @@ export class OpenLoop {
   /** @param {(n: number) => Promise<unknown>} send not waited for; its failures are */
   async run(send) {
     const failures = [];
-    const pending = new Set();
+    let pending = 0;
     this.began = performance.now();
     for (let n = 0; n < this.total;) {
       const due = Math.min(this.total, Math.floor(((performance.now() - this.began) / 1000) * this.rate) + 1);
       for (; n < due; n += 1) {
-        const sent = send(n).catch((error) => failures.push(error));
-        pending.add(sent);
-        void sent.finally(() => pending.delete(sent));
+        pending += 1;
+        void send(n)
+          .catch((error) => failures.push(error))
+          .finally(() => (pending -= 1));
       }
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    await Promise.all(pending);
+    while (pending > 0) await new Promise((resolve) => setTimeout(resolve, 1));
     if (failures.length > 0) throw new AggregateError(failures, `${failures.length} appends failed: ${failures[0]}`);
   }
 

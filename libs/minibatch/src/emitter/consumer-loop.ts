@@ -1,5 +1,6 @@
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
+import { LiveSet } from '../internal/live-set.js';
 import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { MessageBuffer } from '../windows/message-buffer.js';
 import type { BufferedMessage } from '../windows/message.js';
@@ -47,7 +48,7 @@ export class ConsumerLoop {
   private readonly expiry: Expiry;
   private committer: Committer | undefined;
   private readonly ready: OpenWindow[] = [];
-  private readonly running = new Set<OpenWindow>();
+  private readonly running = new LiveSet<OpenWindow>();
   private nextSeq = 1;
   /**
    * Open windows of a process that was cut off. One of them may have ended it: they are handled one at a time, each committed

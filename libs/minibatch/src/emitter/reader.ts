@@ -1,3 +1,4 @@
+import { LiveSet } from '../internal/live-set.js';
 import type {
   Block,
   ConsumerKey,
@@ -40,7 +41,7 @@ export interface ReaderLimits {
  * stays subtracted until that read has ended, because the read may have begun before the delete.
  */
 export class Reader {
-  private readonly owned = new Set<MessageId>();
+  private readonly owned = new LiveSet<MessageId>();
   private releasedDuringRead: MessageId[] = [];
   /** Reads under way. */
   private reads = 0;

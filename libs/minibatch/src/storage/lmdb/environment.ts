@@ -1,4 +1,5 @@
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { Activity } from '../../internal/activity.js';
 import { loadPackage } from '../../internal/missing-package.js';
 import { prepareDirectory, unusable } from './files.js';
 import { type LmdbDatabase, LmdbView, type ReadView, type WriteView } from './view.js';
@@ -36,7 +37,7 @@ export class LmdbEnvironment {
   private readonly view: LmdbView;
   private closed = false;
   /** Writes under way. */
-  private readonly writes = new Set<Promise<unknown>>();
+  private readonly writes = new Activity();
 
   private constructor(
     private readonly path: string,
@@ -66,7 +67,7 @@ export class LmdbEnvironment {
     if (this.closed) return;
     this.closed = true;
     // lmdb-js lets transactions that were begun run, but takes their means to write.
-    await Promise.allSettled(this.writes);
+    await this.writes.idle();
     const shared = opened.get(this.path);
     if (shared === undefined) return;
     shared.users -= 1;
@@ -97,18 +98,12 @@ export class LmdbEnvironment {
    *
    * @throws WriteFailed if LMDB fails; what `change` throws of the package's own errors
    */
-  async write<R>(change: (view: WriteView) => R): Promise<R> {
-    this.checkOpen();
-    const write = this.transact(change);
-    this.writes.add(write);
-    try {
-      return await write;
-    } finally {
-      this.writes.delete(write);
-    }
+  write<R>(change: (view: WriteView) => R): Promise<R> {
+    return this.writes.track(() => this.transact(change));
   }
 
   private async transact<R>(change: (view: WriteView) => R): Promise<R> {
+    this.checkOpen();
     let done = false;
     try {
       return await this.database.childTransaction(() => {

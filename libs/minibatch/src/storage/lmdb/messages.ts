@@ -21,6 +21,11 @@ import type { ReadView, WriteView } from './view.js';
 export type PreparedMessage = { readonly message: NewMessage; readonly encoded: EncodedMessage } | AppendOutcome;
 
 const EMPTY_BLOCK: Block = { messages: [], full: false };
+/**
+ * So many at the most are looked up one by one. What an iteration of lmdb-js refers to, and what that leads to, survives minor garbage
+ * collections: one for each message is a major collection every two seconds at 1,000 messages/s.
+ */
+const FEW = 16;
 
 /** Before the transaction: in it nothing may throw because of what a user appended. */
 export function prepare(message: NewMessage): PreparedMessage {
@@ -101,6 +106,14 @@ export function fetchMessages(
   const standing = new Standing(view, stream, key);
   const block = new BlockBuilder(stream, standing, limits);
   const from = Math.max(seqAfter(stream, after), standing.upTo);
+  const { lastSeq } = tailOf(view, stream.id);
+  if (lastSeq - from <= FEW) {
+    for (let seq = from + 1; seq <= lastSeq; seq += 1) {
+      const value = standing.isDone(seq) ? undefined : view.get(messageKey(stream.id, key.partition, seq));
+      if (value !== undefined && block.add(seq, value)) return block.full();
+    }
+    return block.ended();
+  }
   for (const { key: messageAt, value } of view.entries(messageRange(stream.id, key.partition, from))) {
     const seq = seqOf(messageAt);
     if (!standing.isDone(seq) && block.add(seq, value)) return block.full();
