@@ -54,7 +54,7 @@ export async function openFullStream(store, sink, rows, { size, workers = 1 }) {
   globalThis.gc?.();
   const over = expect(rows.length);
   return {
-    start: session.resume,
+    start: () => session.resume(),
     /** Resolves with the seconds from the first window to the last `put`. */
     over,
     close: () => app.close(),
