@@ -82,6 +82,7 @@ const both = (size, total, bytes, together, subjects) => ({
   id: `${together ? 'append and drain at once' : 'append, then drain'} ${size}${sized(bytes)}`,
   workload: 'both',
   params: { size, total, bytes, together },
+  fresh: true,
   subjects,
 });
 
@@ -89,6 +90,7 @@ const latency = (rate, seconds, bytes, subjects) => ({
   id: `latency at ${rate}/s`,
   workload: 'latency',
   params: { rate, seconds, warmUp: 5, bytes },
+  fresh: true,
   subjects,
 });
 
