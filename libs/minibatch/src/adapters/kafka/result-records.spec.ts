@@ -44,7 +44,7 @@ describe('the record of a result', () => {
   });
 
   it('lets nobody take the place of the window’s id', () => {
-    const headers = () => ({ 'minibatch-window': 'forged' });
-    expect(recordsOf({ ...writing, headers }, 1, window)[0]?.message.headers).toEqual({ 'minibatch-window': 'w' });
+    const headers = () => ({ 'minibatch-id': 'forged' });
+    expect(recordsOf({ ...writing, headers }, 1, window)[0]?.message.headers).toEqual({ 'minibatch-id': 'w' });
   });
 });
