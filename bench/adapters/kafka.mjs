@@ -21,8 +21,8 @@ import { memoryStore, MinibatchModule, StreamService } from 'nestjs-minibatch';
 import { KafkaSink, KafkaSource } from 'nestjs-minibatch/kafka';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startKafka } from '../../scripts/servers/kafka/kafka.mjs';
-import { openBareLmdb } from './lib/bare-lmdb.mjs';
 import { warmUpShare } from '../lib/warm-up.mjs';
+import { openBareLmdb } from './lib/bare-lmdb.mjs';
 import { drainSeconds } from './lib/full-stream.mjs';
 import { printTable } from './lib/table.mjs';
 

@@ -41,7 +41,7 @@ export default {
     let appended = Number(database.getBinary(STATE_KEY)?.readDoubleBE(0) ?? 0);
     let [stopped, handled, windows] = [false, 0, 0];
     let wake = () => {};
-    const gate = new Gate();
+    const gate = new Gate(() => wake());
     let running = Promise.resolve();
 
     function put(message) {
@@ -96,11 +96,7 @@ export default {
       start: async () => {
         running = loop();
       },
-      async pause() {
-        const there = gate.shut();
-        wake();
-        await there;
-      },
+      pause: () => gate.shut(),
       resume: async () => gate.open(),
       settled: async (messages) => {
         while (handled < messages) await new Promise((resolve) => setTimeout(resolve, 1));

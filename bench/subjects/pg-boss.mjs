@@ -35,7 +35,7 @@ export default {
     for (const stream of streams) await boss.createQueue(stream, { notify: true });
     let [handled, before, stopped] = [0, 0, false];
     let wake = () => {};
-    const gate = new Gate();
+    const gate = new Gate(() => wake());
     const loops = [];
     const handle = async (jobs) => {
       const data = jobs.map((job) => job.data);
@@ -75,15 +75,10 @@ export default {
         else await work();
       },
       async pause() {
-        if (size > 1) {
-          for (const stream of streams) await boss.offWork(stream, { wait: true });
-          return;
-        }
-        const there = gate.shut();
-        wake();
-        await there;
+        if (size === 1) await gate.shut();
+        else for (const stream of streams) await boss.offWork(stream, { wait: true });
       },
-      resume: async () => (size > 1 ? work() : gate.open()),
+      resume: async () => (size === 1 ? gate.open() : work()),
       settled: async (messages) => {
         await until(() => handled >= messages);
         await until(async () => (await active()) === 0, { every: 5 });

@@ -134,11 +134,11 @@ describe('a broker that is killed and comes back', { timeout: 150_000 }, () => {
       await appending;
       await vi.waitUntil(async () => (await stream.stats()).buffered === 0, LONG);
       const records = await tools.read(topic);
-      const byWindow = new Map(
+      const byId = new Map(
         records.map(({ value, headers }) => [headers['minibatch-id'], (JSON.parse(String(value)) as { n: number }).n]),
       );
       // Once, if the reader looks at the headers; and never less.
-      expect([...byWindow.values()].toSorted((a, b) => a - b)).toEqual(upTo(COUNT));
+      expect([...byId.values()].toSorted((a, b) => a - b)).toEqual(upTo(COUNT));
       console.log(`idempotent ${idempotent}: ${records.length - COUNT} of ${COUNT} records doubled in the topic`);
     },
   );

@@ -449,6 +449,7 @@ describe.each([5, 4] as const)('MqttSource, protocol version %i', { timeout: 90_
     app.attach(sourceOf(options));
     await publishing;
     await vi.waitFor(() => expect(new Set(app.data()).size).toBe(published), LONG);
+    expect(stops).toBe(3);
   });
 });
 
