@@ -140,20 +140,29 @@ async function oursIn(store) {
   return MESSAGES / seconds;
 }
 
-async function bareOut() {
+/** `named`: with an id as a user property, as ours do. */
+async function bareOut(named) {
   const client = await connectAsync(server.url, connection);
   const began = performance.now();
   for (let from = 0; from < MESSAGES; from += WINDOW) {
     const block = rows.slice(from, from + WINDOW);
-    await Promise.all(block.map((row) => client.publishAsync('out', JSON.stringify(row), { qos: 1 })));
+    const window = randomUUID();
+    const optionsOf = (index) => ({
+      qos: 1,
+      ...(named && { properties: { userProperties: { 'minibatch-id': `${window}:${index}` } } }),
+    });
+    await Promise.all(block.map((row, index) => client.publishAsync('out', JSON.stringify(row), optionsOf(index))));
   }
   const seconds = (performance.now() - began) / 1000;
   await client.endAsync();
   return MESSAGES / seconds;
 }
 
-async function putOut() {
-  const sink = new MqttSink({ url: server.url, topic: 'out', protocolVersion });
+const sinkOf = (named) =>
+  new MqttSink({ url: server.url, topic: 'out', protocolVersion, ...(named ? {} : { idProperty: false }) });
+
+async function putOut(named) {
+  const sink = sinkOf(named);
   const { signal } = new AbortController();
   // The connection is there, as that of the bare client is.
   await sink.put('first', { id: 'first', signal });
@@ -166,8 +175,8 @@ async function putOut() {
   return MESSAGES / seconds;
 }
 
-async function oursOut(store) {
-  const sink = new MqttSink({ url: server.url, topic: 'out', protocolVersion });
+async function oursOut(store, named) {
+  const sink = sinkOf(named);
   await sink.put('first', { id: 'first', signal: new AbortController().signal });
   const seconds = await drainSeconds(store, sink, rows, { size: WINDOW });
   await sink.close();
@@ -183,12 +192,12 @@ const tables = [
     ['into: MqttSource, memory', () => oursIn(memoryStore())],
     ['into: MqttSource, LMDB', () => oursIn(lmdb())],
   ],
-  [
-    [`out of: bare client, ${WINDOW} at a time`, bareOut],
-    [`out of: MqttSink.put of ${WINDOW}, without a stream`, putOut],
-    [`out of: MqttSink, windows of ${WINDOW}, from memory`, () => oursOut(memoryStore())],
-    [`out of: MqttSink, windows of ${WINDOW}, from LMDB`, () => oursOut(lmdb())],
-  ],
+  ...(protocolVersion === 5 ? [true, false] : [false]).map((named) => [
+    [`out of: bare client, ${WINDOW} at a time, ${named ? 'with' : 'no'} id`, () => bareOut(named)],
+    [`out of: MqttSink.put of ${WINDOW}, without a stream`, () => putOut(named)],
+    [`out of: MqttSink, windows of ${WINDOW}, from memory`, () => oursOut(memoryStore(), named)],
+    [`out of: MqttSink, windows of ${WINDOW}, from LMDB`, () => oursOut(lmdb(), named)],
+  ]),
 ];
 try {
   for (const subjects of tables) await printTable(subjects, { rounds: ROUNDS });

@@ -9,11 +9,11 @@ import {
   StreamService,
   Window,
 } from 'nestjs-minibatch';
-import { MqttSink, type MqttSinkOptions } from 'nestjs-minibatch/mqtt';
+import { type MqttMessage, MqttSink, type MqttSinkOptions, MqttSource } from 'nestjs-minibatch/mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type MosquittoServer, startMosquitto } from '../../scripts/servers/mosquitto/mosquitto.mjs';
 import { closeAll, later, SOON, start } from '../e2e/support/applications.js';
-import { connectTo, LONG, unique } from './support/mqtt.js';
+import { application, connectTo, LONG, unique } from './support/mqtt.js';
 
 interface Published {
   readonly topic: string;
@@ -70,8 +70,28 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
       ['JFK/w2', '{"origin":"JFK"}'],
     ]);
     expect(published.every(({ packet }) => packet.qos === 1 && !packet.retain)).toBe(true);
-    const windows = published.map(({ packet }) => packet.properties?.userProperties?.['minibatch-window']);
-    expect(windows).toEqual(protocolVersion === 5 ? ['w1', 'w1', 'w1', 'w2'] : Array(4).fill(undefined));
+    const ids = published.map(({ packet }) => packet.properties?.userProperties?.['minibatch-id']);
+    expect(ids).toEqual(protocolVersion === 5 ? ['w1:0', 'w1:2', 'w1:3', 'w2'] : Array(4).fill(undefined));
+  });
+
+  it('gives what is sent again the same id, by which a source leaves it out', async () => {
+    const topic = unique('again');
+    const app = await application();
+    const dedupeId = ({ properties }: MqttMessage) => properties.userProperties?.['minibatch-id']?.toString();
+    const source = new MqttSource({ url: broker.url, clientId: unique('c'), topics: topic, protocolVersion, dedupeId });
+    app.attach(source);
+    await vi.waitFor(async () => {
+      await sinkOf({ topic }).put('subscribed', windowOf('probe'));
+      expect(app.data()).toContain('subscribed');
+    }, SOON);
+    const sink = sinkOf({ topic });
+    for (let tries = 0; tries < 2; tries += 1) await sink.put([1, 2, 3], windowOf('w'));
+    await sink.put('last', windowOf('w2'));
+    await vi.waitFor(() => expect(app.data()).toContain('last'), SOON);
+    const once = [1, 2, 3];
+    const data = app.data().filter((each) => each !== 'subscribed');
+    // MQTT 3.1.1 has no place for it.
+    expect(data).toEqual(protocolVersion === 5 ? [...once, 'last'] : [...once, ...once, 'last']);
   });
 
   it('keeps the last for new subscribers, in the payload that it is told, with QoS 0 and 2 too', async () => {

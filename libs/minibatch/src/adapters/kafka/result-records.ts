@@ -1,6 +1,7 @@
 import type { Message } from 'kafkajs';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
+import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { KafkaValue, ResolvedKafkaSink } from './kafka-sink.options.js';
 
@@ -55,7 +56,7 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
   for (const [name, header] of Object.entries(own ?? {})) addHeader(name, header);
   // One, not one for each part: kafkajs takes as long for a header as for the value.
   if (writing.idHeader !== false) {
-    addHeader(writing.idHeader, index === undefined ? window.id : `${window.id}:${index}`);
+    addHeader(writing.idHeader, resultId(window, index));
   }
   const message = {
     value: value === null ? null : bufferOf(value),

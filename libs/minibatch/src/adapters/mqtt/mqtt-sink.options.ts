@@ -1,5 +1,5 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { checkBoolean, checkInteger, invalidOption } from '../../internal/checks.js';
+import { checkBoolean, checkInteger, checkName, invalidOption } from '../../internal/checks.js';
 import type { Window } from '../../windows/window.js';
 import {
   checkFunction,
@@ -20,8 +20,13 @@ export interface MqttSinkOptions<R = unknown> extends MqttConnection {
   readonly qos?: 0 | 1 | 2;
   /** The broker keeps the last message of a topic for new subscribers. @default false */
   readonly retain?: boolean;
-  /** MQTT 5: properties beside `minibatch-window`, which holds the window's id. @default none */
+  /** MQTT 5: properties beside the message's id. @default none */
   readonly userProperties?: (result: R, window: Window) => Readonly<Record<string, string>>;
+  /**
+   * MQTT 5: name of the user property that holds the message's id: that of the window, with `:` and the position behind it for
+   * elements of an array; false for none. @default 'minibatch-id'; false in MQTT 3.1.1, which has no properties
+   */
+  readonly idProperty?: string | false;
   /** The broker's name for the connection; no other process may use it. @default one that the client makes up */
   readonly clientId?: string;
   /** Messages on their way without an answer; a broker that takes less at a time (MQTT 5) gets less. @default 1000 */
@@ -37,6 +42,7 @@ export interface ResolvedSink {
   readonly qos: 0 | 1 | 2;
   readonly retain: boolean;
   readonly userProperties: ((result: unknown, window: Window) => Readonly<Record<string, string>>) | undefined;
+  readonly idProperty: string | false;
   readonly maxInFlight: number;
 }
 
@@ -46,6 +52,7 @@ const KEYS = [
   'qos',
   'retain',
   'userProperties',
+  'idProperty',
   'clientId',
   'maxInFlight',
 ] as const satisfies readonly (keyof MqttSinkOptions)[];
@@ -69,13 +76,11 @@ export function resolveSink<R>(where: string, options: MqttSinkOptions<R> | unde
   }
   const own = { clean: true, ...(clientId === undefined ? {} : { clientId }) };
   const connection = resolveConnection(where, ErrorCode.SinkFailed, given, own);
-  if (userProperties && connection.protocolVersion === 4) {
-    throw invalidOption(
-      where,
-      'userProperties',
-      userProperties,
-      'none with protocolVersion 4: MQTT 3.1.1 has no properties',
-    );
+  const hasProperties = connection.protocolVersion === 5;
+  const idProperty = given.idProperty ?? (hasProperties && 'minibatch-id');
+  for (const [option, asked] of Object.entries({ userProperties, idProperty })) {
+    if (!asked || hasProperties) continue;
+    throw invalidOption(where, option, asked, 'none with protocolVersion 4: MQTT 3.1.1 has no properties');
   }
   return {
     where,
@@ -85,6 +90,7 @@ export function resolveSink<R>(where: string, options: MqttSinkOptions<R> | unde
     qos,
     retain: checkBoolean(where, 'retain', given.retain ?? false),
     userProperties,
+    idProperty: idProperty === false ? false : checkName(where, 'idProperty', idProperty),
     maxInFlight: checkInteger(where, 'maxInFlight', given.maxInFlight ?? 1000, 1),
   };
 }

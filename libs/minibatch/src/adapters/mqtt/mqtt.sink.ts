@@ -18,7 +18,7 @@ interface Progress {
  * Publishes results to an MQTT broker. Needs the package `mqtt`.
  *
  * An array gives one message for each element (an empty one and undefined elements give none). `put` resolves when the broker has
- * acknowledged all of them (QoS 1). In MQTT 5 each has the user property `minibatch-window`: the window's id.
+ * acknowledged all of them (QoS 1). In MQTT 5 each has its id as a user property, see {@link MqttSinkOptions.idProperty}.
  *
  * It connects with the first result, and again with the next one or the next try when the connection broke. A result that is tried
  * again sends only what was not acknowledged; after a crash it is sent as a whole, so a message may come twice.

@@ -119,7 +119,10 @@ describe('resolveSink', () => {
     [{ clientId: '' }, /clientId is ''/],
     [{ maxInFlight: 0 }, /maxInFlight is 0/],
     [{ userProperties: {} }, /userProperties is an object; allowed: a function/],
-    [{ userProperties: () => ({}), protocolVersion: 4 }, /MQTT 3.1.1 has no properties/],
+    [{ userProperties: () => ({}), protocolVersion: 4 }, /userProperties is .* MQTT 3.1.1 has no properties/],
+    [{ idProperty: 'id', protocolVersion: 4 }, /idProperty is 'id'; .* MQTT 3.1.1 has no properties/],
+    [{ idProperty: '' }, /idProperty is ''/],
+    [{ idProperty: true }, /idProperty is true/],
     [{ clientOptions: { reconnectPeriod: 1 } }, /clientOptions.reconnectPeriod is 1/],
     [{ topics: 'a' }, /there is no option 'topics'/],
   ])('%# refuses nonsense', (options, message) => {

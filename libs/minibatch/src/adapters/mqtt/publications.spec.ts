@@ -20,9 +20,18 @@ describe('publicationsOf', () => {
     expect(publications(false)).toMatchObject([{ index: 0, payload: 'false' }]);
   });
 
-  it('adds properties, which do not hide the window', () => {
-    const userProperties = () => ({ app: 'x', 'minibatch-window': 'forged' });
-    expect(publications(1, { userProperties })[0]?.userProperties).toEqual({ app: 'x', 'minibatch-window': 'w' });
+  it('adds properties, which do not hide the id', () => {
+    const userProperties = () => ({ app: 'x', 'minibatch-id': 'forged' });
+    expect(publications(1, { userProperties })[0]?.userProperties).toEqual({ app: 'x', 'minibatch-id': 'w' });
+  });
+
+  it('gives an id to each element, under a name of its own if told, or none', () => {
+    const properties = (options?: Partial<MqttSinkOptions>) =>
+      publications([1, undefined, 2], options).map(({ userProperties }) => userProperties);
+    expect(properties()).toEqual([{ 'minibatch-id': 'w:0' }, { 'minibatch-id': 'w:2' }]);
+    expect(properties({ idProperty: 'id' })).toEqual([{ id: 'w:0' }, { id: 'w:2' }]);
+    expect(properties({ idProperty: false })).toEqual([undefined, undefined]);
+    expect(properties({ protocolVersion: 4 })).toEqual([undefined, undefined]);
   });
 
   it('names the element for which a function throws, or gives nonsense', () => {

@@ -1,4 +1,5 @@
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { ResolvedSink } from './mqtt-sink.options.js';
 import { wrongTopic } from './topics.js';
@@ -9,7 +10,8 @@ export interface Publication {
   readonly index: number;
   readonly topic: string;
   readonly payload: string | Buffer;
-  readonly userProperties: Record<string, string>;
+  /** Undefined for none, as in MQTT 3.1.1. */
+  readonly userProperties: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -18,13 +20,14 @@ export interface Publication {
  * @throws MinibatchError `SinkFailed` that names the element and what is wrong with it
  */
 export function publicationsOf(sink: ResolvedSink, result: unknown, window: Window): readonly Publication[] {
-  const elements: readonly unknown[] = Array.isArray(result) ? result : [result];
-  return elements.flatMap((element, index) =>
+  if (!Array.isArray(result)) return result === undefined ? [] : [publicationOf(sink, result, undefined, window)];
+  return result.flatMap((element: unknown, index) =>
     element === undefined ? [] : [publicationOf(sink, element, index, window)],
   );
 }
 
-function publicationOf(sink: ResolvedSink, element: unknown, index: number, window: Window): Publication {
+function publicationOf(sink: ResolvedSink, element: unknown, place: number | undefined, window: Window): Publication {
+  const index = place ?? 0;
   const make = <V>(option: string, work: () => V): V => {
     try {
       return work();
@@ -39,13 +42,13 @@ function publicationOf(sink: ResolvedSink, element: unknown, index: number, wind
   if (typeof payload !== 'string' && !(payload instanceof Uint8Array)) {
     throw unpublishable(sink, index, window, `payload gave ${typeof payload}, and not a string or bytes`);
   }
-  const properties = sink.userProperties && make('userProperties', () => sink.userProperties?.(element, window));
+  const own = sink.userProperties && make('userProperties', () => sink.userProperties?.(element, window));
   return {
     index,
     topic: topic as string,
     payload:
       typeof payload === 'string' ? payload : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
-    userProperties: { ...properties, 'minibatch-window': window.id },
+    userProperties: sink.idProperty === false ? own : { ...own, [sink.idProperty]: resultId(window, place) },
   };
 }
 

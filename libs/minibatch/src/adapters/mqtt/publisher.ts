@@ -80,7 +80,7 @@ export class Publisher {
   private isTooLarge({ topic, payload, userProperties }: Publication): boolean {
     const { largest } = this;
     if (largest === undefined) return false;
-    const properties = Object.entries(userProperties).flat();
+    const properties = Object.entries(userProperties ?? {}).flat();
     const texts = [topic, ...properties].reduce((sum, text) => sum + Buffer.byteLength(text) + 3, PACKET_OVERHEAD);
     return texts + Buffer.byteLength(payload) > largest;
   }
@@ -103,12 +103,8 @@ export class Publisher {
 
   private sendNow({ topic, payload, userProperties }: Publication, done: (error?: Error) => void): void {
     this.inFlight += 1;
-    const { qos, retain, connection } = this.sink;
-    const options: IClientPublishOptions = {
-      qos,
-      retain,
-      ...(connection.protocolVersion === 5 ? { properties: { userProperties } } : {}),
-    };
+    const { qos, retain } = this.sink;
+    const options: IClientPublishOptions = { qos, retain, ...(userProperties && { properties: { userProperties } }) };
     this.link.client.publish(topic, payload, options, (error) => {
       this.inFlight -= 1;
       done(error ?? undefined);

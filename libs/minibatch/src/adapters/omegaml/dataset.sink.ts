@@ -1,6 +1,7 @@
 import type { mongo } from 'mongoose';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { CollectionSink } from '../../sinks/collection/collection.sink.js';
+import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import { toFrameDocuments } from './data-frame-rows.js';
 import { type DatasetSinkOptions, type ResolvedDatasetWriting, resolveDatasetWriting } from './dataset-sink.options.js';
@@ -96,7 +97,7 @@ interface Row {
 
 function rowsOf(result: unknown, window: Window): readonly Row[] {
   const rows: readonly unknown[] = Array.isArray(result) ? result : [result];
-  return rows.flatMap((row, index) => (row === undefined ? [] : [{ _id: `${window.id}:${index}`, row }]));
+  return rows.flatMap((row, index) => (row === undefined ? [] : [{ _id: resultId(window, index), row }]));
 }
 
 function documentOf(kind: DatasetKind, { _id, row }: Row): mongo.BSON.Document {

@@ -1,4 +1,5 @@
 import type { mongo } from 'mongoose';
+import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { Sink } from '../sink.interface.js';
 import { type CollectionSinkOptions, type ResolvedWriting, resolveWriting } from './collection-sink.options.js';
@@ -81,7 +82,7 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
     return documentsOf(result).flatMap((document, index): Numbered[] => {
       if (document === undefined) return [];
       if (this.writing.mode === 'insert') return [{ index, document, replaces: false }];
-      const made = isList ? `${window.id}:${index}` : window.id;
+      const made = resultId(window, isList ? index : undefined);
       const _id: unknown = document['_id'] === undefined ? made : document['_id'];
       // What a replacement would be refused for must be refused the first time too.
       const replaces = !this.isNew(_id, window) || Object.keys(document).some((key) => key.startsWith('$'));
