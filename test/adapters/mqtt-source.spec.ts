@@ -1,7 +1,7 @@
 import { Binary } from 'bson';
 import { connect, type IClientOptions } from 'mqtt';
-import { type AttachedSource, ErrorCode } from 'nestjs-minibatch';
-import { type MqttMessage, MqttSource, type MqttSourceOptions } from 'nestjs-minibatch/mqtt';
+import { type AttachedSource, ErrorCode, type Window } from 'nestjs-minibatch';
+import { type MqttMessage, MqttSink, MqttSource, type MqttSourceOptions } from 'nestjs-minibatch/mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type MosquittoServer, startMosquitto } from '../../scripts/servers/mosquitto/mosquitto.mjs';
 import { closeAll, later, Log, SOON } from '../e2e/support/applications.js';
@@ -12,7 +12,7 @@ const AUTHORIZED = { username: 'reader', password: 'secret:with/colon' };
 describe.each([5, 4] as const)('MqttSource, protocol version %i', { timeout: 90_000 }, (protocolVersion) => {
   let broker: MosquittoServer;
   beforeAll(async () => {
-    broker = await startMosquitto({ tls: true });
+    broker = await startMosquitto({ tls: true, webSockets: true });
     console.log(`MQTT broker for tests: ${broker.label}`);
   });
   afterAll(() => broker.stop());
@@ -75,6 +75,26 @@ describe.each([5, 4] as const)('MqttSource, protocol version %i', { timeout: 90_
     });
     expect(second).toMatchObject({ data: 12, headers: { topic: `${root}/cellar/wine/1/temperature` } });
     expect(app.messages).toHaveLength(3);
+  });
+
+  it('reads and acknowledges by WebSockets, what a sink has published by them with TLS', async () => {
+    const app = await application();
+    const topic = unique('web');
+    const options = await session({ topics: topic, url: broker.wsUrl ?? '' });
+    const clientOptions = { ca: broker.ca ?? '' };
+    const sink = new MqttSink({ url: broker.wssUrl ?? '', clientOptions, topic, protocolVersion });
+    later(() => sink.close());
+    const windowOf = (id: string) => ({ id, signal: new AbortController().signal }) as Window;
+    const numbers = Array.from({ length: 3000 }, (_, n) => n);
+    await sink.put(numbers, windowOf('w'));
+    const attached = app.attach(sourceOf(options));
+    await app.arrived(numbers.length);
+    await attached.detach();
+    // What is not acknowledged would come again.
+    await sink.put('last', windowOf('w2'));
+    app.attach(sourceOf(options));
+    await app.arrived(numbers.length + 1);
+    expect(app.data()).toEqual([...numbers, 'last']);
   });
 
   it('gets what came while it was away, and acknowledges it after the append', async () => {

@@ -6,6 +6,8 @@ export interface MosquittoOptions {
   durable?: boolean;
   /** A listener with TLS too; its certificate is signed by an authority of its own. */
   tls?: boolean;
+  /** A listener for WebSockets too; with `tls`, one more with it. */
+  webSockets?: boolean;
   /** Names and passwords; without, everybody may connect. */
   users?: Readonly<Record<string, string>>;
   /** Topic filters that nobody may subscribe, and that nobody may publish to. */
@@ -20,6 +22,10 @@ export interface MosquittoServer {
   readonly url: string;
   /** With `tls`. */
   readonly tlsUrl: string | undefined;
+  /** With `webSockets`. */
+  readonly wsUrl: string | undefined;
+  /** With `webSockets` and `tls`. */
+  readonly wssUrl: string | undefined;
   /** Certificate of the authority (PEM), with `tls`. */
   readonly ca: string | undefined;
   readonly port: number;

@@ -33,11 +33,17 @@ async function base() {
 
 async function start(program, dir, options) {
   await chmod(dir, 0o700);
-  const port = options.port ?? (await freePort());
-  const tlsPort = options.tls ? await freePort() : undefined;
+  const portIf = async (wanted) => (wanted ? await freePort() : undefined);
+  const { tls, webSockets } = options;
+  const ports = {
+    plain: options.port ?? (await freePort()),
+    tls: await portIf(tls),
+    ws: await portIf(webSockets),
+    wss: await portIf(tls && webSockets),
+  };
   const certificates = options.tls ? await makeCertificates(dir) : undefined;
   const file = join(dir, 'mosquitto.conf');
-  await writeFile(file, (await configuration({ dir, port, tlsPort, certificates, options })).join('\n'));
+  await writeFile(file, (await configuration({ dir, ports, certificates, options })).join('\n'));
   const run = () => startChild(program, ['-c', file], { ready: /mosquitto version (\S+) running/, temporary: dir });
   let server = await run();
   const label = `mosquitto ${server.match[1]} (${program})`;
@@ -49,10 +55,12 @@ async function start(program, dir, options) {
     await server.exited;
   };
   return {
-    url: `mqtt://127.0.0.1:${port}`,
-    tlsUrl: tlsPort && `mqtts://127.0.0.1:${tlsPort}`,
+    url: `mqtt://127.0.0.1:${ports.plain}`,
+    tlsUrl: ports.tls && `mqtts://127.0.0.1:${ports.tls}`,
+    wsUrl: ports.ws && `ws://127.0.0.1:${ports.ws}`,
+    wssUrl: ports.wss && `wss://127.0.0.1:${ports.wss}`,
     ca: certificates?.authority,
-    port,
+    port: ports.plain,
     label,
     get pid() {
       return running ? server.pid : undefined;
@@ -70,8 +78,10 @@ async function start(program, dir, options) {
   };
 }
 
-async function configuration({ dir, port, tlsPort, certificates, options }) {
+async function configuration({ dir, ports, certificates, options }) {
   const { durable, users, forbidden, config = [] } = options;
+  const listener = (port, ...lines) => (port ? [`listener ${port} 127.0.0.1`, ...lines] : []);
+  const encrypted = certificates ? [`certfile ${certificates.certificate}`, `keyfile ${certificates.key}`] : [];
   return [
     // It gives up root for a user that does not see our folder.
     ...(process.getuid?.() === 0 ? ['user root'] : []),
@@ -90,11 +100,10 @@ async function configuration({ dir, port, tlsPort, certificates, options }) {
     users ? 'allow_anonymous false' : 'allow_anonymous true',
     ...(users ? [`password_file ${await passwordFile(dir, users)}`] : []),
     ...(forbidden ? await accessPlugin(dir, forbidden) : []),
-    `listener ${port} 127.0.0.1`,
-    ...config,
-    ...(tlsPort
-      ? [`listener ${tlsPort} 127.0.0.1`, `certfile ${certificates.certificate}`, `keyfile ${certificates.key}`]
-      : []),
+    ...listener(ports.plain, ...config),
+    ...listener(ports.tls, ...encrypted),
+    ...listener(ports.ws, 'protocol websockets'),
+    ...listener(ports.wss, 'protocol websockets', ...encrypted),
     '',
   ];
 }
