@@ -117,6 +117,24 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(follower.source.counters).toMatchObject({ appended: 3, unnamed: 1 });
   });
 
+  it('reads by TLS from who is vouched for by the authority that it is told', async () => {
+    const { tlsUrl = '', ca = '' } = servers.get(kind) ?? {};
+    const publisher = await usePublisher(kind, url());
+    const follower = await follow({ url: tlsUrl, tls: { ca } });
+    await listening(follower, publisher);
+    await publisher.publish([succeeded('in secret')]);
+    await vi.waitUntil(() => follower.data.some(({ task_id }) => task_id === 'in secret'), SOON);
+    const distrustful = await follow({ url: tlsUrl }, { listening: false });
+    await vi.waitFor(async () => {
+      const { lastError } = await distrustful.status();
+      expect(lastError).toMatchObject({
+        code: ErrorCode.SourceFailed,
+        message: expect.stringMatching(/self.signed certificate|unable to verify/),
+      });
+    }, SOON);
+    if (kind === REDIS) await listening(await follow({ url: `${tlsUrl}?ssl_cert_reqs=none` }), publisher);
+  });
+
   it('stores an event once, however often and by however many it is received', async () => {
     const publisher = await usePublisher(kind, url());
     const { store } = failingStore();

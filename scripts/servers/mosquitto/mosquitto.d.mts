@@ -1,11 +1,11 @@
-export interface MosquittoOptions {
+import type { Encrypted, EncryptionOptions } from '../certificates.mjs';
+
+export interface MosquittoOptions extends EncryptionOptions {
   /**
    * Sessions, queued and retained messages survive `kill9()`. It writes all of them to its file at each change: slow with thousands
    * in it.
    */
   durable?: boolean;
-  /** A listener with TLS too; its certificate is signed by an authority of its own. */
-  tls?: boolean;
   /** A listener for WebSockets too; with `tls`, one more with it. */
   webSockets?: boolean;
   /** Names and passwords; without, everybody may connect. */
@@ -18,16 +18,12 @@ export interface MosquittoOptions {
   port?: number;
 }
 
-export interface MosquittoServer {
+export interface MosquittoServer extends Encrypted {
   readonly url: string;
-  /** With `tls`. */
-  readonly tlsUrl: string | undefined;
   /** With `webSockets`. */
   readonly wsUrl: string | undefined;
   /** With `webSockets` and `tls`. */
   readonly wssUrl: string | undefined;
-  /** Certificate of the authority (PEM), with `tls`. */
-  readonly ca: string | undefined;
   readonly port: number;
   /** For people. */
   readonly label: string;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { startChild } from '../child.mjs';
 import { freePort } from '../free-ports.mjs';
 import { needPrograms } from '../programs.mjs';
-import { makeCertificates } from './certificates.mjs';
+import { makeCertificates } from '../certificates.mjs';
 import { accessPlugin, passwordFile } from './access.mjs';
 
 const PACKAGES = ['mosquitto'];

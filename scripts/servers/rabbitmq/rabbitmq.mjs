@@ -1,6 +1,7 @@
 import { readdir, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { startChild } from '../child.mjs';
+import { makeCertificates } from '../certificates.mjs';
 import { freePorts } from '../free-ports.mjs';
 import { ownServer } from '../own-server.mjs';
 import { exists, needPrograms } from '../programs.mjs';
@@ -8,10 +9,10 @@ import { exists, needPrograms } from '../programs.mjs';
 const LIBRARY = '/usr/lib/rabbitmq/lib';
 
 /** RabbitMQ without plugins, with a name, ports, a cookie and a port mapper of its own. Dies with this process. */
-export async function startRabbitmq({ port, dir } = {}) {
+export async function startRabbitmq({ port, dir, tls = false } = {}) {
   const [erl, epmd] = await needPrograms(['erl', 'epmd', 'rabbitmq-server'], ['rabbitmq-server']);
   const home = await rabbitHome();
-  const [free, distribution, mapperPort] = await freePorts(3);
+  const [free, distribution, mapperPort, tlsPort] = await freePorts(4);
   const own = port ?? free;
   // Its own: what RabbitMQ would start for itself is a daemon that nobody stops.
   const mapper = await startChild(epmd, ['-d', '-port', String(mapperPort), '-address', '127.0.0.1'], {
@@ -21,12 +22,22 @@ export async function startRabbitmq({ port, dir } = {}) {
     mapper.kill('SIGKILL');
     await mapper.exited;
   };
+  let certificates;
   const start = async ({ dir: data, temporary }) => {
+    if (tls) certificates ??= await makeCertificates(data);
     const config = join(data, 'rabbitmq.conf');
-    await writeFile(
-      config,
-      `listeners.tcp.1 = 127.0.0.1:${own}\nlog.console = true\nlog.console.level = info\nlog.file = false\n`,
-    );
+    const lines = [
+      `listeners.tcp.1 = 127.0.0.1:${own}`,
+      ...(certificates
+        ? [
+            `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
+            `ssl_options.certfile = ${certificates.certificate}`,
+            `ssl_options.keyfile = ${certificates.key}`,
+          ]
+        : []),
+      ...['log.console = true', 'log.console.level = info', 'log.file = false', ''],
+    ];
+    await writeFile(config, lines.join('\n'));
     const plugins = join(data, 'enabled_plugins');
     await writeFile(plugins, '[].\n');
     const environment = {
@@ -65,6 +76,8 @@ export async function startRabbitmq({ port, dir } = {}) {
   const { stop } = server;
   return Object.defineProperties(server, {
     url: { value: `amqp://guest:guest@127.0.0.1:${own}`, enumerable: true },
+    tlsUrl: { value: tls ? `amqps://guest:guest@127.0.0.1:${tlsPort}` : undefined, enumerable: true },
+    ca: { value: certificates?.authority, enumerable: true },
     port: { value: own, enumerable: true },
     label: { value: `rabbitmq-server (${home})`, enumerable: true },
     stop: {

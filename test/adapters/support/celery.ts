@@ -21,11 +21,12 @@ import {
   type CeleryTaskEvent,
 } from 'nestjs-minibatch/celery';
 import { vi } from 'vitest';
+import type { Encrypted } from '../../../scripts/servers/certificates.mjs';
 import { startRabbitmq } from '../../../scripts/servers/rabbitmq/rabbitmq.mjs';
 import { startRedis } from '../../../scripts/servers/redis/redis.mjs';
 import { later, Log, SOON, start } from '../../e2e/support/applications.js';
 
-export interface BrokerServer {
+export interface BrokerServer extends Encrypted {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
@@ -51,7 +52,7 @@ export interface BrokerKind {
 
 export const REDIS: BrokerKind = {
   name: 'redis',
-  start: () => startRedis(),
+  start: () => startRedis({ tls: true }),
   publisher: async (url) => {
     const client = new Redis(url, { lazyConnect: true, retryStrategy: () => null });
     client.on('error', () => undefined);
@@ -85,7 +86,7 @@ export const REDIS: BrokerKind = {
 
 export const RABBITMQ: BrokerKind = {
   name: 'rabbitmq',
-  start: () => startRabbitmq(),
+  start: () => startRabbitmq({ tls: true }),
   publisher: async (url) => {
     const connection = await connectAmqp(url);
     const channel = await connection.createConfirmChannel();

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { needPrograms } from '../programs.mjs';
+import { needPrograms } from './programs.mjs';
 
 const run = promisify(execFile);
 
