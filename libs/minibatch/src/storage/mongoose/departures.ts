@@ -6,6 +6,11 @@ import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** Ids of one command; far below the 16 MB that one may have. */
 const IDS = 10_000;
+/**
+ * Ids of one statement; a command may have several. A server without indexes compares each document with all of them, and one that has
+ * indexes takes its time for each statement: see docs/performance.md, "MongoDB: drain".
+ */
+const STATEMENT = 400;
 
 /** What has to be known of a message that all groups have committed. */
 export interface Departing {
@@ -32,12 +37,9 @@ export class Departures {
     const kept = messages.filter(({ keep }) => keep);
     const tombs = messages.filter(({ keep, deduped }) => !keep && deduped);
     const plain = messages.filter(({ keep, deduped }) => !keep && !deduped);
-    const { buffer } = this.collections;
-    for (const _id of byIds(kept)) {
-      await buffer.updateMany({ _id }, { $set: { processed: true, keep: true, settled }, $unset: { done: '' } });
-    }
-    for (const _id of byIds(tombs)) await buffer.updateMany({ _id }, toTombstone(settled));
-    for (const _id of byIds(plain)) await buffer.deleteMany({ _id });
+    await this.update(idsOf(kept), { $set: { processed: true, keep: true, settled }, $unset: { done: '' } });
+    await this.update(idsOf(tombs), toTombstone(settled));
+    await this.write(idsOf(plain), (filter) => ({ deleteMany: { filter } }));
     this.recent.forget(messages.map(({ _id }) => _id.toHexString()));
   }
 
@@ -52,19 +54,18 @@ export class Departures {
     keep: boolean,
     settled?: Date,
   ): Promise<void> {
-    for (const _id of chunks(ids)) {
-      await this.collections.buffer.updateMany(
-        { _id },
-        { $addToSet: { done: group }, ...(keep && { $set: { keep: true } }) },
-      );
+    for (const some of chunks(ids, IDS)) {
+      await this.update(some, { $addToSet: { done: group }, ...(keep && { $set: { keep: true } }) });
       // One that keeps it wants it marked and not removed by whoever comes last.
       if (!keep) {
         this.recent.add(
-          _id.$in.map((id) => id.toHexString()),
+          some.map((id) => id.toHexString()),
           group,
         );
       }
-      const marked = await this.collections.buffer.find({ _id }, { projection: MARKS, batchSize: IDS + 1 }).toArray();
+      const marked = await this.collections.buffer
+        .find({ _id: { $in: some } }, { projection: MARKS, batchSize: IDS + 1 })
+        .toArray();
       const all = new Set([...groups, group]);
       await this.leave(marked.filter((document) => isDone(document, all)).map(toDeparting), settled);
     }
@@ -86,6 +87,23 @@ export class Departures {
       await cursor.close();
     }
   }
+
+  private update(ids: readonly mongo.ObjectId[], update: mongo.UpdateFilter<BufferDocument>): Promise<void> {
+    return this.write(ids, (filter) => ({ updateMany: { filter, update } }));
+  }
+
+  private async write(ids: readonly mongo.ObjectId[], statement: (filter: ByIds) => Statement): Promise<void> {
+    for (const some of chunks(ids, IDS)) {
+      const statements = chunks(some, STATEMENT).map((part) => statement({ _id: { $in: part } }));
+      await this.collections.buffer.bulkWrite(statements, { ordered: false });
+    }
+  }
+}
+
+type Statement = mongo.AnyBulkWriteOperation<BufferDocument>;
+
+interface ByIds {
+  readonly _id: { readonly $in: mongo.ObjectId[] };
 }
 
 const MARKS = { done: 1, keep: 1, dedupeKey: 1, processed: 1 } as const;
@@ -105,10 +123,12 @@ function toDeparting({ _id, dedupeKey, keep }: BufferDocument): Departing {
   return { _id, deduped: dedupeKey !== undefined, keep: keep === true };
 }
 
-function byIds(messages: readonly Departing[]): Iterable<{ $in: mongo.ObjectId[] }> {
-  return chunks(messages.map(({ _id }) => _id));
+function idsOf(messages: readonly Departing[]): readonly mongo.ObjectId[] {
+  return messages.map(({ _id }) => _id);
 }
 
-function* chunks(ids: readonly mongo.ObjectId[]): Generator<{ $in: mongo.ObjectId[] }> {
-  for (let from = 0; from < ids.length; from += IDS) yield { $in: ids.slice(from, from + IDS) };
+function chunks<V>(list: readonly V[], size: number): V[][] {
+  const parts: V[][] = [];
+  for (let from = 0; from < list.length; from += size) parts.push(list.slice(from, from + size));
+  return parts;
 }
