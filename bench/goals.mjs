@@ -13,7 +13,7 @@ const atMost = (text, most, measure) => ({ text, goal: `≤ ${most}`, measure, m
 const shown = (text, measure) => ({ text, goal: 'printed', measure, met: () => undefined });
 
 const drain = (size) => `drain ${size}`;
-const per1000 = ({ figures }) => figures.commands / (figures.messages / 1000);
+const per1000 = ({ figures }) => figures && figures.commands / (figures.messages / 1000);
 const indexed = (results) => results.servers.mongo?.supports?.indexes === true;
 
 export const goals = [

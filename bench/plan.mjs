@@ -1,6 +1,6 @@
 /**
- * What is measured. `rounds` of a case goes before that of the run; `equal`: all subjects get the same number of messages; `fresh`:
- * each run has a process of its own.
+ * What is measured. `rounds` of a case goes before that of the run; `equal`: all subjects get the same number of messages; `counts`: a
+ * run that is not timed comes before, in which commands are counted.
  */
 const OURS = ['ours-mongo', 'ours-lmdb'];
 const WITH_MONGO = ['floor-mongo', 'ours-mongo'];
@@ -58,6 +58,7 @@ const drain = (size, total, bytes, subjects) => ({
   id: `drain ${size}${sized(bytes)}`,
   workload: 'drain',
   params: { size, total, bytes },
+  counts: true,
   subjects,
 });
 
@@ -65,6 +66,7 @@ const twoGroups = (size, total, bytes, rounds) => ({
   id: `drain ${size}, two groups`,
   workload: 'drain',
   params: { size, total, bytes, groups: ['a', 'b'] },
+  counts: true,
   subjects: [...WITH_MONGO, ...WITH_LMDB].filter((name) => name !== 'floor-lmdb'),
   rounds,
 });
@@ -82,7 +84,6 @@ const both = (size, total, bytes, together, subjects) => ({
   id: `${together ? 'append and drain at once' : 'append, then drain'} ${size}${sized(bytes)}`,
   workload: 'both',
   params: { size, total, bytes, together },
-  fresh: true,
   subjects,
 });
 
@@ -90,26 +91,23 @@ const latency = (rate, seconds, bytes, subjects) => ({
   id: `latency at ${rate}/s`,
   workload: 'latency',
   params: { rate, seconds, warmUp: 5, bytes },
-  fresh: true,
   subjects,
 });
 
-/** Started by processes of its own. */
 const backlog = (long, rounds) => ({
   id: 'backlog',
   workload: 'backlog',
   params: { long, short: 10_000 },
   subjects: OURS,
   rounds,
-  fresh: true,
 });
 
 const streams = (count, bytes) => ({
   id: `${count} streams`,
   workload: 'streams',
   params: { count, each: 10, size: 10, bytes },
+  counts: true,
   rounds: 3,
-  fresh: true,
 });
 
 const startUp = (bytes, rounds) => ({
@@ -118,7 +116,6 @@ const startUp = (bytes, rounds) => ({
   params: { phase: 'run', size: 10, bytes },
   before: { phase: 'fill' },
   rounds,
-  fresh: true,
 });
 
 const memory = (total, rounds) => ({
@@ -126,7 +123,6 @@ const memory = (total, rounds) => ({
   workload: 'memory',
   params: { size: 100, total, bytes: 1000 },
   rounds,
-  fresh: true,
 });
 
 const idle = (settle, seconds) => ({
@@ -134,7 +130,6 @@ const idle = (settle, seconds) => ({
   workload: 'idle',
   params: { count: 100, settle, seconds },
   rounds: 1,
-  fresh: true,
   parallel: true,
 });
 

@@ -89,7 +89,6 @@ try {
     results.cases.push(await runCase(each, { processes, subjects, servers, folder, rounds, progress }));
   }
 } finally {
-  await processes.close();
   await brought.stop();
   await rm(folder, { recursive: true, force: true });
 }

@@ -5,14 +5,17 @@ const { BSON } = mongoose.mongo;
 /** What the driver adds to every command for itself; no message pays more for it. */
 const SIZED = new Set(['insert', 'update', 'delete', 'findAndModify', 'find', 'getMore', 'aggregate', 'count']);
 
-/** Counts what goes over a connection made with `monitorCommands: true`, from now on. */
-export function meter(client) {
+/**
+ * Counts what goes over a connection made with `monitorCommands: true`, from now on. It keeps no command: what was sent would
+ * stay in memory through the part that is timed, and each garbage collection would find it.
+ *
+ * @param {{ sized?: boolean }} options `sized`: counts bytes, too, which takes time with each command
+ */
+export function meter(client, { sized = false } = {}) {
   let figures = empty();
-  // Measured when asked for: what is timed is not to pay for it.
-  let unmeasured = [];
   client.on('commandStarted', ({ commandName, command }) => {
     figures.commands[commandName] = (figures.commands[commandName] ?? 0) + 1;
-    if (SIZED.has(commandName)) unmeasured.push(command);
+    if (sized && SIZED.has(commandName)) figures.bytes += BSON.calculateObjectSize(withoutSession(command));
   });
   client.on('commandSucceeded', ({ commandName, reply }) => {
     if (commandName === 'insert') figures.written.inserted += reply.n ?? 0;
@@ -22,8 +25,6 @@ export function meter(client) {
   });
   return {
     get figures() {
-      for (const command of unmeasured) figures.bytes += BSON.calculateObjectSize(withoutSession(command));
-      unmeasured = [];
       return figures;
     },
     get total() {
@@ -31,7 +32,6 @@ export function meter(client) {
     },
     reset: () => {
       figures = empty();
-      unmeasured = [];
     },
   };
 }

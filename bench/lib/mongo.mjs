@@ -5,10 +5,11 @@ export const durabilityOf = (server) =>
     ? 'w: majority, acknowledged by a test server that keeps it in memory'
     : 'w: majority, acknowledged';
 
-/** A database of a subject's own, and a connection that looks at it without being counted. */
-export async function openMongo(server, subject, { clear = true } = {}) {
+/** A database of a subject's own, and a connection to it; `counting`: its commands can be counted. */
+export async function openMongo(server, subject, { clear = true, counting = false } = {}) {
   const name = `minibatch_bench_${subject}`;
-  const connection = mongoose.createConnection(server.uri, { dbName: name, autoIndex: false, monitorCommands: true });
+  const options = { dbName: name, autoIndex: false, monitorCommands: counting };
+  const connection = mongoose.createConnection(server.uri, options);
   await connection.asPromise();
   if (clear) await connection.dropDatabase();
   return { connection, name };

@@ -6,37 +6,20 @@ const WORKER = fileURLToPath(new URL('../worker.mjs', import.meta.url));
 /** Longest run. */
 const LIMIT = 300_000;
 
-/** The processes in which the subjects run: one each, kept warm, or a fresh one for what asks for it. */
+/** The processes in which the subjects run: one for each run, which leaves nothing to the next. */
 export class Processes {
-  kept = new Map();
-
   /** @param {{ profile?: string }} options `profile`: a folder for V8's CPU profiles */
   constructor({ profile } = {}) {
     this.execArgv = ['--expose-gc', ...(profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [])];
   }
 
-  /** Runs a workload in the subject's process. */
-  async run(order, { fresh = false } = {}) {
-    const child = fresh ? this.start() : (this.kept.get(order.subject) ?? this.start());
-    if (!fresh) this.kept.set(order.subject, child);
+  async run(order) {
+    const child = fork(WORKER, { execArgv: this.execArgv, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     try {
       return await ask(child, order);
-    } catch (error) {
-      if (!fresh) this.kept.delete(order.subject);
-      await end(child);
-      throw error;
     } finally {
-      if (fresh) await end(child);
+      await end(child);
     }
-  }
-
-  async close() {
-    await Promise.all([...this.kept.values()].map(end));
-    this.kept.clear();
-  }
-
-  start() {
-    return fork(WORKER, { execArgv: this.execArgv, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   }
 }
 

@@ -1,9 +1,11 @@
 /** The figures of a case: all subjects in turn, again and again, so that whatever else the machine does hits all of them. */
 export async function runCase(each, { processes, subjects, servers, folder, rounds, progress }) {
-  const { id, workload, params, fresh, parallel } = each;
+  const { id, workload, params, parallel } = each;
   const chosen = subjects.filter(
     ({ name, without = [] }) => !without.includes(workload) && (!each.subjects || each.subjects.includes(name)),
   );
+  /** What is counted at a run of its own, by subject. */
+  const counted = new Map();
   const results = new Map(chosen.map(({ name }) => [name, { runs: [], failed: [] }]));
   const order = (subject, more) => ({
     subject: subject.name,
@@ -17,15 +19,24 @@ export async function runCase(each, { processes, subjects, servers, folder, roun
     progress.at(`${id}: ${subject.name}, round ${round + 1} of ${rounds}`);
     const result = results.get(subject.name);
     try {
-      if (each.before) await processes.run(order(subject, each.before), { fresh });
-      const run = await processes.run(order(subject), { fresh });
-      if (run) result.runs.push({ round, ...run });
+      if (each.before) await processes.run(order(subject, each.before));
+      const run = await processes.run(order(subject));
+      if (run) result.runs.push({ round, ...run, ...counted.get(subject.name) });
     } catch (error) {
       result.failed.push(error.message.split('\n')[0]);
       progress.note(`${id}: ${subject.name} failed: ${error.message}`);
     }
   }
 
+  for (const subject of each.counts ? chosen.filter(({ countsApart }) => countsApart) : []) {
+    progress.at(`${id}: ${subject.name}, counting`);
+    try {
+      const { figures } = await processes.run({ ...order(subject), counting: true });
+      counted.set(subject.name, { figures });
+    } catch (error) {
+      progress.note(`${id}: ${subject.name} was not counted: ${error.message}`);
+    }
+  }
   for (let round = 0; round < (each.rounds ?? rounds); round += 1) {
     if (parallel) await Promise.all(chosen.map((subject) => once(subject, round)));
     else for (const subject of chosen) await once(subject, round);

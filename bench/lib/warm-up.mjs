@@ -1,7 +1,7 @@
 import { fill } from './fill.mjs';
 
 /** Of what is timed; windows of 1 are at their speed after some thousands. */
-const SHARE = 4;
+const SHARE = 2;
 
 /**
  * The first messages go through the session that is timed afterwards, and do not count: a long-lived process is what runs in production.

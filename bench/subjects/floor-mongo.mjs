@@ -14,15 +14,16 @@ export const bareMongo = ({ onward }) => ({
   name: onward ? 'floor-mongo-onward' : 'floor-mongo',
   label: onward ? 'bare MongoDB driver, from the last id' : 'bare MongoDB driver',
   needs: ['mongo'],
+  countsApart: true,
   durability: ({ mongo }) => durabilityOf(mongo),
   packages: ['mongoose'],
   without: ['streams', 'idle', 'startup', ...(onward ? ['append', 'both', 'latency', 'memory'] : [])],
 
-  async open({ servers, streams: [stream], clear, groups, onWindow }) {
-    const { connection } = await openMongo(servers.mongo, onward ? 'onward' : 'floor', { clear });
+  async open({ servers, streams: [stream], clear, counting, groups, onWindow }) {
+    const { connection } = await openMongo(servers.mongo, onward ? 'onward' : 'floor', { clear, counting });
     const [buffer, window] = [connection.collection('buffer'), connection.collection('window')];
     await buffer.createIndexes([{ key: { stream: 1, processed: 1, _id: 1 }, name: 'minibatch_fetch' }]);
-    const counted = meter(connection.getClient());
+    const counted = counting && meter(connection.getClient());
     const document = (data) => ({ stream, created: new Date(), data, processed: false });
     const appendMany = (messages) => buffer.insertMany(messages.map(document));
     let [stopped, handled, last] = [false, 0];
@@ -55,7 +56,7 @@ export const bareMongo = ({ onward }) => ({
         for (let n = 0; n < messages.length; n += count) await appendMany(messages.slice(n, n + count));
       },
       async start() {
-        counted.reset();
+        if (counting) counted.reset();
         running = loop();
       },
       async settled(messages) {
@@ -71,7 +72,7 @@ export const bareMongo = ({ onward }) => ({
       pause: () => gate.shut(),
       resume: async () => gate.open(),
       left: () => buffer.countDocuments(),
-      figures: () => ({ commands: counted.total, ...counted.figures.written, bytes: counted.figures.bytes }),
+      figures: () => (counting ? { commands: counted.total, ...counted.figures.written } : undefined),
       async close() {
         stopped = true;
         gate.open();

@@ -7,25 +7,23 @@ export default {
   name: 'ours-mongo',
   label: 'nestjs-minibatch, MongoDB',
   needs: ['mongo'],
+  countsApart: true,
   durability: ({ mongo }) => durabilityOf(mongo),
   packages: ['nestjs-minibatch', 'mongoose', '@nestjs/core'],
 
-  async open({ servers, clear, ...options }) {
+  async open({ servers, clear, counting, ...options }) {
     const { connection, name } = await openMongo(servers.mongo, 'ours', { clear });
-    const imports = [MongooseModule.forRoot(servers.mongo.uri, { dbName: name, monitorCommands: true })];
+    const imports = [MongooseModule.forRoot(servers.mongo.uri, { dbName: name, monitorCommands: counting })];
     const ours = await bootOurs({ imports, ...options });
-    const counted = meter(ours.app.get('DatabaseConnection').getClient());
+    const counted = counting && meter(ours.app.get('DatabaseConnection').getClient());
     return {
       ...sessionOfOurs(ours, options),
       start: () => {
-        counted.reset();
+        if (counting) counted.reset();
         return ours.start();
       },
       left: () => connection.collection('buffer').countDocuments(),
-      figures: () => {
-        const { written, bytes } = counted.figures;
-        return { commands: counted.total, ...written, bytes };
-      },
+      figures: () => (counting ? { commands: counted.total, ...counted.figures.written } : undefined),
       async close() {
         await ours.close();
         await connection.close();

@@ -6,6 +6,7 @@ export default async function idle(subject, { count, settle, seconds }, context)
   const onWindow = () => undefined;
   const session = await subject.open({
     ...context,
+    counting: true,
     streams: names,
     clear: true,
     size: 10,
@@ -22,13 +23,9 @@ export default async function idle(subject, { count, settle, seconds }, context)
     const took = (performance.now() - began) / 1000;
     const { user, system } = process.cpuUsage(cpu);
     const after = await session.figures?.();
-    const kinds =
-      after?.kinds &&
-      Object.fromEntries(Object.entries(after.kinds).map(([kind, n]) => [kind, n - (before.kinds[kind] ?? 0)]));
     return {
       messages: 0,
       commands: after && (after.commands - before.commands) / took,
-      kinds,
       cpu: (user + system) / 1e6 / took,
       lost: 0,
       repeated: 0,

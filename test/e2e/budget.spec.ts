@@ -47,7 +47,7 @@ describe('the budget of a drain (bench/budget.json)', () => {
       app.useLogger(['error']);
       await app.init();
       try {
-        const counted = meter(app.get<Connection>(getConnectionToken()).getClient());
+        const counted = meter(app.get<Connection>(getConnectionToken()).getClient(), { sized: true });
         await app.get(MinibatchRunner).start();
         // Asked of another connection, so that the asking is not counted.
         const left = () => setUp.collection('buffer').countDocuments();
