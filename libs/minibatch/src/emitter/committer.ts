@@ -3,15 +3,26 @@ import type { BatchWindow } from './batch-window.js';
 import type { OpenWindow } from './open-window.js';
 import { notify, type Tenure } from './tenure.js';
 
+/** Commits whose messages may be leaving at the same time. */
+const MOST_LEAVING = 2;
+
 /** A window whose handler and sinks are through; without `window` if it was committed without a handler. */
 export interface FinishedWindow {
   readonly open: OpenWindow;
   readonly window?: BatchWindow;
 }
 
+/** Windows whose commit point is in the store, on their way out of it. */
+export interface CommittedBatch {
+  readonly windows: readonly FinishedWindow[];
+  /** The groups of the stream at the commit point. */
+  readonly groups: readonly string[];
+}
+
 /**
  * Commits finished windows in bulk: first the commit point, which says in one conditional update that they are done, then the
- * deletes. One commit at a time; what finishes meanwhile is gathered for the next.
+ * deletes. One commit point at a time; the messages of the one before may still be leaving, and it names their windows, too, so
+ * that whoever takes over knows of both.
  */
 export class Committer {
   private finished: FinishedWindow[] = [];
@@ -19,8 +30,10 @@ export class Committer {
   private since = 0;
   /** Messages in finished windows that wait for their commit. */
   waitingMessages = 0;
-  /** Windows being committed now. */
-  committing = 0;
+  /** True while a commit point is being written. */
+  private isWriting = false;
+  /** Being committed, or leaving the store. */
+  private readonly leaving = new Set<readonly FinishedWindow[]>();
 
   constructor(
     private readonly tenure: Tenure,
@@ -29,6 +42,25 @@ export class Committer {
 
   get waiting(): number {
     return this.finished.length;
+  }
+
+  /** Windows that are being committed, or whose messages are leaving. */
+  get underWay(): number {
+    let windows = 0;
+    for (const batch of this.leaving) windows += batch.length;
+    return windows;
+  }
+
+  /** True if there is something for a commit, and nothing says that it should come later. */
+  get isReady(): boolean {
+    if (this.waiting === 0 || this.isWriting) return false;
+    // While messages leave, only as many again are worth a commit of their own; others are gathered.
+    return this.leaving.size === 0 || (this.isFull && this.leaving.size < MOST_LEAVING);
+  }
+
+  /** As many messages wait as one commit takes. */
+  get isFull(): boolean {
+    return this.waitingMessages >= this.tenure.parts.options.readAhead;
   }
 
   /** Milliseconds that the oldest finished window has waited. */
@@ -44,16 +76,17 @@ export class Committer {
 
   /**
    * Commits the finished windows, the oldest first, up to about as many messages as are read ahead: larger deletes gain nothing,
-   * and some servers take much longer for them. Resolves with the windows when their messages have left the buffer.
+   * and some servers take much longer for them. They are to be settled then.
    */
-  async commit(): Promise<readonly FinishedWindow[]> {
+  async commit(): Promise<CommittedBatch> {
     const { tenure } = this;
     const { definition, counters, lease, parts } = tenure;
     const batch = this.take(parts.options.readAhead);
-    this.committing = batch.length;
+    this.leaving.add(batch);
+    this.isWriting = true;
     try {
       const progress = advance(this.progress, batch);
-      const finished = batch.map(({ open }) => open.record.seq);
+      const finished = [...this.leaving].flatMap((some) => some.map(({ open }) => open.record.seq));
       const sent = parts.clock.monotonic();
       const groups = await tenure.persist('commit', () => parts.store.commit(lease, { finished, progress }));
       this.progress = progress;
@@ -64,13 +97,25 @@ export class Committer {
       for (const { window } of batch) {
         if (window) notify(tenure, 'onCommit', () => definition.emitter.onCommit(window));
       }
-      const windows = batch.map(({ open }) => ({ window: open.record, messages: open.messages }));
-      await tenure.persist('remove committed messages', () =>
+      return { windows: batch, groups };
+    } catch (error) {
+      this.leaving.delete(batch);
+      throw error;
+    } finally {
+      this.isWriting = false;
+    }
+  }
+
+  /** Resolves when the messages of committed windows have left the buffer. */
+  async settle({ windows: batch, groups }: CommittedBatch): Promise<void> {
+    const { definition, lease, parts } = this.tenure;
+    const windows = batch.map(({ open }) => ({ window: open.record, messages: open.messages }));
+    try {
+      await this.tenure.persist('remove committed messages', () =>
         parts.store.settle(lease, windows, { groups, keep: definition.keep, at: new Date(parts.clock.now()) }),
       );
-      return batch;
     } finally {
-      this.committing = 0;
+      this.leaving.delete(batch);
     }
   }
 

@@ -31,7 +31,7 @@ const EMITTER_BACKOFF = { base: 1_000, max: 60_000, jitter: 0.1 };
 /**
  * One consumer at work, as long as it holds its lease. The only writer of its claims and commits.
  *
- * Four things go on side by side, each at most once: a read ahead, a claim, a commit, and up to `workers` windows. Whatever
+ * Four things go on side by side: a read ahead, a claim, a commit point, each at most once, and up to `workers` windows. Whatever
  * ends, or comes from outside, asks for a turn; a turn starts what can be started and returns. So reads and commits overlap
  * with the handlers, and nothing polls.
  *
@@ -58,7 +58,6 @@ export class ConsumerLoop {
 
   private claiming = false;
   private expiring = false;
-  private committing = false;
   private turnAsked = false;
   private paused = false;
   private flushing = false;
@@ -135,7 +134,7 @@ export class ConsumerLoop {
   /** Windows claimed and not committed. */
   get inFlight(): number {
     const committer = this.committer;
-    return this.ready.length + this.running.size + (committer ? committer.waiting + committer.committing : 0);
+    return this.ready.length + this.running.size + (committer ? committer.waiting + committer.underWay : 0);
   }
 
   /** Windows whose handler or sinks are under way. */
@@ -221,7 +220,7 @@ export class ConsumerLoop {
       this.running.size === 0 &&
       !this.claiming &&
       !this.expiring &&
-      !this.committing &&
+      this.committer.underWay === 0 &&
       this.committer.waiting === 0
     ) {
       this.tenure.end();
@@ -450,31 +449,25 @@ export class ConsumerLoop {
   }
 
   private get isAlone(): boolean {
-    return this.running.size === 0 && !this.committing && this.committer?.waiting === 0;
+    return this.running.size === 0 && this.committer?.underWay === 0 && this.committer.waiting === 0;
   }
 
   // ---- committing
 
   private commitIfDue(committer: Committer): void {
-    if (this.committing || committer.waiting === 0) return;
+    if (!committer.isReady) return;
     const [next] = this.ready;
     // A window that is being claimed is about to run.
     const nothingRuns = this.running.size === 0 && !this.claiming && (!next || this.paused || this.suspects.size > 0);
-    const due =
-      nothingRuns ||
-      this.tenure.isClosing ||
-      committer.waitingMessages >= this.tenure.parts.options.readAhead ||
-      committer.waitedFor() >= GATHER;
+    const due = nothingRuns || this.tenure.isClosing || committer.isFull || committer.waitedFor() >= GATHER;
     if (!due) return;
-    this.committing = true;
     this.launch(async () => {
-      try {
-        const batch = await committer.commit();
-        if (this.tenure.isClosing) this.drainedWindows += batch.length;
-        for (const { open } of batch) this.forget(open);
-      } finally {
-        this.committing = false;
-      }
+      const batch = await committer.commit();
+      // The next commit point need not wait until these have left.
+      this.kick();
+      await committer.settle(batch);
+      if (this.tenure.isClosing) this.drainedWindows += batch.windows.length;
+      for (const { open } of batch.windows) this.forget(open);
     });
   }
 
@@ -506,7 +499,7 @@ export class ConsumerLoop {
     if (!isOverdue) this.overdue = 0;
     const look = this.expiry.wait;
     if (look !== undefined && !this.expiring && !this.tenure.isClosing) waits.push(look);
-    if (this.committer && this.committer.waiting > 0 && !this.committing) {
+    if (this.committer && this.committer.waiting > 0 && this.committer.underWay === 0) {
       waits.push(Math.max(0, GATHER - this.committer.waitedFor()));
     }
     this.wakeAfter(Math.min(...waits), isOverdue);

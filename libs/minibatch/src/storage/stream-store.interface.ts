@@ -257,7 +257,7 @@ export interface ConsumerProgress {
 
 /** The commit point: these windows are finished, and this is where the consumer stands afterwards. */
 export interface Commit {
-  /** `seq`s of the finished windows; they replace those of the commit before, which has been settled by then. */
+  /** `seq`s of the finished windows, and of those of earlier commits that are not settled yet; they replace those of the commit before. */
   readonly finished: readonly number[];
   readonly progress: ConsumerProgress;
 }
