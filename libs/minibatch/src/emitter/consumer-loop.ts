@@ -1,7 +1,7 @@
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
 import { LiveSet } from '../internal/live-set.js';
-import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import type { StoredMessage } from '../storage/stream-store.interface.js';
 import { MessageBuffer } from '../windows/message-buffer.js';
 import type { BufferedMessage } from '../windows/message.js';
 import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
@@ -231,14 +231,20 @@ export class ConsumerLoop {
 
   /** Starts a piece of work that is under way until it settles; its end asks for a turn. */
   private launch(work: () => Promise<void>): void {
-    this.tenure.parts.activity
-      .track(work)
-      .catch((error: unknown) => {
-        if (error instanceof TenureOver || isLeaseLost(error)) return;
-        // What it had in hand is nowhere now but in the store: only a new beginning finds it again.
-        this.fail(error);
-      })
-      .finally(() => this.kick());
+    this.tenure.parts.activity.enter();
+    void this.worked(work);
+  }
+
+  private async worked(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      // What it had in hand is nowhere now but in the store: only a new beginning finds it again.
+      if (!(error instanceof TenureOver) && !isLeaseLost(error)) this.fail(error);
+    } finally {
+      this.kick();
+      this.tenure.parts.activity.leave();
+    }
   }
 
   private finish(): void {
@@ -410,17 +416,9 @@ export class ConsumerLoop {
     // What the strategy chose from is what the reader put in: the same objects.
     const messages = cut.messages as unknown as readonly StoredMessage[];
     const messageIds = messages.map((message) => message.id);
-    const record: WindowRecord = {
-      seq: this.nextSeq++,
-      id: windowId(key.stream, key.group, key.partition, messageIds, cut.bounds),
-      messageIds,
-      created: new Date(now),
-      attempt: 1,
-      recoveries: 0,
-      ...cut.bounds,
-      ...(cut.dropped ? { dropped: true } : {}),
-    };
-    return openWindow(record, messages);
+    const id = windowId(key.stream, key.group, key.partition, messageIds, cut.bounds);
+    const record = { seq: this.nextSeq++, id, messageIds, created: new Date(now), attempt: 1, recoveries: 0 };
+    return openWindow(Object.assign(record, cut.bounds, cut.dropped && { dropped: true }), messages);
   }
 
   private count({ messages, bytes }: OpenWindow, sign: 1 | -1): void {

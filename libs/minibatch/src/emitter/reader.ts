@@ -234,8 +234,7 @@ export class Reader {
     const seen = this.now();
     const fresh: ReadMessage[] = [];
     for (const message of messages) {
-      if (this.owned.has(message.id)) continue;
-      this.owned.add(message.id);
+      if (!this.owned.add(message.id)) continue;
       // The store made the object for this read alone: no copy.
       fresh.push(Object.assign(message, { seen }));
     }

@@ -81,7 +81,7 @@ export class WindowRunner {
   async run(open: OpenWindow): Promise<RunResult> {
     try {
       for (;;) {
-        if (!(await this.waitForTry(open))) return LEFT_OPEN;
+        if (!this.mayTry(open) && !(await this.waitForTry(open))) return LEFT_OPEN;
         const step = open.record.split ? await this.takeApart(open) : await this.attempt(open);
         if (step) return step;
       }
@@ -92,6 +92,12 @@ export class WindowRunner {
     } finally {
       this.hopeless.delete(open);
     }
+  }
+
+  /** True if nothing has to be waited for, as for most windows: promises are a good part of what a window of one costs. */
+  private mayTry({ record }: OpenWindow): boolean {
+    const { parts, lease, isClosing } = this.tenure;
+    return !record.nextTry && !this.limiter && !isClosing && parts.keeper.isFresh(lease);
   }
 
   /**

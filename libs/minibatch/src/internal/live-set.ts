@@ -21,8 +21,10 @@ export class LiveSet<T> implements Iterable<T> {
     return this.elements.has(element);
   }
 
-  add(element: T): void {
-    this.elements.add(element);
+  /** @returns false if it was there already */
+  add(element: T): boolean {
+    const { size } = this.elements;
+    return this.elements.add(element).size > size;
   }
 
   delete(element: T): void {

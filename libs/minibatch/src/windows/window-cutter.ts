@@ -201,7 +201,10 @@ function keyOf({ start, end, late }: CheckedSelection): string {
   return `${start?.getTime()}/${end?.getTime()}/${late === true}`;
 }
 
+const NO_BOUNDS: CutBounds = Object.freeze({});
+
 function boundsOf({ start, end, late }: CheckedSelection, part: number | undefined): CutBounds {
+  if (!start && !end && !late && part === undefined) return NO_BOUNDS;
   return {
     ...(start ? { start } : {}),
     ...(end ? { end } : {}),

@@ -29,10 +29,10 @@ export function windowId(
 ): string {
   const content =
     messageIds.length > 0
-      ? ['messages', ...inOrder(messageIds)]
-      : ['empty', bounds.start?.getTime() ?? '', bounds.end?.getTime() ?? '', ...(bounds.late ? ['late'] : [])];
-  const digest = hash('sha256', content.join('\0'), 'hex').slice(0, DIGEST_LENGTH);
-  return [escape(stream), escape(group), ...(partition === 0 ? [] : [partition]), digest].join('/');
+      ? `messages\0${inOrder(messageIds).join('\0')}`
+      : `empty\0${bounds.start?.getTime() ?? ''}\0${bounds.end?.getTime() ?? ''}${bounds.late ? '\0late' : ''}`;
+  const digest = hash('sha256', content, 'hex').slice(0, DIGEST_LENGTH);
+  return `${escape(stream)}/${escape(group)}/${partition === 0 ? '' : `${partition}/`}${digest}`;
 }
 
 function inOrder(ids: readonly string[]): readonly string[] {

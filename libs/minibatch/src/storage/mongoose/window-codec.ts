@@ -118,7 +118,10 @@ function unpackIds(packed: mongo.Binary): MessageId[] {
 
 /** Without the fields that are undefined. */
 function defined<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null)) as {
-    [K in keyof T]?: NonNullable<T[K]>;
-  };
+  const present: { [K in keyof T]?: NonNullable<T[K]> } = {};
+  for (const name in fields) {
+    const value = fields[name];
+    if (value !== undefined && value !== null) present[name] = value;
+  }
+  return present;
 }
