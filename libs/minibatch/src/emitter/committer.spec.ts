@@ -83,7 +83,6 @@ describe('commits', () => {
     await turns(() => commits.length === 2);
     first.kill();
     first.started = false;
-    gate.open();
     const clock = new VirtualClock(first.clock.now());
     const second = await start(clock);
     for (let i = 0; i < 10; i += 1) await second.advance(LEASE);
