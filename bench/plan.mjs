@@ -34,24 +34,26 @@ function fullCases(bytes) {
 }
 
 function quickCases(bytes) {
+  const few = [...WITH_MONGO, ...WITH_LMDB, 'bullmq'];
   return [
-    append('under way', 32, 30_000, bytes),
-    ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? undefined : WITH_MONGO)),
+    append('under way', 32, 30_000, bytes, few),
+    ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? few : WITH_MONGO)),
     twoGroups(100, 20_000, bytes, 1),
     python(3_000, bytes, 1),
-    both(100, 4_000, bytes, true),
+    both(100, 4_000, bytes, true, few),
     both(1000, 10_000, bytes, false, WITH_LMDB),
-    latency(1_000, 2, bytes, [...WITH_MONGO, ...WITH_LMDB]),
+    latency(1_000, 2, bytes, [...WITH_MONGO, ...WITH_LMDB], 1),
     backlog(100_000, 1),
     startUp(bytes, 1),
-    idle(8, 8),
+    idle(6, 6),
   ];
 }
 
-const append = (mode, count, total, bytes) => ({
+const append = (mode, count, total, bytes, subjects) => ({
   id: `append ${mode}${mode === 'one' ? '' : ` ${count}`}${sized(bytes)}`,
   workload: 'append',
   params: { mode, count, total, bytes },
+  subjects,
 });
 
 const drain = (size, total, bytes, subjects) => ({
@@ -87,11 +89,12 @@ const both = (size, total, bytes, together, subjects) => ({
   subjects,
 });
 
-const latency = (rate, seconds, bytes, subjects) => ({
+const latency = (rate, seconds, bytes, subjects, rounds) => ({
   id: `latency at ${rate}/s`,
   workload: 'latency',
   params: { rate, seconds, warmUp: 5, bytes },
   subjects,
+  rounds,
 });
 
 const backlog = (long, rounds) => ({
