@@ -5,7 +5,7 @@ export async function runCase(each, { processes, subjects, servers, folder, roun
     ({ name, without = [] }) => !without.includes(workload) && (!each.subjects || each.subjects.includes(name)),
   );
   /** What is counted at a run of its own, by subject. */
-  const counted = new Map();
+  const figuresApart = new Map();
   const results = new Map(chosen.map(({ name }) => [name, { runs: [], failed: [] }]));
   const order = (subject, more) => ({
     subject: subject.name,
@@ -21,7 +21,7 @@ export async function runCase(each, { processes, subjects, servers, folder, roun
     try {
       if (each.before) await processes.run(order(subject, each.before));
       const run = await processes.run(order(subject));
-      if (run) result.runs.push({ round, ...run, ...counted.get(subject.name) });
+      if (run) result.runs.push({ round, ...run, ...figuresApart.get(subject.name) });
     } catch (error) {
       result.failed.push(error.message.split('\n')[0]);
       progress.note(`${id}: ${subject.name} failed: ${error.message}`);
@@ -32,7 +32,7 @@ export async function runCase(each, { processes, subjects, servers, folder, roun
     progress.at(`${id}: ${subject.name}, counting`);
     try {
       const { figures } = await processes.run({ ...order(subject), counting: true });
-      counted.set(subject.name, { figures });
+      figuresApart.set(subject.name, { figures });
     } catch (error) {
       progress.note(`${id}: ${subject.name} was not counted: ${error.message}`);
     }

@@ -5,8 +5,8 @@ import { sessionOfOurs } from '../../lib/nest-app.mjs';
 import { warmUpShare } from '../../lib/warm-up.mjs';
 
 /**
- * An application whose stream holds `rows`, and a consumer that hands them to `sink` in windows, once `start` is called. A quarter of them
- * has gone through it before, see ../../lib/warm-up.mjs.
+ * An application whose stream holds `rows`, and a consumer that hands them to `sink` in windows, once `start` is called. Some of them
+ * have gone through it before, see ../../lib/warm-up.mjs.
  *
  * @param store the definition of a store
  * @param rows as many as `size` times a whole number

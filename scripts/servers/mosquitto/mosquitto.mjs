@@ -41,7 +41,7 @@ async function start(program, dir, options) {
     ws: await portIf(webSockets),
     wss: await portIf(tls && webSockets),
   };
-  const certificates = options.tls ? await makeCertificates(dir) : undefined;
+  const certificates = tls ? await makeCertificates(dir) : undefined;
   const file = join(dir, 'mosquitto.conf');
   await writeFile(file, (await configuration({ dir, ports, certificates, options })).join('\n'));
   const run = () => startChild(program, ['-c', file], { ready: /mosquitto version (\S+) running/, temporary: dir });

@@ -1,4 +1,5 @@
 import { mongo } from 'mongoose';
+import type { Mutable } from '../../internal/mutable.js';
 import type { NewMessage, StoredMessage } from '../stream-store.interface.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
@@ -48,8 +49,6 @@ export function toMessage(document: BufferDocument, bytes: number): StoredMessag
   if (document.redriven !== undefined) message.redriven = true;
   return message;
 }
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 function withoutReferences(value: unknown): unknown {
   if (value instanceof DBRef) {
