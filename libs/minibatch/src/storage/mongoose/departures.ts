@@ -10,7 +10,7 @@ const IDS = 10_000;
  * Ids of one statement; a command may have several. A server without indexes compares each document with all of them, and one that has
  * indexes takes its time for each statement: see docs/performance.md, "MongoDB: drain".
  */
-const STATEMENT = 400;
+const STATEMENT = 600;
 
 /** What has to be known of a message that all groups have committed. */
 export interface Departing {

@@ -1,8 +1,7 @@
 import type { mongo } from 'mongoose';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { fromBytes } from './message-codec.js';
-import { replies } from './replies.js';
+import { decode } from './raw-document.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
 /** Letters that match all that is given. */
@@ -107,13 +106,11 @@ export class LetterReads {
       .batchSize(limits.letters + 1);
     const letters: DeadletterDocument[] = [];
     let bytes = 0;
-    for await (const reply of replies(cursor)) {
-      for (const document of reply) {
-        const letter = fromBytes<DeadletterDocument>(document);
-        letters.push(letter);
-        bytes += document.length;
-        if (bytes >= limits.bytes) return { letters, next: letter._id };
-      }
+    for await (const document of cursor as mongo.FindCursor<unknown> as mongo.FindCursor<Buffer>) {
+      const letter = decode<DeadletterDocument>(document);
+      letters.push(letter);
+      bytes += document.length;
+      if (bytes >= limits.bytes) return { letters, next: letter._id };
     }
     return { letters };
   }

@@ -1,9 +1,7 @@
-import { mongo } from 'mongoose';
-import type { Mutable } from '../../internal/mutable.js';
-import type { NewMessage, StoredMessage } from '../stream-store.interface.js';
+import type { mongo } from 'mongoose';
+import type { MessageId, NewMessage, StoredMessage } from '../stream-store.interface.js';
+import { decodeField, type RawDocument, type RawField } from './raw-document.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
-
-const { BSON, DBRef } = mongo;
 
 /** A message as it is inserted. Absent fields stay absent, so that the document looks like one of Python's. */
 export function toDocument(message: NewMessage, id: mongo.ObjectId): BufferDocument {
@@ -21,47 +19,52 @@ export function dedupeKey(stream: string, dedupeId: string): string {
 }
 
 /**
- * A document as the server sent it. Read from the bytes, because their number is wanted anyway, and because the options of
- * the application's connection must not change what the data come back as.
+ * A message of the buffer. Its data are decoded when they are asked for: until its window runs they are bytes, which the garbage
+ * collector need not look through, and the next read goes out earlier.
  */
-export function fromBytes<T extends { data?: unknown } = BufferDocument>(bytes: Buffer): T {
-  const document = BSON.deserialize(bytes) as T;
-  // The deserializer makes an object of its own of data with `$ref` and `$id`; messages hold what was given.
-  if (bytes.includes('$ref')) document.data = withoutReferences(document.data);
-  return document;
-}
+export class BufferMessage implements StoredMessage {
+  readonly id: MessageId;
+  readonly created: Date;
+  readonly bytes: number;
+  // Mostly absent, and declared only: fields that are not there take no memory.
+  declare key?: string;
+  declare headers?: Readonly<Record<string, string>>;
+  declare doneBy?: readonly string[];
+  declare deduped?: boolean;
+  declare redriven?: boolean;
+  /** Until the data are decoded. */
+  #raw: Buffer | undefined;
+  /** The data, or their place. */
+  #content: unknown;
 
-export function toMessage(document: BufferDocument, bytes: number): StoredMessage {
-  const { _id, created, data, key, headers, done, keep } = document;
-  // Field by field: spreads of what is mostly absent took as much memory as the message.
-  const message: Mutable<StoredMessage> = {
-    id: _id.toHexString(),
-    created: created ?? _id.getTimestamp(),
-    data,
-    bytes,
-  };
-  if (key !== undefined) message.key = key;
-  if (headers !== undefined) message.headers = headers;
-  // Where a group keeps the message, nobody may conclude from marks that it can be removed: the list says "look again".
-  if (keep) message.doneBy = [];
-  else if (done !== undefined) message.doneBy = done;
-  if (document.dedupeKey !== undefined) message.deduped = true;
-  if (document.redriven !== undefined) message.redriven = true;
-  return message;
-}
+  constructor(document: RawDocument) {
+    const id = document.get('_id') as mongo.ObjectId;
+    this.id = id.toHexString();
+    this.created = (document.get('created') as Date | null | undefined) ?? id.getTimestamp();
+    this.bytes = document.bytes.length;
+    // A copy: one message that a strategy leaves behind would keep the whole reply.
+    this.#raw = Buffer.from(document.bytes);
+    this.#content = document.find('data');
+    const key = document.get('key') as string | undefined;
+    if (key !== undefined) this.key = key;
+    const headers = document.get('headers') as Readonly<Record<string, string>> | undefined;
+    if (headers !== undefined) this.headers = headers;
+    const done = document.get('done') as string[] | undefined;
+    // Where a group keeps the message, nobody may conclude from marks that it can be removed: the list says "look again".
+    if (document.get('keep')) this.doneBy = [];
+    else if (done !== undefined) this.doneBy = done;
+    if (document.get('dedupeKey') !== undefined) this.deduped = true;
+    if (document.get('redriven') !== undefined) this.redriven = true;
+  }
 
-function withoutReferences(value: unknown): unknown {
-  if (value instanceof DBRef) {
-    const { collection, oid, db, fields } = value;
-    const plain: Record<string, unknown> = { $ref: collection, $id: withoutReferences(oid) };
-    if (db) plain['$db'] = db;
-    return Object.assign(plain, withoutReferences(fields));
+  get data(): unknown {
+    // What prints and compares objects asks the prototype, too.
+    if (!(#raw in this)) return undefined;
+    if (this.#raw) {
+      const field = this.#content as RawField | undefined;
+      this.#content = field && decodeField(this.#raw, field);
+      this.#raw = undefined;
+    }
+    return this.#content;
   }
-  if (Array.isArray(value)) return value.map(withoutReferences);
-  if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value;
-  const record = value as Record<string, unknown>;
-  for (const key of Object.keys(record)) {
-    if (key !== '__proto__') record[key] = withoutReferences(record[key]);
-  }
-  return record;
 }

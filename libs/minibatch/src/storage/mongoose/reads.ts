@@ -9,8 +9,9 @@ import type {
   TimeRange,
 } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { fromBytes, toMessage } from './message-codec.js';
-import { replies } from './replies.js';
+import { BufferMessage } from './message-codec.js';
+import { RawDocument } from './raw-document.js';
+import { findRaw } from './raw-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 
@@ -67,41 +68,38 @@ export class Reads {
   async load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]> {
     if (ids.length === 0) return [];
     const found = new Map<MessageId, StoredMessage>();
-    await guarded(`load messages of '${key.stream}'`, async () => {
-      const cursor = this.collections.buffer.find(
-        { _id: { $in: ids.map(toId) } },
-        { raw: true, batchSize: ids.length + 1 },
+    // What a reply has no room for is asked for again.
+    for (let wanted: readonly MessageId[] = ids, more = true; more && wanted.length > 0;) {
+      const page = await guarded(`load messages of '${key.stream}'`, () =>
+        findRaw(this.collections.buffer, { filter: { _id: { $in: wanted.map(toId) } }, limit: wanted.length }),
       );
-      for await (const reply of replies(cursor)) {
-        for (const bytes of reply) {
-          const document = fromBytes(bytes);
-          if (document.processed || document.done?.includes(key.group)) continue;
-          found.set(document._id.toHexString(), toMessage(document, bytes.length));
-        }
+      const seen = new Set<MessageId>();
+      for (const bytes of page.documents) {
+        const document = new RawDocument(bytes);
+        const message = new BufferMessage(document);
+        seen.add(message.id);
+        const done = document.get('done') as readonly string[] | undefined;
+        if (document.get('processed') || done?.includes(key.group)) continue;
+        found.set(message.id, message);
       }
-    });
+      ({ more } = page);
+      if (more) wanted = wanted.filter((id) => !seen.has(id));
+    }
     return ids.flatMap((id) => found.get(id) ?? []);
   }
 
   private async block(key: ConsumerKey, filter: Filter, sort: Record<string, 1>, limits: FetchLimits): Promise<Block> {
-    return guarded(`fetch from '${key.stream}'`, async () => {
-      const cursor = this.collections.buffer
-        .find({ ...waiting(key), ...filter }, { raw: true })
-        .sort(sort)
-        .limit(limits.messages)
-        // Over the limit, so that the server closes the cursor with the first reply.
-        .batchSize(limits.messages + 1);
-      const messages: StoredMessage[] = [];
-      let bytes = 0;
-      for await (const reply of replies(cursor)) {
-        for (const document of reply) {
-          messages.push(toMessage(fromBytes(document), document.length));
-          bytes += document.length;
-          if (bytes >= limits.bytes) return { messages, full: true };
-        }
-      }
-      return { messages, full: messages.length >= limits.messages };
-    });
+    const { documents, more } = await guarded(`fetch from '${key.stream}'`, () =>
+      findRaw(this.collections.buffer, { filter: { ...waiting(key), ...filter }, sort, limit: limits.messages }),
+    );
+    const messages: StoredMessage[] = [];
+    let bytes = 0;
+    for (const document of documents) {
+      messages.push(new BufferMessage(new RawDocument(document)));
+      bytes += document.length;
+      if (bytes >= limits.bytes) return { messages, full: true };
+    }
+    return { messages, full: more || messages.length >= limits.messages };
   }
 }
 

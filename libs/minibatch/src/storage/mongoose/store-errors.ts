@@ -55,6 +55,25 @@ export function isNetworkError(error: unknown): boolean {
   );
 }
 
+/** Codes of a server that is no primary any more, or is going down. */
+const LEAVING = new Set([
+  91, // ShutdownInProgress
+  189, // PrimarySteppedDown
+  10107, // NotWritablePrimary
+  11600, // InterruptedAtShutdown
+  11602, // InterruptedDueToReplStateChange
+  13435, // NotPrimaryNoSecondaryOk
+  13436, // NotPrimaryOrSecondary
+]);
+
+/** The connection broke, or the server hands over: another one may answer at once. */
+export function isServerLost(error: unknown): boolean {
+  return (
+    error instanceof mongo.MongoNetworkError ||
+    (error instanceof mongo.MongoServerError && LEAVING.has(Number(error.code)))
+  );
+}
+
 /** Codes by which a server refuses a command before it does anything. */
 const REFUSALS = new Set([
   13, // Unauthorized
