@@ -2,6 +2,7 @@ import type { mongo } from 'mongoose';
 import type { MessageId } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { RecentMarks } from './recent-marks.js';
+import { throwIfFailed, write } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** Ids of one command; far below the 16 MB that one may have. */
@@ -34,13 +35,14 @@ export class Departures {
   }
 
   async leave(messages: readonly Departing[], settled: Date = new Date()): Promise<void> {
-    const kept = messages.filter(({ keep }) => keep);
-    const tombs = messages.filter(({ keep, deduped }) => !keep && deduped);
-    const plain = messages.filter(({ keep, deduped }) => !keep && !deduped);
-    await this.update(idsOf(kept), { $set: { processed: true, keep: true, settled }, $unset: { done: '' } });
-    await this.update(idsOf(tombs), toTombstone(settled));
-    await this.write(idsOf(plain), (filter) => ({ deleteMany: { filter } }));
-    this.recent.forget(messages.map(({ _id }) => _id.toHexString()));
+    const kept: mongo.ObjectId[] = [];
+    const tombs: mongo.ObjectId[] = [];
+    const plain: mongo.ObjectId[] = [];
+    for (const { _id, keep, deduped } of messages) (keep ? kept : deduped ? tombs : plain).push(_id);
+    await this.update(kept, { $set: { processed: true, keep: true, settled }, $unset: { done: '' } });
+    await this.update(tombs, toTombstone(settled));
+    await this.delete(plain);
+    if (!this.recent.isEmpty) this.recent.forget(messages.map(({ _id }) => _id.toHexString()));
   }
 
   /**
@@ -88,22 +90,23 @@ export class Departures {
     }
   }
 
-  private update(ids: readonly mongo.ObjectId[], update: mongo.UpdateFilter<BufferDocument>): Promise<void> {
-    return this.write(ids, (filter) => ({ updateMany: { filter, update } }));
+  private async update(ids: readonly mongo.ObjectId[], update: mongo.UpdateFilter<BufferDocument>): Promise<void> {
+    for (const some of chunks(ids, IDS)) {
+      const updates = chunks(some, STATEMENT).map((part) => ({ q: byIds(part), u: update, multi: true }));
+      throwIfFailed(await write(this.collections.buffer, 'update', { updates }));
+    }
   }
 
-  private async write(ids: readonly mongo.ObjectId[], statement: (filter: ByIds) => Statement): Promise<void> {
+  private async delete(ids: readonly mongo.ObjectId[]): Promise<void> {
     for (const some of chunks(ids, IDS)) {
-      const statements = chunks(some, STATEMENT).map((part) => statement({ _id: { $in: part } }));
-      await this.collections.buffer.bulkWrite(statements, { ordered: false });
+      const deletes = chunks(some, STATEMENT).map((part) => ({ q: byIds(part), limit: 0 }));
+      throwIfFailed(await write(this.collections.buffer, 'delete', { deletes }));
     }
   }
 }
 
-type Statement = mongo.AnyBulkWriteOperation<BufferDocument>;
-
-interface ByIds {
-  readonly _id: { readonly $in: mongo.ObjectId[] };
+function byIds(ids: readonly mongo.ObjectId[]): mongo.Document {
+  return { _id: { $in: ids } };
 }
 
 const MARKS = { done: 1, keep: 1, dedupeKey: 1, processed: 1 } as const;
@@ -121,10 +124,6 @@ function isDone({ done, processed }: BufferDocument, groups: ReadonlySet<string>
 
 function toDeparting({ _id, dedupeKey, keep }: BufferDocument): Departing {
   return { _id, deduped: dedupeKey !== undefined, keep: keep === true };
-}
-
-function idsOf(messages: readonly Departing[]): readonly mongo.ObjectId[] {
-  return messages.map(({ _id }) => _id);
 }
 
 function chunks<V>(list: readonly V[], size: number): V[][] {

@@ -2,8 +2,9 @@ import { mongo } from 'mongoose';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
+import { write, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
-import { advice, DUPLICATE_KEY, isInDoubt, neverExecuted, unwrapped, writeErrorsOf } from './store-errors.js';
+import { advice, DUPLICATE_KEY, isServerLost, neverExecuted } from './store-errors.js';
 
 /** A message on its way: its place in the call, and what became of it. */
 export interface Draft {
@@ -11,6 +12,9 @@ export interface Draft {
   readonly bytes: number;
   outcome?: AppendOutcome;
 }
+
+/** No verdict of any of them. */
+const ALL_STORED: readonly undefined[] = [];
 
 /** Codes by which a server refuses one document for what is in it. */
 const NOT_STORABLE = new Set([
@@ -24,58 +28,43 @@ const TOO_LARGE = new Set([10334, 17419, 17420]);
 export class Inserts {
   constructor(
     private readonly collections: Collections,
-    /** Whether the driver repeats writes by itself. */
-    private readonly retries: () => boolean,
+    /** Whether another server takes over from one that is lost, and writes are to be repeated there. */
+    private readonly repeats: () => boolean,
   ) {}
 
   /**
-   * Sets the outcome of every draft. When the answer is lost the same documents, with the same ids, are sent once more: those
-   * that are there already answer by their ids. Resolves with false if the server is out of reach, so that the caller
-   * sends no more.
+   * Sets the outcome of every draft. When the answer is lost, or the server hands over to another, the same documents, with the same
+   * ids, are sent once more: those that are there already answer by their ids. Resolves with false if the server is out of reach, so
+   * that the caller sends no more.
    */
   async insert(drafts: readonly Draft[]): Promise<boolean> {
     const first = await this.send(drafts);
-    if (first === undefined) {
-      settle(drafts, []);
-      return true;
-    }
-    if (first instanceof mongo.MongoBulkWriteError) {
+    if (!(first instanceof Error) && !isHandingOver(first)) {
       settle(drafts, await this.judge(drafts, first, false));
       return true;
     }
     if (first instanceof mongo.BSON.BSONError) return this.insertSerializable(drafts, first);
-    if (neverExecuted(first, this.retries())) {
+    const executed = !neverExecuted(first);
+    if (!executed && !(isServerLost(first) && this.repeats())) {
       fail(drafts, 'no', first);
       return false;
     }
 
     const second = await this.send(drafts);
-    if (second === undefined) {
-      settle(drafts, []);
-      return true;
+    if (second instanceof Error) {
+      fail(drafts, executed || !neverExecuted(second) ? 'unknown' : 'no', second);
+      return false;
     }
-    if (second instanceof mongo.MongoBulkWriteError) {
-      const verdicts = await this.judge(drafts, second, true).catch(() => undefined);
-      if (verdicts) settle(drafts, verdicts);
-      else fail(drafts, 'unknown', second);
-      return verdicts !== undefined;
-    }
-    fail(drafts, 'unknown', second);
-    return false;
+    const verdicts = await this.judge(drafts, second, true).catch(asError);
+    if (verdicts instanceof Error) fail(drafts, 'unknown', verdicts);
+    else settle(drafts, verdicts);
+    return !(verdicts instanceof Error);
   }
 
   /** Resolves with what it failed with. */
-  private async send(drafts: readonly Draft[]): Promise<unknown> {
-    try {
-      await this.collections.buffer.insertMany(
-        drafts.map(({ document }) => document),
-        // Undefined becomes null, as the driver has it by itself and as the other stores have it.
-        { ordered: false, ignoreUndefined: false },
-      );
-      return undefined;
-    } catch (error) {
-      return unwrapped(error) ?? new Error('unknown');
-    }
+  private send(drafts: readonly Draft[]): Promise<WriteReply | Error> {
+    const documents = drafts.map(({ document }) => document);
+    return write(this.collections.buffer, 'insert', { documents }).catch(asError);
   }
 
   /** The serializer refused the command as a whole: without those it can't write, the rest goes. */
@@ -99,17 +88,18 @@ export class Inserts {
     return good.length === 0 || this.insert(good);
   }
 
-  /** What a bulk error says of each draft; undefined for those that are stored. */
+  /** What the reply says of each draft; undefined for those that are stored. */
   private async judge(
     drafts: readonly Draft[],
-    error: mongo.MongoBulkWriteError,
+    { writeErrors = [], writeConcernError }: WriteReply,
     again: boolean,
-  ): Promise<(AppendOutcome | undefined)[]> {
+  ): Promise<readonly (AppendOutcome | undefined)[]> {
+    if (writeErrors.length === 0 && !writeConcernError) return ALL_STORED;
     const verdicts: (AppendOutcome | undefined)[] = drafts.map(() => undefined);
     const seen: number[] = [];
-    for (const write of writeErrorsOf(error)) {
-      if (write.code !== DUPLICATE_KEY) verdicts[write.index] = refusal(write);
-      else if (!isOwnId(write)) seen.push(write.index);
+    for (const failure of writeErrors) {
+      if (failure.code !== DUPLICATE_KEY) verdicts[failure.index] = refusal(failure);
+      else if (!isOwnId(failure)) seen.push(failure.index);
       // Its own id: it is there, since an earlier sending whose answer was lost.
     }
     if (seen.length > 0) {
@@ -118,7 +108,8 @@ export class Inserts {
         if (!own?.has(drafts[index]?.document._id.toHexString() ?? '')) verdicts[index] = { status: 'duplicate' };
       }
     }
-    if (!isInDoubt(error)) return verdicts;
+    if (!writeConcernError) return verdicts;
+    const error = new mongo.MongoServerError({ ...writeConcernError });
     const reason = `MongoDB has not acknowledged the messages by a majority: ${error.message}`;
     return verdicts.map((verdict) => verdict ?? failed(ErrorCode.AppendFailed, 'unknown', reason, error));
   }
@@ -162,18 +153,27 @@ function serializationError(document: BufferDocument): unknown {
   }
 }
 
-/** Servers name the index in the message; not all of them add the key as a field. */
-function isOwnId(write: mongo.WriteError): boolean {
-  return /\bindex: (\S+)/.exec(write.errmsg ?? '')?.[1] === '_id_';
+/** The server that has executed it may be gone with it: the next one is asked, too. */
+function isHandingOver({ writeConcernError }: WriteReply): boolean {
+  return writeConcernError !== undefined && isServerLost(new mongo.MongoServerError({ ...writeConcernError }));
 }
 
-function refusal(write: mongo.WriteError): AppendOutcome {
-  const reason = write.errmsg ?? 'refused';
-  if (NOT_STORABLE.has(write.code)) {
-    return failed(ErrorCode.NotStorable, 'no', `MongoDB can't store the data: ${reason}`, write.err);
+/** Servers name the index in the message; not all of them add the key as a field. */
+function isOwnId({ errmsg = '' }: WriteFailure): boolean {
+  return /\bindex: (\S+)/.exec(errmsg)?.[1] === '_id_';
+}
+
+function refusal(failure: WriteFailure): AppendOutcome {
+  const { code, errmsg: reason = 'refused' } = failure;
+  if (NOT_STORABLE.has(code)) {
+    return failed(ErrorCode.NotStorable, 'no', `MongoDB can't store the data: ${reason}`, failure);
   }
-  if (TOO_LARGE.has(write.code)) {
-    return failed(ErrorCode.MessageTooLarge, 'no', `MongoDB finds the message too large: ${reason}`, write.err);
+  if (TOO_LARGE.has(code)) {
+    return failed(ErrorCode.MessageTooLarge, 'no', `MongoDB finds the message too large: ${reason}`, failure);
   }
-  return failed(ErrorCode.AppendFailed, 'no', `MongoDB refused the message: ${reason}`, write.err);
+  return failed(ErrorCode.AppendFailed, 'no', `MongoDB refused the message: ${reason}`, failure);
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(messageOf(error), { cause: error });
 }

@@ -86,7 +86,7 @@ export class MongooseStreamStore implements StreamStore {
   private readonly closing = new AbortController();
   private opening: Promise<void> | undefined;
   /** Until it is known: the careful assumption. */
-  private driverRetries = true;
+  private repeatsWrites = true;
 
   constructor(
     private readonly connection: Connection,
@@ -99,7 +99,7 @@ export class MongooseStreamStore implements StreamStore {
     this.checkpoints = new Checkpoints(this.collections, this.streams);
     this.appends = new Appends(
       messageIds,
-      new Inserts(this.collections, () => this.driverRetries),
+      new Inserts(this.collections, () => this.repeatsWrites),
       new TransactionInserts(this.collections),
       this.checkpoints,
     );
@@ -286,7 +286,7 @@ export class MongooseStreamStore implements StreamStore {
       await makeIndexes(this.collections);
       const standalone = await this.isStandalone();
       if (standalone) await this.collections.useJournal();
-      this.driverRetries = !standalone && this.connection.getClient().options.retryWrites;
+      this.repeatsWrites = !standalone && this.connection.getClient().options.retryWrites;
     });
   }
 

@@ -32,7 +32,11 @@ export class RecentMarks {
     return marked !== undefined && groups.length > 0 && groups.every((group) => marked.includes(group));
   }
 
+  get isEmpty(): boolean {
+    return this.marks.size === 0;
+  }
+
   forget(ids: readonly MessageId[]): void {
-    if (this.marks.size > 0) for (const id of ids) this.marks.delete(id);
+    for (const id of ids) this.marks.delete(id);
   }
 }

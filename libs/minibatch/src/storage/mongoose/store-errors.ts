@@ -98,18 +98,13 @@ const NOT_SENT = new Set(['MongoServerSelectionError', 'MongoPoolClearedError', 
 /** Labels of failures to connect, and of servers that turn a command away because they have too much to do. */
 const BEFORE_EXECUTION = ['HandshakeError', 'SystemOverloadedError'];
 
-/**
- * True only if it is certain that no server has executed the command.
- *
- * @param retries the driver sends writes a second time by itself: then a failure to find a server may follow on a first
- * sending whose answer was lost
- */
-export function neverExecuted(error: unknown, retries: boolean): boolean {
+/** True only if it is certain that no server has executed the command, which the driver has sent once. */
+export function neverExecuted(error: unknown): boolean {
   if (!(error instanceof mongo.MongoError)) return false;
   if (error instanceof mongo.MongoServerError) return REFUSALS.has(Number(error.code));
-  if (MISUSE.has(error.name)) return true;
-  if (retries) return false;
-  return NOT_SENT.has(error.name) || BEFORE_EXECUTION.some((label) => error.hasErrorLabel(label));
+  return (
+    MISUSE.has(error.name) || NOT_SENT.has(error.name) || BEFORE_EXECUTION.some((label) => error.hasErrorLabel(label))
+  );
 }
 
 export const DUPLICATE_KEY = 11000;

@@ -1,0 +1,127 @@
+import { mongo } from 'mongoose';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
+import { Collections, collectionNames } from './collections.js';
+import { Inserts, type Draft } from './inserts.js';
+import type { BufferDocument } from './schemas/buffer.schema.js';
+
+/** What happens to a sending: it fails before the server sees it, or after, or the server says more than "done". */
+type Fault =
+  | { readonly before: Error }
+  | { readonly after: Error }
+  | { readonly concern: { readonly code: number; readonly errmsg: string } };
+
+const reset = () => new mongo.MongoNetworkError('reset');
+const steppedDown = () => new mongo.MongoServerError({ code: 10107, errmsg: 'not primary' });
+const cleared = () => {
+  const error = new mongo.MongoNetworkError('pool cleared');
+  error.addErrorLabel('HandshakeError');
+  return error;
+};
+
+describe('an insert', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  const drafts = (count: number): Draft[] =>
+    Array.from({ length: count }, (_, n) => ({
+      document: { _id: new mongo.ObjectId(), stream: 'flights', created: new Date(), data: n, processed: false },
+      bytes: 100,
+    }));
+
+  /** One insert, on a server that has these faults one after the other. */
+  async function insert(faults: readonly Fault[], { repeats = true, given = drafts(2) } = {}) {
+    const { buffer } = new Collections(test.connection, collectionNames());
+    const left = [...faults];
+    const { db } = buffer;
+    const command = async (sent: mongo.Document, options?: mongo.RunCommandOptions): Promise<mongo.Document> => {
+      const fault = 'insert' in sent ? left.shift() : undefined;
+      if (fault && 'before' in fault) throw fault.before;
+      const reply = await db.command(sent, options);
+      if (!fault) return reply;
+      if ('after' in fault) throw fault.after;
+      throw new mongo.MongoWriteConcernError({ ...reply, ok: 1, writeConcernError: fault.concern });
+    };
+    const changed = new Proxy(buffer, {
+      get(target, name) {
+        if (name === 'db') return { command };
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    const inserts = new Inserts({ buffer: changed } as unknown as Collections, () => repeats);
+    test.commands();
+    const goOn = await inserts.insert(given);
+    const outcomes = given.map(({ outcome }) => {
+      if (outcome?.status !== 'failed') return outcome?.status;
+      return outcome.error instanceof AppendError ? outcome.error.stored : outcome.error;
+    });
+    return { goOn, outcomes, sent: test.commands().filter((name) => name === 'insert').length, left: left.length };
+  }
+  const stored = () => test.connection.collection<BufferDocument>('buffer').countDocuments();
+
+  it('is sent once more when the connection breaks or the primary steps down', async () => {
+    for (const fault of [{ before: reset() }, { after: reset() }, { before: steppedDown() }, { before: cleared() }]) {
+      expect(await insert([fault])).toMatchObject({ goOn: true, outcomes: ['stored', 'stored'], left: 0 });
+    }
+    expect(await stored()).toBe(8);
+  });
+
+  it('is not, where no other server takes over, if it surely was not executed', async () => {
+    for (const fault of [{ before: steppedDown() }, { before: cleared() }]) {
+      expect(await insert([fault], { repeats: false })).toEqual({
+        goOn: false,
+        outcomes: ['no', 'no'],
+        sent: 0,
+        left: 0,
+      });
+    }
+    expect(await insert([{ after: reset() }], { repeats: false })).toMatchObject({ outcomes: ['stored', 'stored'] });
+  });
+
+  it('says what it knows when it fails twice', async () => {
+    expect(await insert([{ before: reset() }, { before: reset() }])).toMatchObject({
+      outcomes: ['unknown', 'unknown'],
+    });
+    expect(await insert([{ before: steppedDown() }, { before: cleared() }])).toMatchObject({
+      goOn: false,
+      outcomes: ['no', 'no'],
+    });
+    expect(await insert([{ before: cleared() }, { after: reset() }])).toMatchObject({
+      goOn: false,
+      outcomes: ['unknown', 'unknown'],
+    });
+  });
+
+  it('is in doubt without a majority, and asks the next server if this one hands over', async () => {
+    const given = drafts(2);
+    const timeout = { code: 64, errmsg: 'waiting for replication timed out' };
+    expect(await insert([{ concern: timeout }], { given })).toMatchObject({
+      goOn: true,
+      outcomes: ['unknown', 'unknown'],
+    });
+    const [outcome] = given.map((draft) => draft.outcome);
+    expect(outcome).toMatchObject({
+      status: 'failed',
+      error: {
+        code: ErrorCode.AppendFailed,
+        message: expect.stringContaining('by a majority: waiting for replication'),
+      },
+    });
+    const shutdown = { concern: { code: 91, errmsg: 'shutting down' } };
+    expect(await insert([shutdown])).toEqual({ goOn: true, outcomes: ['stored', 'stored'], sent: 2, left: 0 });
+    expect(await insert([shutdown, shutdown])).toMatchObject({ goOn: true, outcomes: ['unknown', 'unknown'], left: 0 });
+  });
+
+  it('knows a duplicate beside what is in doubt', async () => {
+    const dedupe = (draft: Draft): Draft => ({ ...draft, document: { ...draft.document, dedupeKey: 'flights\0a' } });
+    await insert([], { given: drafts(1).map(dedupe) });
+    const given = [...drafts(1), ...drafts(1).map(dedupe)];
+    const timeout = { code: 64, errmsg: 'timed out' };
+    expect(await insert([{ concern: timeout }], { given })).toMatchObject({ outcomes: ['unknown', 'duplicate'] });
+  });
+});
