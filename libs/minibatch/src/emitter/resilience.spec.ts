@@ -74,6 +74,28 @@ describe('the engine in hard times', () => {
       expect(await stop(p, 20_000)).toBe(true);
     });
 
+    it('says nothing of a read that the end interrupts', async () => {
+      let close = (): void => undefined;
+      const closed = new Promise<void>((resolve) => (close = resolve));
+      let reads = 0;
+      const p = make(
+        instead('fetch', async () => {
+          reads += 1;
+          await closed;
+          return unavailable();
+        }),
+      ).consumer({ size: 1 });
+      const starting = p.start();
+      await turns(() => reads === 1);
+      // Its tenure is over before the connection is closed, as when an application ends.
+      await p.engine.stop(0);
+      close();
+      await starting;
+      expect(p.logged.filter((line) => line.includes("can't read"))).toEqual([]);
+      expect(reads).toBe(1);
+      p.started = false;
+    });
+
     it('does not hammer a store that rejects while it drains', async () => {
       let down = false;
       let renewals = 0;

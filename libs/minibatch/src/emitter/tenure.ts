@@ -85,6 +85,8 @@ export class Tenure {
           this.end();
           throw error;
         }
+        // The application closes its connection when the tenure is over, also in the middle of a read.
+        if (this.isOver) throw new TenureOver();
         this.counters.failed(clock.now(), error);
         this.unavailable = true;
         if (failures === 0) log.warn(`${this.definition.label}: can't ${what}, trying again: ${messageOf(error)}`);
