@@ -6,17 +6,24 @@ const OURS = ['ours-mongo', 'ours-lmdb'];
 const WITH_MONGO = ['floor-mongo', 'ours-mongo'];
 const WITH_LMDB = ['floor-lmdb', 'ours-lmdb'];
 
-export function plan({ quick, bytes }) {
-  return (quick ? quickCases : fullCases)(bytes);
+/**
+ * mongo-java-server looks through all that is stored, so a backlog in it is short; on a server with indexes 20,000 messages are gone
+ * in less than half a second, of which the beginning and the end are a good part.
+ */
+const DRAINED = { indexed: 60_000, plain: 20_000 };
+
+/** `indexed`: MongoDB has indexes. */
+export function plan({ quick, bytes, indexed = false }) {
+  return quick ? quickCases(bytes) : fullCases(bytes, indexed ? DRAINED.indexed : DRAINED.plain);
 }
 
-function fullCases(bytes) {
+function fullCases(bytes, drained) {
   const large = bytes === 200 ? 1000 : undefined;
   return [
     append('one', 1, 1_000, bytes),
     append('under way', 32, 30_000, bytes),
     append('bulk', 1000, 60_000, bytes),
-    ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes)),
+    ...[1000, 100, 10, 1].map((size) => drain(size, drained, bytes)),
     ...[1000, 100, 10, 1].map((size) => twoGroups(size, 20_000, bytes)),
     python(10_000, bytes),
     both(100, 30_000, bytes, true),

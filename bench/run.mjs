@@ -42,9 +42,6 @@ const { values: options } = parseArgs({
 });
 const rounds = Number(options.rounds ?? (options.quick ? 2 : 5));
 const wanted = options.subjects ? options.subjects.split(',').map(subjectNamed) : all;
-const cases = plan({ quick: options.quick, bytes: Number(options.bytes) }).filter(
-  ({ id }) => !options.only || options.only.split(',').some((start) => id.startsWith(start)),
-);
 const progress = new Progress();
 const checked = await guard({ skip: options['skip-guard'], progress });
 
@@ -56,6 +53,10 @@ const brought = await bringUp(
 );
 const { addresses: servers, missing } = brought;
 const subjects = wanted.filter(({ needs }) => needs.every((server) => server in servers));
+const indexed = servers.mongo?.supports?.indexes === true;
+const cases = plan({ quick: options.quick, bytes: Number(options.bytes), indexed }).filter(
+  ({ id }) => !options.only || options.only.split(',').some((start) => id.startsWith(start)),
+);
 for (const [name, reason] of Object.entries(missing)) progress.note(`${name} is missing: ${reason}`);
 
 const began = performance.now();

@@ -22,7 +22,7 @@ export function dedupeKey(stream: string, dedupeId: string): string {
  * A message of the buffer. Its data are decoded when they are asked for: until its window runs they are bytes, which the garbage
  * collector need not look through, and the next read goes out earlier.
  */
-export class BufferMessage implements StoredMessage {
+export class LazyMessage implements StoredMessage {
   readonly id: MessageId;
   readonly created: Date;
   readonly bytes: number;
