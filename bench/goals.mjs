@@ -1,3 +1,4 @@
+import { hasIndexes } from './lib/servers.mjs';
 import { short } from './lib/stats.mjs';
 
 /**
@@ -14,7 +15,7 @@ const shown = (text, measure) => ({ text, goal: 'printed', measure, met: () => u
 
 const drain = (size) => `drain ${size}`;
 const per1000 = ({ figures }) => figures && figures.commands / (figures.messages / 1000);
-const indexed = (results) => results.servers.mongo?.supports?.indexes === true;
+const indexed = ({ servers }) => hasIndexes(servers);
 
 export const goals = [
   ...SIZES.map((size) =>

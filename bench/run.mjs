@@ -22,7 +22,7 @@ import { Processes } from './lib/processes.mjs';
 import { Progress } from './lib/progress.mjs';
 import { Results, saveResults } from './lib/results.mjs';
 import { runCase } from './lib/rounds.mjs';
-import { bringUp } from './lib/servers.mjs';
+import { bringUp, hasIndexes } from './lib/servers.mjs';
 import { plan } from './plan.mjs';
 import { writeReport } from './report/report.mjs';
 import { subjectNamed, subjects as all } from './subjects/index.mjs';
@@ -53,8 +53,7 @@ const brought = await bringUp(
 );
 const { addresses: servers, missing } = brought;
 const subjects = wanted.filter(({ needs }) => needs.every((server) => server in servers));
-const indexed = servers.mongo?.supports?.indexes === true;
-const cases = plan({ quick: options.quick, bytes: Number(options.bytes), indexed }).filter(
+const cases = plan({ quick: options.quick, bytes: Number(options.bytes), indexed: hasIndexes(servers) }).filter(
   ({ id }) => !options.only || options.only.split(',').some((start) => id.startsWith(start)),
 );
 for (const [name, reason] of Object.entries(missing)) progress.note(`${name} is missing: ${reason}`);

@@ -11,6 +11,9 @@ const STARTS = {
   python: () => pythonWith('minibatch'),
 };
 
+/** Of the servers that run, or of what a run says of them. */
+export const hasIndexes = ({ mongo }) => mongo?.supports?.indexes === true;
+
 /**
  * Everything that the subjects need. What can't be had is in `missing`, with the reason.
  *

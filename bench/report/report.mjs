@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import prettier from 'prettier';
+import { hasIndexes } from '../lib/servers.mjs';
 import { charts } from './charts.mjs';
 import { caseTables } from './tables.mjs';
 import { table } from './markdown.mjs';
@@ -11,7 +12,7 @@ const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
 /** docs/benchmarks.md and the charts beside it; of a run on a MongoDB with indexes docs/benchmarks-indexes.md. */
 export async function writeReport(results, goals) {
   await mkdir(DOCS, { recursive: true });
-  const name = results.servers.mongo?.supports?.indexes ? 'benchmarks-indexes' : 'benchmarks';
+  const name = hasIndexes(results.servers) ? 'benchmarks-indexes' : 'benchmarks';
   const pictures = charts(results, name);
   for (const { file, svg } of pictures) await writeFile(join(DOCS, file), svg);
   const text = [
@@ -31,7 +32,7 @@ function head({ at, quick, rounds, only, guard, machine, seconds, servers, missi
   const flags = [quick && '--quick', only && `--only '${only}'`].filter(Boolean).join(' ');
   const kind = `\`${command}${flags && ` -- ${flags}`}\`${quick ? ': short runs, good for ratios at best' : ''}`;
   return [
-    servers.mongo?.supports?.indexes ? '# Benchmarks on a MongoDB with indexes' : '# Benchmarks',
+    hasIndexes(servers) ? '# Benchmarks on a MongoDB with indexes' : '# Benchmarks',
     `Written by ${kind}, on ${at.slice(0, 10)}, in ${(seconds / 60).toFixed(0)} minutes. All subjects run side by side on one machine, in ${rounds} interleaved rounds unless a table says otherwise; figures are medians with min–max. Each message is counted: a run that lost one does not count, and what was lost or repeated is in the tables. ${guard}`,
     table(
       ['Machine', ''],

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { hasIndexes } from '../lib/servers.mjs';
 
 const run = promisify(execFile);
 const SCRIPT = fileURLToPath(new URL('../backlog.mjs', import.meta.url));
@@ -24,7 +25,7 @@ export default async function backlog(subject, { long, short }, { servers }) {
 }
 
 /** Undefined where each find would look at all messages. */
-async function store(subject, { mongo }) {
+async function store(subject, servers) {
   if (subject.name === 'ours-lmdb') return [];
-  return mongo?.supports.indexes ? ['--uri', mongo.uri] : undefined;
+  return hasIndexes(servers) ? ['--uri', servers.mongo.uri] : undefined;
 }
