@@ -1,4 +1,4 @@
-import type { Connection, ConnectOptions } from 'mongoose';
+import type { Connection, ConnectOptions, mongo } from 'mongoose';
 import { MongooseStreamStore } from '../../libs/minibatch/src/storage/mongoose/index.js';
 import type { MongooseStreamStoreOptions } from '../../libs/minibatch/src/storage/mongoose/index.js';
 import type {
@@ -87,4 +87,22 @@ export async function takeLease(store: StreamStore, key: ConsumerKey, owner: Lea
 export async function dataOf(store: StreamStore, key: ConsumerKey): Promise<unknown[]> {
   const { messages } = await store.fetch(key, undefined, { messages: 10_000, bytes: 2 ** 30 });
   return messages.map(({ data }) => data);
+}
+
+export type SendCommand = (command: mongo.Document, options?: mongo.RunCommandOptions) => Promise<mongo.Document>;
+
+/** The collection on a server that is changed on the way to it: what is sent as a command of the database goes through `change`. */
+export function changedOnTheWay<T extends mongo.Document>(
+  collection: mongo.Collection<T>,
+  change: (send: SendCommand) => SendCommand,
+): mongo.Collection<T> {
+  const { db } = collection;
+  const command = change((sent, options) => db.command(sent, options));
+  return new Proxy(collection, {
+    get(target, name) {
+      if (name === 'db') return { command };
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }

@@ -90,23 +90,24 @@ export class Departures {
     }
   }
 
-  private async update(ids: readonly mongo.ObjectId[], update: mongo.UpdateFilter<BufferDocument>): Promise<void> {
-    for (const some of chunks(ids, IDS)) {
-      const updates = chunks(some, STATEMENT).map((part) => ({ q: byIds(part), u: update, multi: true }));
-      throwIfFailed(await write(this.collections.buffer, 'update', { updates }));
-    }
+  private update(ids: readonly mongo.ObjectId[], u: mongo.UpdateFilter<BufferDocument>): Promise<void> {
+    return this.write('update', ids, (q) => ({ q, u, multi: true }));
   }
 
-  private async delete(ids: readonly mongo.ObjectId[]): Promise<void> {
+  private delete(ids: readonly mongo.ObjectId[]): Promise<void> {
+    return this.write('delete', ids, (q) => ({ q, limit: 0 }));
+  }
+
+  private async write(
+    command: 'update' | 'delete',
+    ids: readonly mongo.ObjectId[],
+    statement: (q: mongo.Document) => mongo.Document,
+  ): Promise<void> {
     for (const some of chunks(ids, IDS)) {
-      const deletes = chunks(some, STATEMENT).map((part) => ({ q: byIds(part), limit: 0 }));
-      throwIfFailed(await write(this.collections.buffer, 'delete', { deletes }));
+      const statements = chunks(some, STATEMENT).map((part) => statement({ _id: { $in: part } }));
+      throwIfFailed(await write(this.collections.buffer, command, statements));
     }
   }
-}
-
-function byIds(ids: readonly mongo.ObjectId[]): mongo.Document {
-  return { _id: { $in: ids } };
 }
 
 const MARKS = { done: 1, keep: 1, dedupeKey: 1, processed: 1 } as const;

@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { changedOnTheWay, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import { Collections, collectionNames } from './collections.js';
 import { Inserts, type Draft } from './inserts.js';
@@ -37,21 +37,13 @@ describe('an insert', () => {
   async function insert(faults: readonly Fault[], { repeats = true, given = drafts(2) } = {}) {
     const { buffer } = new Collections(test.connection, collectionNames());
     const left = [...faults];
-    const { db } = buffer;
-    const command = async (sent: mongo.Document, options?: mongo.RunCommandOptions): Promise<mongo.Document> => {
+    const changed = changedOnTheWay(buffer, (send) => async (sent, options) => {
       const fault = 'insert' in sent ? left.shift() : undefined;
       if (fault && 'before' in fault) throw fault.before;
-      const reply = await db.command(sent, options);
+      const reply = await send(sent, options);
       if (!fault) return reply;
       if ('after' in fault) throw fault.after;
       throw new mongo.MongoWriteConcernError({ ...reply, ok: 1, writeConcernError: fault.concern });
-    };
-    const changed = new Proxy(buffer, {
-      get(target, name) {
-        if (name === 'db') return { command };
-        const value: unknown = Reflect.get(target, name);
-        return typeof value === 'function' ? value.bind(target) : value;
-      },
     });
     const inserts = new Inserts({ buffer: changed } as unknown as Collections, () => repeats);
     test.commands();

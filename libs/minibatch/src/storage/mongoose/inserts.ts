@@ -4,7 +4,7 @@ import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { write, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
-import { advice, DUPLICATE_KEY, isServerLost, neverExecuted } from './store-errors.js';
+import { advice, DUPLICATE_KEY, isLeaving, isServerLost, neverExecuted } from './store-errors.js';
 
 /** A message on its way: its place in the call, and what became of it. */
 export interface Draft {
@@ -12,9 +12,6 @@ export interface Draft {
   readonly bytes: number;
   outcome?: AppendOutcome;
 }
-
-/** No verdict of any of them. */
-const ALL_STORED: readonly undefined[] = [];
 
 /** Codes by which a server refuses one document for what is in it. */
 const NOT_STORABLE = new Set([
@@ -56,15 +53,18 @@ export class Inserts {
       return false;
     }
     const verdicts = await this.judge(drafts, second, true).catch(asError);
-    if (verdicts instanceof Error) fail(drafts, 'unknown', verdicts);
-    else settle(drafts, verdicts);
-    return !(verdicts instanceof Error);
+    if (verdicts instanceof Error) {
+      fail(drafts, 'unknown', verdicts);
+      return false;
+    }
+    settle(drafts, verdicts);
+    return true;
   }
 
   /** Resolves with what it failed with. */
   private send(drafts: readonly Draft[]): Promise<WriteReply | Error> {
     const documents = drafts.map(({ document }) => document);
-    return write(this.collections.buffer, 'insert', { documents }).catch(asError);
+    return write(this.collections.buffer, 'insert', documents).catch(asError);
   }
 
   /** The serializer refused the command as a whole: without those it can't write, the rest goes. */
@@ -88,13 +88,13 @@ export class Inserts {
     return good.length === 0 || this.insert(good);
   }
 
-  /** What the reply says of each draft; undefined for those that are stored. */
+  /** What the reply says of each draft; nothing of those that are stored. */
   private async judge(
     drafts: readonly Draft[],
     { writeErrors = [], writeConcernError }: WriteReply,
     again: boolean,
   ): Promise<readonly (AppendOutcome | undefined)[]> {
-    if (writeErrors.length === 0 && !writeConcernError) return ALL_STORED;
+    if (writeErrors.length === 0 && !writeConcernError) return [];
     const verdicts: (AppendOutcome | undefined)[] = drafts.map(() => undefined);
     const seen: number[] = [];
     for (const failure of writeErrors) {
@@ -155,7 +155,7 @@ function serializationError(document: BufferDocument): unknown {
 
 /** The server that has executed it may be gone with it: the next one is asked, too. */
 function isHandingOver({ writeConcernError }: WriteReply): boolean {
-  return writeConcernError !== undefined && isServerLost(new mongo.MongoServerError({ ...writeConcernError }));
+  return writeConcernError !== undefined && isLeaving(writeConcernError.code);
 }
 
 /** Servers name the index in the message; not all of them add the key as a field. */

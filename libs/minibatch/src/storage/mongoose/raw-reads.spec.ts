@@ -1,6 +1,14 @@
 import { mongo } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { appendAll, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import {
+  appendAll,
+  changedOnTheWay,
+  keyOf,
+  messageOf,
+  openStore,
+  type SendCommand,
+  type TestStore,
+} from '../../../../../test/support/mongoose-store.js';
 import type { Collections } from './collections.js';
 import { LazyMessage } from './message-codec.js';
 import { RawDocument } from './raw-document.js';
@@ -10,7 +18,6 @@ import type { BufferDocument } from './schemas/buffer.schema.js';
 
 const KEY = keyOf('flights');
 type Buffered = mongo.Collection<BufferDocument>;
-type Command = (command: mongo.Document, options?: mongo.RunCommandOptions) => Promise<mongo.Document>;
 
 describe('undecoded reads', () => {
   let test: TestStore;
@@ -27,12 +34,7 @@ describe('undecoded reads', () => {
   });
   afterEach(() => test.dispose());
 
-  /** The collection on a server that is changed on the way to it. */
-  const via = (change: (send: Command) => Command): Buffered => {
-    const { db, collectionName, readConcern } = buffer;
-    const command = change((sent, options) => db.command(sent, options));
-    return { db: { command }, collectionName, readConcern } as unknown as Buffered;
-  };
+  const via = (change: (send: SendCommand) => SendCommand): Buffered => changedOnTheWay(buffer, change);
   /** No reply holds more than three documents, as if they were large. */
   const small = () =>
     via((send) => (command, options) => send('find' in command ? { ...command, batchSize: 3 } : command, options));

@@ -29,7 +29,7 @@ interface FindReply {
 
 /**
  * The first reply to a query, undecoded. The command itself, because the driver's cursor makes a tree of objects of each document of
- * a reply and holds them until the last one is taken, also where it is asked for the bytes alone: a fifth of what a drain
+ * a reply and holds them until the last one is taken, also where it is asked for the bytes alone: a quarter of what a drain
  * allocates. As a cursor's, the command is sent once more if its server was lost.
  */
 export async function findRaw<T extends mongo.Document>(

@@ -17,24 +17,32 @@ export interface WriteReply {
   readonly writeConcernError?: { readonly code: number; readonly errmsg?: string };
 }
 
+/** What a command calls its statements. */
+const STATEMENTS = { insert: 'documents', update: 'updates', delete: 'deletes' } as const;
+
 /**
  * Sends one write of several statements, in no order, as the command that it is: the driver's `insertMany` and `bulkWrite` count each
  * document's bytes and note each one's result, for a sixth of an insert's time. Nobody repeats it.
  *
- * `statements`: `documents`, `deletes` or `updates`, fewer than a server takes at once (1000 for the smallest, 16 MiB in all).
+ * `statements`: of an insert its documents; fewer than a server takes at once (1000 for the smallest, 16 MiB in all).
  *
  * @throws what the driver throws if the server is out of reach, or refuses the command as a whole
  */
 export async function write<T extends mongo.Document>(
   collection: mongo.Collection<T>,
-  command: 'insert' | 'delete' | 'update',
-  statements: Readonly<Record<string, readonly mongo.Document[]>>,
+  command: keyof typeof STATEMENTS,
+  statements: readonly mongo.Document[],
 ): Promise<WriteReply> {
   const { db, collectionName } = collection;
   const writeConcern = concernOf(collection);
   try {
     const reply = await db.command(
-      { [command]: collectionName, ...statements, ordered: false, ...(writeConcern && { writeConcern }) },
+      {
+        [command]: collectionName,
+        [STATEMENTS[command]]: statements,
+        ordered: false,
+        ...(writeConcern && { writeConcern }),
+      },
       // Undefined becomes null, as the driver has it by itself and as the other stores have it.
       { ignoreUndefined: false },
     );

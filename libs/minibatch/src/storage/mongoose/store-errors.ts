@@ -66,12 +66,14 @@ const LEAVING = new Set([
   13436, // NotPrimaryOrSecondary
 ]);
 
+/** The server hands over to another, or goes down. */
+export function isLeaving(code: unknown): boolean {
+  return LEAVING.has(Number(code));
+}
+
 /** The connection broke, or the server hands over: another one may answer at once. */
 export function isServerLost(error: unknown): boolean {
-  return (
-    error instanceof mongo.MongoNetworkError ||
-    (error instanceof mongo.MongoServerError && LEAVING.has(Number(error.code)))
-  );
+  return error instanceof mongo.MongoNetworkError || (error instanceof mongo.MongoServerError && isLeaving(error.code));
 }
 
 /** Codes by which a server refuses a command before it does anything. */
