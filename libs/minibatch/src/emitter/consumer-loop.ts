@@ -1,3 +1,4 @@
+import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
 import { LiveSet } from '../internal/live-set.js';
@@ -337,7 +338,7 @@ export class ConsumerLoop {
     this.ask = true;
     this.askAgainAt = parts.clock.monotonic() + backoff(EMITTER_BACKOFF, this.emitterFailures);
     counters.failed(now, error, ErrorCode.EmitterFailed);
-    parts.log.error(messageOf(error), error instanceof Error ? error.stack : undefined);
+    parts.log.error(messageOf(error), stackOf(error));
   }
 
   private claim(cuts: readonly CutWindow[], now: number): void {

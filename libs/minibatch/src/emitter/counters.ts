@@ -1,4 +1,4 @@
-import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 
 /** What a consumer has done in this process; one object for all its tenures. */
 export class ConsumerCounters {
@@ -19,7 +19,7 @@ export class ConsumerCounters {
   failed(at: number, error: unknown, code: ErrorCode = ErrorCode.StoreUnavailable): void {
     this.lastError = {
       at: new Date(at),
-      code: error instanceof MinibatchError ? error.code : code,
+      code: codeOf(error, code),
       message: messageOf(error),
     };
   }

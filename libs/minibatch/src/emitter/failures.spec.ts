@@ -326,3 +326,101 @@ describe('poison', () => {
     expect(await buffered()).toBe(0);
   });
 });
+
+describe('anything that is thrown', () => {
+  const revoked = () => {
+    const { proxy, revoke } = Proxy.revocable(new Error('gone'), {});
+    revoke();
+    return proxy;
+  };
+  class FieldError extends Error {
+    override readonly message = { reason: 'not a text' } as unknown as string;
+    override readonly stack = ['not', 'a', 'text'] as unknown as string;
+  }
+  class GetterError extends Error {
+    override get message(): string {
+      throw new Error('no message');
+    }
+    override get stack(): string {
+      throw new Error('no stack');
+    }
+  }
+  const symbol = () => Object.assign(new Error(), { message: Symbol('s') });
+  const thrown: [string, () => unknown, string | RegExp][] = [
+    ['a message and a stack that are objects', () => new FieldError(), 'Error: {"reason":"not a text"}'],
+    ['getters that throw', () => new GetterError(), 'Error'],
+    ['a revoked proxy', revoked, 'an error that cannot be read'],
+    ['a symbol', () => Symbol('s'), 'Symbol(s)'],
+    ['a message that is a symbol', symbol, 'Error: Symbol(s)'],
+    ['an object without a prototype', () => Object.create(null) as unknown, '[object Object]'],
+    ['nothing', () => undefined, 'undefined'],
+    ['a message of megabytes', () => new Error('✈'.repeat(4_000_000)), /^✈+ … \(\d+ bytes cut\)$/],
+  ];
+
+  it.each(thrown)('is a failed attempt of the handler, and in the end a dead letter: %s', async (_, make, text) => {
+    const database = new MemoryDatabase();
+    const plain = new MemoryStreamStore(database);
+    const p = await new Process(database)
+      .consumer({
+        size: 2,
+        retry: { base: 1_000, max: 60_000, jitter: 0, attempts: 2 },
+        handler: (window) => {
+          if (window.data.includes('bad')) throw make();
+        },
+      })
+      .start();
+    await p.append('good', 'bad');
+    const { lastError } = p.engine.status()[0] ?? {};
+    expect(lastError).toMatchObject({ code: ErrorCode.HandlerFailed });
+    expect(lastError?.message).toMatch(text);
+    await p.advance(30_000);
+    const [letter, ...others] = await plain.deadLetters(STREAM, {}, undefined, 10);
+    expect(others).toEqual([]);
+    expect(letter).toMatchObject({ data: 'bad', attempts: 2 });
+    expect(letter?.error).toMatch(text);
+    expect(['string', 'undefined']).toContain(typeof letter?.stack);
+    expect((await plain.stats([STREAM]))[0]?.buffered).toBe(0);
+    for (const line of p.logged) expect(Buffer.byteLength(line)).toBeLessThan(3_000);
+    await stop(p);
+  });
+
+  it.each(thrown)('by a sink is tried again: %s', async (_, make, text) => {
+    const database = new MemoryDatabase();
+    const taken: unknown[] = [];
+    let failures = 0;
+    const sink = {
+      put: (result: unknown) => {
+        failures += 1;
+        if (failures <= 2) throw make();
+        taken.push(result);
+      },
+    };
+    const p = await new Process(database)
+      .consumer({ size: 1, handler: () => 'result', sinks: [{ name: 'sink', sink }] })
+      .start();
+    await p.append(1);
+    const { lastError, activity } = p.engine.status()[0] ?? {};
+    expect({ activity, code: lastError?.code }).toEqual({ activity: 'blocked', code: ErrorCode.SinkFailed });
+    expect(lastError?.message).toMatch(text);
+    await p.advance(10_000);
+    expect(taken).toEqual(['result']);
+    expect(p.logged.filter((line) => line.includes('starts anew'))).toEqual([]);
+    await stop(p);
+  });
+
+  it('as the reason of a rejection is the text of the dead letter', async () => {
+    const database = new MemoryDatabase();
+    const plain = new MemoryStreamStore(database);
+    const p = await new Process(database)
+      .consumer({
+        size: 2,
+        handler: (window) => {
+          for (const message of window.messages) if (message.data === 'bad') window.reject(message, new GetterError());
+        },
+      })
+      .start();
+    await p.append('good', 'bad');
+    expect(await plain.deadLetters(STREAM, {}, undefined, 10)).toMatchObject([{ error: 'Error' }]);
+    await stop(p);
+  });
+});

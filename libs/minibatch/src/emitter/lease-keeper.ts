@@ -1,3 +1,4 @@
+import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { Clock } from '../internal/clock.js';
 import { consumerId } from '../storage/stream-store.interface.js';
@@ -262,5 +263,5 @@ export function leaseLost(key: ConsumerKey, cause?: unknown): MinibatchError {
 }
 
 export function isLeaseLost(error: unknown): boolean {
-  return error instanceof MinibatchError && error.code === ErrorCode.LeaseLost;
+  return isA(error, MinibatchError) && error.code === ErrorCode.LeaseLost;
 }

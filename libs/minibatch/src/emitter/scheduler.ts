@@ -1,3 +1,4 @@
+import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { Activity } from '../internal/activity.js';
 import { backoff } from '../internal/backoff.js';
@@ -381,7 +382,7 @@ export class EmitterScheduler implements Engine {
     consumer.counters.failed(this.clock.now(), error, ErrorCode.EmitterFailed);
     this.log.error(
       `${consumer.definition.label} can't work and starts anew in a while: ${messageOf(error)}`,
-      error instanceof Error ? error.stack : undefined,
+      stackOf(error),
     );
     tenure.end();
     // The lease is kept, unused, and runs out: another process may have better luck, and this one tries again.

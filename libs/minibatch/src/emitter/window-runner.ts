@@ -1,3 +1,4 @@
+import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf, RejectMessages } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
 import { delay } from '../internal/clock.js';
@@ -17,9 +18,7 @@ const LEFT_OPEN: RunResult = { finished: false };
 /** The clock may jump: it is looked at again after so long; milliseconds. */
 const LONGEST_LOOK = 60_000;
 
-/** Characters of an error's message and stack that are kept for a failed message, and how many of a window keep a stack. */
-const LONGEST_ERROR = 1_000;
-const LONGEST_STACK = 4_000;
+/** How many messages of a window keep a stack. */
 const MOST_STACKS = 100;
 
 /** What became of one run of the handler and the sinks. */
@@ -186,7 +185,7 @@ export class WindowRunner {
     if (trial.kind === 'void') return LEFT_OPEN;
     const next =
       trial.kind === 'failed'
-        ? failed(split, messageOf(trial.error).slice(0, LONGEST_ERROR), stackOf(trial.error, split))
+        ? failed(split, messageOf(trial.error), stackFor(trial.error, split))
         : afterPass(split, open.record, trial.window);
     await this.store(open, { error: open.record.error, split: next });
     return undefined;
@@ -309,7 +308,7 @@ export class WindowRunner {
       notify(this.tenure, 'onEmit', () => definition.emitter.onEmit(window, result));
       return { failed: false, result };
     } catch (error) {
-      if (!(error instanceof RejectMessages)) return { failed: true, error };
+      if (!isA(error, RejectMessages)) return { failed: true, error };
       try {
         for (const { message, reason } of error.rejected) window.reject(message, reason);
         return { failed: false, result: undefined };
@@ -414,18 +413,18 @@ function afterPass(split: SplitState, record: WindowRecord, window: BatchWindow)
   const [part] = split.pending;
   if (part && part.to - part.from > 1) return passedBut(split, rejected);
   const [reason] = window.rejected.values();
-  return failed(split, messageOf(reason).slice(0, LONGEST_ERROR), stackOf(reason, split), true);
+  return failed(split, messageOf(reason), stackFor(reason, split), true);
 }
 
 /** The state of a window has to fit into one record of the store, though thousands of messages fail. */
-function stackOf(error: unknown, { failed: before }: SplitState): string | undefined {
-  if (!(error instanceof Error) || before.length >= MOST_STACKS) return undefined;
-  return error.stack?.slice(0, LONGEST_STACK);
+function stackFor(error: unknown, { failed: before }: SplitState): string | undefined {
+  return before.length >= MOST_STACKS ? undefined : stackOf(error);
 }
 
 /** Our own errors end with their code. */
 function withCode(error: unknown): string {
-  return error instanceof MinibatchError ? error.message : `${messageOf(error)} [${ErrorCode.HandlerFailed}]`;
+  const message = messageOf(error);
+  return isA(error, MinibatchError) ? message : `${message} [${ErrorCode.HandlerFailed}]`;
 }
 
 /** Without what is undefined: an absent field and an undefined one are not the same to a database. */

@@ -1,3 +1,7 @@
+import { cut, isA, messageOf } from './error-text.js';
+
+export { messageOf } from './error-text.js';
+
 /**
  * Every code the package raises, with the situation it stands for. A code is part of the public API: it never changes
  * its meaning, so programs may switch on it.
@@ -69,6 +73,9 @@ export const ErrorCode = {
 
 export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode];
 
+/** UTF-8 bytes of a message: errors of others are quoted in it. */
+const MOST_BYTES = 8_000;
+
 export interface MinibatchErrorOptions {
   /** The error underneath, if there is one. */
   cause?: unknown;
@@ -94,7 +101,7 @@ export class MinibatchError extends Error {
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, options: MinibatchErrorOptions = {}) {
-    super(`${message} [${code}]`, options.cause === undefined ? undefined : { cause: options.cause });
+    super(`${cut(message, MOST_BYTES)} [${code}]`, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.details = options.details ?? {};
   }
@@ -142,12 +149,7 @@ export class RejectMessages extends MinibatchError {
   }
 }
 
-/** The message of anything that was thrown. */
-export function messageOf(error: unknown): string {
-  try {
-    return error instanceof Error ? error.message : String(error);
-  } catch {
-    // An object without prototype, or whose toString throws.
-    return Object.prototype.toString.call(error);
-  }
+/** The code of anything that was thrown: that of our own errors, else the given one. */
+export function codeOf(error: unknown, otherwise: ErrorCode): ErrorCode {
+  return isA(error, MinibatchError) ? error.code : otherwise;
 }

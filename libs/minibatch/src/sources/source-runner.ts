@@ -1,4 +1,5 @@
 import type { EngineLog } from '../emitter/emitter.interface.js';
+import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { backoff, type BackoffOptions } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
@@ -133,13 +134,15 @@ export class SourceRunner implements AttachedSource {
     const { clock, log, name, target } = this.parts;
     this.failures += 1;
     this.inARow += 1;
-    const code = error instanceof MinibatchError ? error.code : ErrorCode.SourceFailed;
-    this.lastError = { at: new Date(clock.now()), code, message: messageOf(error) };
+    const isOurs = isA(error, MinibatchError);
+    const code = isOurs ? error.code : ErrorCode.SourceFailed;
+    const message = messageOf(error);
+    this.lastError = { at: new Date(clock.now()), code, message };
     log.error(
-      `source ${name} of '${target.name}' failed and is started again: ${messageOf(error)}` +
+      `source ${name} of '${target.name}' failed and is started again: ${message}` +
         // Our own errors end with their code.
-        (error instanceof MinibatchError ? '' : ` [${code}]`),
-      error instanceof Error ? error.stack : undefined,
+        (isOurs ? '' : ` [${code}]`),
+      stackOf(error),
     );
   }
 

@@ -1,4 +1,4 @@
-import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { AppendError, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { AppendOptions, AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
 
 /** Most messages of one write. */
@@ -187,7 +187,6 @@ function notStored(error: unknown): AppendError {
 }
 
 function text(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
   // The code stands at the end of the outer message.
-  return message.replace(/ \[MINIBATCH_\w+\]$/, '');
+  return messageOf(error).replace(/ \[MINIBATCH_\w+\]$/, '');
 }

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Consumer, ConsumerGroupJoinEvent, EachBatchPayload, Kafka } from 'kafkajs';
+import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { type Clock, delay } from '../../internal/clock.js';
 import { keepAlive } from './heartbeat.js';
@@ -54,7 +55,7 @@ export class Consumption {
       this.fail = (error) => {
         this.over = true;
         // It is an error whatever was thrown.
-        reject(error instanceof Error ? error : new Error(String(error)));
+        reject(asError(error));
       };
     });
     this.failed.catch(() => undefined);

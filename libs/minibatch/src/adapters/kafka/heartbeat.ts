@@ -1,3 +1,4 @@
+import { asError } from '../../errors/error-text.js';
 import { type Clock, delay } from '../../internal/clock.js';
 
 /**
@@ -18,7 +19,7 @@ export function keepAlive(
       try {
         await beat();
       } catch (error) {
-        return error instanceof Error ? error : new Error(String(error));
+        return asError(error);
       }
     }
   })();

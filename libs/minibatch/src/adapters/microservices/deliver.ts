@@ -1,4 +1,5 @@
 import { Subscription } from 'rxjs';
+import { isA } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
 import type { Window } from '../../windows/window.js';
@@ -61,13 +62,6 @@ export function deliver(
 
 /** What the other side replies with is no error but an object; some clients reject with a text, or with several errors in one. */
 function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError && error.message === '') return error.errors.map(messageOf).join('; ');
-  if (error instanceof Error || typeof error !== 'object' || error === null) return messageOf(error);
-  const { message } = error as { message?: unknown };
-  if (typeof message === 'string') return message;
-  try {
-    return JSON.stringify(error);
-  } catch {
-    return messageOf(error);
-  }
+  if (!isA(error, AggregateError) || error.message !== '') return messageOf(error);
+  return error.errors.map((each) => messageOf(each)).join('; ');
 }

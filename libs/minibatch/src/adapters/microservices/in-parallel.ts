@@ -1,3 +1,4 @@
+import { asError } from '../../errors/error-text.js';
 /**
  * Works on all items, begun in their order, a few of them at the same time. One that fails does not hold up the others; but none is
  * begun after the signal aborted. Resolves with the errors.
@@ -18,7 +19,7 @@ export async function inParallel<I>(
         signal.throwIfAborted();
         await work(item);
       } catch (error) {
-        failures.push(error instanceof Error ? error : new Error(String(error)));
+        failures.push(asError(error));
       }
     }
   };

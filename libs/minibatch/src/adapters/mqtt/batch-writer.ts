@@ -1,3 +1,4 @@
+import { asError } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
 import { headersOf, type MqttMessage, readPayload } from './mqtt-message.js';
@@ -39,7 +40,7 @@ export class BatchWriter {
         const entry = this.entryOf(message);
         if (entry) entries.push(entry);
       } catch (error) {
-        await refuse(message, toError(error));
+        await refuse(message, asError(error));
       }
     }
     for (const { entry, error } of await this.append(entries)) await refuse(entry.message, error);
@@ -137,8 +138,4 @@ function refusedOf(
 
 function isRefusal(error: unknown): error is MinibatchError {
   return error instanceof MinibatchError && REFUSALS.includes(error.code);
-}
-
-function toError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(messageOf(error));
 }

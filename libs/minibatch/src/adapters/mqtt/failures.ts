@@ -1,3 +1,4 @@
+import { isA } from '../../errors/error-text.js';
 import { MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { ResolvedConnection } from './mqtt-connection.options.js';
 
@@ -50,8 +51,7 @@ export function reasonCodeOf(error: unknown): number | undefined {
 
 /** A failed connection to several addresses has an empty message. */
 function textOf(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(messageOf).join('; ');
-  return messageOf(error);
+  return isA(error, AggregateError) ? error.errors.map((each) => messageOf(each)).join('; ') : messageOf(error);
 }
 
 /** What to do about a reason of a CONNACK (3.1.1 and 5) or a DISCONNECT. */

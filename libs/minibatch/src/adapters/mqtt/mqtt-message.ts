@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IPublishPacket } from 'mqtt';
+import { asError } from '../../errors/error-text.js';
 
 /** A message as it came from the broker. */
 export interface MqttMessage {
@@ -34,7 +35,7 @@ export function readPayload(payload: Buffer, format: PayloadFormat): Payload {
   try {
     return { data: JSON.parse(text) };
   } catch (error) {
-    return { data: text, malformed: error instanceof Error ? error : new Error(String(error)) };
+    return { data: text, malformed: asError(error) };
   }
 }
 

@@ -1,5 +1,5 @@
 import type { mongo } from 'mongoose';
-import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { Collections } from './collections.js';
 
 type Index = mongo.IndexDescription & { key: Record<string, 1 | -1>; name: string };
@@ -56,7 +56,7 @@ async function make<T extends mongo.Document>(
     throw new MinibatchError(
       ErrorCode.ModelConflict,
       `Collection '${collection.collectionName}' has an index in the way of ${missing.map(({ name }) => `'${name}'`).join(', ')}: ` +
-        `${cause.message}; drop the other index`,
+        `${messageOf(cause)}; drop the other index`,
       { cause, details: { collection: collection.collectionName, indexes: missing.map(({ name }) => name) } },
     );
   }

@@ -1,4 +1,5 @@
 import { mongo } from 'mongoose';
+import { asError } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
@@ -110,7 +111,7 @@ export class Inserts {
     }
     if (!writeConcernError) return verdicts;
     const error = new mongo.MongoServerError({ ...writeConcernError });
-    const reason = `MongoDB has not acknowledged the messages by a majority: ${error.message}`;
+    const reason = `MongoDB has not acknowledged the messages by a majority: ${messageOf(error)}`;
     return verdicts.map((verdict) => verdict ?? failed(ErrorCode.AppendFailed, 'unknown', reason, error));
   }
 
@@ -172,8 +173,4 @@ function refusal(failure: WriteFailure): AppendOutcome {
     return failed(ErrorCode.MessageTooLarge, 'no', `MongoDB finds the message too large: ${reason}`, failure);
   }
   return failed(ErrorCode.AppendFailed, 'no', `MongoDB refused the message: ${reason}`, failure);
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(messageOf(error), { cause: error });
 }

@@ -1,0 +1,97 @@
+/**
+ * Turns whatever was thrown into text. User code may throw anything: a class whose `message` is an object, a getter that
+ * throws, a revoked Proxy, a validation error of 25 MB. What is stored, logged and shown is always a string of bounded size,
+ * and making it never throws.
+ */
+
+/** UTF-8 bytes of an error's message that are kept. */
+export const MOST_MESSAGE_BYTES = 2_000;
+/** UTF-8 bytes of a stack that are kept. */
+export const MOST_STACK_BYTES = 4_000;
+
+/** Of a stack, what goes to the message above the frames. */
+const STACK_HEAD_BYTES = 1_000;
+/** Room for the mark that says how much was cut. */
+const MARK_BYTES = 40;
+const UNREADABLE = 'an error that cannot be read';
+/** Ours end with their code, which is not to be cut off. */
+const CODE_AT_END = / \[MINIBATCH_\w{1,60}\]$/;
+
+/** The message of anything that was thrown; at most `most` bytes. */
+export function messageOf(error: unknown, most: number = MOST_MESSAGE_BYTES): string {
+  return cut(fullMessageOf(error), most);
+}
+
+/** The stack of anything that was thrown, if it has one. A long message is cut, so that the frames below it are kept. */
+export function stackOf(error: unknown, most: number = MOST_STACK_BYTES): string | undefined {
+  const stack = propertyOf(error, 'stack');
+  if (typeof stack !== 'string' || stack === '') return undefined;
+  const frames = stack.indexOf('\n    at ');
+  if (frames <= 0) return cut(stack, most);
+  const head = cut(stack.slice(0, frames), Math.min(STACK_HEAD_BYTES, most));
+  return cut(head + stack.slice(frames), most);
+}
+
+/** Anything that was thrown, as an `Error`. */
+export function asError(thrown: unknown): Error {
+  return isA(thrown, Error) ? thrown : new Error(messageOf(thrown), { cause: thrown });
+}
+
+/** `instanceof` for what may be a Proxy whose traps throw. */
+export function isA<T>(value: unknown, type: abstract new (...args: never[]) => T): value is T {
+  try {
+    return value instanceof type;
+  } catch {
+    return false;
+  }
+}
+
+/** At most `most` bytes in UTF-8: cut between two characters, with a mark that says how much is missing. */
+export function cut(text: string, most: number): string {
+  // A character takes three bytes at the most: two of UTF-16 make one of four.
+  if (text.length * 3 <= most) return text;
+  const total = Buffer.byteLength(text);
+  if (total <= most) return text;
+  const [code = ''] = CODE_AT_END.exec(text.slice(-80)) ?? [];
+  const room = Math.max(0, most - MARK_BYTES - code.length);
+  const bytes = new Uint8Array(room);
+  const { read, written } = new TextEncoder().encodeInto(text, bytes);
+  return `${text.slice(0, read)} … (${total - written - code.length} bytes cut)${code}`;
+}
+
+function fullMessageOf(error: unknown): string {
+  if (typeof error === 'string') return error;
+  if ((typeof error !== 'object' && typeof error !== 'function') || error === null) return String(error);
+  const message = propertyOf(error, 'message');
+  if (typeof message === 'string' && message !== '') return message;
+  const name = propertyOf(error, 'name');
+  const prefix = typeof name === 'string' && name !== '' && isA(error, Error) ? name : '';
+  // A message that is no string says something all the same.
+  const rest = message === undefined || message === '' ? '' : describe(message);
+  if (prefix || rest) return [prefix, rest].filter(Boolean).join(': ');
+  return describe(error);
+}
+
+function describe(value: unknown): string {
+  try {
+    const text = String(value);
+    if (!text.startsWith('[object ')) return text;
+    return JSON.stringify(value) ?? text;
+  } catch {
+    try {
+      // Without a prototype, or with a toString that throws.
+      return Object.prototype.toString.call(value);
+    } catch {
+      return UNREADABLE;
+    }
+  }
+}
+
+/** Getters and traps may throw. */
+function propertyOf(value: unknown, name: string): unknown {
+  try {
+    return (value as Record<string, unknown> | null | undefined)?.[name];
+  } catch {
+    return undefined;
+  }
+}
