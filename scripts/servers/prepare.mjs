@@ -5,6 +5,7 @@
 // One line for each; MongoDB says by itself which it is. The exit code is 0 only if nothing is missing.
 import { needPrograms } from './programs.mjs';
 import { prepareKafka } from './kafka/kafka.mjs';
+import { prepareReplicaSet } from './mongo/mongo.mjs';
 import { pythonWith } from './python/venv.mjs';
 
 const first = ([path]) => path;
@@ -15,6 +16,7 @@ const WANTED = [
   ['Redis', () => needPrograms(['redis-server'], ['redis-server']).then(first)],
   ['RabbitMQ', () => needPrograms(['rabbitmq-server', 'erl', 'epmd'], ['rabbitmq-server']).then(first)],
   ['Kafka', prepareKafka],
+  ['MongoDB as a replica set', prepareReplicaSet],
   ['Celery', () => pythonWith('celery').then(({ label }) => label)],
   ['minibatch for Python', () => pythonWith('minibatch').then(({ label }) => label)],
   ['omegaml for Python', () => pythonWith('omegaml').then(({ label }) => label)],

@@ -1,5 +1,5 @@
 import type { TestProject } from 'vitest/node';
-import { startMongo } from '../../scripts/servers/mongo/mongo.mjs';
+import { startMongo, startReplicaSet } from '../../scripts/servers/mongo/mongo.mjs';
 import type { MongoKind, MongoServer, MongoSupport } from '../../scripts/servers/mongo/mongo.mjs';
 
 declare module 'vitest' {
@@ -8,30 +8,47 @@ declare module 'vitest' {
     mongoUri: string;
     mongoKind: MongoKind | '';
     mongoSupports: MongoSupport;
+    /** Of a replica set, whatever the run's MongoDB is; empty if there is none. Use `openReplicaSet()` of `mongo-server.ts`. */
+    replicaSetUri: string;
   }
 }
 
 const NOTHING: MongoSupport = { transactions: false, changeStreams: false, indexes: false };
 
-/** One MongoDB for the whole run, in memory where there is a choice; each test takes a database of its own. */
+/**
+ * Two servers for the whole run: a MongoDB, in memory where there is a choice, and a replica set. Each test takes a database of its
+ * own; a test that sets fail points or kills takes a server of its own.
+ */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const server = await start();
+  const [server, replicaSet] = await Promise.all([
+    started('MongoDB', startMongo()),
+    started('replica set', startReplicaSet()),
+  ]);
+  provide(project, server);
+  project.provide('replicaSetUri', replicaSet?.uri ?? '');
+  return async () => {
+    await Promise.all([server?.stop(), replicaSet?.stop()]);
+  };
+}
+
+/** Makes it the MongoDB of all tests that don't ask for another one. */
+export function provide(project: TestProject, server: MongoServer | undefined): void {
   project.provide('mongoUri', server?.uri ?? '');
   project.provide('mongoKind', server?.kind ?? '');
   project.provide('mongoSupports', server?.supports ?? NOTHING);
-  return async () => server?.stop();
 }
 
-async function start(): Promise<MongoServer | undefined> {
+/** Says which server it is. Undefined if there is none: then its tests fail, and CI does not begin. */
+export async function started(what: string, starting: Promise<MongoServer>): Promise<MongoServer | undefined> {
   try {
-    const server = await startMongo();
-    console.log(`MongoDB for tests: ${server.label} (${withoutPassword(server.uri)})`);
+    const server = await starting;
+    console.log(`${what} for tests: ${server.label} (${withoutPassword(server.uri)})`);
     return server;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     // In CI nothing may go untested in silence. A plain error: the runner can't print the driver's.
     if (process.env['CI'] === 'true') throw new Error(reason);
-    console.warn(`No MongoDB, its tests will fail: ${reason}`);
+    console.warn(`No ${what}, its tests will fail: ${reason}`);
     return undefined;
   }
 }

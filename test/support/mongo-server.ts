@@ -10,6 +10,13 @@ export function mongoUri(): string {
   return uri;
 }
 
+/** An empty database of the run's replica set, which has transactions and change streams whatever the run's MongoDB has. */
+export function openReplicaSet(): TestDatabase {
+  const uri = inject('replicaSetUri');
+  if (uri === '') throw new Error('No replica set for this test: see the first lines of the run for what was tried');
+  return openDatabase(uri);
+}
+
 /** An empty database with a way to connect to it, as several processes would. */
 export interface TestDatabase {
   readonly name: string;

@@ -17,7 +17,7 @@ export interface MongoSupport {
   readonly indexes: boolean;
 }
 
-export type MongoKind = 'uri' | 'mongod' | 'mongodb-memory-server' | 'mongo-java-server';
+export type MongoKind = 'uri' | 'mongod' | 'mongodb-memory-server' | 'mongo-java-server' | 'secantusdb';
 
 export interface MongoServer {
   /** Names no database. */
@@ -41,3 +41,12 @@ export interface MongoServer {
  * download), mongo-java-server. What it starts dies with this process.
  */
 export function startMongo(options?: MongoOptions): Promise<MongoServer>;
+
+/**
+ * A replica set of one member, with transactions, change streams and fail points (`configureFailPoint`): a mongod as above, or
+ * SecantusDB. Always an own server, which may be killed.
+ */
+export function startReplicaSet(options?: Omit<MongoOptions, 'oplog'>): Promise<MongoServer>;
+
+/** Finds or installs what `startReplicaSet()` starts; resolves with its name for people. */
+export function prepareReplicaSet(): Promise<string>;

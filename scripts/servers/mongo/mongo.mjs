@@ -5,6 +5,7 @@ import { downloadedMongod, installedMongod } from './find-mongod.mjs';
 import { JAVA_SERVER, startJavaServer } from './java-server.mjs';
 import { startMongod } from './mongod.mjs';
 import { probe } from './probe.mjs';
+import { prepareSecantus, SECANTUS, startSecantus } from './secantus.mjs';
 
 /**
  * MongoDB for tests and benchmarks: the first of what is there.
@@ -27,12 +28,34 @@ export async function startMongo(options = {}) {
   return ownServer(await chooseServer(), options);
 }
 
-/** The server's programs in the order of preference. Rejects with everything that was tried. */
+/**
+ * A replica set of one member, with transactions, change streams, indexes and fail points: a mongod if there is one, else SecantusDB.
+ *
+ * What it starts dies with this process.
+ */
+export async function startReplicaSet(options = {}) {
+  return ownServer((await findMongod()) ?? secantus(), { ...options, testCommands: true });
+}
+
+/** Installs what `startReplicaSet()` starts. Resolves with what that is. */
+export async function prepareReplicaSet() {
+  const found = await findMongod();
+  return found ? found.label : (await prepareSecantus()).label;
+}
+
+/** The server's program that is preferred. */
 async function chooseServer() {
+  return (await findMongod()) ?? javaServer();
+}
+
+async function findMongod() {
   const binary = await installedMongod();
   if (binary) return mongod(binary, 'mongod');
   const downloaded = await downloadedMongod().catch(() => undefined);
-  if (downloaded) return mongod(downloaded, 'mongodb-memory-server');
+  return downloaded && mongod(downloaded, 'mongodb-memory-server');
+}
+
+function javaServer() {
   return {
     kind: 'mongo-java-server',
     label: JAVA_SERVER,
@@ -47,7 +70,16 @@ function mongod(binary, kind) {
     kind,
     label: `${kind} (${binary})`,
     supports: () => ({ transactions: true, changeStreams: true, indexes: true }),
-    start: ({ port, dir, temporary }) => startMongod({ binary, dir, port, temporary }),
+    start: ({ port, dir, temporary, testCommands }) => startMongod({ binary, dir, port, temporary, testCommands }),
+  };
+}
+
+function secantus() {
+  return {
+    kind: 'secantusdb',
+    label: SECANTUS,
+    supports: () => ({ transactions: true, changeStreams: true, indexes: true }),
+    start: ({ durable, port, dir, temporary }) => startSecantus({ durable, port, dir, temporary }),
   };
 }
 

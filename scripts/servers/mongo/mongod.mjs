@@ -6,10 +6,11 @@ import { driver } from './probe.mjs';
 const TRIES = 5;
 
 /** Starts a real mongod as a replica set of one, so that it has transactions and change streams. */
-export async function startMongod({ binary, dir, port = 0, temporary }) {
+export async function startMongod({ binary, dir, port = 0, temporary, testCommands = false }) {
   for (let left = TRIES; ; left -= 1) {
     const own = port || (await freePort());
     const args = ['--bind_ip', '127.0.0.1', '--port', String(own), '--dbpath', dir, '--replSet', 'rs0'];
+    if (testCommands) args.push('--setParameter', 'enableTestCommands=1');
     try {
       const child = await startChild(binary, args, { ready: /Waiting for connections/i, temporary });
       await becomePrimary(own).catch(async (error) => {

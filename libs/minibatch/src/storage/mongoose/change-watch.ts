@@ -40,7 +40,11 @@ export class ChangeWatch {
   private async open(wake: (stream: string) => void): Promise<Changes | undefined> {
     let changes: Changes | undefined;
     try {
-      changes = this.collections.buffer.watch(PIPELINE, { maxAwaitTimeMS: AWAIT });
+      changes = this.collections.buffer.watch(PIPELINE, {
+        maxAwaitTimeMS: AWAIT,
+        // A change stream takes no other one, and the collection's own is `local`.
+        readConcern: { level: 'majority' },
+      });
       tell(await changes.tryNext(), wake);
       return changes;
     } catch {

@@ -49,7 +49,7 @@ describe('indexes', () => {
     expect(await names('buffer')).toContain('minibatch_fetch_by_time');
   });
 
-  it.runIf(inject('mongoSupports').indexes)('that stand in the way are named (real mongod only)', async () => {
+  it.runIf(inject('mongoSupports').indexes)('that stand in the way are named', async () => {
     const { connection } = test;
     await connection.collection('buffer').dropIndex('minibatch_dedupe');
     await connection.collection('buffer').createIndexes([{ name: 'minibatch_dedupe', key: { dedupeKey: 1 } }]);
@@ -57,7 +57,7 @@ describe('indexes', () => {
     await expect(new MongooseStreamStore(connection).open()).rejects.toMatchObject(conflict);
   });
 
-  it.runIf(inject('mongoSupports').indexes)('are used by the reads (real mongod only)', async () => {
+  it.runIf(inject('mongoSupports').indexes)('are used by the reads', async () => {
     const { store, connection } = test;
     await store.registerGroup(keyOf('flights'), { timeOrder: true });
     await appendAll(

@@ -114,11 +114,12 @@ export class StreamRecords {
         { $setOnInsert: fresh },
         { upsert: true, returnDocument: 'after', ...INFO },
       );
-    // Two upserts at once: the unique index refuses one, and then the document is there.
-    const document = await upsert().catch((error: unknown) => {
-      if (isDuplicateKey(error)) return upsert();
+    // Two upserts at once: the unique index refuses one, or the server answers it with nothing; by then the document is there.
+    const first = await upsert().catch((error: unknown) => {
+      if (isDuplicateKey(error)) return null;
       throw error;
     });
+    const document = first ?? (await upsert());
     if (document) return document;
     throw new mongo.MongoRuntimeError('an upsert returned nothing');
   }

@@ -37,12 +37,12 @@ describe('wake-ups', () => {
     await test.dispose();
   });
 
-  it.runIf(inject('mongoSupports').changeStreams)('come for redriven messages (real mongod only)', async () => {
+  it.runIf(inject('mongoSupports').changeStreams)('come for redriven messages', async () => {
     const test = await openStore();
     const abort = new AbortController();
     await buryAll(test.store, 'flights', [1]);
-    const woken = new Promise<string>((resolve) => void test.store.watch(resolve, abort.signal).then(redrive));
     const redrive = () => test.store.redrive('flights', {});
+    const woken = new Promise<string>((resolve) => void test.store.watch(resolve, abort.signal).then(redrive));
     expect(await woken).toBe('flights');
     abort.abort();
     await test.dispose();
