@@ -10,6 +10,7 @@ import {
   ErrorCode,
   memoryStore,
   MinibatchModule,
+  type Sink,
   StatusService,
   Streaming,
   StreamService,
@@ -230,5 +231,66 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
       details: { path: 'data.not' },
     });
     await expect(streams.stream('flights').describe()).resolves.toBeUndefined();
+  });
+
+  it('what a method does to its messages changes its own copy and nothing else', async () => {
+    interface Row {
+      n?: number;
+      nested: { list: number[] };
+      at: Date;
+    }
+    const at = new Date(Date.UTC(2026, 0, 1));
+    const row = (n: number): Row => ({ n, nested: { list: [n] }, at });
+    const spoil = (data: Row): void => {
+      data.nested.list.push(Number.NaN);
+      data.at.setTime(0);
+      delete data.n;
+    };
+    @Injectable()
+    class Audit implements Sink<number> {
+      readonly rows: Row[] = [];
+      put(_: number, window: Window): void {
+        for (const data of window.data as readonly Row[]) this.rows.push(structuredClone(data));
+      }
+    }
+    @Injectable()
+    class Spoiler {
+      readonly rows: Row[] = [];
+      readonly headers: unknown[] = [];
+      mended = false;
+      @Streaming<Row, typeof Audit>('rows', {
+        size: 3,
+        interval: '200ms',
+        keep: true,
+        sink: Audit,
+        retry: { attempts: 2, backoff: '10ms', maxBackoff: '20ms' },
+      })
+      handle(window: Window<Row>): number {
+        const isBad = window.data.some(({ n }) => n === 2);
+        for (const { data, headers } of window.messages) {
+          this.rows.push(structuredClone(data));
+          this.headers.push({ ...headers });
+          spoil(data);
+          Object.assign(headers ?? {}, { from: 'handler' });
+        }
+        if (isBad && !this.mended) throw new Error('bad');
+        return window.data.length;
+      }
+    }
+    const { app, streams } = await boot(Spoiler, Audit);
+    const stream = streams.stream<Row>('rows');
+    await Promise.all([1, 2, 3].map((n) => stream.append(row(n), { headers: { from: 'producer' } })));
+    await vi.waitUntil(async () => (await stream.stats()).deadLetters === 1, SOON);
+    const letters: unknown[] = [];
+    for await (const { data } of stream.deadLetters()) letters.push(data);
+    expect(letters).toEqual([row(2)]);
+    const spoiler = app.get(Spoiler);
+    spoiler.mended = true;
+    await stream.redrive();
+    const audit = app.get(Audit);
+    await vi.waitUntil(() => audit.rows.length === 3, SOON);
+    expect(audit.rows.toSorted((a, b) => a.n! - b.n!)).toEqual([row(1), row(2), row(3)]);
+    for (const seen of spoiler.rows) expect(seen).toEqual(row(seen.n!));
+    for (const headers of spoiler.headers) expect(headers).toEqual({ from: 'producer' });
   });
 });

@@ -5,7 +5,10 @@ import { Window } from '../windows/window.js';
 
 const NONE: ReadonlyMap<string, unknown> = new Map();
 
-/** The window a handler gets: one for each attempt. Lists are made when they are asked for. */
+/**
+ * A window as one reader sees it: the handler in one attempt, a sink, the strategy. Its messages are decoded anew when they are first
+ * asked for, so that no reader sees what another one did to them.
+ */
 export class BatchWindow extends Window {
   readonly id: string;
   readonly stream: string;
@@ -19,24 +22,38 @@ export class BatchWindow extends Window {
   private reasons: Map<string, unknown> | undefined;
   private lazyData: readonly unknown[] | undefined;
   private lazyMessages: readonly Message[] | undefined;
+  private lazyShown: BatchWindow | undefined;
 
   constructor(
-    key: ConsumerKey,
-    record: WindowRecord,
+    private readonly key: ConsumerKey,
+    private readonly record: WindowRecord,
     private readonly stored: readonly StoredMessage[],
     private readonly attemptSignal: { readonly signal: AbortSignal },
-    part?: { readonly id: string; readonly from: number; readonly to: number },
+    private readonly piece?: { readonly id: string; readonly from: number; readonly to: number },
+    /** The handler's window, of which this one is a view: it knows what is rejected. */
+    private readonly origin?: BatchWindow,
   ) {
     super();
-    this.id = part?.id ?? record.id;
+    this.id = piece?.id ?? record.id;
     this.stream = key.stream;
     this.group = key.group;
     if (record.start) this.start = record.start;
     if (record.end) this.end = record.end;
     if (record.part !== undefined) this.part = record.part;
-    if (part) this.split = { of: record.id, from: part.from, to: part.to };
+    if (piece) this.split = { of: record.id, from: piece.from, to: piece.to };
     this.late = record.late ?? false;
     this.attempt = record.attempt;
+  }
+
+  /** The same window for another reader, with its messages as they were appended. */
+  view(): BatchWindow {
+    const { key, record, stored, attemptSignal, piece, origin = this } = this;
+    return new BatchWindow(key, record, stored, attemptSignal, piece, origin);
+  }
+
+  /** What the strategy is shown of it, the same at each step. */
+  get shown(): BatchWindow {
+    return (this.lazyShown ??= this.view());
   }
 
   get signal(): AbortSignal {
@@ -49,14 +66,15 @@ export class BatchWindow extends Window {
   }
 
   get data(): readonly unknown[] {
-    return (this.lazyData ??= Object.freeze(this.stored.map((message) => message.data)));
+    return (this.lazyData ??= Object.freeze(this.messages.map((message) => message.data)));
   }
 
   get messages(): readonly Message[] {
-    return (this.lazyMessages ??= Object.freeze(this.stored.map(publicMessage)));
+    return (this.lazyMessages ??= Object.freeze(this.stored.map((message) => message.read())));
   }
 
   reject(message: { readonly id: string }, reason: unknown): void {
+    if (this.origin) return this.origin.reject(message, reason);
     if (!this.stored.some(({ id }) => id === message?.id)) {
       throw new MinibatchError(
         ErrorCode.InvalidOptions,
@@ -66,9 +84,4 @@ export class BatchWindow extends Window {
     this.reasons ??= new Map();
     this.reasons.set(message.id, reason);
   }
-}
-
-/** Without what only the engine needs. */
-function publicMessage({ id, data, created, key, headers }: StoredMessage): Message {
-  return { id, data, created, ...(key === undefined ? {} : { key }), ...(headers === undefined ? {} : { headers }) };
 }

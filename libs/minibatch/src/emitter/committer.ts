@@ -95,7 +95,7 @@ export class Committer {
       counters.committedMessages += batch.reduce((sum, { open }) => sum + open.messages.length, 0);
       counters.lastCommit = new Date(parts.clock.now());
       for (const { window } of batch) {
-        if (window) notify(tenure, 'onCommit', () => definition.emitter.onCommit(window));
+        if (window) notify(tenure, 'onCommit', () => definition.emitter.onCommit(window.shown));
       }
       return { windows: batch, groups };
     } catch (error) {

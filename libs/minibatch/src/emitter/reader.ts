@@ -236,7 +236,7 @@ export class Reader {
     for (const message of messages) {
       if (!this.owned.add(message.id)) continue;
       // The store made the object for this read alone: no copy.
-      fresh.push(Object.assign(message, { seen }));
+      fresh.push(Object.assign(message, { seen }) as ReadMessage);
     }
     return fresh;
   }

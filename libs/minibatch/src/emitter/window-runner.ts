@@ -271,7 +271,7 @@ export class WindowRunner {
       const window = windowOf(this.tenure, open, part, signal);
       const outcome = await this.handle(window, (reason) => signal.abort(reason));
       if (outcome.failed) {
-        notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window, outcome.error));
+        notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, outcome.error));
         if (this.tenure.isClosing) return { kind: 'void' };
         counters.failures += 1;
         counters.failed(parts.clock.now(), outcome.error, ErrorCode.HandlerFailed);
@@ -280,7 +280,7 @@ export class WindowRunner {
       this.hopeless.delete(open);
       const delivered = outcome.result === undefined || (await this.deliver(outcome.result, window));
       if (delivered && !this.tenure.isOver) return { kind: 'passed', window };
-      notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window, window.signal.reason));
+      notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, window.signal.reason));
       return { kind: 'void' };
     } finally {
       signal.dispose();
@@ -299,13 +299,13 @@ export class WindowRunner {
     abort: (reason: unknown) => void,
   ): Promise<{ failed: false; result: unknown } | { failed: true; error: unknown }> {
     const { definition } = this.tenure;
-    notify(this.tenure, 'onProcess', () => definition.emitter.onProcess(window));
+    notify(this.tenure, 'onProcess', () => definition.emitter.onProcess(window.shown));
     try {
       const running = definition.executor.run(definition.handler, window);
       const result = definition.retry.timeout
         ? await this.limit(running, definition.retry.timeout, abort)
         : await running;
-      notify(this.tenure, 'onEmit', () => definition.emitter.onEmit(window, result));
+      notify(this.tenure, 'onEmit', () => definition.emitter.onEmit(window.shown, result));
       return { failed: false, result };
     } catch (error) {
       if (!isA(error, RejectMessages)) return { failed: true, error };
@@ -345,7 +345,7 @@ export class WindowRunner {
   private async deliver(result: unknown, window: BatchWindow): Promise<boolean> {
     const { definition, parts } = this.tenure;
     if (definition.sinks.length === 0) return true;
-    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(sink, result, window)));
+    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(sink, result, window.view())));
     const done = await parts.activity.aside(Promise.all(puts));
     return done.every(Boolean);
   }

@@ -1,5 +1,7 @@
 import { BSON } from 'bson';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import type { Message } from '../windows/message.js';
+import { decodable, LazyMessage } from './lazy-message.js';
 import type { MessageId, NewMessage, StoredMessage } from './stream-store.interface.js';
 
 /**
@@ -45,19 +47,53 @@ export function encodeMessage(message: NewMessage): EncodedMessage {
   return encoded;
 }
 
-/** The bytes must not be reused afterwards: binary data of the message may point into them. */
+/** The bytes must not change afterwards: they are decoded when somebody asks for what is in them. */
 export function decodeMessage(id: MessageId, encoded: EncodedMessage, doneBy?: readonly string[]): StoredMessage {
-  const body = BSON.deserialize(encoded.subarray(BODY)) as Body;
+  return new EncodedLazyMessage(id, encoded, doneBy);
+}
+
+class EncodedLazyMessage extends LazyMessage {
+  readonly created: Date;
+  readonly bytes: number;
+  readonly #encoded: EncodedMessage;
+
+  constructor(
+    readonly id: MessageId,
+    encoded: EncodedMessage,
+    doneBy: readonly string[] | undefined,
+  ) {
+    super();
+    this.created = createdOf(encoded);
+    this.bytes = encoded.length;
+    this.#encoded = encoded;
+    if (doneBy !== undefined) this.doneBy = doneBy;
+    if (isDeduped(encoded)) this.deduped = true;
+    if (isRedriven(encoded)) this.redriven = true;
+  }
+
+  read(): Message {
+    return readMessage(this.id, this.#encoded);
+  }
+
+  static encodedOf(message: StoredMessage): EncodedMessage {
+    if (message instanceof EncodedLazyMessage) return message.#encoded;
+    throw new TypeError(`message ${message.id} is not one that the store has given out: hand back the object itself`);
+  }
+}
+
+/** The bytes of a message as it was fetched. */
+export function encodedOf(message: StoredMessage): EncodedMessage {
+  return EncodedLazyMessage.encodedOf(message);
+}
+
+function readMessage(id: MessageId, encoded: EncodedMessage): Message {
+  const { d, k, h } = BSON.deserialize(decodable(encoded.subarray(BODY))) as Body;
   return {
     id,
+    data: d,
     created: createdOf(encoded),
-    data: body.d,
-    ...(body.k !== undefined && { key: body.k }),
-    ...(body.h !== undefined && { headers: body.h }),
-    bytes: encoded.length,
-    ...(doneBy !== undefined && { doneBy }),
-    ...(isDeduped(encoded) && { deduped: true }),
-    ...(isRedriven(encoded) && { redriven: true }),
+    ...(k !== undefined && { key: k }),
+    ...(h !== undefined && { headers: h }),
   };
 }
 
@@ -76,7 +112,7 @@ export function isRedriven(encoded: EncodedMessage): boolean {
 /** The message of a dead letter as it goes back into the buffer. */
 export function asRedriven(encoded: EncodedMessage): EncodedMessage {
   const copy = Buffer.from(encoded);
-  copy[0] = REDRIVEN;
+  copy[0] = (copy[0]! & ~DEDUPED) | REDRIVEN;
   return copy;
 }
 

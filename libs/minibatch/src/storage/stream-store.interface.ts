@@ -10,6 +10,8 @@
  * idempotent — a call whose answer was lost may simply be repeated.
  */
 
+import type { Message } from '../windows/message.js';
+
 /**
  * Identifies a message within its store; opaque to all but the store. Comparing two ids of one stream as strings gives
  * the order in which `fetch` returns them.
@@ -56,13 +58,18 @@ export interface AppendOptions {
   readonly checkpoint?: { readonly source: string; readonly position: unknown };
 }
 
-/** A message as the store gives it back. */
+/**
+ * A message as the store gives it back. It keeps the bytes that were stored, and its store knows them by the object: what is to be
+ * buried or settled is handed back as it came, not as a copy.
+ *
+ * `data`, `key` and `headers` are decoded when they are first asked for and are the same at each look. They throw as `read` does.
+ */
 export interface StoredMessage {
   readonly id: MessageId;
   readonly created: Date;
   readonly data: unknown;
-  readonly key?: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly key?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Size of the message as stored, in bytes; the read-ahead is bounded by it. */
   readonly bytes: number;
   /** Groups that have committed the message already; absent when the stream has one group. */
@@ -71,6 +78,12 @@ export interface StoredMessage {
   readonly deduped?: boolean;
   /** True if it has been a dead letter and was put back: somebody wants it, however old it is. */
   readonly redriven?: boolean;
+  /**
+   * Decodes the message anew: nothing of what it returns is shared with an earlier call, with `data`, or with the stored bytes.
+   *
+   * @throws whatever the decoder throws if the bytes can't be decoded in JavaScript
+   */
+  read(): Message;
 }
 
 /** One read of the buffer. */

@@ -1,3 +1,4 @@
+import { BatchWindow } from '../emitter/batch-window.js';
 import type {
   ConsumerDefinition,
   ConsumerStatus,
@@ -11,6 +12,7 @@ import type { Clock } from '../internal/clock.js';
 
 /** One run of a handler that did not throw. */
 export interface RecordedWindow<R = unknown> {
+  /** With its messages as they were appended, whatever the handler did to its own copy. */
   readonly window: Window;
   readonly result: R;
 }
@@ -32,7 +34,7 @@ export class RecordingEngine implements Engine {
       ...definition,
       handler: async (window) => {
         const result = await handler(window);
-        this.recorded.get(label)?.push({ window, result });
+        this.recorded.get(label)?.push({ window: window instanceof BatchWindow ? window.view() : window, result });
         for (const resolve of this.waiting) resolve();
         this.waiting.clear();
         return result;

@@ -1,5 +1,5 @@
 import { BSON } from 'bson';
-import { decodeMessage, encodeMessage } from '../message-codec.js';
+import { decodeMessage, encodedOf } from '../message-codec.js';
 import type { DeadLetter, DeadLetterFilter, Lease, MessageId, NewDeadLetter } from '../stream-store.interface.js';
 import { findStream, saveStream } from './catalog.js';
 import {
@@ -39,18 +39,21 @@ export interface LetterNumbers {
 type Note = Pick<NewDeadLetter, 'window' | 'consumer' | 'attempts' | 'error' | 'stack'>;
 
 /** Before the transaction. */
-export function prepareLetter(lease: Lease, letter: NewDeadLetter): PreparedLetter {
-  const { window, consumer, attempts, error, stack, died, message } = letter;
-  const { id, data, created, key, headers } = message;
+export function prepareLetter({
+  window,
+  consumer,
+  attempts,
+  error,
+  stack,
+  died,
+  message,
+}: NewDeadLetter): PreparedLetter {
   const note: Note = { window, consumer, attempts, error, ...(stack !== undefined && { stack }) };
-  const encoded = encodeMessage({
-    stream: lease.key.stream,
-    data,
-    created,
-    ...(key !== undefined && { key }),
-    ...(headers !== undefined && { headers }),
-  });
-  return { messageId: id, died: died.getTime(), value: Buffer.concat([BSON.serialize(note), encoded]) };
+  return {
+    messageId: message.id,
+    died: died.getTime(),
+    value: Buffer.concat([BSON.serialize(note), encodedOf(message)]),
+  };
 }
 
 /** @throws LeaseLost */
@@ -151,7 +154,7 @@ function toDeadLetter(stream: StreamRecord, { number, group, died, seq }: Letter
     value.subarray(0, value.readInt32LE(0)),
   ) as unknown as Note;
   const messageId = formatId(stream.id, seq);
-  const { created, data, key, headers } = decodeMessage(messageId, messageOfLetter(value));
+  const { created, data, key, headers } = decodeMessage(messageId, messageOfLetter(value)).read();
   return {
     id: formatId(stream.id, number),
     stream: stream.name,

@@ -269,7 +269,7 @@ export class LmdbStreamStore implements StreamStore {
 
   async bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
     if (letters.length === 0) return;
-    const prepared = letters.map((letter) => prepareLetter(lease, letter));
+    const prepared = letters.map(prepareLetter);
     await this.write((view) => bury(view, lease, prepared));
   }
 

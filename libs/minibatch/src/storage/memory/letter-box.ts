@@ -1,4 +1,4 @@
-import { decodeMessage, type EncodedMessage, encodeMessage } from '../message-codec.js';
+import { createdOf, decodeMessage, type EncodedMessage, encodedOf } from '../message-codec.js';
 import type { ConsumerKey, DeadLetter, DeadLetterFilter, MessageId, NewDeadLetter } from '../stream-store.interface.js';
 
 /** A dead letter; its message as bytes, so that it goes back into the buffer as it was. */
@@ -30,18 +30,11 @@ export class LetterBox {
    *
    * @param nextId gives ids that grow
    */
-  bury({ stream, group, partition }: ConsumerKey, letter: NewDeadLetter, nextId: () => string): void {
+  bury({ group, partition }: ConsumerKey, letter: NewDeadLetter, nextId: () => string): void {
     const { message, window, consumer, attempts, error, stack, died } = letter;
     const mark = markOf(group, message.id);
     if (this.buried.has(mark)) return;
-    const { data, created, key, headers } = message;
-    const encoded = encodeMessage({
-      stream,
-      data,
-      created,
-      ...(key !== undefined && { key }),
-      ...(headers !== undefined && { headers }),
-    });
+    const encoded = encodedOf(message);
     const id = nextId();
     this.buried.set(mark, 1);
     this.letters.set(id, {
@@ -49,7 +42,7 @@ export class LetterBox {
       group,
       partition,
       messageId: message.id,
-      created: created.getTime(),
+      created: createdOf(encoded).getTime(),
       encoded,
       note: { window, consumer, attempts, error, ...(stack !== undefined && { stack }) },
       died: died.getTime(),
@@ -89,10 +82,9 @@ export class LetterBox {
   }
 }
 
-/** A copy of the bytes: binary data of the message points into them, and the caller may change it. */
 export function toDeadLetter(stream: string, letter: BuriedMessage): DeadLetter {
   const { id, group, messageId, encoded, note, died } = letter;
-  const { created, data, key, headers } = decodeMessage(messageId, Buffer.from(encoded));
+  const { created, data, key, headers } = decodeMessage(messageId, encoded).read();
   return {
     id,
     stream,

@@ -438,9 +438,8 @@ export class MemoryStreamStore implements StreamStore {
   }
 }
 
-/** A copy of the bytes: binary data of the message points into them, and the caller may change it. */
 function toMessage(stream: MemoryStream, entry: BufferedEntry): StoredMessage {
-  return decodeMessage(entry.id, Buffer.from(entry.encoded), stream.groups.size > 1 ? [...entry.doneBy] : undefined);
+  return decodeMessage(entry.id, entry.encoded, stream.groups.size > 1 ? [...entry.doneBy] : undefined);
 }
 
 function holds(consumer: MemoryConsumer, lease: Lease): boolean {

@@ -1,5 +1,7 @@
 import type { mongo } from 'mongoose';
-import type { MessageId, NewMessage, StoredMessage } from '../stream-store.interface.js';
+import type { Message } from '../../windows/message.js';
+import { decodable, LazyMessage } from '../lazy-message.js';
+import type { MessageId, NewMessage } from '../stream-store.interface.js';
 import { decodeField, type RawDocument, type RawField } from './raw-document.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
@@ -18,53 +20,44 @@ export function dedupeKey(stream: string, dedupeId: string): string {
   return `${stream}\0${dedupeId}`;
 }
 
-/**
- * A message of the buffer. Its data are decoded when they are asked for: until its window runs they are bytes, which the garbage
- * collector need not look through, and the next read goes out earlier.
- */
-export class LazyMessage implements StoredMessage {
+/** A message of the buffer: a copy of its document's bytes, for one message that a strategy leaves behind would keep a whole reply. */
+export class BufferMessage extends LazyMessage {
   readonly id: MessageId;
   readonly created: Date;
   readonly bytes: number;
-  // Mostly absent, and declared only: fields that are not there take no memory.
-  declare key?: string;
-  declare headers?: Readonly<Record<string, string>>;
-  declare doneBy?: readonly string[];
-  declare deduped?: boolean;
-  declare redriven?: boolean;
-  /** Until the data are decoded. */
-  #raw: Buffer | undefined;
-  /** The data, or their place. */
-  #content: unknown;
+  readonly #raw: Buffer;
+  readonly #time: number;
+  readonly #data: RawField | undefined;
+  readonly #key: RawField | undefined;
+  readonly #headers: RawField | undefined;
 
   constructor(document: RawDocument) {
+    super();
     const id = document.get('_id') as mongo.ObjectId;
     this.id = id.toHexString();
     this.created = (document.get('created') as Date | null | undefined) ?? id.getTimestamp();
     this.bytes = document.bytes.length;
-    // A copy: one message that a strategy leaves behind would keep the whole reply.
     this.#raw = Buffer.from(document.bytes);
-    this.#content = document.find('data');
-    const key = document.get('key') as string | undefined;
-    if (key !== undefined) this.key = key;
-    const headers = document.get('headers') as Readonly<Record<string, string>> | undefined;
-    if (headers !== undefined) this.headers = headers;
+    this.#time = this.created.getTime();
+    this.#data = document.find('data');
+    this.#key = document.find('key');
+    this.#headers = document.find('headers');
     const done = document.get('done') as string[] | undefined;
     // Where a group keeps the message, nobody may conclude from marks that it can be removed: the list says "look again".
     if (document.get('keep')) this.doneBy = [];
     else if (done !== undefined) this.doneBy = done;
-    if (document.get('dedupeKey') !== undefined) this.deduped = true;
-    if (document.get('redriven') !== undefined) this.redriven = true;
+    if (document.find('dedupeKey')) this.deduped = true;
+    if (document.find('redriven')) this.redriven = true;
   }
 
-  get data(): unknown {
-    // What prints and compares objects asks the prototype, too.
-    if (!(#raw in this)) return undefined;
-    if (this.#raw) {
-      const field = this.#content as RawField | undefined;
-      this.#content = field && decodeField(this.#raw, field);
-      this.#raw = undefined;
-    }
-    return this.#content;
+  read(): Message {
+    const bytes = decodable(this.#raw);
+    return {
+      id: this.id,
+      data: this.#data && decodeField(bytes, this.#data),
+      created: new Date(this.#time),
+      ...(this.#key && { key: decodeField(bytes, this.#key) as string }),
+      ...(this.#headers && { headers: decodeField(bytes, this.#headers) as Readonly<Record<string, string>> }),
+    };
   }
 }

@@ -10,7 +10,7 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import type { Collections } from './collections.js';
-import { LazyMessage } from './message-codec.js';
+import { BufferMessage } from './message-codec.js';
 import { RawDocument } from './raw-document.js';
 import { findRaw } from './raw-reads.js';
 import { Reads } from './reads.js';
@@ -101,7 +101,7 @@ describe('undecoded reads', () => {
       data.map((each) => messageOf('flights', each)),
     );
     const { documents } = await findRaw(buffer, { filter: {}, sort: { _id: 1 }, limit: 100 });
-    const messages = documents.map((bytes) => new LazyMessage(new RawDocument(bytes)));
+    const messages = documents.map((bytes) => new BufferMessage(new RawDocument(bytes)));
     expect(messages.map((message) => message.data)).toEqual(data);
     for (const message of messages) expect(message.data).toBe(message.data);
   });
@@ -109,7 +109,7 @@ describe('undecoded reads', () => {
   it('do not hold on to the reply', async () => {
     const [bytes] = (await findRaw(buffer, { filter: {}, sort: { _id: 1 }, limit: 1 })).documents;
     if (!bytes) throw new Error('nothing read');
-    const message = new LazyMessage(new RawDocument(bytes));
+    const message = new BufferMessage(new RawDocument(bytes));
     bytes.fill(0);
     expect(message.data).toEqual({ n: 0 });
   });
@@ -119,7 +119,7 @@ describe('undecoded reads', () => {
     if (!bytes) throw new Error('nothing read');
     const broken = Buffer.from(mongo.BSON.serialize({ ...mongo.BSON.deserialize(bytes), data: { text: 'abc' } }));
     broken[broken.indexOf('abc')] = 0xff;
-    const message = new LazyMessage(new RawDocument(broken));
+    const message = new BufferMessage(new RawDocument(broken));
     expect(message.id).toMatch(/^[0-9a-f]{24}$/);
     expect(() => message.data).toThrow(/UTF-8/);
   });

@@ -9,7 +9,7 @@ import type {
   TimeRange,
 } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { LazyMessage } from './message-codec.js';
+import { BufferMessage } from './message-codec.js';
 import { RawDocument } from './raw-document.js';
 import { findRaw } from './raw-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -76,7 +76,7 @@ export class Reads {
       const seen = new Set<MessageId>();
       for (const bytes of page.documents) {
         const document = new RawDocument(bytes);
-        const message = new LazyMessage(document);
+        const message = new BufferMessage(document);
         seen.add(message.id);
         const done = document.get('done') as readonly string[] | undefined;
         if (document.get('processed') || done?.includes(key.group)) continue;
@@ -95,7 +95,7 @@ export class Reads {
     const messages: StoredMessage[] = [];
     let bytes = 0;
     for (const document of documents) {
-      messages.push(new LazyMessage(new RawDocument(document)));
+      messages.push(new BufferMessage(new RawDocument(document)));
       bytes += document.length;
       if (bytes >= limits.bytes) return { messages, full: true };
     }

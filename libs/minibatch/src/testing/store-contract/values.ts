@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { Long, ObjectId } from 'bson';
-import type { StreamStore } from '../../storage/stream-store.interface.js';
+import type { StoredMessage, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { append, message, read } from './fixtures.js';
+import { append, key, message, NOON, read } from './fixtures.js';
 
 export function valuesContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('data', () => {
@@ -63,6 +63,38 @@ export function valuesContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(JSON.stringify(back), text);
       assert.ok(Object.hasOwn(back as object, '__proto__'));
       assert.equal(({} as { polluted?: unknown }).polluted, undefined);
+    });
+
+    it('is decoded anew at each reading: what is done to one copy shows in no other', async () => {
+      const { store } = context;
+      const appended = () => ({ list: [1, { deep: true }], at: new Date(NOON), bytes: Buffer.from([1, 2]) });
+      await append(store, message(appended(), { key: 'k', headers: { h: 'v' } }));
+      const [fetched] = await read(store);
+      assert.ok(fetched);
+      const spoil = (copy: Pick<StoredMessage, 'data' | 'created' | 'headers'>) => {
+        const data = copy.data as Record<string, unknown>;
+        (data['list'] as unknown[]).push('changed');
+        (data['at'] as Date).setTime(0);
+        const bytes = data['bytes'] as Uint8Array | { readonly buffer: Uint8Array };
+        (bytes instanceof Uint8Array ? bytes : bytes.buffer)[0] = 99;
+        delete data['bytes'];
+        copy.created.setTime(0);
+        if (copy.headers) (copy.headers as Record<string, string>)['h'] = 'changed';
+      };
+      const check = ({ data, ...rest }: ReturnType<StoredMessage['read']>) => {
+        const { bytes, ...others } = data as Record<string, unknown>;
+        const { bytes: _bytes, ...expected } = appended();
+        assert.deepEqual(others, expected);
+        assert.deepEqual(bytesOf(bytes), [1, 2]);
+        assert.deepEqual(rest, { id: fetched.id, created: new Date(NOON), key: 'k', headers: { h: 'v' } });
+      };
+      check(fetched.read());
+      spoil(fetched.read());
+      spoil(fetched);
+      check(fetched.read());
+      const [again] = await store.load(key(), [fetched.id]);
+      assert.ok(again);
+      check(again.read());
     });
 
     it('keeps a large message', async () => {

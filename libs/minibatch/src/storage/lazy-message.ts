@@ -1,0 +1,45 @@
+import type { Message } from '../windows/message.js';
+import type { MessageId, StoredMessage } from './stream-store.interface.js';
+
+/** BSON's type of binary data, as a byte. */
+const BINARY = 5;
+
+/**
+ * A message as bytes. They stay what they are until its window has left: every attempt, every sink and every dead letter begins from
+ * them. Nothing is decoded before somebody asks, so a message that waits costs the garbage collector one object.
+ */
+export abstract class LazyMessage implements StoredMessage {
+  abstract readonly id: MessageId;
+  abstract readonly created: Date;
+  abstract readonly bytes: number;
+  declare doneBy?: readonly string[];
+  declare deduped?: boolean;
+  declare redriven?: boolean;
+  #shared: Message | undefined;
+
+  abstract read(): Message;
+
+  get data(): unknown {
+    return this.shared?.data;
+  }
+
+  get key(): string | undefined {
+    return this.shared?.key;
+  }
+
+  get headers(): Readonly<Record<string, string>> | undefined {
+    return this.shared?.headers;
+  }
+
+  /** One copy for all who look at this object, which are the consumer's strategy and nobody else. */
+  private get shared(): Message | undefined {
+    // What prints and compares objects asks the prototype, too.
+    if (!(#shared in this)) return undefined;
+    return (this.#shared ??= this.read());
+  }
+}
+
+/** Bytes that may be decoded: BSON's `Binary` values point into what they were decoded from, and a handler may write to them. */
+export function decodable(bytes: Buffer): Buffer {
+  return bytes.includes(BINARY) ? Buffer.from(bytes) : bytes;
+}
