@@ -37,6 +37,12 @@ export const ErrorCode = {
   StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
   /** The store's path can't be opened or written. */
   StorePath: 'MINIBATCH_STORE_PATH',
+  /** What the store has on disk is not what was written: a file was cut off, or a record makes no sense. */
+  StoreDamaged: 'MINIBATCH_STORE_DAMAGED',
+  /** The files of a store that is open were removed, renamed or replaced; nothing is read, written or acknowledged any more. */
+  StoreLost: 'MINIBATCH_STORE_LOST',
+  /** A process uses the store that can't share it with this one. */
+  StoreInUse: 'MINIBATCH_STORE_IN_USE',
   /** An adapter's client package is not installed; the message says how to. */
   MissingPackage: 'MINIBATCH_MISSING_PACKAGE',
   /** The store lacks a feature that was asked for (e.g. `session` outside MongoDB). */

@@ -1,26 +1,25 @@
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { Activity } from '../../internal/activity.js';
 import { loadPackage } from '../../internal/missing-package.js';
+import { FileWatch } from './file-watch.js';
 import { prepareDirectory, unusable } from './files.js';
+import { Presence } from './presence.js';
 import { type LmdbDatabase, LmdbView, type ReadView, type WriteView } from './view.js';
-
-/** A write that did not succeed. `stored` says what is known of its effect. */
-export class WriteFailed extends MinibatchError {
-  constructor(
-    readonly stored: 'no' | 'unknown',
-    message: string,
-    cause: unknown,
-  ) {
-    super(ErrorCode.StoreUnavailable, message, { cause });
-  }
-}
+import { WriteFailed } from './write-failed.js';
 
 /**
  * The LMDB environments that this process has open, by the real path of their directory: LMDB's locks do not work for an
  * environment that is opened twice, and a second one of lmdb-js waits for ever when it is opened while the first is inside a
  * transaction. So all stores of a process on one path share it; the last to close it closes it.
  */
-const opened = new Map<string, { readonly database: Promise<LmdbDatabase>; users: number }>();
+const opened = new Map<string, { readonly environment: Promise<Opened>; users: number }>();
+
+interface Opened {
+  readonly database: LmdbDatabase;
+  readonly files: FileWatch;
+  readonly presence: Presence;
+}
+
 /** Those on their way out: the next to open the path waits for them. */
 const closing = new Map<string, Promise<void>>();
 
@@ -42,25 +41,31 @@ export class LmdbEnvironment {
   private constructor(
     private readonly path: string,
     private readonly database: LmdbDatabase,
+    private readonly files: FileWatch,
+    private readonly presence: Presence,
   ) {
     this.view = new LmdbView(database);
   }
 
-  /** @throws MinibatchError `MissingPackage` without the package lmdb, `StorePath` if the path can't be used */
+  /**
+   * @throws MinibatchError `MissingPackage` without the package lmdb, `StorePath` if the path can't be used, `StoreDamaged` if the
+   *   data file was cut off, `StoreInUse` if a process has it open that can't share it
+   */
   static async open(path: string, maxReaders: number): Promise<LmdbEnvironment> {
     const lmdb = await loadPackage('The LMDB store', 'lmdb', () => import('lmdb'));
-    const directory = prepareDirectory(path);
+    const directory = prepareDirectory(path, (known) => opened.has(known) || closing.has(known));
     while (closing.has(directory)) await closing.get(directory);
     let shared = opened.get(directory);
     if (shared === undefined) {
-      const database = openDatabase(lmdb, directory, maxReaders);
+      const environment = openDatabase(lmdb, directory, maxReaders);
       // Whoever comes next tries anew.
-      void database.catch(() => opened.delete(directory));
-      shared = { database, users: 0 };
+      void environment.catch(() => opened.delete(directory));
+      shared = { environment, users: 0 };
       opened.set(directory, shared);
     }
     shared.users += 1;
-    return new LmdbEnvironment(directory, await shared.database);
+    const { database, files, presence } = await shared.environment;
+    return new LmdbEnvironment(directory, database, files, presence);
   }
 
   async close(): Promise<void> {
@@ -73,7 +78,10 @@ export class LmdbEnvironment {
     shared.users -= 1;
     if (shared.users > 0) return;
     opened.delete(this.path);
-    const closed = this.database.close().finally(() => closing.delete(this.path));
+    const closed = this.database.close().finally(() => {
+      this.presence.leave();
+      closing.delete(this.path);
+    });
     closing.set(this.path, closed);
     await closed;
   }
@@ -81,14 +89,17 @@ export class LmdbEnvironment {
   /** Reads the newest state, in one transaction that is over when this returns. */
   read<R>(look: (view: ReadView) => R): R {
     this.checkOpen();
-    // lmdb-js goes on using a transaction for the rest of the turn: another process may have committed meanwhile.
-    this.database.resetReadTxn();
+    this.files.check('no');
     try {
-      return look(this.view);
+      // lmdb-js goes on using a transaction for the rest of the turn: another process may have committed meanwhile.
+      this.database.resetReadTxn();
+      try {
+        return look(this.view);
+      } finally {
+        this.database.resetReadTxn();
+      }
     } catch (error) {
       throw this.failure(error);
-    } finally {
-      this.database.resetReadTxn();
     }
   }
 
@@ -104,13 +115,17 @@ export class LmdbEnvironment {
 
   private async transact<R>(change: (view: WriteView) => R): Promise<R> {
     this.checkOpen();
+    this.files.check('no');
     let done = false;
     try {
-      return await this.database.childTransaction(() => {
+      const answer = await this.database.childTransaction(() => {
         const result = change(this.view);
         done = true;
         return result;
       });
+      // Not acknowledged if it went into a file that is gone.
+      this.files.check('unknown');
+      return answer;
     } catch (error) {
       // If it ran to its end and failed at the commit, LMDB can't say whether the last page reached the disk.
       throw this.failure(await commitError(error), done ? 'unknown' : 'no');
@@ -119,7 +134,7 @@ export class LmdbEnvironment {
 
   private checkOpen(): void {
     if (!this.closed) return;
-    throw new WriteFailed('no', `The LMDB store at '${this.path}' is closed. Call open() before`, undefined);
+    throw new WriteFailed('no', `The LMDB store at '${this.path}' is closed. Call open() before`);
   }
 
   private failure(error: unknown, stored: 'no' | 'unknown' = 'no'): MinibatchError {
@@ -129,7 +144,8 @@ export class LmdbEnvironment {
   }
 }
 
-async function openDatabase(lmdb: typeof import('lmdb'), path: string, maxReaders: number): Promise<LmdbDatabase> {
+async function openDatabase(lmdb: typeof import('lmdb'), path: string, maxReaders: number): Promise<Opened> {
+  const presence = await Presence.enter(path);
   try {
     const database = lmdb.open<Buffer, Buffer>({
       path,
@@ -144,8 +160,9 @@ async function openDatabase(lmdb: typeof import('lmdb'), path: string, maxReader
     });
     // Slots of processes that were killed while reading would keep pages from being used again.
     database.readerCheck();
-    return database;
+    return { database, files: new FileWatch(path), presence };
   } catch (error) {
+    presence.leave();
     throw unusable(path, error);
   }
 }

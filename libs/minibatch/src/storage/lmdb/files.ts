@@ -12,36 +12,44 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { inspectDataFile } from './data-file.js';
 
 /**
  * All that LMDB may find wrong with the path is looked for before it sees it: an open that fails inside lmdb-js frees memory
  * twice, which as a rule ends the process without a word.
  */
 
-const DATA = 'data.mdb';
-const LOCK = 'lock.mdb';
-/** Where LMDB's data format 2 has its mark, and what it is; in the host's byte order. */
-const MAGIC_AT = 24;
-const MAGIC = 0xbeefc0de;
-const FORMAT = 2;
-/** Two pages; pages have at least 4 KiB. */
-const SMALLEST_FILE = 8192;
+export const DATA = 'data.mdb';
+export const LOCK = 'lock.mdb';
+/** Number of the last transaction, 8 bytes. */
+const LOCK_TRANSACTION_AT = 8;
 
-/** Makes the directory if it is not there. Gives its real path. @throws MinibatchError `StorePath` */
-export function prepareDirectory(path: string): string {
+/**
+ * Makes the directory if it is not there. Gives its real path.
+ *
+ * @param isOpen whether this process has the environment open
+ * @throws MinibatchError `StorePath`, `StoreDamaged`
+ */
+export function prepareDirectory(path: string, isOpen: (directory: string) => boolean): string {
   const absolute = resolve(path);
   try {
     ensureDirectory(absolute);
     accessSync(absolute, constants.R_OK | constants.W_OK | constants.X_OK);
+    const directory = realpathSync(absolute);
     const lock = join(absolute, LOCK);
-    // Not by opening it: closing it again would give up the locks this process may have on it.
-    if (fileSize(lock) !== undefined) accessSync(lock, constants.R_OK | constants.W_OK);
     const data = join(absolute, DATA);
-    if (fileSize(data)) checkFormat(data);
-    else probe(absolute);
-    return realpathSync(absolute);
+    for (const file of [lock, data])
+      if (fileSize(file) !== undefined) accessSync(file, constants.R_OK | constants.W_OK);
+    // To close a file gives up all locks that the process has on it, also those of LMDB.
+    if (isOpen(directory)) return directory;
+    if (fileSize(data)) checkData(data);
+    else {
+      checkNeverWritten(data, lock);
+      probe(absolute);
+    }
+    return directory;
   } catch (error) {
-    throw unusable(absolute, error);
+    throw error instanceof MinibatchError ? error : unusable(absolute, error);
   }
 }
 
@@ -74,17 +82,38 @@ function fileSize(path: string): number | undefined {
   throw new Error(`${path} is not a file`);
 }
 
-function checkFormat(path: string): void {
-  const header = new Uint32Array((MAGIC_AT + 8) / 4);
-  const file = openSync(path, 'r+');
+function checkData(path: string): void {
+  switch (inspectDataFile(path)) {
+    case 'sound':
+      return;
+    case 'foreign':
+      throw new Error(`${path} is not an LMDB database, or of another format than this version of lmdb writes`);
+    case 'damaged':
+      throw damaged(path, 'has been cut off: pages are missing that it refers to');
+  }
+}
+
+/** A process that dies at its very first step leaves an empty data file, too; but no transaction in the lock file. */
+function checkNeverWritten(data: string, lock: string): void {
+  if ((fileSize(lock) ?? 0) < LOCK_TRANSACTION_AT + 8) return;
+  const bytes = Buffer.alloc(8);
+  const file = openSync(lock, 'r');
   try {
-    readSync(file, header, 0, header.byteLength, 0);
+    readSync(file, bytes, 0, 8, LOCK_TRANSACTION_AT);
   } finally {
     closeSync(file);
   }
-  const [magic, format] = header.subarray(MAGIC_AT / 4);
-  if (magic === MAGIC && format === FORMAT && (fileSize(path) ?? 0) >= SMALLEST_FILE) return;
-  throw new Error(`${path} is not an LMDB database, or of another format than this version of lmdb writes`);
+  if (bytes.readBigUInt64LE() > 0n)
+    throw damaged(data, 'is empty, although the lock file beside it says that it was written to');
+}
+
+function damaged(path: string, what: string): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.StoreDamaged,
+    `The LMDB store can't use '${path}': it ${what}. Restore its directory from a copy; to begin anew without what was in it, ` +
+      `delete ${DATA} and ${LOCK} while no process uses them`,
+    { details: { path } },
+  );
 }
 
 /** A new database needs room for its first pages. */

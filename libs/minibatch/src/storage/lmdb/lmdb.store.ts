@@ -43,7 +43,7 @@ import {
   tailOf,
 } from './catalog.js';
 import { cleanUp, dropStream, expireSome } from './cleanup.js';
-import { LmdbEnvironment, WriteFailed } from './environment.js';
+import { LmdbEnvironment } from './environment.js';
 import * as groups from './groups.js';
 import { checkpointKey } from './keys.js';
 import * as leases from './leases.js';
@@ -54,6 +54,7 @@ import { discardLetters, redriveLetters } from './redrive.js';
 import { countMessages, pollToken, streamStats, sweepSome } from './statistics.js';
 import type { ReadView, WriteView } from './view.js';
 import * as windows from './windows.js';
+import { WriteFailed } from './write-failed.js';
 
 export interface LmdbStoreOptions {
   /** A directory on a local disk; made if it is not there. Processes of one host share it by giving the same. */
@@ -86,7 +87,8 @@ export class LmdbStreamStore implements StreamStore {
 
   /**
    * @throws MinibatchError `MissingPackage` if the package lmdb is not installed, `StorePath` if the path can't be used,
-   *   `SchemaTooNew` if a newer version of this package wrote it
+   *   `StoreDamaged` if its data file was cut off, `StoreInUse` if a process has it open that can't share it, `SchemaTooNew` if a
+   *   newer version of this package wrote it
    */
   async open(): Promise<void> {
     this.opening ??= this.openEnvironment();
@@ -344,7 +346,7 @@ export class LmdbStreamStore implements StreamStore {
 
   private ready(): LmdbEnvironment {
     if (this.environment !== undefined) return this.environment;
-    throw new WriteFailed('no', `The LMDB store at '${this.options.path}' is not open. Call open() before`, undefined);
+    throw new WriteFailed('no', `The LMDB store at '${this.options.path}' is not open. Call open() before`);
   }
 
   private read<R>(look: (view: ReadView) => R): R {

@@ -1,0 +1,130 @@
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { isDead, thisProcess } from '../../internal/process-identity.js';
+import type { LeaseOwner } from '../stream-store.interface.js';
+
+/** An owner touches its record so often; milliseconds. */
+const BEAT = 1_000;
+/** A record that has not been touched for so long is that of a process that died. */
+const PATIENCE = 5_000;
+const LOOK = 100;
+const RECORD = /^owner-[\w-]+\.json$/;
+
+/**
+ * Says that this process has the environment open, by a file beside it, and refuses to open where LMDB would fail without a word.
+ *
+ * LMDB knows the processes that read by their pids. Two containers have pid namespaces of their own, and as a rule the same pids in
+ * them: the second one blocks for ten seconds and then fails or crashes. And processes of two hosts have no lock in common at all.
+ * LMDB can't tell either case from a process that died and left its slot behind; so each owner touches its record once a second.
+ */
+export class Presence {
+  private readonly timer: NodeJS.Timeout;
+  private left = false;
+
+  private constructor(
+    private readonly file: string,
+    private readonly owner: LeaseOwner,
+  ) {
+    this.write();
+    this.timer = setInterval(() => this.beat(), BEAT).unref();
+  }
+
+  /** @throws MinibatchError `StoreInUse` */
+  static async enter(directory: string): Promise<Presence> {
+    const owner = thisProcess();
+    const presence = new Presence(join(directory, `owner-${owner.id}.json`), owner);
+    try {
+      const others = readdirSync(directory).filter((name) => RECORD.test(name) && name !== `owner-${owner.id}.json`);
+      await Promise.all(others.map((name) => presence.meet(directory, name)));
+      return presence;
+    } catch (error) {
+      presence.leave();
+      throw error;
+    }
+  }
+
+  leave(): void {
+    this.left = true;
+    clearInterval(this.timer);
+    rmSync(this.file, { force: true });
+  }
+
+  /** Removes the record if its process is dead. @throws MinibatchError `StoreInUse` */
+  private async meet(directory: string, name: string): Promise<void> {
+    const file = join(directory, name);
+    const other = readOwner(file);
+    if (other !== undefined && !isDead(other) && !this.clashesWith(other)) return;
+    if ((other === undefined || !isDead(other)) && (await this.isTouched(file))) {
+      // Unreadable, yet alive: nothing is known against it.
+      if (other === undefined) return;
+      throw inUse(directory, other);
+    }
+    rmSync(file, { force: true });
+  }
+
+  private clashesWith(other: LeaseOwner): boolean {
+    const [boot, namespace] = other.bootId.split('/');
+    const [ownBoot, ownNamespace] = this.owner.bootId.split('/');
+    if (boot !== ownBoot) return true;
+    // In one namespace it can only be the same process.
+    return other.pid === this.owner.pid && namespace !== ownNamespace;
+  }
+
+  /** Compares the file's times with each other, never with a clock. */
+  private async isTouched(file: string): Promise<boolean> {
+    const first = touched(file);
+    const own = touched(this.file);
+    if (first === undefined || own === undefined) return false;
+    if (first < own - PATIENCE) return false;
+    for (let waited = 0; waited <= PATIENCE; waited += LOOK) {
+      await sleep(LOOK);
+      const now = touched(file);
+      if (now === undefined) return false;
+      if (now !== first) return true;
+    }
+    return false;
+  }
+
+  private beat(): void {
+    const now = new Date();
+    utimes(this.file, now, now).catch(() => {
+      // Somebody took a process that was stopped for a dead one.
+      if (!this.left) this.write();
+    });
+  }
+
+  private write(): void {
+    try {
+      writeFileSync(this.file, JSON.stringify(this.owner));
+    } catch {
+      // No room, or no directory any more: that is seen, and said, where it matters.
+    }
+  }
+}
+
+function touched(file: string): number | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+}
+
+function readOwner(file: string): LeaseOwner | undefined {
+  try {
+    const { id, host, bootId, pid, startTime } = JSON.parse(readFileSync(file, 'utf8')) as Partial<LeaseOwner>;
+    if (typeof id !== 'string' || typeof host !== 'string' || typeof bootId !== 'string') return undefined;
+    return typeof pid === 'number' && typeof startTime === 'string' ? { id, host, bootId, pid, startTime } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function inUse(path: string, { pid, host }: LeaseOwner): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.StoreInUse,
+    `The LMDB store at '${path}' is in use by process ${pid} of '${host}', which can't share it with this one: they run on ` +
+      'different hosts, or in containers where both have the same pid. Let the containers share a pid namespace, give each a ' +
+      'path of its own, or keep streams in MongoDB',
+    { details: { path, pid, host } },
+  );
+}
