@@ -1,5 +1,4 @@
 import { Injectable } from '@nestjs/common';
-import { BSON } from 'bson';
 import type { TestingModule } from '@nestjs/testing';
 import {
   type Message as StreamMessage,
@@ -26,7 +25,7 @@ export class Collector {
   }
 
   get data(): unknown[] {
-    return this.messages.map(({ data }) => (data instanceof BSON.Binary ? Buffer.from(data.value()) : data));
+    return this.messages.map(({ data }) => data);
   }
 
   /** The numbers of rows, in order. */

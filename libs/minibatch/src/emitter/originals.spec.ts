@@ -1,4 +1,3 @@
-import { Binary } from 'bson';
 import { describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
@@ -11,10 +10,10 @@ interface Price {
   euros?: number;
   cents?: number;
   tags: string[];
-  bytes: Binary;
+  bytes: Buffer;
 }
 
-const price = (euros: number): Price => ({ euros, tags: ['new'], bytes: new Binary(Buffer.from([euros])) });
+const price = (euros: number): Price => ({ euros, tags: ['new'], bytes: Buffer.from([euros]) });
 
 /** All that can be done to a message. */
 function spoil({ data, created, headers }: Message): void {
@@ -22,7 +21,7 @@ function spoil({ data, created, headers }: Message): void {
   changed.cents = (changed.euros ?? Number.NaN) * 100;
   delete changed.euros;
   changed.tags.push('seen');
-  changed.bytes.buffer[0] = 99;
+  changed.bytes[0] = 99;
   created.setTime(0);
   if (headers) (headers as Record<string, string>)['by'] = 'handler';
 }
@@ -31,7 +30,7 @@ function spoil({ data, created, headers }: Message): void {
 function shown(messages: readonly Message[]) {
   return messages.map(({ data, created, headers }) => {
     const { euros, tags, bytes } = data as Price;
-    return { euros, tags: [...tags], byte: bytes.buffer[0], created: created.getTime(), by: headers?.['by'] };
+    return { euros, tags: [...tags], byte: bytes[0], created: created.getTime(), by: headers?.['by'] };
   });
 }
 

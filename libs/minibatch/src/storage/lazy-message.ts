@@ -1,9 +1,6 @@
 import type { Message } from '../windows/message.js';
 import type { MessageId, StoredMessage } from './stream-store.interface.js';
 
-/** BSON's type of binary data, as a byte. */
-const BINARY = 5;
-
 /**
  * A message as bytes. They stay what they are until its window has left: every attempt, every sink and every dead letter begins from
  * them. Nothing is decoded before somebody asks, so a message that waits costs the garbage collector one object.
@@ -37,9 +34,4 @@ export abstract class LazyMessage implements StoredMessage {
     if (!(#shared in this)) return undefined;
     return (this.#shared ??= this.read());
   }
-}
-
-/** Bytes that may be decoded: BSON's `Binary` values point into what they were decoded from, and a handler may write to them. */
-export function decodable(bytes: Buffer): Buffer {
-  return bytes.includes(BINARY) ? Buffer.from(bytes) : bytes;
 }

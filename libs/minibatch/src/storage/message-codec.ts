@@ -1,7 +1,8 @@
-import { BSON } from 'bson';
+import * as BSON from 'bson';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import type { Message } from '../windows/message.js';
-import { decodable, LazyMessage } from './lazy-message.js';
+import { BsonDecoder } from './bson-decoder.js';
+import { LazyMessage } from './lazy-message.js';
 import type { MessageId, NewMessage, StoredMessage } from './stream-store.interface.js';
 
 /**
@@ -13,7 +14,8 @@ import type { MessageId, NewMessage, StoredMessage } from './stream-store.interf
  * 9..    BSON { d: data, k?: key, h?: headers, u?: dedupeId }
  * ```
  *
- * BSON, so that a value comes back in the same type as from MongoDB, whatever the store.
+ * BSON, so that a value comes back in the same type as from MongoDB, whatever the store. Every int64 in it was a bigint: nobody but
+ * this package writes here.
  */
 export type EncodedMessage = Buffer;
 
@@ -24,6 +26,8 @@ const CREATED = 1;
 const BODY = 9;
 const DEDUPED = 1;
 const REDRIVEN = 2;
+
+const decoder = new BsonDecoder(BSON);
 
 interface Body {
   d: unknown;
@@ -87,7 +91,7 @@ export function encodedOf(message: StoredMessage): EncodedMessage {
 }
 
 function readMessage(id: MessageId, encoded: EncodedMessage): Message {
-  const { d, k, h } = BSON.deserialize(decodable(encoded.subarray(BODY))) as Body;
+  const { d, k, h } = bodyOf(encoded);
   return {
     id,
     data: d,
@@ -117,7 +121,7 @@ export function asRedriven(encoded: EncodedMessage): EncodedMessage {
 }
 
 export function dedupeIdOf(encoded: EncodedMessage): string | undefined {
-  return isDeduped(encoded) ? (BSON.deserialize(encoded.subarray(BODY)) as Body).u : undefined;
+  return isDeduped(encoded) ? bodyOf(encoded).u : undefined;
 }
 
 /** Any plain value as bytes, for what is not a message: checkpoints and the like. */
@@ -125,8 +129,12 @@ export function encodeValue(value: unknown): Buffer {
   return Buffer.from(BSON.serialize({ v: value }));
 }
 
-export function decodeValue(bytes: Uint8Array): unknown {
-  return (BSON.deserialize(bytes) as { v?: unknown }).v;
+export function decodeValue(bytes: Buffer): unknown {
+  return decoder.document<{ v?: unknown }>(bytes, 'bigint').v;
+}
+
+function bodyOf(encoded: EncodedMessage): Body {
+  return decoder.document<Body>(encoded.subarray(BODY), 'bigint');
 }
 
 function serialize(body: Body, stream: string): Uint8Array {

@@ -34,6 +34,8 @@ export interface NewMessage {
   readonly data: unknown;
   /** About how many bytes the data take, if that has been counted. */
   readonly bytes?: number;
+  /** Whether there are bigints among the data, if somebody has looked. */
+  readonly bigints?: boolean;
   /** Set by the appending process before the write. */
   readonly created: Date;
   readonly key?: string;

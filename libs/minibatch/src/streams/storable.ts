@@ -1,6 +1,7 @@
 import { ObjectId } from 'bson';
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import { show } from '../internal/checks.js';
+import { setOwn } from '../internal/set-own.js';
 
 /** A copy of what was given, made of plain values only. */
 export interface Storable {
@@ -209,12 +210,6 @@ class Copier {
 /** By the prototype: a plain object from outside with a key of that name is no BSON type. */
 function isBson(value: object): boolean {
   return '_bsontype' in value && !Object.hasOwn(value, '_bsontype') && typeof value._bsontype === 'string';
-}
-
-/** A plain assignment to `__proto__` would change the object's prototype. */
-export function setOwn(target: Record<string, unknown>, key: string, value: unknown): void {
-  if (key !== '__proto__') target[key] = value;
-  else Object.defineProperty(target, key, { value, enumerable: true, writable: true, configurable: true });
 }
 
 function step(key: string | number): string {

@@ -5,6 +5,7 @@ import type { BackoffOptions } from '../internal/backoff.js';
 import { checkName, invalidOption, isName } from '../internal/checks.js';
 import type { Clock } from '../internal/clock.js';
 import type { Mutable } from '../internal/mutable.js';
+import { setOwn } from '../internal/set-own.js';
 import { resolveRetry } from '../shared.options.js';
 import {
   type AttachedSource,
@@ -28,7 +29,7 @@ import { AppendQueue, appendFailed } from './append-queue.js';
 import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
-import { setOwn, toStorable } from './storable.js';
+import { toStorable } from './storable.js';
 import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations } from './stream.js';
 import { type StreamRef, streamOf } from './stream-ref.js';
 import type { StreamSettings } from './stream-settings.js';

@@ -140,7 +140,7 @@ export class MemoryStreamStore implements StreamStore {
 
   async readCheckpoint(stream: string, source: string): Promise<unknown> {
     const stored = this.database.streams.get(stream)?.checkpoints.get(source);
-    return stored && decodeValue(Buffer.from(stored));
+    return stored && decodeValue(stored);
   }
 
   async writeCheckpoint(stream: string, source: string, position: unknown): Promise<void> {

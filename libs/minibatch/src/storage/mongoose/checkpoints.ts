@@ -1,5 +1,6 @@
 import type { mongo } from 'mongoose';
 import type { Collections } from './collections.js';
+import { decode } from './raw-document.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded } from './store-errors.js';
 import type { StreamRecords } from './stream-records.js';
@@ -14,9 +15,11 @@ export class Checkpoints {
   async read(stream: string, source: string): Promise<unknown> {
     const path = `checkpoints.${fieldName(source)}`;
     const found = await guarded(`read the checkpoint of source '${source}' on '${stream}'`, () =>
-      this.collections.stream.findOne({ name: stream }, { projection: { [path]: 1 } }),
+      this.collections.stream.findOne({ name: stream }, { projection: { [path]: 1 }, raw: true }),
     );
-    return found?.checkpoints && positionOf(found.checkpoints, fieldName(source));
+    if (found === null) return undefined;
+    const { checkpoints } = decode<StreamDocument>(found as unknown as Buffer, 'bigint');
+    return checkpoints && positionOf(checkpoints, fieldName(source));
   }
 
   async write(stream: string, source: string, position: unknown, session?: unknown): Promise<void> {

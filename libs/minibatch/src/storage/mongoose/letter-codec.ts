@@ -1,4 +1,5 @@
 import { mongo } from 'mongoose';
+import { holdsBigint } from '../bigints.js';
 import type { DeadLetter, Lease, NewDeadLetter } from '../stream-store.interface.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
@@ -28,6 +29,7 @@ export function toLetterDocument({ key: consumerKey }: Lease, letter: NewDeadLet
     message: mongo.ObjectId.createFromHexString(id),
     created,
     data,
+    ...(holdsBigint(data) ? { bigints: true } : {}),
     ...(key === undefined ? {} : { key }),
     ...(headers === undefined ? {} : { headers }),
     window,
@@ -62,7 +64,7 @@ export function toDeadLetter(document: DeadletterDocument): DeadLetter {
 
 /** The message as it comes back: for its own group only, and hidden at first (see `redrive.ts`). Never deduped again. */
 export function toCopy(letter: DeadletterDocument, _id: mongo.ObjectId, groups: readonly string[]): BufferDocument {
-  const { stream, created, data, key, headers, partition } = letter;
+  const { stream, created, data, bigints, key, headers, partition } = letter;
   const done = groups.filter((group) => group !== letter.group);
   return {
     _id,
@@ -70,6 +72,7 @@ export function toCopy(letter: DeadletterDocument, _id: mongo.ObjectId, groups: 
     created,
     data,
     processed: true,
+    ...(bigints ? { bigints } : {}),
     ...(key === undefined ? {} : { key }),
     ...(headers === undefined ? {} : { headers }),
     ...(partition ? { partition } : {}),

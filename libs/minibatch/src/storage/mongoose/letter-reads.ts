@@ -1,7 +1,7 @@
 import type { mongo } from 'mongoose';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { decode } from './raw-document.js';
+import { decode, int64Of, RawDocument } from './raw-document.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
 /** Letters that match all that is given. */
@@ -107,7 +107,7 @@ export class LetterReads {
     const letters: DeadletterDocument[] = [];
     let bytes = 0;
     for await (const document of cursor as mongo.FindCursor<unknown> as mongo.FindCursor<Buffer>) {
-      const letter = decode<DeadletterDocument>(document);
+      const letter = decode<DeadletterDocument>(document, int64Of(new RawDocument(document)));
       letters.push(letter);
       bytes += document.length;
       if (bytes >= limits.bytes) return { letters, next: letter._id };

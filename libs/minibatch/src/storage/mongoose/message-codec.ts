@@ -1,14 +1,17 @@
 import type { mongo } from 'mongoose';
 import type { Message } from '../../windows/message.js';
-import { decodable, LazyMessage } from '../lazy-message.js';
+import { holdsBigint } from '../bigints.js';
+import type { Int64 } from '../bson-decoder.js';
+import { LazyMessage } from '../lazy-message.js';
 import type { MessageId, NewMessage } from '../stream-store.interface.js';
-import { decodeField, type RawDocument, type RawField } from './raw-document.js';
+import { decodeField, int64Of, type RawDocument, type RawField } from './raw-document.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** A message as it is inserted. Absent fields stay absent, so that the document looks like one of Python's. */
 export function toDocument(message: NewMessage, id: mongo.ObjectId): BufferDocument {
-  const { stream, created, data, key, headers, dedupeId, partition } = message;
+  const { stream, created, data, bigints = holdsBigint(data), key, headers, dedupeId, partition } = message;
   const document: BufferDocument = { _id: id, stream, created, data, processed: false };
+  if (bigints) document.bigints = true;
   if (key !== undefined) document.key = key;
   if (headers !== undefined) document.headers = headers;
   if (dedupeId !== undefined) document.dedupeKey = dedupeKey(stream, dedupeId);
@@ -28,6 +31,7 @@ export class BufferMessage extends LazyMessage {
   readonly #raw: Buffer;
   readonly #time: number;
   readonly #data: RawField | undefined;
+  readonly #int64: Int64;
   readonly #key: RawField | undefined;
   readonly #headers: RawField | undefined;
 
@@ -40,6 +44,7 @@ export class BufferMessage extends LazyMessage {
     this.#raw = Buffer.from(document.bytes);
     this.#time = this.created.getTime();
     this.#data = document.find('data');
+    this.#int64 = int64Of(document);
     this.#key = document.find('key');
     this.#headers = document.find('headers');
     const done = document.get('done') as string[] | undefined;
@@ -51,10 +56,10 @@ export class BufferMessage extends LazyMessage {
   }
 
   read(): Message {
-    const bytes = decodable(this.#raw);
+    const bytes = this.#raw;
     return {
       id: this.id,
-      data: this.#data && decodeField(bytes, this.#data),
+      data: this.#data && decodeField(bytes, this.#data, this.#int64),
       created: new Date(this.#time),
       ...(this.#key && { key: decodeField(bytes, this.#key) as string }),
       ...(this.#headers && { headers: decodeField(bytes, this.#headers) as Readonly<Record<string, string>> }),

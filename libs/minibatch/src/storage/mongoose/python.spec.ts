@@ -49,6 +49,38 @@ describe('a database shared with Python', () => {
     expect((await buffer.find({}).toArray()).map(({ data }) => data as unknown)).toEqual([{ delay: 2 }]);
   });
 
+  it('reads integers that Python wrote as numbers, as long as they are exact, and bytes as a Buffer', async () => {
+    const { store, connection } = test;
+    const data = { at: 1_700_000_000_000n, most: 2n ** 53n - 1n, id: 2n ** 53n + 1n, bytes: Buffer.from('abc') };
+    await connection.collection('buffer').insertOne({ stream: 'flights', data, processed: false, created: new Date() });
+    await appendAll(store, [messageOf('flights', data), messageOf('flights', { n: 5 })]);
+    const { messages } = await store.fetch(KEY, undefined, LIMITS);
+    expect(messages.map((message) => message.data)).toEqual([
+      { ...data, at: 1_700_000_000_000, most: 2 ** 53 - 1 },
+      data,
+      { n: 5 },
+    ]);
+    const documents = await connection.collection('buffer').find({}).toArray();
+    expect(documents.map((document) => document['bigints'] as unknown)).toEqual([undefined, true, undefined]);
+  });
+
+  it('keeps integers that Python wrote what they were, in a dead letter and when they come back', async () => {
+    const { store, connection } = test;
+    const data = { at: 1_700_000_000_000n, id: 2n ** 53n + 1n };
+    await connection.collection('buffer').insertOne({ stream: 'flights', data, processed: false, created: new Date() });
+    const lease = await takeLease(store, KEY);
+    const { messages } = await store.fetch(KEY, undefined, LIMITS);
+    const window = windowOf(1, [messages[0]!.id]);
+    const note = { window: 'w', consumer: 'A.b', attempts: 1, error: 'no', died: new Date() };
+    await store.bury(lease, [{ message: messages[0]!, ...note }]);
+    const groups = await store.commit(lease, { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 1 } });
+    await store.settle(lease, [{ window, messages }], { groups, keep: false });
+    const expected = { at: 1_700_000_000_000, id: 2n ** 53n + 1n };
+    expect((await store.deadLetters('flights', {}, undefined, 10)).map((letter) => letter.data)).toEqual([expected]);
+    expect(await store.redrive('flights', {})).toBe(1);
+    expect((await store.fetch(KEY, undefined, LIMITS)).messages.map((message) => message.data)).toEqual([expected]);
+  });
+
   it('opens a stream that Python has made', async () => {
     const { store, connection } = test;
     const created = new Date(1_700_000_000_000);

@@ -1,9 +1,10 @@
 import { mongo } from 'mongoose';
+import { BsonDecoder, type Int64 } from '../bson-decoder.js';
 
-const { BSON, DBRef } = mongo;
-const { BSONType } = BSON;
+const { onDemand } = mongo.BSON;
+const decoder = new BsonDecoder(mongo.BSON);
 
-type Elements = ReturnType<typeof BSON.onDemand.parseToElements>;
+type Elements = ReturnType<typeof onDemand.parseToElements>;
 
 /** A field of a raw document, and where it lies in it. */
 export type RawField = Elements extends Iterable<infer E> ? E : never;
@@ -13,7 +14,7 @@ export class RawDocument {
   private readonly fields: Elements;
 
   constructor(readonly bytes: Buffer) {
-    this.fields = BSON.onDemand.parseToElements(bytes);
+    this.fields = onDemand.parseToElements(bytes);
   }
 
   /** Undefined if there is no such field. */
@@ -36,48 +37,16 @@ function isNamed(bytes: Buffer, [, at, length]: RawField, name: string): boolean
 }
 
 /** What the field holds. `bytes`: the document that it is of. */
-export function decodeField(bytes: Buffer, [type, nameAt, , at, length]: RawField): unknown {
-  switch (type) {
-    case BSONType.object:
-      return decode(bytes.subarray(at, at + length));
-    case BSONType.objectId:
-      return new mongo.ObjectId(bytes.subarray(at, at + length));
-    case BSONType.date:
-      return new Date(bytes.readInt32LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at));
-    case BSONType.bool:
-      return bytes[at] === 1;
-    default: {
-      // A document of this field alone, its type before its name.
-      const from = nameAt - 1;
-      const alone = Buffer.alloc(4 + at + length - from + 1);
-      alone.writeInt32LE(alone.length);
-      bytes.copy(alone, 4, from, at + length);
-      return Object.values(decode(alone))[0];
-    }
-  }
+export function decodeField(bytes: Buffer, [type, , , at]: RawField, int64: Int64 = 'auto'): unknown {
+  return decoder.value(bytes, type, at, int64);
 }
 
-/**
- * As the deserializer has it by default, whatever the options of the application's connection are: they must not change what data come
- * back as. But it makes an object of its own of what has `$ref` and `$id`; data are what was given.
- */
-export function decode<D extends object = Record<string, unknown>>(bytes: Buffer): D {
-  const document = BSON.deserialize(bytes) as D;
-  return bytes.includes('$ref') ? (withoutReferences(document) as D) : document;
+/** What an int64 in the data of a message is; the document is one of the buffer, or a dead letter. */
+export function int64Of(document: RawDocument): Int64 {
+  return document.find('bigints') ? 'bigint' : 'auto';
 }
 
-function withoutReferences(value: unknown): unknown {
-  if (value instanceof DBRef) {
-    const { collection, oid, db, fields } = value;
-    const plain: Record<string, unknown> = { $ref: collection, $id: withoutReferences(oid) };
-    if (db) plain['$db'] = db;
-    return Object.assign(plain, withoutReferences(fields));
-  }
-  if (Array.isArray(value)) return value.map(withoutReferences);
-  if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value;
-  const record = value as Record<string, unknown>;
-  for (const key of Object.keys(record)) {
-    if (key !== '__proto__') record[key] = withoutReferences(record[key]);
-  }
-  return record;
+/** Whatever the options of the application's connection are: they must not change what data come back as. */
+export function decode<D extends object = Record<string, unknown>>(bytes: Buffer, int64: Int64 = 'auto'): D {
+  return decoder.document<D>(bytes, int64);
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Long, ObjectId } from 'bson';
+import { ObjectId } from 'bson';
 import type {
   DeadLetter,
   DeadLetterFilter,
@@ -90,7 +90,7 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
         '',
         { n: null, list: [[1.5, { a: [] }]], at: new Date(-1) },
         JSON.parse('{"__proto__":{"polluted":true},"$set":{"a":1},"a.b":2,"":3}') as unknown,
-        { big: Long.fromString('-9007199254740993'), id: new ObjectId() },
+        { big: -9007199254740993n, small: 5n, id: new ObjectId() },
         Buffer.from([0, 1, 128, 255]),
       ];
       await append(store, ...values.map((data) => message(data)));

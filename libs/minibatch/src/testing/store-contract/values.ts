@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { Long, ObjectId } from 'bson';
+import { Code, Decimal128, MaxKey, MinKey, ObjectId, Timestamp, UUID } from 'bson';
 import type { StoredMessage, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { append, key, message, NOON, read } from './fixtures.js';
+import { append, hold, key, message, NOON, read, register, STREAM } from './fixtures.js';
 
 export function valuesContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('data', () => {
@@ -32,29 +32,95 @@ export function valuesContract({ describe, it }: TestFunctions, context: Contrac
       );
     });
 
-    it('keeps binary data', async () => {
+    it('gives bytes back as a Buffer of their own', async () => {
+      const { store } = context;
       const bytes = [0, 1, 128, 255];
-      const back = (await roundTrip(context.store, {
-        buffer: Buffer.from(bytes),
-        array: Uint8Array.from(bytes),
-        empty: Buffer.alloc(0),
-      })) as Record<string, unknown>;
-      assert.deepEqual(bytesOf(back['buffer']), bytes);
-      assert.deepEqual(bytesOf(back['array']), bytes);
-      assert.deepEqual(bytesOf(back['empty']), []);
+      const given = { buffer: Buffer.from(bytes), array: Uint8Array.from(bytes), empty: Buffer.alloc(0) };
+      const back = (await roundTrip(store, given)) as typeof given;
+      assert.deepEqual(back, { ...given, array: Buffer.from(bytes) });
+      assert.ok(Buffer.isBuffer(back.array));
+      back.buffer[0] = 7;
+      const [again] = await read(store);
+      assert.deepEqual((again!.data as typeof given).buffer, Buffer.from(bytes));
     });
 
-    it('keeps 64 bit integers and ObjectIds', async () => {
-      const id = new ObjectId();
-      const back = (await roundTrip(context.store, {
-        big: 2n ** 62n,
-        long: Long.fromString('-9007199254740993'),
-        id,
-      })) as Record<string, unknown>;
-      assert.equal(String(back['big']), String(2n ** 62n));
-      assert.equal(String(back['long']), '-9007199254740993');
-      assert.equal(String(back['id']), id.toHexString());
+    it('gives bigints back as bigints, and numbers as numbers', async () => {
+      const values = [0n, 10n, -(2n ** 63n), 2n ** 53n + 1n, [1, 1n], { a: { b: [5n, 5] } }, 2 ** 53, 2 ** 40, -0];
+      const { store } = context;
+      await store.append(values.map((data) => message(data)));
+      const back = (await read(store)).map(({ data }) => data);
+      assert.deepStrictEqual(back, values);
     });
+
+    it('keeps values of BSON that JavaScript has not', async () => {
+      const back = (await roundTrip(context.store, {
+        id: new ObjectId('65a000000000000000000001'),
+        money: Decimal128.fromString('1.10'),
+        time: new Timestamp({ t: 2, i: 1 }),
+        uuid: new UUID('00112233-4455-4677-8899-aabbccddeeff'),
+        code: new Code('f()'),
+        min: new MinKey(),
+        max: new MaxKey(),
+      })) as Record<string, unknown>;
+      // Of another copy of the package, perhaps: what they say counts, not their class.
+      const tags = Object.values(back).map((value) => (value as { _bsontype: string })._bsontype);
+      assert.deepEqual(tags, ['ObjectId', 'Decimal128', 'Timestamp', 'Binary', 'Code', 'MinKey', 'MaxKey']);
+      assert.equal(String(back['id']), '65a000000000000000000001');
+      assert.equal(String(back['money']), '1.10');
+      assert.equal(String(back['time']), String(2 ** 33 + 1));
+      assert.equal(String(back['uuid']), '00112233-4455-4677-8899-aabbccddeeff');
+      assert.equal((back['code'] as Code).code, 'f()');
+    });
+
+    it('keeps regular expressions with the flags g, i and m', async () => {
+      const list = [/a+\/b/, /ü/gim, /(?<n>x)/i];
+      assert.deepEqual(await roundTrip(context.store, list), list);
+    });
+
+    for (const [name, reference] of REFERENCES) {
+      it(`keeps an object with ${name} what it is, wherever it lies`, async () => {
+        const { store } = context;
+        await register(store, 'default');
+        const holders = [reference, { below: reference }, [[reference]], JSON.parse(hidden(reference)) as unknown];
+        const headers = { $ref: 'schema', $id: 'x', $db: '' };
+        await store.append(holders.map((data) => message(data, { headers })));
+        const messages = await read(store);
+        assert.deepEqual(
+          messages.map(({ data }) => text(data)),
+          holders.map(text),
+        );
+        for (const { headers: back } of messages) assert.equal(text(back), text(headers));
+
+        const lease = await hold(store);
+        await store.bury(
+          lease,
+          messages.map((given) => ({
+            message: given,
+            window: 'window',
+            consumer: 'Flights.report',
+            attempts: 1,
+            error: 'no',
+            died: new Date(NOON),
+          })),
+        );
+        const letters = await store.deadLetters(STREAM, {}, undefined, 10);
+        assert.deepEqual(
+          letters.map(({ data }) => text(data)),
+          holders.map(text),
+        );
+        for (const { headers: back } of letters) assert.equal(text(back), text(headers));
+      });
+
+      it(`keeps a position with ${name}`, async () => {
+        const { store } = context;
+        await store.ensureStream(STREAM);
+        const position = { a: reference, n: 5n, bytes: Buffer.from([1]) };
+        await store.writeCheckpoint(STREAM, 'source', position);
+        const back = (await store.readCheckpoint(STREAM, 'source')) as typeof position;
+        assert.deepStrictEqual(back, position);
+        assert.equal(text(back.a), text(reference));
+      });
+    }
 
     it('keeps hostile keys what they are: keys', async () => {
       const text =
@@ -67,27 +133,25 @@ export function valuesContract({ describe, it }: TestFunctions, context: Contrac
 
     it('is decoded anew at each reading: what is done to one copy shows in no other', async () => {
       const { store } = context;
-      const appended = () => ({ list: [1, { deep: true }], at: new Date(NOON), bytes: Buffer.from([1, 2]) });
+      const appended = () => ({
+        list: [1, { deep: true }] as unknown[],
+        at: new Date(NOON),
+        bytes: Buffer.from([1, 2]),
+      });
       await append(store, message(appended(), { key: 'k', headers: { h: 'v' } }));
       const [fetched] = await read(store);
       assert.ok(fetched);
       const spoil = (copy: Pick<StoredMessage, 'data' | 'created' | 'headers'>) => {
-        const data = copy.data as Record<string, unknown>;
-        (data['list'] as unknown[]).push('changed');
-        (data['at'] as Date).setTime(0);
-        const bytes = data['bytes'] as Uint8Array | { readonly buffer: Uint8Array };
-        (bytes instanceof Uint8Array ? bytes : bytes.buffer)[0] = 99;
-        delete data['bytes'];
+        const data = copy.data as Partial<ReturnType<typeof appended>>;
+        data.list?.push('changed');
+        data.at?.setTime(0);
+        data.bytes?.fill(99);
+        delete data.bytes;
         copy.created.setTime(0);
         if (copy.headers) (copy.headers as Record<string, string>)['h'] = 'changed';
       };
-      const check = ({ data, ...rest }: ReturnType<StoredMessage['read']>) => {
-        const { bytes, ...others } = data as Record<string, unknown>;
-        const { bytes: _bytes, ...expected } = appended();
-        assert.deepEqual(others, expected);
-        assert.deepEqual(bytesOf(bytes), [1, 2]);
-        assert.deepEqual(rest, { id: fetched.id, created: new Date(NOON), key: 'k', headers: { h: 'v' } });
-      };
+      const expected = { id: fetched.id, data: appended(), created: new Date(NOON), key: 'k', headers: { h: 'v' } };
+      const check = (copy: ReturnType<StoredMessage['read']>) => assert.deepEqual(copy, expected);
       check(fetched.read());
       spoil(fetched.read());
       spoil(fetched);
@@ -112,8 +176,22 @@ async function roundTrip(store: StreamStore, data: unknown): Promise<unknown> {
   return stored?.data;
 }
 
-/** A store may give back a `Buffer`, a `Uint8Array` or BSON's `Binary`. */
-function bytesOf(value: unknown): number[] {
-  const binary = value as { _bsontype?: string; value?: () => Uint8Array };
-  return [...(binary._bsontype === 'Binary' && binary.value ? binary.value() : (value as Uint8Array))];
+/** As the type of MongoDB that other objects refer to documents by, or nearly. */
+const REFERENCES: readonly (readonly [string, object])[] = [
+  ['$ref, $id and more', { $ref: 'schema', $id: 'x', type: 'object' }],
+  ['$ref and $id in another order', { type: 'object', $id: 'x', $ref: 'schema' }],
+  ['$ref with a dot', { $ref: 'definitions.flight', $id: 1 }],
+  ['an empty $db', { $ref: 'schema', $id: 'x', $db: '' }],
+  ['$db', { $ref: 'schema', $id: { $ref: 'a.b', $id: 5 }, $db: 'database' }],
+  ['$ref alone', { $ref: '#/definitions/flight' }],
+];
+
+/** JSON of an object that has the value below a key that is nobody's prototype. */
+function hidden(value: object): string {
+  return `{"__proto__":${JSON.stringify(value)}}`;
+}
+
+/** Tells the order of keys, too. */
+function text(value: unknown): string {
+  return JSON.stringify(value);
 }

@@ -8,6 +8,8 @@ export interface BufferDocument {
   stream: string;
   created: Date;
   data?: unknown;
+  /** An int64 in `data` is a bigint; where it is absent, as in Python's, a number if that is exact. Goes wherever `data` goes. */
+  bigints?: boolean;
   /** True: claimed by Python, kept, a tombstone, or a copy that is hidden; never read by a consumer of ours. */
   processed: boolean;
   key?: string;
@@ -33,6 +35,7 @@ export const BufferSchema = new Schema<BufferDocument>(
     stream: { type: String, required: true },
     created: { type: Date, required: true },
     data: Schema.Types.Mixed,
+    bigints: Boolean,
     processed: { type: Boolean, required: true },
     key: String,
     headers: Schema.Types.Mixed,

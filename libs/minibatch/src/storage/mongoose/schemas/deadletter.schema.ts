@@ -14,6 +14,8 @@ export interface DeadletterDocument {
   message: Types.ObjectId;
   created: Date;
   data?: unknown;
+  /** An int64 in `data` is a bigint; where it is absent, as in Python's, a number if that is exact. Goes wherever `data` goes. */
+  bigints?: boolean;
   key?: string;
   headers?: Readonly<Record<string, string>>;
   /** Public id of the window it was in. */
@@ -36,6 +38,7 @@ export const DeadletterSchema = new Schema<DeadletterDocument>(
     message: { type: Schema.Types.ObjectId, required: true },
     created: { type: Date, required: true },
     data: Schema.Types.Mixed,
+    bigints: Boolean,
     key: String,
     headers: Schema.Types.Mixed,
     window: String,
