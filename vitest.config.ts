@@ -7,7 +7,7 @@ const common = { setupFiles: ['reflect-metadata'], testTimeout: 30_000, hookTime
  * minutes on a slow server and asks nothing new of it.
  */
 const REPLICA_SET = {
-  include: ['libs/minibatch/src/storage/mongoose/*.spec.ts', 'test/e2e/{mongoose-setups,outbox}.spec.ts'],
+  include: ['libs/minibatch/src/storage/mongoose/*.spec.ts', 'test/e2e/mongoose-setups.spec.ts'],
   exclude: ['**/{message-ids,recent-marks,redrive}.spec.ts'],
 };
 

@@ -1,15 +1,12 @@
 import 'reflect-metadata';
 import { Injectable } from '@nestjs/common';
 import { getConnectionToken, InjectConnection, InjectModel, MongooseModule } from '@nestjs/mongoose';
-import { type Connection, type Model, Schema } from 'mongoose';
+import { type Connection, type Model, mongo, Schema } from 'mongoose';
 import { AppendError, ErrorCode, MinibatchModule, Streaming, StreamService, type Window } from 'nestjs-minibatch';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest';
-import {
-  findBinary,
-  startTransactionalServer,
-  type TransactionalServer,
-} from '../../scripts/servers/mongo/jongodb.mjs';
-import { openDatabase, type TestDatabase } from '../support/mongo-server.js';
+import { type MongoServer, startReplicaSet } from '../../scripts/servers/mongo/mongo.mjs';
+import { type FailPoint, failCommands } from '../support/fail-points.js';
+import type { TestDatabase } from '../support/mongo-server.js';
 import { closeAll, mongoose, SOON, start, useDatabase } from './support/applications.js';
 
 interface Order {
@@ -46,27 +43,22 @@ class Orders {
 const OrderSchema = new Schema<Order>({ id: { type: String, unique: true }, total: Number });
 const models = MongooseModule.forFeature([{ name: 'Order', schema: OrderSchema }]);
 
-/** The run's server, if it has transactions; else a small one that has them, where that is installed. */
-const runs = inject('mongoSupports').transactions ? 'run' : findBinary() === undefined ? 'none' : 'small';
-if (runs === 'none') console.warn('No server with transactions: the outbox is not tried; MONGODB_URI may name one');
-
 afterEach(closeAll);
 
-describe.runIf(runs !== 'none')('an outbox (on a server with transactions)', () => {
-  let server: TransactionalServer | undefined;
+describe('an outbox (on a replica set)', () => {
+  let server: MongoServer;
   let database: TestDatabase;
   beforeAll(async () => {
-    if (runs === 'small') server = await startTransactionalServer();
+    // Its own, for the fail points.
+    server = await startReplicaSet();
   });
-  afterAll(() => server?.stop());
+  afterAll(() => server.stop());
   beforeEach(() => {
-    // The small server can't drop a database, and goes with all of them.
-    database = server ? openDatabase(server.uri) : useDatabase();
+    database = useDatabase(server.uri);
   });
 
   const boot = async (autoStart = true) => {
-    // The small server makes collections only by itself.
-    const imports = [mongoose(database, { autoCreate: false }), models, MinibatchModule.forRoot({ autoStart })];
+    const imports = [mongoose(database), models, MinibatchModule.forRoot({ autoStart })];
     const app = await start({ imports, providers: [Orders] });
     const orders = app.get(Orders);
     await orders.orders.init();
@@ -91,8 +83,7 @@ describe.runIf(runs !== 'none')('an outbox (on a server with transactions)', () 
     expect(await count(connection, 'mails')).toBe(4);
   });
 
-  // The small server lacks most of what a consumer asks for.
-  it.runIf(runs === 'run')('wakes its consumer when the transaction has committed', async () => {
+  it('wakes its consumer when the transaction has committed', async () => {
     const { orders } = await boot();
     await orders.place({ id: 'o1', total: 5 }, async () => expect(orders.told).toEqual([]));
     await vi.waitUntil(() => orders.told.length === 1, SOON);
@@ -135,6 +126,70 @@ describe.runIf(runs !== 'none')('an outbox (on a server with transactions)', () 
     await expect(placed).rejects.toThrow('no stock');
     await expect(beside).resolves.toHaveProperty('id');
     expect(await connection.collection('buffer').find().toArray()).toMatchObject([{ data: { id: 'beside' } }]);
+  });
+
+  it('repeats one of two transactions with the same dedupe id', async () => {
+    const { orders, connection } = await boot(false);
+    for (let round = 0; round < 10; round += 1) {
+      const append = (by: string) =>
+        connection.transaction(async (session) => {
+          const result = await orders.streams.append('orders', { id: by }, { session, dedupeId: `order-${round}` });
+          return result.duplicate ?? false;
+        });
+      const seen = await Promise.all([append('one'), append('other')]);
+      expect(seen.toSorted()).toEqual([false, true]);
+    }
+    expect(await count(connection, 'orders')).toBe(10);
+  });
+
+  it.each<[string, FailPoint]>([
+    ['a write conflict', { failCommands: ['insert'], errorCode: 112, errorLabels: ['TransientTransactionError'] }],
+    [
+      'a primary that stepped down',
+      { failCommands: ['insert'], errorCode: 189, errorLabels: ['TransientTransactionError'] },
+    ],
+    ['a connection that broke', { failCommands: ['insert'], closeConnection: true }],
+    ['the look for seen dedupe ids', { failCommands: ['find'], closeConnection: true }],
+    ['a commit without an answer', { failCommands: ['commitTransaction'], closeConnection: true }],
+  ])('repeats the transaction after %s', async (_, point) => {
+    const { orders, connection } = await boot(false);
+    await orders.streams.append('orders', { id: 'before' });
+    let runs = 0;
+    await connection.transaction(async (session) => {
+      runs += 1;
+      if (runs === 1) await failCommands({ connection, times: 1 }, point);
+      await orders.streams.append('orders', { id: 'o1' }, { session, dedupeId: 'o1' });
+      await orders.streams.appendMany('mails', ['to o1', 'for o1'], { session });
+    });
+    expect(await count(connection, 'orders')).toBe(2);
+    expect(await count(connection, 'mails')).toBe(2);
+  });
+
+  it('shows the labels of the error to a transaction that is made by hand', async () => {
+    const { orders, connection } = await boot(false);
+    await orders.streams.append('orders', { id: 'before' });
+    const session = await connection.startSession();
+    session.startTransaction();
+    await failCommands({ connection, times: 1 }, { failCommands: ['insert'], closeConnection: true });
+    const error: unknown = await orders.streams.append('orders', { id: 'o1' }, { session }).catch((reason) => reason);
+    expect(error).toBeInstanceOf(mongo.MongoError);
+    expect((error as mongo.MongoError).hasErrorLabel('TransientTransactionError')).toBe(true);
+    await session.abortTransaction();
+    await session.endSession();
+  });
+
+  it('says what it takes where the server refuses transactions', async () => {
+    const { orders, connection } = await boot(false);
+    await orders.streams.append('orders', { id: 'before' });
+    // What a standalone mongod answers.
+    await failCommands({ connection, times: 1 }, { failCommands: ['insert'], errorCode: 20, errorLabels: [] });
+    await expect(
+      connection.transaction(async (session) => await orders.streams.append('orders', { id: 'o1' }, { session })),
+    ).rejects.toMatchObject({
+      code: ErrorCode.StoreUnsupported,
+      stored: 'no',
+      message: expect.stringContaining('Transactions need a replica set') as string,
+    });
   });
 });
 

@@ -398,7 +398,8 @@ export interface StreamStore {
   /**
    * Stores the messages durably; resolves with one outcome a message, in the order of the call. Within one call the
    * order of the messages is the order of their ids. Rejects only if nothing at all can be said of the call (then with
-   * an `AppendError`). Does not look at the stream's status.
+   * an `AppendError`; in a `session` also with the error of the store's driver, by which the transaction is repeated). Does
+   * not look at the stream's status.
    */
   append(messages: readonly NewMessage[], options?: AppendOptions): Promise<readonly AppendOutcome[]>;
   /** The stored position of a source, or undefined. */

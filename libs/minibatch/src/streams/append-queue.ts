@@ -173,7 +173,7 @@ function split(messages: readonly NewMessage[]): Part[] {
 }
 
 /** The write itself failed: a store that does not say more leaves open whether it was carried out. */
-export function appendFailed(error: unknown): AppendError {
+function appendFailed(error: unknown): AppendError {
   if (error instanceof AppendError) return error;
   const code = error instanceof MinibatchError ? error.code : ErrorCode.AppendFailed;
   return new AppendError(code, `append failed: ${text(error)}`, 'unknown', { cause: error });

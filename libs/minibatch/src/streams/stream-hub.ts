@@ -25,7 +25,7 @@ import type {
   StreamStats,
   StreamStore,
 } from '../storage/stream-store.interface.js';
-import { AppendQueue, appendFailed } from './append-queue.js';
+import { AppendQueue } from './append-queue.js';
 import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
@@ -197,12 +197,8 @@ export class StreamHub implements StreamOperations {
     options: AppendOptions,
   ): Promise<readonly AppendOutcome[]> {
     await this.prepare(stream);
-    let outcomes: readonly AppendOutcome[];
-    try {
-      outcomes = await this.parts.store.append(messages, options);
-    } catch (error) {
-      throw appendFailed(error);
-    }
+    // What it fails with passes unchanged: a driver repeats a transaction only for its own errors.
+    const outcomes = await this.parts.store.append(messages, options);
     this.parts.listener?.wake(stream);
     return outcomes;
   }

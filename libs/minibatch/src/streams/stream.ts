@@ -20,7 +20,8 @@ export interface AppendMessageOptions {
   readonly dedupeId?: string;
   /**
    * The user's own transaction (a Mongoose `ClientSession`): the message becomes visible when it commits. Such an append
-   * is written by itself, outside the grouping.
+   * is written by itself, outside the grouping. A failure that goes away when the transaction is repeated is thrown as the
+   * driver's own error, with its label `TransientTransactionError`; `withTransaction` repeats by itself.
    */
   readonly session?: unknown;
 }

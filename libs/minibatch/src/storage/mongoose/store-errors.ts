@@ -111,6 +111,6 @@ export function neverExecuted(error: unknown): boolean {
 
 export const DUPLICATE_KEY = 11000;
 
-export function isDuplicateKey(error: unknown): boolean {
+export function isDuplicateKey(error: unknown): error is mongo.MongoServerError {
   return error instanceof mongo.MongoServerError && error.code === DUPLICATE_KEY;
 }

@@ -2,7 +2,7 @@ import { mongo } from 'mongoose';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import type { Collections } from './collections.js';
 import type { Draft } from './inserts.js';
-import { unwrapped } from './store-errors.js';
+import { isDuplicateKey, unwrapped } from './store-errors.js';
 
 /**
  * Appends inside the application's own transaction, all or nothing. A duplicate key would abort the transaction, so seen
@@ -23,19 +23,7 @@ export class TransactionInserts {
       }
       for (const draft of fresh) draft.outcome = { status: 'stored', id: draft.document._id.toHexString() };
     } catch (error) {
-      const cause = unwrapped(error);
-      // `withTransaction` repeats the transaction if it sees the driver's own error.
-      if (cause instanceof mongo.MongoError && cause.hasErrorLabel('TransientTransactionError')) throw cause;
-      const unsupported = cause instanceof mongo.MongoCompatibilityError;
-      throw new AppendError(
-        unsupported ? ErrorCode.StoreUnsupported : ErrorCode.AppendFailed,
-        `The messages could not be appended in the session: ${messageOf(cause)}. ` +
-          (unsupported
-            ? 'Transactions need a replica set or a sharded cluster'
-            : 'A transaction that it was part of is to be aborted'),
-        session.inTransaction() ? 'no' : 'unknown',
-        { cause },
-      );
+      throw failure(unwrapped(error), session);
     }
   }
 
@@ -57,6 +45,37 @@ export class TransactionInserts {
       return true;
     });
   }
+}
+
+/** What `TransientTransactionError` on an error of the driver tells whoever runs the transaction: to run it again. */
+const TRANSIENT = 'TransientTransactionError';
+
+function failure(cause: unknown, session: mongo.ClientSession): unknown {
+  // Another append has taken the dedupe id since the transaction began. One that begins now sees it.
+  if (isDuplicateKey(cause) && session.inTransaction()) cause.addErrorLabel(TRANSIENT);
+  // `withTransaction` repeats for errors of the driver only.
+  if (cause instanceof mongo.MongoError && cause.hasErrorLabel(TRANSIENT)) return cause;
+  const unsupported = hasNoTransactions(cause);
+  return new AppendError(
+    unsupported ? ErrorCode.StoreUnsupported : ErrorCode.AppendFailed,
+    `The messages could not be appended in the session: ${messageOf(cause)}. ` +
+      (unsupported
+        ? 'Transactions need a replica set or a sharded cluster; a single server becomes one with `--replSet` and `rs.initiate()`'
+        : 'A transaction that it was part of is to be aborted'),
+    unsupported || session.inTransaction() ? 'no' : 'unknown',
+    { cause },
+  );
+}
+
+const ILLEGAL_OPERATION = 20;
+
+/** A standalone server, or one that knows no sessions. */
+function hasNoTransactions(cause: unknown): boolean {
+  if (!(cause instanceof mongo.MongoError)) return false;
+  if (cause instanceof mongo.MongoCompatibilityError) return true;
+  // The driver takes a standalone's answer for one about retryable writes, and replaces it.
+  const { code, originalError } = cause as { code?: unknown; originalError?: { code?: unknown } };
+  return code === ILLEGAL_OPERATION || originalError?.code === ILLEGAL_OPERATION;
 }
 
 function asSession(given: unknown): mongo.ClientSession {
