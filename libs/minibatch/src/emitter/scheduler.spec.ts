@@ -460,10 +460,10 @@ describe('EmitterScheduler', () => {
           })
           .start();
         void p.append(...range(0, 9));
-        while (p.seen.length < 9 || open.length > 0) {
-          await new Promise((resolve) => setImmediate(resolve));
+        await turns(() => {
           open.shift()?.();
-        }
+          return p.seen.length === 9 && open.length === 0;
+        });
         await p.engine.settled();
         expect(most).toBe(workers);
         expect(p.values.toSorted()).toEqual(range(0, 9));
@@ -580,7 +580,7 @@ describe('EmitterScheduler', () => {
         .consumer({ size: 1, handler: () => new Promise<void>((resolve) => (finish = resolve)) })
         .start();
       void p.append(1, 2, 3);
-      while (p.seen.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      await turns(() => p.seen.length > 0);
       const stopped = p.engine.stop(20_000);
       finish();
       expect(await stopped).toEqual({ drained: 1, abandoned: 0 });
@@ -603,7 +603,7 @@ describe('EmitterScheduler', () => {
         })
         .start();
       void p.append(1);
-      while (p.seen.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      await turns(() => p.seen.length > 0);
       const stopped = p.engine.stop(5_000);
       await p.clock.advance(5_000);
       expect(await stopped).toEqual({ drained: 0, abandoned: 1 });

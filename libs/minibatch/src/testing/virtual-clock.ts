@@ -6,6 +6,9 @@ interface Timer {
   readonly callback: () => void;
 }
 
+/** Timers that may fire at one and the same time; far more than any application has. */
+const MOST_AT_ONCE = 100_000;
+
 /**
  * A clock that stands still until a test moves it. Timers fire in the order of their times, each at its own time, and
  * between two of them everything they started is given time to end.
@@ -41,10 +44,19 @@ export class VirtualClock implements Clock {
    */
   async advance(ms: number, settled: () => Promise<void> = eventLoopTurn): Promise<void> {
     const target = this.ticks + ms;
+    let [time, fired] = [this.ticks, 0];
     for (;;) {
       await settled();
       const due = this.next(target);
       if (!due) break;
+      fired = this.ticks === time ? fired + 1 : 0;
+      time = this.ticks;
+      if (fired > MOST_AT_ONCE) {
+        throw new Error(
+          `VirtualClock: ${MOST_AT_ONCE} timers fired and the time is still ${new Date(this.wall).toISOString()}. ` +
+            'Something schedules its next timer without a delay, so that advance() would never end.',
+        );
+      }
       this.pass(Math.max(0, due.at - this.ticks));
       this.timers.delete(due);
       due.callback();

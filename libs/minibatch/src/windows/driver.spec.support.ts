@@ -21,6 +21,11 @@ export interface DriverOptions extends Partial<CutLimits> {
   readonly afterRead?: (driver: Driver) => void;
 }
 
+/** Far more than any test needs: a strategy that goes beyond would never come to rest. */
+const MOST_TURNS = 50_000;
+const MOST_WAKES = 100_000;
+const MOST_WINDOWS = 100_000;
+
 /** 2023-11-14T22:00:00Z: a full hour, so that intervals up to an hour begin here. */
 export const T0 = 1_700_000_000_000 - (1_700_000_000_000 % 3_600_000);
 
@@ -87,7 +92,7 @@ export class Driver {
     this.stale = true;
     let restart = flushing;
     for (let turn = 0, still = 0; still < 3; turn += 1) {
-      if (turn > 200_000) throw new Error('the loop never comes to rest');
+      if (turn > MOST_TURNS) throw new Error('the strategy never lets the loop come to rest');
       const { order } = this;
       const plan = this.emitter.reads(now, flushing);
       this.follow(plan, restart);
@@ -109,7 +114,8 @@ export class Driver {
   advance(now: number): readonly CutWindow[] {
     const before = this.windows.length;
     this.run(this.now);
-    for (;;) {
+    for (let wakes = 0; ; wakes += 1) {
+      if (wakes > MOST_WAKES) throw new Error('the strategy asks to be woken without end');
       const wake = this.wake();
       if (wake === undefined || wake > now) break;
       if (wake <= this.now) throw new Error('the strategy asks to be woken in the past');
@@ -156,6 +162,7 @@ export class Driver {
     buffer.saturated = buffer.length >= room || buffer.bytes >= readAheadBytes;
     const cut = this.cutter.cut(buffer, max);
     this.windows.push(...cut);
+    if (this.windows.length > MOST_WINDOWS) throw new Error('the strategy emits windows without end');
     const gone = new Set(cut.flatMap(({ messages }) => messages.map(({ id }) => id)));
     if (gone.size > 0) {
       const left = this.stored.filter(({ id }) => !gone.has(id));

@@ -163,13 +163,18 @@ export function readContract({ describe, it }: TestFunctions, context: ContractC
     const readAll = async (range: TimeRange, messages = 100) => {
       const found: unknown[] = [];
       let cursor: TimeCursor | undefined;
-      for (;;) {
+      // As many reads as there are messages, and one that comes back empty: more is a cursor that does not move.
+      for (let reads = 0; reads <= CREATED.length; reads += 1) {
         const block = await context.store.fetchByTime(key(), range, cursor, { ...ALL, messages });
         found.push(...ns(block.messages));
         const last = block.messages.at(-1);
         if (!block.full || last === undefined) return found;
         cursor = { created: last.created, id: last.id };
       }
+      return assert.fail(
+        `fetchByTime does not get past ${CREATED.length} messages in ${CREATED.length + 1} reads: ` +
+          `the one after ${JSON.stringify(cursor)} has to begin behind that message; read so far: ${String(found)}`,
+      );
     };
 
     it('reads in order of created, then id', async () => {

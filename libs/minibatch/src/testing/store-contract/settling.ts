@@ -169,16 +169,21 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       await append(store, ...numbers(20));
       const a = await hold(store, key('a'));
       const b = await hold(store, key('b'));
-      let seq = 0;
-      for (;;) {
-        seq += 1;
+      // Seven windows of three for one group, five of four for the other, and the look that finds both at their end.
+      const most = 8;
+      let seq = 1;
+      for (; seq <= most; seq += 1) {
         const forA = (await store.fetch(key('a'), undefined, { ...ALL, messages: 3 })).messages;
         const forB = (await read(store, key('b'))).slice(-4);
         if (forA.length === 0 && forB.length === 0) break;
         await finish(store, a, seq, forA);
         await finish(store, b, seq, forB);
       }
-      assert.equal(seq, 8);
+      assert.ok(
+        seq <= most,
+        `fetch still shows messages after ${most} rounds: what was settled has to leave its group`,
+      );
+      assert.equal(seq, most);
       const [stats] = await store.stats([STREAM]);
       assert.equal(stats?.buffered, 0);
       assert.deepEqual(
