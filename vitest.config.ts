@@ -1,6 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-const common = { setupFiles: ['reflect-metadata'], testTimeout: 30_000, hookTimeout: 60_000 };
+const common = {
+  setupFiles: ['reflect-metadata', 'test/support/stuck-test.mjs'],
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+};
 
 /**
  * What runs once more with a replica set as the run's MongoDB: the store, and what applications see of it. Without what would take

@@ -6,10 +6,15 @@
 // The last line says `N passed, N failed, N skipped`, alone on its line, however the run ended. The numbers are tests;
 // a static check counts as one, and so does a thing that broke outside of any test. The exit code is 0 only if something
 // ran and nothing failed.
+//
+// Nothing holds the run up for ever. A test that keeps the event loop to itself is ended after two minutes, and named, by
+// test/support/stuck-test.mjs; all others have a time limit of Vitest's. Should Vitest itself not come to its end, it is
+// ended after MINIBATCH_TEST_MINUTES, and what was running then is named.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** Named scripts of package.json; the name in front is what the run calls the step. */
 const CHECKS = [
@@ -18,6 +23,12 @@ const CHECKS = [
   ['format', 'check:format'],
   ['deps', 'check:deps'],
 ];
+
+const NAMES_RUNNING = fileURLToPath(new URL('running-tests.reporter.mjs', import.meta.url));
+/** Longest run of Vitest; CI gives the whole of it 90 minutes. */
+const MINUTES = Number(process.env['MINIBATCH_TEST_MINUTES'] ?? 70);
+/** What the reporter has to name the running tests in, before everything is killed. */
+const GRACE = 5_000;
 
 const tally = {
   passed: 0,
@@ -33,31 +44,57 @@ const running = new Set();
 let stopped = false;
 
 /**
- * Runs a program to its end. Its output goes to ours at once, or is kept to be shown if it fails.
+ * Runs a program to its end. Its output goes to ours at once, or is kept to be shown if it fails. With a limit (in
+ * milliseconds), it and all it started are killed after so long.
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ quiet: boolean }} options
+ * @param {{ quiet: boolean, limit?: number, env?: NodeJS.ProcessEnv }} options
  * @returns {Promise<{ problem: string | undefined, output: string }>} problem is undefined if it succeeded
  */
-function run(command, args, { quiet }) {
+function run(command, args, { quiet, limit, env }) {
   return new Promise((resolved) => {
     if (stopped) return resolved({ problem: 'was not started: the run was stopped', output: '' });
-    const child = spawn(command, args, { stdio: ['ignore', quiet ? 'pipe' : 'inherit', quiet ? 'pipe' : 'inherit'] });
+    const shown = quiet ? 'pipe' : 'inherit';
+    // A process group of its own, so that what it started can be killed with it.
+    const child = spawn(command, args, {
+      stdio: ['ignore', shown, shown],
+      detached: true,
+      env: { ...process.env, ...env },
+    });
+    let isOver = false;
+    const timer =
+      limit === undefined
+        ? undefined
+        : setTimeout(() => {
+            isOver = true;
+            signalGroup(child, 'SIGKILL');
+          }, limit);
     let output = '';
     const keep = (text) => (output += text);
     child.stdout?.setEncoding('utf8').on('data', keep);
     child.stderr?.setEncoding('utf8').on('data', keep);
     const end = (problem) => {
+      clearTimeout(timer);
       running.delete(child);
       resolved({ problem, output });
     };
     child.on('error', (error) => end(`could not be started: ${error.message}`));
     child.on('close', (code, signal) => {
-      if (code === 0) end(undefined);
+      if (isOver) end('did not come to its end and was killed');
+      else if (code === 0) end(undefined);
       else end(signal === null ? `exited with ${code}` : `was ended by ${signal}`);
     });
     running.add(child);
   });
+}
+
+/** @param {import('node:child_process').ChildProcess} child @param {NodeJS.Signals} signal */
+function signalGroup(child, signal) {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
 }
 
 /** Runs a script of package.json as a step: one line if it succeeds, its output if it does not, or if it is to be `told`. */
@@ -79,13 +116,21 @@ async function tests(args) {
   const folder = await mkdtemp(join(tmpdir(), 'minibatch-report-'));
   try {
     const report = join(folder, 'report.json');
+    const stuck = join(folder, 'stuck.log');
     const reporters = args.some((arg) => arg.startsWith('--reporter')) ? [] : ['--reporter=default'];
-    const output = ['--reporter=json', `--outputFile.json=${report}`];
+    const output = ['--reporter=json', `--outputFile.json=${report}`, `--reporter=${NAMES_RUNNING}`];
     const vitest = [resolve('node_modules/vitest/vitest.mjs'), 'run', ...reporters, ...output, ...args];
-    const { problem } = await run(process.execPath, vitest, { quiet: false });
+    const limit = MINUTES * 60_000;
+    const { problem } = await run(process.execPath, vitest, {
+      quiet: false,
+      limit: limit + GRACE,
+      env: { MINIBATCH_STUCK_LOG: stuck, MINIBATCH_RUN_LIMIT: String(limit) },
+    });
+    const named = await readFile(stuck, 'utf8').catch(() => '');
+    tally.broken.push(...named.split('\n').filter((line) => line !== ''));
     const found = await readFile(report, 'utf8').then(JSON.parse, () => undefined);
     if (found === undefined) tally.broken.push(`Vitest left no report and ${problem ?? 'exited with 0'}`);
-    else count(found, problem);
+    else count(found, named === '' ? problem : undefined);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -135,11 +180,14 @@ async function main(args) {
   await tests(args);
 }
 
-// Ctrl-C reaches what runs by itself, as all that the terminal started; another program's SIGTERM only this process.
+// What the terminal sends, as Ctrl-C, goes to all that runs; another program's SIGTERM to what this one started.
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.on(signal, () => {
     stopped = true;
-    if (signal === 'SIGTERM') for (const child of running) child.kill(signal);
+    for (const child of running) {
+      if (signal === 'SIGINT') signalGroup(child, signal);
+      else child.kill(signal);
+    }
   });
 }
 

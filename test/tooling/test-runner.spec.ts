@@ -5,7 +5,8 @@ import { linkDependencies, repository, run, temporaryFolder } from '../support/w
 
 const CHECKS = { 'check:types': 'true', lint: 'true', 'check:format': 'true', 'check:deps': 'true' };
 const test = (name: string, body: string) => `test('${name}', () => { ${body} });\n`;
-const file = (...tests: readonly string[]) => `import { test, expect, beforeAll } from 'vitest';\n${tests.join('')}`;
+const file = (...tests: readonly string[]) =>
+  `import { describe, test, expect, beforeAll } from 'vitest';\n${tests.join('')}`;
 const PASSES = file(test('adds', 'expect(1 + 1).toBe(2);'), test('adds more', 'expect(2 + 2).toBe(4);'));
 const CONFIG = "export default { test: { include: ['*.test.mjs'] } };\n";
 
@@ -26,7 +27,8 @@ describe('npm test', () => {
       args = [],
       scripts = {},
       ci = '',
-    }: { args?: readonly string[]; scripts?: Record<string, string>; ci?: string } = {},
+      env: more = {},
+    }: { args?: readonly string[]; scripts?: Record<string, string>; ci?: string; env?: NodeJS.ProcessEnv } = {},
   ): Promise<{ exitCode: number; closing: string | undefined; output: string }> {
     const manifest = {
       type: 'module',
@@ -37,7 +39,7 @@ describe('npm test', () => {
       await mkdir(dirname(join(folder.path, name)), { recursive: true });
       await writeFile(join(folder.path, name), text);
     }
-    const env = { CI: ci, NO_COLOR: '1', FORCE_COLOR: undefined };
+    const env = { CI: ci, NO_COLOR: '1', FORCE_COLOR: undefined, ...more };
     const result = await run(process.execPath, [repository('scripts/test.mjs'), ...args], { cwd: folder.path, env });
     const closing = result.stdout.trimEnd().split('\n').at(-1);
     return { exitCode: result.exitCode, closing, output: result.stdout + result.stderr };
@@ -110,6 +112,51 @@ describe('npm test', () => {
     expect(closing).toBe('4 passed, 1 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
+
+  it.each([
+    { loop: 'for (;;);', what: 'never waits' },
+    { loop: 'for (;;) await Promise.resolve();', what: 'waits for promises alone' },
+  ])('names a test that $what, ends it and goes on with the other files', async ({ loop }) => {
+    const setup = JSON.stringify(repository('test/support/stuck-test.mjs'));
+    const files = {
+      'a.test.mjs': PASSES,
+      'b.test.mjs': file(test('adds', ''), `describe('a store', () => { test('ends', async () => { ${loop} }); });\n`),
+      'vitest.config.mjs': `export default { test: { include: ['*.test.mjs'], setupFiles: [${setup}] } };\n`,
+    };
+    const env = { MINIBATCH_STUCK_AFTER: '1' };
+    const { exitCode, closing, output } = await runTests(files, { env });
+    expect(output).toContain('✗ b.test.mjs > a store > ends is stuck: the event loop has not turned for 1 s');
+    expect(closing).toBe('6 passed, 1 failed, 2 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('names a file that is stuck while it is loaded', async () => {
+    const setup = JSON.stringify(repository('test/support/stuck-test.mjs'));
+    const files = {
+      'a.test.mjs': PASSES,
+      'b.test.mjs': 'for (;;);\n',
+      'vitest.config.mjs': `export default { test: { include: ['*.test.mjs'], setupFiles: [${setup}] } };\n`,
+    };
+    const { exitCode, closing, output } = await runTests(files, { env: { MINIBATCH_STUCK_AFTER: '1' } });
+    expect(output).toContain('✗ b.test.mjs > (outside of its tests) is stuck');
+    expect(output).toMatch(/ at .*b\.test\.mjs:\d/);
+    expect(closing).toBe('6 passed, 1 failed, 0 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it(
+    'ends a run that takes too long, with all it started, and names what was running',
+    { timeout: 60_000 },
+    async () => {
+      const waits = "test('waits', { timeout: 0 }, () => new Promise(() => { setInterval(() => {}, 1000); }));\n";
+      const files = { 'a.test.mjs': PASSES, 'b.test.mjs': file(waits) };
+      const { exitCode, closing, output } = await runTests(files, { env: { MINIBATCH_TEST_MINUTES: '0.2' } });
+      expect(output).toContain('✗ b.test.mjs > waits was running when the 0.2 min of the run were over');
+      expect(output).toContain('✗ Vitest left no report and did not come to its end and was killed');
+      expect(closing).toBe('4 passed, 2 failed, 0 skipped');
+      expect(exitCode).toBe(1);
+    },
+  );
 
   it('fails when no test ran', async () => {
     const skipped = { 'a.test.mjs': file("test.skip('later', () => {});\n") };
