@@ -1,5 +1,24 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+const PACKAGE = new URL('libs/minibatch/', import.meta.url);
+
+/** Each entry of the package as its source, so that an edit needs no build to be tested: `nestjs-minibatch/lmdb` and so on. */
+function sources(): { find: RegExp; replacement: string }[] {
+  const { name, exports } = JSON.parse(readFileSync(new URL('package.json', PACKAGE), 'utf8')) as {
+    name: string;
+    exports: Record<string, string | { default: string }>;
+  };
+  return Object.entries(exports).flatMap(([path, target]) => {
+    if (typeof target === 'string') return [];
+    const source = target.default.replace(/^\.\/dist\//, 'src/').replace(/\.js$/, '.ts');
+    return [{ find: new RegExp(`^${name}${path.slice(1)}$`), replacement: fileURLToPath(new URL(source, PACKAGE)) }];
+  });
+}
+
+// In the tests' own processes. What they start as a process of its own, compile or pack uses the package as built.
+const resolve = { alias: sources() };
 const common = {
   setupFiles: ['reflect-metadata', 'test/support/stuck-test.mjs'],
   testTimeout: 30_000,
@@ -21,8 +40,9 @@ export default defineConfig({
     // Two cores are what there is; more workers only make real servers time out.
     maxWorkers: 2,
     projects: [
-      { test: { ...common, name: 'all', include: ['libs/*/src/**/*.spec.ts', 'test/**/*.spec.ts'] } },
+      { resolve, test: { ...common, name: 'all', include: ['libs/*/src/**/*.spec.ts', 'test/**/*.spec.ts'] } },
       {
+        resolve,
         test: {
           ...common,
           ...REPLICA_SET,

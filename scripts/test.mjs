@@ -124,7 +124,7 @@ async function tests(args) {
     const { problem } = await run(process.execPath, vitest, {
       quiet: false,
       limit: limit + GRACE,
-      env: { MINIBATCH_STUCK_LOG: stuck, MINIBATCH_RUN_LIMIT: String(limit) },
+      env: { MINIBATCH_BUILT: 'true', MINIBATCH_STUCK_LOG: stuck, MINIBATCH_RUN_LIMIT: String(limit) },
     });
     const named = await readFile(stuck, 'utf8').catch(() => '');
     tally.broken.push(...named.split('\n').filter((line) => line !== ''));
@@ -167,8 +167,8 @@ function summary() {
 }
 
 async function main(args) {
-  // The tests import the package by its name, that is, as built. What a failed build left is tested all the same: how much
-  // still works is worth knowing.
+  // Tests import the sources, but what they start as a process of its own, compile or pack is the package as built. What a
+  // failed build left is tested all the same: how much still works is worth knowing.
   await step('build', 'build');
   if (args.length === 0) {
     // Which servers the tests will use, and what they have to be fetched for. A missing one fails its tests, too, and says why.

@@ -1,6 +1,7 @@
 import type { TestProject } from 'vitest/node';
 import { startMongo, startReplicaSet } from '../../scripts/servers/mongo/mongo.mjs';
 import type { MongoKind, MongoServer, MongoSupport } from '../../scripts/servers/mongo/mongo.mjs';
+import { buildIfUsed } from './built-package.js';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -23,6 +24,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const [server, replicaSet] = await Promise.all([
     started('MongoDB', startMongo()),
     started('replica set', startReplicaSet()),
+    buildIfUsed(project),
   ]);
   provide(project, server);
   project.provide('replicaSetUri', replicaSet?.uri ?? '');
