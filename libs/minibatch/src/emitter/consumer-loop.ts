@@ -59,6 +59,10 @@ export class ConsumerLoop {
 
   private claiming = false;
   private expiring = false;
+  /** Taken out of the buffer to leave unhandled. */
+  private unwanted: BufferedMessage[] = [];
+  /** What was read ahead may have been cleared since. */
+  private rereads = false;
   private turnAsked = false;
   private paused = false;
   private flushing = false;
@@ -175,9 +179,12 @@ export class ConsumerLoop {
     this.kick();
   }
 
-  /** The stream was cleared: what was created before is not wanted any more. */
-  setCleared(time: Date | undefined): void {
-    if (this.expiry.setCleared(time)) this.kick();
+  /** How often the stream was cleared. What was read ahead is read again, for the store knows what of it is cleared. */
+  setClearings(count: number): void {
+    if (!this.expiry.setClearings(count)) return;
+    this.rereads = true;
+    this.readAhead.restart();
+    this.kick();
   }
 
   /** Emits what is there now, ready or not. */
@@ -208,6 +215,10 @@ export class ConsumerLoop {
 
   private turn(): void {
     if (this.tenure.isOver || !this.committer) return;
+    if (this.rereads && !this.readAhead.isReading) {
+      this.rereads = false;
+      this.reader.forget();
+    }
     if (!this.tenure.isClosing) this.expire();
     if (!this.paused && !this.tenure.isClosing) {
       // First of all: what runs no longer counts against reading ahead.
@@ -372,10 +383,12 @@ export class ConsumerLoop {
   // ---- what nobody wants any more
 
   private expire(): void {
-    if (this.expiring) return;
     const looks = this.expiry.wait === 0;
-    const old = this.expiry.buffered();
-    if (!looks && old.length === 0) return;
+    // Out of the strategy's sight at once, also while others are leaving.
+    for (const message of this.expiry.buffered()) this.unwanted.push(message);
+    if (this.expiring || (!looks && this.unwanted.length === 0)) return;
+    const { unwanted } = this;
+    this.unwanted = [];
     this.expiring = true;
     this.launch(async () => {
       let expired = 0;
@@ -384,7 +397,7 @@ export class ConsumerLoop {
         expired += messages.length;
       };
       try {
-        if (old.length > 0) await leave(old);
+        if (unwanted.length > 0) await leave(unwanted);
         if (looks) for await (const page of this.expiry.unread()) await leave(page);
       } finally {
         this.expiring = false;

@@ -13,7 +13,10 @@ import type { Tenure } from './tenure.js';
  * and then.
  */
 export class Expiry {
-  private cleared: number | undefined;
+  /** Clearings of the stream that are known. */
+  private clearings = 0;
+  /** Cleared messages that were not read have to be looked for. */
+  private looksForCleared = false;
   /** Monotonic time of the next look; undefined if there is nothing to look for. */
   private due: number | undefined;
 
@@ -34,26 +37,29 @@ export class Expiry {
     return this.due === undefined ? undefined : Math.max(0, this.due - this.tenure.parts.clock.monotonic());
   }
 
-  /** The stream was cleared. True if that is news. */
-  setCleared(time: Date | undefined): boolean {
-    if (time === undefined || time.getTime() <= (this.cleared ?? Number.NEGATIVE_INFINITY)) return false;
-    this.cleared = time.getTime();
+  /** How often the stream was cleared. True if that is news. */
+  setClearings(count: number): boolean {
+    if (count <= this.clearings) return false;
+    this.clearings = count;
+    this.looksForCleared = true;
     this.due = this.tenure.parts.clock.monotonic();
     return true;
   }
 
-  /** Takes what is too old out of the buffer. */
+  /** Takes what is too old, or cleared, out of the buffer. */
   buffered(): readonly BufferedMessage[] {
     const limit = this.limit();
     const { first } = this.buffer;
+    const hasCleared = this.reader.takeReadCleared();
+    if (first === undefined) return [];
     // In order of append or of time, so the first is about the oldest; the rest is looked at when the unread is.
-    if (limit === undefined || first === undefined || (!isOld(first, limit) && this.wait !== 0)) return [];
-    const old = this.buffer.messages.filter((message) => isOld(message, limit));
-    this.buffer.remove(old);
-    return old;
+    if (!hasCleared && (limit === undefined || (!isUnwanted(first, limit) && this.wait !== 0))) return [];
+    const unwanted = this.buffer.messages.filter((message) => isUnwanted(message, limit));
+    this.buffer.remove(unwanted);
+    return unwanted;
   }
 
-  /** Looks for what is too old and was not read, page by page; it is owned by the reader from then on. */
+  /** Looks for what is too old, or cleared, and was not read, page by page; it is owned by the reader from then on. */
   async *unread(): AsyncGenerator<readonly ReadMessage[], void, undefined> {
     const { tenure, reader, maxAge } = this;
     const { store, clock, options } = tenure.parts;
@@ -61,18 +67,20 @@ export class Expiry {
     const limit = this.limit();
     const pause = maxAge && sweepPause(maxAge);
     this.due = pause && clock.monotonic() + pause;
-    if (limit === undefined) return;
+    // There is an index for the order of time, but a clearing does not go by it.
+    const byAge = !this.looksForCleared;
+    this.looksForCleared = false;
+    if (byAge && limit === undefined) return;
     const limits = { messages: options.readAhead, bytes: options.readAheadBytes };
     let last: StoredMessage | undefined;
     for (;;) {
       const after = last;
-      // In order of time there is an index for it, where there is an age. A stream is cleared once in a while, without one.
       const read = () =>
-        maxAge === undefined
-          ? store.fetch(key, after?.id, limits)
-          : store.fetchByTime(key, { to: new Date(limit) }, after, limits);
+        byAge && limit !== undefined
+          ? store.fetchByTime(key, { to: new Date(limit) }, after, limits)
+          : store.fetch(key, after?.id, limits);
       const { block, fresh } = await tenure.persist('look for old messages', () =>
-        reader.beside(read, (message) => isOld(message, limit)),
+        reader.beside(read, (message) => isUnwanted(message, limit)),
       );
       if (fresh.length > 0) yield fresh;
       last = block.messages.at(-1);
@@ -82,16 +90,15 @@ export class Expiry {
 
   /** Milliseconds since the epoch: what was created before is too old. */
   private limit(): number | undefined {
-    const { maxAge, cleared } = this;
-    const aged = maxAge === undefined ? undefined : this.tenure.parts.clock.now() - maxAge;
-    if (aged === undefined) return cleared;
-    return cleared === undefined ? aged : Math.max(aged, cleared);
+    const { maxAge } = this;
+    return maxAge === undefined ? undefined : this.tenure.parts.clock.now() - maxAge;
   }
 }
 
-export function isOld(
-  { created, redriven }: { readonly created: Date; readonly redriven?: boolean },
-  limit: number,
+/** @param limit what was created before is too old; undefined if nothing is */
+function isUnwanted(
+  { created, redriven, cleared }: Pick<StoredMessage, 'created' | 'redriven' | 'cleared'>,
+  limit: number | undefined,
 ): boolean {
-  return created.getTime() < limit && !redriven;
+  return !redriven && (cleared === true || (limit !== undefined && created.getTime() < limit));
 }

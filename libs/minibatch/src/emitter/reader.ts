@@ -52,6 +52,7 @@ export class Reader {
   private timeCursor: TimeCursor | undefined;
   private averageBytes = 256;
   private stale = true;
+  private readCleared = false;
 
   constructor(
     private readonly store: StreamStore,
@@ -84,12 +85,24 @@ export class Reader {
    * is in order. Not while a read is under way.
    */
   restartByTime(ranges: readonly TimeRange[]): void {
-    this.restart();
-    for (const { id } of this.buffer.messages) this.owned.delete(id);
-    this.buffer.clear();
+    this.forget();
     this.ranges = ranges;
     this.range = 0;
     this.timeCursor = undefined;
+  }
+
+  /** What is in the buffer is not as the store has it any more: it will be read again. Not while a read is under way. */
+  forget(): void {
+    for (const { id } of this.buffer.messages) this.owned.delete(id);
+    this.buffer.clear();
+    this.restart();
+  }
+
+  /** True if messages were read, since this was asked last, that a clearing has made unwanted. */
+  takeReadCleared(): boolean {
+    const read = this.readCleared;
+    this.readCleared = false;
+    return read;
   }
 
   /** Ids that recovered windows hold: reads leave them out. */
@@ -235,6 +248,7 @@ export class Reader {
     const fresh: ReadMessage[] = [];
     for (const message of messages) {
       if (!this.owned.add(message.id)) continue;
+      if (message.cleared) this.readCleared = true;
       // The store made the object for this read alone: no copy.
       fresh.push(Object.assign(message, { seen }) as ReadMessage);
     }

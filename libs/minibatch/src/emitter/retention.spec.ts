@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamStats } from '../storage/stream-store.interface.js';
+import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import type { MessageView } from '../windows/window-emitter.js';
 import { CountWindow } from '../windows/count.window.js';
 import type { Retention } from './emitter.interface.js';
@@ -24,6 +25,11 @@ describe('what nobody wants any more', () => {
     const [found] = await plain.stats([STREAM]);
     if (!found) throw new Error('no stream');
     return found;
+  };
+  const clear = async (p: Process) => {
+    await p.store.updateStream(STREAM, { clear: true });
+    await p.engine.refresh(STREAM);
+    await p.engine.settled();
   };
   const expired = (p: Process) => p.engine.status().map((status) => status.expired);
 
@@ -167,21 +173,109 @@ describe('what nobody wants any more', () => {
   it('goes with a clear, in a process that runs and in one that comes later', async () => {
     const p = await make().consumer({ size: 10 }).start();
     await p.append(...range(0, 5));
-    await p.store.updateStream(STREAM, { cleared: new Date(p.clock.now() + 1) });
-    await p.engine.refresh(STREAM);
-    await p.engine.settled();
+    await clear(p);
     expect((await stats()).buffered).toBe(0);
     expect(expired(p)).toEqual([5]);
 
     await p.store.removeGroup(STREAM, 'default');
     const late = make();
     await late.put(...range(5, 30));
-    await late.store.updateStream(STREAM, { cleared: new Date(late.clock.now() + 1) });
-    await late.clock.advance(10);
+    await late.store.updateStream(STREAM, { clear: true });
     await late.put(...range(30, 40));
     await late.consumer({ group: 'late', size: 10 }).start();
     await late.advance(1_000);
     expect(late.values).toEqual(range(30, 40));
+    expect((await stats()).buffered).toBe(0);
+  });
+
+  it('goes with a clear by what was there, whatever the clocks say', async () => {
+    const p = await make().consumer({ size: 10 }).start();
+    const put = (data: number, created: number) =>
+      p.store.append([{ stream: STREAM, data, created: new Date(created) }]);
+    await put(1, p.clock.now() + 365 * 24 * 60 * MINUTE);
+    await put(2, 0);
+    await clear(p);
+    await put(3, 0);
+    await put(4, p.clock.now() + 365 * 24 * 60 * MINUTE);
+    p.clock.jump(-MINUTE);
+    await p.append(...range(5, 13));
+    expect(p.values).toEqual(range(3, 13));
+    expect(expired(p)).toEqual([2]);
+    expect((await stats()).buffered).toBe(0);
+  });
+
+  it('goes with a clear when it was read before, by each group, but for what is claimed', async () => {
+    let broken = true;
+    const handler = () => {
+      if (broken) throw new Error('broken');
+    };
+    const p = make()
+      .consumer({ size: 4, handler, retry: { base: MINUTE, max: MINUTE, jitter: 0, attempts: 1_000 } })
+      .consumer({ group: 'timed', interval: 10 * MINUTE, emitter: new FixedTimeWindow(), size: undefined as never });
+    await p.start();
+    await p.append(...range(0, 7));
+    await clear(p);
+    // The first group has claimed 0 to 3. The commit gathers for a moment.
+    await p.advance(100);
+    expect(expired(p)).toEqual([3, 7]);
+    expect((await stats()).buffered).toBe(4);
+    broken = false;
+    await p.append(...range(7, 11));
+    await p.advance(2 * MINUTE);
+    expect(new Set(p.values)).toEqual(new Set([...range(0, 4), ...range(7, 11)]));
+    await p.advance(11 * MINUTE);
+    expect(p.seen.at(-1)?.data).toEqual(range(7, 11));
+    expect((await stats()).buffered).toBe(0);
+  });
+
+  it('goes with a clear while the stream is paused, read or not', async () => {
+    const p = await make({}, { engine: { readAhead: 10 } })
+      .consumer({ size: 50 })
+      .start();
+    await p.append(...range(0, 20));
+    await p.store.updateStream(STREAM, { paused: true });
+    await p.engine.refresh(STREAM);
+    await p.append(...range(20, 40));
+    await clear(p);
+    expect((await stats()).buffered).toBe(0);
+    await p.store.updateStream(STREAM, { paused: false });
+    await p.engine.refresh(STREAM);
+    await p.append(...range(40, 90));
+    expect(p.values).toEqual(range(40, 90));
+  });
+
+  it('goes with a clear when a read that began before is answered after it', async () => {
+    let held: (() => void) | undefined;
+    let holds = false;
+    const p = await make(
+      {},
+      {
+        around: async (call) => {
+          const answer = await call.proceed();
+          if (holds && call.method === 'fetch') {
+            holds = false;
+            await new Promise<void>((resolve) => (held = resolve));
+          }
+          return answer;
+        },
+      },
+    )
+      .consumer({ size: 3 })
+      .start();
+    holds = true;
+    await p.put(0, 1, 2);
+    p.engine.wake(STREAM);
+    for (let turns = 0; !held; turns += 1) {
+      if (turns > 1_000) throw new Error('nothing was read');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await p.store.updateStream(STREAM, { clear: true });
+    await p.engine.refresh(STREAM);
+    await p.put(3, 4, 5);
+    held();
+    p.engine.wake(STREAM);
+    await p.engine.settled();
+    expect(p.values).toEqual([3, 4, 5]);
     expect((await stats()).buffered).toBe(0);
   });
 

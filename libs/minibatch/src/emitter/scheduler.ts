@@ -299,14 +299,14 @@ export class EmitterScheduler implements Engine {
     for (const info of await this.store.listStreams(streams)) this.obey(info);
   }
 
-  private obey({ name, paused, flushes, cleared }: StreamInfo): void {
+  private obey({ name, paused, flushes, clearings = 0 }: StreamInfo): void {
     for (const consumer of this.consumers.values()) {
       const { definition, current, flushes: known } = consumer;
       // One that does not run yet finds it when it begins.
       if (definition.key.stream !== name || !current) continue;
       consumer.flushes = { count: flushes, at: this.clock.monotonic() };
       current.loop.setPaused(paused);
-      current.loop.setCleared(cleared);
+      current.loop.setClearings(clearings);
       if (known && flushes > known.count) current.loop.flush();
     }
   }

@@ -12,6 +12,7 @@ export abstract class LazyMessage implements StoredMessage {
   declare doneBy?: readonly string[];
   declare deduped?: boolean;
   declare redriven?: boolean;
+  declare cleared?: boolean;
   #shared: Message | undefined;
 
   abstract read(): Message;

@@ -80,6 +80,8 @@ export interface StoredMessage {
   readonly deduped?: boolean;
   /** True if it has been a dead letter and was put back: somebody wants it, however old it is. */
   readonly redriven?: boolean;
+  /** True if the stream was cleared after the message had been appended: nobody wants it. Never together with `redriven`. */
+  readonly cleared?: boolean;
   /**
    * Decodes the message anew: nothing of what it returns is shared with an earlier call, with `data`, or with the stored bytes.
    *
@@ -314,8 +316,8 @@ export interface StreamInfo {
   readonly paused: boolean;
   /** Grows with each request to emit the tail now. */
   readonly flushes: number;
-  /** Messages created before are not wanted any more, but for redriven ones: consumers commit them unhandled. */
-  readonly cleared?: Date;
+  /** Grows with each `clear`; absent if there was none. */
+  readonly clearings?: number;
 }
 
 /** What can be changed of a stream. */
@@ -324,8 +326,12 @@ export interface StreamUpdate {
   readonly paused?: boolean;
   /** Asks for the tail to be emitted now. */
   readonly flush?: true;
-  /** Never goes back. */
-  readonly cleared?: Date;
+  /**
+   * Messages that are in the buffer now are not wanted any more, but for redriven ones: from the moment this resolves reads give them
+   * as `cleared`, and consumers commit them unhandled. It goes by what is there, never by a clock: a message whose append was
+   * acknowledged before the call is cleared, one whose append begins after it has resolved never is.
+   */
+  readonly clear?: true;
 }
 
 export interface ConsumerStats {
@@ -510,10 +516,11 @@ export interface StreamStore {
   /** Removes tombstones and kept messages and windows that were settled before the time; resolves with how many of each. */
   sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult>;
   /**
-   * Removes messages created before the time of a stream that has no groups; deduped ones become tombstones, redriven ones stay.
-   * Resolves with how many. Does nothing, and ends, as soon as the stream has a group: from then on its messages are the group's.
+   * Removes messages of a stream that has no groups: those that are `cleared`, and those created before the time, if one is given.
+   * Deduped ones become tombstones, redriven ones stay. Resolves with how many. Does nothing, and ends, as soon as the stream has a
+   * group: from then on its messages are the group's.
    */
-  expire(stream: string, before: Date): Promise<number>;
+  expire(stream: string, before?: Date): Promise<number>;
 }
 
 export interface SweepResult {

@@ -76,8 +76,6 @@ export class StreamHub implements StreamOperations {
   private readonly runners = new Set<SourceRunner>();
   private readonly settings = new Map<string, StreamSettings>();
   private readonly limits = new Map<string, BufferLimit>();
-  /** Messages of this process that are appended after a `clear` are created after it, too. */
-  private readonly cleared = new Map<string, number>();
   private readonly stopping = new AbortController();
   private readonly queue: AppendQueue;
   private opening: Promise<void> | undefined;
@@ -161,12 +159,12 @@ export class StreamHub implements StreamOperations {
     if (this.refusing) {
       throw new AppendError(ErrorCode.ShuttingDown, `append to '${stream}': the application is shutting down`, 'no');
     }
-    const now = this.timeOf(stream);
+    const now = new Date(this.parts.clock.now());
     let outgoing = messages.map((message, index) => this.outgoing(stream, now, message, index, messages.length));
     const admitted = outgoing.length > 0 ? this.admit(stream, outgoing.length, waits) : undefined;
     if (admitted) {
       await admitted;
-      const created = this.timeOf(stream);
+      const created = new Date(this.parts.clock.now());
       outgoing = outgoing.map((message) => ({ ...message, created }));
     }
     if (options.session !== undefined && options.session !== null) {
@@ -177,10 +175,6 @@ export class StreamHub implements StreamOperations {
       await this.parts.store.writeCheckpoint(stream, options.checkpoint.source, options.checkpoint.position);
     }
     return [];
-  }
-
-  private timeOf(stream: string): Date {
-    return new Date(Math.max(this.parts.clock.now(), this.cleared.get(stream) ?? 0));
   }
 
   private admit(stream: string, messages: number, waits: boolean): Promise<void> | undefined {
@@ -266,23 +260,12 @@ export class StreamHub implements StreamOperations {
   }
 
   async update(stream: string, change: StreamChange): Promise<void> {
-    // Messages appended before a flush or a close are to be in the store when it takes effect.
+    // Messages appended before a flush, a clear or a close are to be in the store when it takes effect.
     await this.queue.answered();
     await this.open();
-    this.remember(await this.parts.store.updateStream(stream, change));
+    const { info } = this.remember(await this.parts.store.updateStream(stream, change));
     await this.parts.listener?.refresh(stream);
-  }
-
-  async clear(stream: string): Promise<void> {
-    // What this process has appended so far is older.
-    const now = this.timeOf(stream).getTime() + 1;
-    this.cleared.set(stream, now);
-    await this.queue.answered();
-    await this.open();
-    const info = await this.parts.store.updateStream(stream, { cleared: new Date(now) });
-    this.remember(info);
-    await this.parts.listener?.refresh(stream);
-    if (info.groups.length === 0) await this.parts.store.expire(stream, new Date(now));
+    if (change.clear && info.groups.length === 0) await this.parts.store.expire(stream);
   }
 
   async stats(stream: string): Promise<StreamStats> {

@@ -151,13 +151,14 @@ describe('maxBuffered', () => {
 });
 
 describe('Stream.clear', () => {
-  it('goes by what was created so far; what is appended afterwards is newer', async () => {
+  it('goes by what is stored, and changes no time', async () => {
     const { store, hub } = setUp();
     const stream = hub.stream<number>('s');
     await stream.append(1);
     await stream.clear();
     await stream.append(2);
-    expect(store.calls).toContain('expire s 1001');
-    expect(store.writes.map(({ messages }) => messages[0]?.created.getTime())).toEqual([1000, 1001]);
+    expect(store.calls).toContain('update s {"clear":true}');
+    expect(store.calls).toContain('expire s');
+    expect(store.writes.map(({ messages }) => messages[0]?.created.getTime())).toEqual([1000, 1000]);
   });
 });

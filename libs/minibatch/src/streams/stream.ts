@@ -48,7 +48,6 @@ export interface StreamOperations {
   ): Promise<readonly AppendOutcome[]>;
   attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
   update(stream: string, change: StreamChange): Promise<void>;
-  clear(stream: string): Promise<void>;
   stats(stream: string): Promise<StreamStats>;
   describe(stream: string): Promise<StreamInfo | undefined>;
   deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined>;
@@ -124,13 +123,14 @@ export class Stream<T = unknown> {
 
   /**
    * Removes what has been appended so far and is not claimed yet, in all processes: consumers commit it unhandled, now if they run,
-   * else as soon as they do. Goes by `created`, so it is as exact as the clocks of the producers. Dead letters, kept messages and what
-   * `redrive` has put back stay.
+   * else as soon as they do. It goes by what is in the stream, whatever the clocks say: what was acknowledged before the call goes,
+   * what is appended after it has resolved stays. Dead letters, kept messages and what `redrive` has put back stay, too. A process
+   * that had read messages ahead may still handle them until it hears of it, a moment later.
    *
    * @throws MinibatchError `UnknownStream`
    */
   async clear(): Promise<void> {
-    await this.operations.clear(this.name);
+    await this.operations.update(this.name, { clear: true });
   }
 
   /**

@@ -93,7 +93,7 @@ export function pickStreams(view: ReadView, names: readonly string[] | undefined
 }
 
 export function infoOf(stream: StreamRecord): StreamInfo {
-  const { name, status, created, closed, paused, flushes, cleared } = stream;
+  const { name, status, created, closed, paused, flushes, clearings } = stream;
   return {
     name,
     status,
@@ -102,7 +102,7 @@ export function infoOf(stream: StreamRecord): StreamInfo {
     groups: groupNames(stream),
     paused,
     flushes,
-    ...(cleared !== undefined && { cleared }),
+    ...(clearings !== undefined && { clearings }),
   };
 }
 

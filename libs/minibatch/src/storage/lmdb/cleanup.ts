@@ -47,8 +47,8 @@ export async function cleanUp(environment: LmdbEnvironment): Promise<void> {
   }
 }
 
-/** One transaction's part: messages that are too old, of a stream that nobody consumes. */
-export function expireSome(view: WriteView, name: string, before: number, limit: number): number {
+/** One transaction's part: messages that are cleared or too old, of a stream that nobody consumes. */
+export function expireSome(view: WriteView, name: string, before: number | undefined, limit: number): number {
   const stream = findStream(view, name);
   if (stream === undefined || registered(stream).length > 0) return 0;
   let expired = 0;

@@ -80,16 +80,19 @@ export class Departure {
   }
 
   /**
-   * Removes those of the partition's first `limit` messages that were created before the time; how many that were. Numbers grow with
-   * time, but for clocks that differ: what hides behind newer ones goes when they do.
+   * Removes those of the partition's first `limit` messages that are cleared or were created before the time; how many that were.
+   * Numbers grow with time, but for clocks that differ: what hides behind newer ones goes when they do.
    */
-  expire(before: number, limit: number): number {
+  expire(before: number | undefined, limit: number): number {
     const { stream, partition } = this;
     const removed = this.removed;
     for (const key of [...this.view.keys(messageRange(stream.id, partition, 0), limit)]) {
       const value = this.view.get(key);
-      if (value === undefined || createdOf(value).getTime() >= before || isRedriven(value)) continue;
-      this.remove({ seq: seqOf(key), created: createdOf(value), deduped: isDeduped(value) }, false);
+      if (value === undefined || isRedriven(value)) continue;
+      const seq = seqOf(key);
+      const created = createdOf(value);
+      const isOld = before !== undefined && created.getTime() < before;
+      if (isOld || seq <= (stream.clearedTo ?? 0)) this.remove({ seq, created, deduped: isDeduped(value) }, false);
     }
     return this.removed - removed;
   }

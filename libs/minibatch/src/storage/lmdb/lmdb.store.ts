@@ -131,7 +131,7 @@ export class LmdbStreamStore implements StreamStore {
     return this.write((view) => {
       const found = findStream(view, stream);
       if (found === undefined) throw unknownStream(stream);
-      return infoOf(saveStream(view, changed(found, change)));
+      return infoOf(saveStream(view, changed(found, change, tailOf(view, found.id).lastSeq)));
     });
   }
 
@@ -321,9 +321,9 @@ export class LmdbStreamStore implements StreamStore {
     }
   }
 
-  async expire(stream: string, before: Date): Promise<number> {
+  async expire(stream: string, before?: Date): Promise<number> {
     for (let total = 0; ;) {
-      const expired = await this.write((view) => expireSome(view, stream, before.getTime(), EXPIRE_CHUNK));
+      const expired = await this.write((view) => expireSome(view, stream, before?.getTime(), EXPIRE_CHUNK));
       if (expired === 0) return total;
       total += expired;
     }
@@ -362,10 +362,9 @@ export class LmdbStreamStore implements StreamStore {
   }
 }
 
-function changed(stream: StreamRecord, change: StreamUpdate): StreamRecord {
+/** @param lastSeq number of the last message that was appended */
+function changed(stream: StreamRecord, change: StreamUpdate, lastSeq: number): StreamRecord {
   const { closed, ...rest } = stream;
-  const clearings = [stream.cleared, change.cleared].filter((time) => time !== undefined);
-  const cleared = Math.max(...clearings.map((time) => time.getTime()));
   const status = change.status ?? stream.status;
   const closedAt = status === 'closed' ? (closed ?? new Date()) : undefined;
   return {
@@ -374,7 +373,7 @@ function changed(stream: StreamRecord, change: StreamUpdate): StreamRecord {
     ...(closedAt !== undefined && { closed: closedAt }),
     paused: change.paused ?? stream.paused,
     flushes: stream.flushes + (change.flush ? 1 : 0),
-    ...(clearings.length > 0 && { cleared: new Date(cleared) }),
+    ...(change.clear && { clearings: (stream.clearings ?? 0) + 1, clearedTo: lastSeq }),
   };
 }
 

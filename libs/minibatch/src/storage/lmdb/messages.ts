@@ -183,7 +183,7 @@ export function loadMessages(view: ReadView, key: ConsumerKey, ids: readonly Mes
     const seq = parseId(stream.id, id);
     if (seq === undefined || standing.isDone(seq)) continue;
     const value = view.get(messageKey(stream.id, key.partition, seq));
-    if (value !== undefined) messages.push(decodeMessage(id, value, standing.doneBy(seq)));
+    if (value !== undefined) messages.push(toMessage(stream, seq, value, standing));
   }
   return messages;
 }
@@ -206,7 +206,7 @@ class BlockBuilder {
 
   /** True when a limit has been reached. */
   add(seq: number, value: Buffer): boolean {
-    this.messages.push(decodeMessage(formatId(this.stream.id, seq), value, this.standing.doneBy(seq)));
+    this.messages.push(toMessage(this.stream, seq, value, this.standing));
     this.bytes += value.length;
     return this.messages.length >= this.limits.messages || this.bytes >= this.limits.bytes;
   }
@@ -218,6 +218,12 @@ class BlockBuilder {
   ended(): Block {
     return { messages: this.messages, full: false };
   }
+}
+
+function toMessage(stream: StreamRecord, seq: number, value: Buffer, standing: Standing): StoredMessage {
+  const message = decodeMessage(formatId(stream.id, seq), value, standing.doneBy(seq));
+  const isCleared = seq <= (stream.clearedTo ?? 0) && !message.redriven;
+  return isCleared ? Object.assign(message, { cleared: true }) : message;
 }
 
 function seqAfter(stream: StreamRecord, after: MessageId | undefined): number {

@@ -20,7 +20,9 @@ export interface StreamRecord {
   readonly closed?: Date;
   readonly paused: boolean;
   readonly flushes: number;
-  readonly cleared?: Date;
+  readonly clearings?: number;
+  /** Number of the last message that was there at the last clearing. */
+  readonly clearedTo?: number;
   readonly groups: readonly GroupRecord[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;

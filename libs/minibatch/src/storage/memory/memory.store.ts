@@ -91,7 +91,7 @@ export class MemoryStreamStore implements StreamStore {
     }
     if (change.paused !== undefined) found.paused = change.paused;
     if (change.flush) found.flushes += 1;
-    if (change.cleared && !(found.cleared && found.cleared > change.cleared)) found.cleared = new Date(change.cleared);
+    if (change.clear) found.clear();
     return found.info();
   }
 
@@ -363,12 +363,13 @@ export class MemoryStreamStore implements StreamStore {
     return { tombstones, messages: messages - found.kept.length, windows: windows - found.keptWindows.length };
   }
 
-  async expire(stream: string, before: Date): Promise<number> {
+  async expire(stream: string, before?: Date): Promise<number> {
     const found = this.database.streams.get(stream);
     if (found === undefined || found.groups.size > 0) return 0;
     const now = new Date();
+    const limit = before?.getTime() ?? Number.NEGATIVE_INFINITY;
     const old = [...found.messages.after(undefined)].filter(
-      ({ created, encoded }) => created < before.getTime() && !isRedriven(encoded),
+      (entry) => found.isCleared(entry) || (entry.created < limit && !isRedriven(entry.encoded)),
     );
     for (const entry of old) found.remove(entry, now);
     return old.length;
@@ -439,7 +440,8 @@ export class MemoryStreamStore implements StreamStore {
 }
 
 function toMessage(stream: MemoryStream, entry: BufferedEntry): StoredMessage {
-  return decodeMessage(entry.id, entry.encoded, stream.groups.size > 1 ? [...entry.doneBy] : undefined);
+  const message = decodeMessage(entry.id, entry.encoded, stream.groups.size > 1 ? [...entry.doneBy] : undefined);
+  return stream.isCleared(entry) ? Object.assign(message, { cleared: true }) : message;
 }
 
 function holds(consumer: MemoryConsumer, lease: Lease): boolean {

@@ -10,7 +10,7 @@ import type {
   WindowRecord,
 } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
-import { asRedriven } from '../message-codec.js';
+import { asRedriven, isRedriven } from '../message-codec.js';
 import { type BuriedMessage, LetterBox } from './letter-box.js';
 import { type BufferedEntry, MessageList } from './message-list.js';
 
@@ -33,7 +33,9 @@ export class MemoryStream {
   closed: Date | undefined;
   paused = false;
   flushes = 0;
-  cleared: Date | undefined;
+  clearings = 0;
+  /** The last message that was there at the last clearing. */
+  private clearedTo: MessageId | undefined;
   /** Registered groups; the value says whether the group keeps what it commits. */
   groups = new Map<string, { keeps: boolean }>();
   /** In append order. */
@@ -88,8 +90,17 @@ export class MemoryStream {
       groups: [...this.groups.keys()],
       paused: this.paused,
       flushes: this.flushes,
-      ...(this.cleared !== undefined && { cleared: new Date(this.cleared) }),
+      ...(this.clearings > 0 && { clearings: this.clearings }),
     };
+  }
+
+  clear(): void {
+    this.clearings += 1;
+    for (const { id } of this.messages.after(this.clearedTo)) this.clearedTo = id;
+  }
+
+  isCleared({ id, encoded }: BufferedEntry): boolean {
+    return this.clearedTo !== undefined && id <= this.clearedTo && !isRedriven(encoded);
   }
 
   /** The group needs the message no more; it leaves when nobody else does. */

@@ -53,6 +53,7 @@ export class BufferMessage extends LazyMessage {
     else if (done !== undefined) this.doneBy = done;
     if (document.find('dedupeKey')) this.deduped = true;
     if (document.find('redriven')) this.redriven = true;
+    else if (document.find('cleared')) this.cleared = true;
   }
 
   read(): Message {

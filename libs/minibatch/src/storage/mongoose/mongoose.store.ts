@@ -274,7 +274,7 @@ export class MongooseStreamStore implements StreamStore {
     return this.sweeps.sweep(stream, before);
   }
 
-  expire(stream: string, before: Date): Promise<number> {
+  expire(stream: string, before?: Date): Promise<number> {
     return this.sweeps.expire(stream, before);
   }
 

@@ -65,25 +65,41 @@ export class StreamRecords {
   }
 
   async update(stream: string, change: StreamUpdate): Promise<StreamInfo> {
-    const { status, paused, flush, cleared } = change;
+    const { status, paused, flush, clear } = change;
     const set: Partial<StreamDocument> = {
       ...(status && { status, closed: status === 'closed' ? new Date() : null }),
       ...(paused === undefined ? {} : { paused }),
     };
+    // Before it is told: who hears of it reads the messages again, and is to find them marked.
+    if (clear) await this.clear(stream);
     const document = await guarded(`change stream '${stream}'`, () =>
       this.collections.stream.findOneAndUpdate(
         { name: stream },
         // Never an update without a field.
         {
-          $max: { schemaVersion: SCHEMA_VERSION, ...(cleared && { cleared }) },
+          $max: { schemaVersion: SCHEMA_VERSION },
           ...(Object.keys(set).length > 0 && { $set: set }),
-          ...(flush && { $inc: { flushes: 1 } }),
+          ...((flush || clear) && { $inc: { ...(flush && { flushes: 1 }), ...(clear && { clearings: 1 }) } }),
         },
         { returnDocument: 'after', ...INFO },
       ),
     );
     if (!document) throw unknownStream(stream);
     return toInfo(document);
+  }
+
+  /**
+   * Marks each message. Ids of several processes interleave, and none of their clocks can be trusted, so no position and no time would
+   * tell what was appended before from what comes afterwards. What is being inserted meanwhile may be marked or not: its append
+   * has begun, and is not acknowledged.
+   */
+  private async clear(stream: string): Promise<void> {
+    await guarded(`clear stream '${stream}'`, () =>
+      this.collections.buffer.updateMany(
+        { stream, processed: false, cleared: { $exists: false }, redriven: { $exists: false } },
+        { $set: { cleared: true } },
+      ),
+    );
   }
 
   /** The stream's document last: a drop that died half-way can be repeated. */
@@ -127,7 +143,7 @@ export class StreamRecords {
 
 export function toInfo(document: StreamDocument): StreamInfo {
   refuseNewer(document);
-  const { name, created, closed, groups, paused, flushes, cleared } = document;
+  const { name, created, closed, groups, paused, flushes, clearings } = document;
   return {
     name,
     status: toStatus(document.status),
@@ -136,7 +152,7 @@ export function toInfo(document: StreamDocument): StreamInfo {
     groups: groups ?? [],
     paused: paused ?? false,
     flushes: flushes ?? 0,
-    ...(cleared ? { cleared } : {}),
+    ...(clearings ? { clearings } : {}),
   };
 }
 

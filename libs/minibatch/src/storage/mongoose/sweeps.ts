@@ -28,12 +28,13 @@ export class Sweeps {
   }
 
   /** The groups are asked for before each delete: from the moment one is registered the messages are the group's. */
-  async expire(stream: string, before: Date): Promise<number> {
+  async expire(stream: string, before?: Date): Promise<number> {
+    const unwanted = before ? { $or: [{ cleared: true }, { created: { $lt: before } }] } : { cleared: true };
     return guarded(`remove old messages of '${stream}'`, async () => {
       for (let total = 0; ;) {
         const old = await this.collections.buffer
           .find(
-            { stream, processed: false, created: { $lt: before }, redriven: { $exists: false } },
+            { stream, processed: false, ...unwanted, redriven: { $exists: false } },
             { projection: { dedupeKey: 1 }, limit: EXPIRE, batchSize: EXPIRE + 1 },
           )
           .toArray();

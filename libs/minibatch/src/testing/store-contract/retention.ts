@@ -1,6 +1,22 @@
 import assert from 'node:assert/strict';
 import type { ContractContext, TestFunctions } from './context.js';
-import { append, finish, hold, ids, message, NOON, ns, numbers, read, register, STREAM } from './fixtures.js';
+import type { StoredMessage } from '../../storage/stream-store.interface.js';
+import {
+  ALL,
+  append,
+  finish,
+  hold,
+  ids,
+  key,
+  message,
+  NOON,
+  ns,
+  numbers,
+  read,
+  register,
+  rejectsWith,
+  STREAM,
+} from './fixtures.js';
 
 const LATER = new Date(NOON + 60_000);
 
@@ -59,15 +75,100 @@ export function retentionContract({ describe, it }: TestFunctions, context: Cont
       assert.equal(tombstones, 1);
     });
 
-    it('remembers until when a stream was cleared, and never goes back', async () => {
+    it('clears what is in the buffer, and nothing that comes after it, whatever the clocks say', async () => {
       const { store } = context;
-      const info = await store.ensureStream(STREAM);
-      assert.equal(info.cleared, undefined);
-      await store.updateStream(STREAM, { cleared: LATER });
-      await store.updateStream(STREAM, { cleared: new Date(NOON) });
-      await store.updateStream(STREAM, { paused: true });
+      await register(store, 'default', 'other');
+      const year = 365 * 86_400_000;
+      const of = (n: unknown, time: number, extra = {}) => message({ n }, { created: new Date(time), ...extra });
+      await append(
+        store,
+        of(1, NOON - year),
+        of(2, NOON + year),
+        of(3, NOON, { dedupeId: 'd' }),
+        of(4, NOON, { key: 'k' }),
+      );
+      assert.equal((await store.describeStream(STREAM))?.clearings, undefined);
+      const { clearings } = await store.updateStream(STREAM, { clear: true });
+      assert.equal(clearings, 1);
       const other = await context.another();
-      assert.deepEqual((await other.describeStream(STREAM))?.cleared, LATER);
+      await append(other, of(5, NOON - year), of(6, NOON + year), of(7, NOON));
+
+      const cleared = new Set([1, 2, 3, 4]);
+      const check = (messages: readonly StoredMessage[], count = 7) => {
+        assert.equal(messages.length, count);
+        for (const each of messages) {
+          assert.equal(each.cleared ?? false, cleared.has((each.data as { n: number }).n), JSON.stringify(each.data));
+        }
+      };
+      for (const each of [store, other]) {
+        for (const group of ['default', 'other']) {
+          check(await read(each, key(group)));
+          check((await each.fetchByTime(key(group), {}, undefined, ALL)).messages);
+          check(await each.load(key(group), ids(await read(each, key(group)))));
+        }
+      }
+      const lease = await hold(store);
+      await finish(store, lease, 1, (await read(store)).slice(0, 3));
+      check(await read(store), 4);
+      check(await read(store, key('other')));
+
+      // Other changes clear nothing, another clearing does.
+      await store.updateStream(STREAM, { paused: true, flush: true });
+      check(await read(store, key('other')));
+      await store.updateStream(STREAM, { clear: true });
+      for (const n of [5, 6, 7]) cleared.add(n);
+      await append(store, of(8, 0));
+      check(await read(store, key('other')), 8);
+      assert.equal((await other.describeStream(STREAM))?.clearings, 2);
+    });
+
+    it('clears nothing that was put back, before or afterwards', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(3));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
+      await store.bury(
+        lease,
+        messages.slice(0, 1).map((each) => ({ message: each, ...note })),
+      );
+      await finish(store, lease, 1, messages.slice(0, 1));
+      await store.redrive(STREAM, {});
+      await store.updateStream(STREAM, { clear: true });
+      const after = await read(store);
+      assert.deepEqual(
+        after.map(({ cleared = false }) => cleared),
+        [true, true, false],
+      );
+      // Claimed before the clearing, so it went its way.
+      await store.bury(
+        lease,
+        after.slice(0, 1).map((each) => ({ message: each, ...note })),
+      );
+      await finish(store, lease, 2, after.slice(0, 1));
+      await store.redrive(STREAM, {});
+      const last = (await read(store)).at(-1);
+      assert.deepEqual([last?.redriven, last?.cleared], [true, undefined]);
+      assert.equal(await store.count(STREAM, 10), 3);
+    });
+
+    it('removes what was cleared of a stream that nobody consumes', async () => {
+      const { store } = context;
+      await store.ensureStream(STREAM);
+      await append(store, ...numbers(1_200), message({ n: 'ahead' }, { created: LATER, dedupeId: 'a' }));
+      await store.updateStream(STREAM, { clear: true });
+      await append(store, message({ n: 'new' }, { created: new Date(0) }));
+      assert.equal(await store.expire(STREAM), 1_201);
+      assert.equal(await store.expire(STREAM), 0);
+      const [again] = await store.append([message({ n: 'ahead' }, { dedupeId: 'a' })]);
+      assert.equal(again?.status, 'duplicate');
+      await register(store, 'default');
+      assert.deepEqual(ns(await read(store)), ['new']);
+    });
+
+    it('clears no stream that is not there', async () => {
+      await rejectsWith('MINIBATCH_UNKNOWN_STREAM', context.store.updateStream('missing', { clear: true }));
     });
 
     it('tells which messages were put back', async () => {

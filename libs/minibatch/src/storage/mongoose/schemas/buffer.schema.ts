@@ -28,6 +28,8 @@ export interface BufferDocument {
   redrives?: [letter: string, copy: Types.ObjectId];
   /** A message that has been a dead letter. The stream's name once more: a change stream tells nothing else of the update. */
   redriven?: string;
+  /** The stream was cleared while the message was in it. */
+  cleared?: boolean;
 }
 
 export const BufferSchema = new Schema<BufferDocument>(
@@ -46,6 +48,7 @@ export const BufferSchema = new Schema<BufferDocument>(
     settled: Date,
     redrives: { type: [Schema.Types.Mixed], default: undefined },
     redriven: String,
+    cleared: Boolean,
   },
   schemaOptions('buffer'),
 );

@@ -20,7 +20,7 @@ export interface StreamDocument {
   groupsVersion?: number;
   paused?: boolean;
   flushes?: number;
-  cleared?: Date;
+  clearings?: number;
   /** By the source's name, encoded as a field name. */
   checkpoints?: Record<string, { position: unknown; at: Date }>;
 }
@@ -38,7 +38,7 @@ export const StreamSchema = new Schema<StreamDocument>(
     groupsVersion: Number,
     paused: Boolean,
     flushes: Number,
-    cleared: Date,
+    clearings: Number,
     checkpoints: Schema.Types.Mixed,
   },
   schemaOptions('stream'),
