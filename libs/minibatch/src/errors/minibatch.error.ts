@@ -27,6 +27,8 @@ export const ErrorCode = {
   MessageTooLarge: 'MINIBATCH_MESSAGE_TOO_LARGE',
   /** `append` failed; the error's `stored` says whether the message may be in the store. */
   AppendFailed: 'MINIBATCH_APPEND_FAILED',
+  /** The messages are stored, but the position of their source is not: after a restart the source reads them again. */
+  CheckpointFailed: 'MINIBATCH_CHECKPOINT_FAILED',
   /** The stream does not exist. */
   UnknownStream: 'MINIBATCH_UNKNOWN_STREAM',
   /** The stream was closed and takes no more messages. */

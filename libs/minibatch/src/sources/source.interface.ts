@@ -14,13 +14,17 @@ export interface SourceAppendOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** A second message with the same id is acknowledged and ignored; makes a replay after a crash harmless. */
   readonly dedupeId?: string;
-  /** Where to go on after a restart; stored with the message. Plain storable data. */
+  /**
+   * Where to go on after a restart: stored in one step with the call's messages or after them, and only if all of them are stored. It
+   * does not wait for other calls, so wait for those whose messages lie before it. Plain storable data.
+   */
   readonly position?: unknown;
 }
 
 export interface SourceAppendManyOptions<T> {
   /** Key, headers and dedupe id of each message. */
   readonly each?: (data: T, index: number) => Omit<SourceAppendOptions, 'position'>;
+  /** As in `append`. Without messages it is stored alone. */
   readonly position?: unknown;
 }
 

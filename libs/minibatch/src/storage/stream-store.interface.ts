@@ -54,10 +54,26 @@ export type AppendOutcome =
   | { readonly status: 'failed'; readonly error: Error };
 
 export interface AppendOptions {
-  /** The user's own transaction (a Mongoose `ClientSession`): the messages become visible when it commits. */
+  /** The user's own transaction (a Mongoose `ClientSession`): the messages become visible when it commits, the positions too. */
   readonly session?: unknown;
-  /** A source's position, stored in one step with the messages or after them, never before. */
-  readonly checkpoint?: { readonly source: string; readonly position: unknown };
+  /** Positions of sources; of several for one source on one stream the last that can be stored counts. */
+  readonly checkpoints?: readonly Checkpoint[];
+}
+
+/**
+ * A source's position, and the messages of the write that it stands for. It is stored if and only if each of these is stored or a
+ * duplicate, whatever becomes of the others: in one transaction with them where the store has one, else after them.
+ */
+export interface Checkpoint {
+  /** The position belongs to this stream, whichever streams the write has messages for. */
+  readonly stream: string;
+  readonly source: string;
+  /** Plain storable data. */
+  readonly position: unknown;
+  /** Index of its first message in the write. */
+  readonly from: number;
+  /** Index behind its last message; `from` for a position that stands for no message. */
+  readonly to: number;
 }
 
 /**
@@ -403,15 +419,16 @@ export interface StreamStore {
 
   /**
    * Stores the messages durably; resolves with one outcome a message, in the order of the call. Within one call the
-   * order of the messages is the order of their ids. Rejects only if nothing at all can be said of the call (then with
-   * an `AppendError`; in a `session` also with the error of the store's driver, by which the transaction is repeated). Does
-   * not look at the stream's status.
+   * order of the messages is the order of their ids. Does not look at the stream's status. A call without messages stores
+   * its checkpoints.
+   *
+   * @throws CheckpointError if messages were written but a position that was due could not be; it has the outcomes
+   * @throws AppendError if nothing at all can be said of the call; in a `session` also the error of the store's driver, by which the
+   *   transaction is repeated
    */
   append(messages: readonly NewMessage[], options?: AppendOptions): Promise<readonly AppendOutcome[]>;
   /** The stored position of a source, or undefined. */
   readCheckpoint(stream: string, source: string): Promise<unknown>;
-  /** Stores a position without messages. */
-  writeCheckpoint(stream: string, source: string, position: unknown): Promise<void>;
 
   // ---- lease
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { CheckpointError } from '../storage/checkpoints.js';
 import type { AppendOutcome, NewMessage } from '../storage/stream-store.interface.js';
-import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES } from './append-queue.js';
+import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES, type SourcePosition } from './append-queue.js';
 import { FakeStore, turn } from './fake-store.spec.fixture.js';
 
 const sized = (data: unknown, { stream = 's', bytes = 1 } = {}): NewMessage => ({
@@ -17,7 +18,7 @@ function setUp({ auto = false } = {}) {
   store.auto = auto;
   const refused = new Map<string, Error>();
   const appended: string[] = [];
-  const queue = new AppendQueue(
+  const all = new AppendQueue(
     store.port,
     async (stream) => {
       const error = refused.get(stream);
@@ -25,6 +26,11 @@ function setUp({ auto = false } = {}) {
     },
     (stream) => appended.push(stream),
   );
+  const queue = {
+    add: (messages: readonly NewMessage[], position?: SourcePosition, stream = messages[0]?.stream ?? 's') =>
+      all.add(stream, messages, position),
+    answered: () => all.answered(),
+  };
   return { store, queue, refused, appended };
 }
 
@@ -151,34 +157,102 @@ describe('AppendQueue', () => {
     expect(store.written).toEqual([[1, 2], [3], [4], [5]]);
   });
 
-  it('stores a position with its messages, the last of the write', async () => {
-    const { store, queue } = setUp({ auto: true });
-    const checkpoint = { source: 'file', position: 7 };
-    await Promise.all([queue.add([sized(1)]), queue.add([sized(2)], checkpoint), queue.add([sized(3)])]);
-    expect(store.written).toEqual([[1, 2], [3]]);
-    expect(store.writes.map(({ options }) => options)).toEqual([{ checkpoint }, {}]);
-  });
+  describe('positions', () => {
+    const at = (position: unknown, source = 'file'): SourcePosition => ({ source, position });
 
-  it('stores the position of a call of several writes after the last of them, and not if one failed', async () => {
-    const { store, queue } = setUp();
-    const many = range(0, GROUP_MESSAGES + 1).map((data) => sized(data));
-    const good = queue.add(many, { source: 'good', position: 1 });
-    await turn();
-    store.writes[0]?.answer();
-    await turn();
-    expect(store.checkpoints.size).toBe(0);
-    store.writes[1]?.answer();
-    await good;
-    expect(store.checkpoints.get('good')).toBe(1);
+    it('of several calls go with one write, each with its own stream and messages', async () => {
+      const { store, queue } = setUp({ auto: true });
+      await Promise.all([
+        queue.add([sized(1)]),
+        queue.add([sized(2, { stream: 'a' }), sized(3, { stream: 'a' })], at(7)),
+        queue.add([sized(4, { stream: 'b' })], at(8)),
+        queue.add([sized(5)]),
+        queue.add([], at(9), 'c'),
+      ]);
+      expect(store.written).toEqual([[1, 2, 3, 4, 5]]);
+      expect(store.writes.map(({ options }) => options)).toEqual([
+        {
+          checkpoints: [
+            { stream: 'a', source: 'file', position: 7, from: 1, to: 3 },
+            { stream: 'b', source: 'file', position: 8, from: 3, to: 4 },
+            { stream: 'c', source: 'file', position: 9, from: 5, to: 5 },
+          ],
+        },
+      ]);
+    });
 
-    const bad = queue.add(many, { source: 'bad', position: 1 });
-    await turn();
-    store.writes[2]?.fail(new Error('no'));
-    await turn();
-    store.writes[3]?.answer();
-    const outcomes = await bad;
-    expect(outcomes.filter(({ status }) => status === 'failed')).toHaveLength(GROUP_MESSAGES);
-    expect(store.checkpoints.has('bad')).toBe(false);
+    it('of a call of several writes goes with the last of them, and not if one failed', async () => {
+      const { store, queue } = setUp();
+      const many = range(0, 2 * GROUP_MESSAGES + 1).map((data) => sized(data));
+      const good = queue.add(many, at(1));
+      for (const write of [0, 1, 2]) {
+        await turn();
+        store.writes[write]?.answer();
+      }
+      expect(await good).toHaveLength(many.length);
+      expect(store.writes.map(({ options }) => options)).toEqual([
+        {},
+        {},
+        { checkpoints: [{ stream: 's', ...at(1), from: 0, to: 1 }] },
+      ]);
+
+      const bad = queue.add(many, at(2));
+      await turn();
+      store.writes[3]?.answer();
+      await turn();
+      store.writes[4]?.fail(new Error('no'));
+      await turn();
+      store.writes[5]?.answer();
+      expect((await bad).filter(({ status }) => status === 'failed')).toHaveLength(GROUP_MESSAGES);
+      expect(store.writes[5]?.options).toEqual({});
+    });
+
+    it('that can not be stored fail their own call and no other', async () => {
+      const { store, queue } = setUp();
+      const others = [queue.add([sized(1)], at(1, 'other')), queue.add([sized(2)])];
+      const own = queue.add([sized(3), sized(4)], at(2));
+      own.catch(() => undefined);
+      await turn();
+      const outcomes: AppendOutcome[] = ['a', 'b', 'c', 'd'].map((id) => ({ status: 'stored', id }));
+      const [, checkpoint] = store.writes[0]?.options.checkpoints ?? [];
+      store.writes[0]?.fail(new CheckpointError(outcomes, [{ checkpoint: checkpoint!, error: new Error('full') }]));
+      expect(await Promise.all(others)).toEqual([[outcomes[0]], [outcomes[1]]]);
+      await expect(own).rejects.toMatchObject({
+        code: ErrorCode.CheckpointFailed,
+        message: expect.stringMatching(/position of source 'file' on 's': full/),
+        outcomes: outcomes.slice(2),
+      });
+    });
+
+    it('tell of all messages of a call of several writes when they can not be stored', async () => {
+      const { store, queue } = setUp();
+      const own = queue.add(
+        range(0, GROUP_MESSAGES + 1).map((data) => sized(data)),
+        at(2),
+      );
+      own.catch(() => undefined);
+      await turn();
+      store.writes[0]?.answer();
+      await turn();
+      const [checkpoint] = store.writes[1]?.options.checkpoints ?? [];
+      const outcomes: AppendOutcome[] = [{ status: 'duplicate' }];
+      store.writes[1]?.fail(new CheckpointError(outcomes, [{ checkpoint: checkpoint!, error: new Error('full') }]));
+      const error: unknown = await own.catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(CheckpointError);
+      expect((error as CheckpointError).outcomes).toHaveLength(GROUP_MESSAGES + 1);
+    });
+
+    it('without messages fail if the write does, or the stream takes nothing', async () => {
+      const { store, queue, refused } = setUp();
+      refused.set('shut', new AppendError(ErrorCode.StreamClosed, 'closed', 'no'));
+      const shut = queue.add([], at(1), 'shut');
+      const failing = queue.add([], at(1));
+      failing.catch(() => undefined);
+      await expect(shut).rejects.toMatchObject({ code: ErrorCode.StreamClosed });
+      store.writes[0]?.fail(new MinibatchError(ErrorCode.StoreUnavailable, 'gone'));
+      await expect(failing).rejects.toMatchObject({ code: ErrorCode.StoreUnavailable });
+      await queue.answered();
+    });
   });
 
   it('knows when all that was added is answered, without waiting for what comes later', async () => {

@@ -1,18 +1,32 @@
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
-import type { AppendOptions, AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
+import { answered, CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
+import type { AppendOutcome, Checkpoint, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
 
 /** Most messages of one write. */
 export const GROUP_MESSAGES = 1000;
 /** Most bytes of one write (at least one message). */
 export const GROUP_BYTES = 8 * 1024 * 1024;
 
-/** Messages that were appended by one call, or by a part of one; all on one stream. */
-interface Entry {
+/** A source's position, behind all messages of a call. */
+export type SourcePosition = Pick<Checkpoint, 'source' | 'position'>;
+
+/** One call; all its messages are on one stream. */
+interface Call {
   readonly stream: string;
+  readonly position: SourcePosition | undefined;
+  /** A message of it could not be stored, so its position must not be. */
+  failed: boolean;
+}
+
+/** A call's messages, or as many of them as fit into one write. */
+interface Entry {
+  readonly call: Call;
+  /** No more of the call's messages follow: its position goes along. */
+  readonly last: boolean;
   readonly messages: readonly NewMessage[];
   readonly bytes: number;
-  readonly checkpoint: AppendOptions['checkpoint'];
   readonly settle: (outcomes: readonly AppendOutcome[]) => void;
+  readonly reject: (error: MinibatchError) => void;
 }
 
 /**
@@ -20,7 +34,8 @@ interface Entry {
  * one, in the order of the calls. Nothing waits for a timer: an append that finds no write under way starts one at the
  * end of the current turn, so that a burst of calls goes together.
  *
- * Each call hears of its own messages only. A stream that can't be prepared fails the calls on it and no others.
+ * Each call hears of its own messages and its own position only. A stream that can't be prepared fails the calls on it and no
+ * others. The position of a call that needs several writes goes with the last of them.
  */
 export class AppendQueue {
   private waiting: Entry[] = [];
@@ -38,41 +53,28 @@ export class AppendQueue {
   ) {}
 
   /**
-   * Resolves with the outcomes in the order of the messages; never rejects for what happened to messages.
+   * Resolves with the outcomes in the order of the messages. Rejects if a position could not be stored, although the messages were
+   * (`CheckpointError`) or because there were none; never for what happened to messages.
    *
-   * @param messages at least one, with their sizes, all on one stream
+   * @param messages with their sizes, all on the stream; none to store a position alone
    */
-  add(messages: readonly NewMessage[], checkpoint?: AppendOptions['checkpoint']): Promise<readonly AppendOutcome[]> {
+  add(stream: string, messages: readonly NewMessage[], position?: SourcePosition): Promise<readonly AppendOutcome[]> {
+    const call: Call = { stream, position, failed: false };
     const parts = split(messages);
-    const [only, ...others] = parts;
-    return only && others.length === 0 ? this.enqueue(only, checkpoint) : this.addParts(parts, checkpoint);
-  }
-
-  private async addParts(
-    parts: readonly Part[],
-    checkpoint: AppendOptions['checkpoint'],
-  ): Promise<readonly AppendOutcome[]> {
-    const outcomes = (await Promise.all(parts.map((part) => this.enqueue(part)))).flat();
-    // A position goes with the messages before it or after them: here there are several writes, so after all of them.
-    const stream = parts[0]?.messages[0]?.stream;
-    if (checkpoint && stream !== undefined && outcomes.every((outcome) => outcome.status !== 'failed')) {
-      await this.store.writeCheckpoint(stream, checkpoint.source, checkpoint.position);
-    }
-    return outcomes;
+    const [only, another] = parts;
+    if (only && !another) return this.enqueue(call, only, true);
+    return joined(parts.map((part, index) => this.enqueue(call, part, index === parts.length - 1)));
   }
 
   /** Resolves when everything that has been added so far is answered. */
   async answered(): Promise<void> {
     // Entries are answered in order.
-    await this.last;
+    await this.last.catch(() => undefined);
   }
 
-  private enqueue(
-    { messages, bytes }: Part,
-    checkpoint?: AppendOptions['checkpoint'],
-  ): Promise<readonly AppendOutcome[]> {
-    const answer = new Promise<readonly AppendOutcome[]>((settle) => {
-      this.waiting.push({ stream: messages[0]?.stream ?? '', messages, bytes, checkpoint, settle });
+  private enqueue(call: Call, { messages, bytes }: Part, last: boolean): Promise<readonly AppendOutcome[]> {
+    const answer = new Promise<readonly AppendOutcome[]>((settle, reject) => {
+      this.waiting.push({ call, last, messages, bytes, settle, reject });
     });
     this.last = answer;
     if (!this.writing) void this.writeAll();
@@ -87,7 +89,7 @@ export class AppendQueue {
     this.writing = false;
   }
 
-  /** The oldest entries that fit into one write. An entry with a checkpoint ends it, for a write stores only one. */
+  /** The oldest entries that fit into one write. */
   private nextGroup(): Entry[] {
     let count = 0;
     let bytes = 0;
@@ -97,33 +99,42 @@ export class AppendQueue {
       bytes += entry.bytes;
       if (length > 0 && (count > GROUP_MESSAGES || bytes > GROUP_BYTES)) break;
       length += 1;
-      if (entry.checkpoint) break;
     }
     return this.waiting.splice(0, length);
   }
 
   private async write(group: readonly Entry[]): Promise<void> {
     const streams = new Set<string>();
-    for (const { stream } of group) streams.add(stream);
+    for (const { call } of group) streams.add(call.stream);
     const entries = await this.prepared(group, streams);
     if (entries.length === 0) return;
     const messages: NewMessage[] = [];
     for (const entry of entries) messages.push(...entry.messages);
-    const checkpoint = entries.at(-1)?.checkpoint;
+    const checkpoints = checkpointsOf(entries);
     let outcomes: readonly AppendOutcome[];
+    let unstored: readonly FailedCheckpoint[] = [];
     try {
-      outcomes = await this.store.append(messages, checkpoint ? { checkpoint } : {});
+      outcomes = await this.store.append(messages, checkpoints ? { checkpoints: [...checkpoints.values()] } : {});
     } catch (error) {
-      for (const entry of entries) fail(entry, appendFailed(error));
-      return;
+      if (!isCheckpointError(error)) {
+        for (const entry of entries) fail(entry, appendFailed(error));
+        return;
+      }
+      ({ outcomes, failed: unstored } = error);
     }
     const stored = new Set<string>();
     let from = 0;
-    for (const { stream, messages: own, settle } of entries) {
-      const answers = outcomes.slice(from, from + own.length);
-      settle(answers);
+    for (const entry of entries) {
+      const { stream } = entry.call;
+      const answers = outcomes.slice(from, from + entry.messages.length);
+      from += entry.messages.length;
+      const checkpoint = checkpoints?.get(entry);
+      settle(
+        entry,
+        answers,
+        unstored.find((failed) => failed.checkpoint === checkpoint),
+      );
       if (!stored.has(stream) && answers.some(({ status }) => status === 'stored')) stored.add(stream);
-      from += own.length;
     }
     for (const stream of stored) this.appended(stream);
   }
@@ -139,36 +150,83 @@ export class AppendQueue {
     if (looks.length === 0) return group;
     return Promise.all(looks).then(() =>
       group.filter((entry) => {
-        if (!refused.has(entry.stream)) return true;
-        fail(entry, notStored(refused.get(entry.stream)));
+        if (!refused.has(entry.call.stream)) return true;
+        fail(entry, notStored(refused.get(entry.call.stream)));
         return false;
       }),
     );
   }
 }
 
+/** The positions that go with a write; undefined if none does. */
+function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint> | undefined {
+  let checkpoints: Map<Entry, Checkpoint> | undefined;
+  let call: Call | undefined;
+  let from = 0;
+  let to = 0;
+  for (const entry of entries) {
+    if (entry.call !== call) from = to;
+    to += entry.messages.length;
+    ({ call } = entry);
+    const { stream, position, failed } = call;
+    if (!entry.last || position === undefined || failed) continue;
+    checkpoints ??= new Map();
+    checkpoints.set(entry, { stream, ...position, from, to });
+  }
+  return checkpoints;
+}
+
+function settle(entry: Entry, outcomes: readonly AppendOutcome[], unstored?: FailedCheckpoint): void {
+  const { call } = entry;
+  if (unstored) return entry.reject(new CheckpointError(outcomes, [unstored]));
+  if (call.position) call.failed ||= outcomes.some(({ status }) => status === 'failed');
+  entry.settle(outcomes);
+}
+
 function fail(entry: Entry, error: AppendError): void {
-  entry.settle(entry.messages.map(() => ({ status: 'failed', error })));
+  if (entry.messages.length === 0) return entry.reject(error);
+  settle(
+    entry,
+    entry.messages.map(() => ({ status: 'failed', error })),
+  );
+}
+
+/** The answers to all parts of a call as one. */
+async function joined(answers: readonly Promise<readonly AppendOutcome[]>[]): Promise<readonly AppendOutcome[]> {
+  let unstored: readonly FailedCheckpoint[] = [];
+  const outcomes: AppendOutcome[] = [];
+  for (const answer of await Promise.allSettled(answers)) {
+    if (answer.status === 'fulfilled') {
+      outcomes.push(...answer.value);
+      continue;
+    }
+    const error: unknown = answer.reason;
+    if (!(error instanceof CheckpointError)) throw error;
+    outcomes.push(...error.outcomes);
+    unstored = error.failed;
+  }
+  return answered(outcomes, unstored);
 }
 
 interface Part {
-  readonly messages: NewMessage[];
-  bytes: number;
+  readonly messages: readonly NewMessage[];
+  readonly bytes: number;
 }
 
 /** Parts of the messages, in order, that each fit into one write. */
-function split(messages: readonly NewMessage[]): Part[] {
+function split(messages: readonly NewMessage[]): readonly Part[] {
   const parts: Part[] = [];
-  let part: Part | undefined;
-  for (const message of messages) {
-    const { bytes = 0 } = message;
-    if (!part || part.messages.length >= GROUP_MESSAGES || part.bytes + bytes > GROUP_BYTES) {
-      part = { messages: [], bytes: 0 };
-      parts.push(part);
+  let from = 0;
+  let sum = 0;
+  messages.forEach(({ bytes = 0 }, index) => {
+    if (index > from && (index - from >= GROUP_MESSAGES || sum + bytes > GROUP_BYTES)) {
+      parts.push({ messages: messages.slice(from, index), bytes: sum });
+      from = index;
+      sum = 0;
     }
-    part.messages.push(message);
-    part.bytes += bytes;
-  }
+    sum += bytes;
+  });
+  parts.push(from === 0 ? { messages, bytes: sum } : { messages: messages.slice(from), bytes: sum });
   return parts;
 }
 

@@ -83,9 +83,8 @@ export class FakeStore {
   append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
     return new Promise((resolve, reject) => {
       const stored = () => messages.map((): AppendOutcome => ({ status: 'stored', id: String((this.ids += 1)) }));
-      const { checkpoint } = options;
       const answer = (outcomes = stored()) => {
-        if (checkpoint) this.checkpoints.set(checkpoint.source, checkpoint.position);
+        for (const { source, position } of options.checkpoints ?? []) this.checkpoints.set(source, position);
         resolve(outcomes);
       };
       this.writes.push({ messages, options, answer, fail: reject });
@@ -108,11 +107,6 @@ export class FakeStore {
 
   async readCheckpoint(_stream: string, source: string): Promise<unknown> {
     return this.checkpoints.get(source);
-  }
-
-  async writeCheckpoint(_stream: string, source: string, position: unknown): Promise<void> {
-    this.calls.push('checkpoint');
-    this.checkpoints.set(source, position);
   }
 }
 

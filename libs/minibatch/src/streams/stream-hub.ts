@@ -16,7 +16,6 @@ import {
 } from '../sources/source-runner.js';
 import type { Source, SourceTarget } from '../sources/source.interface.js';
 import type {
-  AppendOptions,
   AppendOutcome,
   DeadLetter,
   DeadLetterFilter,
@@ -25,12 +24,12 @@ import type {
   StreamStats,
   StreamStore,
 } from '../storage/stream-store.interface.js';
-import { AppendQueue } from './append-queue.js';
+import { AppendQueue, type SourcePosition } from './append-queue.js';
 import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
 import { toStorable } from './storable.js';
-import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations } from './stream.js';
+import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations, type WriteOptions } from './stream.js';
 import { type StreamRef, streamOf } from './stream-ref.js';
 import type { StreamSettings } from './stream-settings.js';
 
@@ -144,7 +143,7 @@ export class StreamHub implements StreamOperations {
   write(
     stream: string,
     messages: readonly OutgoingMessage[],
-    options: AppendOptions = {},
+    options: WriteOptions = {},
   ): Promise<readonly AppendOutcome[]> {
     return this.writeAs(stream, messages, options, this.settings.get(stream)?.overflow === 'wait');
   }
@@ -153,7 +152,7 @@ export class StreamHub implements StreamOperations {
   private async writeAs(
     stream: string,
     messages: readonly OutgoingMessage[],
-    options: AppendOptions,
+    options: WriteOptions & { readonly position?: SourcePosition },
     waits: boolean,
   ): Promise<readonly AppendOutcome[]> {
     if (this.refusing) {
@@ -167,14 +166,10 @@ export class StreamHub implements StreamOperations {
       const created = new Date(this.parts.clock.now());
       outgoing = outgoing.map((message) => ({ ...message, created }));
     }
-    if (options.session !== undefined && options.session !== null) {
-      return this.writeInSession(stream, outgoing, options);
-    }
-    if (outgoing.length > 0) return this.queue.add(outgoing, options.checkpoint);
-    if (options.checkpoint) {
-      await this.parts.store.writeCheckpoint(stream, options.checkpoint.source, options.checkpoint.position);
-    }
-    return [];
+    const { session } = options;
+    if (session !== undefined && session !== null) return this.writeInSession(stream, outgoing, session);
+    const { position } = options;
+    return outgoing.length > 0 || position ? this.queue.add(stream, outgoing, position) : [];
   }
 
   private admit(stream: string, messages: number, waits: boolean): Promise<void> | undefined {
@@ -188,11 +183,11 @@ export class StreamHub implements StreamOperations {
   private async writeInSession(
     stream: string,
     messages: readonly NewMessage[],
-    options: AppendOptions,
+    session: unknown,
   ): Promise<readonly AppendOutcome[]> {
     await this.prepare(stream);
     // What it fails with passes unchanged: a driver repeats a transaction only for its own errors.
-    const outcomes = await this.parts.store.append(messages, options);
+    const outcomes = await this.parts.store.append(messages, { session });
     this.parts.listener?.wake(stream);
     return outcomes;
   }
@@ -361,8 +356,8 @@ export class StreamHub implements StreamOperations {
   }
 
   private target(stream: string, source: string): SourceTarget<unknown> {
-    const options = (position: unknown): AppendOptions =>
-      position === undefined ? {} : { checkpoint: { source, position: toStorable(position).value } };
+    const options = (position: unknown): { position?: SourcePosition } =>
+      position === undefined ? {} : { position: { source, position: toStorable(position).value } };
     return {
       name: stream,
       append: async (data, { position, ...message } = {}) => {

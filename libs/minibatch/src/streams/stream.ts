@@ -39,13 +39,11 @@ export interface OutgoingMessage {
   readonly options: Omit<AppendMessageOptions, 'session'>;
 }
 
+export type WriteOptions = Pick<AppendOptions, 'session'>;
+
 /** Does the work of all handles of a process. */
 export interface StreamOperations {
-  write(
-    stream: string,
-    messages: readonly OutgoingMessage[],
-    options: AppendOptions,
-  ): Promise<readonly AppendOutcome[]>;
+  write(stream: string, messages: readonly OutgoingMessage[], options: WriteOptions): Promise<readonly AppendOutcome[]>;
   attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
   update(stream: string, change: StreamChange): Promise<void>;
   stats(stream: string): Promise<StreamStats>;

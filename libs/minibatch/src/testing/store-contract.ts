@@ -1,5 +1,6 @@
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { appendContract } from './store-contract/append.js';
+import { checkpointContract } from './store-contract/checkpoints.js';
 import type { ContractContext, StoreUnderTest, TestFunctions } from './store-contract/context.js';
 import { deadLettersContract } from './store-contract/dead-letters.js';
 import { groupsContract } from './store-contract/groups.js';
@@ -76,6 +77,7 @@ export function storeContract(
       streamsContract,
       groupsContract,
       appendContract,
+      checkpointContract,
       valuesContract,
       readContract,
       leaseContract,

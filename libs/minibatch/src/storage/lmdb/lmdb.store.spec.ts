@@ -76,7 +76,9 @@ describe('LmdbStreamStore', () => {
   it('keeps everything when it is closed and opened again', async () => {
     const first = await open();
     const lease = await hold(first);
-    await first.append([message({ n: 1 }, { dedupeId: 'x', key: 'k' })], { checkpoint: { source: 'f', position: 7 } });
+    await first.append([message({ n: 1 }, { dedupeId: 'x', key: 'k' })], {
+      checkpoints: [{ stream: 's', source: 'f', position: 7, from: 0, to: 1 }],
+    });
     await first.close();
 
     const second = await open();
@@ -130,6 +132,24 @@ describe('LmdbStreamStore', () => {
     });
   });
 
+  it('names a position that it can not store, and stores the others', async () => {
+    const store = await open();
+    const place = { stream: 's', from: 0, to: 1 };
+    const append = store.append([message(1)], {
+      checkpoints: [
+        { ...place, source: 'bad', position: { 'a\0': 1 } },
+        { ...place, source: 'good', position: 1 },
+      ],
+    });
+    await expect(append).rejects.toMatchObject({
+      code: ErrorCode.CheckpointFailed,
+      outcomes: [{ status: 'stored' }],
+      details: { checkpoints: [{ stream: 's', source: 'bad' }] },
+    });
+    expect(await store.readCheckpoint('s', 'good')).toBe(1);
+    expect(await store.readCheckpoint('s', 'bad')).toBeUndefined();
+  });
+
   it('stores a checkpoint in one step with its messages', async () => {
     const store = await open();
     // What a transaction throws takes back what it wrote: nothing of the call is there.
@@ -138,7 +158,9 @@ describe('LmdbStreamStore', () => {
       view.put(META_KEY, Buffer.from('spoiled'));
       throw new Error('went wrong');
     });
-    const good = store.append([message(1)], { checkpoint: { source: 'f', position: 1 } });
+    const good = store.append([message(1)], {
+      checkpoints: [{ stream: 's', source: 'f', position: 1, from: 0, to: 1 }],
+    });
     await expect(failing).rejects.toMatchObject({ code: ErrorCode.StoreUnavailable, stored: 'no' });
     await environment.close();
     expect(await good).toMatchObject([{ status: 'stored' }]);

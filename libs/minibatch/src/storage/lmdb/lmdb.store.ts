@@ -1,5 +1,6 @@
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import { decodeValue, encodeValue, MAX_MESSAGE_BYTES } from '../message-codec.js';
+import { answered } from '../checkpoints.js';
+import { MAX_MESSAGE_BYTES } from '../message-codec.js';
 import { sessionUnsupported, unknownStream } from '../store-faults.js';
 import type {
   AppendOptions,
@@ -32,7 +33,6 @@ import type {
 } from '../stream-store.interface.js';
 import {
   checkSchema,
-  ensureStreamId,
   ensureStreamRecord,
   ensureTimeOrder,
   findStream,
@@ -45,10 +45,10 @@ import {
 import { cleanUp, dropStream, expireSome } from './cleanup.js';
 import { LmdbEnvironment } from './environment.js';
 import * as groups from './groups.js';
-import { checkpointKey } from './keys.js';
 import * as leases from './leases.js';
 import { bury, listLetters, prepareLetter } from './letters.js';
 import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './messages.js';
+import { Positions, readPosition } from './positions.js';
 import type { StreamRecord } from './records.js';
 import { discardLetters, redriveLetters } from './redrive.js';
 import { countMessages, pollToken, streamStats, sweepSome } from './statistics.js';
@@ -157,35 +157,25 @@ export class LmdbStreamStore implements StreamStore {
 
   async append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
     if (options.session !== undefined) throw appendError(sessionUnsupported(this.name));
-    const [first] = messages;
-    if (first === undefined) return [];
+    const { checkpoints = [] } = options;
+    if (messages.length === 0 && checkpoints.length === 0) return [];
+    const positions = new Positions(checkpoints);
+    let outcomes: readonly AppendOutcome[];
     try {
       const prepared = messages.map(prepare);
-      const { checkpoint } = options;
-      const position = checkpoint && encodeValue(checkpoint.position);
-      return await this.write((view) => {
-        const outcomes = writeMessages(view, prepared);
-        if (checkpoint !== undefined && position !== undefined) {
-          view.put(checkpointKey(ensureStreamId(view, first.stream), checkpoint.source), position);
-        }
-        return outcomes;
+      outcomes = await this.write((view) => {
+        const written = writeMessages(view, prepared);
+        positions.write(view, written);
+        return written;
       });
     } catch (error) {
       throw appendError(error);
     }
+    return answered(outcomes, positions.failed(outcomes));
   }
 
   async readCheckpoint(stream: string, source: string): Promise<unknown> {
-    const stored = this.read((view) => {
-      const id = findStreamId(view, stream);
-      return id === undefined ? undefined : view.get(checkpointKey(id, source));
-    });
-    return stored && decodeValue(stored);
-  }
-
-  async writeCheckpoint(stream: string, source: string, position: unknown): Promise<void> {
-    const bytes = encodeValue(position);
-    await this.write((view) => view.put(checkpointKey(ensureStreamId(view, stream), source), bytes));
+    return this.read((view) => readPosition(view, stream, source));
   }
 
   // ---- lease

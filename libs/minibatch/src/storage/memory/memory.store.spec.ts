@@ -47,6 +47,24 @@ describe('MemoryStreamStore', () => {
     await expect(append).rejects.toMatchObject({ code: ErrorCode.StoreUnsupported, stored: 'no' });
   });
 
+  it('names a position that it can not store, and stores the others', async () => {
+    const store = new MemoryStreamStore();
+    const place = { stream: 's', from: 0, to: 1 };
+    const append = store.append([message(1)], {
+      checkpoints: [
+        { ...place, source: 'bad', position: { 'a\0': 1 } },
+        { ...place, source: 'good', position: 1 },
+      ],
+    });
+    await expect(append).rejects.toMatchObject({
+      code: ErrorCode.CheckpointFailed,
+      outcomes: [{ status: 'stored' }],
+      details: { checkpoints: [{ stream: 's', source: 'bad' }] },
+    });
+    expect(await store.readCheckpoint('s', 'good')).toBe(1);
+    expect(await store.readCheckpoint('s', 'bad')).toBeUndefined();
+  });
+
   it('buries nothing for a lease that is lost', async () => {
     const store = new MemoryStreamStore();
     const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };

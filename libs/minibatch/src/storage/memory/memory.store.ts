@@ -7,6 +7,7 @@ import {
   isRedriven,
   MAX_MESSAGE_BYTES,
 } from '../message-codec.js';
+import { answered, type FailedCheckpoint, isDue } from '../checkpoints.js';
 import { leaseLost, sessionUnsupported, unknownGroup, unknownStream } from '../store-faults.js';
 import type {
   AppendOptions,
@@ -130,21 +131,22 @@ export class MemoryStreamStore implements StreamStore {
   async append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
     if (options.session !== undefined) throw appendError(sessionUnsupported(this.name));
     const outcomes = messages.map((message) => this.appendOne(message));
-    const [first] = messages;
-    if (options.checkpoint !== undefined && first !== undefined) {
-      const { source, position } = options.checkpoint;
-      await this.writeCheckpoint(first.stream, source, position);
+    const failed: FailedCheckpoint[] = [];
+    for (const checkpoint of options.checkpoints ?? []) {
+      if (!isDue(checkpoint, outcomes)) continue;
+      try {
+        const position = encodeValue(checkpoint.position);
+        this.database.ensure(checkpoint.stream).checkpoints.set(checkpoint.source, position);
+      } catch (error) {
+        failed.push({ checkpoint, error });
+      }
     }
-    return outcomes;
+    return answered(outcomes, failed);
   }
 
   async readCheckpoint(stream: string, source: string): Promise<unknown> {
     const stored = this.database.streams.get(stream)?.checkpoints.get(source);
     return stored && decodeValue(stored);
-  }
-
-  async writeCheckpoint(stream: string, source: string, position: unknown): Promise<void> {
-    this.database.ensure(stream).checkpoints.set(source, encodeValue(position));
   }
 
   // ---- lease

@@ -9,7 +9,8 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
-import type { AppendOutcome } from '../stream-store.interface.js';
+import type { CheckpointError } from '../checkpoints.js';
+import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
 import { MAX_MESSAGE_BYTES } from './appends.js';
 
 const KEY = keyOf('flights');
@@ -151,16 +152,65 @@ describe('append', () => {
     expect(await dataOf(store, KEY)).toHaveLength(999);
   });
 
-  it('stores a checkpoint after the messages, and not at all if one of them failed', async () => {
-    const { store, commands } = test;
-    await store.ensureStream('flights');
-    commands();
-    const checkpoint = (position: unknown) => ({ checkpoint: { source: 'kafka.topic$1', position } });
-    await store.append([messageOf('flights', 1)], checkpoint({ offset: 1 }));
-    expect(commands()).toEqual(['insert', 'update']);
-    await store.append([messageOf('flights', 2), messageOf('flights', { 'a\0': 1 })], checkpoint({ offset: 2 }));
-    expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toEqual({ offset: 1 });
-    expect(await store.readCheckpoint('flights', 'kafka')).toBeUndefined();
+  describe('positions', () => {
+    const position = (place: Partial<Checkpoint> & { position: unknown }): Checkpoint => ({
+      stream: 'flights',
+      source: 'kafka.topic$1',
+      from: 0,
+      to: 1,
+      ...place,
+    });
+
+    it('are stored after the messages, by one command for each source', async () => {
+      const { store, commands } = test;
+      for (const stream of ['flights', 'other']) await store.ensureStream(stream);
+      commands();
+      const messages = [1, 2, 3].map((data) => messageOf('flights', data));
+      await store.append(messages, {
+        checkpoints: [
+          position({ position: { offset: 1 } }),
+          position({ position: 'a', stream: 'other' }),
+          position({ position: { offset: 2 }, to: 3 }),
+        ],
+      });
+      expect(commands()).toEqual(['insert', 'update', 'update']);
+      expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toEqual({ offset: 2 });
+      expect(await store.readCheckpoint('flights', 'kafka')).toBeUndefined();
+      expect(await store.readCheckpoint('other', 'kafka.topic$1')).toBe('a');
+    });
+
+    it('that can not be stored are named, and no other is touched', async () => {
+      const { store } = test;
+      const bad = position({ source: 'bad', position: { 'a\0': 1 }, to: 2 });
+      const error: unknown = await store
+        .append([messageOf('flights', 1), messageOf('flights', 2)], {
+          checkpoints: [position({ position: 1 }), bad, position({ source: 'small', position: 2, from: 1, to: 2 })],
+        })
+        .catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ code: ErrorCode.CheckpointFailed, details: { checkpoints: [{ source: 'bad' }] } });
+      expect((error as CheckpointError).outcomes.map(codeOf)).toEqual(['stored', 'stored']);
+      expect((error as CheckpointError).failed.map(({ checkpoint }) => checkpoint)).toEqual([bad]);
+      expect(await dataOf(store, KEY)).toEqual([1, 2]);
+      expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toBe(1);
+      expect(await store.readCheckpoint('flights', 'small')).toBe(2);
+      expect(await store.readCheckpoint('flights', 'bad')).toBeUndefined();
+    });
+
+    it.runIf(inject('mongoSupports').transactions)('come and go with the transaction of the application', async () => {
+      const { store, connection } = test;
+      await store.ensureStream('flights');
+      const session = await connection.startSession();
+      session.startTransaction();
+      await store.append([messageOf('flights', 1)], { session, checkpoints: [position({ position: 1 })] });
+      await session.abortTransaction();
+      expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toBeUndefined();
+      await connection.transaction(async (own) => {
+        await store.append([messageOf('flights', 2)], { session: own, checkpoints: [position({ position: 2 })] });
+      });
+      expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toBe(2);
+      expect(await dataOf(store, KEY)).toEqual([2]);
+      await session.endSession();
+    });
   });
 
   it('asks for a majority whatever the connection says', async () => {

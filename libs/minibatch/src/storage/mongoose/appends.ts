@@ -1,5 +1,6 @@
 import { mongo } from 'mongoose';
-import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
+import { ErrorCode, messageOf } from '../../errors/minibatch.error.js';
+import { answered } from '../checkpoints.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
 import type { Checkpoints } from './checkpoints.js';
 import { fail, failed, type Draft, type Inserts } from './inserts.js';
@@ -25,7 +26,7 @@ const MOST_BYTES_OF_A_CHARACTER = 3;
 const COMMAND_MESSAGES = 999;
 const COMMAND_BYTES = 16 * 1024 * 1024;
 
-/** Appends: ids first, then as few insert commands as sizes allow, then the source's checkpoint. */
+/** Appends: ids first, then as few insert commands as sizes allow, then the sources' positions. */
 export class Appends {
   constructor(
     private readonly ids: MessageIds,
@@ -35,13 +36,20 @@ export class Appends {
   ) {}
 
   async append(messages: readonly NewMessage[], options: AppendOptions): Promise<readonly AppendOutcome[]> {
+    const { session, checkpoints = [] } = options;
     const drafts = messages.map((message) => this.draft(message));
     const sendable = drafts.filter(({ outcome }) => outcome === undefined);
-    if (options.session !== undefined) await this.transactions.insert(sendable, options.session);
-    else await this.insertInCommands(sendable);
+    if (session !== undefined) {
+      await this.transactions.insert(sendable, session);
+      const outcomes = drafts.map(outcomeOf);
+      // Its type has been checked just before.
+      await this.checkpoints.write(checkpoints, outcomes, session as mongo.ClientSession);
+      return outcomes;
+    }
+    await this.insertInCommands(sendable);
     const outcomes = drafts.map(outcomeOf);
-    await this.checkpoint(messages, outcomes, options);
-    return outcomes;
+    if (checkpoints.length === 0) return outcomes;
+    return answered(outcomes, await this.checkpoints.write(checkpoints, outcomes));
   }
 
   private draft(message: NewMessage): Draft {
@@ -67,26 +75,6 @@ export class Appends {
       const rest = commands.slice(index + 1).flat();
       fail(rest, 'no', new Error('not sent, because the server did not answer to the messages before'));
       return;
-    }
-  }
-
-  /** A position is behind its messages: it is stored only when all of them are. */
-  private async checkpoint(
-    messages: readonly NewMessage[],
-    outcomes: readonly AppendOutcome[],
-    { checkpoint, session }: AppendOptions,
-  ): Promise<void> {
-    const stream = messages[0]?.stream;
-    if (!checkpoint || stream === undefined || outcomes.some(({ status }) => status === 'failed')) return;
-    try {
-      await this.checkpoints.write(stream, checkpoint.source, checkpoint.position, session);
-    } catch (cause) {
-      throw new AppendError(
-        ErrorCode.AppendFailed,
-        `The messages are stored on '${stream}', but not the position of source '${checkpoint.source}': ${messageOf(cause)}`,
-        'unknown',
-        { cause, details: { stream, source: checkpoint.source } },
-      );
     }
   }
 }

@@ -1,4 +1,6 @@
 import type { mongo } from 'mongoose';
+import { type FailedCheckpoint, isDue } from '../checkpoints.js';
+import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { decode } from './raw-document.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
@@ -22,17 +24,51 @@ export class Checkpoints {
     return checkpoints && positionOf(checkpoints, fieldName(source));
   }
 
-  async write(stream: string, source: string, position: unknown, session?: unknown): Promise<void> {
-    const path = `checkpoints.${fieldName(source)}`;
-    const options = session === undefined ? {} : { session: session as mongo.ClientSession };
-    const change = { $set: { [path]: { position, at: new Date() } } };
-    await guarded(`store the checkpoint of source '${source}' on '${stream}'`, async () => {
-      const write = () => this.collections.stream.updateOne({ name: stream }, change, options);
-      if ((await write()).matchedCount > 0) return;
-      await this.streams.ensure(stream);
-      await write();
-    });
+  /**
+   * Stores the positions that are due, each by an update of its own, so that none fails for another's sake. Resolves with those that
+   * could not be stored. In a session one after the other, as the driver has it.
+   *
+   * @throws what the driver throws in a session: the transaction that the update was part of is over
+   */
+  async write(
+    checkpoints: readonly Checkpoint[],
+    outcomes: readonly AppendOutcome[],
+    session?: mongo.ClientSession,
+  ): Promise<readonly FailedCheckpoint[]> {
+    const due = checkpoints.filter((checkpoint) => isDue(checkpoint, outcomes));
+    const places = [...byPlace(due).values()];
+    if (session) {
+      for (const [newest] of places) await this.writeOne(newest, session);
+      return [];
+    }
+    const failed: FailedCheckpoint[] = [];
+    await Promise.all(
+      places.map(([newest, ...older]) =>
+        this.writeOne(newest).catch((error: unknown) => {
+          for (const checkpoint of [newest, ...older]) failed.push({ checkpoint, error });
+        }),
+      ),
+    );
+    return failed;
   }
+
+  private async writeOne({ stream, source, position }: Checkpoint, session?: mongo.ClientSession): Promise<void> {
+    const change = { $set: { [`checkpoints.${fieldName(source)}`]: { position, at: new Date() } } };
+    const update = () => this.collections.stream.updateOne({ name: stream }, change, session ? { session } : {});
+    if ((await update()).matchedCount > 0) return;
+    await this.streams.ensure(stream);
+    await update();
+  }
+}
+
+/** Those for one source on one stream, the newest first: it stands for the others. */
+function byPlace(checkpoints: readonly Checkpoint[]): Map<string, [Checkpoint, ...Checkpoint[]]> {
+  const places = new Map<string, [Checkpoint, ...Checkpoint[]]>();
+  for (const checkpoint of checkpoints) {
+    const place = `${checkpoint.stream}\0${checkpoint.source}`;
+    places.set(place, [checkpoint, ...(places.get(place) ?? [])]);
+  }
+  return places;
 }
 
 /** A source's name can hold what a path in an update can't. The lone `%` is no encoding of anything. */

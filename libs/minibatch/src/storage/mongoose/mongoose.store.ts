@@ -167,10 +167,6 @@ export class MongooseStreamStore implements StreamStore {
     return this.checkpoints.read(stream, source);
   }
 
-  writeCheckpoint(stream: string, source: string, position: unknown): Promise<void> {
-    return this.checkpoints.write(stream, source, position);
-  }
-
   readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
     return this.leases.read(keys);
   }

@@ -194,27 +194,4 @@ export function appendContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal((await read(store)).length, 1);
     });
   });
-
-  describe('checkpoints', () => {
-    it('stores the position of a source, alone and with messages', async () => {
-      const { store } = context;
-      const other = await context.another();
-      await store.ensureStream(STREAM);
-      assert.equal(await store.readCheckpoint(STREAM, 'source'), undefined);
-      await store.writeCheckpoint(STREAM, 'source', { offset: 1 });
-      assert.deepEqual(await other.readCheckpoint(STREAM, 'source'), { offset: 1 });
-      await store.append([message({})], { checkpoint: { source: 'source', position: { offset: 2, list: ['a'] } } });
-      assert.deepEqual(await other.readCheckpoint(STREAM, 'source'), { offset: 2, list: ['a'] });
-    });
-
-    it('keeps sources with strange names apart', async () => {
-      const { store } = context;
-      await store.ensureStream(STREAM);
-      const sources = ['__proto__', 'constructor', 'a.b', 'a', '$set', '', 'x'.repeat(3000)];
-      for (const source of sources) await store.writeCheckpoint(STREAM, source, `at ${source}`);
-      for (const source of sources) assert.equal(await store.readCheckpoint(STREAM, source), `at ${source}`);
-      assert.equal(await store.readCheckpoint(STREAM, 'toString'), undefined);
-      assert.equal(await store.readCheckpoint('missing', 'source'), undefined);
-    });
-  });
 }

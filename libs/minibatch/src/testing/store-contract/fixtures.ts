@@ -54,6 +54,16 @@ export async function append(store: StreamStore, ...messages: NewMessage[]): Pro
   return (await store.append(messages)).map(stored);
 }
 
+/** Stores a source's position without messages. */
+export async function storePosition(
+  store: StreamStore,
+  stream: string,
+  source: string,
+  position: unknown,
+): Promise<void> {
+  await store.append([], { checkpoints: [{ stream, source, position, from: 0, to: 0 }] });
+}
+
 export function stored(outcome: AppendOutcome | undefined): MessageId {
   assert.equal(outcome?.status, 'stored');
   return outcome.id;

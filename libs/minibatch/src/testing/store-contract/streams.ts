@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { append, finish, hold, HOSTILE_NAMES, key, message, numbers, read, rejectsWith, STREAM } from './fixtures.js';
+import {
+  append,
+  finish,
+  hold,
+  HOSTILE_NAMES,
+  key,
+  message,
+  numbers,
+  read,
+  rejectsWith,
+  storePosition,
+  STREAM,
+} from './fixtures.js';
 
 export function streamsContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('streams', () => {
@@ -75,8 +87,8 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
       await store.registerGroup(key());
       await store.registerGroup(key('default', 'other'));
       await append(store, ...numbers(5), message({ n: 9 }, { dedupeId: 'x' }), message({}, { stream: 'other' }));
-      await store.writeCheckpoint(STREAM, 'source', { offset: 1 });
-      await store.writeCheckpoint('other', 'source', { offset: 2 });
+      await storePosition(store, STREAM, 'source', { offset: 1 });
+      await storePosition(store, 'other', 'source', { offset: 2 });
       const lease = await hold(store);
       await finish(store, lease, 1, (await read(store)).slice(0, 2));
 
@@ -115,7 +127,7 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
         await store.ensureStream(name);
         await store.registerGroup(consumer);
         await append(store, message({ name }, { stream: name, dedupeId: name, key: name }));
-        await store.writeCheckpoint(name, name, { name });
+        await storePosition(store, name, name, { name });
       }
       assert.deepEqual((await store.listStreams()).map(({ name }) => name).sort(), [...HOSTILE_NAMES].sort());
       for (const name of HOSTILE_NAMES) {

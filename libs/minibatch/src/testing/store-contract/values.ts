@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Code, Decimal128, MaxKey, MinKey, ObjectId, Timestamp, UUID } from 'bson';
 import type { StoredMessage, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { append, hold, key, message, NOON, read, register, STREAM } from './fixtures.js';
+import { append, hold, key, message, NOON, read, register, STREAM, storePosition } from './fixtures.js';
 
 export function valuesContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('data', () => {
@@ -115,7 +115,7 @@ export function valuesContract({ describe, it }: TestFunctions, context: Contrac
         const { store } = context;
         await store.ensureStream(STREAM);
         const position = { a: reference, n: 5n, bytes: Buffer.from([1]) };
-        await store.writeCheckpoint(STREAM, 'source', position);
+        await storePosition(store, STREAM, 'source', position);
         const back = (await store.readCheckpoint(STREAM, 'source')) as typeof position;
         assert.deepStrictEqual(back, position);
         assert.equal(text(back.a), text(reference));

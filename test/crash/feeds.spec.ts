@@ -1,0 +1,52 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, inject, it } from 'vitest';
+import { Worker } from './worker-process.js';
+
+const SCRIPT = fileURLToPath(new URL('../fixtures/crash/feeds-worker.mjs', import.meta.url));
+const ROWS = 200;
+const KILLS = 4;
+
+interface Holding {
+  readonly stream: string;
+  readonly rows: readonly number[];
+}
+
+describe('two sources of one name on two streams, killed', () => {
+  const folders: string[] = [];
+  afterEach(() => {
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+  });
+
+  it.each(['lmdb', 'mongo'] as const)('append every row once: %s', { timeout: 120_000 }, async (store) => {
+    const folder = mkdtempSync(join(tmpdir(), 'minibatch-feeds-'));
+    folders.push(folder);
+    const options = {
+      store,
+      rows: ROWS,
+      ...(store === 'lmdb'
+        ? { path: join(folder, 'store') }
+        : { uri: inject('mongoUri'), db: `feeds_${process.pid}_${Date.now()}` }),
+    };
+
+    for (let killAt = 1; killAt <= KILLS; killAt += 1) {
+      const worker = new Worker({ ...options, killAt }, SCRIPT);
+      // Null: ended by the signal.
+      expect(await worker.exit()).toBeNull();
+    }
+    const last = new Worker(options, SCRIPT);
+    expect(await last.exit()).toBe(0);
+
+    const holdings = last.output
+      .filter((line) => line.startsWith('holds '))
+      .map((line) => JSON.parse(line.slice('holds '.length)) as Holding);
+    expect(holdings.map(({ stream }) => stream)).toEqual(['slow', 'fast']);
+    for (const { rows } of holdings) {
+      const held = new Set(rows);
+      expect(Array.from({ length: ROWS }, (_, row) => row).filter((row) => !held.has(row))).toEqual([]);
+      expect(rows).toHaveLength(ROWS);
+    }
+  });
+});
