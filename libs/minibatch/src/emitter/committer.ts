@@ -34,11 +34,15 @@ export class Committer {
   private isWriting = false;
   /** Being committed, or leaving the store. */
   private readonly leaving = new Set<readonly FinishedWindow[]>();
+  /** Number of the window whose end is the progress's `lastEnd`, at the most. */
+  private endedBy: number;
 
   constructor(
     private readonly tenure: Tenure,
     private progress: ConsumerProgress,
-  ) {}
+  ) {
+    this.endedBy = progress.lastSeq;
+  }
 
   get waiting(): number {
     return this.finished.length;
@@ -85,11 +89,12 @@ export class Committer {
     this.leaving.add(batch);
     this.isWriting = true;
     try {
-      const progress = advance(this.progress, batch);
+      const { progress, endedBy } = advance(this.progress, this.endedBy, batch);
       const finished = [...this.leaving].flatMap((some) => some.map(({ open }) => open.record.seq));
       const sent = parts.clock.monotonic();
       const groups = await tenure.persist('commit', () => parts.store.commit(lease, { finished, progress }));
       this.progress = progress;
+      this.endedBy = endedBy;
       parts.keeper.renewed(lease, sent);
       counters.committedWindows += batch.length;
       counters.committedMessages += batch.reduce((sum, { open }) => sum + open.messages.length, 0);
@@ -133,22 +138,32 @@ export class Committer {
 }
 
 /** Where the consumer stands after these windows. */
-function advance(progress: ConsumerProgress, batch: readonly FinishedWindow[]): ConsumerProgress {
+function advance(
+  progress: ConsumerProgress,
+  endedBy: number,
+  batch: readonly FinishedWindow[],
+): { progress: ConsumerProgress; endedBy: number } {
   let { lastSeq, lastEnd, windows, messages } = progress;
   for (const { open } of batch) {
     lastSeq = Math.max(lastSeq, open.record.seq);
-    lastEnd = laterEnd(lastEnd, open.record);
+    lastEnd = laterEnd(lastEnd, open.record, open.record.seq > endedBy);
+    if (open.record.end && !open.record.late) endedBy = Math.max(endedBy, open.record.seq);
     windows += 1;
     messages += open.messages.length;
   }
-  return { lastSeq, windows, messages, ...(lastEnd ? { lastEnd } : {}) };
+  return { progress: { lastSeq, windows, messages, ...(lastEnd ? { lastEnd } : {}) }, endedBy };
 }
 
-/** The end of the last interval that was emitted; late windows repeat an earlier one. */
+/**
+ * The end of the last interval that was emitted; late windows repeat an earlier one.
+ *
+ * @param isNewer the window was cut after the one that `lastEnd` is from: then its end counts, even if the clock has been set back
+ */
 export function laterEnd(
   lastEnd: Date | undefined,
   window: { readonly end?: Date; readonly late?: boolean },
+  isNewer: boolean,
 ): Date | undefined {
-  const { end } = window;
-  return end && !window.late && (!lastEnd || end > lastEnd) ? end : lastEnd;
+  const { end, late } = window;
+  return end && !late && (isNewer || !lastEnd || end > lastEnd) ? end : lastEnd;
 }

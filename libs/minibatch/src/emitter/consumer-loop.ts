@@ -315,6 +315,7 @@ export class ConsumerLoop {
     this.askAgainAt = undefined;
     const { buffer } = this;
     buffer.now = now;
+    buffer.monotonic = this.tenure.parts.clock.monotonic();
     buffer.flushing = this.flushing;
     buffer.saturated = this.readAhead.isFull;
     let windows: readonly CutWindow[];

@@ -91,7 +91,7 @@ export class Expiry {
   /** Milliseconds since the epoch: what was created before is too old. */
   private limit(): number | undefined {
     const { maxAge } = this;
-    return maxAge === undefined ? undefined : this.tenure.parts.clock.now() - maxAge;
+    return maxAge === undefined ? undefined : this.tenure.parts.ages.limit(maxAge);
   }
 }
 

@@ -2,6 +2,7 @@ import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { Activity } from '../internal/activity.js';
 import { backoff } from '../internal/backoff.js';
+import { Ages } from '../internal/ages.js';
 import { type Clock, delay } from '../internal/clock.js';
 import { isDead, thisProcess } from '../internal/process-identity.js';
 import {
@@ -104,9 +105,12 @@ export class EmitterScheduler implements Engine {
       keeper: this.keeper,
       options: resolved,
       retention: (stream) => this.retentions.get(stream),
+      ages: new Ages(clock),
       starved,
     };
-    this.sweeper = new Sweeper(store, clock, log, this.activity, resolved.dedupeTime, () => this.swept());
+    this.sweeper = new Sweeper(store, clock, this.parts.ages, log, this.activity, resolved.dedupeTime, () =>
+      this.swept(),
+    );
     this.heartbeat = new Heartbeat(clock, resolved.leaseTime, (late) => this.beat(late));
     this.wakeUps = new WakeUps(
       store,

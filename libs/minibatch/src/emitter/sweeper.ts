@@ -1,5 +1,6 @@
 import { messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../internal/activity.js';
+import type { Ages } from '../internal/ages.js';
 import { type Clock, delay } from '../internal/clock.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import type { EngineLog, Retention } from './emitter.interface.js';
@@ -39,6 +40,7 @@ export class Sweeper {
   constructor(
     private readonly store: StreamStore,
     private readonly clock: Clock,
+    private readonly ages: Ages,
     private readonly log: EngineLog,
     private readonly activity: Activity,
     /** How long a `dedupeId` is remembered after its message was committed; milliseconds. */
@@ -124,7 +126,7 @@ export class Sweeper {
     try {
       // Somebody else may consume it, and then sweeps it.
       if (!consumed && ((await this.store.describeStream(stream))?.groups.length ?? 1) > 0) return;
-      const count = await sweep(stream, new Date(this.clock.now() - age));
+      const count = await sweep(stream, new Date(this.ages.limit(age)));
       if (count > 0) this.log.log(`'${stream}': removed ${count} ${what} older than ${age} ms`);
     } catch (error) {
       // It is tried again with the next round.

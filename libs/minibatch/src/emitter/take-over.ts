@@ -29,7 +29,7 @@ export async function takeOver(tenure: Tenure): Promise<TakenOver> {
   let { lastEnd } = recovery.progress;
   let nextSeq = recovery.progress.lastSeq + 1;
   for (const [position, record] of recovery.open.entries()) {
-    lastEnd = laterEnd(lastEnd, record);
+    lastEnd = laterEnd(lastEnd, record, record.seq > recovery.progress.lastSeq);
     nextSeq = Math.max(nextSeq, record.seq + 1);
     windows.push(await reopen(tenure, await judge(tenure, record, position)));
   }

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../internal/activity.js';
 import { backoff } from '../internal/backoff.js';
+import type { Ages } from '../internal/ages.js';
 import { type Clock, delay } from '../internal/clock.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { ConsumerCounters } from './counters.js';
@@ -20,6 +21,7 @@ export interface EngineParts {
   readonly keeper: LeaseKeeper;
   readonly options: EngineOptions;
   readonly retention: (stream: string) => Retention | undefined;
+  readonly ages: Ages;
   /** A consumer has read all that there is: look often for more. */
   readonly starved: () => void;
 }

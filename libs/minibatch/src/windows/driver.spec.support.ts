@@ -51,6 +51,7 @@ export class Driver {
   /** Blocks read. */
   reads = 0;
   private now: number;
+  private jumped = 0;
   private nextId = 1;
   private order: ReadPlan['order'] = 'idle';
   private until: number | undefined;
@@ -103,6 +104,12 @@ export class Driver {
       else still += 1;
     }
     return this.windows.slice(before);
+  }
+
+  /** Sets the clock forward or back. */
+  jump(ms: number): void {
+    this.jumped += ms;
+    this.now += ms;
   }
 
   /** Emits the tail now. */
@@ -158,6 +165,7 @@ export class Driver {
     const reads = (this.stale || !buffer.complete) && buffer.length < room && buffer.bytes < readAheadBytes;
     if (reads) this.read(plan, Math.min(options.block ?? 1000, room - buffer.length));
     buffer.now = this.now;
+    buffer.monotonic = this.now - this.jumped;
     buffer.flushing = flushing;
     buffer.saturated = buffer.length >= room || buffer.bytes >= readAheadBytes;
     const cut = this.cutter.cut(buffer, max);

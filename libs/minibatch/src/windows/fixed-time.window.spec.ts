@@ -222,14 +222,45 @@ describe('FixedTimeWindow', () => {
     });
   });
 
-  it('goes on when the clock is set back by hours, with late windows', () => {
+  it('goes on when the clock is set back by hours, and nothing is late', () => {
     const d = driver();
     d.append(T0 + S);
     d.advance(T0 + 11 * S);
     const back = T0 - 3600 * S;
     d.append(back + S);
     d.run(back);
-    expect(d.advance(back + 11 * S).map(told)).toEqual(['[-3600,-3590) late: 2']);
+    expect(d.advance(back + 11 * S).map(told)).toEqual(['[-3600,-3590): 2']);
+  });
+
+  it('has what comes late for an interval that was emitted after the clock was set back, too', () => {
+    const d = driver();
+    d.append(T0 + S);
+    d.advance(T0 + 11 * S);
+    const back = T0 - 3600 * S;
+    d.append(back + S);
+    d.run(back);
+    d.advance(back + 11 * S);
+    d.append(back + 2 * S);
+    expect(d.advance(back + 21 * S).map(told)).toEqual(['[-3600,-3590) late: 3']);
+  });
+
+  it('does not believe an earlier process whose clock was ahead', () => {
+    const d = driver({ lastEnd: new Date(T0 + 365 * 86_400 * S) });
+    d.append(T0 + S);
+    expect(d.advance(T0 + 11 * S).map(told)).toEqual(['[0,10): 1']);
+    const soon = driver({ lastEnd: new Date(T0 + 10 * S) });
+    soon.append(T0 + S);
+    expect(soon.advance(T0 + 11 * S).map(told)).toEqual(['[0,10) late: 1']);
+  });
+
+  it('makes no empty windows for time that the clock leaps over', () => {
+    const d = driver({ empty: true });
+    expect(d.advance(T0 + 31 * S).map(told)).toEqual(['[0,10):', '[10,20):', '[20,30):']);
+    d.jump(86_400 * S);
+    expect(d.advance(T0 + (86_400 + 51) * S).map(told)).toEqual(['[86430,86440):', '[86440,86450):']);
+    d.jump(-86_400 * S);
+    d.run(T0 + 51 * S);
+    expect(d.advance(T0 + 71 * S).map(told)).toEqual(['[50,60):', '[60,70):']);
   });
 
   it('a small step back does not look twice', () => {

@@ -44,6 +44,9 @@ interface Group<T> {
  *
  * A flush emits the open intervals too; what is created in them afterwards is late.
  *
+ * The clock may be wrong, and be put right. An end that was emitted by a clock far ahead does not make everything late that comes
+ * before it, and time that the clock leaps over brings no empty intervals.
+ *
  * @example
  * ```ts
  * @Streaming('flights', { interval: '1h', relaxed: false })
@@ -56,7 +59,10 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
   private grace = 0;
   private maxAhead = 0;
   private empty = false;
+  /** Intervals that ended before are not emitted empty. */
   private started = 0;
+  /** Both clocks at the last look. */
+  private looked: { readonly now: number; readonly monotonic: number } | undefined;
   private lastEnd = -Infinity;
   /** The interval whose first part was emitted: the rest of it is not late. */
   private begun: number | undefined;
@@ -74,8 +80,10 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
     this.maxAhead = context.maxAhead;
     this.empty = context.empty;
     this.started = context.now;
+    this.looked = undefined;
     this.lastEnd = context.lastEnd?.getTime() ?? -Infinity;
     this.begun = undefined;
+    this.boundLastEnd(context.now);
     this.passed = undefined;
     this.pass = undefined;
     this.flush = undefined;
@@ -88,6 +96,7 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
     if (!this.pass) {
       const until = this.nextPass(now);
       if (until !== undefined) return { order: 'idle', until };
+      this.boundLastEnd(now);
       const closed = boundaryAtOrBefore(this.grid, now - this.grace);
       this.pass = { closed, ahead: now + this.maxAhead, arrival: closed };
     }
@@ -138,12 +147,20 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
       this.flush = undefined;
       return this.pass;
     }
+    if (!this.flush) this.boundLastEnd(view.now);
     this.flush ??= {
       closed: Infinity,
       ahead: view.now + this.maxAhead,
       arrival: boundaryAfter(this.grid, view.now),
     };
     return this.flush;
+  }
+
+  /** Nothing that ends later than this is ever emitted by a clock that is right; then it was not when it was emitted. */
+  private boundLastEnd(now: number): void {
+    if (this.lastEnd <= boundaryAfter(this.grid, now + this.maxAhead)) return;
+    this.lastEnd = boundaryAtOrBefore(this.grid, now - this.grace);
+    this.begun = undefined;
   }
 
   private endOf({ created }: BufferedMessage<T>, pass: Pass): number {
@@ -175,9 +192,19 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
   /** End of the next empty interval, if it is to be emitted before the group. */
   private emptyEnd(view: MessageView<T>, pass: Pass, group: Group<T> | undefined): number | undefined {
     if (!this.empty) return undefined;
+    this.noteJump(view);
     const end = boundaryAfter(this.grid, Math.max(this.lastEnd, this.started));
     if (group) return end < group.end ? end : undefined;
     return view.complete && !view.flushing && end <= pass.closed ? end : undefined;
+  }
+
+  /** The process did not run in the time that the clock has leapt over; what had passed before the leap is made up for. */
+  private noteJump({ now, monotonic }: MessageView<T>): void {
+    const { looked } = this;
+    this.looked = { now, monotonic };
+    const ran = looked ? monotonic - looked.monotonic : 0;
+    if (looked && now - looked.now - ran > this.interval) this.started = Math.max(this.started, now - ran);
+    if (now < this.started - this.interval) this.started = now;
   }
 
   private emit(messages: readonly BufferedMessage<T>[], end: number, more: boolean): Selection<T> {

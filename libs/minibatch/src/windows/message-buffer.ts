@@ -20,6 +20,8 @@ export class MessageBuffer implements MessageView {
   private passed = 0;
   private changes = 0;
   private time = 0;
+  /** Goes with `now`; no change of its own. */
+  monotonic = 0;
   private isComplete = false;
   private isSaturated = false;
   private isFlushing = false;

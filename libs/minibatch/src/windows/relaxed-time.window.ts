@@ -105,6 +105,7 @@ export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
   /** The end of the interval that is being gathered; a flush begins one that ends now. */
   private gathered(view: MessageView<T>): number | undefined {
     if (this.end === undefined && view.flushing && view.length > 0) {
+      if (view.now < this.previous - this.interval) this.turnBack(view.now);
       this.end = Math.max(view.now, this.previous);
     }
     return this.end;

@@ -32,6 +32,8 @@ export interface MessageView<T = unknown> {
   take(n: number): readonly BufferedMessage<T>[];
   /** Milliseconds since the epoch by the emitter's clock. */
   readonly now: number;
+  /** Milliseconds that only go forward, whatever is done to the clock; the origin means nothing. */
+  readonly monotonic: number;
   /** True if the last read found nothing beyond these. */
   readonly complete: boolean;
   /** True if no more will be read until some of these are taken or dropped: a limit of messages or bytes is reached. */
