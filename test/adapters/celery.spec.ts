@@ -8,7 +8,7 @@ import {
   type StoreDefinition,
   StreamService,
 } from 'nestjs-minibatch';
-import { CeleryEventSource } from 'nestjs-minibatch/celery';
+import { CeleryEventSource, type CeleryTaskEvent } from 'nestjs-minibatch/celery';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { wrapStore } from 'nestjs-minibatch/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -249,6 +249,61 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(performance.now() - began).toBeLessThan(1000);
     // It is told that those that were under way may be lost.
     expect(source.counters.dropped).toBeGreaterThan(0);
+  });
+
+  it('tells of each run of a task apart, and loses a field to NaN and no more', async () => {
+    const publisher = await usePublisher(kind, url());
+    const follower = await follow({ url: url(), events: '*' });
+    await listening(follower, publisher);
+    const uuid = randomUUID();
+    await publisher.publish([
+      event('task-received', { uuid, name: 'app.a', eta: 'monday', retries: 0 }),
+      succeeded(uuid, { result: '1', runtime: 2 }),
+      // Delivered again.
+      event('task-received', { uuid, name: 'app.a', eta: null, retries: 0 }),
+      event('task-failed', { uuid, exception: 'E()' }),
+    ]);
+    const other = JSON.stringify(event('task-failed', { uuid: 'other', exception: 'E()' }));
+    const odd = JSON.stringify(succeeded('odd', { result: 'x' })).replace('"runtime":0.5', '"runtime":NaN');
+    const hostile = JSON.stringify(succeeded('hostile', { hostname: { toString: null } }));
+    await publisher.publishRaw(`[${odd},${hostile},${other}]`, 'application/json');
+    const seen = () => follower.data.filter(({ task_id }) => task_id !== 'nobody');
+    await vi.waitUntil(() => seen().length === 7, SOON);
+    expect(seen()).toMatchObject([
+      { task_state: 'RECEIVED', task_info: { eta: 'monday', retries: 0 }, task_runtime: null },
+      { task_state: 'SUCCESS', task_info: { eta: 'monday', result: '1', runtime: 2 }, task_runtime: 2 },
+      { task_state: 'RECEIVED', task_runtime: null },
+      { task_state: 'FAILURE', task_runtime: null },
+      { task_id: 'odd', task_state: 'SUCCESS', task_runtime: null },
+      { task_id: 'hostile', task_state: 'SUCCESS', task_runtime: 0.5 },
+      { task_id: 'other', task_state: 'FAILURE' },
+    ]);
+    expect(seen()[3]?.task_info).toEqual({ retries: 0, exception: 'E()' });
+    expect(seen()[4]?.task_info).toEqual({ result: 'x' });
+    expect(follower.source.counters).toMatchObject({ malformed: 0, unstorable: 0 });
+    await expect(follower.status()).resolves.toMatchObject({ state: 'running', failures: 0 });
+  });
+
+  it('goes on after what no store can take, and after what is no event', async () => {
+    const publisher = await usePublisher(kind, url());
+    const given: unknown[] = [];
+    const follower = await follow({
+      url: url(),
+      malformed: (body) => ({ task_id: `malformed ${String(body)}` }),
+      unstorable: async (message) => void given.push((message as CeleryTaskEvent).task_id),
+    });
+    await listening(follower, publisher);
+    await publisher.publish([succeeded('x'.repeat(600)), succeeded('a\0b'), succeeded('good')]);
+    await publisher.publishRaw('{"type":{}}', 'application/json');
+    await publisher.publishRaw('['.repeat(10_000), 'application/json');
+    await publisher.publish([succeeded('last')]);
+    await vi.waitUntil(() => follower.data.some(({ task_id }) => task_id === 'last'), SOON);
+    expect(follower.data.map(({ task_id }) => task_id.slice(0, 22))).toEqual(
+      expect.arrayContaining(['good', 'malformed {"type":{}}', `malformed ${'['.repeat(12)}`, 'last']),
+    );
+    expect(given).toContain('a\0b');
+    expect(follower.source.counters).toMatchObject({ malformed: 2, unstorable: given.length });
+    await expect(follower.status()).resolves.toMatchObject({ state: 'running', failures: 0 });
   });
 
   it('stores what it has when it is stopped', async () => {

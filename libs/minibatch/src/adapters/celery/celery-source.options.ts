@@ -14,6 +14,12 @@ export type CeleryEventType =
   | 'task-retried'
   | `task-${string}`;
 
+/** What becomes of what is no event. */
+export type MalformedPolicy = 'skip' | ((body: string | Buffer, error: Error) => unknown);
+
+/** What becomes of a message that the stream can't store: a `CeleryTaskEvent`, with `raw` a `CeleryEvent`. */
+export type UnstorablePolicy = 'skip' | 'fail' | ((message: unknown, error: Error) => void | Promise<void>);
+
 export interface CeleryEventSourceOptions {
   /**
    * The broker's URL, as Celery has it: `redis://:password@host:6379/0`, `rediss://…` (TLS; `?ssl_cert_reqs=none` is heeded),
@@ -46,14 +52,27 @@ export interface CeleryEventSourceOptions {
    */
   readonly rememberTasks?: number;
   /**
-   * An event that the stream can't store, because it is too large or holds what no database takes.
+   * A body, or a part of one, that is no event. It is counted and logged.
    *
-   * - `'skip'`: it is counted, logged with the task's id, and passed over (and so acknowledged)
-   * - `'fail'`: the source fails with it, again and again, until somebody does something
+   * - `'skip'`: it is passed over (and so acknowledged)
+   * - a function gets it as text, or as bytes if it is no UTF-8, and gives what is appended in its place, without key, headers and dedupe
+   *   id; undefined passes it over
    *
    * @default 'skip'
    */
-  readonly unstorable?: 'skip' | 'fail';
+  readonly malformed?: MalformedPolicy;
+  /**
+   * An event that the stream can't store, because it is too large or holds what no database takes; or a body that `malformed` throws
+   * for.
+   *
+   * - `'skip'`: it is counted, logged with the task's id, and passed over (and so acknowledged)
+   * - `'fail'`: the source fails with it, again and again, until somebody does something
+   * - a function gets the message and puts it somewhere else; when it has resolved the event is done with. If it throws or rejects, the
+   *   source fails, and is started again with the same event
+   *
+   * @default 'skip'
+   */
+  readonly unstorable?: UnstorablePolicy;
   /** As Celery's setting `event_exchange`. @default 'celeryev' */
   readonly exchange?: string;
   /** Redis only: as Celery's `broker_transport_options['global_keyprefix']`. @default '' */
@@ -75,7 +94,8 @@ export interface ResolvedCeleryOptions {
   readonly prefetch: number;
   readonly maxPending: number;
   readonly rememberTasks: number;
-  readonly unstorable: 'skip' | 'fail';
+  readonly malformed: MalformedPolicy;
+  readonly unstorable: UnstorablePolicy;
   readonly exchange: string;
   readonly keyPrefix: string;
   readonly tls: ConnectionOptions;
@@ -89,6 +109,7 @@ const KEYS = [
   'prefetch',
   'maxPending',
   'rememberTasks',
+  'malformed',
   'unstorable',
   'exchange',
   'keyPrefix',
@@ -111,10 +132,6 @@ export function resolveCelery(where: string, options: CeleryEventSourceOptions |
   refuseOthers(where, options, broker);
   const raw = checkBoolean(where, 'raw', options.raw ?? false);
   const events = checkEvents(where, options.events ?? DEFAULT_EVENTS, raw);
-  const unstorable: unknown = options.unstorable ?? 'skip';
-  if (unstorable !== 'skip' && unstorable !== 'fail') {
-    throw invalidOption(where, 'unstorable', unstorable, "'skip', 'fail'");
-  }
   const prefetch = checkInteger(where, 'prefetch', options.prefetch ?? 500, 1);
   if (prefetch > MOST_PREFETCH) throw invalidOption(where, 'prefetch', prefetch, `at most ${MOST_PREFETCH}`);
   return {
@@ -127,7 +144,8 @@ export function resolveCelery(where: string, options: CeleryEventSourceOptions |
     prefetch,
     maxPending: checkInteger(where, 'maxPending', options.maxPending ?? 100_000, 1),
     rememberTasks: checkInteger(where, 'rememberTasks', options.rememberTasks ?? 10_000, 0),
-    unstorable,
+    malformed: checkPolicy<MalformedPolicy>(where, 'malformed', options.malformed ?? 'skip', ['skip']),
+    unstorable: checkPolicy<UnstorablePolicy>(where, 'unstorable', options.unstorable ?? 'skip', ['skip', 'fail']),
     exchange: checkName(where, 'exchange', options.exchange ?? 'celeryev'),
     keyPrefix: options.keyPrefix ? checkName(where, 'keyPrefix', options.keyPrefix) : '',
     tls: checkTls(where, options.tls, broker),
@@ -155,6 +173,12 @@ function checkEvents(where: string, given: unknown, raw: boolean): '*' | readonl
     given,
     `'*', or a list of 'task-succeeded', 'task-failed', 'task-retried', … (${others})`,
   );
+}
+
+/** A word of the list, or a function. */
+function checkPolicy<V>(where: string, option: string, given: V, words: readonly V[]): V {
+  if (typeof given === 'function' || words.includes(given)) return given;
+  throw invalidOption(where, option, given, `${words.map((word) => `'${String(word)}'`).join(', ')}, or a function`);
 }
 
 function wantedOf(events: '*' | readonly string[], raw: boolean): (type: string) => boolean {

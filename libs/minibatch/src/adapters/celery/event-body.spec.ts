@@ -23,6 +23,26 @@ describe('a body', () => {
     expect(malformed).toHaveLength(3);
   });
 
+  it('loses only the field to what Python calls a number and JSON does not', () => {
+    const text = `[{"type":"task-succeeded","uuid":"a","runtime":NaN,"eta":-Infinity,"n":1e400},${JSON.stringify(EVENT)}]`;
+    expect(decodeBody(Buffer.from(text), 'application/json')).toEqual({
+      events: [{ type: 'task-succeeded', uuid: 'a', runtime: null, eta: null, n: null }, EVENT],
+      malformed: [],
+    });
+  });
+
+  it('that is no UTF-8 is refused, not mended', () => {
+    const bytes = Buffer.concat([
+      Buffer.from('{"type":"worker-online","hostname":"'),
+      Buffer.from([0xff]),
+      Buffer.from('"}'),
+    ]);
+    expect(decodeBody(bytes, undefined)).toEqual({
+      events: [],
+      malformed: [{ body: bytes, reason: 'it is no UTF-8' }],
+    });
+  });
+
   it('needs a uuid only if it is about a task', () => {
     expect(decodeBody('{"type":"worker-online"}', undefined).events).toHaveLength(1);
     expect(decodeBody('{"type":"worker-online","uuid":1}', undefined).events).toHaveLength(0);
@@ -33,7 +53,10 @@ describe('a body', () => {
     ['{}', 'application/x-yaml', /content type is 'application\/x-yaml'.*event_serializer/],
     ['"text"', 'application/json', /no event/],
   ])('that is none is refused: %s of %s', (text, type, reason) => {
-    expect(decodeBody(text, type)).toEqual({ events: [], malformed: [expect.stringMatching(reason)] });
+    expect(decodeBody(text, type)).toEqual({
+      events: [],
+      malformed: [{ body: text, reason: expect.stringMatching(reason) }],
+    });
   });
 });
 
@@ -46,7 +69,7 @@ describe('an envelope', () => {
   });
 
   it.each(['', '[]', '{}', '{"body":{}}', 'null', envelope('%%%')])('that is none is refused: %s', (text) => {
-    expect(decodeEnvelope(text)).toEqual({ events: [], malformed: [expect.any(String)] });
+    expect(decodeEnvelope(text)).toMatchObject({ events: [], malformed: [{ reason: expect.any(String) }] });
   });
 });
 

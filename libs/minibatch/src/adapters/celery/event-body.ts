@@ -1,3 +1,8 @@
+import { isUtf8 } from 'node:buffer';
+import { messageOf } from '../../errors/error-text.js';
+import { readPythonJson } from '../../internal/json-reader.js';
+import { writeJson } from '../../internal/json-writer.js';
+
 /** An event as Celery sends it. Further fields depend on `type`. */
 export interface CeleryEvent {
   /** `task-succeeded`, `worker-online`, … */
@@ -16,54 +21,65 @@ export interface CeleryEvent {
   readonly [field: string]: unknown;
 }
 
+/** Something that is no event. */
+export interface MalformedBody {
+  /** The body, or the part of it, as text; as bytes if it is no UTF-8. */
+  readonly body: string | Buffer;
+  readonly reason: string;
+}
+
 /** What came out of a body. A body holds one event, or a list of them: workers send those of tasks together. */
 export interface DecodedBody {
   readonly events: readonly CeleryEvent[];
-  /** Why what is no event is none. */
-  readonly malformed: readonly string[];
+  /** What is no event, and why. */
+  readonly malformed: readonly MalformedBody[];
 }
 
 /** A body as it lies in RabbitMQ. */
-export function decodeBody(text: string, contentType: string | undefined): DecodedBody {
+export function decodeBody(body: string | Buffer, contentType: string | undefined): DecodedBody {
+  if (typeof body !== 'string' && !isUtf8(body)) return refused(body, 'it is no UTF-8');
+  const text = body.toString();
   if (contentType !== undefined && contentType !== 'application/json') {
-    return refused(`its content type is '${contentType}': set Celery's event_serializer to 'json'`);
+    return refused(text, `its content type is '${contentType}': set Celery's event_serializer to 'json'`);
   }
-  const parsed = parseJson(text);
-  if (parsed === undefined) return refused('it is no JSON');
+  let parsed: unknown;
+  try {
+    parsed = readPythonJson(text);
+  } catch (error) {
+    return refused(text, `it is no JSON: ${messageOf(error)}`);
+  }
   const events: CeleryEvent[] = [];
-  const malformed: string[] = [];
-  for (const value of Array.isArray(parsed.value) ? (parsed.value as unknown[]) : [parsed.value]) {
+  const malformed: MalformedBody[] = [];
+  const reason = 'it is no event: an object with a type, and with the uuid of its task if it is about one';
+  for (const value of Array.isArray(parsed) ? (parsed as unknown[]) : [parsed]) {
     if (isEvent(value)) events.push(value);
-    else malformed.push('it is no event: an object with a type, and with the uuid of its task if it is about one');
+    else malformed.push({ body: writeJson(value) ?? '', reason });
   }
   return { events, malformed };
 }
 
 /** A message as Redis publishes it: the body in an envelope. */
 export function decodeEnvelope(text: string): DecodedBody {
-  const parsed = parseJson(text);
-  if (parsed === undefined) return refused('its envelope is no JSON');
-  const envelope = parsed.value;
-  if (!isObject(envelope) || typeof envelope['body'] !== 'string') return refused('it has no envelope with a body');
+  let envelope: unknown;
+  try {
+    envelope = readPythonJson(text);
+  } catch (error) {
+    return refused(text, `its envelope is no JSON: ${messageOf(error)}`);
+  }
+  if (!isObject(envelope) || typeof envelope['body'] !== 'string') {
+    return refused(text, 'it has no envelope with a body');
+  }
   const { body, properties } = envelope;
   const encoding = isObject(properties) ? properties['body_encoding'] : undefined;
   const contentType = envelope['content-type'];
   return decodeBody(
-    encoding === 'base64' ? Buffer.from(body, 'base64').toString('utf8') : body,
+    encoding === 'base64' ? Buffer.from(body, 'base64') : body,
     typeof contentType === 'string' ? contentType : undefined,
   );
 }
 
-function refused(reason: string): DecodedBody {
-  return { events: [], malformed: [reason] };
-}
-
-function parseJson(text: string): { readonly value: unknown } | undefined {
-  try {
-    return { value: JSON.parse(text) };
-  } catch {
-    return undefined;
-  }
+function refused(body: string | Buffer, reason: string): DecodedBody {
+  return { events: [], malformed: [{ body, reason }] };
 }
 
 function isEvent(value: unknown): value is CeleryEvent {

@@ -4,9 +4,9 @@ export interface CeleryEventCounters {
   readonly received: number;
   /** Those of them that became messages and are stored. */
   readonly appended: number;
-  /** Bodies, or parts of them, that are no events; passed over. */
+  /** Bodies, or parts of them, that are no events, whatever became of them. */
   readonly malformed: number;
-  /** Events that the stream could not store; passed over. */
+  /** Messages that the stream could not store, whatever became of them. */
   readonly unstorable: number;
   /** Redis: events that came while too many were waiting, or that were not stored in time when the source was stopped. */
   readonly dropped: number;

@@ -1,52 +1,51 @@
 import type { Logger } from '@nestjs/common';
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import type { SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
+import { asError, messageOf } from '../../errors/error-text.js';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import type { SourceTarget } from '../../sources/source.interface.js';
+import { appendStorable, ask, type Outgoing } from '../outgoing.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
-import type { CeleryEvent, DecodedBody } from './event-body.js';
+import type { CeleryEvent, DecodedBody, MalformedBody } from './event-body.js';
 import { type Counts, worthALine } from './event-counters.js';
 import { TaskMemory } from './task-memory.js';
-import { eventId, taskMessage } from './task-message.js';
+import { eventId, taskMessage, textOf } from './task-message.js';
 
 /** An event on its way to the stream. */
-export interface IncomingMessage {
-  readonly data: unknown;
-  readonly options: Omit<SourceAppendOptions, 'position'>;
+export interface IncomingMessage extends Outgoing {
+  /** Why it can't be stored, if that is known already. */
+  readonly refusal?: Error;
 }
 
 /** Makes messages of what a broker delivers, and appends them. */
 export class EventIntake {
   constructor(
     private readonly target: SourceTarget,
-    private readonly options: Pick<ResolvedCeleryOptions, 'where' | 'wanted' | 'raw' | 'unstorable'>,
+    private readonly options: Pick<ResolvedCeleryOptions, 'where' | 'wanted' | 'raw' | 'malformed' | 'unstorable'>,
     private readonly memory: TaskMemory,
     readonly counts: Counts,
     readonly log: Pick<Logger, 'log' | 'warn' | 'error'>,
   ) {}
 
-  /** The messages of a body. What is no event is counted, logged and passed over. */
+  /** The messages of a body. What is no event is counted and logged. Never throws: it is called by the broker's client. */
   take({ events, malformed }: DecodedBody): IncomingMessage[] {
-    for (const reason of malformed) {
-      this.counts.malformed += 1;
-      if (!worthALine(this.counts.malformed)) continue;
-      this.log.warn(`${this.options.where}: a body is passed over (${this.counts.malformed} so far): ${reason}`);
+    const messages = malformed.flatMap((body) => this.mended(body) ?? []);
+    for (const event of events) {
+      try {
+        const message = this.message(event);
+        if (message) messages.push(message);
+      } catch (error) {
+        this.passedOver(messageOf(error));
+      }
     }
-    return events.flatMap((event) => this.message(event) ?? []);
+    return messages;
   }
 
   /** Resolves when the messages are stored, or those that can't be are passed over, so that they may be acknowledged. */
   async append(messages: readonly IncomingMessage[]): Promise<void> {
-    if (messages.length === 0) return;
-    try {
-      await this.target.appendMany(
-        messages.map(({ data }) => data),
-        { each: (_, index) => messages[index]?.options ?? {} },
-      );
-      this.counts.appended += messages.length;
-    } catch (error) {
-      if (!isUnstorable(error) || this.options.unstorable === 'fail') throw error;
-      // What was stored already is ignored for its dedupe id.
-      await Promise.all(messages.map((message) => this.appendAlone(message)));
-    }
+    const sound = messages.filter(({ refusal }) => refusal === undefined);
+    const refused = await appendStorable(this.target, sound);
+    this.counts.appended += sound.length - refused.length;
+    for (const { message, error } of refused) await this.giveUp(message, error);
+    for (const message of messages) if (message.refusal) await this.giveUp(message, message.refusal);
   }
 
   private message(event: CeleryEvent): IncomingMessage | undefined {
@@ -60,28 +59,53 @@ export class EventIntake {
       data: task && uuid !== undefined ? taskMessage(uuid, event, task) : event,
       options: {
         dedupeId: eventId(event),
-        headers: { hostname: String(hostname), timestamp: String(timestamp) },
+        headers: { hostname: textOf(hostname), timestamp: textOf(timestamp) },
         ...(uuid === undefined ? {} : { key: uuid }),
       },
     };
   }
 
-  private async appendAlone({ data, options }: IncomingMessage): Promise<void> {
-    const { counts } = this;
+  /** What the user makes of something that is no event. */
+  private mended({ body, reason }: MalformedBody): IncomingMessage | undefined {
+    const { where, malformed } = this.options;
+    this.passedOver(reason);
+    if (malformed === 'skip') return undefined;
     try {
-      await this.target.append(data, options);
-      counts.appended += 1;
+      const data = ask(where, 'malformed', () => malformed(body, new Error(reason)));
+      return data === undefined ? undefined : { data, options: {} };
     } catch (error) {
-      if (!isUnstorable(error)) throw error;
-      counts.unstorable += 1;
-      const line = `${this.options.where}: the event ${options.dedupeId} can't be stored and is passed over (${counts.unstorable} so far): ${messageOf(error)}`;
-      if (worthALine(counts.unstorable)) this.log.error(line);
+      return { data: body, options: {}, refusal: asError(error) };
     }
   }
-}
 
-/** It will not be storable at the next try either. */
-function isUnstorable(error: unknown): boolean {
-  if (!(error instanceof MinibatchError)) return false;
-  return error.code === ErrorCode.MessageTooLarge || error.code === ErrorCode.NotStorable;
+  private passedOver(reason: string): void {
+    const { where, malformed } = this.options;
+    this.counts.malformed += 1;
+    const { malformed: count } = this.counts;
+    if (!worthALine(count)) return;
+    const fate = malformed === 'skip' ? 'is passed over' : 'is given to malformed';
+    this.log.warn(`${where}: a body ${fate} (${count} so far): ${reason}`);
+  }
+
+  private async giveUp({ data, options }: IncomingMessage, error: Error): Promise<void> {
+    const { where, unstorable } = this.options;
+    if (unstorable === 'fail') throw error;
+    if (unstorable !== 'skip') {
+      try {
+        await unstorable(data, error);
+      } catch (cause) {
+        throw new MinibatchError(
+          ErrorCode.SourceFailed,
+          `${where}: unstorable failed, and gets the same event again: ${messageOf(cause)}`,
+          { cause, details: { option: 'unstorable', event: options.dedupeId } },
+        );
+      }
+    }
+    const { counts } = this;
+    counts.unstorable += 1;
+    if (!worthALine(counts.unstorable)) return;
+    const which = options.dedupeId === undefined ? 'a body' : `the event ${options.dedupeId}`;
+    const fate = unstorable === 'skip' ? 'is passed over' : 'was given to unstorable';
+    this.log.error(`${where}: ${which} can't be stored and ${fate} (${counts.unstorable} so far): ${messageOf(error)}`);
+  }
 }

@@ -122,7 +122,7 @@ export class RabbitmqConnection implements BrokerConnection {
     }
     const { content, properties } = message;
     const contentType: unknown = properties.contentType;
-    const body = decodeBody(content.toString('utf8'), typeof contentType === 'string' ? contentType : undefined);
+    const body = decodeBody(content, typeof contentType === 'string' ? contentType : undefined);
     this.inlet.receive(body, content.length, () => this.acknowledge(channel, message));
   }
 

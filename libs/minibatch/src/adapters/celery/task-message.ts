@@ -1,3 +1,4 @@
+import { writeJson } from '../../internal/json-writer.js';
 import type { CeleryEvent } from './event-body.js';
 import type { CeleryTaskInfo } from './task-info.js';
 import type { RememberedTask } from './task-memory.js';
@@ -37,11 +38,17 @@ export function taskMessage(uuid: string, event: CeleryEvent, task: RememberedTa
     task_id: uuid,
     task_info: task.info,
     task_state: STATES.get(event.type) ?? event.type.slice('task-'.length).toUpperCase(),
-    task_runtime: runtime ?? null,
+    task_runtime: event.type === 'task-succeeded' ? (runtime ?? null) : null,
   };
 }
 
 /** The same for an event that is delivered again, or that another process has received too; another for any other event. */
 export function eventId({ type, uuid, hostname, pid, clock, timestamp }: CeleryEvent): string {
-  return ['celery', uuid ?? `${hostname}/${pid}`, type, clock, timestamp].join(':');
+  const sender = uuid ?? `${textOf(hostname)}/${textOf(pid)}`;
+  return ['celery', sender, type, textOf(clock), textOf(timestamp)].join(':');
+}
+
+/** Of a field of an event, which may be anything that JSON has, whatever Celery writes. */
+export function textOf(field: unknown): string {
+  return typeof field === 'string' ? field : (writeJson(field) ?? '');
 }

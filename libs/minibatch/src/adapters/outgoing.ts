@@ -1,0 +1,118 @@
+import { isA, messageOf } from '../errors/error-text.js';
+import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import type { SourceAppendOptions, SourceTarget } from '../sources/source.interface.js';
+
+/** A message on its way from outside to the stream. */
+export interface Outgoing {
+  readonly data: unknown;
+  readonly options: Omit<SourceAppendOptions, 'position'>;
+}
+
+/** A message that the stream can't take, and why. */
+export interface Refused<M> {
+  readonly message: M;
+  readonly error: Error;
+}
+
+/**
+ * The error says of a message that it can't be stored as it is: it will not be storable at the next try either. Others of the same
+ * call can.
+ */
+export function isRefusal(error: unknown): error is MinibatchError {
+  if (!isA(error, MinibatchError)) return false;
+  const { code } = error;
+  // Key, headers and dedupe id that come from outside are options of an append.
+  return code === ErrorCode.NotStorable || code === ErrorCode.MessageTooLarge || code === ErrorCode.InvalidOptions;
+}
+
+/** It holds something that no store has a form for. */
+export function isNotStorable(error: Error): boolean {
+  return error instanceof MinibatchError && error.code === ErrorCode.NotStorable;
+}
+
+/** What to try in place of a message that was refused; undefined for nothing. */
+type Mend<M> = (message: M, error: Error) => M | undefined;
+
+/**
+ * Appends messages in their order, each once. Resolves with those that can't be stored; the others are durable then.
+ *
+ * @throws what the append failed with, if it was not for what the messages are
+ */
+export async function appendStorable<M extends Outgoing>(
+  target: SourceTarget,
+  messages: readonly M[],
+  mend: Mend<M> = () => undefined,
+): Promise<readonly Refused<M>[]> {
+  if (messages.length === 0) return [];
+  try {
+    const data = messages.map((message) => message.data);
+    await target.appendMany(data, { each: (_, index) => messages[index]?.options ?? {} });
+    return [];
+  } catch (error) {
+    const refused = refusedOf(error, messages);
+    if (refused) return await appendMended(target, refused, mend);
+    // Nothing was written, and the error need not say which it was: it is looked for by halves, so that the order stays.
+    const middle = Math.ceil(messages.length / 2);
+    const first = await appendStorable(target, messages.slice(0, middle), mend);
+    return [...first, ...(await appendStorable(target, messages.slice(middle), mend))];
+  }
+}
+
+async function appendMended<M extends Outgoing>(
+  target: SourceTarget,
+  refused: readonly Refused<M>[],
+  mend: Mend<M>,
+): Promise<readonly Refused<M>[]> {
+  const left: Refused<M>[] = [];
+  for (const one of refused) {
+    const mended = mend(one.message, one.error);
+    if (mended) left.push(...(await appendStorable(target, [mended])));
+    else left.push(one);
+  }
+  return left;
+}
+
+/**
+ * Those that were refused, while the others were stored; undefined if nothing was written for one of several.
+ *
+ * @throws the error if it is another one
+ */
+function refusedOf<M>(error: unknown, messages: readonly M[]): readonly Refused<M>[] | undefined {
+  const failed: unknown = isA(error, AppendError) ? error.details['failed'] : undefined;
+  if (!Array.isArray(failed)) {
+    if (!isRefusal(error)) throw error;
+    const [only, ...others] = messages;
+    return only === undefined || others.length > 0 ? undefined : [{ message: only, error }];
+  }
+  const list = failed as readonly { readonly index: number; readonly error: Error }[];
+  if (!list.every((one) => isRefusal(one.error))) throw error;
+  return list.flatMap(({ index, error: reason }) => {
+    const message = messages[index];
+    return message === undefined ? [] : [{ message, error: reason }];
+  });
+}
+
+/**
+ * What a function of a source's options gives for a message.
+ *
+ * @throws MinibatchError `SourceFailed` with `details.option` if it throws, or gives a promise, which nobody waits for
+ */
+export function ask<V>(where: string, option: string, work: () => V): V {
+  let value: V;
+  try {
+    value = work();
+  } catch (cause) {
+    throw new MinibatchError(ErrorCode.SourceFailed, `${where}: ${option} threw: ${messageOf(cause)}`, {
+      cause,
+      details: { option },
+    });
+  }
+  if (!isA(value, Promise)) return value;
+  // It may reject, and would end the process.
+  value.catch(() => undefined);
+  throw new MinibatchError(
+    ErrorCode.SourceFailed,
+    `${where}: ${option} gave a promise: it must give its value at once`,
+    { details: { option } },
+  );
+}
