@@ -40,7 +40,7 @@ describe('records become messages', () => {
     expect(message).toMatchObject({ data: { delay: 25 }, key: 'SAT' });
     expect(message?.headers).toEqual({
       trace: 'a',
-      many: 'x, y',
+      many: '["x","y"]',
       'kafka-topic': topic,
       'kafka-partition': '0',
       'kafka-offset': '0',
@@ -90,7 +90,7 @@ describe('records become messages', () => {
       null,
     ]);
     expect(JSON.stringify(data[5])).toBe('{"__proto__":{"x":1},"$set":{"a.b":2}}');
-    expect(app.get(Feed).counts).toEqual({ received: 10, malformed: 4, skipped: 0 });
+    expect(app.get(Feed).counts).toEqual({ received: 10, malformed: 4, skipped: 0, unstorable: 0 });
     expect(log.lines.filter((line) => line.includes('malformed'))).toEqual([
       expect.stringContaining(`warn: Feed: the value of ${topic}:0:1 is malformed (it is no JSON: `),
     ]);
@@ -131,7 +131,7 @@ describe('records become messages', () => {
     const app = await startApp([Feed], { log });
     await vi.waitUntil(() => app.get(Collector).messages.length === 2, SOON);
     expect(app.get(Collector).data).toEqual([1, 4]);
-    expect(app.get(Feed).counts).toEqual({ received: 4, malformed: 2, skipped: 2 });
+    expect(app.get(Feed).counts).toEqual({ received: 4, malformed: 2, skipped: 2, unstorable: 0 });
     expect(log.lines).toContain(
       `error: Feed: 2 records skipped (${topic}:0:1, ${topic}:0:2): malformed; 2 skipped in all`,
     );
@@ -168,7 +168,7 @@ describe('a record over the store’s limit', () => {
     expect(app.get(Feed).counts.skipped).toBe(1);
     expect(log.lines).toContainEqual(
       expect.stringMatching(
-        `error: Feed: 1 records skipped \\(${topic}:0:1\\): the store can't take them: .*TOO_LARGE`,
+        `error: Feed: 1 records skipped \\(${topic}:0:1\\): the stream can't take them: .*TOO_LARGE`,
       ),
     );
     await vi.waitUntil(async () => (await tools.committed(groupId, topic)) === 3, SOON);
@@ -435,7 +435,15 @@ describe('options', () => {
     [{ kafka, topics: [''] }, /topics is \[''\]/],
     [{ kafka, topics: 'a', format: 'avro' }, /format is 'avro'; allowed: 'json', 'string', 'bytes', or a function/],
     [{ kafka, topics: 'a', malformed: 'drop' }, /malformed is 'drop'; allowed: 'keep', 'skip', or a function/],
-    [{ kafka, topics: 'a', unstorable: 'keep' }, /unstorable is 'keep'; allowed: 'skip', 'fail'/],
+    [{ kafka, topics: 'a', unstorable: 'keep' }, /unstorable is 'keep'; allowed: 'skip', 'fail', or a function/],
+    [
+      { kafka, topics: 'a', largeIntegers: 'round' },
+      /largeIntegers is 'round'; allowed: 'bigint', 'malformed', 'number'/,
+    ],
+    [{ kafka, topics: 'a', dedupeId: true }, /dedupeId is true; allowed: a function of the record, or false/],
+    [{ kafka, topics: 'a', dedupeId: false, replay: 'b' }, /replay is 'b'; allowed: none with dedupeId/],
+    [{ kafka, topics: 'a', replay: '' }, /replay is ''/],
+    [{ kafka, topics: 'a', key: 'id' }, /key is 'id'; allowed: a function of the record/],
     [{ kafka, topics: 'a', maxAppendTime: 5 }, /maxAppendTime is 5/],
     [{ kafka, topics: 'a', batch: 0 }, /batch is 0/],
     [{ kafka, topics: 'a', groupId: '' }, /groupId is ''/],

@@ -70,7 +70,7 @@ describe.each([5, 4] as const)('MqttSource, protocol version %i', { timeout: 90_
     expect(first?.data).toEqual({ celsius: 21.5 });
     expect(first?.headers).toEqual({
       topic: `${root}/kitchen/temperature`,
-      ...(protocolVersion === 5 ? { device: 'd1', tag: 'a, b', contentType: 'text/json' } : {}),
+      ...(protocolVersion === 5 ? { device: 'd1', tag: '["a","b"]', contentType: 'text/json' } : {}),
     });
     expect(second).toMatchObject({ data: 12, headers: { topic: `${root}/cellar/wine/1/temperature` } });
     expect(app.messages).toHaveLength(3);
@@ -239,6 +239,62 @@ describe.each([5, 4] as const)('MqttSource, protocol version %i', { timeout: 90_
     expect(text.counters).toEqual({ malformed: 1, skipped: 0, unstorable: 0 });
   });
 
+  it('gives large integers with all their digits, and does not stop at what no store can take', async () => {
+    const topic = unique('hostile');
+    const publisher = await connectTo(broker.url);
+    const app = await application();
+    const given: string[] = [];
+    const source = sourceOf(
+      await session({
+        topics: topic,
+        key: ({ data }: MqttMessage) => (data as { key?: string } | null)?.key,
+        dedupeId: ({ data }: MqttMessage) => (data as { id?: string } | null)?.id,
+        unstorable: async ({ payload }: MqttMessage) => void given.push(payload.toString().slice(0, 20)),
+      }),
+    );
+    const attached = app.attach(source);
+    const payloads = [
+      '{"n":9007199254740993}',
+      '1e400',
+      '{"nul\\u0000":1}',
+      `${'['.repeat(10_000)}${']'.repeat(10_000)}`,
+      '{"__proto__":{"x":1}}',
+      `{"id":{"a":1},"n":1}`,
+      '{"id":"a\\u0000b"}',
+      '{"key":5}',
+      '{"n":2}',
+    ];
+    for (const payload of payloads) await publisher.publishAsync(topic, payload, { qos: 1 });
+    await app.arrived(6);
+    await vi.waitFor(() => expect(given).toHaveLength(3), SOON);
+    expect(String((app.data()[0] as { n: unknown }).n)).toBe('9007199254740993');
+    expect(app.data().slice(1, 3)).toEqual(['1e400', '{"nul\\u0000":1}']);
+    expect(app.data()[3]).toHaveLength(20_000);
+    expect(app.data()[5]).toEqual({ n: 2 });
+    expect(given).toEqual(payloads.slice(5, 8));
+    expect(source.counters).toEqual({ malformed: 3, skipped: 0, unstorable: 3 });
+    expect(attached.status).toMatchObject({ state: 'running', failures: 0 });
+  });
+
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('no key');
+      },
+    ],
+    ['gives a promise', () => Promise.reject(new Error('no key'))],
+  ])('is not ended by a function that %s', async (_, key) => {
+    const topic = unique('throwing');
+    const publisher = await connectTo(broker.url);
+    const app = await application();
+    const source = sourceOf(await session({ topics: topic, key: key as never, unstorable: 'skip' }));
+    const attached = app.attach(source);
+    await publisher.publishAsync(topic, '1', { qos: 1 });
+    await vi.waitFor(() => expect(source.counters.unstorable).toBe(1), SOON);
+    expect(attached.status).toMatchObject({ state: 'running', failures: 0 });
+  });
+
   it('holds a message back that the stream can not take, and goes on with the others', async () => {
     const options = await session({ topics: 'large' });
     const publisher = await connectTo(broker.url);
@@ -288,7 +344,7 @@ describe.each([5, 4] as const)('MqttSource, protocol version %i', { timeout: 90_
     expect(status.lastError).toMatchObject({
       code: ErrorCode.SourceFailed,
       message: expect.stringMatching(
-        /10 messages can't be stored.*'poison': Cannot read properties of null.*Set unstorable/,
+        /10 messages can't be stored.*'poison': MqttSource: dedupeId threw: Cannot read properties of null.*Set unstorable/,
       ),
     });
   });

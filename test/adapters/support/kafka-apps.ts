@@ -41,8 +41,9 @@ const RETRY = { backoff: '50ms', maxBackoff: '500ms' } as const;
 export function feedOf(
   tools: KafkaTools,
   options: Omit<KafkaSourceOptions, 'kafka'> & Partial<KafkaSourceOptions>,
+  name = 'Feed',
 ): new () => KafkaSource {
-  @StreamSource('rows', { retry: RETRY })
+  @StreamSource('rows', { name, retry: RETRY })
   class Feed extends KafkaSource {
     constructor() {
       super({ kafka: tools.config, consumer: QUICK, ...options });

@@ -20,6 +20,8 @@ const LEAVE_WAIT = 850;
 export interface ConsumptionParts {
   readonly kafka: Kafka;
   readonly groupId: string;
+  /** The cluster's id. */
+  readonly cluster: string;
   readonly topics: readonly string[];
   readonly reading: ResolvedKafkaSource;
   readonly appender: RecordAppender;
@@ -143,14 +145,14 @@ export class Consumption {
   }
 
   private async takeParts(payload: EachBatchPayload): Promise<void> {
-    const { reading, appender, signal, clock } = this.parts;
+    const { cluster, reading, appender, signal, clock } = this.parts;
     const { batch } = payload;
     const { topic, partition, messages } = batch;
     let committed = clock.monotonic();
     for (let from = 0; from < messages.length; from += reading.batch) {
       if (this.over || signal.aborted || !payload.isRunning() || payload.isStale()) return;
       const part = messages.slice(from, from + reading.batch);
-      const records = part.map((message) => recordOf(topic, partition, message));
+      const records = part.map((message) => recordOf({ cluster, topic, partition }, message));
       const heart = keepAlive(() => payload.heartbeat(), reading.consumer.heartbeatInterval, clock);
       const isDurable = await this.durable(appender.append(records), records[0]?.id ?? '');
       const rebalance = await heart.stop();

@@ -8,12 +8,16 @@ import {
   checkName,
   invalidOption,
 } from '../../internal/checks.js';
+import { LARGE_INTEGERS, type LargeIntegers } from '../../internal/json-reader.js';
 import { checkKafka, type KafkaOpener, type KafkaRef } from './kafka-client.js';
-import type { KafkaRecord } from './kafka-record.js';
+import { identityOf, type KafkaRecord } from './kafka-record.js';
 import type { RecordFormat } from './record-format.js';
 
 /** What becomes of a record whose value is not what `format` says. The function gives the data; undefined leaves it out. */
 export type MalformedPolicy<T = unknown> = 'keep' | 'skip' | ((record: KafkaRecord, error: unknown) => T | undefined);
+
+/** What becomes of a record that the stream can't take. */
+export type UnstorablePolicy = 'skip' | 'fail' | ((record: KafkaRecord, error: Error) => void | Promise<void>);
 
 /** @typeParam T the stream's messages */
 export interface KafkaSourceOptions<T = unknown> {
@@ -38,20 +42,36 @@ export interface KafkaSourceOptions<T = unknown> {
    */
   readonly malformed?: MalformedPolicy<T>;
   /**
-   * A record that the store can't take: larger than its limit, or nested too deep.
+   * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number can't hold exactly: `'bigint'` makes them bigints;
+   * `'malformed'` makes the value malformed; `'number'` rounds them. @default 'bigint'
+   */
+  readonly largeIntegers?: LargeIntegers;
+  /**
+   * A record that the stream can't take: too large, nested too deep, with a key or a dedupe id that can't be stored; or one for which
+   * `malformed`, `key` or `dedupeId` throws. It is counted, and logged with topic, partition and offset.
    *
-   * - `'skip'`: it is left out, which is counted and logged with topic, partition and offset. Its offset is committed; it
-   *   stays in Kafka for as long as the topic keeps it
-   * - `'fail'`: the source fails, and is started again with backoff until the record has gone or the store takes it
+   * - `'skip'`: it is left out. Its offset is committed; it stays in Kafka for as long as the topic keeps it
+   * - `'fail'`: the source fails, and is started again with backoff until the record has gone or the stream takes it
+   * - a function puts it somewhere else; when it has resolved the record is done with. If it throws or rejects, the source fails and
+   *   is started again with backoff, and the record comes again
    *
    * @default 'skip'
    */
-  readonly unstorable?: 'skip' | 'fail';
+  readonly unstorable?: UnstorablePolicy;
+  /** The message's key. @default the record's, as text */
+  readonly key?: (record: KafkaRecord) => string | undefined;
   /**
-   * A second record with the same id is acknowledged and ignored; undefined for none.
-   * @default `topic:partition:offset`, so that what is delivered again after a crash is ignored
+   * A second record with the same id is acknowledged and ignored, for as long as the stream remembers the first; undefined for none, false
+   * for none at all: then what is delivered again after a crash or a rebalance is in the stream twice.
+   *
+   * @default cluster, topic, partition, offset, time and contents, so that what is delivered again is ignored, and nothing else
    */
-  readonly dedupeId?: (record: KafkaRecord) => string | undefined;
+  readonly dedupeId?: false | ((record: KafkaRecord) => string | undefined);
+  /**
+   * For a group that was set back on purpose: with a name that was never used before, records that are in the stream already come once more,
+   * and only once. It becomes a part of the default dedupe ids. @default none
+   */
+  readonly replay?: string;
   /** Most records of one append. @default 1000 */
   readonly batch?: number;
   /** Partitions whose records are appended at the same time. @default 1 */
@@ -76,7 +96,9 @@ export interface ResolvedKafkaSource {
   readonly fromBeginning: boolean;
   readonly format: RecordFormat;
   readonly malformed: MalformedPolicy;
-  readonly unstorable: 'skip' | 'fail';
+  readonly largeIntegers: LargeIntegers;
+  readonly unstorable: UnstorablePolicy;
+  readonly key: (record: KafkaRecord) => string | undefined;
   readonly dedupeId: (record: KafkaRecord) => string | undefined;
   readonly batch: number;
   readonly concurrency: number;
@@ -98,8 +120,11 @@ const KEYS = [
   'fromBeginning',
   'format',
   'malformed',
+  'largeIntegers',
   'unstorable',
+  'key',
   'dedupeId',
+  'replay',
   'batch',
   'concurrency',
   'maxAppendTime',
@@ -130,9 +155,9 @@ export function resolveKafkaSource<T>(where: string, options: KafkaSourceOptions
     throw invalidOption(where, 'options', options, "what a constructor gives: call super({ kafka, topics: '…' })");
   }
   checkKeys(where, options, KEYS);
-  const { groupId, dedupeId } = options;
-  if (dedupeId !== undefined && typeof dedupeId !== 'function') {
-    throw invalidOption(where, 'dedupeId', dedupeId, 'a function of the record');
+  const { groupId, key } = options;
+  if (key !== undefined && typeof key !== 'function') {
+    throw invalidOption(where, 'key', key, 'a function of the record');
   }
   const duration = (option: 'maxAppendTime' | 'topicRefresh', fallback: number) =>
     checkDuration(where, option, options[option] ?? fallback, { min: 100 });
@@ -144,8 +169,10 @@ export function resolveKafkaSource<T>(where: string, options: KafkaSourceOptions
     fromBeginning: checkBoolean(where, 'fromBeginning', options.fromBeginning ?? true),
     format: checkChoice<RecordFormat>(where, 'format', options.format ?? 'json', ['json', 'string', 'bytes']),
     malformed: checkChoice<MalformedPolicy>(where, 'malformed', options.malformed ?? 'keep', ['keep', 'skip']),
-    unstorable: checkUnstorable(where, options.unstorable ?? 'skip'),
-    dedupeId: dedupeId ?? ((record) => record.id),
+    largeIntegers: checkWord(where, 'largeIntegers', options.largeIntegers ?? 'bigint', LARGE_INTEGERS),
+    unstorable: checkChoice<UnstorablePolicy>(where, 'unstorable', options.unstorable ?? 'skip', ['skip', 'fail']),
+    key: key ?? ((record) => record.key),
+    dedupeId: checkDedupeId(where, options.dedupeId, options.replay),
     batch: checkInteger(where, 'batch', options.batch ?? 1000, 1),
     concurrency: checkInteger(where, 'concurrency', options.concurrency ?? 1, 1),
     maxAppendTime: duration('maxAppendTime', 300_000),
@@ -162,15 +189,33 @@ function checkTopics(where: string, given: unknown): readonly (string | RegExp)[
   throw invalidOption(where, 'topics', given, 'a name, a regular expression, or a list of them');
 }
 
+function checkWord<V extends string>(where: string, option: string, given: V, words: readonly V[]): V {
+  if (words.includes(given)) return given;
+  throw invalidOption(where, option, given, words.map((word) => `'${word}'`).join(', '));
+}
+
 /** A word of the list, or a function. */
 function checkChoice<V>(where: string, option: string, given: V, words: readonly V[]): V {
   if (typeof given === 'function' || words.includes(given)) return given;
   throw invalidOption(where, option, given, `${words.map((word) => `'${String(word)}'`).join(', ')}, or a function`);
 }
 
-function checkUnstorable(where: string, given: unknown): 'skip' | 'fail' {
-  if (given === 'skip' || given === 'fail') return given;
-  throw invalidOption(where, 'unstorable', given, "'skip', 'fail'");
+function checkDedupeId(
+  where: string,
+  given: KafkaSourceOptions['dedupeId'],
+  replay: unknown,
+): (record: KafkaRecord) => string | undefined {
+  if (given !== undefined && replay !== undefined) {
+    throw invalidOption(where, 'replay', replay, 'none with dedupeId: it is a part of the default dedupe ids');
+  }
+  if (given === false) return () => undefined;
+  if (given !== undefined) {
+    if (typeof given === 'function') return given;
+    throw invalidOption(where, 'dedupeId', given, 'a function of the record, or false');
+  }
+  if (replay === undefined) return identityOf;
+  const name = checkName(where, 'replay', replay);
+  return (record) => `${name}:${identityOf(record)}`;
 }
 
 function checkConsumer(where: string, given: Omit<ConsumerConfig, 'groupId'>): ResolvedKafkaSource['consumer'] {

@@ -13,8 +13,8 @@ import { findTopics, newTopics } from './topics.js';
  * Feeds a stream with the records of Kafka topics, as a member of a consumer group. Needs the package `kafkajs`.
  *
  * An offset is committed when its record is durable in the stream, never before; what is delivered again after a crash or a rebalance
- * has the same dedupe id (`topic:partition:offset`) and is ignored for as long as the stream remembers it. The order is that of
- * each partition. Several processes share the partitions.
+ * has the same dedupe id (of cluster, topic, partition, offset, time and contents) and is ignored for as long as the stream remembers it.
+ * The order is that of each partition. Several processes share the partitions.
  *
  * A message's key and headers are the record's; the headers `kafka-topic`, `kafka-partition`, `kafka-offset` and
  * `kafka-timestamp` (milliseconds) say where it comes from. Null values (tombstones) are kept as null.
@@ -44,8 +44,8 @@ export class KafkaSource<T = unknown> implements Source<T> {
 
   /** Records since it was made, over all streams that it feeds in this process. */
   get counts(): KafkaSourceCounts {
-    const { received, malformed, skipped } = this.counted;
-    return { received, malformed, skipped };
+    const { received, malformed, skipped, unstorable } = this.counted;
+    return { received, malformed, skipped, unstorable };
   }
 
   /** @throws MinibatchError `SourceFailed` when Kafka can't be reached or a topic is missing; the errors of `append` */
@@ -65,8 +65,9 @@ export class KafkaSource<T = unknown> implements Source<T> {
   private async consume(kafka: Kafka, target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
     const { reading, clock } = this;
     const mayCreate = reading.consumer.allowAutoTopicCreation === true;
-    const topics = await unlessAborted(findTopics(reading.where, kafka, reading.topics, mayCreate), signal);
-    if (topics === undefined) return;
+    const found = await unlessAborted(findTopics(reading.where, kafka, reading.topics, mayCreate), signal);
+    if (found === undefined) return;
+    const { cluster, topics } = found;
     const watch = new AbortController();
     const over = AbortSignal.any([signal, watch.signal]);
     void newTopics(kafka, reading.topics, topics, reading.topicRefresh, clock, over).then(() => watch.abort());
@@ -74,6 +75,7 @@ export class KafkaSource<T = unknown> implements Source<T> {
       await new Consumption({
         kafka,
         groupId: reading.groupId ?? `minibatch.${target.name}`,
+        cluster,
         topics,
         reading,
         appender: new RecordAppender(target as SourceTarget, reading, this.counted),

@@ -1,24 +1,24 @@
-import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { asError, messageOf } from '../../errors/error-text.js';
+import { AppendError, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { Mutable } from '../../internal/mutable.js';
-import type { SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
+import type { SourceTarget } from '../../sources/source.interface.js';
+import { appendStorable, ask, isNotStorable, type Outgoing, type Refused } from '../outgoing.js';
 import { type KafkaRecord, messageHeaders } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
 import type { RecordCounts } from './record-counts.js';
 import { decode, type Decoded, plainValue } from './record-format.js';
 
 /** A record on its way into the stream. */
-interface Outgoing {
+interface OutgoingRecord extends Outgoing {
   readonly record: KafkaRecord;
-  readonly data: unknown;
-  readonly options: Omit<SourceAppendOptions, 'position'>;
 }
 
-interface Refused {
-  readonly record: KafkaRecord;
-  readonly error: unknown;
-}
+type RefusedRecord = Refused<{ readonly record: KafkaRecord }>;
 
-type Reading = Pick<ResolvedKafkaSource, 'where' | 'format' | 'malformed' | 'unstorable' | 'dedupeId'>;
+type Reading = Pick<
+  ResolvedKafkaSource,
+  'where' | 'format' | 'malformed' | 'largeIntegers' | 'unstorable' | 'key' | 'dedupeId'
+>;
 
 /** Makes messages of records and appends them in their order. */
 export class RecordAppender {
@@ -31,108 +31,103 @@ export class RecordAppender {
   /**
    * Resolves when all of them are durable, except those that were left out by what the user said.
    *
-   * @throws MinibatchError of the append; `SourceFailed` if a function of the options threw
+   * @throws MinibatchError of the append; `SourceFailed` if `unstorable` threw; what a record was refused with, if `unstorable` says so
    */
   async append(records: readonly KafkaRecord[]): Promise<void> {
     this.counts.received += records.length;
-    const messages = await this.outgoing(records);
-    const refused: Refused[] = [];
-    await this.appendAll(messages, refused);
+    const refused: RefusedRecord[] = [];
+    const messages = await this.outgoing(records, refused);
+    const mended = (message: OutgoingRecord, error: Error) => this.asText(message, error);
+    refused.push(...(await appendStorable(this.target, messages, mended)));
+    await this.giveUp(refused);
+  }
+
+  /** JSON may be what no store can hold (a key with NUL, a thousand levels): its text can be stored. */
+  private asText(message: OutgoingRecord, error: Error): OutgoingRecord | undefined {
+    const { record, data } = message;
+    const { format, malformed } = this.reading;
+    const isJson = format === 'json' && typeof data === 'object' && data !== null;
+    if (!isJson || malformed !== 'keep' || !isNotStorable(error)) return undefined;
+    this.counts.kept(record, messageOf(error));
+    return { ...message, data: plainValue(record) };
+  }
+
+  /** Of those that can't be stored. */
+  private async giveUp(refused: readonly RefusedRecord[]): Promise<void> {
     const [first] = refused;
     if (first === undefined) return;
-    this.counts.leftOut(
-      refused.map(({ record }) => record),
-      `the store can't take them: ${messageOf(first.error)}`,
-    );
-  }
-
-  /** If one of them can't be stored, the error need not say which: it is looked for by halves, so that the order stays. */
-  private async appendAll(messages: readonly Outgoing[], refused: Refused[]): Promise<void> {
-    const [only, ...others] = messages;
-    if (only === undefined) return;
-    try {
-      if (others.length === 0) await this.appendOne(only);
-      else await this.appendMany(messages);
-    } catch (error) {
-      if (!isUnstorable(error)) throw error;
-      if (others.length === 0) {
-        if (this.reading.unstorable === 'fail') throw named(only.record, error);
-        refused.push({ record: only.record, error });
-        return;
+    const { where, unstorable } = this.reading;
+    if (unstorable === 'fail') throw named(first.message.record, first.error);
+    this.counts.unstorable += refused.length;
+    const records = refused.map(({ message }) => message.record);
+    const why = `the stream can't take them: ${messageOf(first.error)}`;
+    if (unstorable === 'skip') {
+      this.counts.leftOut(records, why);
+      return;
+    }
+    for (const { message, error } of refused) {
+      try {
+        await unstorable(message.record, error);
+      } catch (cause) {
+        const what = `${where}: unstorable failed for the record ${message.record.id}, which comes again`;
+        throw new MinibatchError(ErrorCode.SourceFailed, `${what}: ${messageOf(cause)}`, {
+          cause,
+          details: { option: 'unstorable', record: message.record.id },
+        });
       }
-      // What has been stored by this try is ignored in the next for its dedupe id.
-      const middle = Math.ceil(messages.length / 2);
-      await this.appendAll(messages.slice(0, middle), refused);
-      await this.appendAll(messages.slice(middle), refused);
     }
+    this.counts.givenAway(records, why);
   }
 
-  private appendMany(messages: readonly Outgoing[]): Promise<void> {
-    const data = messages.map((message) => message.data);
-    return this.target.appendMany(data, { each: (_, index) => messages[index]?.options ?? {} });
-  }
-
-  private async appendOne({ record, data, options }: Outgoing): Promise<void> {
-    try {
-      await this.target.append(data, options);
-    } catch (error) {
-      // JSON may be what no store can hold (a key with NUL, a thousand levels): its text can be stored.
-      const isText = codeOf(error) === ErrorCode.NotStorable && this.reading.format === 'json';
-      if (!isText || typeof data !== 'object' || data === null) throw error;
-      await this.target.append(plainValue(record), options);
-      this.counts.kept(record, messageOf(error));
-    }
-  }
-
-  private async outgoing(records: readonly KafkaRecord[]): Promise<readonly Outgoing[]> {
-    const { format, dedupeId } = this.reading;
-    const decoded = records.map((record) => decode(format, record));
+  private async outgoing(
+    records: readonly KafkaRecord[],
+    refused: RefusedRecord[],
+  ): Promise<readonly OutgoingRecord[]> {
+    const { format, largeIntegers } = this.reading;
+    const decoded = records.map((record) => decode(format, record, largeIntegers));
     // A turn of the event loop for each record costs more than the decoding: only own functions may take their time.
     const values = decoded.some((value) => value instanceof Promise)
       ? await Promise.all(decoded.map(awaited))
       : decoded;
     const skipped: KafkaRecord[] = [];
-    const messages: Outgoing[] = [];
+    const messages: OutgoingRecord[] = [];
     for (const [index, record] of records.entries()) {
-      const value = values[index] as Decoded | undefined;
-      const data = value && ('data' in value ? value.data : this.malformed(record, value, skipped));
-      if (data === undefined) continue;
-      const options: Mutable<Outgoing['options']> = { headers: messageHeaders(record) };
-      if (record.key !== undefined) options.key = record.key;
-      const id = this.call('dedupeId', record, dedupeId);
-      if (id !== undefined) options.dedupeId = id;
-      messages.push({ record, data, options });
+      try {
+        const message = this.messageOf(record, values[index] as Decoded, skipped);
+        if (message) messages.push(message);
+      } catch (error) {
+        refused.push({ message: { record }, error: asError(error) });
+      }
     }
     this.counts.leftOut(skipped, 'malformed');
     return messages;
   }
 
+  /** Undefined for a record that is left out. */
+  private messageOf(record: KafkaRecord, value: Decoded, skipped: KafkaRecord[]): OutgoingRecord | undefined {
+    const { where, key, dedupeId } = this.reading;
+    const data = 'data' in value ? value.data : this.malformed(record, value, skipped);
+    if (data === undefined) return undefined;
+    const options: Mutable<Outgoing['options']> = { headers: messageHeaders(record) };
+    const keyed = ask(where, 'key', () => key(record));
+    if (keyed !== undefined) options.key = keyed;
+    const id = ask(where, 'dedupeId', () => dedupeId(record));
+    if (id !== undefined) options.dedupeId = id;
+    return { record, data, options };
+  }
+
   /** Undefined leaves it out. */
   private malformed(record: KafkaRecord, { malformed, error }: Malformed, skipped: KafkaRecord[]): unknown {
-    const policy = this.reading.malformed;
+    const { where, malformed: policy } = this.reading;
     if (policy === 'keep') {
       this.counts.kept(record, malformed);
       return plainValue(record);
     }
     this.counts.malformed += 1;
     const data =
-      policy === 'skip'
-        ? undefined
-        : this.call('malformed', record, () => policy(record, error ?? new Error(malformed)));
+      policy === 'skip' ? undefined : ask(where, 'malformed', () => policy(record, error ?? new Error(malformed)));
     if (data === undefined) skipped.push(record);
     return data;
-  }
-
-  private call<V>(option: string, record: KafkaRecord, work: (record: KafkaRecord) => V): V {
-    try {
-      return work(record);
-    } catch (cause) {
-      throw new MinibatchError(
-        ErrorCode.SourceFailed,
-        `${this.reading.where}: ${option} threw for the record ${record.id}: ${messageOf(cause)}. It is read again until ${option} takes it`,
-        { cause, details: { option, record: record.id } },
-      );
-    }
   }
 }
 
@@ -140,21 +135,12 @@ const awaited = async (value: Decoded | Promise<Decoded>): Promise<Decoded> => v
 
 type Malformed = Extract<Decoded, { readonly malformed: string }>;
 
-function isUnstorable(error: unknown): boolean {
-  const code = codeOf(error);
-  return code === ErrorCode.NotStorable || code === ErrorCode.MessageTooLarge;
-}
-
-function codeOf(error: unknown): ErrorCode | undefined {
-  return error instanceof MinibatchError ? error.code : undefined;
-}
-
 /** The store does not know where the message comes from. */
-function named(record: KafkaRecord, error: unknown): unknown {
-  if (!(error instanceof AppendError)) return error;
-  const text = error.message.replace(/ \[MINIBATCH_\w+\]$/, '');
-  return new AppendError(error.code, `the record ${record.id}: ${text}`, error.stored, {
-    cause: error,
-    details: { ...error.details, record: record.id },
-  });
+function named(record: KafkaRecord, error: Error): Error {
+  if (!(error instanceof MinibatchError)) return error;
+  const text = `the record ${record.id}: ${error.message.replace(/ \[MINIBATCH_\w+\]$/, '')}`;
+  const options = { cause: error, details: { ...error.details, record: record.id } };
+  return error instanceof AppendError
+    ? new AppendError(error.code, text, error.stored, options)
+    : new MinibatchError(error.code, text, options);
 }

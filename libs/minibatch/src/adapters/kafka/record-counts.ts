@@ -7,8 +7,10 @@ export interface KafkaSourceCounts {
   readonly received: number;
   /** Of these, values that were not what `format` says, whatever became of them. */
   readonly malformed: number;
-  /** Records that were left out: malformed ones with `malformed: 'skip'`, and those that the store can't take. */
+  /** Records that were left out: malformed ones with `malformed: 'skip'`, unstorable ones with `unstorable: 'skip'`. */
   readonly skipped: number;
+  /** Records that the stream can't take, or that a function of the options threw for, whatever became of them. */
+  readonly unstorable: number;
 }
 
 /** Names in one line of the log. */
@@ -19,6 +21,7 @@ export class RecordCounts implements KafkaSourceCounts {
   received = 0;
   malformed = 0;
   skipped = 0;
+  unstorable = 0;
   private readonly logger = new Logger('Minibatch');
 
   constructor(private readonly where: string) {}
@@ -35,10 +38,20 @@ export class RecordCounts implements KafkaSourceCounts {
   leftOut(records: readonly KafkaRecord[], why: string): void {
     if (records.length === 0) return;
     this.skipped += records.length;
-    const names = records.slice(0, MOST_NAMES).map(({ id }) => id);
-    if (records.length > MOST_NAMES) names.push('…');
     this.logger.error(
-      `${this.where}: ${records.length} records skipped (${names.join(', ')}): ${why}; ${this.skipped} skipped in all`,
+      `${this.where}: ${records.length} records skipped (${namesOf(records)}): ${why}; ${this.skipped} skipped in all`,
     );
   }
+
+  givenAway(records: readonly KafkaRecord[], why: string): void {
+    this.logger.warn(
+      `${this.where}: ${records.length} records were given to unstorable (${namesOf(records)}): ${why}; ${this.unstorable} unstorable in all`,
+    );
+  }
+}
+
+function namesOf(records: readonly KafkaRecord[]): string {
+  const names = records.slice(0, MOST_NAMES).map(({ id }) => id);
+  if (records.length > MOST_NAMES) names.push('…');
+  return names.join(', ');
 }

@@ -4,12 +4,15 @@ import { decode, plainValue, type RecordFormat } from './record-format.js';
 
 const recordWith = (value: string | Buffer | null): KafkaRecord => ({
   id: 't:0:0',
+  cluster: 'c',
   topic: 't',
   partition: 0,
   offset: '0',
   timestamp: new Date(0),
   key: undefined,
+  keyBytes: null,
   headers: {},
+  headerBytes: {},
   value: typeof value === 'string' ? Buffer.from(value) : value,
 });
 const bad = Buffer.from([0x7b, 0xff]);
@@ -22,6 +25,8 @@ describe('decoding a value', () => {
     ['json', '', { malformed: expect.stringContaining('no JSON'), error: expect.any(SyntaxError) }],
     ['json', '\uFEFF{}', { malformed: expect.stringContaining('no JSON'), error: expect.any(SyntaxError) }],
     ['json', bad, { malformed: 'it is no UTF-8' }],
+    ['json', '{"id":9007199254740993}', { data: { id: 9007199254740993n } }],
+    ['json', '1e400', { malformed: 'it is no JSON: 1e400 is too large for a number', error: expect.any(SyntaxError) }],
     ['string', 'é', { data: 'é' }],
     ['string', '', { data: '' }],
     ['string', null, { data: null }],
@@ -35,7 +40,7 @@ describe('decoding a value', () => {
       { malformed: 'format threw: no schema', error: expect.any(Error) },
     ],
   ])('%# %s', async (format, value, expected) => {
-    expect(await decode(format, recordWith(value))).toEqual(expected);
+    expect(await decode(format, recordWith(value), 'bigint')).toEqual(expected);
   });
 
   it('keeps what is malformed as text, or as bytes', () => {

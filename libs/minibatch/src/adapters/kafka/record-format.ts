@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { messageOf } from '../../errors/minibatch.error.js';
+import { type LargeIntegers, readJson } from '../../internal/json-reader.js';
 import type { KafkaRecord } from './kafka-record.js';
 
 /**
@@ -17,7 +18,11 @@ export type RecordFormat<T = unknown> =
 export type Decoded = { readonly data: unknown } | { readonly malformed: string; readonly error?: unknown };
 
 /** A tombstone has no value to be malformed: it is null in every format but an own one. */
-export function decode(format: RecordFormat, record: KafkaRecord): Decoded | Promise<Decoded> {
+export function decode(
+  format: RecordFormat,
+  record: KafkaRecord,
+  largeIntegers: LargeIntegers,
+): Decoded | Promise<Decoded> {
   if (typeof format === 'function') return decodeByFunction(format, record);
   const { value } = record;
   if (value === null) return { data: null };
@@ -26,7 +31,7 @@ export function decode(format: RecordFormat, record: KafkaRecord): Decoded | Pro
   const text = value.toString('utf8');
   if (format === 'string') return { data: text };
   try {
-    return { data: JSON.parse(text) as unknown };
+    return { data: readJson(text, largeIntegers) };
   } catch (error) {
     return { malformed: `it is no JSON: ${messageOf(error)}`, error };
   }

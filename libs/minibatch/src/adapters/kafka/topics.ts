@@ -1,6 +1,13 @@
-import type { Kafka } from 'kafkajs';
+import type { Admin, Kafka } from 'kafkajs';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { type Clock, delay } from '../../internal/clock.js';
+
+/** Topics that are there, and where. */
+export interface FoundTopics {
+  /** The cluster's id; empty if the brokers have none. */
+  readonly cluster: string;
+  readonly topics: readonly string[];
+}
 
 /**
  * The names of the topics that are there. A missing one would else be waited for by kafkajs until its retries are over, and a
@@ -13,8 +20,8 @@ export async function findTopics(
   kafka: Kafka,
   topics: readonly (string | RegExp)[],
   mayCreate: boolean,
-): Promise<readonly string[]> {
-  const existing = await listTopics(kafka);
+): Promise<FoundTopics> {
+  const [existing, cluster] = await askAdmin(kafka, (admin) => Promise.all([admin.listTopics(), clusterIdOf(admin)]));
   const found = new Set<string>();
   for (const topic of topics) {
     const names = matching(topic, existing);
@@ -22,7 +29,7 @@ export async function findTopics(
     if (names.length === 0) throw missing(where, topic);
     for (const name of names) found.add(name);
   }
-  return [...found].toSorted();
+  return { cluster, topics: [...found].toSorted() };
 }
 
 /** Resolves when topics match that did not when `known` was found, or when the signal aborts. */
@@ -39,7 +46,7 @@ export async function newTopics(
     await delay(clock, every, signal);
     if (signal.aborted) return;
     // A look that fails is made again: whether Kafka is there the consumer finds out by itself.
-    const existing = await listTopics(kafka).catch(() => []);
+    const existing = await askAdmin(kafka, (admin) => admin.listTopics()).catch(() => []);
     if (patterns.some((pattern) => matching(pattern, existing).some((name) => !known.includes(name)))) return;
   }
   await new Promise<void>((resolve) => {
@@ -48,14 +55,20 @@ export async function newTopics(
   });
 }
 
-async function listTopics(kafka: Kafka): Promise<string[]> {
+async function askAdmin<R>(kafka: Kafka, question: (admin: Admin) => Promise<R>): Promise<R> {
   const admin = kafka.admin();
   try {
     await admin.connect();
-    return await admin.listTopics();
+    return await question(admin);
   } finally {
     await admin.disconnect().catch(() => undefined);
   }
+}
+
+/** Servers that only speak Kafka's protocol may have none. */
+async function clusterIdOf(admin: Admin): Promise<string> {
+  const { clusterId } = (await admin.describeCluster()) as { clusterId?: string | null };
+  return clusterId ?? '';
 }
 
 /** A pattern never means Kafka's own topics. */

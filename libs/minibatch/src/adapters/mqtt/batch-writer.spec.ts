@@ -19,7 +19,8 @@ class Target implements SourceTarget {
   }
 
   async appendMany(data: readonly unknown[]): Promise<void> {
-    if (this.says === 'before' && data.includes('bad')) throw new AppendError(ErrorCode.NotStorable, 'bad', 'no');
+    if (this.says === 'before' && data.includes('bad'))
+      throw new AppendError(ErrorCode.NotStorable, 'data is bad', 'no');
     const results = await Promise.allSettled(data.map((item) => this.append(item)));
     const failed = results.flatMap((result, index) =>
       result.status === 'rejected' ? [{ index, stored: 'no', error: result.reason as Error }] : [],

@@ -1,18 +1,14 @@
-import { asError } from '../../errors/error-text.js';
-import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import type { SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
+import { asError, messageOf } from '../../errors/error-text.js';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import type { SourceTarget } from '../../sources/source.interface.js';
+import { appendStorable, ask, isNotStorable, type Outgoing } from '../outgoing.js';
 import { headersOf, type MqttMessage, readPayload } from './mqtt-message.js';
 import type { ResolvedSource } from './mqtt-source.options.js';
 import type { Oddities } from './oddities.js';
 
-interface Entry {
+interface Entry extends Outgoing {
   readonly message: MqttMessage;
-  readonly data: unknown;
-  readonly options: Omit<SourceAppendOptions, 'position'>;
 }
-
-/** Says of one message that it can't be stored; others of the call can. */
-const REFUSALS: readonly string[] = [ErrorCode.NotStorable, ErrorCode.MessageTooLarge, ErrorCode.InvalidOptions];
 
 /** Appends messages together; looks after those that can't be. */
 export class BatchWriter {
@@ -27,7 +23,7 @@ export class BatchWriter {
   /**
    * Resolves when all messages that the stream can take are stored, with those that must not be acknowledged.
    *
-   * @throws what the append failed with; `SourceFailed` if too many are held back
+   * @throws what the append failed with; `SourceFailed` if too many are held back, or if `unstorable` says so or failed itself
    */
   async write(messages: readonly MqttMessage[]): Promise<ReadonlySet<MqttMessage>> {
     const held = new Set<MqttMessage>();
@@ -43,20 +39,31 @@ export class BatchWriter {
         await refuse(message, asError(error));
       }
     }
-    for (const { entry, error } of await this.append(entries)) await refuse(entry.message, error);
+    const refused = await appendStorable(this.target, entries, (entry, error) => this.asText(entry, error));
+    for (const { message: entry, error } of refused) await refuse(entry.message, error);
     return held;
+  }
+
+  /** JSON may be what no store can hold (a key with NUL, a thousand levels): its text can be stored. */
+  private asText(entry: Entry, error: Error): Entry | undefined {
+    const { message, data } = entry;
+    const { format, malformed } = this.source;
+    const isJson = format === 'json' && typeof data === 'object' && data !== null;
+    if (!isJson || malformed !== 'keep' || !isNotStorable(error)) return undefined;
+    this.oddities.malformed(message.topic, error, 'kept');
+    return { ...entry, data: message.payload.toString('utf8') };
   }
 
   /** Undefined for a message that is left out. */
   private entryOf(message: MqttMessage): Entry | undefined {
-    const { format, key, dedupeId } = this.source;
-    const payload = readPayload(message.payload, format);
+    const { where, format, largeIntegers, key, dedupeId } = this.source;
+    const payload = readPayload(message.payload, format, largeIntegers);
     const known = { ...message, data: payload.data };
     const data = payload.malformed ? this.mended(known, payload.malformed) : payload.data;
     if (data === undefined) return undefined;
     const final = { ...known, data };
-    const keyed = key?.(final);
-    const dedupe = dedupeId?.(final);
+    const keyed = key && ask(where, 'key', () => key(final));
+    const dedupe = dedupeId && ask(where, 'dedupeId', () => dedupeId(final));
     const options = {
       headers: headersOf(message),
       ...(keyed === undefined ? {} : { key: keyed }),
@@ -66,76 +73,53 @@ export class BatchWriter {
   }
 
   private mended(message: MqttMessage, error: Error): unknown {
-    const { malformed } = this.source;
-    const data = malformed === 'keep' ? message.data : malformed === 'skip' ? undefined : malformed(message, error);
+    const { where, malformed } = this.source;
+    const own = typeof malformed === 'function' ? ask(where, 'malformed', () => malformed(message, error)) : undefined;
+    const data = malformed === 'keep' ? message.data : own;
     this.oddities.malformed(message.topic, error, data === undefined ? 'skipped' : 'kept');
     return data;
-  }
-
-  /** Resolves with the messages that can't be stored. */
-  private async append(entries: readonly Entry[]): Promise<{ readonly entry: Entry; readonly error: Error }[]> {
-    if (entries.length === 0) return [];
-    const data = entries.map((entry) => entry.data);
-    try {
-      await this.target.appendMany(data, { each: (_, index) => entries[index]?.options ?? {} });
-      return [];
-    } catch (error) {
-      const failed = refusedOf(error);
-      if (failed === 'nothing was written') return await this.appendEach(entries);
-      return failed.flatMap(({ index, error: reason }) => {
-        const entry = entries[index];
-        return entry ? [{ entry, error: reason }] : [];
-      });
-    }
-  }
-
-  /** One by one, to find those that can't be stored. Concurrent calls go together into few writes. */
-  private async appendEach(entries: readonly Entry[]): Promise<{ readonly entry: Entry; readonly error: Error }[]> {
-    const results = await Promise.allSettled(entries.map(({ data, options }) => this.target.append(data, options)));
-    return results.flatMap((result, index) => {
-      const entry = entries[index];
-      if (result.status === 'fulfilled' || !entry) return [];
-      if (!isRefusal(result.reason)) throw result.reason;
-      return [{ entry, error: result.reason }];
-    });
   }
 
   /** True if the message must not be acknowledged. */
   private async refused(message: MqttMessage, error: Error): Promise<boolean> {
     const { where, unstorable, maxHeld } = this.source;
     const { topic, payload } = message;
+    if (unstorable === 'fail') {
+      this.oddities.unstorable(topic, payload.length, error, 'fails the source, as unstorable says');
+      throw this.failure(message, error, `a message of '${topic}' can't be stored: ${messageOf(error)}`);
+    }
     if (unstorable === 'hold') {
       this.held += 1;
       this.oddities.unstorable(topic, payload.length, error, 'stays with the broker');
       if (this.held < maxHeld || message.qos === 0) return true;
-      throw new MinibatchError(
-        ErrorCode.SourceFailed,
-        `${where}: ${this.held} messages can't be stored and wait in the broker, where they take the place of others; the last, of '${topic}': ${messageOf(error)}. Set unstorable: 'drop', or a function that puts them somewhere else`,
-        { cause: error, details: { reason: 'UNSTORABLE', topic, held: this.held } },
+      const many = `${this.held} messages can't be stored and wait in the broker, where they take the place of others; the last, of '${topic}': ${messageOf(error)}`;
+      throw this.failure(
+        message,
+        error,
+        `${many}. Set unstorable: 'skip', or a function that puts them somewhere else`,
       );
     }
-    if (unstorable === 'drop') {
+    if (unstorable === 'skip' || unstorable === 'drop') {
       this.oddities.unstorable(topic, payload.length, error, 'is lost, as unstorable says');
       return false;
     }
-    await unstorable(message, error);
+    try {
+      await unstorable(message, error);
+    } catch (cause) {
+      const what = `${where}: unstorable failed for a message of '${topic}', which comes again`;
+      throw new MinibatchError(ErrorCode.SourceFailed, `${what}: ${messageOf(cause)}`, {
+        cause,
+        details: { reason: 'UNSTORABLE', option: 'unstorable', topic },
+      });
+    }
     this.oddities.unstorable(topic, payload.length, error, 'was given to unstorable');
     return false;
   }
-}
 
-/** Which messages of a call can't be stored, if that is all that went wrong. @throws the error if it is not */
-function refusedOf(
-  error: unknown,
-): 'nothing was written' | readonly { readonly index: number; readonly error: Error }[] {
-  const failed: unknown = error instanceof AppendError ? error.details['failed'] : undefined;
-  if (Array.isArray(failed)) {
-    const list = failed as readonly { readonly index: number; readonly error: Error }[];
-    if (list.every((one) => isRefusal(one.error))) return list;
-  } else if (isRefusal(error)) return 'nothing was written';
-  throw error;
-}
-
-function isRefusal(error: unknown): error is MinibatchError {
-  return error instanceof MinibatchError && REFUSALS.includes(error.code);
+  private failure({ topic }: MqttMessage, cause: Error, text: string): MinibatchError {
+    return new MinibatchError(ErrorCode.SourceFailed, `${this.source.where}: ${text}`, {
+      cause,
+      details: { reason: 'UNSTORABLE', topic, held: this.held },
+    });
+  }
 }

@@ -5,18 +5,35 @@ describe('readPayload', () => {
   const bytes = Buffer.from([0xff, 0xfe]);
 
   it('reads what is of its format', () => {
-    expect(readPayload(Buffer.from('{"a":[1,null]}'), 'json')).toEqual({ data: { a: [1, null] } });
-    expect(readPayload(Buffer.from('null'), 'json')).toEqual({ data: null });
-    expect(readPayload(Buffer.from('ä{'), 'string')).toEqual({ data: 'ä{' });
-    expect(readPayload(Buffer.alloc(0), 'string')).toEqual({ data: '' });
-    expect(readPayload(bytes, 'bytes')).toEqual({ data: bytes });
+    expect(readPayload(Buffer.from('{"a":[1,null]}'), 'json', 'bigint')).toEqual({ data: { a: [1, null] } });
+    expect(readPayload(Buffer.from('null'), 'json', 'bigint')).toEqual({ data: null });
+    expect(readPayload(Buffer.from('ä{'), 'string', 'bigint')).toEqual({ data: 'ä{' });
+    expect(readPayload(Buffer.alloc(0), 'string', 'bigint')).toEqual({ data: '' });
+    expect(readPayload(bytes, 'bytes', 'bigint')).toEqual({ data: bytes });
+  });
+
+  it('gives large integers exactly, or as it is told', () => {
+    const large = Buffer.from('[9007199254740993]');
+    expect(readPayload(large, 'json', 'bigint')).toEqual({ data: [9007199254740993n] });
+    expect(readPayload(large, 'json', 'number')).toEqual({ data: [9007199254740992] });
+    expect(readPayload(large, 'json', 'malformed')).toEqual({
+      data: '[9007199254740993]',
+      malformed: expect.any(SyntaxError),
+    });
+    expect(readPayload(Buffer.from('1e400'), 'json', 'bigint')).toEqual({
+      data: '1e400',
+      malformed: expect.any(SyntaxError),
+    });
   });
 
   it('keeps what is not, as text if it is one', () => {
-    expect(readPayload(Buffer.from('{"a":'), 'json')).toEqual({ data: '{"a":', malformed: expect.any(SyntaxError) });
-    expect(readPayload(Buffer.alloc(0), 'json')).toEqual({ data: '', malformed: expect.any(SyntaxError) });
-    expect(readPayload(bytes, 'json')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
-    expect(readPayload(bytes, 'string')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
+    expect(readPayload(Buffer.from('{"a":'), 'json', 'bigint')).toEqual({
+      data: '{"a":',
+      malformed: expect.any(SyntaxError),
+    });
+    expect(readPayload(Buffer.alloc(0), 'json', 'bigint')).toEqual({ data: '', malformed: expect.any(SyntaxError) });
+    expect(readPayload(bytes, 'json', 'bigint')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
+    expect(readPayload(bytes, 'string', 'bigint')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
   });
 });
 
@@ -49,7 +66,7 @@ describe('headersOf', () => {
     const headers = headersOf({ ...message, properties });
     expect(Object.entries(headers)).toEqual([
       ['device', 'd1'],
-      ['tag', 'a, b'],
+      ['tag', '["a","b"]'],
       ['__proto__', 'p'],
       ['nul', 'xy'],
       ['topic', 'a/b'],

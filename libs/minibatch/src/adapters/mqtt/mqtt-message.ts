@@ -1,6 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { IPublishPacket } from 'mqtt';
 import { asError } from '../../errors/error-text.js';
+import { type LargeIntegers, readJson } from '../../internal/json-reader.js';
+import { textOfValues } from '../source-text.js';
 
 /** A message as it came from the broker. */
 export interface MqttMessage {
@@ -27,13 +29,13 @@ export type Payload =
   | { readonly data: unknown; readonly malformed?: undefined }
   | { readonly data: string | Buffer; readonly malformed: Error };
 
-export function readPayload(payload: Buffer, format: PayloadFormat): Payload {
+export function readPayload(payload: Buffer, format: PayloadFormat, largeIntegers: LargeIntegers): Payload {
   if (format === 'bytes') return { data: payload };
   if (!isUtf8(payload)) return { data: payload, malformed: new Error('it is no UTF-8') };
   const text = payload.toString('utf8');
   if (format === 'string') return { data: text };
   try {
-    return { data: JSON.parse(text) };
+    return { data: readJson(text, largeIntegers) };
   } catch (error) {
     return { data: text, malformed: asError(error) };
   }
@@ -55,10 +57,10 @@ export function headersOf({ topic, retain, dup, properties }: MqttMessage): Read
   return headers;
 }
 
-/** What the publisher has added. A property that came several times is a list. */
+/** What the publisher has added. A property that came several times is a JSON array. */
 function ownHeaders(properties: Readonly<Record<string, string | string[]>>): Record<string, string> {
   const own = Object.entries(properties).filter(([name]) => !FACTS.includes(name));
-  return Object.fromEntries(own.map(([name, value]) => [clean(name), clean([value].flat().join(', '))]));
+  return Object.fromEntries(own.map(([name, value]) => [clean(name), clean(textOfValues([value].flat()) ?? '')]));
 }
 
 /** MQTT forbids NUL and not every broker looks; stores can't keep it. */

@@ -1,6 +1,7 @@
 import type { StringValue } from 'ms';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { checkDuration, checkInteger, invalidOption, show } from '../../internal/checks.js';
+import { LARGE_INTEGERS, type LargeIntegers } from '../../internal/json-reader.js';
 import {
   checkFunction,
   checkGiven,
@@ -10,6 +11,10 @@ import {
 } from './mqtt-connection.options.js';
 import type { MqttMessage, PayloadFormat } from './mqtt-message.js';
 import { checkFilters } from './topics.js';
+
+/** What becomes of a message that the stream can't take. */
+export type UnstorablePolicy =
+  'hold' | 'skip' | 'drop' | 'fail' | ((message: MqttMessage, error: Error) => void | Promise<void>);
 
 /** Which messages become messages of the stream, and how. @typeParam T the stream's messages */
 export interface MqttSourceOptions<T = unknown> extends MqttConnection {
@@ -49,17 +54,25 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnection {
    */
   readonly malformed?: 'keep' | 'skip' | ((message: MqttMessage, error: Error) => T | undefined);
   /**
-   * What to do with a message that the stream can't take: larger than the store's limit, nested too deep, or one for which `key`,
-   * `dedupeId` or `malformed` throws. The others go on in any case; each such message is counted, and logged with its topic.
+   * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number can't hold exactly: `'bigint'` makes them bigints;
+   * `'malformed'` makes the payload malformed; `'number'` rounds them. @default 'bigint'
+   */
+  readonly largeIntegers?: LargeIntegers;
+  /**
+   * What to do with a message that the stream can't take: too large, nested too deep, with a key or a dedupe id that can't be stored; or
+   * one for which `key`, `dedupeId` or `malformed` throws. The others go on in any case; each such message is counted, and logged with its
+   * topic.
    *
    * - `'hold'`: it is not acknowledged. The broker keeps it and gives it again with the next connection, so that nothing is lost;
    *   it takes a place among those on their way, and when half of `maxInFlight` (MQTT 3.1.1: 10) are taken, the source fails
-   * - `'drop'`: it is acknowledged, and so lost
-   * - a function that puts it somewhere else; when it has resolved the message is acknowledged
+   * - `'skip'`: it is acknowledged, and so lost. `'drop'` is the same
+   * - `'fail'`: the source fails, and is started again with backoff until the stream takes it
+   * - a function that puts it somewhere else; when it has resolved the message is acknowledged. If it throws or rejects, the source
+   *   fails and is started again with backoff, and the message comes again
    *
    * @default 'hold'
    */
-  readonly unstorable?: 'hold' | 'drop' | ((message: MqttMessage, error: Error) => void | Promise<void>);
+  readonly unstorable?: UnstorablePolicy;
   /** The message's key. @default none */
   readonly key?: (message: MqttMessage) => string | undefined;
   /**
@@ -85,7 +98,8 @@ export interface ResolvedSource {
   readonly qos: 0 | 1;
   readonly format: PayloadFormat;
   readonly malformed: 'keep' | 'skip' | ((message: MqttMessage, error: Error) => unknown);
-  readonly unstorable: 'hold' | 'drop' | ((message: MqttMessage, error: Error) => void | Promise<void>);
+  readonly largeIntegers: LargeIntegers;
+  readonly unstorable: UnstorablePolicy;
   readonly key: ((message: MqttMessage) => string | undefined) | undefined;
   readonly dedupeId: ((message: MqttMessage) => string | undefined) | undefined;
   readonly maxInFlight: number;
@@ -101,6 +115,7 @@ const KEYS = [
   'sessionExpiry',
   'format',
   'malformed',
+  'largeIntegers',
   'unstorable',
   'key',
   'dedupeId',
@@ -131,7 +146,7 @@ export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | 
     throw invalidOption(where, 'maxInFlight', maxInFlight, `a whole number of 1 to ${MOST_IN_FLIGHT}`);
   }
   checkChoice(where, 'malformed', malformed, ['keep', 'skip']);
-  checkChoice(where, 'unstorable', unstorable, ['hold', 'drop']);
+  checkChoice(where, 'unstorable', unstorable, ['hold', 'skip', 'drop', 'fail']);
   checkFunction(where, 'key', key);
   checkFunction(where, 'dedupeId', dedupeId);
   const connection = resolveConnection(where, ErrorCode.SourceFailed, given, {
@@ -153,6 +168,7 @@ export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | 
     ),
     format: oneOf(where, 'format', given.format ?? 'json', ['json', 'string', 'bytes']),
     malformed,
+    largeIntegers: oneOf(where, 'largeIntegers', given.largeIntegers ?? 'bigint', LARGE_INTEGERS),
     unstorable,
     key,
     dedupeId,
