@@ -12,6 +12,7 @@ import {
   Transport,
 } from '@nestjs/microservices';
 import { Test, type TestingModule } from '@nestjs/testing';
+import { Decimal128, Long } from 'bson';
 import {
   ErrorCode,
   memoryStore,
@@ -146,6 +147,15 @@ describe.each([TCP, REDIS])('ClientProxySink by $name', { timeout: 60_000 }, (ki
     expect(rowsOf(other.got)).toEqual(range(6));
     expect(new Set(other.got.map((data) => (data as Report).id)).size).toBe(3);
     await vi.waitUntil(async () => (await committed(app)) === 6, SOON);
+  });
+
+  it('sends the digits of numbers that the other side could not read', async () => {
+    await receive(kind);
+    const large = { id: Long.fromString('9007199254740993'), n: 5n, price: Decimal128.fromString('1.10') };
+    const app = await send(kind, { pattern: 'report.event', mode: 'emit', map: () => large });
+    await append(app, range(2));
+    await vi.waitUntil(() => other.got.length === 1, SOON);
+    expect(other.got).toEqual([{ id: '9007199254740993', n: '5', price: '1.10' }]);
   });
 
   it('sends each result as a request, which commits when it is replied to', async () => {

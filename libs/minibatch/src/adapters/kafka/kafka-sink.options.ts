@@ -15,7 +15,10 @@ export interface KafkaSinkOptions<R = unknown> {
   readonly key?: (result: R, window: Window) => string | Uint8Array | null | undefined;
   /** Beside the window's. */
   readonly headers?: (result: R, window: Window) => Readonly<Record<string, string | Uint8Array>>;
-  /** @default JSON; a `Uint8Array` as it is, null as null */
+  /**
+   * @default JSON, with all digits of a bigint, `Long` or `Decimal128`, and bytes within it in base64; a `Uint8Array` or `Binary` as it is;
+   * null as null
+   */
   readonly value?: (result: R, window: Window) => KafkaValue;
   /**
    * -1: all replicas in sync have it. 1: the leader has it, and a leader that dies may take it along. @default -1

@@ -1,3 +1,4 @@
+import { Binary, Decimal128, Long } from 'bson';
 import { describe, expect, it } from 'vitest';
 import type { Window } from '../../windows/window.js';
 import { cutBySize, type OutgoingRecord, recordsOf } from './result-records.js';
@@ -35,6 +36,14 @@ describe('the record of a result', () => {
     );
     // Two quotes around the value, and 8 that a header costs.
     expect((record?.bytes ?? 0) - (plain?.bytes ?? 0)).toBe(2 + 2 + 8 + 2 + 2);
+  });
+
+  it('has all digits of large numbers, and bytes as they are', () => {
+    const valueOf = (result: unknown) => recordsOf(writing, result, window)[0]?.message.value;
+    const large = { id: Long.fromString('9007199254740993'), n: -9007199254740993n, d: Decimal128.fromString('1.10') };
+    expect(valueOf(large)).toBe('{"id":9007199254740993,"n":-9007199254740993,"d":1.10}');
+    expect(valueOf(new Binary(Buffer.from([0, 255])))).toEqual(Buffer.from([0, 255]));
+    expect(valueOf(new Uint8Array([0, 255]))).toEqual(Buffer.from([0, 255]));
   });
 
   it('has no key for null and undefined', () => {

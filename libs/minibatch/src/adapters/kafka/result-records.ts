@@ -1,6 +1,7 @@
 import type { Message } from 'kafkajs';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
+import { bytesOf, writeJson } from '../../internal/json-writer.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { KafkaValue, ResolvedKafkaSink } from './kafka-sink.options.js';
@@ -67,8 +68,8 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
 }
 
 /** Undefined of what JSON knows nothing of, as a function. */
-function toJson(result: unknown): KafkaValue {
-  return result === null || result instanceof Uint8Array ? result : JSON.stringify(result);
+function toJson(result: unknown): KafkaValue | undefined {
+  return result === null ? null : (bytesOf(result) ?? writeJson(result));
 }
 
 /** In order, in parts of at most `most` bytes, or of one record. */

@@ -2,6 +2,7 @@ import { Subscription } from 'rxjs';
 import { isA } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
+import { withDigits } from '../../internal/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import type { ResolvedSending } from './client-proxy-sink.options.js';
 
@@ -46,7 +47,9 @@ export function deliver(
     }, timeout);
     underWay.add(giveUp);
     try {
-      const given = mode === 'send' ? client.send<unknown>(pattern, data) : client.emit<unknown>(pattern, data);
+      // Clients write JSON themselves, which knows no bigint.
+      const sent = withDigits(data);
+      const given = mode === 'send' ? client.send<unknown>(pattern, sent) : client.emit<unknown>(pattern, sent);
       // A handler may reply with several values, or with none.
       reply.add(
         given.subscribe({

@@ -1,5 +1,6 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { checkBoolean, checkInteger, checkName, invalidOption } from '../../internal/checks.js';
+import { bytesOf, writeJson } from '../../internal/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import {
   checkFunction,
@@ -14,7 +15,10 @@ import { wrongTopic } from './topics.js';
 export interface MqttSinkOptions<R = unknown> extends MqttConnection {
   /** The topic, or what makes it of a result. */
   readonly topic: string | ((result: R, window: Window) => string);
-  /** Makes the payload. @default strings and bytes as they are, anything else as JSON */
+  /**
+   * Makes the payload. @default strings and bytes as they are, anything else as JSON, with all digits of a bigint, `Long` or `Decimal128`,
+   * and bytes within it in base64
+   */
   readonly payload?: (result: R, window: Window) => string | Uint8Array;
   /** 1: the broker acknowledges each message. 2: exactly once as far as the broker. 0: nobody answers. @default 1 */
   readonly qos?: 0 | 1 | 2;
@@ -38,7 +42,7 @@ export interface ResolvedSink {
   readonly where: string;
   readonly connection: ResolvedConnection;
   readonly topic: (result: unknown, window: Window) => string;
-  readonly payload: (result: unknown, window: Window) => string | Uint8Array;
+  readonly payload: (result: unknown, window: Window) => string | Uint8Array | undefined;
   readonly qos: 0 | 1 | 2;
   readonly retain: boolean;
   readonly userProperties: ((result: unknown, window: Window) => Readonly<Record<string, string>>) | undefined;
@@ -95,7 +99,7 @@ export function resolveSink<R>(where: string, options: MqttSinkOptions<R> | unde
   };
 }
 
-function payloadOf(result: unknown): string | Uint8Array {
-  if (typeof result === 'string' || result instanceof Uint8Array) return result;
-  return JSON.stringify(result);
+/** Undefined of what JSON knows nothing of, as a function: the sink refuses it. */
+function payloadOf(result: unknown): string | Uint8Array | undefined {
+  return typeof result === 'string' ? result : (bytesOf(result) ?? writeJson(result));
 }
