@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { delay } from '../internal/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import type { Commit } from '../storage/stream-store.interface.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
@@ -90,4 +91,35 @@ describe('commits', () => {
     expect(second.values).toEqual(upTo(20).slice(8));
     expect(await left(second)).toBe(0);
   });
+
+  it.each([
+    { after: 11_500, begins: true },
+    { after: 13_000, begins: false },
+  ])(
+    'renew the lease as of their sending: $after ms later the next window begins without asking: $begins',
+    async ({ after, begins }) => {
+      const clock = new VirtualClock();
+      let [slow, delays] = [false, 0];
+      const renewals: (() => void)[] = [];
+      const p = await start(clock, async (call) => {
+        if (slow && call.method === 'renewLeases') await new Promise<void>((resolve) => renewals.push(resolve));
+        const result = await call.proceed();
+        if (call.method === 'commit' && delays-- > 0) await delay(clock, 10_000);
+        return result;
+      });
+      await p.append(0, 1);
+      await clock.advance(3_000, () => turns(() => false, 5));
+      [slow, delays] = [true, 1];
+      await p.put(2, 3);
+      await turns(() => p.seen.length === 2);
+      await clock.advance(after, () => turns(() => false, 5));
+      await p.put(4, 5);
+      await turns(() => p.seen.length === 3, 50);
+      expect(p.seen).toHaveLength(begins ? 3 : 2);
+      slow = false;
+      for (const answer of renewals) answer();
+      await p.engine.settled();
+      expect(p.values).toEqual(upTo(6));
+    },
+  );
 });

@@ -1,7 +1,13 @@
+import assert from 'node:assert/strict';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
+import { delay } from '../internal/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import type { Lease } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
+import { wrapStore } from '../testing/wrapped-store.js';
+import { LeaseKeeper } from './lease-keeper.js';
 import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 /** Time that passes for both, in steps of half a second; the one that is away comes to nothing meanwhile. */
@@ -113,5 +119,38 @@ describe('replicas whose clocks are five minutes apart', () => {
     const stopping = second.engine.stop(0);
     await second.clock.advance(10_000);
     await stopping;
+  });
+});
+
+describe('a lease', () => {
+  it('is as old as the sending of its renewal, not as its answer', async () => {
+    const clock = new VirtualClock();
+    const store = new MemoryStreamStore();
+    const slow = wrapStore(store, async (call) => {
+      const result = await call.proceed();
+      if (call.method === 'renewLeases') await delay(clock, 10_000);
+      return result;
+    });
+    const key = { stream: STREAM, group: 'default', partition: 0 };
+    await store.registerGroup(key);
+    const leases: Lease[] = [];
+    const owner = { id: 'me', host: 'here', bootId: 'boot', pid: 1, startTime: '1' };
+    const keeper = new LeaseKeeper(slow, clock, owner, LEASE, () => false, {
+      acquired: (_, lease) => void leases.push(lease),
+      lost: () => undefined,
+    });
+    keeper.add(key);
+    await keeper.round();
+    const [lease] = leases;
+    assert.ok(lease);
+    await clock.advance(5_000);
+    const renewing = keeper.renewDue();
+    await clock.advance(10_000);
+    await renewing;
+    expect(keeper.isFresh(lease)).toBe(true);
+    await clock.advance(1_900);
+    expect(keeper.isFresh(lease)).toBe(true);
+    await clock.advance(200); // 12.1 s after the sending, four fifths of the lease time.
+    expect(keeper.isFresh(lease)).toBe(false);
   });
 });

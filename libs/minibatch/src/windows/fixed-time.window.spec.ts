@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { CONTEXT, Driver, type DriverOptions, T0, told } from './driver.spec.support.js';
+import { CONTEXT, Driver, type DriverOptions, message, T0, told } from './driver.spec.support.js';
 import { FixedTimeWindow } from './fixed-time.window.js';
+import { MessageBuffer } from './message-buffer.js';
+import { WindowCutter } from './window-cutter.js';
 import { windowId } from './window-id.js';
 
 const S = 1000;
@@ -276,5 +278,22 @@ describe('FixedTimeWindow', () => {
     expect(() => new FixedTimeWindow().init({ ...CONTEXT, interval: 33.3 })).toThrow(
       expect.objectContaining({ code: ErrorCode.InvalidOptions }),
     );
+  });
+
+  it('goes on with its pass after a flush in the middle of it', () => {
+    const emitter = new FixedTimeWindow();
+    void emitter.init({ ...CONTEXT, interval: S, grace: 0, now: T0 });
+    const buffer = new MessageBuffer();
+    const cutter = new WindowCutter(emitter, { maxSize: 100, maxBytes: 1e6 });
+    const pass = { order: 'time', ranges: [{ to: T0 + S }, {}] };
+    expect(emitter.reads(T0 + 1_500)).toMatchObject(pass);
+    buffer.now = T0 + 1_500;
+    buffer.flushing = true;
+    expect(emitter.reads(T0 + 1_500, true)).toEqual({ order: 'time', ranges: [{}] });
+    buffer.push([message(1_200)]);
+    buffer.complete = true;
+    expect(cutter.cut(buffer, 10).map(({ bounds }) => bounds.end)).toEqual([new Date(T0 + 2 * S)]);
+    buffer.flushing = false;
+    expect(emitter.reads(T0 + 1_600)).toMatchObject(pass);
   });
 });

@@ -10,6 +10,7 @@ import { LmdbEnvironment } from './environment.js';
 import { lmdbStore, LmdbStreamStore } from './index.js';
 import { Kind, META_KEY, prefixRange } from './keys.js';
 import { encodeRecord } from './records.js';
+import { redriveLetters } from './redrive.js';
 
 let path: string;
 beforeEach(() => {
@@ -86,6 +87,49 @@ describe('LmdbStreamStore', () => {
     expect(await second.readCheckpoint('s', 'f')).toBe(7);
     expect(await second.append([message({}, { dedupeId: 'x' })])).toEqual([{ status: 'duplicate' }]);
     expect(await second.renewLeases([lease])).toEqual([]);
+  });
+
+  it('takes the entry of the time index along when a message leaves', async () => {
+    const store = await open();
+    await store.registerGroup(key(), { timeOrder: true });
+    const lease = await hold(store);
+    await store.append(many(3));
+    const { messages } = await store.fetchByTime(key(), {}, undefined, all);
+    expect(await count(Kind.Time)).toBe(3);
+    await settle(store, lease, messages.slice(0, 2));
+    expect(await count(Kind.Time)).toBe(1);
+    await settle(store, lease, messages.slice(2));
+    expect(await count(Kind.Time, Kind.Message)).toBe(0);
+  });
+
+  it('leaves a letter alone that dies again while a redrive is on its way', async () => {
+    const store = await open();
+    const lease = await hold(store);
+    await store.append(many(1_002));
+    const { messages } = await store.fetch(key(), undefined, all);
+    const late = messages.at(-1)!;
+    // More than one transaction moves.
+    await store.bury(lease, messages.slice(0, -1).map(letterOf));
+    const environment = await LmdbEnvironment.open(path, 126);
+    try {
+      let writes = 0;
+      const interrupted = new Proxy(environment, {
+        get(target, name) {
+          if (name !== 'write') return Reflect.get(target, name, target) as unknown;
+          return async (change: Parameters<LmdbEnvironment['write']>[0]) => {
+            const answer = await target.write(change);
+            if ((writes += 1) === 1) await store.bury(lease, [letterOf(late)]);
+            return answer;
+          };
+        },
+      });
+      expect(await redriveLetters(interrupted, 's', {})).toBe(1_001);
+      expect(writes).toBeGreaterThan(1);
+    } finally {
+      await environment.close();
+    }
+    const left = await store.deadLetters('s', {}, undefined, 10);
+    expect(left.map(({ messageId }) => messageId)).toEqual([late.id]);
   });
 
   it('works for several stores of one process, whichever closes first', async () => {

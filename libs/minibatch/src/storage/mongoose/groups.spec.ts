@@ -12,6 +12,10 @@ import {
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Lease } from '../stream-store.interface.js';
+import { Collections, collectionNames } from './collections.js';
+import { Departures } from './departures.js';
+import { Groups } from './groups.js';
+import { StreamRecords } from './stream-records.js';
 
 const KEY = keyOf('flights');
 const AUDIT = keyOf('flights', 'audit');
@@ -24,7 +28,7 @@ describe('groups', () => {
   });
   afterEach(() => test.dispose());
 
-  async function consumeAll(lease: Lease, seq: number): Promise<void> {
+  async function consumeAll(lease: Lease, seq: number, keep = false): Promise<void> {
     const { store } = test;
     const { messages } = await store.fetch(lease.key, undefined, LIMITS);
     const window = windowOf(
@@ -34,7 +38,7 @@ describe('groups', () => {
     await store.claim(lease, [window]);
     const progress = { lastSeq: seq, windows: seq, messages: messages.length };
     const groups = await store.commit(lease, { finished: [seq], progress });
-    await store.settle(lease, [{ window, messages }], { groups, keep: false });
+    await store.settle(lease, [{ window, messages }], { groups, keep });
   }
 
   it('are in the commit point of consumers that knew nothing of them', async () => {
@@ -59,6 +63,50 @@ describe('groups', () => {
       .collection('consumer')
       .updateMany({ stream: 'flights', groupsVersion: { $lt: 2 } }, { $set: { groups: ['default', 'audit'] } });
     expect(await connection.collection('consumer').findOne({ group: 'default' })).toMatchObject(copy);
+  });
+
+  it('stay known when a process that read the list before one came publishes it late', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    const collections = new Collections(connection, collectionNames());
+    // A second process: it reads the list to register a group, and sleeps before it passes the list on.
+    let [reached, goOn] = [(): void => undefined, (): void => undefined];
+    const asleep = new Promise<void>((resolve) => (reached = resolve));
+    const awake = new Promise<void>((resolve) => (goOn = resolve));
+    const consumer = new Proxy(collections.consumer, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function') return value;
+        if (name !== 'updateMany') return value.bind(target) as unknown;
+        return async (...args: unknown[]) => {
+          reached();
+          await awake;
+          return Reflect.apply(value, target, args) as unknown;
+        };
+      },
+    });
+    const sleepy = Object.create(collections, { consumer: { value: consumer } }) as Collections;
+    const groups = new Groups(sleepy, new StreamRecords(sleepy), new Departures(sleepy));
+    const registering = groups.register(keyOf('flights', 'sleepy'), {});
+    await asleep;
+    await store.registerGroup(AUDIT);
+    goOn();
+    await registering;
+    const progress = { lastSeq: 0, windows: 0, messages: 0 };
+    const named = await store.commit(lease, { finished: [], progress });
+    expect([...named].sort()).toEqual(['audit', 'default', 'sleepy']);
+  });
+
+  it('that kept a message and are gone leave it kept, whoever commits it last', async () => {
+    const { store } = test;
+    const audit = await takeLease(store, AUDIT);
+    const lease = await takeLease(store, KEY);
+    await appendAll(store, [messageOf('flights', 1)]);
+    await consumeAll(audit, 1, true);
+    await store.removeGroup('flights', 'audit');
+    await consumeAll(lease, 1);
+    expect(await dataOf(store, KEY)).toEqual([]);
+    expect(await store.sweep('flights', { kept: new Date(Date.now() + 60_000) })).toMatchObject({ messages: 1 });
   });
 
   it('are all registered when many processes start at once', async () => {

@@ -10,7 +10,9 @@ import type { BufferDocument } from './schemas/buffer.schema.js';
 type Fault =
   | { readonly before: Error }
   | { readonly after: Error }
-  | { readonly concern: { readonly code: number; readonly errmsg: string } };
+  | { readonly concern: { readonly code: number; readonly errmsg: string } }
+  /** Of the two unique indexes that refuse a repeated insert, the server names the one of the dedupe key. */
+  | { readonly namesDedupeKey: true };
 
 const reset = () => new mongo.MongoNetworkError('reset');
 const steppedDown = () => new mongo.MongoServerError({ code: 10107, errmsg: 'not primary' });
@@ -43,6 +45,11 @@ describe('an insert', () => {
       const reply = await send(sent, options);
       if (!fault) return reply;
       if ('after' in fault) throw fault.after;
+      if ('namesDedupeKey' in fault) {
+        const errors = reply['writeErrors'] as { errmsg: string }[];
+        for (const error of errors) error.errmsg = error.errmsg.replace('index: _id_', 'index: dedupeKey_1');
+        return reply;
+      }
       throw new mongo.MongoWriteConcernError({ ...reply, ok: 1, writeConcernError: fault.concern });
     });
     const inserts = new Inserts({ buffer: changed } as unknown as Collections, () => repeats);
@@ -107,6 +114,21 @@ describe('an insert', () => {
     const shutdown = { concern: { code: 91, errmsg: 'shutting down' } };
     expect(await insert([shutdown])).toEqual({ goOn: true, outcomes: ['stored', 'stored'], sent: 2, left: 0 });
     expect(await insert([shutdown, shutdown])).toMatchObject({ goOn: true, outcomes: ['unknown', 'unknown'], left: 0 });
+  });
+
+  it('is not taken for a duplicate of its own first sending, whichever index the server names', async () => {
+    for (const second of [[], [{ namesDedupeKey: true }]] as const) {
+      const given = drafts(2).map((draft, n) => ({
+        ...draft,
+        document: { ...draft.document, dedupeKey: `flights\0${second.length}-${n}` },
+      }));
+      expect(await insert([{ after: reset() }, ...second], { given })).toMatchObject({
+        outcomes: ['stored', 'stored'],
+        sent: 2,
+        left: 0,
+      });
+    }
+    expect(await stored()).toBe(4);
   });
 
   it('knows a duplicate beside what is in doubt', async () => {

@@ -137,6 +137,56 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
       assert.equal((await store.readLeases([key()]))[0]?.owner?.id, 'b', 'a lost lease is not given back');
     });
 
+    it('is lost to who gave it back', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const lease = await hold(store);
+      const window = windowOf(1, await read(store));
+      await store.claim(lease, [window]);
+      await store.releaseLease(lease);
+      const given = await store.readLeases([key()]);
+      assert.deepEqual(await store.renewLeases([lease]), [lease]);
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(lease, { finished: [1], progress: progress(1, 2) }));
+      await rejectsWith(ErrorCode.LeaseLost, store.recover(lease));
+      assert.deepEqual(await store.readLeases([key()]), given, 'what is given back is not touched by its last holder');
+      const next = await hold(store, key(), 'b');
+      const { open, progress: recorded } = await store.recover(next);
+      assert.deepEqual(
+        open.map(({ seq }) => seq),
+        [1],
+      );
+      assert.equal(recorded.lastSeq, 0);
+    });
+
+    it('does not come back with its group: one from before the group was removed is lost', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const before = await hold(store);
+      const messages = await read(store);
+      const isLost = async () => {
+        await rejectsWith(ErrorCode.LeaseLost, store.commit(before, { finished: [1], progress: progress(1, 2) }));
+        await rejectsWith(ErrorCode.LeaseLost, store.recover(before));
+        assert.deepEqual(await store.renewLeases([before]), [before]);
+      };
+      await other.removeGroup(key().stream, 'default');
+      await isLost();
+      await other.registerGroup(key());
+      await isLost();
+      const after = await hold(other, key(), 'b');
+      await isLost();
+      // Either it is told at once, or its window is void.
+      await store.claim(before, [windowOf(7, messages)]).catch(() => undefined);
+      const { open, progress: recorded } = await other.recover(after);
+      assert.deepEqual(open, []);
+      assert.deepEqual({ ...recorded }, progress(0));
+      await store.releaseLease(before);
+      assert.equal((await other.readLeases([key()]))[0]?.owner?.id, 'b');
+      assert.equal((await read(other)).length, 2);
+    });
+
     it('keeps partitions apart', async () => {
       const { store } = context;
       await register(store, 'default');

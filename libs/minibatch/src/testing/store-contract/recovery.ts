@@ -301,6 +301,9 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       await store.settle(lease, [{ window, messages }], { groups, keep: false });
       await store.reschedule(lease, { ...window, attempt: 2 }).catch(() => undefined);
       assert.deepEqual((await store.recover(lease)).open, []);
+      const { open, finished } = await store.recover(await acquire(store, key(), 'b'));
+      assert.deepEqual([open, finished], [[], []], 'and the next holder does not find it either');
+      assert.equal((await store.stats([key().stream]))[0]?.consumers[0]?.openWindows, 0);
     });
   });
 }

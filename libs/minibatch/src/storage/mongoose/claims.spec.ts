@@ -1,0 +1,67 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  appendAll,
+  keyOf,
+  messageOf,
+  openStore,
+  OWNER,
+  RIVAL,
+  takeLease,
+  windowOf,
+  type TestStore,
+} from '../../../../../test/support/mongoose-store.js';
+import { ClaimPlaces } from './claim-places.js';
+import { Claims } from './claims.js';
+import { Collections, collectionNames } from './collections.js';
+
+const KEY = keyOf('flights');
+
+describe('the adoption of windows', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  /** Claims whose recovery is interrupted after it has written to the collection of windows by that method. */
+  function interrupted(method: 'deleteMany' | 'updateMany', interrupt: () => Promise<void>): Claims {
+    const collections = new Collections(test.connection, collectionNames());
+    const window = new Proxy(collections.window, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function') return value;
+        if (name !== method) return value.bind(target) as unknown;
+        return async (...args: unknown[]) => {
+          const answer = (await Reflect.apply(value, target, args)) as unknown;
+          await interrupt();
+          return answer;
+        };
+      },
+    });
+    return new Claims(Object.create(collections, { window: { value: window } }) as Collections, new ClaimPlaces());
+  }
+
+  it.each(['deleteMany', 'updateMany'] as const)(
+    'leaves a claim void that a holder from before the last adoption makes after its %s',
+    async (method) => {
+      const { store } = test;
+      const ids = await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2)]);
+      const sleeper = await takeLease(store, KEY);
+      await store.recover(sleeper);
+      const second = await takeLease(store, KEY, RIVAL);
+      await store.recover(second);
+      await store.claim(second, [windowOf(1, ids.slice(0, 1))]);
+      const third = await takeLease(store, KEY, { ...OWNER, id: 'owner-3' });
+      let interrupts = 0;
+      const claims = interrupted(method, async () => {
+        interrupts += 1;
+        await store.claim(sleeper, [windowOf(2, ids.slice(1))]);
+      });
+      const seqs = ({ open }: Awaited<ReturnType<Claims['recover']>>) => open.map(({ seq }) => seq);
+      expect(seqs(await claims.recover(third))).toEqual([1]);
+      expect(interrupts).toBe(1);
+      expect(seqs(await store.recover(third))).toEqual([1]);
+      expect(seqs(await store.recover(await takeLease(store, KEY, RIVAL)))).toEqual([1]);
+    },
+  );
+});
