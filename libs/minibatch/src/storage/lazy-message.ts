@@ -1,5 +1,6 @@
+import { messageOf } from '../errors/error-text.js';
 import type { Message } from '../windows/message.js';
-import type { MessageId, StoredMessage } from './stream-store.interface.js';
+import type { DeadLetter, MessageId, StoredMessage } from './stream-store.interface.js';
 
 /**
  * A message as bytes. They stay what they are until its window has left: every attempt, every sink and every dead letter begins from
@@ -34,5 +35,17 @@ export abstract class LazyMessage implements StoredMessage {
     // What prints and compares objects asks the prototype, too.
     if (!(#shared in this)) return undefined;
     return (this.#shared ??= this.read());
+  }
+}
+
+/** What a dead letter shows of its message: what can't be decoded is left out, and why is said. */
+export function shownOf(
+  read: () => Omit<Message, 'id' | 'created'>,
+): Pick<DeadLetter, 'data' | 'key' | 'headers' | 'undecodable'> {
+  try {
+    const { data, key, headers } = read();
+    return { data, ...(key !== undefined && { key }), ...(headers !== undefined && { headers }) };
+  } catch (error) {
+    return { data: undefined, undecodable: messageOf(error) };
   }
 }

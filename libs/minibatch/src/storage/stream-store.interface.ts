@@ -237,7 +237,7 @@ export interface WindowRecord extends WindowBounds {
 
 /** A message that a consumer gave up. */
 export interface NewDeadLetter {
-  /** As it was fetched. */
+  /** The object that was fetched: the letter gets the bytes that were appended, whether or not they can be decoded. */
   readonly message: StoredMessage;
   /** Public id of the window it was in. */
   readonly window: string;
@@ -261,6 +261,11 @@ export interface DeadLetter {
   readonly data: unknown;
   readonly key?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /**
+   * Why `data`, `key` and `headers` are absent, where the message can't be decoded in JavaScript. The letter has the bytes that were
+   * appended, and a redrive puts them back.
+   */
+  readonly undecodable?: string;
   readonly window: string;
   readonly consumer: string;
   readonly attempts: number;

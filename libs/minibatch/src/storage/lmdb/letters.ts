@@ -1,5 +1,6 @@
 import { BSON } from 'bson';
 import { decodeMessage, encodedOf } from '../message-codec.js';
+import { shownOf } from '../lazy-message.js';
 import type { DeadLetter, DeadLetterFilter, Lease, MessageId, NewDeadLetter } from '../stream-store.interface.js';
 import { findStream, saveStream } from './catalog.js';
 import {
@@ -154,16 +155,14 @@ function toDeadLetter(stream: StreamRecord, { number, group, died, seq }: Letter
     value.subarray(0, value.readInt32LE(0)),
   ) as unknown as Note;
   const messageId = formatId(stream.id, seq);
-  const { created, data, key, headers } = decodeMessage(messageId, messageOfLetter(value)).read();
+  const message = decodeMessage(messageId, messageOfLetter(value));
   return {
     id: formatId(stream.id, number),
     stream: stream.name,
     group: stream.letterGroups?.[group] ?? '',
     messageId,
-    created,
-    data,
-    ...(key !== undefined && { key }),
-    ...(headers !== undefined && { headers }),
+    created: message.created,
+    ...shownOf(() => message.read()),
     window,
     consumer,
     attempts,

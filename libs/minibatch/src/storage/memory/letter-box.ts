@@ -1,4 +1,5 @@
 import { createdOf, decodeMessage, type EncodedMessage, encodedOf } from '../message-codec.js';
+import { shownOf } from '../lazy-message.js';
 import type { ConsumerKey, DeadLetter, DeadLetterFilter, MessageId, NewDeadLetter } from '../stream-store.interface.js';
 
 /** A dead letter; its message as bytes, so that it goes back into the buffer as it was. */
@@ -84,16 +85,14 @@ export class LetterBox {
 
 export function toDeadLetter(stream: string, letter: BuriedMessage): DeadLetter {
   const { id, group, messageId, encoded, note, died } = letter;
-  const { created, data, key, headers } = decodeMessage(messageId, encoded).read();
+  const message = decodeMessage(messageId, encoded);
   return {
     id,
     stream,
     group,
     messageId,
-    created,
-    data,
-    ...(key !== undefined && { key }),
-    ...(headers !== undefined && { headers }),
+    created: message.created,
+    ...shownOf(() => message.read()),
     ...note,
     died: new Date(died),
   };

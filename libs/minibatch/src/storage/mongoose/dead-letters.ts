@@ -1,16 +1,14 @@
 import { leaseLost } from '../store-faults.js';
 import type { DeadLetter, DeadLetterFilter, Lease, NewDeadLetter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { insertMissing } from './insert-missing.js';
+import { insertMissingRaw } from './insert-missing.js';
 import { isHeld } from './leases.js';
-import { toDeadLetter, toLetterDocument } from './letter-codec.js';
+import { HEAD_ONLY, toDeadLetter, toLetterInsert } from './letter-codec.js';
 import { selectionOf, type LetterReads } from './letter-reads.js';
 import { guarded } from './store-errors.js';
 
 /** Of one command that removes letters. */
 const REMOVED = { letters: 1000, bytes: Number.POSITIVE_INFINITY };
-/** What has to be known of a letter that is removed. */
-const SELECTED = { stream: 1, group: 1, died: 1 } as const;
 
 /** Dead letters from their burial to their end; the way back into the buffer is `Redrive`. */
 export class DeadLetters {
@@ -27,8 +25,10 @@ export class DeadLetters {
     if (letters.length === 0) return;
     await guarded(`store dead letters of '${lease.key.group}' on '${lease.key.stream}'`, async () => {
       if (!(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
-      const documents = letters.map((letter) => toLetterDocument(lease, letter));
-      await insertMissing(this.collections.deadletter, documents, { ignoreUndefined: false });
+      await insertMissingRaw(
+        this.collections.deadletter,
+        letters.map((letter) => toLetterInsert(lease, letter)),
+      );
     });
   }
 
@@ -58,9 +58,9 @@ export class DeadLetters {
     return guarded(`discard dead letters of '${stream}'`, async () => {
       let count = 0;
       const selection = selectionOf(stream, filter);
-      for await (const letters of this.reads.pages(() => selection, REMOVED, SELECTED)) {
+      for await (const letters of this.reads.pages(() => selection, REMOVED, HEAD_ONLY)) {
         if (letters.length === 0) continue;
-        const ids = letters.map(({ _id }) => _id);
+        const ids = letters.map(({ head }) => head._id);
         count += (await deadletter.deleteMany({ _id: { $in: ids } })).deletedCount;
         await buffer.deleteMany({ redrives: { $in: ids } });
       }

@@ -1,5 +1,6 @@
 import { mongo } from 'mongoose';
-import { DUPLICATE_KEY, isDuplicateKey, isInDoubt, unwrapped, writeErrorsOf } from './store-errors.js';
+import { write } from './raw-writes.js';
+import { DUPLICATE_KEY, isDuplicateKey, isInDoubt, isServerLost, unwrapped, writeErrorsOf } from './store-errors.js';
 
 /**
  * Inserts the documents; those whose `_id` is there already stay as they are. For ids that only one thing can have, so that what is
@@ -21,4 +22,48 @@ function onlyDuplicates(error: unknown): boolean {
   const cause = unwrapped(error);
   if (!(cause instanceof mongo.MongoBulkWriteError)) return isDuplicateKey(cause);
   return !isInDoubt(cause) && writeErrorsOf(cause).every(({ code }) => code === DUPLICATE_KEY);
+}
+
+/** Of one command: what the smallest server takes, and well below what the driver can serialize. */
+const MOST = { documents: 1_000, bytes: 12 * 1024 * 1024 };
+
+/** A document with values that are bytes (`RawValue`), and its size. */
+export interface RawInsert {
+  readonly document: mongo.Document;
+  readonly bytes: number;
+}
+
+/** As `insertMissing`, for documents whose size the driver can't count. */
+export async function insertMissingRaw<T extends mongo.Document>(
+  collection: mongo.Collection<T>,
+  inserts: readonly RawInsert[],
+): Promise<void> {
+  for (const some of portions(inserts)) {
+    const documents = some.map(({ document }) => document);
+    const send = () => write(collection, 'insert', documents);
+    const { writeErrors = [], writeConcernError } = await send().catch((error: unknown) => {
+      // Those that are there already are left alone: it may be repeated.
+      if (isServerLost(error)) return send();
+      throw error;
+    });
+    const failure = writeErrors.find(({ code }) => code !== DUPLICATE_KEY) ?? writeConcernError;
+    if (failure) throw new mongo.MongoServerError({ ...failure });
+  }
+}
+
+/** In order; a portion has at least one, however large that is. */
+export function portions<S extends { readonly bytes: number }>(statements: readonly S[]): S[][] {
+  const parts: S[][] = [];
+  let bytes = 0;
+  for (const statement of statements) {
+    const part = parts.at(-1);
+    bytes += statement.bytes;
+    if (part && part.length < MOST.documents && bytes <= MOST.bytes) {
+      part.push(statement);
+    } else {
+      parts.push([statement]);
+      bytes = statement.bytes;
+    }
+  }
+  return parts;
 }

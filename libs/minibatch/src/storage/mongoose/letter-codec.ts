@@ -1,6 +1,10 @@
 import { mongo } from 'mongoose';
-import { holdsBigint } from '../bigints.js';
+import { shownOf } from '../lazy-message.js';
 import type { DeadLetter, Lease, NewDeadLetter } from '../stream-store.interface.js';
+import type { RawInsert } from './insert-missing.js';
+import { contentOf, documentOf } from './message-codec.js';
+import type { RawDocument } from './raw-document.js';
+import { sizeOf, type RawValue } from './raw-value.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
@@ -8,6 +12,21 @@ import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 const MAX_LETTER_BYTES = 16 * 1024 * 1024 - 16 * 1024;
 /** What is left of an error, and of its stack, that would not fit beside its message; characters. */
 const CLIPPED = 4096;
+
+/** What a letter has of its message, as bytes. */
+const CONTENT = ['created', 'data', 'bigints', 'key', 'headers'] as const;
+
+/** What is known of a letter without its message. */
+export type LetterHead = Pick<
+  DeadletterDocument,
+  '_id' | 'stream' | 'group' | 'partition' | 'message' | 'created' | 'died' | 'copies'
+>;
+
+/** A letter as it was read: its message stays as bytes. */
+export interface StoredLetter {
+  readonly head: LetterHead;
+  readonly document: RawDocument;
+}
 
 /**
  * The message's id makes letters come in the order of the stream, and with the group it makes a second burial meet the first.
@@ -17,74 +36,116 @@ export function letterId(messageId: string, group: string): string {
   return `${messageId}.${Buffer.from(group).toString('base64url')}`;
 }
 
-export function toLetterDocument({ key: consumerKey }: Lease, letter: NewDeadLetter): DeadletterDocument {
+/** With the message's bytes: what can't be decoded, or written back, can be given up all the same. */
+export function toLetterInsert({ key }: Lease, letter: NewDeadLetter): RawInsert {
   const { message, window, consumer, attempts, error, stack, died } = letter;
-  const { stream, group, partition } = consumerKey;
-  const { id, created, data, key, headers } = message;
-  return withinLimit({
-    _id: letterId(id, group),
+  const { stream, group, partition } = key;
+  const content = copied(documentOf(message));
+  const document = {
+    _id: letterId(message.id, group),
     stream,
     group,
     ...(partition ? { partition } : {}),
-    message: mongo.ObjectId.createFromHexString(id),
-    created,
-    data,
-    ...(holdsBigint(data) ? { bigints: true } : {}),
-    ...(key === undefined ? {} : { key }),
-    ...(headers === undefined ? {} : { headers }),
+    message: mongo.ObjectId.createFromHexString(message.id),
+    ...content,
     window,
     consumer,
     attempts,
     error,
     ...(stack === undefined ? {} : { stack }),
     died,
-  });
+  };
+  return withinLimit(document, Object.values(content));
 }
 
-export function toDeadLetter(document: DeadletterDocument): DeadLetter {
-  const { _id, stream, group, message, created, data, key, headers, window, consumer, attempts, error, stack, died } =
-    document;
+/** Undefined for what is no letter: others may write into the collection, too. */
+export function toStoredLetter(document: RawDocument): StoredLetter | undefined {
+  const [_id, stream, group, partition, message, created, died, copies] = HEAD.map((name) => document.get(name));
+  const isLetter =
+    typeof _id === 'string' &&
+    typeof stream === 'string' &&
+    typeof group === 'string' &&
+    message instanceof mongo.ObjectId &&
+    created instanceof Date &&
+    died instanceof Date;
+  if (!isLetter) return undefined;
+  const head = { _id, stream, group, message, created, died };
+  return {
+    head: {
+      ...head,
+      ...(typeof partition === 'number' && { partition }),
+      ...(Array.isArray(copies) && { copies: copies as mongo.ObjectId[] }),
+    },
+    document,
+  };
+}
+
+const HEAD = ['_id', 'stream', 'group', 'partition', 'message', 'created', 'died', 'copies'] as const;
+/** What a read has to ask for at the least. */
+export const HEAD_ONLY: mongo.Document = Object.fromEntries(HEAD.map((name) => [name, 1]));
+
+export function toDeadLetter({ head, document }: StoredLetter): DeadLetter {
+  const { _id, stream, group, message, created, died } = head;
+  const text = (name: string): string => {
+    const value = document.get(name);
+    return typeof value === 'string' ? value : '';
+  };
+  const stack = document.get('stack');
   return {
     id: _id,
     stream,
     group,
     messageId: message.toHexString(),
     created,
-    data,
-    ...(key === undefined ? {} : { key }),
-    ...(headers === undefined ? {} : { headers }),
-    window,
-    consumer,
-    attempts,
-    error,
-    ...(stack === undefined ? {} : { stack }),
+    ...shownOf(() => contentOf(document)),
+    window: text('window'),
+    consumer: text('consumer'),
+    attempts: Number(document.get('attempts') ?? 0),
+    error: text('error'),
+    ...(typeof stack === 'string' && { stack }),
     died,
   };
 }
 
 /** The message as it comes back: for its own group only, and hidden at first (see `redrive.ts`). Never deduped again. */
-export function toCopy(letter: DeadletterDocument, _id: mongo.ObjectId, groups: readonly string[]): BufferDocument {
-  const { stream, created, data, bigints, key, headers, partition } = letter;
-  const done = groups.filter((group) => group !== letter.group);
-  return {
+export function toCopy(letter: StoredLetter, _id: mongo.ObjectId, groups: readonly string[]): RawInsert {
+  const { stream, group, partition } = letter.head;
+  const done = groups.filter((other) => other !== group);
+  const content = copied(letter.document);
+  const envelope: Pick<BufferDocument, '_id' | 'stream' | 'processed' | 'partition' | 'done' | 'redrives'> = {
     _id,
     stream,
-    created,
-    data,
     processed: true,
-    ...(bigints ? { bigints } : {}),
-    ...(key === undefined ? {} : { key }),
-    ...(headers === undefined ? {} : { headers }),
     ...(partition ? { partition } : {}),
     // An empty list would say that somebody has to look again.
     ...(done.length > 0 ? { done } : {}),
-    redrives: [letter._id, _id],
+    redrives: [letter.head._id, _id],
   };
+  const document = { ...envelope, ...content };
+  return { document, bytes: sizeOf(document, Object.values(content)) };
+}
+
+function copied(document: RawDocument): Partial<Record<(typeof CONTENT)[number], RawValue>> {
+  const content: Partial<Record<(typeof CONTENT)[number], RawValue>> = {};
+  for (const name of CONTENT) {
+    const value = document.raw(name);
+    if (value) content[name] = value;
+  }
+  return content;
 }
 
 /** A message may be nearly as large as a document can be; it must not be impossible to give it up. */
-function withinLimit(letter: DeadletterDocument): DeadletterDocument {
-  if (mongo.BSON.calculateObjectSize(letter, { ignoreUndefined: false }) <= MAX_LETTER_BYTES) return letter;
+function withinLimit(
+  letter: { readonly error: string; readonly stack?: string } & mongo.Document,
+  values: readonly RawValue[],
+): RawInsert {
+  const bytes = sizeOf(letter, values);
+  if (bytes <= MAX_LETTER_BYTES) return { document: letter, bytes };
   const { error, stack } = letter;
-  return { ...letter, error: error.slice(0, CLIPPED), ...(stack !== undefined && { stack: stack.slice(0, CLIPPED) }) };
+  const document = {
+    ...letter,
+    error: error.slice(0, CLIPPED),
+    ...(stack !== undefined && { stack: stack.slice(0, CLIPPED) }),
+  };
+  return { document, bytes: sizeOf(document, values) };
 }

@@ -1,7 +1,8 @@
 import type { mongo } from 'mongoose';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { decode, int64Of, RawDocument } from './raw-document.js';
+import { type StoredLetter, toStoredLetter } from './letter-codec.js';
+import { RawDocument } from './raw-document.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
 /** Letters that match all that is given. */
@@ -19,7 +20,7 @@ export interface LetterLimits {
 }
 
 export interface LetterPage {
-  readonly letters: readonly DeadletterDocument[];
+  readonly letters: readonly StoredLetter[];
   /** After which id the next page begins; absent on the last one. */
   readonly next?: string;
 }
@@ -45,10 +46,12 @@ export class LetterReads {
   ): Promise<LetterPage> {
     const { ids } = selection;
     if (ids) return this.named(selection, remaining(ids, after), limits, projection);
-    const filter = { ...conditions(selection), ...(after !== undefined && { _id: { $gt: after } }) };
-    const page = await this.read(filter, limits, projection);
-    const last = page.letters.at(-1);
-    return page.letters.length < limits.letters || !last ? page : { ...page, next: last._id };
+    const { letters, last, full } = await this.read(
+      { ...conditions(selection), _id: { $gt: after ?? '' } },
+      limits,
+      projection,
+    );
+    return full && last !== undefined ? { letters, next: last } : { letters };
   }
 
   /**
@@ -59,14 +62,14 @@ export class LetterReads {
     selection: () => Selection | Promise<Selection>,
     limits: LetterLimits,
     projection?: mongo.Document,
-  ): AsyncGenerator<readonly DeadletterDocument[]> {
+  ): AsyncGenerator<readonly StoredLetter[]> {
     let end: string | undefined;
     for (let after: string | undefined; ;) {
       const selected = await selection();
       const { letters, next } = await this.page(selected, after, limits, projection);
       if (next !== undefined) end ??= (await this.last(selected.stream)) ?? next;
       const until = end;
-      yield until === undefined ? letters : letters.filter(({ _id }) => _id <= until);
+      yield until === undefined ? letters : letters.filter(({ head }) => head._id <= until);
       if (next === undefined || end === undefined || next >= end) return;
       after = next;
     }
@@ -74,7 +77,7 @@ export class LetterReads {
 
   private async last(stream: string): Promise<string | undefined> {
     const options = { sort: { _id: -1 }, projection: { _id: 1 } } as const;
-    return (await this.collections.deadletter.findOne({ stream }, options))?._id;
+    return (await this.collections.deadletter.findOne({ stream, _id: { $gt: '' } }, options))?._id;
   }
 
   /** By ids alone: a second condition beside `$in` makes some servers quadratic. The rest is left out here. */
@@ -86,33 +89,41 @@ export class LetterReads {
   ): Promise<LetterPage> {
     const now = ids.slice(0, limits.letters);
     if (now.length === 0) return { letters: [] };
-    const { letters, next } = await this.read({ _id: { $in: now } }, limits, projection);
-    const read = next ?? (now.length < ids.length ? now.at(-1) : undefined);
+    const { letters, last, full, count } = await this.read({ _id: { $in: now } }, limits, projection);
+    const isCut = full && count < now.length;
+    const read = isCut ? last : now.length < ids.length ? now.at(-1) : undefined;
     return {
       letters: letters.filter((letter) => matches(letter, selection)),
       ...(read === undefined ? {} : { next: read }),
     };
   }
 
+  /** `full`: it ended at a limit, with the document `last`. What is no letter is counted and passed over. */
   private async read(
     filter: mongo.Filter<DeadletterDocument>,
     limits: LetterLimits,
     projection: mongo.Document | undefined,
-  ): Promise<LetterPage> {
+  ): Promise<{ letters: readonly StoredLetter[]; last: string | undefined; full: boolean; count: number }> {
     const cursor = this.collections.deadletter
       .find(filter, { raw: true, ...(projection && { projection }) })
       .sort({ _id: 1 })
       .limit(limits.letters)
       .batchSize(limits.letters + 1);
-    const letters: DeadletterDocument[] = [];
+    const letters: StoredLetter[] = [];
+    let last: string | undefined;
+    let count = 0;
     let bytes = 0;
-    for await (const document of cursor as mongo.FindCursor<unknown> as mongo.FindCursor<Buffer>) {
-      const letter = decode<DeadletterDocument>(document, int64Of(new RawDocument(document)));
-      letters.push(letter);
-      bytes += document.length;
-      if (bytes >= limits.bytes) return { letters, next: letter._id };
+    for await (const buffer of cursor as mongo.FindCursor<unknown> as mongo.FindCursor<Buffer>) {
+      const document = new RawDocument(buffer);
+      const letter = toStoredLetter(document);
+      if (letter) letters.push(letter);
+      // By strings alone the reads go on.
+      last = document.get('_id') as string;
+      count += 1;
+      bytes += buffer.length;
+      if (bytes >= limits.bytes) break;
     }
-    return { letters };
+    return { letters, last, full: count >= limits.letters || bytes >= limits.bytes, count };
   }
 }
 
@@ -120,7 +131,7 @@ function conditions({ stream, groups, before }: Selection): mongo.Filter<Deadlet
   return { stream, ...(groups && { group: { $in: [...groups] } }), ...(before && { died: { $lt: before } }) };
 }
 
-function matches(letter: DeadletterDocument, { stream, groups, before }: Selection): boolean {
+function matches({ head: letter }: StoredLetter, { stream, groups, before }: Selection): boolean {
   return (
     letter.stream === stream &&
     (groups?.includes(letter.group) ?? true) &&

@@ -3,8 +3,8 @@ import type { Message } from '../../windows/message.js';
 import { holdsBigint } from '../bigints.js';
 import type { Int64 } from '../bson-decoder.js';
 import { LazyMessage } from '../lazy-message.js';
-import type { MessageId, NewMessage } from '../stream-store.interface.js';
-import { decodeField, int64Of, type RawDocument, type RawField } from './raw-document.js';
+import type { MessageId, NewMessage, StoredMessage } from '../stream-store.interface.js';
+import { decodeField, int64Of, RawDocument, type RawField } from './raw-document.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** A message as it is inserted. Absent fields stay absent, so that the document looks like one of Python's. */
@@ -60,10 +60,42 @@ export class BufferMessage extends LazyMessage {
     const bytes = this.#raw;
     return {
       id: this.id,
-      data: this.#data && decodeField(bytes, this.#data, this.#int64),
       created: new Date(this.#time),
-      ...(this.#key && { key: decodeField(bytes, this.#key) as string }),
-      ...(this.#headers && { headers: decodeField(bytes, this.#headers) as Readonly<Record<string, string>> }),
+      ...decoded(bytes, this.#int64, this.#data, this.#key, this.#headers),
     };
   }
+
+  static documentOf(message: StoredMessage): RawDocument {
+    if (message instanceof BufferMessage) return new RawDocument(message.#raw);
+    throw new TypeError(`message ${message.id} is not one that the store has given out: hand back the object itself`);
+  }
+}
+
+/** The document of a message as it was fetched. */
+export function documentOf(message: StoredMessage): RawDocument {
+  return BufferMessage.documentOf(message);
+}
+
+type Content = Omit<Message, 'id' | 'created'>;
+
+/** What a document of the buffer, or a dead letter, says of its message. */
+export function contentOf(document: RawDocument): Content {
+  const [data, key, headers] = [document.find('data'), document.find('key'), document.find('headers')];
+  return decoded(document.bytes, int64Of(document), data, key, headers);
+}
+
+/** Others may have written it: a key or headers that are no text are passed over, and are kept as they are. */
+function decoded(bytes: Buffer, int64: Int64, data?: RawField, keyField?: RawField, headersField?: RawField): Content {
+  const key = keyField && decodeField(bytes, keyField);
+  const headers = headersField && decodeField(bytes, headersField);
+  return {
+    data: data && decodeField(bytes, data, int64),
+    ...(typeof key === 'string' && { key }),
+    ...(isTexts(headers) && { headers }),
+  };
+}
+
+function isTexts(headers: unknown): headers is Readonly<Record<string, string>> {
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return false;
+  return Object.values(headers).every((value) => typeof value === 'string');
 }

@@ -1,5 +1,6 @@
 import { mongo } from 'mongoose';
 import { BsonDecoder, type Int64 } from '../bson-decoder.js';
+import { RawValue } from './raw-value.js';
 
 const { onDemand } = mongo.BSON;
 const decoder = new BsonDecoder(mongo.BSON);
@@ -21,6 +22,14 @@ export class RawDocument {
   get(name: string): unknown {
     const field = this.find(name);
     return field && decodeField(this.bytes, field);
+  }
+
+  /** As its bytes; undefined if there is no such field. */
+  raw(name: string): RawValue | undefined {
+    const field = this.find(name);
+    if (!field) return undefined;
+    const [type, , , at, length] = field;
+    return new RawValue(type, this.bytes.subarray(at, at + length));
   }
 
   /** `name`: ASCII. */

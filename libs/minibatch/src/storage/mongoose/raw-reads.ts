@@ -1,4 +1,6 @@
-import type { mongo } from 'mongoose';
+import { mongo } from 'mongoose';
+import type { MessageId } from '../stream-store.interface.js';
+import { RawDocument } from './raw-document.js';
 import { isServerLost } from './store-errors.js';
 
 const OPTIONS = {
@@ -55,4 +57,24 @@ export async function findRaw<T extends mongo.Document>(
   // Left alone, the server would close it after ten minutes.
   if (more) await db.command({ killCursors: collectionName, cursors: [cursor.id] }).catch(() => undefined);
   return { documents: cursor.firstBatch, more };
+}
+
+/** All of these that are there, in no order: what a reply has no room for is asked for again. */
+export async function findByIds<T extends mongo.Document>(
+  collection: mongo.Collection<T>,
+  ids: readonly MessageId[],
+): Promise<readonly RawDocument[]> {
+  const found: RawDocument[] = [];
+  for (let wanted = ids, more = true; more && wanted.length > 0;) {
+    // By ids alone: a second condition beside `$in` makes some servers quadratic.
+    const filter = { _id: { $in: wanted.map((id) => mongo.ObjectId.createFromHexString(id)) } } as mongo.Filter<T>;
+    const page = await findRaw(collection, { filter, limit: wanted.length });
+    const documents = page.documents.map((bytes) => new RawDocument(bytes));
+    found.push(...documents);
+    ({ more } = page);
+    if (!more) continue;
+    const seen = new Set(documents.map((document) => (document.get('_id') as mongo.ObjectId).toHexString()));
+    wanted = wanted.filter((id) => !seen.has(id));
+  }
+  return found;
 }

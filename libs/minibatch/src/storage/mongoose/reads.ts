@@ -11,7 +11,7 @@ import type {
 import type { Collections } from './collections.js';
 import { BufferMessage } from './message-codec.js';
 import { RawDocument } from './raw-document.js';
-import { findRaw } from './raw-reads.js';
+import { findByIds, findRaw } from './raw-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 
@@ -64,26 +64,15 @@ export class Reads {
     return found.map(({ _id }) => _id.toHexString());
   }
 
-  /** By ids alone: a second condition beside `$in` makes some servers quadratic. The rest is left out here. */
   async load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]> {
     if (ids.length === 0) return [];
     const found = new Map<MessageId, StoredMessage>();
-    // What a reply has no room for is asked for again.
-    for (let wanted: readonly MessageId[] = ids, more = true; more && wanted.length > 0;) {
-      const page = await guarded(`load messages of '${key.stream}'`, () =>
-        findRaw(this.collections.buffer, { filter: { _id: { $in: wanted.map(toId) } }, limit: wanted.length }),
-      );
-      const seen = new Set<MessageId>();
-      for (const bytes of page.documents) {
-        const document = new RawDocument(bytes);
-        const message = new BufferMessage(document);
-        seen.add(message.id);
-        const done = document.get('done') as readonly string[] | undefined;
-        if (document.get('processed') || done?.includes(key.group)) continue;
-        found.set(message.id, message);
-      }
-      ({ more } = page);
-      if (more) wanted = wanted.filter((id) => !seen.has(id));
+    const documents = await guarded(`load messages of '${key.stream}'`, () => findByIds(this.collections.buffer, ids));
+    for (const document of documents) {
+      const done = document.get('done') as readonly string[] | undefined;
+      if (document.get('processed') || done?.includes(key.group)) continue;
+      const message = new BufferMessage(document);
+      found.set(message.id, message);
     }
     return ids.flatMap((id) => found.get(id) ?? []);
   }

@@ -12,7 +12,8 @@ const POINTS = 12;
 const STOPS = [1, 2, 4, 5, 6, 8, 10];
 /** All copies are numbered and looked at, none is shown. */
 const UNSHOWN = 6;
-const WAITING = new Set(['findOne', 'insertMany', 'bulkWrite', 'updateMany', 'deleteMany']);
+/** Of a collection, or of the database: the copies are sent as a command. */
+const WAITING = new Set(['findOne', 'command', 'bulkWrite', 'updateMany', 'deleteMany']);
 
 /** A redrive as of a process of its own, that can be stopped between any two commands and go on later, or never. */
 class Stepped {
@@ -58,6 +59,7 @@ function gated(collections: Collections, pass: () => Promise<void>): Collections
     new Proxy(native, {
       get(target, name) {
         const value: unknown = Reflect.get(target, name);
+        if (name === 'db') return gate(value as object);
         if (typeof value !== 'function') return value;
         const method = value.bind(target) as (...given: unknown[]) => unknown;
         if (!WAITING.has(String(name))) return method;

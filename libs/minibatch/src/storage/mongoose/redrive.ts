@@ -1,11 +1,10 @@
 import type { mongo } from 'mongoose';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { insertMissing } from './insert-missing.js';
-import { toCopy } from './letter-codec.js';
+import { insertMissingRaw } from './insert-missing.js';
+import { type StoredLetter, toCopy } from './letter-codec.js';
 import { selectionOf, type LetterReads } from './letter-reads.js';
 import type { MessageIds } from './message-ids.js';
-import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 import { guarded } from './store-errors.js';
 
 /** Letters that are redriven together. */
@@ -50,14 +49,10 @@ export class Redrive {
     });
   }
 
-  private async all(
-    stream: string,
-    letters: readonly DeadletterDocument[],
-    groups: readonly string[],
-  ): Promise<number> {
+  private async all(stream: string, letters: readonly StoredLetter[], groups: readonly string[]): Promise<number> {
     const { buffer, deadletter } = this.collections;
     await this.copy(letters, groups);
-    const ids = letters.map(({ _id }) => _id);
+    const ids = letters.map(({ head }) => head._id);
     const copied = await this.copied(ids);
     await buffer.updateMany(
       { redrives: { $in: copied.map(({ copy }) => copy) } },
@@ -69,16 +64,18 @@ export class Redrive {
   }
 
   /** Not for letters that have a copy: another redrive was or is at it. */
-  private async copy(letters: readonly DeadletterDocument[], groups: readonly string[]): Promise<void> {
+  private async copy(letters: readonly StoredLetter[], groups: readonly string[]): Promise<void> {
     const { buffer, deadletter } = this.collections;
-    const fresh = letters.filter(({ copies }) => !copies?.length);
+    const fresh = letters.filter(({ head }) => !head.copies?.length);
     if (fresh.length === 0) return;
-    const pairs = fresh.map((letter) => ({ letter: letter._id, copy: toCopy(letter, this.ids.next(), groups) }));
-    const copies = pairs.map(({ copy }) => copy);
-    await insertMissing(buffer, copies, { ignoreUndefined: false });
+    const pairs = fresh.map((letter) => ({ letter, id: this.ids.next() }));
+    await insertMissingRaw(
+      buffer,
+      pairs.map(({ letter, id }) => toCopy(letter, id, groups)),
+    );
     await deadletter.bulkWrite(
-      pairs.map(({ letter, copy }) => ({
-        updateOne: { filter: { _id: letter }, update: { $push: { copies: copy._id } } },
+      pairs.map(({ letter, id }) => ({
+        updateOne: { filter: { _id: letter.head._id }, update: { $push: { copies: id } } },
       })),
       { ordered: false },
     );

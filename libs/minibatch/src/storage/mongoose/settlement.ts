@@ -1,18 +1,30 @@
 import { mongo } from 'mongoose';
-import type { Lease, SettledWindow, SettleOptions, StoredMessage } from '../stream-store.interface.js';
+import type {
+  Lease,
+  MessageId,
+  SettledWindow,
+  SettleOptions,
+  StoredMessage,
+  WindowRecord,
+} from '../stream-store.interface.js';
 import type { ClaimPlaces } from './claim-places.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { Departures } from './departures.js';
-import { insertMissing } from './insert-missing.js';
+import { insertMissingRaw, portions } from './insert-missing.js';
+import { documentOf } from './message-codec.js';
+import type { RawDocument } from './raw-document.js';
+import { findByIds } from './raw-reads.js';
+import { type RawValue, sizeOf } from './raw-value.js';
+import { throwIfFailed, write } from './raw-writes.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import { guarded } from './store-errors.js';
 import { toWindowDocument } from './window-codec.js';
 
 /** A kept window's data are copied into its document up to here; beyond, they are only in the buffer. */
 const KEPT_DATA_BYTES = 15 * 1024 * 1024;
-/** Of an id in the window's array. */
-const ID_BYTES = 24;
+/** Of an element's type and of its name, its place in the array. */
+const ELEMENT_BYTES = 8;
 
 /** After the commit point: the messages leave, then the windows. Everything is by ids, so it may be repeated. */
 export class Settlement {
@@ -111,12 +123,16 @@ export class Settlement {
 
   /** In a document of its own each, before it leaves a shared one: it may be in both for a while, but never in none. */
   private async keepWindows(lease: Lease, windows: readonly SettledWindow[], settled: Date): Promise<void> {
-    const shared = windows.filter(({ window }) => this.places.sharedBy(lease, window.seq) !== undefined);
-    const alone = windows.filter((window) => !shared.includes(window));
+    const kept = await this.withData(windows);
+    const shared = kept.filter(({ window }) => this.places.sharedBy(lease, window.seq) !== undefined);
+    const alone = kept.filter((window) => !shared.includes(window));
     if (shared.length > 0) {
-      await insertMissing(
+      await insertMissingRaw(
         this.collections.window,
-        shared.map((kept) => ({ ...toWindowDocument(lease, kept.window), ...asKept(kept, settled) })),
+        shared.map((window) => {
+          const document = { ...toWindowDocument(lease, window.window), ...asKept(window, settled) };
+          return { document, bytes: sizeOf(document, window.data) };
+        }),
       );
       await this.removeBySeq(
         lease,
@@ -126,21 +142,48 @@ export class Settlement {
     await this.keepAlone(lease, alone, settled);
   }
 
-  private async keepAlone(lease: Lease, windows: readonly SettledWindow[], settled: Date): Promise<void> {
+  /**
+   * What was appended, as bytes. After a restart the messages may have been marked before their windows were: then they are no
+   * longer read, but they are kept, so they are in the buffer.
+   */
+  private async withData(windows: readonly SettledWindow[]): Promise<readonly KeptWindow[]> {
+    const documents = new Map<MessageId, RawDocument>();
+    for (const { messages } of windows) {
+      for (const message of messages) documents.set(message.id, documentOf(message));
+    }
+    const missing = windows.flatMap(({ window }) => window.messageIds).filter((id) => !documents.has(id));
+    for (const document of await findByIds(this.collections.buffer, missing)) {
+      documents.set((document.get('_id') as mongo.ObjectId).toHexString(), document);
+    }
+    return windows.map(({ window }) => {
+      const found = window.messageIds.flatMap((id) => documents.get(id) ?? []);
+      const data = found.map((document) => document.raw('data'));
+      const bytes = data.reduce((sum, value) => sum + (value?.length ?? 0) + ELEMENT_BYTES, 0);
+      return { window, data: bytes <= KEPT_DATA_BYTES ? data : [] };
+    });
+  }
+
+  private async keepAlone(lease: Lease, windows: readonly KeptWindow[], settled: Date): Promise<void> {
     if (windows.length === 0) return;
-    const update = (filter: (seq: number) => mongo.Filter<WindowDocument>) =>
-      this.collections.window.bulkWrite(
-        windows.map((kept) => ({
-          updateOne: {
-            filter: filter(kept.window.seq),
-            // Done with, and it might not fit beside the data.
-            update: { $set: asKept(kept, settled), $unset: { split: '' } },
-          },
-        })),
-        { ordered: false },
-      );
-    const { matchedCount } = await update((seq) => ({ _id: this.places.ownOf(lease, seq) }));
-    if (matchedCount < windows.length) {
+    const update = async (filter: (seq: number) => mongo.Filter<WindowDocument>) => {
+      const statements = windows.map((kept) => {
+        // Done with, and it might not fit beside the data.
+        const u = { $set: asKept(kept, settled), $unset: { split: '' } };
+        return { statement: { q: filter(kept.window.seq), u }, bytes: sizeOf(u, kept.data) };
+      });
+      let matched = 0;
+      for (const some of portions(statements)) {
+        const reply = await write(
+          this.collections.window,
+          'update',
+          some.map(({ statement }) => statement),
+        );
+        throwIfFailed(reply);
+        matched += reply.n;
+      }
+      return matched;
+    };
+    if ((await update((seq) => ({ _id: this.places.ownOf(lease, seq) }))) < windows.length) {
       const adopted = { processed: false, consumer: consumerDocumentId(lease.key), fence: lease.fence };
       await update((seq) => ({ ...adopted, seq }));
     }
@@ -151,26 +194,24 @@ export class Settlement {
   }
 }
 
+/** A window with what its messages were appended with. */
+interface KeptWindow {
+  readonly window: WindowRecord;
+  readonly data: readonly (RawValue | undefined)[];
+}
+
 function without(seqs: readonly number[]): mongo.UpdateFilter<WindowDocument> {
   return { $pull: { windows: { seq: { $in: [...seqs] } } } };
 }
 
-function asKept(kept: SettledWindow, settled: Date) {
-  return { processed: true, settled, ...(fits(kept) && { data: dataOf(kept) }) };
+function asKept({ data }: KeptWindow, settled: Date) {
+  return { processed: true, settled, data };
 }
 
 /** An empty list of marks does not mean that nobody has committed: see `toMessage`. */
 function isCovered(others: readonly string[], doneBy: readonly string[] | undefined): boolean {
   if (doneBy === undefined) return others.length === 0;
   return doneBy.length > 0 && others.every((other) => doneBy.includes(other));
-}
-
-function fits({ messages }: SettledWindow): boolean {
-  return messages.reduce((sum, { bytes }) => sum + bytes + ID_BYTES, 0) <= KEPT_DATA_BYTES;
-}
-
-function dataOf({ messages }: SettledWindow): unknown[] {
-  return messages.map(({ data }) => data);
 }
 
 function toId(id: string): mongo.ObjectId {

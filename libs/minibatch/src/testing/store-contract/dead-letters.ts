@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { ObjectId } from 'bson';
+import { BSONRegExp, Double, Int32, Long, ObjectId } from 'bson';
 import type {
   DeadLetter,
   DeadLetterFilter,
@@ -29,6 +29,41 @@ import {
 
 export function deadLettersContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('dead letters', () => {
+    it('gives back the very bytes of what was given up', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      const values = [
+        new Map<string, unknown>([
+          ['10', new Double(2)],
+          ['9', Long.fromString('9007199254740993')],
+          ['int', new Int32(2)],
+        ]),
+        { pattern: new BSONRegExp('(?P<name>x)') },
+        new Map([['nested', new Map([['_bsontype', 'Double']])]]),
+        { $ref: 'y', $id: 1, type: 'object' },
+        { big: 2n },
+      ];
+      await append(store, ...values.map((data) => message(data, { key: 'k' })));
+      const lease = await hold(store);
+      const before = await read(store);
+      await die(store, lease, 1, before);
+      const letters = await list(store);
+      assert.deepEqual(
+        letters.map(({ data, undecodable }) => ({ data, undecodable })),
+        before.map((each) => ({ data: each.read().data, undecodable: undefined })),
+      );
+      assert.equal(await store.redrive(STREAM, {}), values.length);
+      const after = await read(store);
+      const content = ({ id: _, ...rest }: ReturnType<StoredMessage['read']>) => rest;
+      assert.deepEqual(
+        after.map((each) => content(each.read())),
+        before.map((each) => content(each.read())),
+      );
+      for (const [n, { data }] of after.entries()) {
+        if (typeof data === 'object') assert.deepEqual(Object.keys(data!), Object.keys(before[n]!.data as object));
+      }
+    });
+
     it('keeps all that is known of a message that was given up', async () => {
       const { store } = context;
       const other = await context.another();
