@@ -2,8 +2,10 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ConsumerKey, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import { Window } from '../windows/window.js';
+import type { Undecodable } from './undecodable.js';
 
 const NONE: ReadonlyMap<string, unknown> = new Map();
+const ALL_FINE: readonly Undecodable[] = [];
 
 /**
  * A window as one reader sees it: the handler in one attempt, a sink, the strategy. Its messages are decoded anew when they are first
@@ -43,6 +45,22 @@ export class BatchWindow extends Window {
     if (piece) this.split = { of: record.id, from: piece.from, to: piece.to };
     this.late = record.late ?? false;
     this.attempt = record.attempt;
+  }
+
+  /** Decodes the messages, all of them or none; those that can't be decoded, if there are any. */
+  decode(): readonly Undecodable[] {
+    const messages: Message[] = [];
+    let undecodable: Undecodable[] | undefined;
+    for (const message of this.stored) {
+      try {
+        messages.push(message.read());
+      } catch (error) {
+        (undecodable ??= []).push({ message, error });
+      }
+    }
+    if (undecodable) return undecodable;
+    this.lazyMessages = Object.freeze(messages);
+    return ALL_FINE;
   }
 
   /** The same window for another reader, with its messages as they were appended. */

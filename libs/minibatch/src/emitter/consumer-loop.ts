@@ -16,6 +16,7 @@ import { type OpenWindow, openWindow } from './open-window.js';
 import { ReadAhead } from './read-ahead.js';
 import { Reader } from './reader.js';
 import { type Tenure, TenureOver } from './tenure.js';
+import { isDecodable } from './undecodable.js';
 import { WindowRunner } from './window-runner.js';
 
 /** Windows of one claim at the most. */
@@ -324,7 +325,7 @@ export class ConsumerLoop {
       this.nextCheck = this.tenure.definition.emitter.nextCheck(buffer);
       this.emitterFailures = 0;
     } catch (error) {
-      this.emitterFailed(now, error);
+      if (!this.takeUndecodable(now)) this.emitterFailed(now, error);
       return;
     }
     if (windows.length > 0) {
@@ -351,6 +352,24 @@ export class ConsumerLoop {
     this.askAgainAt = parts.clock.monotonic() + backoff(EMITTER_BACKOFF, this.emitterFailures);
     counters.failed(now, error, ErrorCode.EmitterFailed);
     parts.log.error(messageOf(error), stackOf(error));
+  }
+
+  /**
+   * A strategy that failed may have looked at a message that can't be decoded. Such messages are taken out of its sight, as windows of
+   * their own, whose end is their burial. True if there were any: then the strategy is asked again.
+   */
+  private takeUndecodable(now: number): boolean {
+    const bad = this.buffer.messages.filter((message) => !isDecodable(message as unknown as StoredMessage));
+    if (bad.length === 0) return false;
+    this.buffer.remove(bad);
+    this.ask = true;
+    const { maxSize } = this.tenure.definition;
+    const cuts: CutWindow[] = [];
+    for (let from = 0; from < bad.length; from += maxSize) {
+      cuts.push({ messages: bad.slice(from, from + maxSize), bounds: {}, dropped: false });
+    }
+    this.claim(cuts, now);
+    return true;
   }
 
   private claim(cuts: readonly CutWindow[], now: number): void {
@@ -453,7 +472,7 @@ export class ConsumerLoop {
       this.launch(async () => {
         try {
           const result = await this.runner.run(open);
-          if (result.finished) this.committer?.add({ open, window: result.window });
+          if (result.finished) this.committer?.add({ open, ...(result.window && { window: result.window }) });
         } finally {
           this.running.delete(open);
         }

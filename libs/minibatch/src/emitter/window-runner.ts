@@ -10,9 +10,10 @@ import type { NamedSink } from './emitter.interface.js';
 import type { OpenWindow } from './open-window.js';
 import { RateLimiter } from './rate-limit.js';
 import { notify, type Tenure } from './tenure.js';
+import { setAside } from './undecodable.js';
 
 /** What became of a window: finished and ready for its commit, or left open for the next holder of the lease. */
-export type RunResult = { readonly finished: true; readonly window: BatchWindow } | { readonly finished: false };
+export type RunResult = { readonly finished: true; readonly window?: BatchWindow } | { readonly finished: false };
 
 const LEFT_OPEN: RunResult = { finished: false };
 /** The clock may jump: it is looked at again after so long; milliseconds. */
@@ -25,6 +26,8 @@ const MOST_STACKS = 100;
 type Trial =
   | { readonly kind: 'passed'; readonly window: BatchWindow }
   | { readonly kind: 'failed'; readonly window: BatchWindow; readonly error: unknown }
+  /** The handler was not called: messages that can't be decoded had to be left out first. */
+  | { readonly kind: 'again' }
   /** It does not count: the consumer is stopping, or the lease is lost. */
   | { readonly kind: 'void' };
 
@@ -143,6 +146,7 @@ export class WindowRunner {
   private async attempt(open: OpenWindow): Promise<Step> {
     const trial = await this.try(open, undefined);
     if (trial.kind === 'void') return LEFT_OPEN;
+    if (trial.kind === 'again') return open.readable.length > 0 ? undefined : { finished: true };
     if (trial.kind === 'passed') {
       const rejected = indicesOf(open.record, trial.window.rejected);
       if (rejected.length === 0) return { finished: true, window: trial.window };
@@ -181,8 +185,13 @@ export class WindowRunner {
     if (!split) return undefined;
     const [part] = split.pending;
     if (!part) return this.conclude(open);
+    if (messagesOf(open, part).length === 0) {
+      await this.store(open, { error: open.record.error, split: passed(split) });
+      return undefined;
+    }
     const trial = await this.try(open, part);
     if (trial.kind === 'void') return LEFT_OPEN;
+    if (trial.kind === 'again') return undefined;
     const next =
       trial.kind === 'failed'
         ? failed(split, messageOf(trial.error), stackFor(trial.error, split))
@@ -203,7 +212,7 @@ export class WindowRunner {
     const hopeless =
       definition.onAllFailed === 'block' &&
       bad.length > 0 &&
-      bad.length === open.messages.length &&
+      bad.length === open.readable.length &&
       !bad.some(({ failure }) => failure.rejected);
     if (hopeless) return this.block(open);
     if (bad.length > 0) {
@@ -265,10 +274,15 @@ export class WindowRunner {
   /** Runs the handler and the sinks with the whole window, or with a part of it. */
   private async try(open: OpenWindow, part: Range | undefined): Promise<Trial> {
     const { definition, counters, parts } = this.tenure;
-    if (open.suspect) await this.countBeginning(open);
     const signal = this.tenure.signal();
     try {
       const window = windowOf(this.tenure, open, part, signal);
+      const undecodable = window.decode();
+      if (undecodable.length > 0) {
+        await setAside(this.tenure, open, undecodable);
+        return { kind: 'again' };
+      }
+      if (open.suspect) await this.countBeginning(open);
       const outcome = await this.handle(window, (reason) => signal.abort(reason));
       if (outcome.failed) {
         notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, outcome.error));
@@ -387,10 +401,8 @@ function windowOf(
 ): BatchWindow {
   const { key } = definition;
   const { record } = open;
-  if (!part) return new BatchWindow(key, record, open.messages, signal);
-  const ids = new Set(record.messageIds.slice(part.from, part.to));
-  // Some may have vanished from the buffer: the indices are those of the record.
-  const messages: readonly StoredMessage[] = open.messages.filter(({ id }) => ids.has(id));
+  const messages = messagesOf(open, part);
+  if (!part) return new BatchWindow(key, record, messages, signal);
   const id = windowId(
     key.stream,
     key.group,
@@ -399,6 +411,13 @@ function windowOf(
     {},
   );
   return new BatchWindow(key, record, messages, signal, { id, from: part.from, to: part.to });
+}
+
+/** Some may have vanished from the buffer, or can't be decoded: the indices are those of the record. */
+function messagesOf({ record, readable }: OpenWindow, part: Range | undefined): readonly StoredMessage[] {
+  if (!part) return readable;
+  const ids = new Set(record.messageIds.slice(part.from, part.to));
+  return readable.filter(({ id }) => ids.has(id));
 }
 
 function indicesOf(record: WindowRecord, rejected: ReadonlyMap<string, unknown>): readonly number[] {

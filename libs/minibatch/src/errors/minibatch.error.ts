@@ -67,6 +67,8 @@ export const ErrorCode = {
   MessagesRejected: 'MINIBATCH_MESSAGES_REJECTED',
   /** Every message of a window failed alone: the fault is not in the messages, so none is given up; the consumer waits. */
   AllFailed: 'MINIBATCH_ALL_FAILED',
+  /** The stored bytes of a message can't be decoded in JavaScript: it becomes a dead letter without having been handled. */
+  Undecodable: 'MINIBATCH_UNDECODABLE',
   /** A sink's `put` threw or its promise was rejected. */
   SinkFailed: 'MINIBATCH_SINK_FAILED',
   /** A source ended with an error. */

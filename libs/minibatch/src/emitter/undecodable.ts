@@ -1,0 +1,56 @@
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import type { StoredMessage } from '../storage/stream-store.interface.js';
+import type { OpenWindow } from './open-window.js';
+import type { Tenure } from './tenure.js';
+
+/** A message whose bytes can't be decoded, and what the decoder says. */
+export interface Undecodable {
+  readonly message: StoredMessage;
+  readonly error: unknown;
+}
+
+/**
+ * Buries these messages at once and takes them out of what the handler gets: no attempt would change them, and the others are not to
+ * wait for them. Nothing is noted in the window; whoever takes it over finds them again, and a second burial changes nothing.
+ */
+export async function setAside(tenure: Tenure, open: OpenWindow, undecodable: readonly Undecodable[]): Promise<void> {
+  const { definition, counters, parts, lease } = tenure;
+  const { stream } = definition.key;
+  const died = new Date(parts.clock.now());
+  const letters = undecodable.map(({ message, error }) => ({
+    message,
+    window: open.record.id,
+    consumer: definition.label,
+    attempts: 0,
+    error: asError(stream, message, error).message,
+    died,
+  }));
+  await tenure.persist('store dead letters', () => parts.store.bury(lease, letters));
+  const buried = new Set(undecodable.map(({ message }) => message));
+  open.readable = open.readable.filter((message) => !buried.has(message));
+  counters.deadLettered += letters.length;
+  for (const { message, error } of undecodable.slice(0, 1)) {
+    counters.failed(parts.clock.now(), asError(stream, message, error));
+  }
+  parts.log.error(
+    `${definition.label}: gave up ${letters.length} of ${open.messages.length} messages of window ${open.record.id} that can't ` +
+      `be decoded; they are dead letters of '${stream}': ${letters[0]?.error}`,
+  );
+}
+
+export function isDecodable(message: { read(): unknown }): boolean {
+  try {
+    message.read();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function asError(stream: string, { id }: StoredMessage, error: unknown): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.Undecodable,
+    `message ${id} of '${stream}' can't be decoded: ${messageOf(error)}. No handler has seen it; its bytes are kept as they are`,
+    { cause: error, details: { stream, message: id } },
+  );
+}
