@@ -3,6 +3,7 @@ import { deepStrictEqual } from 'node:assert';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { BSONRegExp, Double, Int32, Long, ObjectId, serialize } from 'bson';
 import { Injectable, type ModuleMetadata, type Type } from '@nestjs/common';
 import type { TestingModule } from '@nestjs/testing';
 import {
@@ -18,7 +19,7 @@ import {
 } from 'nestjs-minibatch';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
-import { closeAll, later, mongoose, SOON, start, useDatabase } from './support/applications.js';
+import { closeAll, later, Log, mongoose, SOON, start, useDatabase } from './support/applications.js';
 
 const NAMES = ['__proto__', 'constructor', 'toString', '$set', '$', 'a.b', '.', 'a.$.b', 'a/b?c#d', ' ', 'Ünï💥', '\n'];
 
@@ -292,5 +293,69 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
     expect(audit.rows.toSorted((a, b) => a.n! - b.n!)).toEqual([row(1), row(2), row(3)]);
     for (const seen of spoiler.rows) expect(seen).toEqual(row(seen.n!));
     for (const headers of spoiler.headers) expect(headers).toEqual({ from: 'producer' });
+  });
+});
+
+describe('what others have put into the collections', () => {
+  @Injectable()
+  class Taker {
+    readonly seen: unknown[] = [];
+    @Streaming('rows', { size: 1, keep: true })
+    take(window: Window) {
+      this.seen.push(...window.data);
+    }
+  }
+
+  it('that is no message is passed over, counted and named, and stops nothing', async () => {
+    const database = useDatabase();
+    const buffer = (await database.connect()).collection<{ _id: unknown }>('buffer');
+    const foreign = { stream: 'rows', processed: false, data: 'foreign' };
+    await buffer.insertMany([
+      { _id: 'text', created: new Date(), ...foreign },
+      { _id: 17, created: new Date(), ...foreign },
+      { _id: new ObjectId(), created: 5, ...foreign },
+      { _id: new ObjectId(), ...foreign },
+    ] as never);
+    const log = new Log();
+    const app = await start({ imports: [mongoose(database), MinibatchModule.forRoot()], providers: [Taker] }, log);
+    const streams = app.get(StreamService, { strict: false });
+    for (const n of [1, 2, 3]) await streams.append('rows', n);
+    const { seen } = app.get(Taker);
+    await vi.waitUntil(() => seen.length === 3, SOON);
+    expect(seen).toEqual([1, 2, 3]);
+    const status = app.get(StatusService, { strict: false });
+    await vi.waitUntil(async () => (await streams.stream('rows').stats()).buffered === 0, SOON);
+    const report = await status.stream('rows');
+    expect(report.stored).toMatchObject({ buffered: 0, foreign: { documents: 4, example: expect.any(String) } });
+    expect(report.consumers[0]?.local).not.toHaveProperty('lastError');
+    expect((await status.health()).status).toBe('ok');
+    expect(log.lines.filter((line) => line.includes('are no messages'))).toHaveLength(1);
+  });
+
+  it('comes to the handler in its order, and into kept windows to the byte', async () => {
+    const database = useDatabase();
+    const connection = await database.connect();
+    const value = new Map<string, unknown>([
+      ['10', new Double(2)],
+      ['9', Long.fromString('9007199254740993')],
+      ['nested', new Map([['_bsontype', 'Double']])],
+      ['pattern', new BSONRegExp('(?P<name>x)')],
+    ]);
+    const headers = new Map([['n', new Int32(1)]]);
+    await connection.collection('buffer').insertMany([
+      { stream: 'rows', created: new Date(), data: value, processed: false, key: new Int32(5), headers },
+      { stream: 'rows', created: new Date(), data: { n: 2 }, processed: false },
+    ]);
+    const raw = async (collection: string, filter: object) =>
+      (await connection.collection(collection).find(filter, { raw: true }).toArray()) as unknown as Buffer[];
+    const inserted = Buffer.concat(await raw('buffer', {}));
+    const app = await start({ imports: [mongoose(database), MinibatchModule.forRoot()], providers: [Taker] });
+    const { seen } = app.get(Taker);
+    await vi.waitUntil(() => seen.length === 2, SOON);
+    expect(seen[1]).toEqual({ n: 2 });
+    await vi.waitUntil(async () => (await raw('window', { processed: true })).length === 2, SOON);
+    const data = Buffer.from(serialize(value));
+    expect(inserted.includes(data)).toBe(true);
+    expect(Buffer.concat(await raw('window', { processed: true })).includes(data)).toBe(true);
   });
 });

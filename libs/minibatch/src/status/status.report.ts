@@ -40,7 +40,7 @@ function reportStream(
 }
 
 function storedStream(stats: StreamStats): StreamReport['stored'] {
-  const { status, created, closed, paused, buffered, oldest, deadLetters } = stats;
+  const { status, created, closed, paused, buffered, oldest, deadLetters, foreign } = stats;
   return {
     status,
     created: created.toISOString(),
@@ -49,6 +49,7 @@ function storedStream(stats: StreamStats): StreamReport['stored'] {
     buffered,
     ...(oldest ? { oldest: oldest.toISOString() } : {}),
     deadLetters,
+    ...(foreign && { foreign }),
   };
 }
 

@@ -1,9 +1,9 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { Engine } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { Clock } from '../internal/clock.js';
 import { CLOCK, ENGINE, STREAM_HUB, STREAM_STORE } from '../internal/tokens.js';
-import type { StreamStats, StreamStore } from '../storage/stream-store.interface.js';
+import type { ForeignDocuments, StreamStats, StreamStore } from '../storage/stream-store.interface.js';
 import type { StreamHub } from '../streams/stream-hub.js';
 import { health } from './health.js';
 import { reportError, reportStreams } from './status.report.js';
@@ -17,7 +17,10 @@ interface StoreAnswer {
 /** Tells how streams, consumers and sources are doing. */
 @Injectable()
 export class StatusService {
+  private readonly logger = new Logger('Minibatch');
   private counting: Promise<StoreAnswer> | undefined;
+  /** Streams with documents that are no messages. */
+  private readonly warned = new Set<string>();
 
   constructor(
     @Inject(STREAM_STORE) private readonly store: StreamStore,
@@ -65,10 +68,22 @@ export class StatusService {
 
   private async ask(): Promise<StoreAnswer> {
     try {
-      return { stats: await this.store.stats() };
+      const stats = await this.store.stats();
+      for (const { name, foreign } of stats) if (foreign) this.warnOfForeign(name, foreign);
+      return { stats };
     } catch (error) {
       const code = error instanceof MinibatchError ? error.code : ErrorCode.StoreUnavailable;
       return { stats: [], error: reportError({ at: new Date(this.clock.now()), code, message: messageOf(error) }) };
     }
+  }
+
+  /** Once for each stream. */
+  private warnOfForeign(stream: string, { documents, example }: ForeignDocuments): void {
+    if (this.warned.has(stream)) return;
+    this.warned.add(stream);
+    this.logger.warn(
+      `${documents} documents of '${stream}' in the buffer are no messages, and are passed over: their _id is no ObjectId, or their ` +
+        `created is no date. One of them is ${example}. Mend or remove what wrote them`,
+    );
   }
 }

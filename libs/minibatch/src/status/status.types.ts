@@ -28,6 +28,8 @@ export interface StreamReport {
     readonly oldest?: string;
     /** Messages that consumers gave up, and that nobody has put back or removed. */
     readonly deadLetters: number;
+    /** Documents in the buffer that are no messages, with the id of one of them: something else wrote them, and they are passed over. */
+    readonly foreign?: { readonly documents: number; readonly example: string };
   };
   readonly consumers: readonly ConsumerReport[];
   /** Sources of this process. */

@@ -366,6 +366,13 @@ export interface ConsumerStats {
   readonly pending: number;
 }
 
+/** Documents of the stream in a shared database that can't be read as messages. */
+export interface ForeignDocuments {
+  readonly documents: number;
+  /** The id of one of them, as text. */
+  readonly example: string;
+}
+
 /** Counted in the database. */
 export interface StreamStats extends StreamInfo {
   /** Messages in the buffer that at least one group has not committed. */
@@ -374,6 +381,8 @@ export interface StreamStats extends StreamInfo {
   readonly oldest?: Date;
   /** Dead letters of all groups. */
   readonly deadLetters: number;
+  /** What others have put into the buffer that is no message, if there is any: reads pass it over. */
+  readonly foreign?: ForeignDocuments;
   readonly consumers: readonly ConsumerStats[];
 }
 

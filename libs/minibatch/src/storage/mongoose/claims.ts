@@ -119,7 +119,7 @@ export class Claims {
       .toArray();
     const alone = new Set(documents.flatMap(({ seq }) => seq ?? []));
     const kept: WindowDocument[] = [];
-    for (const document of documents) {
+    for (const document of documents.filter(isWindow)) {
       const { _id, windows } = document;
       if (!windows) {
         kept.push(document);
@@ -135,4 +135,9 @@ export class Claims {
     this.remember(lease, kept);
     return kept.flatMap(toWindowRecords).toSorted((a, b) => a.seq - b.seq);
   }
+}
+
+/** Others may write into the collection, too. */
+function isWindow({ _id, seq, ids, windows }: WindowDocument): boolean {
+  return typeof _id === 'string' && (Array.isArray(windows) || (typeof seq === 'number' && ids !== undefined));
 }

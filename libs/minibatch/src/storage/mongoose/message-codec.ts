@@ -39,7 +39,7 @@ export class BufferMessage extends LazyMessage {
     super();
     const id = document.get('_id') as mongo.ObjectId;
     this.id = id.toHexString();
-    this.created = (document.get('created') as Date | null | undefined) ?? id.getTimestamp();
+    this.created = document.get('created') as Date;
     this.bytes = document.bytes.length;
     this.#raw = Buffer.from(document.bytes);
     this.#time = this.created.getTime();

@@ -32,9 +32,10 @@ describe('a database shared with Python', () => {
     const lease = await takeLease(store, KEY);
     const { messages, full } = await store.fetch(KEY, undefined, LIMITS);
     expect(full).toBe(false);
-    expect(messages.map(({ data }) => data)).toEqual([{ delay: 1 }, { delay: 3 }]);
+    // The library always sets `created`: without it there is no place for a document in the order of time.
+    expect(messages.map(({ data }) => data)).toEqual([{ delay: 1 }]);
     expect(messages[0]?.created).toEqual(created);
-    expect(messages[1]?.created).toBeInstanceOf(Date);
+    expect((await store.stats())[0]).toMatchObject({ buffered: 1, foreign: { documents: 1 } });
     expect(
       (await store.fetchByTime(KEY, { to: new Date(1_800_000_000_000) }, undefined, LIMITS)).messages,
     ).toHaveLength(1);
@@ -43,10 +44,10 @@ describe('a database shared with Python', () => {
       1,
       messages.map(({ id }) => id),
     );
-    const groups = await store.commit(lease, { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 2 } });
+    const groups = await store.commit(lease, { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 1 } });
     await store.settle(lease, [{ window, messages }], { groups, keep: false });
     await store.sweep('flights', { kept: new Date(Date.now() + 1000), tombstones: new Date(Date.now() + 1000) });
-    expect((await buffer.find({}).toArray()).map(({ data }) => data as unknown)).toEqual([{ delay: 2 }]);
+    expect((await buffer.find({}).toArray()).map(({ data }) => data as unknown)).toEqual([{ delay: 2 }, { delay: 3 }]);
   });
 
   it('reads integers that Python wrote as numbers, as long as they are exact, and bytes as a Buffer', async () => {

@@ -9,6 +9,7 @@ import type {
   TimeRange,
 } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
+import { MESSAGES } from './foreign.js';
 import { BufferMessage } from './message-codec.js';
 import { RawDocument } from './raw-document.js';
 import { findByIds, findRaw } from './raw-reads.js';
@@ -35,7 +36,7 @@ export class Reads {
     const first = after?.created ?? from;
     const created = { ...(first && { $gte: first }), ...(to && { $lt: to }) };
     const filter: Filter = {
-      ...(first || to ? { created } : {}),
+      ...(first || to ? { created: { ...MESSAGES.created, ...created } } : {}),
       // The bound above lets the index start there; this leaves out what has been read of that moment.
       ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toId(after.id) } }] }),
     };
@@ -70,7 +71,8 @@ export class Reads {
     const documents = await guarded(`load messages of '${key.stream}'`, () => findByIds(this.collections.buffer, ids));
     for (const document of documents) {
       const done = document.get('done') as readonly string[] | undefined;
-      if (document.get('processed') || done?.includes(key.group)) continue;
+      if (document.get('processed') || done?.includes(key.group) || !(document.get('created') instanceof Date))
+        continue;
       const message = new BufferMessage(document);
       found.set(message.id, message);
     }
@@ -95,6 +97,7 @@ export class Reads {
 /** What the consumer has not committed. Documents of Python have neither partition nor marks. */
 function waiting({ stream, group, partition }: ConsumerKey): Filter {
   return {
+    ...MESSAGES,
     stream,
     processed: false,
     done: { $ne: group },

@@ -1,7 +1,8 @@
-import type { mongo } from 'mongoose';
+import { inspect } from 'node:util';
 import type { ConsumerKey, ConsumerStats, StreamStats } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
+import { IS_MESSAGE } from './foreign.js';
 import { leaseState } from './leases.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
@@ -10,9 +11,11 @@ import { toInfo, type StreamRecords } from './stream-records.js';
 
 /** Messages in the buffer that have these marks in common; there are few different ones. */
 interface Pile {
-  _id: { stream: string; partition?: number | null; done: string };
+  _id: { stream: string; partition?: number | null; done: string; ours: boolean };
   messages: number;
   oldest?: Date;
+  /** One of the documents. */
+  example: unknown;
 }
 
 /** The marks as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
@@ -50,15 +53,13 @@ export class Status {
     if (streams.length === 0) return [];
     const found = await guarded('look for new messages', () =>
       this.collections.buffer
-        .aggregate<{ _id: string; n: number; first: mongo.ObjectId; last: mongo.ObjectId }>([
+        .aggregate<{ _id: string; n: number; first: unknown; last: unknown }>([
           { $match: { stream: { $in: streams }, processed: false } },
           { $group: { _id: '$stream', n: { $sum: 1 }, first: { $min: '$_id' }, last: { $max: '$_id' } } },
         ])
         .toArray(),
     );
-    const tokens = new Map(
-      found.map(({ _id, n, first, last }) => [_id, `${n}:${first.toHexString()}:${last.toHexString()}`]),
-    );
+    const tokens = new Map(found.map(({ _id, n, first, last }) => [_id, `${n}:${String(first)}:${String(last)}`]));
     return keys.map(({ stream }) => tokens.get(stream) ?? '0');
   }
 
@@ -83,9 +84,10 @@ export class Status {
             { $match: { stream: present, processed: false } },
             {
               $group: {
-                _id: { stream: '$stream', partition: '$partition', done: DONE },
+                _id: { stream: '$stream', partition: '$partition', done: DONE, ours: IS_MESSAGE },
                 messages: { $sum: 1 },
                 oldest: { $min: '$created' },
+                example: { $min: '$_id' },
               },
             },
           ])
@@ -107,7 +109,8 @@ export class Status {
       streamStats(
         stream,
         consumers.filter((consumer) => consumer.stream === stream.name),
-        piles.filter(({ _id }) => _id.stream === stream.name),
+        piles.filter(({ _id }) => _id.stream === stream.name && _id.ours),
+        piles.filter(({ _id }) => _id.stream === stream.name && !_id.ours),
         windows,
         letters.get(stream.name) ?? 0,
       ),
@@ -119,6 +122,7 @@ function streamStats(
   stream: StreamDocument,
   consumers: readonly ConsumerDocument[],
   piles: readonly Pile[],
+  foreign: readonly Pile[],
   windows: ReadonlyMap<string, number>,
   deadLetters: number,
 ): StreamStats {
@@ -132,6 +136,7 @@ function streamStats(
     buffered: sum(waiting),
     ...(Number.isFinite(oldest) ? { oldest: new Date(oldest) } : {}),
     deadLetters,
+    ...(foreign[0] && { foreign: { documents: sum(foreign), example: inspect(foreign[0].example) } }),
     consumers: consumers.map((consumer) => consumerStats(consumer, piles, windows.get(consumer._id) ?? 0)),
   };
 }

@@ -2,6 +2,7 @@ import type { mongo } from 'mongoose';
 import type { SweepResult } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { toTombstone, type Departures } from './departures.js';
+import { MESSAGES } from './foreign.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 import type { StreamRecords } from './stream-records.js';
@@ -34,7 +35,7 @@ export class Sweeps {
       for (let total = 0; ;) {
         const old = await this.collections.buffer
           .find(
-            { stream, processed: false, ...unwanted, redriven: { $exists: false } },
+            { ...MESSAGES, stream, processed: false, ...unwanted, redriven: { $exists: false } },
             { projection: { dedupeKey: 1 }, limit: EXPIRE, batchSize: EXPIRE + 1 },
           )
           .toArray();
