@@ -15,6 +15,7 @@ import {
   StatusService,
   Streaming,
   StreamService,
+  type StreamStore,
   type Window,
 } from 'nestjs-minibatch';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
@@ -293,6 +294,47 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
     expect(audit.rows.toSorted((a, b) => a.n! - b.n!)).toEqual([row(1), row(2), row(3)]);
     for (const seen of spoiler.rows) expect(seen).toEqual(row(seen.n!));
     for (const headers of spoiler.headers) expect(headers).toEqual({ from: 'producer' });
+  });
+});
+
+/** Is stored as a string of one byte that is no UTF-8, under a name of one letter. */
+class BrokenText extends ObjectId {
+  serializeInto(target: Uint8Array, at: number): number {
+    // The type of an ObjectId stands before the name and its NUL.
+    target[at - 3] = 2;
+    const bytes = [2, 0, 0, 0, 0xff, 0];
+    target.set(bytes, at);
+    return bytes.length;
+  }
+}
+
+// A MongoDB for tests takes no such text; `raw-copies.spec.ts` has what becomes of it there.
+describe.each(['memory', 'lmdb'])('a message that cannot be decoded, on the %s store', (name) => {
+  it('becomes a dead letter by itself, is listed, and comes back as it was', async () => {
+    const Taker = consumer(['rows'], 3);
+    const app = await start({ imports: stores[name]?.() ?? [], providers: [Taker] });
+    const streams = app.get(StreamService, { strict: false });
+    const stream = streams.stream('rows');
+    const store = app.get<StreamStore>('MINIBATCH_STREAM_STORE', { strict: false });
+    await stream.append(1);
+    await store.append([{ stream: 'rows', data: { x: new BrokenText() }, created: new Date() }]);
+    await stream.append(2);
+    const { windows } = app.get(Taker);
+    await vi.waitUntil(() => windows.length === 1, SOON);
+    expect([windows[0]?.data, windows[0]?.attempt]).toEqual([[1, 2], 1]);
+    await vi.waitUntil(async () => (await stream.stats()).buffered === 0, SOON);
+    const list = async () => {
+      const letters: unknown[] = [];
+      for await (const { data, undecodable, error } of stream.deadLetters()) letters.push([data, undecodable, error]);
+      return letters;
+    };
+    const letter = [undefined, expect.stringContaining('UTF-8'), expect.stringContaining(ErrorCode.Undecodable)];
+    expect(await list()).toEqual([letter]);
+    expect(await stream.redrive()).toBe(1);
+    await stream.flush();
+    await vi.waitUntil(async () => (await list()).length === 1, SOON);
+    expect(await list()).toEqual([letter]);
+    expect(windows).toHaveLength(1);
   });
 });
 

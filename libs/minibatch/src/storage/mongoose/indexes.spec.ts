@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { appendAll, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
+import { MESSAGES } from './foreign.js';
 import { MongooseStreamStore } from './mongoose.store.js';
 
 describe('indexes', () => {
@@ -65,14 +66,21 @@ describe('indexes', () => {
       Array.from({ length: 100 }, (_, i) => messageOf('flights', i)),
     );
     const buffer = connection.collection('buffer');
-    const waiting = { stream: 'flights', processed: false, done: { $ne: 'default' }, partition: { $in: [0, null] } };
+    // As the reads ask.
+    const waiting = {
+      ...MESSAGES,
+      stream: 'flights',
+      processed: false,
+      done: { $ne: 'default' },
+      partition: { $in: [0, null] },
+    };
     const plan = async (find: ReturnType<typeof buffer.find>) => JSON.stringify((await find.explain())['queryPlanner']);
     const byId = await plan(buffer.find(waiting).sort({ _id: 1 }).limit(10));
     expect(byId).toContain('minibatch_fetch');
     expect(byId).not.toContain('"SORT"');
     const byTime = await plan(
       buffer
-        .find({ ...waiting, created: { $gte: new Date(0) } })
+        .find({ ...waiting, created: { ...MESSAGES.created, $gte: new Date(0) } })
         .sort({ created: 1, _id: 1 })
         .limit(10),
     );
