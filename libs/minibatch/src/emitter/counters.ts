@@ -12,6 +12,7 @@ export class ConsumerCounters {
   expired = 0;
   deadLettered = 0;
   vanished = 0;
+  damaged = 0;
   recovered = 0;
   lastCommit: Date | undefined;
   lastError: { at: Date; code: string; message: string } | undefined;

@@ -149,6 +149,8 @@ export interface ConsumerStatus {
   readonly deadLettered: number;
   /** Messages that vanished from the buffer while in an open window. */
   readonly vanished: number;
+  /** Messages that the store could not make sense of and that were passed over. */
+  readonly damaged: number;
   /** Windows taken over from an earlier process. */
   readonly recovered: number;
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };

@@ -97,7 +97,19 @@ export class ReadAhead {
       await this.tenure.persist('read', () => this.reader.read(messages));
     } finally {
       this.isUnderWay = false;
+      this.tellDamaged();
       if (!this.reader.unread) this.tenure.parts.starved();
     }
+  }
+
+  private tellDamaged(): void {
+    const damaged = this.reader.takeDamaged();
+    if (damaged.length === 0) return;
+    const { definition, counters, parts } = this.tenure;
+    counters.damaged += damaged.length;
+    parts.log.error(
+      `${definition.label}: ${damaged.length} messages of '${definition.key.stream}' are damaged in the store and are passed over; they ` +
+        `stay where they are. The first: ${damaged.slice(0, 5).join(', ')}`,
+    );
   }
 }

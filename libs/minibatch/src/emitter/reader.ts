@@ -53,6 +53,8 @@ export class Reader {
   private averageBytes = 256;
   private stale = true;
   private readCleared = false;
+  private readonly damaged = new Set<MessageId>();
+  private untold: MessageId[] = [];
 
   constructor(
     private readonly store: StreamStore,
@@ -105,6 +107,13 @@ export class Reader {
     return read;
   }
 
+  /** Messages that the store could not make sense of, and that nobody has been told of. */
+  takeDamaged(): readonly MessageId[] {
+    const { untold } = this;
+    if (untold.length > 0) this.untold = [];
+    return untold;
+  }
+
   /** Ids that recovered windows hold: reads leave them out. */
   own(messages: readonly { readonly id: MessageId }[]): void {
     for (const { id } of messages) this.owned.add(id);
@@ -137,6 +146,7 @@ export class Reader {
   ): Promise<{ readonly block: Block; readonly fresh: readonly ReadMessage[] }> {
     return this.during(async () => {
       const block = await read();
+      this.passOver(block);
       return { block, fresh: this.adopt(block.messages.filter(isWanted)) };
     });
   }
@@ -161,6 +171,7 @@ export class Reader {
     if (this.store.totalOrder) {
       const block = await this.store.fetch(this.key, cursor, { messages: limit, bytes: this.limits.bytes });
       this.take(block.messages);
+      this.passOver(block);
       this.cursor = block.messages.at(-1)?.id ?? cursor;
       return !block.full;
     }
@@ -172,6 +183,7 @@ export class Reader {
     }
     const block = await this.store.fetch(this.key, cursor, { messages: limit, bytes: this.limits.bytes });
     this.take(block.messages);
+    this.passOver(block);
     // Short: the backlog ends here, but what came in below the cursor shows only from the start.
     this.cursor = block.full ? block.messages.at(-1)?.id : undefined;
     return false;
@@ -189,6 +201,7 @@ export class Reader {
       bytes: this.limits.bytes,
     });
     this.take(block.messages);
+    this.passOver(block);
     this.cursor = block.full || this.store.totalOrder ? block.messages.at(-1)?.id : undefined;
     return !block.full;
   }
@@ -226,6 +239,7 @@ export class Reader {
       bytes: this.limits.bytes,
     });
     this.take(block.messages);
+    this.passOver(block);
     const last = block.messages.at(-1);
     if (block.full && last) {
       this.timeCursor = { created: last.created, id: last.id };
@@ -234,6 +248,14 @@ export class Reader {
     this.range += 1;
     this.timeCursor = undefined;
     return this.range >= ranges.length;
+  }
+
+  private passOver({ damaged = [] }: Block): void {
+    for (const id of damaged) {
+      if (this.damaged.has(id)) continue;
+      this.damaged.add(id);
+      this.untold.push(id);
+    }
   }
 
   private take(messages: readonly StoredMessage[]): void {

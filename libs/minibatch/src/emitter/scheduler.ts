@@ -442,6 +442,7 @@ export class EmitterScheduler implements Engine {
       expired: counters.expired,
       deadLettered: counters.deadLettered,
       vanished: counters.vanished,
+      damaged: counters.damaged,
       recovered: counters.recovered,
       ...(counters.lastError ? { lastError: counters.lastError } : {}),
       ...(counters.lastCommit ? { lastCommit: counters.lastCommit } : {}),

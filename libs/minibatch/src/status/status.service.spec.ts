@@ -48,6 +48,7 @@ const local = (stream: string, group: string, more: Partial<ConsumerStatus> = {}
   expired: 0,
   deadLettered: 0,
   vanished: 0,
+  damaged: 0,
   recovered: 0,
   ...more,
 });

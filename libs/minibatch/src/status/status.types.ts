@@ -66,6 +66,7 @@ export interface ConsumerReport {
     readonly expired: number;
     readonly deadLettered: number;
     readonly vanished: number;
+    readonly damaged: number;
     readonly recovered: number;
     readonly lastError?: ErrorReport;
     readonly lastCommit?: string;

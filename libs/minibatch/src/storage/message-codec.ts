@@ -23,6 +23,8 @@ export type EncodedMessage = Buffer;
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 const CREATED = 1;
+/** Of a `Date`, milliseconds. */
+const LATEST = 8.64e15;
 const BODY = 9;
 const DEDUPED = 1;
 const REDRIVEN = 2;
@@ -101,6 +103,13 @@ function readMessage(id: MessageId, encoded: EncodedMessage): Message {
   };
 }
 
+/** False if what stands around the data is damaged: then nothing can be said of the message, nor can it be put anywhere. */
+export function isIntact(encoded: EncodedMessage): boolean {
+  if (encoded.length <= BODY || (encoded[0]! & ~(DEDUPED | REDRIVEN)) !== 0) return false;
+  const created = encoded.readDoubleBE(CREATED);
+  return Math.abs(created) <= LATEST && Number.isInteger(created);
+}
+
 export function createdOf(encoded: EncodedMessage): Date {
   return new Date(encoded.readDoubleBE(CREATED));
 }
@@ -121,7 +130,13 @@ export function asRedriven(encoded: EncodedMessage): EncodedMessage {
 }
 
 export function dedupeIdOf(encoded: EncodedMessage): string | undefined {
-  return isDeduped(encoded) ? bodyOf(encoded).u : undefined;
+  if (!isDeduped(encoded)) return undefined;
+  try {
+    return bodyOf(encoded).u;
+  } catch {
+    // Damaged: the message has to leave all the same, and what it was called is not known.
+    return undefined;
+  }
 }
 
 /** Any plain value as bytes, for what is not a message: checkpoints and the like. */

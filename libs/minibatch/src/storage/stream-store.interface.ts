@@ -111,6 +111,8 @@ export interface Block {
   readonly messages: readonly StoredMessage[];
   /** False when the read ended because nothing more was there, true when it ended at its limit. */
   readonly full: boolean;
+  /** What the read came across and passed over, because it is no message or not one any more; absent as a rule. */
+  readonly damaged?: readonly MessageId[];
 }
 
 export interface FetchLimits {

@@ -15,7 +15,9 @@ import {
   WHOLE_STREAM,
 } from './keys.js';
 import {
-  decodeRecord,
+  damagedRecord,
+  decodeMeta,
+  decodeStream,
   decodeTail,
   encodeRecord,
   encodeTail,
@@ -25,13 +27,13 @@ import {
   type StreamRecord,
   type Tail,
 } from './records.js';
-import { createdOf } from '../message-codec.js';
+import { createdOf, isIntact } from '../message-codec.js';
 import { DecodedRecords } from './decoded-records.js';
 import type { ReadView, WriteView } from './view.js';
 
 /** Streams and groups: the numbers behind the names. */
 
-const streams = new DecodedRecords<StreamRecord>();
+const streams = new DecodedRecords<StreamRecord>(decodeStream);
 
 /** Grows when an older version of the package could not read what is written. */
 const SCHEMA_VERSION = 1;
@@ -43,7 +45,7 @@ export function checkSchema(view: WriteView, path: string): void {
     view.put(META_KEY, encodeRecord({ version: SCHEMA_VERSION, lastStream: 0 }));
     return;
   }
-  const { version } = decodeRecord<Meta>(bytes);
+  const { version } = decodeMeta(bytes);
   if (version <= SCHEMA_VERSION) return;
   throw new MinibatchError(
     ErrorCode.SchemaTooNew,
@@ -54,7 +56,9 @@ export function checkSchema(view: WriteView, path: string): void {
 }
 
 export function findStreamId(view: ReadView, name: string): number | undefined {
-  return view.get(nameKey(name))?.readUInt32BE(0);
+  const bytes = view.get(nameKey(name));
+  if (bytes !== undefined && bytes.length !== 4) throw damagedRecord(`the number of stream '${name}'`);
+  return bytes?.readUInt32BE(0);
 }
 
 export function findStream(view: ReadView, name: string): StreamRecord | undefined {
@@ -83,7 +87,9 @@ export function saveStream(view: WriteView, stream: StreamRecord): StreamRecord 
 /** All streams in the order of their names. */
 export function allStreams(view: ReadView): StreamRecord[] {
   const streams: StreamRecord[] = [];
-  for (const { value } of view.entries(prefixRange(Buffer.from([Kind.Stream])))) streams.push(decodeRecord(value));
+  for (const { key, value } of view.entries(prefixRange(Buffer.from([Kind.Stream])))) {
+    streams.push(decodeStream(value, String(key.readUInt32BE(1))));
+  }
   return byName(streams);
 }
 
@@ -162,6 +168,7 @@ export function ensureTimeOrder(view: WriteView, stream: number): void {
     const partition = countKey.readUInt16BE(5);
     const keys: Buffer[] = [];
     for (const { key, value } of view.entries(messageRange(stream, partition, 0))) {
+      if (!isIntact(value)) continue;
       keys.push(timeKey(stream, partition, createdOf(value).getTime(), seqOf(key)));
     }
     for (const key of keys) view.put(key, PRESENT);
@@ -175,7 +182,7 @@ export function countKeyOf(stream: number, partition: number): Buffer {
 
 function makeStream(view: WriteView, name: string): StreamRecord {
   const bytes = view.get(META_KEY);
-  const meta: Meta = bytes === undefined ? { version: SCHEMA_VERSION, lastStream: 0 } : decodeRecord(bytes);
+  const meta: Meta = bytes === undefined ? { version: SCHEMA_VERSION, lastStream: 0 } : decodeMeta(bytes);
   const id = meta.lastStream + 1;
   view.put(META_KEY, encodeRecord({ ...meta, lastStream: id }));
   const number = Buffer.allocUnsafe(4);

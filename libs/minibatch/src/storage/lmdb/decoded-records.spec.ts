@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { DecodedRecords } from './decoded-records.js';
-import { type ConsumerRecord, encodeRecord, NEW_CONSUMER } from './records.js';
+import { decodeConsumer, encodeRecord, NEW_CONSUMER } from './records.js';
 
 const bytesOf = (counter: number) => encodeRecord({ ...NEW_CONSUMER, counter, finished: [1, 2] });
 
 describe('DecodedRecords', () => {
   it('decodes again only what has changed, place by place', () => {
-    const records = new DecodedRecords<ConsumerRecord>();
+    const records = new DecodedRecords(decodeConsumer);
     const first = records.decode('1.1.0', bytesOf(1));
     expect(first).toMatchObject({ counter: 1, finished: [1, 2] });
     expect(records.decode('1.1.0', bytesOf(1))).toBe(first);
@@ -16,7 +16,7 @@ describe('DecodedRecords', () => {
   });
 
   it('gives what nobody can change for the next one', () => {
-    const record = new DecodedRecords<ConsumerRecord>().decode('1.1.0', bytesOf(1));
+    const record = new DecodedRecords(decodeConsumer).decode('1.1.0', bytesOf(1));
     expect(() => (record.finished as number[]).push(3)).toThrow(TypeError);
     expect(() => Object.assign(record.progress, { windows: 7 })).toThrow(TypeError);
   });

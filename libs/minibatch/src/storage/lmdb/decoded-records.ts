@@ -1,4 +1,4 @@
-import { type ConsumerRecord, decodeRecord, type StreamRecord } from './records.js';
+import type { ConsumerRecord, StreamRecord } from './records.js';
 
 /** More than a process has streams, as a rule; beyond, all of it is made anew. */
 const MOST = 10_000;
@@ -10,12 +10,14 @@ const MOST = 10_000;
 export class DecodedRecords<R extends StreamRecord | ConsumerRecord> {
   private readonly known = new Map<string, { readonly bytes: Buffer; readonly record: R }>();
 
+  constructor(private readonly decoder: (bytes: Buffer, place: string) => R) {}
+
   /** @param place where the record lies */
   decode(place: string, bytes: Buffer): R {
     const known = this.known.get(place);
     if (known?.bytes.equals(bytes)) return known.record;
     if (known === undefined && this.known.size >= MOST) this.known.clear();
-    const record = decodeRecord<R>(bytes);
+    const record = this.decoder(bytes, place);
     Object.freeze(record);
     for (const part of Object.values(record)) Object.freeze(part);
     this.known.set(place, { bytes, record });

@@ -1,4 +1,4 @@
-import { createdOf, dedupeIdOf, isDeduped, isRedriven, type EncodedMessage } from '../message-codec.js';
+import { createdOf, dedupeIdOf, isDeduped, isIntact, isRedriven, type EncodedMessage } from '../message-codec.js';
 import { countKeyOf, registered, tailOf } from './catalog.js';
 import {
   dedupeKey,
@@ -74,6 +74,7 @@ export class Departure {
       if (!this.groups.every((group) => group.isDone(seq))) continue;
       const value = this.view.get(messageKey(this.stream.id, this.partition, seq));
       if (value === undefined) continue;
+      if (!isIntact(value)) continue;
       this.remove({ seq, created: createdOf(value), deduped: dedupeIdOf(value) !== undefined }, false);
     }
     return seqs.length < limit ? undefined : seqs.at(-1);
@@ -88,7 +89,7 @@ export class Departure {
     const removed = this.removed;
     for (const key of [...this.view.keys(messageRange(stream.id, partition, 0), limit)]) {
       const value = this.view.get(key);
-      if (value === undefined || isRedriven(value)) continue;
+      if (value === undefined || !isIntact(value) || isRedriven(value)) continue;
       const seq = seqOf(key);
       const created = createdOf(value);
       const isOld = before !== undefined && created.getTime() < before;

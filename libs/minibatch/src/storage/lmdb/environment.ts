@@ -1,4 +1,4 @@
-import { MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { Activity } from '../../internal/activity.js';
 import { loadPackage } from '../../internal/missing-package.js';
 import { FileWatch } from './file-watch.js';
@@ -139,6 +139,11 @@ export class LmdbEnvironment {
 
   private failure(error: unknown, stored: 'no' | 'unknown' = 'no'): MinibatchError {
     if (error instanceof MinibatchError) return error;
+    if (/MDB_(CORRUPTED|PAGE_NOTFOUND)|page has wrong type|Requested page not found/i.test(messageOf(error))) {
+      const advice = 'Restore its directory from a copy, or give another path';
+      const message = `The LMDB store at '${this.path}' is damaged: ${messageOf(error)}. ${advice}`;
+      return new WriteFailed(stored, message, error, ErrorCode.StoreDamaged);
+    }
     const hint = 'Look whether its disk is full, and whether its files are still there';
     return new WriteFailed(stored, `The LMDB store at '${this.path}' failed: ${messageOf(error)}. ${hint}`, error);
   }

@@ -13,7 +13,7 @@ import {
 } from './catalog.js';
 import { groupKey, Kind, prefixRange } from './keys.js';
 import { renameLetterGroup } from './letters.js';
-import { type ConsumerRecord, decodeRecord, encodeRecord, type StreamRecord } from './records.js';
+import { decodeConsumer, encodeRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
 export interface RegisterOptions {
@@ -64,7 +64,7 @@ export function remove(view: WriteView, streamName: string, groupName: string): 
 /** Somebody has held a lease of the group. */
 function hasBegun(view: WriteView, stream: number, group: number): boolean {
   for (const { value } of view.entries(prefixRange(groupKey(Kind.Consumer, stream, group)))) {
-    if (decodeRecord<ConsumerRecord>(value).fence > 0) return true;
+    if (decodeConsumer(value, `${stream}.${group}`).fence > 0) return true;
   }
   return false;
 }
@@ -78,7 +78,7 @@ function forget(view: WriteView, stream: StreamRecord, group: number): StreamRec
 /** Whoever held a lease of the group held it under the old name: cut off, and the next candidate need not wait. */
 function freeLeases(view: WriteView, stream: number, group: number): void {
   for (const { key, value } of [...view.entries(prefixRange(groupKey(Kind.Consumer, stream, group)))]) {
-    const { owner: _, ...consumer } = decodeRecord<ConsumerRecord>(value);
+    const { owner: _, ...consumer } = decodeConsumer(value, `${stream}.${group}`);
     view.put(key, encodeRecord({ ...consumer, counter: consumer.counter + 1 }));
   }
 }

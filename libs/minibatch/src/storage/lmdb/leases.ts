@@ -3,10 +3,10 @@ import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../str
 import { ensurePlace, findPlace } from './catalog.js';
 import { DecodedRecords } from './decoded-records.js';
 import { Kind, type Place, placeKey } from './keys.js';
-import { type ConsumerRecord, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
+import { type ConsumerRecord, decodeConsumer, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
 import type { ReadView, WriteView } from './view.js';
 
-const consumers = new DecodedRecords<ConsumerRecord>();
+const consumers = new DecodedRecords<ConsumerRecord>(decodeConsumer);
 
 /** A consumer whose lease was looked at in the running transaction. */
 export interface HeldConsumer {

@@ -1,5 +1,5 @@
 import { AppendError } from '../../errors/minibatch.error.js';
-import { createdOf, decodeMessage, type EncodedMessage, encodeMessage } from '../message-codec.js';
+import { createdOf, decodeMessage, type EncodedMessage, encodeMessage, isIntact } from '../message-codec.js';
 import type {
   AppendOutcome,
   Block,
@@ -183,19 +183,22 @@ export function loadMessages(view: ReadView, key: ConsumerKey, ids: readonly Mes
     const seq = parseId(stream.id, id);
     if (seq === undefined || standing.isDone(seq)) continue;
     const value = view.get(messageKey(stream.id, key.partition, seq));
-    if (value !== undefined) messages.push(toMessage(stream, seq, value, standing));
+    if (value !== undefined && isIntact(value)) messages.push(toMessage(stream, seq, value, standing));
   }
   return messages;
 }
 
 /** `created` of the first message by number; the oldest but for clocks that went back. */
 export function oldestCreated(view: ReadView, stream: StreamRecord, partition: number): number | undefined {
-  for (const { value } of view.entries(messageRange(stream.id, partition, 0))) return createdOf(value).getTime();
+  for (const { value } of view.entries(messageRange(stream.id, partition, 0))) {
+    if (isIntact(value)) return createdOf(value).getTime();
+  }
   return undefined;
 }
 
 class BlockBuilder {
   private readonly messages: StoredMessage[] = [];
+  private damaged: MessageId[] | undefined;
   private bytes = 0;
 
   constructor(
@@ -206,17 +209,26 @@ class BlockBuilder {
 
   /** True when a limit has been reached. */
   add(seq: number, value: Buffer): boolean {
+    if (!isIntact(value)) {
+      (this.damaged ??= []).push(formatId(this.stream.id, seq));
+      return false;
+    }
     this.messages.push(toMessage(this.stream, seq, value, this.standing));
     this.bytes += value.length;
     return this.messages.length >= this.limits.messages || this.bytes >= this.limits.bytes;
   }
 
   full(): Block {
-    return { messages: this.messages, full: true };
+    return this.block(true);
   }
 
   ended(): Block {
-    return { messages: this.messages, full: false };
+    return this.block(false);
+  }
+
+  private block(full: boolean): Block {
+    const { messages, damaged } = this;
+    return damaged === undefined ? { messages, full } : { messages, full, damaged };
   }
 }
 

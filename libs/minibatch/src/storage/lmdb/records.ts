@@ -1,4 +1,5 @@
 import { BSON } from 'bson';
+import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { ConsumerProgress, LeaseOwner, MessageId, StreamInfo, WindowRecord } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
 import { formatId, parseId } from './keys.js';
@@ -82,8 +83,85 @@ export function encodeRecord(record: StreamRecord | ConsumerRecord | Meta): Buff
   return Buffer.from(BSON.serialize(record, { ignoreUndefined: true }));
 }
 
-export function decodeRecord<R extends StreamRecord | ConsumerRecord | Meta>(bytes: Buffer): R {
-  return BSON.deserialize(bytes) as R;
+/** @throws MinibatchError `StoreDamaged` */
+export function decodeStream(bytes: Buffer, place: string): StreamRecord {
+  return decodeRecord<StreamRecord>(bytes, `the record of stream number ${place}`, (record) => {
+    const { id, name, created, paused, flushes, groups, nextGroup } = record;
+    const isGroup = (group: unknown) =>
+      isRecord(group) &&
+      isCount(group['id']) &&
+      typeof group['name'] === 'string' &&
+      typeof group['registered'] === 'boolean';
+    return (
+      [id, flushes, nextGroup].every(isCount) &&
+      typeof name === 'string' &&
+      isDate(created) &&
+      typeof paused === 'boolean' &&
+      Array.isArray(groups) &&
+      groups.every(isGroup)
+    );
+  });
+}
+
+/** @throws MinibatchError `StoreDamaged` */
+export function decodeConsumer(bytes: Buffer, place: string): ConsumerRecord {
+  return decodeRecord<ConsumerRecord>(bytes, `the lease and progress of consumer ${place}`, (record) => {
+    const { fence, counter, progress, finished } = record;
+    return (
+      [fence, counter].every(isCount) &&
+      isRecord(progress) &&
+      [progress['lastSeq'], progress['windows'], progress['messages']].every(isCount) &&
+      Array.isArray(finished) &&
+      finished.every(isCount)
+    );
+  });
+}
+
+/** @throws MinibatchError `StoreDamaged` */
+export function decodeMeta(bytes: Buffer): Meta {
+  return decodeRecord<Meta>(bytes, 'the record of the schema', ({ version, lastStream }) =>
+    [version, lastStream].every(isCount),
+  );
+}
+
+export function damagedRecord(what: string, cause?: unknown): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.StoreDamaged,
+    `The LMDB store is damaged: ${what} makes no sense${cause === undefined ? '' : ` (${messageOf(cause)})`}. ` +
+      'Restore its directory from a copy, or give another path',
+    { cause, details: { record: what } },
+  );
+}
+
+function decodeRecord<R>(bytes: Buffer, what: string, isSound: (record: Record<string, unknown>) => boolean): R {
+  let record: Record<string, unknown>;
+  try {
+    record = BSON.deserialize(bytes, { promoteBuffers: true });
+  } catch (error) {
+    throw damagedRecord(what, error);
+  }
+  if (!isSound(record)) throw damagedRecord(what);
+  return record as R;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
+function isDate(value: unknown): boolean {
+  return value instanceof Date && !Number.isNaN(value.getTime());
+}
+
+/** Numbers of 8 bytes each, of which at least one byte more may follow. */
+function decodeCounts(bytes: Buffer, count: number, length: number, what: string): number[] {
+  if (bytes.length !== length) throw damagedRecord(what);
+  const counts = Array.from({ length: count }, (_, index) => bytes.readDoubleBE(8 * index));
+  if (!counts.every(isCount)) throw damagedRecord(what);
+  return counts;
 }
 
 export function encodeTail({ lastSeq, returns, timeOrder }: Tail): Buffer {
@@ -96,7 +174,8 @@ export function encodeTail({ lastSeq, returns, timeOrder }: Tail): Buffer {
 
 export function decodeTail(bytes: Buffer | undefined): Tail {
   if (bytes === undefined) return NEW_TAIL;
-  return { lastSeq: bytes.readDoubleBE(0), returns: bytes.readDoubleBE(8), timeOrder: bytes[16] === 1 };
+  const [lastSeq = 0, returns = 0] = decodeCounts(bytes, 2, 17, 'the last number of a stream');
+  return { lastSeq, returns, timeOrder: bytes[16] === 1 };
 }
 
 export function encodeNumber(value: number): Buffer {
@@ -106,7 +185,7 @@ export function encodeNumber(value: number): Buffer {
 }
 
 export function decodeNumber(bytes: Buffer | undefined): number {
-  return bytes?.readDoubleBE(0) ?? 0;
+  return bytes === undefined ? 0 : (decodeCounts(bytes, 1, 8, 'the number of messages of a stream')[0] ?? 0);
 }
 
 export function encodePosition({ upTo, done }: Position): Buffer {
@@ -117,7 +196,9 @@ export function encodePosition({ upTo, done }: Position): Buffer {
 }
 
 export function decodePosition(bytes: Buffer | undefined): Position {
-  return bytes === undefined ? NEW_POSITION : { upTo: bytes.readDoubleBE(0), done: bytes.readDoubleBE(8) };
+  if (bytes === undefined) return NEW_POSITION;
+  const [upTo = 0, done = 0] = decodeCounts(bytes, 2, 16, 'the position of a group');
+  return { upTo, done };
 }
 
 export function encodeTally({ last, count }: Tally): Buffer {
@@ -128,7 +209,9 @@ export function encodeTally({ last, count }: Tally): Buffer {
 }
 
 export function decodeTally(bytes: Buffer | undefined): Tally {
-  return bytes === undefined ? { last: 0, count: 0 } : { last: bytes.readDoubleBE(0), count: bytes.readDoubleBE(8) };
+  if (bytes === undefined) return { last: 0, count: 0 };
+  const [last = 0, count = 0] = decodeCounts(bytes, 2, 16, 'the number of dead letters of a stream');
+  return { last, count };
 }
 
 /** The ids as runs of consecutive numbers: a window of a stream's next thousand messages is one run. */
@@ -137,10 +220,22 @@ export function encodeWindow(stream: number, window: WindowRecord): Buffer {
   return Buffer.from(BSON.serialize({ ...rest, runs: encodeRuns(stream, messageIds) }, { ignoreUndefined: true }));
 }
 
-export function decodeWindow(stream: number, bytes: Buffer): WindowRecord {
-  const { runs, ...rest } = BSON.deserialize(bytes, { promoteBuffers: true }) as Omit<WindowRecord, 'messageIds'> & {
-    runs: Buffer;
-  };
+/**
+ * @param lastSeq number of the stream's last message: no window has one beyond
+ * @throws MinibatchError `StoreDamaged`
+ */
+export function decodeWindow(stream: number, bytes: Buffer, lastSeq: number): WindowRecord {
+  type Stored = Omit<WindowRecord, 'messageIds'> & { runs: Buffer };
+  const { runs, ...rest } = decodeRecord<Stored>(bytes, `a window of stream number ${stream}`, (record) => {
+    const { seq, id, created, attempt, recoveries } = record;
+    return (
+      [seq, attempt, recoveries].every(isCount) &&
+      typeof id === 'string' &&
+      isDate(created) &&
+      Buffer.isBuffer(record['runs']) &&
+      areRuns(record['runs'], lastSeq)
+    );
+  });
   return { ...rest, messageIds: decodeRuns(stream, runs) };
 }
 
@@ -162,6 +257,16 @@ function encodeRuns(stream: number, ids: readonly MessageId[]): Buffer {
     bytes.writeUInt32BE(length, index * RUN_BYTES + 6);
   });
   return bytes;
+}
+
+/** Each begins behind the start of the stream and ends before its end: else a flipped bit could ask for billions of ids. */
+function areRuns(bytes: Buffer, lastSeq: number): boolean {
+  if (bytes.length % RUN_BYTES !== 0) return false;
+  for (let at = 0; at < bytes.length; at += RUN_BYTES) {
+    const start = bytes.readUIntBE(at, 6);
+    if (start < 1 || start + bytes.readUInt32BE(at + 6) - 1 > lastSeq) return false;
+  }
+  return true;
 }
 
 function decodeRuns(stream: number, bytes: Buffer): MessageId[] {

@@ -1,5 +1,5 @@
 import type { Commit, Lease, Recovery, SettledWindow, SettleOptions, WindowRecord } from '../stream-store.interface.js';
-import { groupNames, saveStream, withGroup } from './catalog.js';
+import { groupNames, saveStream, tailOf, withGroup } from './catalog.js';
 import { Departure, type LeavingMessage } from './departure.js';
 import { keptWindowKey, Kind, parseId, placeKey, placeSeqKey, prefixRange } from './keys.js';
 import { held, saveConsumer } from './leases.js';
@@ -16,9 +16,10 @@ export function recover(view: ReadView, lease: Lease): Recovery {
   const finishedSeqs = new Set(consumer.finished);
   const finished: WindowRecord[] = [];
   const open: WindowRecord[] = [];
+  const { lastSeq } = tailOf(view, stream.id);
   // By number, as their keys are.
   for (const { value } of view.entries(prefixRange(placeKey(Kind.Window, place)))) {
-    const window = decodeWindow(stream.id, value);
+    const window = decodeWindow(stream.id, value, lastSeq);
     (finishedSeqs.has(window.seq) ? finished : open).push(window);
   }
   return { progress: consumer.progress, finished, open, groups: groupNames(stream) };

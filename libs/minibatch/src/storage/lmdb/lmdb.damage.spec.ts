@@ -1,0 +1,134 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Process, STREAM } from '../../emitter/process.spec.support.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { MemoryDatabase } from '../memory/memory.database.js';
+import { LmdbEnvironment } from './environment.js';
+import { LmdbStreamStore } from './index.js';
+import { Kind, messageKey, META_KEY, nameKey, placeKey, placeSeqKey, streamKey } from './keys.js';
+
+/** Bits that a disk has changed: written over by the environment, as no store would. */
+describe('damage in an LmdbStreamStore', () => {
+  let path: string;
+  let store: LmdbStreamStore;
+  let environment: LmdbEnvironment;
+  const key = { stream: STREAM, group: 'default', partition: 0 };
+  const place = { stream: 1, group: 1, partition: 0 };
+  const all = { messages: 1_000, bytes: 1e9 };
+  const damage = (at: Buffer, change: (bytes: Buffer) => Buffer | undefined) =>
+    environment.write((view) => {
+      const bytes = Buffer.from(view.get(at)!);
+      view.put(at, change(bytes) ?? bytes);
+    });
+  const append = (...data: unknown[]) =>
+    store.append(data.map((item) => ({ stream: STREAM, data: item, created: new Date() })));
+  const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };
+
+  beforeEach(async () => {
+    path = mkdtempSync(join(tmpdir(), 'minibatch-lmdb-'));
+    store = new LmdbStreamStore({ path });
+    await store.open();
+    environment = await LmdbEnvironment.open(path, 126);
+  });
+  afterEach(async () => {
+    await environment.close();
+    await store.close();
+    rmSync(path, { recursive: true, force: true });
+  });
+
+  const ways: Record<string, (bytes: Buffer) => Buffer | undefined> = {
+    'is cut off': (bytes) => bytes.subarray(0, 5),
+    'is empty': () => Buffer.alloc(0),
+    'has flags that nobody sets': (bytes) => void (bytes[0] = 0x40),
+    'has no time': (bytes) => void bytes.writeDoubleBE(Number.NaN, 1),
+    'has a time beyond all': (bytes) => void bytes.writeDoubleBE(1e300, 1),
+    'has a time with a flipped bit': (bytes) => void (bytes[7]! ^= 1),
+  };
+  for (const [what, change] of Object.entries(ways)) {
+    it(`passes over a message that ${what}, and goes on with the others`, async () => {
+      await store.registerGroup(key, { timeOrder: true });
+      await append(1, 2, 3);
+      await damage(messageKey(1, 0, 2), change);
+      const block = await store.fetch(key, undefined, all);
+      expect(block.messages.map(({ data }) => data)).toEqual([1, 3]);
+      expect(block.damaged).toHaveLength(1);
+      const { messages } = await store.fetchByTime(key, {}, undefined, all);
+      expect(messages.map(({ data }) => data)).toEqual([1, 3]);
+      expect(await store.load(key, [...block.damaged!, messages[0]!.id])).toHaveLength(1);
+      expect(await append(4)).toMatchObject([{ status: 'stored' }]);
+      expect((await store.stats([STREAM]))[0]?.oldest?.getTime()).not.toBeNaN();
+      await store.removeGroup(STREAM, 'default');
+      expect(await store.expire(STREAM, new Date(Date.now() + 1_000))).toBe(3);
+      expect(await store.count(STREAM, 10)).toBe(1);
+    });
+  }
+
+  it('counts what is passed over once, and says it once, while the consumer goes on', async () => {
+    const p = new Process(new MemoryDatabase(), { store });
+    await p.consumer({ size: 2 }).start();
+    await append(1);
+    await damage(messageKey(1, 0, 1), (bytes) => bytes.subarray(0, 3));
+    for (let n = 2; n < 8; n += 1) await p.append(n);
+    expect(p.values).toEqual([2, 3, 4, 5, 6, 7]);
+    expect(p.engine.status()[0]).toMatchObject({ damaged: 1, failures: 0 });
+    expect(p.logged.filter((line) => line.includes('damaged'))).toHaveLength(1);
+    const stopping = p.engine.stop(0);
+    await p.clock.advance(10_000);
+    await stopping;
+  });
+
+  it('names the record that makes no sense', async () => {
+    await store.ensureStream(STREAM);
+    await store.registerGroup(key);
+    const lease = (await store.acquireLease(key, owner, { fence: 0, counter: 0 }))!;
+    await append(1, 2);
+    const { messages } = await store.fetch(key, undefined, all);
+    const window = { seq: 1, id: 'w', messageIds: messages.map(({ id }) => id), attempt: 1, recoveries: 0 };
+    await store.claim(lease, [{ ...window, created: new Date() }]);
+
+    const records: Record<string, { at: Buffer; call: () => Promise<unknown>; what: string }> = {
+      schema: { at: META_KEY, call: () => store.ensureStream('another'), what: 'schema' },
+      name: { at: nameKey(STREAM), call: () => append(1), what: `'${STREAM}'` },
+      stream: { at: streamKey(Kind.Stream, 1), call: () => store.describeStream(STREAM), what: 'stream number 1' },
+      list: { at: streamKey(Kind.Stream, 1), call: () => store.listStreams(), what: 'stream number 1' },
+      tail: { at: streamKey(Kind.Tail, 1), call: () => append(1), what: 'last number' },
+      lease: { at: placeKey(Kind.Consumer, place), call: () => store.renewLeases([lease]), what: 'lease' },
+      window: { at: placeSeqKey(Kind.Window, place, 1), call: () => store.recover(lease), what: 'window' },
+    };
+    for (const [name, { at, call, what }] of Object.entries(records)) {
+      for (const change of [
+        (bytes: Buffer) => bytes.subarray(0, bytes.length - 3),
+        (bytes: Buffer) => Buffer.alloc(bytes.length, 0xff),
+        () => Buffer.from([5, 0, 0, 0, 0]),
+      ]) {
+        const whole = environment.read((view) => Buffer.from(view.get(at)!));
+        // The number of a stream has no right and wrong beyond its length.
+        if (name === 'name' && change(whole).length === whole.length) continue;
+        await damage(at, change);
+        await expect(call(), name).rejects.toMatchObject({
+          code: ErrorCode.StoreDamaged,
+          message: expect.stringContaining(what) as unknown,
+        });
+        await damage(at, () => whole);
+      }
+    }
+    expect((await store.recover(lease)).open).toHaveLength(1);
+  });
+
+  it('does not read billions of ids out of a window with a flipped bit', async () => {
+    await store.registerGroup(key);
+    const lease = (await store.acquireLease(key, owner, { fence: 0, counter: 0 }))!;
+    await append(1);
+    const { messages } = await store.fetch(key, undefined, all);
+    const window = { seq: 1, id: 'w', messageIds: messages.map(({ id }) => id), attempt: 1, recoveries: 0 };
+    await store.claim(lease, [{ ...window, created: new Date() }]);
+    await damage(placeSeqKey(Kind.Window, place, 1), (bytes) => {
+      const run = bytes.indexOf(Buffer.from([0, 0, 0, 0, 0, 1, 0, 0, 0, 1]));
+      bytes[run + 6] = 0x80;
+      return bytes;
+    });
+    await expect(store.recover(lease)).rejects.toMatchObject({ code: ErrorCode.StoreDamaged });
+  });
+});
