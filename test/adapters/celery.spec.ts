@@ -293,7 +293,8 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
       unstorable: async (message) => void given.push((message as CeleryTaskEvent).task_id),
     });
     await listening(follower, publisher);
-    await publisher.publish([succeeded('x'.repeat(600)), succeeded('a\0b'), succeeded('good')]);
+    const deep = JSON.parse('['.repeat(200) + ']'.repeat(200)) as unknown;
+    await publisher.publish([succeeded('x'.repeat(600)), succeeded('deep', { result: deep }), succeeded('good')]);
     await publisher.publishRaw('{"type":{}}', 'application/json');
     await publisher.publishRaw('['.repeat(10_000), 'application/json');
     await publisher.publish([succeeded('last')]);
@@ -301,7 +302,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(follower.data.map(({ task_id }) => task_id.slice(0, 22))).toEqual(
       expect.arrayContaining(['good', 'malformed {"type":{}}', `malformed ${'['.repeat(12)}`, 'last']),
     );
-    expect(given).toContain('a\0b');
+    expect(given).toContain('deep');
     expect(follower.source.counters).toMatchObject({ malformed: 2, unstorable: given.length });
     await expect(follower.status()).resolves.toMatchObject({ state: 'running', failures: 0 });
   });

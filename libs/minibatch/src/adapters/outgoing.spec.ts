@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { SourceTarget } from '../sources/source.interface.js';
-import { appendStorable, ask } from './outgoing.js';
+import { appendStorable, ask, isNotStorable } from './outgoing.js';
 
 /** Refuses what is odd: before anything is written, or after the others are. */
 class Target implements SourceTarget {
@@ -71,6 +71,17 @@ describe('appending what can be stored', () => {
     await expect(appendStorable(new Target(says), messages.slice(2))).rejects.toMatchObject({
       code: says === 'before' ? ErrorCode.StoreUnavailable : ErrorCode.AppendFailed,
     });
+  });
+});
+
+describe('data that no store has a form for', () => {
+  it.each([
+    [ErrorCode.NotStorable, 'data.a', true],
+    [ErrorCode.NotStorable, undefined, true],
+    [ErrorCode.NotStorable, 'dedupeId', false],
+    [ErrorCode.MessageTooLarge, 'data', false],
+  ])('are told by the error: %s at %s', (code, path, expected) => {
+    expect(isNotStorable(new MinibatchError(code, 'odd', { details: { path } }))).toBe(expected);
   });
 });
 

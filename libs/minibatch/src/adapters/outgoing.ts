@@ -25,9 +25,11 @@ export function isRefusal(error: unknown): error is MinibatchError {
   return code === ErrorCode.NotStorable || code === ErrorCode.MessageTooLarge || code === ErrorCode.InvalidOptions;
 }
 
-/** It holds something that no store has a form for. */
+/** Its data hold something that no store has a form for; key, headers and dedupe id are sound. */
 export function isNotStorable(error: Error): boolean {
-  return error instanceof MinibatchError && error.code === ErrorCode.NotStorable;
+  if (!(error instanceof MinibatchError) || error.code !== ErrorCode.NotStorable) return false;
+  const { path } = error.details;
+  return typeof path !== 'string' || path.startsWith('data');
 }
 
 /** What to try in place of a message that was refused; undefined for nothing. */

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { KafkaRecord } from './kafka-record.js';
 import { decode, plainValue, type RecordFormat } from './record-format.js';
@@ -47,5 +48,21 @@ describe('decoding a value', () => {
     expect(plainValue(recordWith('{'))).toBe('{');
     expect(plainValue(recordWith(bad))).toEqual(bad);
     expect(plainValue(recordWith(null))).toBeNull();
+  });
+
+  it('never throws, whatever the bytes are', async () => {
+    const bytes = fc.oneof(
+      fc.uint8Array(),
+      fc.json().map((text) => new Uint8Array(Buffer.from(text))),
+      fc
+        .constantFrom('['.repeat(10_000), '{"a":1e999', '-9'.repeat(20))
+        .map((text) => new Uint8Array(Buffer.from(text))),
+    );
+    await fc.assert(
+      fc.asyncProperty(bytes, fc.constantFrom('json', 'string', 'bytes'), async (value, format) => {
+        const decoded = await decode(format, recordWith(Buffer.from(value)), 'bigint');
+        expect('data' in decoded || typeof decoded.malformed === 'string').toBe(true);
+      }),
+    );
   });
 });

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { headersOf, type MqttMessage, readPayload } from './mqtt-message.js';
 
@@ -34,6 +35,32 @@ describe('readPayload', () => {
     expect(readPayload(Buffer.alloc(0), 'json', 'bigint')).toEqual({ data: '', malformed: expect.any(SyntaxError) });
     expect(readPayload(bytes, 'json', 'bigint')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
     expect(readPayload(bytes, 'string', 'bigint')).toEqual({ data: bytes, malformed: new Error('it is no UTF-8') });
+  });
+});
+
+describe('a message from the wire', () => {
+  it('never makes the reading throw', () => {
+    const userProperties = fc.dictionary(
+      fc.oneof(fc.string(), fc.constantFrom('__proto__', 'constructor', 'topic', 'n\0ul')),
+      fc.oneof(fc.string(), fc.array(fc.string())),
+    );
+    fc.assert(
+      fc.property(fc.uint8Array(), fc.constantFrom('json', 'string', 'bytes'), userProperties, (bytes, format, own) => {
+        const payload = Buffer.from(bytes);
+        const { data } = readPayload(payload, format, 'bigint');
+        const headers = headersOf({
+          topic: 't',
+          payload,
+          data,
+          qos: 1,
+          retain: false,
+          dup: false,
+          properties: { userProperties: own },
+        });
+        expect(Object.values(headers).every((value) => typeof value === 'string')).toBe(true);
+        expect(headers['topic']).toBe('t');
+      }),
+    );
   });
 });
 
