@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
+import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import { FakeStore, turn } from '../streams/fake-store.spec.fixture.js';
 import { StreamHub } from '../streams/stream-hub.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
@@ -35,7 +36,14 @@ describe('a source', () => {
     const source = stream.attach(new Numbers(250));
     await source.finished;
     expect(store.written.flat()).toEqual(Array.from({ length: 250 }, (_, n) => n));
-    expect(source.status).toEqual({ stream: 's', name: 'Numbers', state: 'done', appended: 250, failures: 0 });
+    expect(source.status).toEqual({
+      stream: 's',
+      name: 'Numbers',
+      state: 'done',
+      appended: 250,
+      duplicates: 0,
+      failures: 0,
+    });
   });
 
   it('that is a generator takes at most 100 items before the store answers', async () => {
@@ -74,6 +82,49 @@ describe('a source', () => {
       { data: 3, dedupeId: '3' },
     ]);
     expect(hub.sources()).toMatchObject([{ name: 'file', appended: 3, state: 'done' }]);
+  });
+
+  it('counts duplicates apart, and says so once for each power of ten', async () => {
+    const { store, stream, lines } = setUp();
+    store.auto = false;
+    const source = stream.attach({
+      async stream(target: SourceTarget<number>) {
+        await target.append(0);
+        await target.appendMany([1, 2, 3]);
+        await target.appendMany(Array.from({ length: 120 }, (_, n) => n));
+      },
+    });
+    const duplicates = (count: number): AppendOutcome[] => Array(count).fill({ status: 'duplicate' });
+    await turn();
+    store.writes[0]?.answer(duplicates(1));
+    await turn();
+    expect(source.status).toMatchObject({ appended: 0, duplicates: 1 });
+    expect(lines).toEqual([expect.stringMatching(/^source source of 's': 1 message ignored.*seen their dedupeId/)]);
+    store.writes[1]?.answer([...duplicates(1), { status: 'stored', id: 'a' }, ...duplicates(1)]);
+    await turn();
+    expect(source.status).toMatchObject({ appended: 1, duplicates: 3 });
+    store.writes[2]?.answer(duplicates(120));
+    await source.finished;
+    expect(source.status).toMatchObject({ appended: 1, duplicates: 123, state: 'done' });
+    expect(lines).toHaveLength(2);
+    expect(lines[1]).toContain('123 messages ignored');
+  });
+
+  it('counts what was stored of an append that failed', async () => {
+    const { store, stream } = setUp();
+    store.auto = false;
+    const source = stream.attach({
+      stream: (target: SourceTarget<number>) => target.appendMany([1, 2, 3]),
+    });
+    await turn();
+    store.writes[0]?.answer([
+      { status: 'stored', id: 'a' },
+      { status: 'failed', error: new Error('no') },
+      { status: 'duplicate' },
+    ]);
+    await turn();
+    expect(source.status).toMatchObject({ state: 'waiting', appended: 1, duplicates: 1, failures: 1 });
+    await source.detach();
   });
 
   it('that fails is started again with growing waits, until it appends', async () => {

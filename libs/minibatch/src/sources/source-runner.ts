@@ -3,6 +3,7 @@ import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { backoff, type BackoffOptions } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
+import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import type { RetryOptions } from '../shared.options.js';
 import type { Source, SourceTarget } from './source.interface.js';
 
@@ -29,8 +30,10 @@ export interface SourceStatus {
   readonly stream: string;
   readonly name: string;
   readonly state: SourceState;
-  /** Messages that were appended and acknowledged. */
+  /** Messages that were stored. */
   readonly appended: number;
+  /** Messages that were acknowledged and ignored, because the stream had seen their `dedupeId`. */
+  readonly duplicates: number;
   /** Times it ended with an error. */
   readonly failures: number;
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
@@ -52,10 +55,14 @@ export interface AttachedSource {
   detach(): Promise<void>;
 }
 
+/** Hears what became of the messages of each append. */
+export type OutcomeCounter = (outcomes: readonly AppendOutcome[]) => void;
+
 export interface SourceRunnerParts {
   readonly name: string;
   readonly source: Source;
-  readonly target: SourceTarget;
+  /** The stream, for a source whose outcomes are told to `count`. */
+  readonly target: (count: OutcomeCounter) => SourceTarget;
   readonly clock: Clock;
   readonly log: EngineLog;
   readonly retry: BackoffOptions;
@@ -71,6 +78,7 @@ const STOP_WAIT = 1000;
 export class SourceRunner implements AttachedSource {
   private state: SourceState = SourceState.Stopped;
   private appended = 0;
+  private duplicates = 0;
   private failures = 0;
   /** Failures since the last message that was appended: they decide on the backoff. */
   private inARow = 0;
@@ -80,13 +88,13 @@ export class SourceRunner implements AttachedSource {
   finished: Promise<void> = Promise.resolve();
 
   constructor(private readonly parts: SourceRunnerParts) {
-    this.target = this.counting(parts.target);
+    this.target = parts.target((outcomes) => this.count(outcomes));
   }
 
   get status(): SourceStatus {
-    const { name, target } = this.parts;
-    const { state, appended, failures, lastError } = this;
-    return { stream: target.name, name, state, appended, failures, ...(lastError ? { lastError } : {}) };
+    const { target, state, appended, duplicates, failures, lastError } = this;
+    const { name } = this.parts;
+    return { stream: target.name, name, state, appended, duplicates, failures, ...(lastError ? { lastError } : {}) };
   }
 
   start(): void {
@@ -97,7 +105,8 @@ export class SourceRunner implements AttachedSource {
   async detach(): Promise<void> {
     if (this.stopping.signal.aborted) return this.finished;
     this.stopping.abort();
-    const { clock, log, name, target } = this.parts;
+    const { clock, log, name } = this.parts;
+    const { target } = this;
     const waited = new AbortController();
     let finished = false;
     const running = this.finished.then(() => {
@@ -131,7 +140,8 @@ export class SourceRunner implements AttachedSource {
   }
 
   private failed(error: unknown): void {
-    const { clock, log, name, target } = this.parts;
+    const { clock, log, name } = this.parts;
+    const { target } = this;
     this.failures += 1;
     this.inARow += 1;
     const isOurs = isA(error, MinibatchError);
@@ -181,24 +191,32 @@ export class SourceRunner implements AttachedSource {
     if (failed.signal.aborted) throw failed.signal.reason;
   }
 
-  private counting(target: SourceTarget): SourceTarget {
-    const count = (messages: number) => {
-      this.appended += messages;
-      this.inARow = 0;
-    };
-    return {
-      name: target.name,
-      append: async (data, options) => {
-        await target.append(data, options);
-        count(1);
-      },
-      appendMany: async (data, options) => {
-        await target.appendMany(data, options);
-        count(data.length);
-      },
-      position: () => target.position(),
-    };
+  private count(outcomes: readonly AppendOutcome[]): void {
+    const before = this.duplicates;
+    let failed = false;
+    for (const { status } of outcomes) {
+      if (status === 'stored') this.appended += 1;
+      else if (status === 'duplicate') this.duplicates += 1;
+      else failed = true;
+    }
+    if (!failed) this.inARow = 0;
+    if (powerOfTen(this.duplicates) > powerOfTen(before)) this.warnOfDuplicates();
   }
+
+  private warnOfDuplicates(): void {
+    const { log, name } = this.parts;
+    const { duplicates, target } = this;
+    log.warn(
+      `source ${name} of '${target.name}': ${duplicates} ${duplicates === 1 ? 'message' : 'messages'} ignored so far, because the stream ` +
+        'has seen their dedupeId. That is right after a restart, which reads some messages again. If they are new messages, or are ' +
+        'replayed on purpose, give them other ids: see "Duplicates" in the README. The counter `duplicates` of the source goes on',
+    );
+  }
+}
+
+/** 0, then 1 from 1 on, 2 from 10 on, 3 from 100 on: a line of the log for each. */
+function powerOfTen(count: number): number {
+  return count === 0 ? 0 : String(count).length;
 }
 
 function isAsyncIterable(value: object): value is AsyncIterable<unknown> {

@@ -2,6 +2,8 @@
 export interface SourceTarget<T = unknown> {
   /** The stream's name. */
   readonly name: string;
+  /** The source's own name; its positions are stored under it. Left out only by targets of tests. */
+  readonly source?: string;
   /** Resolves when the message is durable: acknowledge upstream only then. */
   append(data: T, options?: SourceAppendOptions): Promise<void>;
   appendMany(data: readonly T[], options?: SourceAppendManyOptions<T>): Promise<void>;

@@ -77,6 +77,8 @@ export interface SourceReport {
   readonly name: string;
   readonly state: SourceState;
   readonly appended: number;
+  /** Messages that the stream had seen before, by their `dedupeId`. */
+  readonly duplicates: number;
   readonly failures: number;
   readonly lastError?: ErrorReport;
 }

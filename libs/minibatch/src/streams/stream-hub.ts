@@ -10,11 +10,13 @@ import { resolveRetry } from '../shared.options.js';
 import {
   type AttachedSource,
   type AttachOptions,
+  type OutcomeCounter,
   SourceRunner,
   SourceState,
   type SourceStatus,
 } from '../sources/source-runner.js';
 import type { Source, SourceTarget } from '../sources/source.interface.js';
+import { CheckpointError } from '../storage/checkpoints.js';
 import type {
   AppendOutcome,
   DeadLetter,
@@ -323,7 +325,7 @@ export class StreamHub implements StreamOperations {
     const runner = new SourceRunner({
       name,
       source,
-      target: this.target(stream, name),
+      target: (count) => this.target(stream, name, count),
       clock: this.parts.clock,
       log: this.parts.log,
       retry: resolveRetry(where, options.retry, this.parts.retry),
@@ -355,18 +357,29 @@ export class StreamHub implements StreamOperations {
     await Promise.allSettled(this.looks.values());
   }
 
-  private target(stream: string, source: string): SourceTarget<unknown> {
-    const options = (position: unknown): { position?: SourcePosition } =>
-      position === undefined ? {} : { position: { source, position: toStorable(position).value } };
+  private target(stream: string, source: string, count: OutcomeCounter): SourceTarget<unknown> {
+    const write = async (
+      messages: readonly OutgoingMessage[],
+      position: unknown,
+    ): Promise<readonly AppendOutcome[]> => {
+      const options = position === undefined ? {} : { position: { source, position: toStorable(position).value } };
+      const outcomes = await this.writeAs(stream, messages, options, true).catch((error: unknown) => {
+        if (error instanceof CheckpointError) count(error.outcomes);
+        throw error;
+      });
+      count(outcomes);
+      return outcomes;
+    };
     return {
       name: stream,
+      source,
       append: async (data, { position, ...message } = {}) => {
-        const [outcome] = await this.writeAs(stream, [{ data, options: message }], options(position), true);
+        const [outcome] = await write([{ data, options: message }], position);
         resultOf(outcome);
       },
       appendMany: async (data, { position, each } = {}) => {
         const messages = data.map((item, index) => ({ data: item, options: each?.(item, index) ?? {} }));
-        checkOutcomes(stream, await this.writeAs(stream, messages, options(position), true));
+        checkOutcomes(stream, await write(messages, position));
       },
       position: () => this.parts.store.readCheckpoint(stream, source),
     };
