@@ -2,7 +2,7 @@ import type { Document } from 'bson';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { SourceAppendOptions, SourceTarget } from '../source.interface.js';
 import type { ResolvedReading } from './collection-source.options.js';
-import { idText } from './dedupe-id.js';
+import { idText, messageId } from './dedupe-id.js';
 import { type CollectionPosition, encodePosition } from './position.js';
 
 /** A document on its way to becoming a message. */
@@ -39,7 +39,9 @@ export class Appender {
     const data = this.call('map', document, this.reading.map);
     if (data === undefined) return [];
     const key = this.reading.key && this.call('key', document, this.reading.key);
-    return [{ data, options: { dedupeId, ...(key === undefined ? {} : { key }) } }];
+    return [
+      { data, options: { dedupeId: messageId(this.target.source, dedupeId), ...(key === undefined ? {} : { key }) } },
+    ];
   }
 
   private call<V>(option: string, document: Document, work: (document: Document) => V): V {

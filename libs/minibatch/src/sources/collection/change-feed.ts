@@ -5,6 +5,7 @@ import { documentOf } from './change-message.js';
 import type { ChangeEvent, ChangeStream } from './change-stream.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import type { ChangeStart } from './position.js';
+import type { SnapshotOverlap } from './snapshot-overlap.js';
 
 /** A wait for servers that do not hold an empty answer back; milliseconds. */
 const PAUSE = 20;
@@ -16,13 +17,14 @@ const PAUSE = 20;
 const STORE_IDLE = 10_000;
 
 /**
- * Follows an open change stream until the signal aborts. A stream that ends, because its collection was dropped or renamed,
- * resolves with where the next one begins.
+ * Follows an open change stream until the signal aborts. A stream that ends, because its collection was dropped or renamed, or
+ * because the overlap with the snapshot is over, resolves with where the next one begins.
  */
 export async function followChanges(
   changes: Pick<ChangeStream, 'read' | 'position'>,
   appender: Appender,
   { clock, pollInterval }: Pick<ResolvedReading, 'clock' | 'pollInterval'>,
+  overlap?: SnapshotOverlap,
 ): Promise<ChangeStart | undefined> {
   const { signal } = appender;
   let stored = { start: changes.position, at: clock.monotonic() };
@@ -32,8 +34,15 @@ export async function followChanges(
     const start = changes.position;
     const idle = events.length === 0;
     const due = clock.monotonic() - stored.at >= STORE_IDLE && !isDeepStrictEqual(start, stored.start);
-    if (!idle || due) {
-      await appender.append(documentsOf(appender.namespace, events), { mode: 'changeStream', start });
+    const documents = documentsOf(appender.namespace, events, overlap);
+    if (overlap) {
+      // Nothing there: whatever came while the snapshot was read has been given.
+      const over = idle || events.some((event) => event.operationType === 'invalidate' || overlap.isOver(event));
+      const position = over ? { start } : { start: overlap.start, overlap: true as const };
+      if (over || documents.length > 0) await appender.append(documents, { mode: 'changeStream', ...position });
+      if (over) return start;
+    } else if (!idle || due) {
+      await appender.append(documents, { mode: 'changeStream', start });
       stored = { start, at: clock.monotonic() };
     }
     if (events.some((event) => event.operationType === 'invalidate')) return start;
@@ -42,6 +51,10 @@ export async function followChanges(
   return undefined;
 }
 
-function documentsOf(namespace: string, events: readonly ChangeEvent[]): readonly ReadDocument[] {
-  return events.flatMap((event) => documentOf(namespace, event) ?? []);
+function documentsOf(
+  namespace: string,
+  events: readonly ChangeEvent[],
+  overlap: SnapshotOverlap | undefined,
+): readonly ReadDocument[] {
+  return events.flatMap((event) => documentOf(namespace, event, overlap?.mayHave(event) ?? false) ?? []);
 }

@@ -12,18 +12,18 @@ describe('documentOf', () => {
     documentKey: { _id: id },
   });
 
-  it('gives an insert the dedupe id of the document, as a snapshot does', () => {
-    expect(documentOf('shop.orders', event('insert', '82a'))).toEqual({
+  it('gives an insert during a snapshot the dedupe id that the snapshot gives the document', () => {
+    expect(documentOf('shop.orders', event('insert', '82a'), true)).toEqual({
       document,
       dedupeId: 'shop.orders:650000000000000000000001',
     });
   });
 
   it('tells changes of one document apart, by the event', () => {
-    const ids = [event('update', '82a'), event('update', '82b'), event('replace', '82c')].map(
-      (change) => documentOf('shop.orders', change)?.dedupeId,
-    );
+    const changes = [event('insert', '82'), event('update', '82a'), event('update', '82b'), event('replace', '82c')];
+    const ids = changes.map((change) => documentOf('shop.orders', change, false)?.dedupeId);
     expect(ids).toEqual([
+      'shop.orders:650000000000000000000001:insert:82',
       'shop.orders:650000000000000000000001:update:82a',
       'shop.orders:650000000000000000000001:update:82b',
       'shop.orders:650000000000000000000001:replace:82c',
@@ -31,7 +31,7 @@ describe('documentOf', () => {
   });
 
   it('gives nothing for a document that is gone', () => {
-    expect(documentOf('shop.orders', { ...event('update', '82a'), fullDocument: null })).toBeUndefined();
-    expect(documentOf('shop.orders', { _id: { _data: '82d' }, operationType: 'invalidate' })).toBeUndefined();
+    expect(documentOf('shop.orders', { ...event('update', '82a'), fullDocument: null }, false)).toBeUndefined();
+    expect(documentOf('shop.orders', { _id: { _data: '82d' }, operationType: 'invalidate' }, false)).toBeUndefined();
   });
 });

@@ -4,14 +4,15 @@ import type { ChangeEvent } from './change-stream.js';
 import { dedupeId } from './dedupe-id.js';
 
 /**
- * The document of an event. An insert has the dedupe id that a snapshot gives the same document, so where they overlap nothing
- * doubles; any other change has one of its own. Undefined if there is none: updated and deleted before the look-up.
+ * The document of an event, with a dedupe id of its own, so that a document that was deleted and inserted again is another message. An
+ * insert that a snapshot may have read too (`inSnapshot`) has the id that the snapshot gives the document, so where they overlap nothing
+ * doubles. Undefined if there is none: updated and deleted before the look-up.
  */
-export function documentOf(namespace: string, event: ChangeEvent): ReadDocument | undefined {
+export function documentOf(namespace: string, event: ChangeEvent, inSnapshot: boolean): ReadDocument | undefined {
   const document = event.fullDocument;
   if (!document) return undefined;
   const id: unknown = event.documentKey?._id ?? document['_id'];
-  if (event.operationType === 'insert') return { document, dedupeId: dedupeId(namespace, id) };
+  if (event.operationType === 'insert' && inSnapshot) return { document, dedupeId: dedupeId(namespace, id) };
   // By the token and not by the cluster time: the changes of one transaction share that.
   return { document, dedupeId: dedupeId(namespace, id, event.operationType, tokenText(event._id)) };
 }

@@ -33,15 +33,17 @@ export function checkProjection(where: string, projection: unknown): void {
     throw invalidOption(where, 'projection._id', 0, `1: it always comes; drop it in \`map\``);
 }
 
-/** The stages of a change stream that gives what `find(filter, { projection })` would give. */
+/** The stages of a change stream that gives what `find(filter, { projection })` would give, and deletes if they are asked for. */
 export function changePipeline(
   operations: readonly string[],
   filter: Document,
   projection: Readonly<Record<string, 0 | 1>> | undefined,
+  deletes: boolean,
 ): Document[] {
   const wanted = { $and: [{ operationType: { $in: operations } }, onFullDocument(filter)] };
   // The event that ends the stream must come through: it holds the token to go on from.
-  const match = { $match: { $or: [{ operationType: 'invalidate' }, wanted] } };
+  const always = { operationType: { $in: ['invalidate', ...(deletes ? ['delete'] : [])] } };
+  const match = { $match: { $or: [always, wanted] } };
   const project = projection && changeProjection(projection);
   return project ? [match, { $project: project }] : [match];
 }

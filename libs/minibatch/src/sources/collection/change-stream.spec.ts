@@ -1,14 +1,30 @@
 import { ObjectId } from 'bson';
 import type { Connection, mongo } from 'mongoose';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type MongoServer, startMongo } from '../../../../../scripts/servers/mongo/mongo.mjs';
+import { type MongoServer, startMongo, startReplicaSet } from '../../../../../scripts/servers/mongo/mongo.mjs';
 import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { CollectionSource } from './collection.source.js';
+import { dedupeId, messageId } from './dedupe-id.js';
 import { MemoryTarget, until } from './collection-source.spec.support.js';
 import type { CollectionReading } from './collection-source.options.js';
 
-describe('CollectionSource with a change stream', () => {
+const ID = new ObjectId('650000000000000000000001');
+
+/** Fails like a store that is down, once the condition holds. */
+function interruptAt(before: MemoryTarget['before'], condition: () => boolean): MemoryTarget['before'] {
+  return async (data) => {
+    if (condition()) throw new Error('store is down');
+    await before(data);
+  };
+}
+
+const SERVERS = {
+  'a single server with an oplog': () => startMongo({ oplog: true }),
+  'a replica set': () => startReplicaSet(),
+};
+
+describe.each(Object.entries(SERVERS))('CollectionSource with a change stream of %s', (name, startServer) => {
   let server: MongoServer;
   let database: TestDatabase;
   let connection: Connection;
@@ -18,7 +34,7 @@ describe('CollectionSource with a change stream', () => {
   let running: Promise<void>;
 
   beforeAll(async () => {
-    server = await startMongo({ oplog: true });
+    server = await startServer();
   });
 
   afterAll(() => server.stop());
@@ -53,8 +69,14 @@ describe('CollectionSource with a change stream', () => {
   }
 
   const arrived = (count: number) => until(`${count} messages`, () => target.messages.length >= count);
-  const stored = () => target.stored as { readonly mode?: string; readonly start?: string; readonly from?: string };
-  const tailing = () => until('the tail', () => stored()?.mode === 'changeStream');
+  const stored = () =>
+    target.stored as {
+      readonly mode?: string;
+      readonly start?: string;
+      readonly from?: string;
+      readonly overlap?: true;
+    };
+  const tailing = () => until('the tail', () => stored()?.mode === 'changeStream' && !stored().overlap);
 
   it('gives what is there, then what comes', async () => {
     await orders.insertMany(Array.from({ length: 1200 }, (_, n) => ({ n })));
@@ -84,6 +106,65 @@ describe('CollectionSource with a change stream', () => {
     await tailing();
     expect(new Set(target.all('n')).size).toBe(32);
     expect(target.messages).toHaveLength(32);
+  });
+
+  it('gives a document again that was deleted and inserted again under its _id', async () => {
+    await orders.insertOne({ _id: ID, n: 1 });
+    start();
+    await tailing();
+    for (const n of [2, 2, 3]) {
+      await orders.deleteOne({ _id: ID });
+      await orders.insertOne({ _id: ID, n });
+    }
+    await arrived(4);
+    expect(target.all('n')).toEqual([1, 2, 2, 3]);
+  });
+
+  it('gives the last state of a document that was inserted again during the snapshot, also after a restart', async () => {
+    await orders.insertMany([{ _id: ID, n: 1 }, { n: 2 }]);
+    let reads = 0;
+    target.before = async () => {
+      reads += 1;
+      // The first batch has been read with the document as it was.
+      if (reads > 1) return;
+      await orders.deleteOne({ _id: ID });
+      await orders.insertOne({ _id: ID, n: 3 });
+    };
+    // Interrupted while it reads what came during the snapshot.
+    target.before = interruptAt(target.before, () => stored()?.overlap === true);
+    start({ batch: 10 });
+    await expect(running).rejects.toThrow('store is down');
+    expect(stored()).toMatchObject({ mode: 'changeStream', overlap: true });
+    target.before = () => undefined;
+    start({ batch: 10 });
+    await tailing();
+    expect(target.all('n')).toEqual([1, 2, 3]);
+  });
+
+  it('with the same names of collections on two servers collides in no stream', async () => {
+    const ids = ['Here', 'There'].map((name) => messageId(name, dedupeId(`${connection.name}.orders`, ID)));
+    expect(new Set(ids).size).toBe(2);
+    target.source = 'Here';
+    await orders.insertOne({ _id: ID, n: 1 });
+    start();
+    await arrived(1);
+    expect(target.messages[0]?.dedupeId).toBe(ids[0]);
+  });
+
+  it('asks for majority reads, whatever the connection asks for', async () => {
+    const local = await database.connect({ readConcern: { level: 'local' }, monitorCommands: true });
+    const concerns: unknown[] = [];
+    local.getClient().on('commandStarted', ({ command }) => {
+      if ('aggregate' in command) concerns.push((command['readConcern'] as { level?: unknown } | undefined)?.level);
+    });
+    stop = new AbortController();
+    running = new CollectionSource({ connection: local, collection: 'orders', mode: 'changeStream' }).stream(
+      target,
+      stop.signal,
+    );
+    await tailing();
+    expect(concerns.length).toBeGreaterThan(0);
+    expect(new Set(concerns)).toEqual(new Set(['majority']));
   });
 
   it('goes on with a snapshot that was interrupted', async () => {
@@ -205,7 +286,8 @@ describe('CollectionSource with a change stream', () => {
     expect(target.all('n')).toEqual([1, 2, 3]);
   });
 
-  describe('whose token is lost', () => {
+  // A token that is well-formed for a replica set can't be made up.
+  describe.runIf(name === 'a single server with an oplog')('whose token is lost', () => {
     beforeEach(async () => {
       start();
       await tailing();
@@ -228,11 +310,12 @@ describe('CollectionSource with a change stream', () => {
 
     it("reads the collection again with 'snapshot'", async () => {
       start({ onLostToken: 'snapshot' });
-      await arrived(2);
+      await arrived(3);
       await tailing();
       await orders.insertOne({ n: 3 });
-      await arrived(3);
-      expect(target.all('n')).toEqual([1, 2, 3]);
+      await arrived(4);
+      // The first one had come by the change stream.
+      expect(target.all('n')).toEqual([1, 1, 2, 3]);
     });
 
     it("leaves out what came meanwhile with 'now'", async () => {
@@ -243,6 +326,28 @@ describe('CollectionSource with a change stream', () => {
       await arrived(2);
       expect(target.all('n')).toEqual([1, 3]);
     });
+  });
+
+  it.runIf(name === 'a replica set')("skips nothing with 'now' when the server is interrupted once", async () => {
+    start();
+    await tailing();
+    await orders.insertOne({ n: 1 });
+    await arrived(1);
+    await end();
+    await orders.insertOne({ n: 2 });
+    await connection
+      .getClient()
+      .db('admin')
+      .command({
+        configureFailPoint: 'failCommand',
+        mode: { times: 1 },
+        data: { failCommands: ['aggregate'], errorCode: 11_601 },
+      });
+    start({ onLostToken: 'now' });
+    await expect(running).rejects.toMatchObject({ message: expect.stringMatching(/kept and tried again/) });
+    start({ onLostToken: 'now' });
+    await arrived(2);
+    expect(target.all('n')).toEqual([1, 2]);
   });
 
   it('gives updates and replacements where they are asked for', async ({ skip }) => {

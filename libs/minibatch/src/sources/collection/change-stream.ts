@@ -12,6 +12,8 @@ export interface ChangeEvent {
   readonly operationType: string;
   readonly fullDocument?: mongo.BSON.Document | null;
   readonly documentKey?: { readonly _id?: unknown };
+  /** BSON timestamp; not all servers tell it. */
+  readonly clusterTime?: unknown;
 }
 
 /** How long the server holds an empty answer back; it answers at once when something comes. */
@@ -35,16 +37,19 @@ export class ChangeStream {
     reading: Pick<ResolvedReading, 'operations' | 'filter' | 'projection' | 'batch'>,
     start: ChangeStart | undefined,
     signal: AbortSignal,
+    deletes = false,
   ): Promise<ChangeStream> {
     const { operations, filter, projection, batch } = reading;
     // Asked before: an event after it may come twice, one before it would be lost.
     const before = start ?? { startAtOperationTime: (await serverFacts(collection, signal)).operationTime };
-    const stream = collection.watch<mongo.BSON.Document>(changePipeline(operations, filter, projection), {
+    const stream = collection.watch<mongo.BSON.Document>(changePipeline(operations, filter, projection, deletes), {
       ...(start as mongo.ChangeStreamOptions | undefined),
       ...(operations.includes('update') ? { fullDocument: 'updateLookup' } : {}),
       batchSize: batch,
       maxAwaitTimeMS: MAX_AWAIT,
       readPreference: 'primary',
+      // Servers refuse any other, whatever the connection says.
+      readConcern: { level: 'majority' },
     });
     const opened = new ChangeStream(stream, signal, batch, before);
     try {

@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { mongo } from 'mongoose';
 import type { StringValue } from 'ms';
@@ -79,8 +80,12 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
    * another collection or mode.
    *
    * - `'fail'`: an error that says what to do, until somebody does
-   * - `'snapshot'`: reads the whole collection again; documents that the stream remembers by their dedupe ids are not doubled
+   * - `'snapshot'`: reads the whole collection again: documents come twice, but for those that the stream remembers by the dedupe ids of
+   *   an earlier snapshot or cursor
    * - `'now'`: goes on with what comes; what came since the position is left out
+   *
+   * Only an answer of the server that says so decides; after any other error the same position is tried again. What is skipped or
+   * repeated is said in the log.
    *
    * @default 'fail'
    */
@@ -122,6 +127,8 @@ export interface ResolvedReading {
   readonly map: (document: mongo.BSON.Document) => unknown;
   readonly key: ((document: mongo.BSON.Document) => string | undefined) | undefined;
   readonly clock: Clock;
+  /** Says in the log what nobody may overlook. */
+  readonly warn: (line: string) => void;
 }
 
 /** @internal */
@@ -140,6 +147,8 @@ export const READING_KEYS = [
   'key',
   'clock',
 ] as const satisfies readonly (keyof CollectionReading)[];
+
+const LOGGER = new Logger('Minibatch');
 
 const OPERATIONS: readonly CollectionOperation[] = ['insert', 'update', 'replace'];
 
@@ -186,6 +195,7 @@ export function resolveReading<T, D extends mongo.BSON.Document>(
     map: map ? (document) => map(document as D) : (document) => document,
     key: key ? (document) => key(document as D) : undefined,
     clock: options.clock ?? new SystemClock(),
+    warn: (line) => LOGGER.warn(line),
   };
 }
 

@@ -10,6 +10,7 @@ interface Appended {
 /** A stream in memory, as a store keeps it: with dedupe ids, and the position stored together with the messages. */
 export class MemoryTarget implements SourceTarget {
   readonly name = 'test';
+  source?: string;
   readonly messages: Appended[] = [];
   /** Messages that were given, also those that were ignored. */
   given = 0;

@@ -6,18 +6,24 @@ import { followChanges } from './change-feed.js';
 import { ChangeStream } from './change-stream.js';
 import { type CollectionSourceOptions, type ResolvedReading, resolveReading } from './collection-source.options.js';
 import { CursorFeed } from './cursor-feed.js';
-import { type Beginning, beginAfterLoss, beginningOf } from './lost-position.js';
+import { type Beginning, beginAfterLoss, beginningOf, timeOfToken } from './lost-position.js';
 import { openChanges } from './open-changes.js';
 import type { SnapshotPosition } from './position.js';
+import { serverFacts } from './server-facts.js';
 import { readSnapshot } from './snapshot.js';
+import { SnapshotOverlap } from './snapshot-overlap.js';
 
 /**
  * Feeds a stream with the documents of a MongoDB collection: those that are there, then those that are inserted.
  *
  * By the server's change stream where it has one, else by a cursor on a field that grows, with a look-back for the ids of other
  * writers that turn up late. The position is stored with the messages or after them, so nothing is skipped; what is read again
- * after a crash has the same dedupe ids (`database.collection:_id`) and is ignored for as long as the stream remembers them. A document
- * that was deleted and inserted again under the same `_id` within that time is ignored too.
+ * after a crash has the same dedupe ids and is ignored for as long as the stream remembers them. The ids begin with the source's name:
+ * two sources may read collections of one name, and a source that is attached under another name reads the collection again.
+ *
+ * Each insert that a change stream tells of is a message, also of a document that was deleted and inserted again under the same `_id`. If
+ * that happens while the snapshot is read, the document's last state comes, once or twice. A cursor sees a document once for each value
+ * of its field: with `_id`, once for ever.
  *
  * @typeParam T the stream's messages
  * @typeParam D the collection's documents
@@ -71,7 +77,7 @@ export class CollectionSource<
     } else {
       const field = position.mode === 'cursor' ? `field '${position.field}'` : 'change stream';
       const why = `it is one of the ${field}, and now a cursor on '${reading.field}' is used`;
-      await this.followCursor(collection, appender, beginAfterLoss(reading, why));
+      await this.followCursor(collection, appender, beginAfterLoss(reading, collection.namespace, why));
     }
   }
 
@@ -85,11 +91,15 @@ export class CollectionSource<
       await this.followCursor(collection, appender, beginning);
     } else if ('lost' in opening) {
       const why = 'the server has forgotten what came after it; a larger oplog remembers more';
-      await this.followChanges(collection, appender, beginAfterLoss(reading, why, opening.lost));
+      const after = beginAfterLoss(reading, collection.namespace, why, {
+        cause: opening.lost,
+        since: timeOfToken(start),
+      });
+      await this.followChanges(collection, appender, after);
     } else if (position?.mode === 'cursor' && position.field !== '_id') {
       await opening.changes.close();
       const why = `it is one of the field '${position.field}', and now a change stream is used`;
-      await this.followChanges(collection, appender, beginAfterLoss(reading, why));
+      await this.followChanges(collection, appender, beginAfterLoss(reading, collection.namespace, why));
     } else {
       await this.snapshotThenTail(collection, appender, beginning, opening.changes);
     }
@@ -114,17 +124,28 @@ export class CollectionSource<
     const { reading } = this;
     const { signal } = appender;
     let changes = opened;
+    const { position } = beginning;
+    const snapshot = snapshotOf(beginning, changes);
+    const overlapStart = position?.mode === 'changeStream' && position.overlap ? position.start : snapshot?.start;
     try {
-      const snapshot = snapshotOf(beginning, changes);
       if (snapshot) {
         // It may take longer than a server keeps an idle change stream.
         await changes.close();
         if (!(await readSnapshot(collection, reading, snapshot, appender))) return;
-        await appender.append([], { mode: 'changeStream', start: snapshot.start });
-        changes = await ChangeStream.open(collection, reading, snapshot.start, signal);
-      } else if (beginning.position === undefined) {
+        await appender.append([], { mode: 'changeStream', start: snapshot.start, overlap: true });
+      } else if (position === undefined) {
         // Else what comes before the first message is stored would be missed after a crash.
         await appender.append([], { mode: 'changeStream', start: changes.position });
+      }
+      if (overlapStart) {
+        await changes.close();
+        const { exactTime } = await serverFacts(collection, signal);
+        const overlap = new SnapshotOverlap(overlapStart, exactTime);
+        changes = await ChangeStream.open(collection, reading, overlapStart, signal, true);
+        const next = await followChanges(changes, appender, reading, overlap);
+        if (next === undefined) return;
+        await changes.close();
+        changes = await ChangeStream.open(collection, reading, next, signal);
       }
       for (;;) {
         const next = await followChanges(changes, appender, reading);

@@ -5,11 +5,19 @@ import { EJSON } from 'bson';
 const LONGEST = 400;
 
 /**
- * Dedupe id of a document's message: namespace and `_id`, then what tells several messages of one document apart. The
- * database's name is part of it, for a stream may be fed from collections of the same name.
+ * Tells the messages of one source apart: namespace and `_id`, then what tells several messages of one document apart. The
+ * database's name is part of it, for a source may be pointed at another one.
  */
 export function dedupeId(namespace: string, id: unknown, ...more: readonly string[]): string {
-  const text = [namespace, idText(id), ...more].join(':');
+  return bounded([namespace, idText(id), ...more].join(':'));
+}
+
+/** Two sources of one stream may read collections of the same name, of two servers. */
+export function messageId(source: string | undefined, id: string): string {
+  return source === undefined ? id : bounded(`${source}:${id}`);
+}
+
+function bounded(text: string): string {
   if (text.length <= LONGEST && !text.includes('\0')) return text;
   return `sha256:${createHash('sha256').update(text).digest('hex')}`;
 }

@@ -1,6 +1,6 @@
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { ResolvedReading } from './collection-source.options.js';
-import { type CollectionPosition, decodePosition } from './position.js';
+import { type ChangeStart, type CollectionPosition, decodePosition } from './position.js';
 
 /** Where to begin. Without a position: with what is there (`snapshot`), or with what comes. */
 export interface Beginning {
@@ -12,18 +12,49 @@ export interface Beginning {
 export function beginningOf(reading: ResolvedReading, collection: string, stored: unknown): Beginning {
   const position = decodePosition(reading.where, collection, stored);
   if (position === undefined) return { snapshot: reading.snapshot };
-  if ('unusable' in position) return beginAfterLoss(reading, position.unusable);
+  if ('unusable' in position) return beginAfterLoss(reading, collection, position.unusable);
   return { position, snapshot: reading.snapshot };
 }
 
 /** Carries out `onLostToken`. @throws MinibatchError `SourceFailed` if it is 'fail' */
-export function beginAfterLoss(reading: ResolvedReading, why: string, cause?: unknown): Beginning {
+export function beginAfterLoss(
+  reading: ResolvedReading,
+  collection: string,
+  why: string,
+  { cause, since }: { readonly cause?: unknown; readonly since?: Date | undefined } = {},
+): Beginning {
   const { where, onLostToken } = reading;
-  if (onLostToken !== 'fail') return { snapshot: onLostToken === 'snapshot' };
   const said = cause === undefined ? '' : ` (${messageOf(cause)})`;
-  throw new MinibatchError(
-    ErrorCode.SourceFailed,
-    `${where}: the stored position can't be gone on from: ${why}${said}. Documents may have been missed. Set onLostToken: 'snapshot' to read the collection again (messages that the stream still remembers by their dedupe ids are not doubled), or 'now' to go on with what comes, or attach the source under another name`,
-    { cause, details: { reason: 'LOST_POSITION', onLostToken } },
+  const what = `${where}: the stored position can't be gone on from: ${why}${said}`;
+  if (onLostToken === 'fail') {
+    throw new MinibatchError(
+      ErrorCode.SourceFailed,
+      `${what}. Documents may have been missed. Set onLostToken: 'snapshot' to read the collection again, or 'now' to go on with what comes, or attach the source under another name`,
+      { cause, details: { reason: 'LOST_POSITION', onLostToken } },
+    );
+  }
+  const gap = since ? `since ${since.toISOString()}` : 'since that position';
+  reading.warn(
+    onLostToken === 'now'
+      ? `${what}. onLostToken is 'now': what was written to ${collection} ${gap} is skipped`
+      : `${what}. onLostToken is 'snapshot': all of ${collection} is read again. Documents that were read before come again, but for those that the stream remembers by their dedupe ids`,
   );
+  return { snapshot: onLostToken === 'snapshot' };
+}
+
+/** When the server wrote the event that a token names; undefined where it does not tell. */
+export function timeOfToken(start: ChangeStart | undefined): Date | undefined {
+  if (start === undefined) return undefined;
+  if ('startAtOperationTime' in start) return timeOf(start.startAtOperationTime);
+  const { _data } = (start.startAfter ?? {}) as { readonly _data?: unknown };
+  // A keystring: the type of a timestamp, then its seconds.
+  const seconds = typeof _data === 'string' ? /^82([0-9a-f]{8})/i.exec(_data)?.[1] : undefined;
+  return seconds === undefined ? undefined : new Date(Number.parseInt(seconds, 16) * 1000);
+}
+
+function timeOf(timestamp: unknown): Date | undefined {
+  const isTimestamp = typeof timestamp === 'object' && timestamp !== null && 'getHighBits' in timestamp;
+  if (!isTimestamp || typeof timestamp.getHighBits !== 'function') return undefined;
+  const seconds: unknown = timestamp.getHighBits();
+  return typeof seconds === 'number' ? new Date(seconds * 1000) : undefined;
 }

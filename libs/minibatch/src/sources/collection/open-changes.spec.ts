@@ -36,7 +36,7 @@ describe('openChanges', () => {
     expect(await open({}, token)).toHaveProperty('changes.position', { startAfter: { _data: '82' } });
   });
 
-  it.each([286, 280, 260, 136])('knows by the code %i that the token is lost', async (code) => {
+  it.each([286, 280, 260, 136, 40_576, 40_585, 40_615])('knows by the code %i that the token is lost', async (code) => {
     const resumed = refusal(code, ['NonResumableChangeStreamError']);
     // Not asked again: it could not say more.
     expect(await open({ resumed, fresh: new Error('not asked') }, token)).toEqual({ lost: resumed });
@@ -45,6 +45,18 @@ describe('openChanges', () => {
   it('finds out that the token is lost where the code says nothing', async () => {
     const resumed = refusal(undefined);
     expect(await open({ resumed }, token)).toEqual({ lost: resumed });
+  });
+
+  it.each([undefined, 'rs0'])('keeps the token when a refusal may pass, of the replica set %s', async (setName) => {
+    // Interrupted; MaxTimeMSExpired; a code that nobody knows yet.
+    for (const code of [11_601, 50, 99_999]) {
+      await expect(open({ resumed: refusal(code), ...(setName && { setName }) }, token)).rejects.toMatchObject({
+        code: ErrorCode.SourceFailed,
+        message: expect.stringMatching(
+          /could not go on .* shop\.orders: no\. The stored position is kept and tried again/,
+        ),
+      });
+    }
   });
 
   it.each([undefined, token])(

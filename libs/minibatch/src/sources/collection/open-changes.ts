@@ -26,12 +26,21 @@ export async function openChanges(
     if (start !== undefined && isLostToken(error)) return { lost: error };
     if (!isRefusal(error)) throw error;
     if (start === undefined) return unsupported(reading.where, collection, error, signal);
-    // Codes differ between servers and versions. If it opens without the token, the token was it.
     const fresh = await openChanges(collection, reading, undefined, signal);
     if (!('changes' in fresh)) return fresh;
     await fresh.changes.close();
-    return { lost: error };
+    // Servers that only speak the protocol have no codes. If it opens without the token, the token was it.
+    if (codeOf(error) === undefined) return { lost: error };
+    throw new MinibatchError(
+      ErrorCode.SourceFailed,
+      `${reading.where}: the server could not go on with the change stream of ${collection.namespace}: ${messageOf(error)}. The stored position is kept and tried again`,
+      { cause: error, details: { collection: collection.namespace } },
+    );
   }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
 }
 
 async function unsupported(

@@ -12,6 +12,8 @@ export type ChangeStart =
 export interface ChangeStreamPosition {
   readonly mode: 'changeStream';
   readonly start: ChangeStart;
+  /** From `start` on, the events of the time in which the snapshot was read. */
+  readonly overlap?: true;
 }
 
 /** The documents with an `_id` below `from` have been read; then the change stream follows, from where it was at the beginning. */
@@ -48,6 +50,7 @@ interface StoredPosition {
   readonly collection: string;
   readonly mode: CollectionPosition['mode'];
   readonly start?: string;
+  readonly overlap?: true;
   readonly field?: string;
   readonly from?: string;
   readonly skip?: { readonly ids: readonly string[]; readonly upTo: string };
@@ -57,7 +60,10 @@ export function encodePosition(collection: string, position: CollectionPosition)
   const { mode } = position;
   const from = 'from' in position && position.from !== undefined ? { from: encode(position.from) } : {};
   const head = { v: VERSION, collection, mode };
-  if (position.mode !== 'cursor') return { ...head, start: encode(position.start), ...from };
+  if (position.mode === 'snapshot') return { ...head, start: encode(position.start), ...from };
+  if (position.mode === 'changeStream') {
+    return { ...head, start: encode(position.start), ...(position.overlap && { overlap: true }) };
+  }
   const { field, skip } = position;
   return { ...head, field, ...from, ...(skip ? { skip: { ids: skip.ids, upTo: encode(skip.upTo) } } : {}) };
 }
@@ -92,14 +98,14 @@ export function decodePosition(
   }
 }
 
-function decodeBody({ mode, start, field, from, skip }: StoredPosition): CollectionPosition | undefined {
+function decodeBody({ mode, start, overlap, field, from, skip }: StoredPosition): CollectionPosition | undefined {
   const rest = from === undefined ? {} : { from: decode(from) };
   if (mode === 'cursor' && field !== undefined) {
     return { mode, field, ...rest, ...(skip ? { skip: { ids: skip.ids, upTo: decode(skip.upTo) } } : {}) };
   }
   if (start === undefined) return undefined;
   const decoded = decode(start) as ChangeStart;
-  if (mode === 'changeStream') return { mode, start: decoded };
+  if (mode === 'changeStream') return { mode, start: decoded, ...(overlap && { overlap }) };
   return mode === 'snapshot' ? { mode, start: decoded, ...rest } : undefined;
 }
 

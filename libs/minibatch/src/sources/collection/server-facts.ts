@@ -7,6 +7,8 @@ export interface ServerFacts {
   readonly replicated: boolean;
   /** Now, on the scale of its change streams; BSON timestamp. */
   readonly operationTime: unknown;
+  /** The same, if it is the server that tells: to the event. */
+  readonly exactTime: unknown;
 }
 
 export async function serverFacts(collection: mongo.Collection, signal: AbortSignal): Promise<ServerFacts> {
@@ -16,6 +18,7 @@ export async function serverFacts(collection: mongo.Collection, signal: AbortSig
   return {
     replicated: setName !== undefined || msg === 'isdbgrid',
     // A replica set tells it with every answer; others have only their clock.
+    exactTime: operationTime,
     operationTime: operationTime ?? startOfSecond(localTime instanceof Date ? localTime : new Date()),
   };
 }
@@ -41,10 +44,20 @@ function hasLabel(error: Error, label: string): boolean {
   return Array.isArray(errorLabels) && errorLabels.includes(label);
 }
 
-/** The server no longer knows the token, or never did. */
+/**
+ * The server no longer knows the token, or never did. Only these codes say so: whatever else a server refuses to go on with may pass,
+ * and a token that is given up for it skips or repeats documents.
+ */
 export function isLostToken(error: unknown): boolean {
   return error instanceof Error && LOST.has((error as { code?: unknown }).code);
 }
 
-/** ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken, CappedPositionLost. */
-const LOST = new Set<unknown>([286, 280, 260, 136]);
+const LOST = new Set<unknown>([
+  136, // CappedPositionLost
+  260, // InvalidResumeToken
+  280, // ChangeStreamFatalError
+  286, // ChangeStreamHistoryLost
+  40576, // before MongoDB 4.4: the resume point may no longer be in the oplog
+  40585, // before MongoDB 4.4: the resume token was not found
+  40615, // the collection of the resume token is gone
+]);
