@@ -419,6 +419,67 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
     expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 1 });
   });
 
+  it('keep the text of an error of megabytes, cut in bytes', async () => {
+    @Injectable()
+    class Wordy {
+      @Streaming<Row>('rows', { size: 4, retry: { attempts: 2, backoff: '1s', jitter: 0 } })
+      handle(window: Window<Row>): void {
+        if (window.data.some(({ row }) => row === 2)) throw new Error('✈'.repeat(8_000_000));
+      }
+    }
+    const running = await run([Wordy]);
+    await running.harness.appendMany('rows', upTo(4));
+    await running.harness.advance('10s');
+    const [letter, ...others] = await running.letters();
+    expect(others).toEqual([]);
+    expect(letter).toMatchObject({ data: { row: 2 }, attempts: 2 });
+    expect(letter?.error).toMatch(/^✈+ … \(\d+ bytes cut\)$/);
+    expect(Buffer.byteLength(letter?.error ?? '')).toBeLessThanOrEqual(2_000);
+    expect(Buffer.byteLength(letter?.stack ?? '')).toBeLessThanOrEqual(4_000);
+    expect(letter?.stack).toContain('\n    at ');
+    expect(Buffer.byteLength(JSON.stringify(await running.status()))).toBeLessThan(10_000);
+    expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 1 });
+  });
+
+  it('do not keep others from going on, also when each is alone in its window', async () => {
+    @Injectable()
+    class Single extends Witness {
+      @Streaming<Row>('rows', { size: 1, retry: { jitter: 0 } })
+      handle(window: Window<Row>): void {
+        this.check(window);
+      }
+    }
+    const running = await run([Single]);
+    const single = running.app.get(Single);
+    for (const row of [0, 1, 2, 9]) single.bad.add(row);
+    await running.harness.appendMany('rows', upTo(30));
+    await running.harness.advance('3 minutes');
+    expect(ascending(rowsOf(await running.letters()))).toEqual([0, 1, 2, 9]);
+    expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 4 });
+    expect(await running.health()).toEqual({ status: 'ok', reasons: [] });
+  });
+
+  it(
+    'are found among thousands that all fail, without a limit of the store being met',
+    { timeout: 120_000 },
+    async () => {
+      @Injectable()
+      class Failing extends Witness {
+        @Streaming<Row>('rows', { size: 6_000, retry: { attempts: 1 } })
+        handle(window: Window<Row>): void {
+          if (window.data.some(({ row }) => row < 6_000)) throw new Error(`no ${window.data[0]?.row}`);
+        }
+      }
+      const running = await run([Failing]);
+      await running.harness.appendMany('rows', upTo(12_000));
+      const letters = await running.letters();
+      expect(letters.map(({ data, error }) => [(data as Row).row, error])).toEqual(
+        numbers(6_000).map((row) => [row, `no ${row}`]),
+      );
+      expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 6_000 });
+    },
+  );
+
   it('are none when all of a window fail, which waits until it works', async () => {
     const running = await run([Report, Delivered]);
     const { app, harness } = running;
@@ -495,7 +556,7 @@ describe('options that say when a message is given up', () => {
     ['retry.attempts', { retry: { attempts: 2.5 } }, 'retry.attempts is 2.5; allowed: a whole number of at least 1'],
     ['retry.timeout', { retry: { timeout: 'abc' } }, "retry.timeout is 'abc'; allowed: a whole number of milliseconds"],
     ['retry.timeout', { retry: { timeout: 0 } }, 'retry.timeout is 0; allowed: a whole number of milliseconds'],
-    ['onAllFailed', { onAllFailed: 'x' }, "onAllFailed is 'x'; allowed: 'block' or 'deadLetter'"],
+    ['onAllFailed', { onAllFailed: 'x' }, "onAllFailed is 'x'; allowed: 'evidence', 'block' or 'deadLetter'"],
   ])('stop the boot when they make no sense: %s %j', async (option, options, message) => {
     @Injectable()
     class Wrong {

@@ -1,3 +1,4 @@
+import type { OnAllFailed } from '../emitter/emitter.interface.js';
 import type { SinkRef } from '../sinks/sink-ref.js';
 import type { AttemptRetryOptions, Duration } from '../shared.options.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
@@ -34,10 +35,12 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   /** Attempts of a failed window, and the waits between them. @default those of the module */
   readonly retry?: AttemptRetryOptions;
   /**
-   * What happens if every message of a window fails alone, as it does when something is down that they all need: `'block'` waits
-   * and tries again, without end, and gives up nothing; `'deadLetter'` gives them all up. @default 'block'
+   * What happens if every message of a window fails alone: they may be bad, or something that they all need may be down.
+   * `'evidence'` sets the window aside and tries the next ones. If they get through, what fails once more becomes dead letters; if
+   * they fail too, nothing is given up until it works again. `'block'` always waits and tries again, in order and without end;
+   * `'deadLetter'` always gives them all up. @default 'evidence'
    */
-  readonly onAllFailed?: 'block' | 'deadLetter';
+  readonly onAllFailed?: OnAllFailed;
   /** Keep messages and windows after the commit, marked as processed. @default false */
   readonly keep?: boolean;
   /** Most messages of a window; what goes beyond is emitted in parts. @default 10,000 */

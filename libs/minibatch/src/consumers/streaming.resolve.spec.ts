@@ -39,7 +39,7 @@ describe('resolveStreaming', () => {
       group: 'default',
       workers: 1,
       keep: false,
-      onAllFailed: 'block',
+      onAllFailed: 'evidence',
       retry: RETRY,
       maxSize: 10_000,
       maxBytes: 8 * 1024 * 1024,

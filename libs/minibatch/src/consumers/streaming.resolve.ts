@@ -1,4 +1,4 @@
-import type { RateLimit } from '../emitter/emitter.interface.js';
+import type { OnAllFailed, RateLimit } from '../emitter/emitter.interface.js';
 import type { EmitterContext } from '../windows/window-emitter.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../internal/checks.js';
@@ -22,7 +22,7 @@ export interface ResolvedStreaming {
   readonly keep: boolean;
   readonly retry: ResolvedAttempts;
   readonly rateLimit?: RateLimit;
-  readonly onAllFailed: 'block' | 'deadLetter';
+  readonly onAllFailed: OnAllFailed;
   readonly maxSize: number;
   readonly maxBytes: number;
   readonly lookAhead: number;
@@ -121,7 +121,7 @@ export function resolveStreaming(label: string, options: unknown, retry: Resolve
     keep: checkBoolean(label, 'keep', given.keep ?? false),
     retry: resolveAttempts(label, given.retry as AttemptRetryOptions | undefined, retry),
     ...(given.rateLimit === undefined ? {} : { rateLimit: checkRateLimit(label, given.rateLimit) }),
-    onAllFailed: checkOnAllFailed(label, given.onAllFailed ?? 'block'),
+    onAllFailed: checkOnAllFailed(label, given.onAllFailed ?? 'evidence'),
     maxSize,
     maxBytes: checkInteger(label, 'maxBytes', given.maxBytes ?? 8 * 1024 * 1024, 1),
     lookAhead: kind === 'own' ? lookAhead : Math.max(lookAhead, size ?? 0),
@@ -156,9 +156,9 @@ function refuseOthers(label: string, given: Record<string, unknown>, kind: Kind)
   }
 }
 
-function checkOnAllFailed(label: string, given: unknown): 'block' | 'deadLetter' {
-  if (given === 'block' || given === 'deadLetter') return given;
-  throw invalidOption(label, 'onAllFailed', given, "'block' or 'deadLetter'");
+function checkOnAllFailed(label: string, given: unknown): OnAllFailed {
+  if (given === 'evidence' || given === 'block' || given === 'deadLetter') return given;
+  throw invalidOption(label, 'onAllFailed', given, "'evidence', 'block' or 'deadLetter'");
 }
 
 function checkRateLimit(label: string, given: unknown): RateLimit {

@@ -8,6 +8,7 @@ import type { BufferedMessage } from '../windows/message.js';
 import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
 import { windowId } from '../windows/window-id.js';
 import { Committer } from './committer.js';
+import { Evidence } from './evidence.js';
 import { Expiry } from './expiry.js';
 import { takeOver } from './take-over.js';
 import type { ConsumerActivity } from './emitter.interface.js';
@@ -50,6 +51,9 @@ export class ConsumerLoop {
   private readonly expiry: Expiry;
   private committer: Committer | undefined;
   private readonly ready: OpenWindow[] = [];
+  /** Windows that failed as a whole, to be tried once more: others got through. */
+  private readonly released: OpenWindow[] = [];
+  private readonly evidence: Evidence;
   private readonly running = new LiveSet<OpenWindow>();
   private nextSeq = 1;
   /**
@@ -96,7 +100,8 @@ export class ConsumerLoop {
     this.readAhead = new ReadAhead(tenure, this.reader, this.buffer);
     const { maxSize, maxBytes } = definition;
     this.cutter = new WindowCutter(definition.emitter, { maxSize, maxBytes }, definition.key);
-    this.runner = new WindowRunner(tenure);
+    this.evidence = new Evidence(tenure, () => this.kick());
+    this.runner = new WindowRunner(tenure, this.evidence);
     this.expiry = new Expiry(tenure, this.buffer, this.reader);
     this.ended = new Promise((resolve, reject) => {
       this.end = resolve;
@@ -140,7 +145,9 @@ export class ConsumerLoop {
   /** Windows claimed and not committed. */
   get inFlight(): number {
     const committer = this.committer;
-    return this.ready.length + this.running.size + (committer ? committer.waiting + committer.underWay : 0);
+    const waiting = this.ready.length + this.released.length + this.evidence.windows.length;
+    const probed = this.evidence.isProbing ? 1 : 0;
+    return waiting - probed + this.running.size + (committer ? committer.waiting + committer.underWay : 0);
   }
 
   /** Windows whose handler or sinks are under way. */
@@ -160,11 +167,12 @@ export class ConsumerLoop {
 
   get activity(): ConsumerActivity {
     if (this.tenure.unavailable) return 'unavailable';
-    if (this.runner.blocked) return 'blocked';
+    if (this.runner.blocked || this.evidence.isOutage) return 'blocked';
     if (this.runner.retrying > 0) return 'retrying';
     if (this.runner.throttled > 0) return 'throttled';
     if (this.running.size > 0) return 'handling';
     if (this.paused) return 'paused';
+    if (this.evidence.isInDoubt) return 'blocked';
     return this.cutter.stalled ? 'stalled' : 'waiting';
   }
 
@@ -294,10 +302,12 @@ export class ConsumerLoop {
    * number is bounded, and no worker is to wait for the others.
    */
   private inFlightIsEnough(): boolean {
-    if (this.inFlightMessages === 0) return false;
+    // What waits for evidence has bounds of its own, or there would never be any.
+    const { size } = this.evidence;
+    if (this.inFlightMessages === size.messages) return false;
     const { readAhead, readAheadBytes } = this.tenure.parts.options;
-    let messages = this.inFlightMessages + this.buffer.length;
-    let bytes = this.inFlightBytes + this.buffer.bytes;
+    let messages = this.inFlightMessages - size.messages + this.buffer.length;
+    let bytes = this.inFlightBytes - size.bytes + this.buffer.bytes;
     for (const open of this.running) {
       messages -= open.messages.length;
       bytes -= open.bytes;
@@ -464,20 +474,63 @@ export class ConsumerLoop {
 
   private startWindows(): void {
     while (this.running.size < this.tenure.definition.workers) {
-      const open = this.ready[0];
-      if (!open || (this.suspects.size > 0 && !this.isAlone)) return;
-      this.ready.shift();
-      this.running.add(open);
-      this.tenure.counters.begun += 1;
-      this.launch(async () => {
-        try {
-          const result = await this.runner.run(open);
-          if (result.finished) this.committer?.add({ open, ...(result.window && { window: result.window }) });
-        } finally {
-          this.running.delete(open);
-        }
-      });
+      if (this.evidence.isInDoubt) this.release();
+      const next = this.nextWindow();
+      if (!next) return;
+      const { open, from, isProbe } = next;
+      if (open.suspect) this.suspects.add(open);
+      if (this.suspects.size > 0 && !this.isAlone) return;
+      if (from?.[0] === open) from.shift();
+      else if (from) from.splice(from.indexOf(open), 1);
+      // While windows are held others begin out of order.
+      open.noted = open.suspect || this.evidence.isInDoubt || from === this.released;
+      if (isProbe) this.evidence.probing(open);
+      this.start(open, isProbe);
     }
+  }
+
+  /** Absent `from`: it is held. */
+  private nextWindow():
+    { readonly open: OpenWindow; readonly from?: OpenWindow[]; readonly isProbe: boolean } | undefined {
+    const { evidence, ready, released } = this;
+    if (released[0]) return { open: released[0], from: released, isProbe: false };
+    if (!evidence.isInDoubt) return ready[0] && { open: ready[0], from: ready, isProbe: false };
+    if (evidence.isProbing) return undefined;
+    const isDue = evidence.pause === 0;
+    const fresh = evidence.hasRoom ? ready.find(({ doubted }) => !doubted) : undefined;
+    if (fresh && (isDue || !evidence.isOutage)) return { open: fresh, from: ready, isProbe: true };
+    if (!isDue) return undefined;
+    if (ready[0]?.doubted && evidence.hasRoom) return { open: ready[0], from: ready, isProbe: true };
+    return evidence.next && { open: evidence.next, isProbe: true };
+  }
+
+  /** There is evidence for windows that were held: back to their places. */
+  private release(): void {
+    for (const { open, whole } of this.evidence.release()) {
+      if (open.apart) open.apart.bisection.proven = true;
+      const list = whole ? this.released : this.ready;
+      const behind = list.findIndex(({ record }) => record.seq > open.record.seq);
+      list.splice(behind < 0 ? list.length : behind, 0, open);
+    }
+  }
+
+  private start(open: OpenWindow, isProbe: boolean): void {
+    this.running.add(open);
+    this.tenure.counters.begun += 1;
+    this.launch(async () => {
+      let isHeld = false;
+      try {
+        const result = await this.runner.run(open, isProbe);
+        isHeld = result.kind === 'held';
+        if (result.kind === 'finished') this.committer?.add({ open, ...(result.window && { window: result.window }) });
+      } finally {
+        this.running.delete(open);
+        // One that waits does not keep the others from going on.
+        if (isHeld) this.suspects.delete(open);
+        if (isProbe) this.evidence.probeEnded(open, isHeld);
+        else if (isHeld) this.evidence.hold(open, this.evidence.mark);
+      }
+    });
   }
 
   private get isAlone(): boolean {
@@ -529,6 +582,10 @@ export class ConsumerLoop {
         waits.push(backoff(OVERDUE_BACKOFF, this.overdue + 1));
     }
     if (!isOverdue) this.overdue = 0;
+    if (!this.paused && !this.tenure.isClosing && this.evidence.isInDoubt && !this.evidence.isProbing) {
+      const { pause } = this.evidence;
+      if (pause > 0) waits.push(pause);
+    }
     const look = this.expiry.wait;
     if (look !== undefined && !this.expiring && !this.tenure.isClosing) waits.push(look);
     if (this.committer && this.committer.waiting > 0 && this.committer.underWay === 0) {
@@ -570,7 +627,11 @@ export class ConsumerLoop {
       if (open.suspect) this.suspects.add(open);
       const vanished = open.messages.length === 0 && open.record.messageIds.length > 0;
       if (vanished || open.record.dropped) committer.add({ open });
-      else this.ready.push(open);
+      else if (open.record.aside) {
+        // It takes new evidence: the service may be away now.
+        this.suspects.delete(open);
+        this.evidence.hold(open, this.evidence.mark);
+      } else this.ready.push(open);
     }
     this.hasInitialised = true;
     await definition.emitter.init({

@@ -25,8 +25,8 @@ export interface ConsumerDefinition {
   readonly retry: AttemptOptions;
   /** How often the handler may begin. */
   readonly rateLimit?: RateLimit;
-  /** When every message of a window fails alone: wait and try again, or give them all up. */
-  readonly onAllFailed: 'block' | 'deadLetter';
+  /** When every message of a window fails alone: let other windows decide, wait and try again, or give them all up. */
+  readonly onAllFailed: OnAllFailed;
   /** Most messages of a window; longer selections are emitted in parts. */
   readonly maxSize: number;
   /** Most bytes of a window (at least one message). */
@@ -43,6 +43,8 @@ export interface AttemptOptions extends BackoffOptions {
   /** A run of the handler that takes longer counts as failed; milliseconds. Absent: no limit. */
   readonly timeout?: number;
 }
+
+export type OnAllFailed = 'evidence' | 'block' | 'deadLetter';
 
 /** At most so many windows, or messages, in any period of so many milliseconds. */
 export interface RateLimit {
@@ -116,7 +118,7 @@ export type ConsumerActivity =
   | 'retrying'
   /** A window waits for its `rateLimit`. */
   | 'throttled'
-  /** A sink does not take a result, or every message of a window failed alone; it is tried again without end. */
+  /** A sink does not take a result, or all of one window after the other fails; it is tried again without end. */
   | 'blocked'
   /** An own strategy can't take anything of what it is shown, and no more fits in. */
   | 'stalled'

@@ -92,8 +92,8 @@ describe('poison', () => {
       [0, 2],
       [2, 4],
       [2, 3],
-      [2, 3],
       [3, 4],
+      [2, 3],
     ]);
     expect(parts.every(({ of, id }) => of === whole && id !== whole)).toBe(true);
     await stop(p);

@@ -88,7 +88,7 @@ export class Process {
       workers: 1,
       keep: false,
       retry: { base: 1_000, max: 60_000, jitter: 0, attempts: 5 },
-      onAllFailed: 'block',
+      onAllFailed: 'evidence',
       maxSize: 10_000,
       maxBytes: 8 * 1024 * 1024,
       lookAhead: 10_000,

@@ -1,7 +1,7 @@
 import type { ConsumerProgress, Recovery, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
-import { begin, failed } from './bisection.js';
+import { Bisection } from './bisection.js';
 import { laterEnd } from './committer.js';
-import { type OpenWindow, openWindow } from './open-window.js';
+import { type OpenWindow, openWindow, takenApart } from './open-window.js';
 import type { Tenure } from './tenure.js';
 
 /** So many processes may end while they handle a window before it is taken apart. */
@@ -28,10 +28,14 @@ export async function takeOver(tenure: Tenure): Promise<TakenOver> {
   const windows: OpenWindow[] = [];
   let { lastEnd } = recovery.progress;
   let nextSeq = recovery.progress.lastSeq + 1;
+  // Windows began out of order, and that was noted.
+  const isNoted = recovery.open.some(({ aside }) => aside !== undefined);
   for (const [position, record] of recovery.open.entries()) {
     lastEnd = laterEnd(lastEnd, record, record.seq > recovery.progress.lastSeq);
     nextSeq = Math.max(nextSeq, record.seq + 1);
-    windows.push(await reopen(tenure, await judge(tenure, record, position)));
+    const open = await reopen(tenure, record);
+    await judge(tenure, open, !isNoted && position < definition.workers);
+    windows.push(open);
   }
   counters.recovered += windows.length;
   if (windows.length > 0) {
@@ -56,22 +60,17 @@ async function finishRecorded(tenure: Tenure, { finished, groups }: Recovery): P
  * takeover on each beginning is noted (`WindowRunner`); the very first is not, for the sake of speed: windows start in order, so it
  * is taken to be the first `workers` of those that were not waiting.
  */
-async function judge(tenure: Tenure, record: WindowRecord, position: number): Promise<WindowRecord> {
-  const { definition, clean, lease, parts } = tenure;
+async function judge(tenure: Tenure, open: OpenWindow, mayHaveBegun: boolean): Promise<void> {
+  const { clean, lease, parts } = tenure;
+  const { record } = open;
   const waits = record.nextTry !== undefined && record.nextTry.getTime() > parts.clock.now();
-  const begun = record.recoveries === 0 && !waits && !record.dropped && position < definition.workers ? 1 : 0;
+  const begun = record.recoveries === 0 && !waits && !record.dropped && mayHaveBegun ? 1 : 0;
   // A process that was stopped in an orderly way has not died of it.
-  const judged = clean
-    ? { ...record, recoveries: 0 }
-    : afterDeath({ ...record, recoveries: record.recoveries + begun });
-  if (judged.recoveries === record.recoveries && judged.split === record.split) return record;
-  await tenure.persist('count a recovery', () => parts.store.reschedule(lease, judged));
-  if (judged.split && !record.split) {
-    parts.log.warn(
-      `${definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
-    );
-  }
-  return judged;
+  const recoveries = clean ? 0 : record.recoveries + begun;
+  open.record = { ...record, recoveries };
+  if (recoveries > 0) await afterDeath(tenure, open);
+  if (open.record.recoveries === record.recoveries && open.record.split === record.split) return;
+  await tenure.persist('count a recovery', () => parts.store.reschedule(lease, open.record));
 }
 
 async function reopen(tenure: Tenure, record: WindowRecord): Promise<OpenWindow> {
@@ -84,7 +83,11 @@ async function reopen(tenure: Tenure, record: WindowRecord): Promise<OpenWindow>
         'have vanished from the buffer; something else than this module removed them',
     );
   }
-  return openWindow(record, messages, !tenure.clean);
+  const open = openWindow(record, messages, !tenure.clean);
+  const all = { from: 0, to: record.messageIds.length };
+  const split = record.split ?? (record.aside && { pending: [], alone: [], again: [all], last: false });
+  if (split) open.apart = takenApart(new Bisection(split), record.error);
+  return open;
 }
 
 async function load(tenure: Tenure, ids: readonly string[]): Promise<readonly StoredMessage[]> {
@@ -94,21 +97,39 @@ async function load(tenure: Tenure, ids: readonly string[]): Promise<readonly St
 }
 
 /**
- * What becomes of a window whose handler was begun `recoveries` times by processes that did not come to its end. A lease that was
- * lost looks the same as a death, so a message is given up only after `DEATHS` of them; to halve a part needs no proof, since
- * nothing is lost by it.
+ * What becomes of a window whose handler was begun by processes that did not come to its end. A lease that was lost looks the same
+ * as a death, so a message is given up only after `DEATHS` of them, once more than others that fail; to halve a part needs no
+ * proof, since nothing is lost by it.
  */
-function afterDeath(record: WindowRecord): WindowRecord {
-  const { split, recoveries } = record;
-  const part = split?.pending[0];
-  if (recoveries === 0 || (split && !part)) return record;
-  if (split && part && part.to - part.from > 1) {
-    return { ...record, recoveries: 0, split: failed(split, DIED, undefined) };
-  }
-  if (recoveries < DEATHS) return record;
-  if (!split) return { ...record, recoveries: 0, split: begin(record.messageIds.length), error: DIED };
-  // A single message has two tries: it has had them.
-  const once = failed(split, DIED, undefined);
-  const next = once.failed.length > split.failed.length ? once : failed(once, DIED, undefined);
-  return { ...record, recoveries: 0, split: next };
+async function afterDeath(tenure: Tenure, open: OpenWindow): Promise<void> {
+  const { record, apart } = open;
+  const part = apart?.bisection.tried();
+  if (apart && !part) return;
+  const isAlone = !part || part.to - part.from === 1;
+  if (isAlone && record.recoveries < DEATHS) return;
+  if (!apart || !part) {
+    open.apart = takenApart(Bisection.begin(record.messageIds.length), DIED);
+    tenure.parts.log.warn(
+      `${tenure.definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
+    );
+  } else if (apart.bisection.failed(part)) await bury(tenure, open, part.from);
+  const { bisection } = open.apart ?? {};
+  open.record = { ...record, recoveries: 0, error: DIED, ...(bisection && { split: bisection.state }) };
+}
+
+async function bury(tenure: Tenure, { record, messages }: OpenWindow, index: number): Promise<void> {
+  const { definition, counters, lease, parts } = tenure;
+  const message = messages.find(({ id }) => id === record.messageIds[index]);
+  if (!message) return;
+  const letter = {
+    message,
+    window: record.id,
+    consumer: definition.label,
+    attempts: record.attempt,
+    error: DIED,
+    died: new Date(parts.clock.now()),
+  };
+  await tenure.persist('store a dead letter', () => parts.store.bury(lease, [letter]));
+  counters.deadLettered += 1;
+  parts.log.error(`${definition.label}: gave up a message of window ${record.id}: ${DIED}`);
 }

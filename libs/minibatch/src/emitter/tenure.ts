@@ -63,6 +63,17 @@ export class Tenure {
     this.over.abort();
   }
 
+  /** Makes sure of a lease that may be another's by now. Resolves with false if the tenure is over. */
+  async isSure(): Promise<boolean> {
+    const { keeper } = this.parts;
+    try {
+      if (!keeper.isFresh(this.lease)) await this.persist('renew the lease', () => keeper.ensure(this.lease));
+    } catch (error) {
+      if (!this.isOver) throw error;
+    }
+    return !this.isOver;
+  }
+
   /** A signal for one attempt at a window, which aborts when the tenure is over. */
   signal(): AttemptSignal {
     return new AttemptSignal(this.over.signal);

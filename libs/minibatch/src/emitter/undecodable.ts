@@ -13,7 +13,11 @@ export interface Undecodable {
  * Buries these messages at once and takes them out of what the handler gets: no attempt would change them, and the others are not to
  * wait for them. Nothing is noted in the window; whoever takes it over finds them again, and a second burial changes nothing.
  */
-export async function setAside(tenure: Tenure, open: OpenWindow, undecodable: readonly Undecodable[]): Promise<void> {
+export async function buryUndecodable(
+  tenure: Tenure,
+  open: OpenWindow,
+  undecodable: readonly Undecodable[],
+): Promise<void> {
   const { definition, counters, parts, lease } = tenure;
   const { stream } = definition.key;
   const died = new Date(parts.clock.now());

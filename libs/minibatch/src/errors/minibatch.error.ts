@@ -65,7 +65,7 @@ export const ErrorCode = {
   HandlerTimeout: 'MINIBATCH_HANDLER_TIMEOUT',
   /** A `@Streaming` method rejected messages of its window; they are tried alone and become dead letters. */
   MessagesRejected: 'MINIBATCH_MESSAGES_REJECTED',
-  /** Every message of a window failed alone: the fault is not in the messages, so none is given up; the consumer waits. */
+  /** Every message of a window failed alone: none is given up, and the consumer waits for what other windows, or later tries, show. */
   AllFailed: 'MINIBATCH_ALL_FAILED',
   /** The stored bytes of a message can't be decoded in JavaScript: it becomes a dead letter without having been handled. */
   Undecodable: 'MINIBATCH_UNDECODABLE',

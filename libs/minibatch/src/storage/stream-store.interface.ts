@@ -181,35 +181,26 @@ export interface WindowBounds {
   readonly late?: boolean;
 }
 
-/** A piece of a window that is being taken apart. */
-export interface SplitPart {
-  /** Index of its first message in `messageIds`. */
+/** Messages of a window, by their places in `messageIds`: `from` ≤ index < `to`. */
+export interface IndexRange {
   readonly from: number;
-  /** Index behind its last one. */
   readonly to: number;
-  /** Runs of the handler with exactly these messages that failed. */
-  readonly failures: number;
-}
-
-/** A message that failed alone. */
-export interface FailedMessage {
-  /** In `messageIds`. */
-  readonly index: number;
-  readonly error: string;
-  readonly stack?: string;
-  /** True: the handler itself said that the message is bad. */
-  readonly rejected?: boolean;
 }
 
 /**
  * A window whose attempts are used up is bisected: its messages are tried in ever smaller parts, so that the bad ones are found
- * and the good ones get through. Where that stands is state of the window itself, changed by one update after each part. Messages
- * in neither list are done.
+ * and the good ones get through. Where that stands is state of the window itself. Messages in none of the lists are done: they
+ * went through, or are dead letters. The lists do not overlap; a store may pack them (`storage/split-codec.ts`).
  */
 export interface SplitState {
-  /** Still to be tried, in order; they do not overlap. */
-  readonly pending: readonly SplitPart[];
-  readonly failed: readonly FailedMessage[];
+  /** Still to be tried, in order. */
+  readonly pending: readonly IndexRange[];
+  /** Rejected by the handler itself: each is tried alone, once. */
+  readonly alone: readonly IndexRange[];
+  /** Failed alone: to be tried once more after something else has succeeded. */
+  readonly again: readonly IndexRange[];
+  /** The pending parts are tried for the last time. */
+  readonly last: boolean;
 }
 
 /**
@@ -235,6 +226,8 @@ export interface WindowRecord extends WindowBounds {
   readonly error?: string;
   /** Present while the window is being taken apart. */
   readonly split?: SplitState;
+  /** Since when the window is set aside: all of it failed, and the next ones are to show whether the fault is in its messages. */
+  readonly aside?: Date;
 }
 
 /** A message that a consumer gave up. */
@@ -501,7 +494,7 @@ export interface StreamStore {
    * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.
    */
   settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void>;
-  /** Stores attempt, nextTry, error, recoveries and split of an open window; what is absent is removed. @throws LeaseLost */
+  /** Stores attempt, nextTry, error, recoveries, split and aside of an open window; what is absent is removed. @throws LeaseLost */
   reschedule(lease: Lease, window: WindowRecord): Promise<void>;
 
   // ---- dead letters

@@ -2,6 +2,7 @@ import { BSON } from 'bson';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { ConsumerProgress, LeaseOwner, MessageId, StreamInfo, WindowRecord } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
+import { decodeSplit, encodeSplit } from '../split-codec.js';
 import { formatId, parseId } from './keys.js';
 
 export interface GroupRecord {
@@ -216,8 +217,9 @@ export function decodeTally(bytes: Buffer | undefined): Tally {
 
 /** The ids as runs of consecutive numbers: a window of a stream's next thousand messages is one run. */
 export function encodeWindow(stream: number, window: WindowRecord): Buffer {
-  const { messageIds, ...rest } = window;
-  return Buffer.from(BSON.serialize({ ...rest, runs: encodeRuns(stream, messageIds) }, { ignoreUndefined: true }));
+  const { messageIds, split, ...rest } = window;
+  const packed = { runs: encodeRuns(stream, messageIds), apart: split && encodeSplit(split) };
+  return Buffer.from(BSON.serialize({ ...rest, ...packed }, { ignoreUndefined: true }));
 }
 
 /**
@@ -225,8 +227,13 @@ export function encodeWindow(stream: number, window: WindowRecord): Buffer {
  * @throws MinibatchError `StoreDamaged`
  */
 export function decodeWindow(stream: number, bytes: Buffer, lastSeq: number): WindowRecord {
-  type Stored = Omit<WindowRecord, 'messageIds'> & { runs: Buffer };
-  const { runs, ...rest } = decodeRecord<Stored>(bytes, `a window of stream number ${stream}`, (record) => {
+  // `split` was written by earlier versions, which knew nothing of `apart`: whoever finds only the other one begins anew.
+  const {
+    runs,
+    apart,
+    split: _,
+    ...rest
+  } = decodeRecord<PackedWindow>(bytes, `a window of stream number ${stream}`, (record) => {
     const { seq, id, created, attempt, recoveries } = record;
     return (
       [seq, attempt, recoveries].every(isCount) &&
@@ -236,8 +243,15 @@ export function decodeWindow(stream: number, bytes: Buffer, lastSeq: number): Wi
       areRuns(record['runs'], lastSeq)
     );
   });
-  return { ...rest, messageIds: decodeRuns(stream, runs) };
+  const split = decodeSplit(Buffer.isBuffer(apart) ? apart : undefined);
+  return { ...rest, messageIds: decodeRuns(stream, runs), ...(split && { split }) };
 }
+
+type PackedWindow = Omit<WindowRecord, 'messageIds' | 'split'> & {
+  readonly runs: Buffer;
+  readonly apart?: unknown;
+  readonly split?: unknown;
+};
 
 const RUN_BYTES = 10;
 

@@ -196,21 +196,20 @@ describe('claim, commit and settle', () => {
     const lease = await takeLease(store, KEY);
     await store.claim(lease, [windowOf(1, [], { start: new Date(0), end: new Date(1000), part: 1, late: true })]);
     const nextTry = new Date(5000);
-    const split = {
-      pending: [{ from: 0, to: 2, failures: 1 }],
-      failed: [{ index: 3, error: 'boom', stack: 'at', more: { $set: 1 } }],
-    };
-    await store.reschedule(lease, windowOf(1, [], { attempt: 2, recoveries: 1, nextTry, error: 'boom', split }));
+    const split = { pending: [{ from: 0, to: 2 }], alone: [], again: [{ from: 3, to: 4 }], last: false };
+    const aside = new Date(6000);
+    await store.reschedule(lease, windowOf(1, [], { attempt: 2, recoveries: 1, nextTry, error: 'boom', split, aside }));
     const failing = await store.recover(lease);
     expect(failing.open[0]).toMatchObject({ attempt: 2, recoveries: 1, nextTry, error: 'boom', part: 1, late: true });
-    expect(failing.open[0]?.split).toEqual(split);
+    expect(failing.open[0]).toMatchObject({ split, aside });
     await store.reschedule(lease, windowOf(1, [], { attempt: 3 }));
     const [window] = (await store.recover(lease)).open;
     expect(window).not.toHaveProperty('nextTry');
     expect(window).not.toHaveProperty('error');
     expect(window).not.toHaveProperty('split');
+    expect(window).not.toHaveProperty('aside');
     const stored = await test.connection.collection('window').findOne({});
-    for (const field of ['nextTry', 'error', 'split']) expect(stored).not.toHaveProperty(field);
+    for (const field of ['nextTry', 'error', 'apart', 'aside']) expect(stored).not.toHaveProperty(field);
     expect(failing.progress).toEqual(NO_PROGRESS);
   });
 });

@@ -168,7 +168,7 @@ export class Settlement {
     const update = async (filter: (seq: number) => mongo.Filter<WindowDocument>) => {
       const statements = windows.map((kept) => {
         // Done with, and it might not fit beside the data.
-        const u = { $set: asKept(kept, settled), $unset: { split: '' } };
+        const u = { $set: asKept(kept, settled), $unset: { apart: '', split: '' } };
         return { statement: { q: filter(kept.window.seq), u }, bytes: sizeOf(u, kept.data) };
       });
       let matched = 0;

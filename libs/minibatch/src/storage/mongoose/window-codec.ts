@@ -1,5 +1,6 @@
 import { mongo } from 'mongoose';
 import type { Lease, MessageId, WindowRecord } from '../stream-store.interface.js';
+import { decodeSplit, encodeSplit } from '../split-codec.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { ClaimedWindow, WindowDocument } from './schemas/window.schema.js';
 
@@ -35,18 +36,23 @@ function areAlike(window: WindowRecord, first: WindowRecord | undefined): boolea
   return first !== undefined && isFresh(window) && isFresh(first) && +window.created === +first.created;
 }
 
-function isFresh({ attempt, recoveries, nextTry, error, split }: WindowRecord): boolean {
-  return attempt === 1 && recoveries === 0 && nextTry === undefined && error === undefined && split === undefined;
+function isFresh(window: WindowRecord): boolean {
+  return window.attempt === 1 && window.recoveries === 0 && Object.keys(stateOf(window)).length === 0;
+}
+
+/** What only a window has that failed. */
+function stateOf({ nextTry, error, split, aside }: WindowRecord) {
+  return defined({ nextTry, error, aside, apart: split && new mongo.Binary(encodeSplit(split)) });
 }
 
 export function toWindowDocument(lease: Lease, window: WindowRecord): WindowDocument {
-  const { attempt, recoveries, nextTry, error, split } = window;
+  const { attempt, recoveries } = window;
   return {
     ...envelope(lease, windowDocumentId(lease, window.seq), window.created),
     ...toClaimedWindow(window),
     ...(attempt > 1 && { attempt }),
     ...(recoveries > 0 && { recoveries }),
-    ...defined({ nextTry, error, split }),
+    ...stateOf(window),
   };
 }
 
@@ -71,11 +77,12 @@ function toClaimedWindow({ seq, id, messageIds, start, end, part, late, dropped 
 
 /** Of a document of either kind. */
 export function toWindowRecords(document: WindowDocument): WindowRecord[] {
-  const { created, attempt = 1, recoveries = 0, nextTry, error, split } = document;
+  const { created, attempt = 1, recoveries = 0, nextTry, error, aside, apart } = document;
   if (document.windows) {
     return document.windows.map((window) => ({ ...fromClaimedWindow(window), created, attempt: 1, recoveries: 0 }));
   }
-  const state = { created, attempt, recoveries, ...defined({ nextTry, error, split }) };
+  const split = apart && decodeSplit(apart.buffer);
+  const state = { created, attempt, recoveries, ...defined({ nextTry, error, aside, split }) };
   // One that is not shared has all of these.
   return [{ ...fromClaimedWindow(document as ClaimedWindow), ...state }];
 }
@@ -84,20 +91,17 @@ function fromClaimedWindow({ seq, windowId, ids, start, end, part, late, dropped
   return { seq, id: windowId, messageIds: unpackIds(ids), ...defined({ start, end, part, late, dropped }) };
 }
 
-/** What is absent is removed; without anything to remove there is no `$unset`, which older servers refuse when it is empty. */
-export function toReschedule({
-  attempt,
-  recoveries,
-  nextTry,
-  error,
-  split,
-}: WindowRecord): mongo.UpdateFilter<WindowDocument> {
-  const optional = { nextTry, error, split };
-  const present = defined(optional);
-  const absent = Object.keys(optional).filter((field) => !(field in present));
+/** `split` was written by earlier versions, which knew nothing of `apart`: whoever finds only the other one begins anew. */
+const STATE_FIELDS = ['nextTry', 'error', 'aside', 'apart', 'split'];
+
+/** What is absent is removed. */
+export function toReschedule(window: WindowRecord): mongo.UpdateFilter<WindowDocument> {
+  const { attempt, recoveries } = window;
+  const present = stateOf(window);
+  const absent = STATE_FIELDS.filter((field) => !(field in present));
   return {
     $set: { attempt, recoveries, ...present },
-    ...(absent.length > 0 && { $unset: Object.fromEntries(absent.map((field) => [field, ''] as const)) }),
+    $unset: Object.fromEntries(absent.map((field) => [field, ''] as const)),
   };
 }
 

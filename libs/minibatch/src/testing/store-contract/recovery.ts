@@ -266,29 +266,31 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       const failed = { ...fresh, attempt: 5, recoveries: 1, nextTry: new Date(NOON + 1), error: 'Error: no ✈' };
       const split = {
         pending: [
-          { from: 0, to: 1, failures: 1 },
-          { from: 4, to: 6, failures: 0 },
+          { from: 0, to: 1 },
+          { from: 4, to: 6 },
         ],
-        failed: [
-          { index: 2, error: 'bad', stack: 'bad\n    at f', rejected: true },
-          { index: 3, error: '' },
+        alone: [{ from: 2, to: 3 }],
+        again: [
+          { from: 1, to: 2 },
+          { from: 3, to: 4 },
         ],
+        last: true,
       };
-      const apart = { ...fresh, attempt: 6, recoveries: 0, split };
-      const whole = windowOf(2, messages.slice(6), { split: { pending: [], failed: [] } });
+      const apart = { ...fresh, attempt: 6, recoveries: 0, split, aside: new Date(NOON + 2) };
+      const nothing = { pending: [], alone: [], again: [], last: false };
+      const whole = windowOf(2, messages.slice(6), { split: nothing, aside: new Date(NOON + 3) });
       await store.claim(lease, [fresh, whole]);
       await store.reschedule(lease, failed);
       assert.deepEqual(await stored(), plain([failed, whole]));
       await store.reschedule(lease, apart);
       assert.deepEqual(await stored(), plain([apart, whole]));
-      const { split: _, ...again } = whole;
-      await store.reschedule(lease, { ...apart, split: { pending: split.pending.slice(1), failed: split.failed } });
+      const { split: _split, aside: _aside, ...again } = whole;
+      const many = Array.from({ length: 5_000 }, (_, index) => ({ from: 2 * index, to: 2 * index + 1 }));
+      const later = { ...apart, split: { pending: split.pending.slice(1), alone: [], again: many, last: false } };
+      await store.reschedule(lease, later);
       await store.reschedule(lease, again);
       const taken = await acquire(other, key(), 'b');
-      assert.deepEqual(
-        plain((await other.recover(taken)).open),
-        plain([{ ...apart, split: { pending: split.pending.slice(1), failed: split.failed } }, again]),
-      );
+      assert.deepEqual(plain((await other.recover(taken)).open), plain([later, again]));
     });
 
     it('does not bring a settled window back by a late reschedule', async () => {

@@ -1,6 +1,5 @@
 import { Schema } from 'mongoose';
 import type { mongo } from 'mongoose';
-import type { SplitState } from '../../stream-store.interface.js';
 import { schemaOptions } from './schema-options.js';
 
 /** A window in a document that holds several: as it was claimed. */
@@ -43,8 +42,10 @@ export interface WindowDocument extends Partial<ClaimedWindow> {
   recoveries?: number;
   nextTry?: Date | null;
   error?: string | null;
-  /** While it is taken apart. */
-  split?: SplitState;
+  /** Since when it is set aside. */
+  aside?: Date | null;
+  /** While it is taken apart: see split-codec.ts. */
+  apart?: mongo.Binary;
   /** When it was committed, if it is kept. */
   settled?: Date;
 }
@@ -72,7 +73,8 @@ export const WindowSchema = new Schema<WindowDocument>(
     recoveries: Number,
     nextTry: Date,
     error: String,
-    split: Schema.Types.Mixed,
+    aside: Date,
+    apart: Schema.Types.Buffer,
     settled: Date,
   },
   schemaOptions('window'),

@@ -1,0 +1,235 @@
+import { stackOf } from '../errors/error-text.js';
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import type { IndexRange, WindowRecord } from '../storage/stream-store.interface.js';
+import { Bisection, type Part } from './bisection.js';
+import type { Evidence } from './evidence.js';
+import { type OpenWindow, type TakenApart, takenApart } from './open-window.js';
+import { reschedule } from './reschedule.js';
+import type { Tenure } from './tenure.js';
+import { indicesOf, messagesOf, type Trials } from './window-trial.js';
+
+/** How many messages of a window keep a stack in their dead letters. */
+const MOST_STACKS = 100;
+/** Dead letters that are stored together. */
+const LETTERS = 500;
+/** What is known of the parts is stored after so long, not after each: a crash repeats some of them. Milliseconds. */
+const SAVE_EVERY = 100;
+
+/** How a window is tried to see whether anything works: all that is left of it, then one message. */
+export type Probe = 'whole' | 'one' | undefined;
+
+/** What follows a step: another one; the window is through; it waits for evidence; an operator gave it up; nothing counts any more. */
+export type PartStep = 'more' | 'again' | 'probe one' | 'finished' | 'held' | 'given up' | 'void';
+
+/** Takes a window through its handler in parts, and stores the messages that are given up. */
+export class PartsRunner {
+  constructor(
+    private readonly tenure: Tenure,
+    private readonly trials: Trials,
+    private readonly evidence: Evidence,
+  ) {}
+
+  async step(open: OpenWindow, apart: TakenApart, probe: Probe): Promise<PartStep> {
+    const part = this.partOf(open, apart, probe);
+    if (!part) return this.conclude(open, apart);
+    if (messagesOf(open, part).length === 0) {
+      apart.bisection.skip();
+      return 'again';
+    }
+    // Before the handler begins, so that a process that dies with it counts against this part.
+    if (open.suspect || (open.noted && open.record.recoveries === 0)) await this.save(open, apart, 1);
+    const trial = await this.trials.run(open, part);
+    if (trial.kind === 'void') {
+      if (!this.tenure.isOver) await this.save(open, apart, 0);
+      return 'void';
+    }
+    if (trial.kind === 'given up' || trial.kind === 'again') return trial.kind;
+    if (trial.kind === 'failed') {
+      apart.error = messageOf(trial.error);
+      if (probe === 'whole' && part.to - part.from > 1) return 'probe one';
+      if (probe) return this.probeFailed(open, apart, part);
+      apart.failedAt = this.evidence.mark;
+      if (apart.bisection.failed(part)) this.giveUp(open, apart, part.from, trial.error);
+    } else {
+      const { rejected } = trial.window;
+      for (const index of apart.bisection.passed(part, indicesOf(open.record, rejected))) {
+        this.giveUp(open, apart, index, rejected.get(open.record.messageIds[index] ?? ''));
+      }
+      if (apart.isProbed) {
+        apart.bisection = apart.bisection.afresh();
+        apart.isProbed = false;
+      }
+    }
+    await this.saveIfDue(open, apart);
+    return 'more';
+  }
+
+  private partOf(open: OpenWindow, { bisection }: TakenApart, probe: Probe): Part | undefined {
+    if (!probe) return bisection.next();
+    return probe === 'one' ? bisection.probe(open.probes) : bisection.tried();
+  }
+
+  private async probeFailed(open: OpenWindow, apart: TakenApart, part: Part): Promise<PartStep> {
+    apart.bisection.probeFailed(part);
+    if (apart.isProbed) {
+      // It starts afresh when everything works again.
+      open.apart = undefined;
+      await reschedule(this.tenure, open, { error: apart.error });
+    } else await this.save(open, apart, 0);
+    return 'held';
+  }
+
+  /** All that is left is given up; nothing of the window is to be tried any more. */
+  async giveUpRest(open: OpenWindow): Promise<void> {
+    const { record } = open;
+    const apart = open.apart ?? takenApart(new Bisection(wholeOf(record)));
+    const error = apart.error || record.error;
+    for (const { from, to } of apart.bisection.rest) {
+      for (let index = from; index < to; index += 1) {
+        this.giveUp(open, apart, index, `given up by giveUp()${error ? `; it had failed with: ${error}` : ''}`);
+        if (apart.letters.length >= LETTERS) await this.bury(apart);
+      }
+    }
+    await this.bury(apart);
+    this.told(open, apart);
+  }
+
+  /** Nothing is left that may be tried now. */
+  private async conclude(open: OpenWindow, apart: TakenApart): Promise<PartStep> {
+    const { bisection } = apart;
+    if (bisection.isDone) {
+      await this.bury(apart);
+      this.told(open, apart);
+      return 'finished';
+    }
+    const { onAllFailed } = this.tenure.definition;
+    if (onAllFailed === 'deadLetter' || this.evidence.hasSince(apart.failedAt)) {
+      bisection.proven = true;
+      return 'more';
+    }
+    if (onAllFailed === 'block') {
+      await this.block(open, apart);
+      return 'more';
+    }
+    await this.setAside(open, apart);
+    return 'held';
+  }
+
+  private async setAside(open: OpenWindow, apart: TakenApart): Promise<void> {
+    const { definition, parts } = this.tenure;
+    const aside = open.record.aside ?? new Date(parts.clock.now());
+    const error = this.allFailed(
+      open,
+      apart,
+      'It is set aside, and the next windows are tried: if they get through, what fails once more becomes dead letters; if they ' +
+        `fail too, nothing is given up and ${definition.label} waits until it works`,
+    );
+    parts.log.warn(error.message);
+    await this.bury(apart);
+    await reschedule(this.tenure, open, { error: apart.error, split: apart.bisection.state, aside });
+  }
+
+  /** `onAllFailed: 'block'`: the fault is not in the messages, so the window waits in its worker. */
+  private async block(open: OpenWindow, apart: TakenApart): Promise<void> {
+    const { definition, parts } = this.tenure;
+    const { record } = open;
+    const error = this.allFailed(
+      open,
+      apart,
+      "Nothing is given up; it is tried again until it works. Mend what they all need, or set onAllFailed: 'evidence' or 'deadLetter'",
+    );
+    this.evidence.hopeless.add(open);
+    parts.log.error(error.message);
+    const change = {
+      attempt: record.attempt + 1,
+      nextTry: new Date(parts.clock.now() + definition.retry.max),
+      error: error.message,
+    };
+    const { rest } = apart.bisection;
+    const isWhole = rest.reduce((sum, { from, to }) => sum + to - from, 0) === record.messageIds.length;
+    await this.bury(apart);
+    if (isWhole) {
+      open.apart = undefined;
+      await reschedule(this.tenure, open, change);
+    } else {
+      const again = new Bisection({ pending: rest, alone: [], again: [], last: false });
+      open.apart = { ...apart, bisection: again };
+      await reschedule(this.tenure, open, { ...change, split: again.state });
+    }
+  }
+
+  private allFailed({ record, messages }: OpenWindow, { error }: TakenApart, then: string): MinibatchError {
+    const { definition, counters, parts } = this.tenure;
+    const failed = new MinibatchError(
+      ErrorCode.AllFailed,
+      `${definition.label}: all that is left of the ${messages.length} messages of window ${record.id} failed alone, the last with: ` +
+        `${error}. ${then}`,
+    );
+    counters.failed(parts.clock.now(), failed);
+    return failed;
+  }
+
+  // ---- what is given up, and where it stands
+
+  private giveUp(open: OpenWindow, apart: TakenApart, index: number, error: unknown): void {
+    const { definition, parts } = this.tenure;
+    const { record } = open;
+    const [message] = messagesOf(open, { from: index, to: index + 1 });
+    if (!message) return;
+    const given = apart.buried + apart.letters.length;
+    const stack = given < MOST_STACKS ? stackOf(error) : undefined;
+    apart.letters.push({
+      message,
+      window: record.id,
+      consumer: definition.label,
+      attempts: record.attempt,
+      error: messageOf(error),
+      ...(stack === undefined ? {} : { stack }),
+      died: new Date(parts.clock.now()),
+    });
+  }
+
+  private async bury(apart: TakenApart): Promise<void> {
+    const { letters } = apart;
+    if (letters.length === 0) return;
+    const { counters, lease, parts } = this.tenure;
+    await this.tenure.persist('store dead letters', () => parts.store.bury(lease, letters));
+    counters.deadLettered += letters.length;
+    apart.buried += letters.length;
+    apart.letters = [];
+  }
+
+  private async saveIfDue(open: OpenWindow, apart: TakenApart): Promise<void> {
+    const isDue = this.tenure.parts.clock.monotonic() - apart.savedAt >= SAVE_EVERY;
+    // Of a window that may end its process each step is stored: the next one is to know which part it was.
+    if (open.suspect) await this.save(open, apart, 0);
+    else if (isDue || apart.letters.length >= LETTERS) await this.save(open, apart, open.noted ? 1 : 0);
+  }
+
+  private async save(open: OpenWindow, apart: TakenApart, begun: 0 | 1): Promise<void> {
+    await this.bury(apart);
+    const { recoveries, aside, error } = open.record;
+    const known = apart.error || error;
+    await reschedule(this.tenure, open, {
+      ...(known && { error: known }),
+      split: apart.bisection.state,
+      recoveries: begun === 0 ? 0 : open.suspect ? recoveries + 1 : 1,
+      ...(aside && { aside }),
+    });
+    apart.savedAt = this.tenure.parts.clock.monotonic();
+  }
+
+  private told({ record, messages }: OpenWindow, { buried, error }: TakenApart): void {
+    const { definition, parts } = this.tenure;
+    if (buried === 0) return;
+    parts.log.error(
+      `${definition.label}: gave up ${buried} of ${messages.length} messages of window ${record.id}; ` +
+        `they are dead letters of '${definition.key.stream}'${error ? `, the last failed with: ${error}` : ''}`,
+    );
+  }
+}
+
+function wholeOf({ messageIds }: WindowRecord) {
+  const all: readonly IndexRange[] = messageIds.length === 0 ? [] : [{ from: 0, to: messageIds.length }];
+  return { pending: [], alone: [], again: all, last: false };
+}

@@ -1,0 +1,21 @@
+import type { WindowRecord } from '../storage/stream-store.interface.js';
+import type { OpenWindow } from './open-window.js';
+import type { Tenure } from './tenure.js';
+
+type Change = Partial<Pick<WindowRecord, 'attempt' | 'recoveries' | 'nextTry' | 'error' | 'split' | 'aside'>>;
+
+/**
+ * Stores what a restart goes on from; what is not given is as in a fresh window. The process has come to the end of a handler, so
+ * what ended others before does not count any more unless `recoveries` says so.
+ */
+export async function reschedule(tenure: Tenure, open: OpenWindow, change: Change): Promise<void> {
+  const { parts, lease } = tenure;
+  const { nextTry: _nextTry, error: _error, split: _split, aside: _aside, ...rest } = open.record;
+  open.record = { ...rest, recoveries: 0, ...defined(change) };
+  await tenure.persist('store where a window stands', () => parts.store.reschedule(lease, open.record));
+}
+
+/** Without what is undefined: an absent field and an undefined one are not the same to a database. */
+function defined<O extends object>(object: O): O {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as O;
+}

@@ -1,0 +1,139 @@
+import { isA } from '../errors/error-text.js';
+import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.error.js';
+import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import { windowId } from '../windows/window-id.js';
+import { BatchWindow } from './batch-window.js';
+import type { Delivery } from './delivery.js';
+import type { Evidence } from './evidence.js';
+import type { OpenWindow } from './open-window.js';
+import { notify, type Tenure } from './tenure.js';
+import { buryUndecodable } from './undecodable.js';
+
+/** What became of one run of the handler and the sinks. */
+export type Trial =
+  | { readonly kind: 'passed'; readonly window: BatchWindow }
+  | { readonly kind: 'failed'; readonly error: unknown }
+  /** The handler was not called: messages that can't be decoded had to be left out first. */
+  | { readonly kind: 'again' }
+  /** An operator gave the window up while a sink did not take its result. */
+  | { readonly kind: 'given up' }
+  /** It does not count: the consumer is stopping, or the lease is lost. */
+  | { readonly kind: 'void' };
+
+/** Runs the handler and the sinks once, with a window or a part of it. */
+export class Trials {
+  constructor(
+    private readonly tenure: Tenure,
+    private readonly delivery: Delivery,
+    private readonly evidence: Evidence,
+  ) {}
+
+  async run(open: OpenWindow, part?: IndexRange): Promise<Trial> {
+    const { definition, counters, parts } = this.tenure;
+    const signal = this.tenure.signal();
+    try {
+      const window = windowOf(this.tenure, open, part, signal);
+      const undecodable = window.decode();
+      if (undecodable.length > 0) {
+        await buryUndecodable(this.tenure, open, undecodable);
+        return { kind: 'again' };
+      }
+      const run = this.evidence.begin();
+      const outcome = await this.handle(window, (reason) => signal.abort(reason));
+      if (outcome.failed) {
+        notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, outcome.error));
+        if (this.tenure.isClosing) return { kind: 'void' };
+        counters.failures += 1;
+        counters.failed(parts.clock.now(), outcome.error, ErrorCode.HandlerFailed);
+        return { kind: 'failed', error: outcome.error };
+      }
+      // A handler that rejects all of a window has not shown that it can do anything.
+      const { size } = window.rejected;
+      if (size === 0 || size < messagesOf(open, part).length) this.evidence.succeeded(open, run);
+      const delivered =
+        outcome.result === undefined ? 'delivered' : await this.delivery.deliver(open, outcome.result, window);
+      if (delivered === 'delivered' && !this.tenure.isOver) return { kind: 'passed', window };
+      notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, window.signal.reason));
+      return { kind: delivered === 'given up' ? 'given up' : 'void' };
+    } finally {
+      signal.dispose();
+    }
+  }
+
+  private async handle(
+    window: BatchWindow,
+    abort: (reason: unknown) => void,
+  ): Promise<{ failed: false; result: unknown } | { failed: true; error: unknown }> {
+    const { definition } = this.tenure;
+    notify(this.tenure, 'onProcess', () => definition.emitter.onProcess(window.shown));
+    try {
+      const running = definition.executor.run(definition.handler, window);
+      const result = definition.retry.timeout
+        ? await this.limit(running, definition.retry.timeout, abort)
+        : await running;
+      notify(this.tenure, 'onEmit', () => definition.emitter.onEmit(window.shown, result));
+      return { failed: false, result };
+    } catch (error) {
+      if (!isA(error, RejectMessages)) return { failed: true, error };
+      try {
+        for (const { message, reason } of error.rejected) window.reject(message, reason);
+        return { failed: false, result: undefined };
+      } catch (wrong) {
+        return { failed: true, error: wrong };
+      }
+    }
+  }
+
+  /** The run that took too long goes on, but what it says counts no more. */
+  private async limit(running: Promise<unknown>, timeout: number, abort: (reason: unknown) => void): Promise<unknown> {
+    const { clock, activity } = this.tenure.parts;
+    running.catch(() => undefined);
+    let cancel = (): void => undefined;
+    const limit = new Promise<never>((_, reject) => {
+      cancel = clock.schedule(timeout, () => {
+        const error = new MinibatchError(
+          ErrorCode.HandlerTimeout,
+          `${this.tenure.definition.label} did not settle within ${timeout} ms (retry.timeout)`,
+        );
+        abort(error);
+        reject(error);
+      });
+    });
+    try {
+      // It waits for the clock too: a test with a virtual one must be able to move it on.
+      return await activity.aside(Promise.race([running, limit]));
+    } finally {
+      cancel();
+    }
+  }
+}
+
+/** Some may have vanished from the buffer, or can't be decoded: the indices are those of the record. */
+export function messagesOf({ record, readable }: OpenWindow, part: IndexRange | undefined): readonly StoredMessage[] {
+  if (!part) return readable;
+  const { from, to } = part;
+  if (readable.length === record.messageIds.length) return readable.slice(from, to);
+  const ids = new Set(record.messageIds.slice(from, to));
+  return readable.filter(({ id }) => ids.has(id));
+}
+
+export function windowOf(
+  { definition }: Tenure,
+  open: OpenWindow,
+  part: IndexRange | undefined,
+  signal: { readonly signal: AbortSignal },
+): BatchWindow {
+  const { key } = definition;
+  const { record } = open;
+  const isWhole = !part || part.to - part.from === record.messageIds.length;
+  if (isWhole) return new BatchWindow(key, record, open.readable, signal);
+  const messages = messagesOf(open, part);
+  const ids = messages.map((message) => message.id);
+  const id = windowId(key.stream, key.group, key.partition, ids, {});
+  return new BatchWindow(key, record, messages, signal, { id, from: part.from, to: part.to });
+}
+
+export function indicesOf(record: WindowRecord, rejected: ReadonlyMap<string, unknown>): readonly number[] {
+  if (rejected.size === 0) return [];
+  return record.messageIds.flatMap((id, index) => (rejected.has(id) ? [index] : []));
+}
