@@ -500,6 +500,26 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
     expect(await running.health()).toEqual({ status: 'ok', reasons: [] });
   });
 
+  it('are those of a window that an operator gives up', async () => {
+    const running = await run([Report, Delivered]);
+    const { app, harness, rows } = running;
+    for (const row of numbers(3)) app.get(Report).bad.add(row);
+    await harness.appendMany('rows', upTo(3));
+    await harness.advance('5 minutes');
+    const [consumer] = (await running.status()).consumers;
+    const window = consumer?.local?.setAside?.window ?? '';
+    await expect(rows.giveUp({ group: 'none', window })).rejects.toMatchObject({ code: ErrorCode.UnknownGroup });
+    await expect(rows.giveUp({ window: 'none' })).rejects.toMatchObject({ code: ErrorCode.UnknownWindow });
+    await expect(rows.giveUp({ windows: [window] } as never)).rejects.toMatchObject({ code: ErrorCode.InvalidOptions });
+    expect(await running.letters()).toEqual([]);
+    await rows.giveUp({ window });
+    await harness.advance(1);
+    expect(rowsOf(await running.letters())).toEqual([0, 1, 2]);
+    expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 3 });
+    expect(await running.health()).toEqual({ status: 'ok', reasons: [] });
+    await expect(rows.giveUp({ window })).rejects.toMatchObject({ code: ErrorCode.UnknownWindow });
+  });
+
   it("are all of a window with onAllFailed: 'deadLetter'", async () => {
     @Injectable()
     class Hasty extends Witness {

@@ -72,6 +72,11 @@ export class Committer {
     return this.finished.length === 0 ? 0 : this.tenure.parts.clock.monotonic() - this.since;
   }
 
+  /** A window with this id is finished, and has not left the store. */
+  has(id: string): boolean {
+    return [this.finished, ...this.leaving].some((batch) => batch.some(({ open }) => open.record.id === id));
+  }
+
   add(finished: FinishedWindow): void {
     if (this.finished.length === 0) this.since = this.tenure.parts.clock.monotonic();
     this.finished.push(finished);

@@ -2,7 +2,7 @@ import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
 import { LiveSet } from '../internal/live-set.js';
-import type { StoredMessage } from '../storage/stream-store.interface.js';
+import type { StoredMessage, WindowRequest } from '../storage/stream-store.interface.js';
 import { MessageBuffer } from '../windows/message-buffer.js';
 import type { BufferedMessage } from '../windows/message.js';
 import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
@@ -11,7 +11,7 @@ import { Committer } from './committer.js';
 import { Evidence } from './evidence.js';
 import { Expiry } from './expiry.js';
 import { takeOver } from './take-over.js';
-import type { ConsumerActivity } from './emitter.interface.js';
+import type { ConsumerActivity, SetAside } from './emitter.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
 import { type OpenWindow, openWindow } from './open-window.js';
 import { ReadAhead } from './read-ahead.js';
@@ -54,6 +54,8 @@ export class ConsumerLoop {
   /** Windows that failed as a whole, to be tried once more: others got through. */
   private readonly released: OpenWindow[] = [];
   private readonly evidence: Evidence;
+  /** Seen to, or waiting for the takeover; by window. */
+  private readonly requests = new Map<string, WindowRequest>();
   private readonly running = new LiveSet<OpenWindow>();
   private nextSeq = 1;
   /**
@@ -176,6 +178,11 @@ export class ConsumerLoop {
     return this.cutter.stalled ? 'stalled' : 'waiting';
   }
 
+  /** Windows that wait for evidence. */
+  get setAside(): SetAside | undefined {
+    return this.evidence.summary;
+  }
+
   /** Messages have come. */
   wake(): void {
     this.reader.touch();
@@ -194,6 +201,15 @@ export class ConsumerLoop {
     this.rereads = true;
     this.readAhead.restart();
     this.kick();
+  }
+
+  /** What operators want done with open windows. */
+  setRequests(requests: readonly WindowRequest[]): void {
+    for (const request of requests) {
+      if (this.requests.has(request.window)) continue;
+      this.requests.set(request.window, request);
+      this.obey(request);
+    }
   }
 
   /** Emits what is there now, ready or not. */
@@ -533,6 +549,36 @@ export class ConsumerLoop {
     });
   }
 
+  /** Before the windows of an earlier holder are taken over, it waits for them. */
+  private obey(request: WindowRequest): void {
+    if (!this.committer) return;
+    const { running, ready, released, evidence } = this;
+    const open = [...running, ...ready, ...released, ...evidence.windows].find(
+      ({ record }) => record.id === request.window,
+    );
+    if (!open) {
+      // On its way out, or it is gone.
+      if (!this.committer.has(request.window)) this.answer(request);
+      return;
+    }
+    open.givenUp = true;
+    open.stop?.abort();
+    if (running.has(open)) return;
+    for (const list of [ready, released]) if (list.includes(open)) list.splice(list.indexOf(open), 1);
+    evidence.drop(open);
+    this.start(open, false);
+  }
+
+  private answer(request: WindowRequest): void {
+    const { definition, parts } = this.tenure;
+    this.launch(async () => {
+      await this.tenure.persist('note that a window is gone', () =>
+        parts.store.updateStream(definition.key.stream, { answered: request }),
+      );
+      this.requests.delete(request.window);
+    });
+  }
+
   private get isAlone(): boolean {
     return this.running.size === 0 && this.committer?.underWay === 0 && this.committer.waiting === 0;
   }
@@ -557,6 +603,8 @@ export class ConsumerLoop {
   }
 
   private forget(open: OpenWindow): void {
+    const request = this.requests.get(open.record.id);
+    if (request) this.answer(request);
     this.suspects.delete(open);
     this.count(open, -1);
     this.reader.release(open.messages.map((message) => message.id));
@@ -642,5 +690,6 @@ export class ConsumerLoop {
       ...(lastEnd ? { lastEnd } : {}),
     });
     this.committer = committer;
+    for (const request of this.requests.values()) this.obey(request);
   }
 }

@@ -127,6 +127,16 @@ export type ConsumerActivity =
   /** The store does not answer. */
   | 'unavailable';
 
+export interface SetAside {
+  readonly windows: number;
+  readonly messages: number;
+  /** When the first of them was set aside. */
+  readonly since: Date;
+  /** Public id of the first of them, and what it failed with last. */
+  readonly window: string;
+  readonly error: string;
+}
+
 /** A consumer of this process, as the status shows it. Counters since the start of the process. */
 export interface ConsumerStatus {
   readonly key: ConsumerKey;
@@ -155,6 +165,8 @@ export interface ConsumerStatus {
   readonly damaged: number;
   /** Windows taken over from an earlier process. */
   readonly recovered: number;
+  /** Windows that wait until others show whether the fault is in their messages. */
+  readonly setAside?: SetAside;
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
   /** When a window was committed last. */
   readonly lastCommit?: Date;

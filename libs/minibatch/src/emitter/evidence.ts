@@ -1,5 +1,6 @@
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
+import type { SetAside } from './emitter.interface.js';
 import type { OpenWindow } from './open-window.js';
 import type { Tenure } from './tenure.js';
 
@@ -103,6 +104,21 @@ export class Evidence {
   /** Those that wait now; in the order in which they are probed. */
   get windows(): readonly OpenWindow[] {
     return this.probed ? [this.probed.open, ...this.held.map(({ open }) => open)] : this.held.map(({ open }) => open);
+  }
+
+  /** For the status. */
+  get summary(): SetAside | undefined {
+    const { windows } = this;
+    const [first] = windows.toSorted((a, b) => a.record.seq - b.record.seq);
+    if (!first) return undefined;
+    const since = windows.flatMap(({ record }) => record.aside ?? []).sort((a, b) => a.getTime() - b.getTime())[0];
+    return {
+      windows: windows.length,
+      messages: windows.reduce((sum, { messages }) => sum + messages.length, 0),
+      since: since ?? first.record.created,
+      window: first.record.id,
+      error: first.record.error ?? '',
+    };
   }
 
   /** Sizes of those that wait, without one that is being probed. */

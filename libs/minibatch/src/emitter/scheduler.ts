@@ -303,7 +303,7 @@ export class EmitterScheduler implements Engine {
     for (const info of await this.store.listStreams(streams)) this.obey(info);
   }
 
-  private obey({ name, paused, flushes, clearings = 0 }: StreamInfo): void {
+  private obey({ name, paused, flushes, clearings = 0, requests = [] }: StreamInfo): void {
     for (const consumer of this.consumers.values()) {
       const { definition, current, flushes: known } = consumer;
       // One that does not run yet finds it when it begins.
@@ -311,6 +311,7 @@ export class EmitterScheduler implements Engine {
       consumer.flushes = { count: flushes, at: this.clock.monotonic() };
       current.loop.setPaused(paused);
       current.loop.setClearings(clearings);
+      current.loop.setRequests(requests.filter(({ group }) => group === definition.key.group));
       if (known && flushes > known.count) current.loop.flush();
     }
   }
@@ -444,6 +445,7 @@ export class EmitterScheduler implements Engine {
       vanished: counters.vanished,
       damaged: counters.damaged,
       recovered: counters.recovered,
+      ...(current?.loop.setAside ? { setAside: current.loop.setAside } : {}),
       ...(counters.lastError ? { lastError: counters.lastError } : {}),
       ...(counters.lastCommit ? { lastCommit: counters.lastCommit } : {}),
     };

@@ -35,6 +35,8 @@ export const ErrorCode = {
   StreamClosed: 'MINIBATCH_STREAM_CLOSED',
   /** No consumer group of that name is registered on the stream. */
   UnknownGroup: 'MINIBATCH_UNKNOWN_GROUP',
+  /** The group has no open window of that id: it was committed, or never was. */
+  UnknownWindow: 'MINIBATCH_UNKNOWN_WINDOW',
   /** The store can't be reached or answered with an error. */
   StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
   /** The store's path can't be opened or written. */

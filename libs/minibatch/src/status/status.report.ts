@@ -87,9 +87,16 @@ function storedConsumer({ lease, pending, openWindows, progress }: ConsumerStats
   };
 }
 
-function localConsumer({ key: _, lastError, lastCommit, ...status }: ConsumerStatus): ConsumerReport['local'] {
+function localConsumer({
+  key: _,
+  setAside,
+  lastError,
+  lastCommit,
+  ...status
+}: ConsumerStatus): ConsumerReport['local'] {
   return {
     ...status,
+    ...(setAside ? { setAside: { ...setAside, since: setAside.since.toISOString() } } : {}),
     ...(lastError ? { lastError: reportError(lastError) } : {}),
     ...(lastCommit ? { lastCommit: lastCommit.toISOString() } : {}),
   };

@@ -1,4 +1,4 @@
-import type { ConsumerActivity, ConsumerState } from '../emitter/emitter.interface.js';
+import type { ConsumerActivity, ConsumerState, SetAside } from '../emitter/emitter.interface.js';
 import type { SourceState } from '../sources/source-runner.js';
 
 /** The state of all streams, as plain JSON; times are ISO strings. */
@@ -68,6 +68,7 @@ export interface ConsumerReport {
     readonly vanished: number;
     readonly damaged: number;
     readonly recovered: number;
+    readonly setAside?: Omit<SetAside, 'since'> & { readonly since: string };
     readonly lastError?: ErrorReport;
     readonly lastCommit?: string;
   };

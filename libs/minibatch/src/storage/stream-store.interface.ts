@@ -334,6 +334,17 @@ export interface StreamInfo {
   readonly flushes: number;
   /** Grows with each `clear`; absent if there was none. */
   readonly clearings?: number;
+  /** What operators want done with open windows; absent if there is nothing. */
+  readonly requests?: readonly WindowRequest[];
+}
+
+/** What an operator wants done with an open window, by whichever process holds the lease. */
+export interface WindowRequest {
+  readonly group: string;
+  /** Public id. */
+  readonly window: string;
+  /** `giveUp`: its messages become dead letters. */
+  readonly action: 'giveUp';
 }
 
 /** What can be changed of a stream. */
@@ -348,6 +359,10 @@ export interface StreamUpdate {
    * acknowledged before the call is cleared, one whose append begins after it has resolved never is.
    */
   readonly clear?: true;
+  /** Added to the requests, once. */
+  readonly request?: WindowRequest;
+  /** The window is not open any more: nothing is wanted of it. */
+  readonly answered?: WindowRequest;
 }
 
 export interface ConsumerStats {
@@ -494,6 +509,8 @@ export interface StreamStore {
    * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.
    */
   settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void>;
+  /** True if the group has an open window with this public id. */
+  hasWindow(key: ConsumerKey, window: string): Promise<boolean>;
   /** Stores attempt, nextTry, error, recoveries, split and aside of an open window; what is absent is removed. @throws LeaseLost */
   reschedule(lease: Lease, window: WindowRecord): Promise<void>;
 

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { BackoffOptions } from '../internal/backoff.js';
-import { checkName, invalidOption, isName } from '../internal/checks.js';
+import { checkKeys, checkName, invalidOption, isName } from '../internal/checks.js';
 import type { Clock } from '../internal/clock.js';
 import type { Mutable } from '../internal/mutable.js';
 import { setOwn } from '../internal/set-own.js';
@@ -26,12 +26,20 @@ import type {
   StreamStats,
   StreamStore,
 } from '../storage/stream-store.interface.js';
+import { unknownGroup, unknownStream } from '../storage/store-faults.js';
 import { AppendQueue, type SourcePosition } from './append-queue.js';
 import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
 import { toStorable } from './storable.js';
-import { type OutgoingMessage, Stream, type StreamChange, type StreamOperations, type WriteOptions } from './stream.js';
+import {
+  type OpenWindowChoice,
+  type OutgoingMessage,
+  Stream,
+  type StreamChange,
+  type StreamOperations,
+  type WriteOptions,
+} from './stream.js';
 import { type StreamRef, streamOf } from './stream-ref.js';
 import type { StreamSettings } from './stream-settings.js';
 
@@ -293,6 +301,27 @@ export class StreamHub implements StreamOperations {
 
   async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
     return this.parts.store.discard(stream, checkFilter(`discard of '${stream}'`, filter));
+  }
+
+  async giveUp(stream: string, given: OpenWindowChoice): Promise<void> {
+    const where = `giveUp of '${stream}'`;
+    checkKeys(where, given, ['group', 'window']);
+    const group = checkName(where, 'group', given.group ?? 'default');
+    const window = checkText(where, 'window', given.window);
+    const { store, listener } = this.parts;
+    await this.open();
+    const info = await store.describeStream(stream);
+    if (!info) throw unknownStream(stream);
+    if (!info.groups.includes(group)) throw unknownGroup(stream, group);
+    if (!(await store.hasWindow({ stream, group, partition: 0 }, window))) {
+      throw new MinibatchError(
+        ErrorCode.UnknownWindow,
+        `${where}: group '${group}' has no open window '${window}': it is committed, or the id is that of a part; give window.split.of then`,
+        { details: { stream, group, window } },
+      );
+    }
+    this.remember(await store.updateStream(stream, { request: { group, window, action: 'giveUp' } }));
+    await listener?.refresh(stream);
   }
 
   describe(stream: string): Promise<StreamInfo | undefined> {

@@ -41,6 +41,14 @@ export interface OutgoingMessage {
 
 export type WriteOptions = Pick<AppendOptions, 'session'>;
 
+/** An open window of a consumer. */
+export interface OpenWindowChoice {
+  /** @default 'default' */
+  readonly group?: string;
+  /** `window.id`, as in log lines and the status; of a part, that of the whole: `window.split.of`. */
+  readonly window: string;
+}
+
 /** Does the work of all handles of a process. */
 export interface StreamOperations {
   write(stream: string, messages: readonly OutgoingMessage[], options: WriteOptions): Promise<readonly AppendOutcome[]>;
@@ -51,6 +59,7 @@ export interface StreamOperations {
   deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined>;
   redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
   discard(stream: string, filter: DeadLetterFilter): Promise<number>;
+  giveUp(stream: string, window: OpenWindowChoice): Promise<void>;
 }
 
 export type StreamChange = StreamUpdate;
@@ -162,6 +171,21 @@ export class Stream<T = unknown> {
    */
   discard(filter: DeadLetterFilter = {}): Promise<number> {
     return this.operations.discard(this.name, filter);
+  }
+
+  /**
+   * Gives up an open window that is in the way, in whichever process works for the group: what has not got through becomes dead letters,
+   * with the last error. A run of the method that is under way ends first, and if it succeeds nothing is given up. Resolves when this is
+   * on record; the process that holds the lease sees to it within seconds.
+   *
+   * @throws MinibatchError `UnknownStream`, `UnknownGroup`, `UnknownWindow`; `InvalidOptions` for other fields
+   * @example
+   * ```ts
+   * await flights.giveUp({ group: 'report', window: 'flights/report/5d1c0e…' });
+   * ```
+   */
+  giveUp(window: OpenWindowChoice): Promise<void> {
+    return this.operations.giveUp(this.name, window);
   }
 
   /** Counted in the store. @throws MinibatchError `UnknownStream` */

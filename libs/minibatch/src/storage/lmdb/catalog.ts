@@ -99,7 +99,7 @@ export function pickStreams(view: ReadView, names: readonly string[] | undefined
 }
 
 export function infoOf(stream: StreamRecord): StreamInfo {
-  const { name, status, created, closed, paused, flushes, clearings } = stream;
+  const { name, status, created, closed, paused, flushes, clearings, requests = [] } = stream;
   return {
     name,
     status,
@@ -109,6 +109,7 @@ export function infoOf(stream: StreamRecord): StreamInfo {
     paused,
     flushes,
     ...(clearings !== undefined && { clearings }),
+    ...(requests.length > 0 && { requests: requests.map((request) => ({ ...request })) }),
   };
 }
 

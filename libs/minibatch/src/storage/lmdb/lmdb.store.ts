@@ -54,6 +54,7 @@ import { discardLetters, redriveLetters } from './redrive.js';
 import { countMessages, pollToken, streamStats, sweepSome } from './statistics.js';
 import type { ReadView, WriteView } from './view.js';
 import * as windows from './windows.js';
+import { changedRequests } from '../window-requests.js';
 import { WriteFailed } from './write-failed.js';
 
 export interface LmdbStoreOptions {
@@ -253,6 +254,10 @@ export class LmdbStreamStore implements StreamStore {
     return this.write((view) => windows.settle(view, lease, settled, options, now));
   }
 
+  async hasWindow(key: ConsumerKey, window: string): Promise<boolean> {
+    return this.read((view) => windows.has(view, key, window));
+  }
+
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     return this.write((view) => windows.reschedule(view, lease, window));
   }
@@ -364,6 +369,7 @@ function changed(stream: StreamRecord, change: StreamUpdate, lastSeq: number): S
     paused: change.paused ?? stream.paused,
     flushes: stream.flushes + (change.flush ? 1 : 0),
     ...(change.clear && { clearings: (stream.clearings ?? 0) + 1, clearedTo: lastSeq }),
+    requests: changedRequests(stream.requests, change),
   };
 }
 

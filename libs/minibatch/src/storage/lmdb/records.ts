@@ -1,6 +1,13 @@
 import { BSON } from 'bson';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import type { ConsumerProgress, LeaseOwner, MessageId, StreamInfo, WindowRecord } from '../stream-store.interface.js';
+import type {
+  ConsumerProgress,
+  LeaseOwner,
+  MessageId,
+  StreamInfo,
+  WindowRecord,
+  WindowRequest,
+} from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
 import { decodeSplit, encodeSplit } from '../split-codec.js';
 import { formatId, parseId } from './keys.js';
@@ -25,6 +32,7 @@ export interface StreamRecord {
   readonly clearings?: number;
   /** Number of the last message that was there at the last clearing. */
   readonly clearedTo?: number;
+  readonly requests?: readonly WindowRequest[];
   readonly groups: readonly GroupRecord[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;

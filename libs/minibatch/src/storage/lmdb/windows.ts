@@ -1,5 +1,13 @@
-import type { Commit, Lease, Recovery, SettledWindow, SettleOptions, WindowRecord } from '../stream-store.interface.js';
-import { groupNames, saveStream, tailOf, withGroup } from './catalog.js';
+import type {
+  Commit,
+  ConsumerKey,
+  Lease,
+  Recovery,
+  SettledWindow,
+  SettleOptions,
+  WindowRecord,
+} from '../stream-store.interface.js';
+import { findPlace, groupNames, saveStream, tailOf, withGroup } from './catalog.js';
 import { Departure, type LeavingMessage } from './departure.js';
 import { keptWindowKey, Kind, parseId, placeKey, placeSeqKey, prefixRange } from './keys.js';
 import { held, saveConsumer } from './leases.js';
@@ -23,6 +31,17 @@ export function recover(view: ReadView, lease: Lease): Recovery {
     (finishedSeqs.has(window.seq) ? finished : open).push(window);
   }
   return { progress: consumer.progress, finished, open, groups: groupNames(stream) };
+}
+
+export function has(view: ReadView, key: ConsumerKey, window: string): boolean {
+  const found = findPlace(view, key);
+  if (!found) return false;
+  const { stream, place } = found;
+  const { lastSeq } = tailOf(view, stream.id);
+  for (const { value } of view.entries(prefixRange(placeKey(Kind.Window, place)))) {
+    if (decodeWindow(stream.id, value, lastSeq).id === window) return true;
+  }
+  return false;
 }
 
 export function claim(view: WriteView, lease: Lease, windows: readonly WindowRecord[]): void {

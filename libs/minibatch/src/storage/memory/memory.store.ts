@@ -39,6 +39,7 @@ import type {
   WindowRecord,
 } from '../stream-store.interface.js';
 import { toDeadLetter } from './letter-box.js';
+import { changedRequests } from '../window-requests.js';
 import { MemoryDatabase } from './memory.database.js';
 import { isVisible, leaseState, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
 import type { BufferedEntry } from './message-list.js';
@@ -93,6 +94,7 @@ export class MemoryStreamStore implements StreamStore {
     if (change.paused !== undefined) found.paused = change.paused;
     if (change.flush) found.flushes += 1;
     if (change.clear) found.clear();
+    found.requests = changedRequests(found.requests, change);
     return found.info();
   }
 
@@ -286,6 +288,10 @@ export class MemoryStreamStore implements StreamStore {
         stream.keptWindows.push({ settled: now, id: window.id });
       }
     }
+  }
+
+  async hasWindow(key: ConsumerKey, window: string): Promise<boolean> {
+    return [...(this.consumer(key)?.windows.values() ?? [])].some(({ id }) => id === window);
   }
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {

@@ -8,6 +8,7 @@ import type {
   StreamInfo,
   StreamStats,
   WindowRecord,
+  WindowRequest,
 } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
 import { asRedriven, isRedriven } from '../message-codec.js';
@@ -34,6 +35,7 @@ export class MemoryStream {
   paused = false;
   flushes = 0;
   clearings = 0;
+  requests: readonly WindowRequest[] = [];
   /** The last message that was there at the last clearing. */
   private clearedTo: MessageId | undefined;
   /** Registered groups; the value says whether the group keeps what it commits. */
@@ -91,6 +93,7 @@ export class MemoryStream {
       paused: this.paused,
       flushes: this.flushes,
       ...(this.clearings > 0 && { clearings: this.clearings }),
+      ...(this.requests.length > 0 && { requests: structuredClone(this.requests) }),
     };
   }
 

@@ -1,5 +1,5 @@
 import { leaseLost } from '../store-faults.js';
-import type { Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
+import type { ConsumerKey, Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, inRanges } from './consumer-document.js';
 import { insertMissing } from './insert-missing.js';
@@ -40,6 +40,16 @@ export class Claims {
       );
       // Another holder has adopted it, or it is not there at all: the consumer's document tells.
       if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
+    });
+  }
+
+  async has(key: ConsumerKey, windowId: string): Promise<boolean> {
+    const open = { processed: false, consumer: consumerDocumentId(key) };
+    const { window } = this.collections;
+    return guarded(`look for window '${windowId}'`, async () => {
+      const projection = { _id: 1 } as const;
+      const alone = await window.findOne({ ...open, windowId }, { projection });
+      return Boolean(alone ?? (await window.findOne({ ...open, 'windows.windowId': windowId }, { projection })));
     });
   }
 

@@ -225,6 +225,10 @@ export class MongooseStreamStore implements StreamStore {
     return this.settlement.settle(lease, windows, options);
   }
 
+  hasWindow(key: ConsumerKey, window: string): Promise<boolean> {
+    return this.claims.has(key, window);
+  }
+
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     return this.claims.reschedule(lease, window);
   }

@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { unknownStream } from '../store-faults.js';
-import type { StreamInfo, StreamUpdate } from '../stream-store.interface.js';
+import type { StreamInfo, StreamUpdate, WindowRequest } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
@@ -65,7 +65,7 @@ export class StreamRecords {
   }
 
   async update(stream: string, change: StreamUpdate): Promise<StreamInfo> {
-    const { status, paused, flush, clear } = change;
+    const { status, paused, flush, clear, request, answered } = change;
     const set: Partial<StreamDocument> = {
       ...(status && { status, closed: status === 'closed' ? new Date() : null }),
       ...(paused === undefined ? {} : { paused }),
@@ -79,6 +79,8 @@ export class StreamRecords {
         {
           $max: { schemaVersion: SCHEMA_VERSION },
           ...(Object.keys(set).length > 0 && { $set: set }),
+          ...(request && { $addToSet: { requests: toRequest(request) } }),
+          ...(answered && { $pull: { requests: toRequest(answered) } }),
           ...((flush || clear) && { $inc: { ...(flush && { flushes: 1 }), ...(clear && { clearings: 1 }) } }),
         },
         { returnDocument: 'after', ...INFO },
@@ -141,9 +143,14 @@ export class StreamRecords {
   }
 }
 
+/** Its fields always in the same order: to a database another order is another value. */
+function toRequest({ group, window, action }: WindowRequest): WindowRequest {
+  return { group, window, action };
+}
+
 export function toInfo(document: StreamDocument): StreamInfo {
   refuseNewer(document);
-  const { name, created, closed, groups, paused, flushes, clearings } = document;
+  const { name, created, closed, groups, paused, flushes, clearings, requests = [] } = document;
   return {
     name,
     status: toStatus(document.status),
@@ -153,6 +160,7 @@ export function toInfo(document: StreamDocument): StreamInfo {
     paused: paused ?? false,
     flushes: flushes ?? 0,
     ...(clearings ? { clearings } : {}),
+    ...(requests.length > 0 ? { requests } : {}),
   };
 }
 

@@ -254,6 +254,23 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       assert.deepEqual(plain((await other.recover(taken)).open), plain([failed]));
     });
 
+    it('knows the open windows of a group by their ids', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(4));
+      const lease = await hold(store);
+      const messages = await read(store);
+      const [first, second] = [windowOf(1, messages.slice(0, 2)), windowOf(2, messages.slice(2))];
+      assert.equal(await other.hasWindow(key(), first.id), false);
+      await store.claim(lease, [first, second]);
+      assert.deepEqual(await Promise.all([first, second].map(({ id }) => other.hasWindow(key(), id))), [true, true]);
+      await store.reschedule(lease, { ...first, attempt: 2 });
+      assert.equal(await other.hasWindow(key(), first.id), true);
+      assert.equal(await other.hasWindow(key('another'), first.id), false);
+      assert.equal(await other.hasWindow(key(), 'missing'), false);
+    });
+
     it('stores where a window that is taken apart stands, and removes what is absent', async () => {
       const { store } = context;
       const other = await context.another();

@@ -77,6 +77,28 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
       assert.equal((await other.updateStream(STREAM, { status: 'open' })).status, 'open');
     });
 
+    it('passes on what operators want of open windows, each once, until it is answered', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await store.ensureStream(STREAM);
+      const wanted = (window: string) => ({ group: 'g', window, action: 'giveUp' as const });
+      assert.equal((await store.describeStream(STREAM))?.requests, undefined);
+      await store.updateStream(STREAM, { request: wanted('a') });
+      await other.updateStream(STREAM, { request: wanted('b') });
+      await store.updateStream(STREAM, { request: wanted('a') });
+      const names = async () => {
+        const { requests = [] } = (await other.describeStream(STREAM)) ?? {};
+        for (const { group, action } of requests) assert.deepEqual([group, action], ['g', 'giveUp']);
+        return requests.map(({ window }) => window).sort();
+      };
+      assert.deepEqual(await names(), ['a', 'b']);
+      await other.updateStream(STREAM, { answered: wanted('a') });
+      await other.updateStream(STREAM, { answered: wanted('missing') });
+      assert.deepEqual(await names(), ['b']);
+      await store.updateStream(STREAM, { answered: wanted('b') });
+      assert.equal((await store.listStreams([STREAM]))[0]?.requests, undefined);
+    });
+
     it('refuses to change a stream that is not there', async () => {
       await rejectsWith(ErrorCode.UnknownStream, context.store.updateStream('missing', { paused: true }));
     });

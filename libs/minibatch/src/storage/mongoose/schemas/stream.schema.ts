@@ -1,5 +1,6 @@
 import { Schema } from 'mongoose';
 import type { Types } from 'mongoose';
+import type { WindowRequest } from '../../stream-store.interface.js';
 import { schemaOptions } from './schema-options.js';
 
 /** A stream, and what its consumers have to agree on. `interval` and `last_read` are Python's and mean nothing here. */
@@ -21,6 +22,7 @@ export interface StreamDocument {
   paused?: boolean;
   flushes?: number;
   clearings?: number;
+  requests?: WindowRequest[];
   /** By the source's name, encoded as a field name. */
   checkpoints?: Record<string, { position: unknown; at: Date }>;
 }
@@ -39,6 +41,7 @@ export const StreamSchema = new Schema<StreamDocument>(
     paused: Boolean,
     flushes: Number,
     clearings: Number,
+    requests: { type: [Schema.Types.Mixed], default: undefined },
     checkpoints: Schema.Types.Mixed,
   },
   schemaOptions('stream'),
