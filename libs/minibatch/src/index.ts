@@ -95,4 +95,5 @@ export type {
   StreamInfo,
   StreamStats,
   StreamStore,
+  StreamWatcher,
 } from './storage/stream-store.interface.js';

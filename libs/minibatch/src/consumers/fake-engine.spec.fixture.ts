@@ -1,4 +1,10 @@
-import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
+import type {
+  ConsumerDefinition,
+  ConsumerStatus,
+  DrainResult,
+  Engine,
+  WakeUpStatus,
+} from '../emitter/emitter.interface.js';
 
 /** Remembers what it is told; runs nothing. */
 export class FakeEngine implements Engine {
@@ -38,6 +44,12 @@ export class FakeEngine implements Engine {
 
   status(): readonly ConsumerStatus[] {
     return this.statuses;
+  }
+
+  wakeUpStatus: WakeUpStatus = { by: 'polling' };
+
+  wakeUps(): WakeUpStatus {
+    return this.wakeUpStatus;
   }
 
   async settled(): Promise<void> {}

@@ -180,6 +180,14 @@ export interface DrainResult {
 }
 
 /** The engine: runs consumers on a store until it is stopped. Knows nothing of Nest. */
+/** How this process notices messages that others have appended. */
+export interface WakeUpStatus {
+  /** `watching`: the store tells of them as they come. `polling`: it is asked now and then. */
+  readonly by: 'watching' | 'polling';
+  /** Why the store does not tell of them, though it could. */
+  readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
+}
+
 export interface Engine {
   /** Before or after `start`. The consumer runs once its group is registered. */
   add(definition: ConsumerDefinition): void;
@@ -200,6 +208,7 @@ export interface Engine {
   /** The stream was paused, resumed or is to be flushed: look now, not at the next round. */
   refresh(stream: string): Promise<void>;
   status(): readonly ConsumerStatus[];
+  wakeUps(): WakeUpStatus;
   /** Resolves when nothing is under way that does not wait for the clock or for new messages; for tests. */
   settled(): Promise<void>;
 }

@@ -24,6 +24,7 @@ import {
   type EngineLog,
   type EngineOptions,
   type Retention,
+  type WakeUpStatus,
 } from './emitter.interface.js';
 import { Heartbeat } from './heartbeat.js';
 import { LeaseKeeper } from './lease-keeper.js';
@@ -72,7 +73,7 @@ export class EmitterScheduler implements Engine {
   private readonly consumers = new Map<string, Consumer>();
   private readonly parts: EngineParts;
   private readonly keeper: LeaseKeeper;
-  private readonly wakeUps: WakeUps;
+  private readonly news: WakeUps;
   private readonly sweeper: Sweeper;
   private readonly heartbeat: Heartbeat;
   /** By stream. */
@@ -96,7 +97,7 @@ export class EmitterScheduler implements Engine {
       acquired: (key, lease, clean) => this.begin(key, lease, clean),
       lost: (key) => this.lost(key),
     });
-    const starved = () => this.wakeUps.excite();
+    const starved = () => this.news.excite();
     this.parts = {
       store,
       clock,
@@ -112,12 +113,13 @@ export class EmitterScheduler implements Engine {
       this.swept(),
     );
     this.heartbeat = new Heartbeat(clock, resolved.leaseTime, (late) => this.beat(late));
-    this.wakeUps = new WakeUps(
+    this.news = new WakeUps(
       store,
       clock,
       log,
       this.activity,
       () => this.hungry(),
+      () => this.running().map(({ definition }) => definition.key.stream),
       (stream) => this.wake(stream),
     );
   }
@@ -158,7 +160,7 @@ export class EmitterScheduler implements Engine {
     }
     registered.catch((error: unknown) => this.log.error(messageOf(error)));
     if (this.stopping.signal.aborted) return;
-    this.wakeUps.start();
+    this.news.start();
     this.sweeper.start();
     this.heartbeat.start();
     this.rounds = this.goRound();
@@ -166,7 +168,7 @@ export class EmitterScheduler implements Engine {
 
   async stop(timeout: number): Promise<DrainResult> {
     this.stopping.abort();
-    this.wakeUps.stop();
+    this.news.stop();
     this.sweeper.stop();
     this.heartbeat.stop();
     this.roundNow?.();
@@ -195,7 +197,7 @@ export class EmitterScheduler implements Engine {
     for (const { definition, current } of this.consumers.values()) {
       if (definition.key.stream === stream) current?.loop.wake();
     }
-    this.wakeUps.excite();
+    this.news.excite();
   }
 
   async refresh(stream: string): Promise<void> {
@@ -204,6 +206,10 @@ export class EmitterScheduler implements Engine {
 
   status(): readonly ConsumerStatus[] {
     return [...this.consumers.values()].map((consumer) => this.statusOf(consumer));
+  }
+
+  wakeUps(): WakeUpStatus {
+    return this.news.status;
   }
 
   settled(): Promise<void> {
@@ -369,6 +375,7 @@ export class EmitterScheduler implements Engine {
     const loop = new ConsumerLoop(tenure);
     const done = this.serve(consumer, tenure, loop);
     consumer.current = { tenure, loop, done };
+    this.news.follow();
   }
 
   private async serve(consumer: Consumer, tenure: Tenure, loop: ConsumerLoop): Promise<void> {
@@ -380,7 +387,10 @@ export class EmitterScheduler implements Engine {
       if (!tenure.isOver) this.startAnew(consumer, tenure, error);
     }
     consumer.initialised ||= loop.initialised;
-    if (!this.stopping.signal.aborted && consumer.current?.tenure === tenure) delete consumer.current;
+    if (!this.stopping.signal.aborted && consumer.current?.tenure === tenure) {
+      delete consumer.current;
+      this.news.follow();
+    }
   }
 
   private startAnew(consumer: Consumer, tenure: Tenure, error: unknown): void {

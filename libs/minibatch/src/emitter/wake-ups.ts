@@ -1,11 +1,18 @@
-import { messageOf } from '../errors/minibatch.error.js';
+import { codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../internal/activity.js';
 import { delay, type Clock } from '../internal/clock.js';
-import { consumerId, type ConsumerKey, type StreamStore } from '../storage/stream-store.interface.js';
-import type { EngineLog } from './emitter.interface.js';
+import {
+  consumerId,
+  type ConsumerKey,
+  type StreamStore,
+  type StreamWatcher,
+} from '../storage/stream-store.interface.js';
+import type { EngineLog, WakeUpStatus } from './emitter.interface.js';
 
 /** With a change stream, polling is only the safety net; milliseconds. */
 const WATCHED_POLL = 5_000;
+/** Leases come many at a time: the store watches their streams together. Milliseconds. */
+const GATHER = 50;
 
 /** A consumer that only new messages can make go on. */
 export interface Hungry {
@@ -20,7 +27,11 @@ export interface Hungry {
 export class WakeUps {
   private readonly tokens = new Map<string, string>();
   private pause: number;
+  /** What the store watches, or is to watch. */
+  private watching: { readonly streams: string; readonly end: AbortController } | undefined;
+  private gathering = false;
   private watched = false;
+  private watchError: WakeUpStatus['lastError'];
   private failing = false;
   private readonly stopped = new AbortController();
   private restartPause: (() => void) | undefined;
@@ -31,13 +42,14 @@ export class WakeUps {
     private readonly log: EngineLog,
     private readonly activity: Activity,
     private readonly hungry: () => readonly Hungry[],
+    /** Streams whose consumers run here. */
+    private readonly consumed: () => readonly string[],
     private readonly wakeStream: (stream: string) => void,
   ) {
     this.pause = store.polling.busy;
   }
 
   start(): void {
-    void this.watch();
     void this.poll();
   }
 
@@ -53,12 +65,66 @@ export class WakeUps {
     this.restartPause?.();
   }
 
-  private async watch(): Promise<void> {
+  get status(): WakeUpStatus {
+    return { by: this.watched ? 'watching' : 'polling', ...(this.watchError && { lastError: this.watchError }) };
+  }
+
+  /** Other streams are consumed here than before. */
+  follow(): void {
+    if (this.store.watch && !this.gathering) void this.gather();
+  }
+
+  private async gather(): Promise<void> {
+    this.gathering = true;
+    await delay(this.clock, GATHER, this.stopped.signal);
+    this.gathering = false;
+    if (this.stopped.signal.aborted) return;
+    const streams = [...new Set(this.consumed())].toSorted();
+    const id = JSON.stringify(streams);
+    if (this.watching?.streams === id) return;
+    this.watching?.end.abort();
+    this.watched = false;
+    const end = new AbortController();
+    this.watching = { streams: id, end };
+    if (streams.length > 0) await this.watch(streams, end);
+  }
+
+  private async watch(streams: readonly string[], end: AbortController): Promise<void> {
+    const signal = AbortSignal.any([end.signal, this.stopped.signal]);
+    const watcher: StreamWatcher = {
+      wake: (stream) => {
+        if (!signal.aborted) this.wakeStream(stream);
+      },
+      started: () => {
+        if (signal.aborted) return;
+        if (this.watchError) this.log.log('The store tells of new messages again');
+        this.watchError = undefined;
+        this.watched = true;
+      },
+      failed: (error) => {
+        if (!signal.aborted) this.watchFailed(error);
+      },
+    };
     try {
-      this.watched = (await this.store.watch?.((stream) => this.wakeStream(stream), this.stopped.signal)) ?? false;
+      await this.store.watch?.(streams, watcher, signal);
+      if (!signal.aborted) this.watched = false;
     } catch (error) {
-      if (!this.stopped.signal.aborted) this.log.warn(`No change stream, polling instead: ${messageOf(error)}`);
+      watcher.failed(error);
     }
+  }
+
+  private watchFailed(error: unknown): void {
+    if (!this.watchError)
+      this.log.warn(`The store can't tell of new messages, polling until it can: ${messageOf(error)}`);
+    this.watchError = {
+      at: new Date(this.clock.now()),
+      code: codeOf(error, ErrorCode.StoreUnavailable),
+      message: messageOf(error),
+    };
+    if (!this.watched) return;
+    this.watched = false;
+    this.pause = this.store.polling.busy;
+    this.restartPause?.();
   }
 
   private async poll(): Promise<void> {

@@ -35,9 +35,15 @@ export class StatusService {
    */
   async snapshot(): Promise<StatusSnapshot> {
     const { stats, error } = await this.count();
+    const { by, lastError } = this.engine.wakeUps();
     const snapshot = {
       at: new Date(this.clock.now()).toISOString(),
-      store: { name: this.store.name, ...(error ? { error } : {}) },
+      store: {
+        name: this.store.name,
+        wakeUps: by,
+        ...(lastError ? { watchError: reportError(lastError) } : {}),
+        ...(error ? { error } : {}),
+      },
       streams: reportStreams(stats, this.engine.status(), this.hub.sources()),
     };
     return { ...snapshot, health: health(snapshot) };

@@ -6,6 +6,10 @@ export interface StatusSnapshot {
   readonly at: string;
   readonly store: {
     readonly name: string;
+    /** How this process notices messages that other processes append. */
+    readonly wakeUps: 'watching' | 'polling';
+    /** Why it polls, where the store could tell of them: tried again, and set until it works. */
+    readonly watchError?: ErrorReport;
     /** Set if the store did not answer: then only what this process knows is shown. */
     readonly error?: ErrorReport;
   };

@@ -396,6 +396,16 @@ export interface StreamStats extends StreamInfo {
   readonly consumers: readonly ConsumerStats[];
 }
 
+/** Who hears of messages as they arrive; see `watch`. */
+export interface StreamWatcher {
+  /** Messages have come on the stream. */
+  wake(stream: string): void;
+  /** From now on it is told of all messages, and it was woken for those before. */
+  started(): void;
+  /** It may miss messages until `started` is called again. */
+  failed(error: unknown): void;
+}
+
 export interface StreamStore {
   /** For log lines and the status: `mongoose`, `lmdb`, `memory`. */
   readonly name: string;
@@ -545,10 +555,10 @@ export interface StreamStore {
    */
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]>;
   /**
-   * Calls `wake` with a stream's name as soon as messages of any process arrive, until the signal aborts. Resolves with true
-   * once it is watching. Absent, or resolving with false, where the store can't: then there is only `poll`.
+   * Tells of messages of any process on these streams as soon as they arrive, until the signal aborts. What fails is tried again
+   * until then. Resolves when the signal aborts, or at once where the store can't: then there is only `poll`, as where it is absent.
    */
-  watch?(wake: (stream: string) => void, signal: AbortSignal): Promise<boolean>;
+  watch?(streams: readonly string[], watcher: StreamWatcher, signal: AbortSignal): Promise<void>;
   /**
    * Messages in the buffer that at least one group has not committed, counted no further than to `most`: cheap enough to be
    * asked every second.

@@ -5,6 +5,7 @@ import type {
   DrainResult,
   Engine,
   Retention,
+  WakeUpStatus,
 } from '../emitter/emitter.interface.js';
 import type { Window } from '../windows/window.js';
 import { VirtualClock } from './virtual-clock.js';
@@ -67,6 +68,10 @@ export class RecordingEngine implements Engine {
 
   status(): readonly ConsumerStatus[] {
     return this.engine.status();
+  }
+
+  wakeUps(): WakeUpStatus {
+    return this.engine.wakeUps();
   }
 
   settled(): Promise<void> {

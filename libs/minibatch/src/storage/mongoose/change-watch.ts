@@ -1,104 +1,164 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { mongo } from 'mongoose';
+import { backoff } from '../../internal/backoff.js';
+import type { StreamWatcher } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
-type Change = mongo.ChangeStreamInsertDocument<BufferDocument> | mongo.ChangeStreamUpdateDocument<BufferDocument>;
+type Change =
+  | mongo.ChangeStreamInsertDocument<BufferDocument>
+  | mongo.ChangeStreamUpdateDocument<BufferDocument>
+  | mongo.ChangeStreamInvalidateDocument;
 type Changes = mongo.ChangeStream<BufferDocument, Change>;
-
-/** Appends, and messages that a redrive shows (see `redrive.ts`). */
-const PIPELINE = [
-  {
-    $match: {
-      $or: [
-        { operationType: 'insert', 'fullDocument.processed': false },
-        { operationType: 'update', 'updateDescription.updatedFields.redriven': { $exists: true } },
-      ],
-    },
-  },
-  { $project: { 'fullDocument.stream': 1, 'updateDescription.updatedFields.redriven': 1 } },
-];
 
 /** Longest wait of the server for a change, milliseconds. */
 const AWAIT = 1000;
 /** Some servers do not wait: then this is the pause between two looks. */
 const PAUSE = 20;
-/** Pauses between attempts to open a change stream that broke. */
-const REOPEN = { base: 1000, max: 30_000 };
+/** Pauses between attempts to open a change stream that was refused, or broke. */
+const REOPEN = { base: 1000, max: 30_000, jitter: 0.3 };
 
-/** Wakes consumers by the server's change stream. */
+/** Codes by which a server says that it has no change streams. */
+const UNSUPPORTED = new Set<unknown>([
+  40573, // the stage is only supported on replica sets
+  40324, // unrecognized stage
+]);
+
+/**
+ * Wakes consumers by the server's change stream.
+ *
+ * It costs little, because the server sends little: only messages of the streams that are consumed here, of these only the stream's
+ * name, and none that this process has appended itself. Those are told of in the process (`appended`). What was appended in a
+ * transaction comes by the change stream all the same: nobody here knows when it is committed.
+ */
 export class ChangeWatch {
-  constructor(private readonly collections: Collections) {}
+  constructor(
+    private readonly collections: Collections,
+    /** Bytes 4 to 8 of the ids that this process makes, in hexadecimal. */
+    private readonly origin: string,
+    /** A server that is no replica set has no change streams, whatever it answers. */
+    private readonly isStandalone: () => boolean,
+  ) {}
 
-  /** Resolves with false if the server has no change streams; any error at the first look means so. */
-  async start(wake: (stream: string) => void, signal: AbortSignal): Promise<boolean> {
-    const changes = await this.open(wake);
-    if (changes) void this.follow(changes, wake, signal);
-    return changes !== undefined;
-  }
-
-  private async open(wake: (stream: string) => void): Promise<Changes | undefined> {
-    let changes: Changes | undefined;
+  /** Resolves when the signal aborts, or as soon as it is clear that the server has no change streams. */
+  async watch(streams: readonly string[], watcher: StreamWatcher, signal: AbortSignal): Promise<void> {
+    const leave = localAppends.follow(streams, (stream) => watcher.wake(stream));
     try {
-      changes = this.collections.buffer.watch(PIPELINE, {
-        maxAwaitTimeMS: AWAIT,
-        // A change stream takes no other one, and the collection's own is `local`.
-        readConcern: { level: 'majority' },
-      });
-      tell(await changes.tryNext(), wake);
-      return changes;
-    } catch {
-      await changes?.close().catch(() => undefined);
-      return undefined;
+      for (let failures = 0; !signal.aborted;) {
+        try {
+          await this.follow(streams, watcher, signal, () => (failures = 0));
+        } catch (error) {
+          if (signal.aborted || this.isUnsupported(error)) return;
+          // The collection was dropped or renamed: the next one is another's.
+          if (!(error instanceof Invalidated)) watcher.failed(error);
+          failures += 1;
+          await pause(failures === 1 ? PAUSE : backoff(REOPEN, failures - 1), signal);
+        }
+      }
+    } finally {
+      leave();
     }
   }
 
-  private async follow(first: Changes, wake: (stream: string) => void, signal: AbortSignal): Promise<void> {
-    let changes = first;
+  private async follow(
+    streams: readonly string[],
+    watcher: StreamWatcher,
+    signal: AbortSignal,
+    opened: () => void,
+  ): Promise<void> {
+    const changes: Changes = this.collections.buffer.watch(this.pipeline(streams), {
+      maxAwaitTimeMS: AWAIT,
+      // A change stream takes no other one, and the collection's own is `local`.
+      readConcern: { level: 'majority' },
+    });
     const close = () => void changes.close().catch(() => undefined);
     signal.addEventListener('abort', close, { once: true });
-    while (!signal.aborted) {
-      try {
-        await this.look(changes, wake, signal);
-      } catch {
-        close();
-        const again = await this.reopen(wake, signal);
-        if (!again) return;
-        changes = again;
-        if (signal.aborted) close();
-      }
+    try {
+      // The first look opens it.
+      tell(await changes.tryNext(), watcher);
+      if (signal.aborted) return;
+      opened();
+      watcher.started();
+      // Nobody has told what came before.
+      for (const stream of streams) watcher.wake(stream);
+      while (!signal.aborted) await this.look(changes, watcher, signal);
+    } finally {
+      signal.removeEventListener('abort', close);
+      close();
     }
   }
 
-  private async look(changes: Changes, wake: (stream: string) => void, signal: AbortSignal): Promise<void> {
+  private async look(changes: Changes, watcher: StreamWatcher, signal: AbortSignal): Promise<void> {
     const began = performance.now();
     const change = await changes.tryNext();
-    tell(change, wake);
+    tell(change, watcher);
+    if (changes.closed) throw new Invalidated();
     if (!change && performance.now() - began < PAUSE) await pause(PAUSE, signal);
   }
 
-  /** The driver resumes by itself what can be resumed; after a gap everybody has to look. */
-  private async reopen(wake: (stream: string) => void, signal: AbortSignal): Promise<Changes | undefined> {
-    for (let wait = REOPEN.base; !signal.aborted; wait = Math.min(wait * 2, REOPEN.max)) {
-      await pause(wait, signal);
-      const changes = signal.aborted ? undefined : await this.open(wake);
-      if (!changes) continue;
-      const streams = await this.collections.stream
-        .find({}, { projection: { name: 1 } })
-        .toArray()
-        .catch(() => []);
-      for (const { name } of streams) wake(name);
-      return changes;
-    }
-    return undefined;
+  private pipeline(streams: readonly string[]): mongo.Document[] {
+    const isOthers = { $expr: { $ne: [{ $substrBytes: [{ $toString: '$fullDocument._id' }, 8, 10] }, this.origin] } };
+    const isInTransaction = { txnNumber: { $exists: true } };
+    return [
+      {
+        $match: {
+          $or: [
+            {
+              operationType: 'insert',
+              'fullDocument.stream': { $in: streams },
+              'fullDocument.processed': false,
+              $or: [isInTransaction, isOthers],
+            },
+            // Messages that a redrive shows (see `redrive.ts`).
+            { operationType: 'update', 'updateDescription.updatedFields.redriven': { $in: streams } },
+            { operationType: 'invalidate' },
+          ],
+        },
+      },
+      { $project: { operationType: 1, 'fullDocument.stream': 1, 'updateDescription.updatedFields.redriven': 1 } },
+    ];
+  }
+
+  private isUnsupported(error: unknown): boolean {
+    if (!(error instanceof Error) || error.name !== 'MongoServerError') return false;
+    return this.isStandalone() || UNSUPPORTED.has(Reflect.get(error, 'code'));
   }
 }
 
-function tell(change: Change | null, wake: (stream: string) => void): void {
+/** What is appended in this process, told to all stores of it: an application may have several, on one database. */
+class LocalAppends {
+  private readonly followers = new Set<{ readonly streams: ReadonlySet<string>; wake(stream: string): void }>();
+
+  follow(streams: readonly string[], wake: (stream: string) => void): () => void {
+    const follower = { streams: new Set(streams), wake };
+    this.followers.add(follower);
+    return () => void this.followers.delete(follower);
+  }
+
+  /** Messages have been stored. */
+  tell(messages: readonly { readonly stream: string }[]): void {
+    if (this.followers.size === 0) return;
+    let last: string | undefined;
+    for (const { stream } of messages) {
+      // Mostly they are all on one.
+      if (stream === last) continue;
+      last = stream;
+      for (const follower of this.followers) if (follower.streams.has(stream)) follower.wake(stream);
+    }
+  }
+}
+
+export const localAppends = new LocalAppends();
+
+/** The change stream has ended, and another one is to be opened. */
+class Invalidated extends Error {}
+
+function tell(change: Change | null, watcher: StreamWatcher): void {
   if (!change) return;
-  const stream = 'updateDescription' in change ? change.updateDescription.updatedFields?.redriven : undefined;
-  const name = stream ?? change.fullDocument?.stream;
-  if (name !== undefined) wake(name);
+  if (change.operationType === 'invalidate') throw new Invalidated();
+  const name =
+    change.operationType === 'update' ? change.updateDescription.updatedFields?.redriven : change.fullDocument.stream;
+  if (name !== undefined) watcher.wake(name);
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

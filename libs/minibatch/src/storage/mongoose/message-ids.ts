@@ -16,6 +16,11 @@ export class MessageIds {
 
   constructor(private readonly now: () => number = Date.now) {}
 
+  /** What all ids that it gives have in common: their bytes 4 to 8, in hexadecimal. */
+  get originHex(): string {
+    return this.origin.toString('hex');
+  }
+
   next(): mongo.ObjectId {
     const second = Math.floor(this.now() / 1000);
     if (second > this.second) {

@@ -24,13 +24,14 @@ import type {
   StreamStats,
   StreamStore,
   StreamUpdate,
+  StreamWatcher,
   SweepResult,
   TimeCursor,
   TimeRange,
   WindowRecord,
 } from '../stream-store.interface.js';
 import { Appends, MAX_MESSAGE_BYTES } from './appends.js';
-import { ChangeWatch } from './change-watch.js';
+import { ChangeWatch, localAppends } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
 import { ClaimPlaces } from './claim-places.js';
 import { Claims } from './claims.js';
@@ -87,6 +88,7 @@ export class MongooseStreamStore implements StreamStore {
   private opening: Promise<void> | undefined;
   /** Until it is known: the careful assumption. */
   private repeatsWrites = true;
+  private standalone = false;
 
   constructor(
     private readonly connection: Connection,
@@ -113,7 +115,7 @@ export class MongooseStreamStore implements StreamStore {
     this.redrives = new Redrive(this.collections, letters, messageIds);
     this.status = new Status(this.collections, this.streams);
     this.sweeps = new Sweeps(this.collections, this.streams, departures);
-    this.changes = new ChangeWatch(this.collections);
+    this.changes = new ChangeWatch(this.collections, messageIds.originHex, () => this.standalone);
   }
 
   open(): Promise<void> {
@@ -159,8 +161,10 @@ export class MongooseStreamStore implements StreamStore {
     return this.groups.remove(stream, group);
   }
 
-  append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
-    return this.appends.append(messages, options);
+  async append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
+    const outcomes = await this.appends.append(messages, options);
+    localAppends.tell(messages);
+    return outcomes;
   }
 
   readCheckpoint(stream: string, source: string): Promise<unknown> {
@@ -258,8 +262,8 @@ export class MongooseStreamStore implements StreamStore {
     return this.status.poll(keys);
   }
 
-  watch(wake: (stream: string) => void, signal: AbortSignal): Promise<boolean> {
-    return this.changes.start(wake, AbortSignal.any([signal, this.closing.signal]));
+  watch(streams: readonly string[], watcher: StreamWatcher, signal: AbortSignal): Promise<void> {
+    return this.changes.watch(streams, watcher, AbortSignal.any([signal, this.closing.signal]));
   }
 
   count(stream: string, most: number): Promise<number> {
@@ -284,9 +288,9 @@ export class MongooseStreamStore implements StreamStore {
     await guarded('prepare the collections', async () => {
       await this.streams.checkVersion();
       await makeIndexes(this.collections);
-      const standalone = await this.isStandalone();
-      if (standalone) await this.collections.useJournal();
-      this.repeatsWrites = !standalone && this.connection.getClient().options.retryWrites;
+      this.standalone = await this.isStandalone();
+      if (this.standalone) await this.collections.useJournal();
+      this.repeatsWrites = !this.standalone && this.connection.getClient().options.retryWrites;
     });
   }
 

@@ -1,0 +1,100 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Activity } from '../internal/activity.js';
+import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import type { StreamWatcher } from '../storage/stream-store.interface.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { WakeUps } from './wake-ups.js';
+
+interface Watch {
+  readonly streams: readonly string[];
+  readonly watcher: StreamWatcher;
+  readonly signal: AbortSignal;
+}
+
+class WatchingStore extends MemoryStreamStore {
+  readonly watches: Watch[] = [];
+  answer = () => new Promise<void>(() => {});
+
+  watch(streams: readonly string[], watcher: StreamWatcher, signal: AbortSignal): Promise<void> {
+    this.watches.push({ streams, watcher, signal });
+    return this.answer();
+  }
+}
+
+describe('a store that tells of new messages', () => {
+  const clock = new VirtualClock();
+  let store: WatchingStore;
+  let consumed: string[];
+  let woken: string[];
+  let logged: string[];
+  let wakeUps: WakeUps;
+
+  beforeEach(() => {
+    store = new WatchingStore();
+    consumed = [];
+    woken = [];
+    logged = [];
+    const log = (line: string) => void logged.push(line);
+    wakeUps = new WakeUps(
+      store,
+      clock,
+      { log, warn: log, error: log },
+      new Activity(),
+      () => [],
+      () => consumed,
+      (stream) => void woken.push(stream),
+    );
+    wakeUps.start();
+  });
+
+  afterEach(() => wakeUps.stop());
+
+  const follow = async (...streams: string[]) => {
+    consumed = streams;
+    wakeUps.follow();
+    await clock.advance(100);
+    return store.watches.at(-1);
+  };
+
+  it('is asked for the streams that are consumed here, together, and for no others', async () => {
+    consumed = ['b', 'a', 'b'];
+    wakeUps.follow();
+    wakeUps.follow();
+    await clock.advance(100);
+    expect(store.watches.map(({ streams }) => streams)).toEqual([['a', 'b']]);
+    const [first] = store.watches;
+    await follow('a', 'b');
+    expect(store.watches).toHaveLength(1);
+    await follow('a');
+    expect(first?.signal.aborted).toBe(true);
+    expect(store.watches.map(({ streams }) => streams)).toEqual([['a', 'b'], ['a']]);
+    first?.watcher.wake('a');
+    expect(woken).toEqual([]);
+    store.watches[1]?.watcher.wake('a');
+    expect(woken).toEqual(['a']);
+    await follow();
+    expect(store.watches).toHaveLength(2);
+    expect(store.watches[1]?.signal.aborted).toBe(true);
+  });
+
+  it('says once why it can not, and that it can again', async () => {
+    const watch = await follow('a');
+    expect(wakeUps.status).toEqual({ by: 'polling' });
+    watch?.watcher.started();
+    expect(wakeUps.status).toEqual({ by: 'watching' });
+    watch?.watcher.failed(new Error('not authorized'));
+    watch?.watcher.failed(new Error('not authorized'));
+    expect(wakeUps.status).toMatchObject({ by: 'polling', lastError: { message: 'not authorized' } });
+    expect(logged).toEqual(["The store can't tell of new messages, polling until it can: not authorized"]);
+    watch?.watcher.started();
+    expect(wakeUps.status).toEqual({ by: 'watching' });
+    expect(logged).toHaveLength(2);
+  });
+
+  it('is polled in silence where it never can', async () => {
+    store.answer = () => Promise.resolve();
+    await follow('a');
+    expect(wakeUps.status).toEqual({ by: 'polling' });
+    expect(logged).toEqual([]);
+  });
+});
