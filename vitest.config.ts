@@ -30,7 +30,7 @@ const common = {
  * minutes on a slow server and asks nothing new of it.
  */
 const REPLICA_SET = {
-  include: ['libs/minibatch/src/storage/mongoose/*.spec.ts', 'test/e2e/mongoose-setups.spec.ts'],
+  include: ['libs/minibatch/src/storage/mongoose/*.spec.ts', 'test/e2e/{dropped,mongoose-setups}.spec.ts'],
   exclude: ['**/{message-ids,recent-marks,redrive}.spec.ts'],
 };
 

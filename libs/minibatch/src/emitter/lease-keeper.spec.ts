@@ -138,6 +138,8 @@ describe('a lease', () => {
     const keeper = new LeaseKeeper(slow, clock, owner, LEASE, () => false, {
       acquired: (_, lease) => void leases.push(lease),
       lost: () => undefined,
+      wentTo: () => undefined,
+      missing: () => undefined,
     });
     keeper.add(key);
     await keeper.round();

@@ -16,6 +16,10 @@ export interface LeaseListener {
   /** `clean`: the holder before gave it back, or there was none, or it was this very process. */
   acquired(key: ConsumerKey, lease: Lease, clean: boolean): void;
   lost(key: ConsumerKey): void;
+  /** Where the lease that was lost has gone: to another process, or to nobody, for the group was removed. */
+  wentTo(key: ConsumerKey, other: LeaseOwner | undefined): void;
+  /** The store knows nothing of the consumer any more, and the keeper nothing either: it has to register again. */
+  missing(key: ConsumerKey): void;
 }
 
 /** A lease is renewed when it is older than this share of the lease time. */
@@ -42,6 +46,8 @@ interface Watch {
   hold?: { readonly time: number; readonly until: number };
   /** The same as the store has it. */
   stored?: number;
+  /** It was lost, and nobody has looked yet to whom. */
+  lost?: boolean;
   /** What the last try to take it expected to find, until the store has answered: it may be ours without our knowing. */
   tried?: LeaseState;
 }
@@ -146,6 +152,7 @@ export class LeaseKeeper {
     if (!watch) return;
     delete watch.lease;
     delete watch.seen;
+    watch.lost = true;
     this.listener.lost(watch.key);
   }
 
@@ -215,6 +222,15 @@ export class LeaseKeeper {
   }
 
   private async consider(watch: Watch, state: LeaseState, isDead: (owner: LeaseOwner) => boolean): Promise<void> {
+    if (state.missing) {
+      this.watches.delete(consumerId(watch.key));
+      this.listener.missing(watch.key);
+      return;
+    }
+    if (watch.lost) {
+      delete watch.lost;
+      if (state.owner?.id !== this.owner.id) this.listener.wentTo(watch.key, state.owner);
+    }
     const now = this.clock.monotonic();
     const { seen } = watch;
     if (seen?.state.fence !== state.fence || seen.state.counter !== state.counter) watch.seen = { state, since: now };
@@ -255,8 +271,7 @@ export class LeaseKeeper {
 export function leaseLost(key: ConsumerKey, cause?: unknown): MinibatchError {
   return new MinibatchError(
     ErrorCode.LeaseLost,
-    `The lease of group '${key.group}' on stream '${key.stream}' has been taken over by another process; ` +
-      'its windows go on there' +
+    `This process holds the lease of group '${key.group}' on stream '${key.stream}' no more; its windows go on where it is held` +
       (cause === undefined ? '' : `: ${messageOf(cause)}`),
     { details: { ...key }, ...(cause === undefined ? {} : { cause }) },
   );

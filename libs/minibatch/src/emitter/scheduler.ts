@@ -62,6 +62,8 @@ interface Consumer {
   initialised: boolean;
   /** How often the tail of its stream had been asked for when that was looked up last, and when that was, by the monotonic clock. */
   flushes?: { readonly count: number; readonly at: number };
+  /** Windows that were open when the lease was lost. */
+  left?: number;
   current?: { readonly tenure: Tenure; readonly loop: ConsumerLoop; readonly done: Promise<void> };
 }
 
@@ -96,6 +98,8 @@ export class EmitterScheduler implements Engine {
     this.keeper = new LeaseKeeper(store, clock, owner, resolved.leaseTime, isDead, {
       acquired: (key, lease, clean) => this.begin(key, lease, clean),
       lost: (key) => this.lost(key),
+      wentTo: (key, other) => this.wentTo(key, other),
+      missing: (key) => this.missing(key),
     });
     const starved = () => this.news.excite();
     this.parts = {
@@ -137,10 +141,12 @@ export class EmitterScheduler implements Engine {
     const consumer: Consumer = { definition, counters: new ConsumerCounters(), begun: 0, initialised: false };
     this.consumers.set(id, consumer);
     if (!this.started) return;
-    this.register(consumer).catch((error: unknown) => {
-      consumer.counters.failed(this.clock.now(), error);
-      this.log.error(`${definition.label}: ${messageOf(error)}`);
-    });
+    this.register(consumer).catch((error: unknown) => this.registrationFailed(consumer, error));
+  }
+
+  private registrationFailed({ definition, counters }: Consumer, error: unknown): void {
+    counters.failed(this.clock.now(), error);
+    this.log.error(`${definition.label}: ${messageOf(error)}`);
   }
 
   retain(stream: string, retention: Retention): void {
@@ -226,8 +232,7 @@ export class EmitterScheduler implements Engine {
         await this.store.open();
         const { flushes } = await this.store.ensureStream(definition.key.stream);
         await this.store.registerGroup(definition.key, {
-          // Messages that are too old are found by time.
-          timeOrder: definition.timeOrder || this.retentions.get(definition.key.stream)?.buffered !== undefined,
+          timeOrder: this.readsByTime(definition),
           ...(definition.replaces === undefined ? {} : { replaces: definition.replaces }),
         });
         consumer.flushes = { count: flushes, at: this.clock.monotonic() };
@@ -244,6 +249,11 @@ export class EmitterScheduler implements Engine {
     return this.activity.track(async () => {
       if (!(await attempt())) void this.registerLater(attempt);
     });
+  }
+
+  /** Messages that are too old are found by time, too. */
+  private readsByTime({ timeOrder, key }: ConsumerDefinition): boolean {
+    return timeOrder || this.retentions.get(key.stream)?.buffered !== undefined;
   }
 
   private async registerLater(attempt: () => Promise<boolean>): Promise<void> {
@@ -306,7 +316,21 @@ export class EmitterScheduler implements Engine {
   /** Reads what was asked of streams from any process: pause, resume, flush. */
   private async control(streams: readonly string[]): Promise<void> {
     if (streams.length === 0) return;
-    for (const info of await this.store.listStreams(streams)) this.obey(info);
+    const infos = await this.store.listStreams(streams);
+    for (const info of infos) this.obey(info);
+    if (infos.length < streams.length)
+      await this.remake(streams.filter((name) => !infos.some((info) => info.name === name)));
+  }
+
+  /** The records of the streams were dropped, and those of their consumers were not. */
+  private async remake(streams: readonly string[]): Promise<void> {
+    for (const { definition } of this.running()) {
+      const { stream } = definition.key;
+      if (!streams.includes(stream)) continue;
+      this.log.warn(`${definition.label}: stream '${stream}' has gone from the store; making it again`);
+      await this.store.ensureStream(stream);
+      await this.store.registerGroup(definition.key, { timeOrder: this.readsByTime(definition) });
+    }
   }
 
   private obey({ name, paused, flushes, clearings = 0, requests = [] }: StreamInfo): void {
@@ -408,11 +432,33 @@ export class EmitterScheduler implements Engine {
     const consumer = this.consumers.get(consumerId(key));
     const current = consumer?.current;
     if (!consumer || !current || current.tenure.isOver) return;
-    this.log.warn(
-      `${consumer.definition.label}: another process took over; ${current.loop.inFlight} open windows go on there ` +
-        `[${ErrorCode.LeaseLost}]`,
-    );
+    consumer.left = current.loop.inFlight;
     current.tenure.end();
+    // To whom, the next round sees.
+    this.roundNow?.();
+  }
+
+  private wentTo(key: ConsumerKey, other: LeaseOwner | undefined): void {
+    const consumer = this.consumers.get(consumerId(key));
+    if (consumer?.left === undefined) return;
+    const { definition, left } = consumer;
+    const what = other
+      ? `another process took over; ${left} open windows go on there`
+      : `its lease was taken away, with ${left} open windows: group '${key.group}' was removed, or replaced by another one`;
+    this.log.warn(`${definition.label}: ${what} [${ErrorCode.LeaseLost}]`);
+    delete consumer.left;
+  }
+
+  /** The stream was dropped, or the database: what tests of applications do between them. */
+  private missing(key: ConsumerKey): void {
+    const consumer = this.consumers.get(consumerId(key));
+    if (!consumer || this.stopping.signal.aborted) return;
+    delete consumer.left;
+    this.log.warn(
+      `${consumer.definition.label}: group '${key.group}' of stream '${key.stream}' has gone from the store, which was dropped; ` +
+        'registering it again',
+    );
+    this.register(consumer).catch((error: unknown) => this.registrationFailed(consumer, error));
   }
 
   private async leave({ definition, current, initialised }: Consumer): Promise<void> {

@@ -53,7 +53,7 @@ export const ErrorCode = {
   StoreUnsupported: 'MINIBATCH_STORE_UNSUPPORTED',
   /** The database was written by a newer version of this package. */
   SchemaTooNew: 'MINIBATCH_SCHEMA_TOO_NEW',
-  /** Another process took over the consumer; what this one does for it counts no more. */
+  /** This process does not hold the consumer's lease any more (another one took over); what it does for it counts no more. */
   LeaseLost: 'MINIBATCH_LEASE_LOST',
   /** The event loop was blocked for so long, while windows were under way, that the lease could not be renewed in time. */
   EventLoopBlocked: 'MINIBATCH_EVENT_LOOP_BLOCKED',

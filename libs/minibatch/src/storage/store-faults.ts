@@ -6,8 +6,8 @@ import type { ConsumerKey } from './stream-store.interface.js';
 export function leaseLost(key: ConsumerKey): MinibatchError {
   return new MinibatchError(
     ErrorCode.LeaseLost,
-    `The lease of group "${key.group}" on stream "${key.stream}" (partition ${key.partition}) is held by another process. ` +
-      'What this one does for the group counts no more; it may compete for the lease again',
+    `This process does not hold the lease of group "${key.group}" on stream "${key.stream}" (partition ${key.partition}) any more: ` +
+      'another one took over, or the group was removed or dropped. What this one does for it counts no more',
     { details: { ...key } },
   );
 }

@@ -156,6 +156,11 @@ export interface LeaseState {
   readonly counter: number;
   /** The owner may be silent for so long, if that is longer than the candidate's own lease time; milliseconds. */
   readonly holdTime?: number;
+  /**
+   * The store knows nothing of the consumer: its stream was dropped, or the database it was in. It has to register again. Not set for a
+   * group that was removed.
+   */
+  readonly missing?: true;
 }
 
 /** The right to claim and commit for a consumer, until another process acquires it. */
@@ -434,7 +439,10 @@ export interface StreamStore {
   listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]>;
   /** Changes what is given. @throws UnknownStream */
   updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo>;
-  /** Removes the stream with its messages, windows, consumers and checkpoints. No consumer of it may be running. */
+  /**
+   * Removes the stream with its messages, windows, consumers and checkpoints. Consumers that run lose their leases, and register again,
+   * which makes a new stream.
+   */
   dropStream(stream: string): Promise<void>;
   /**
    * Makes the group known, so that from the moment this resolves no message leaves the buffer without it. Idempotent.
@@ -466,7 +474,10 @@ export interface StreamStore {
 
   // ---- lease
 
-  /** The leases of the consumers in the order of `keys`; one that was never held has fence 0. One round trip. */
+  /**
+   * The leases of the consumers in the order of `keys`; one that was never held has fence 0, and one that was dropped is `missing`. One
+   * round trip.
+   */
   readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]>;
   /**
    * Compare-and-set: becomes the holder if the lease still is as `expected` (fence and counter); the fence grows by one, and

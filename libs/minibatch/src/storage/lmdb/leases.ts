@@ -1,6 +1,6 @@
 import { leaseLost } from '../store-faults.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
-import { ensurePlace, findPlace } from './catalog.js';
+import { ensurePlace, findPlace, findStream } from './catalog.js';
 import { DecodedRecords } from './decoded-records.js';
 import { Kind, type Place, placeKey } from './keys.js';
 import { type ConsumerRecord, decodeConsumer, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
@@ -31,7 +31,9 @@ export function stateOf({ owner, fence, counter, holdTime }: ConsumerRecord): Le
 
 export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
   const found = findPlace(view, key);
-  return stateOf(found === undefined ? NEW_CONSUMER : consumerAt(view, found.place));
+  if (found !== undefined) return stateOf(consumerAt(view, found.place));
+  const missing = findStream(view, key.stream) === undefined;
+  return { ...stateOf(NEW_CONSUMER), ...(missing && { missing }) };
 }
 
 export function acquire(

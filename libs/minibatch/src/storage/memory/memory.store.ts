@@ -154,7 +154,10 @@ export class MemoryStreamStore implements StreamStore {
   // ---- lease
 
   async readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
-    return keys.map((key) => leaseState(this.consumer(key)));
+    return keys.map((key) => ({
+      ...leaseState(this.consumer(key)),
+      ...(!this.database.streams.has(key.stream) && { missing: true }),
+    }));
   }
 
   async acquireLease(

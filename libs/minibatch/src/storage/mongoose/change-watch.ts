@@ -34,10 +34,14 @@ const UNSUPPORTED = new Set<unknown>([
 export class ChangeWatch {
   constructor(
     private readonly collections: Collections,
-    /** Bytes 4 to 8 of the ids that this process makes, in hexadecimal. */
-    private readonly origin: string,
-    /** A server that is no replica set has no change streams, whatever it answers. */
-    private readonly isStandalone: () => boolean,
+    private readonly parts: {
+      /** Bytes 4 to 8 of the ids that this process makes, in hexadecimal. */
+      readonly origin: string;
+      /** A server that is no replica set has no change streams, whatever it answers. */
+      isStandalone(): boolean;
+      /** The buffer was dropped or renamed. */
+      removed(): void;
+    },
   ) {}
 
   /** Resolves when the signal aborts, or as soon as it is clear that the server has no change streams. */
@@ -49,8 +53,8 @@ export class ChangeWatch {
           await this.follow(streams, watcher, signal, () => (failures = 0));
         } catch (error) {
           if (signal.aborted || this.isUnsupported(error)) return;
-          // The collection was dropped or renamed: the next one is another's.
-          if (!(error instanceof Invalidated)) watcher.failed(error);
+          if (error instanceof Invalidated) this.parts.removed();
+          else watcher.failed(error);
           failures += 1;
           await pause(failures === 1 ? PAUSE : backoff(REOPEN, failures - 1), signal);
         }
@@ -97,7 +101,9 @@ export class ChangeWatch {
   }
 
   private pipeline(streams: readonly string[]): mongo.Document[] {
-    const isOthers = { $expr: { $ne: [{ $substrBytes: [{ $toString: '$fullDocument._id' }, 8, 10] }, this.origin] } };
+    const isOthers = {
+      $expr: { $ne: [{ $substrBytes: [{ $toString: '$fullDocument._id' }, 8, 10] }, this.parts.origin] },
+    };
     const isInTransaction = { txnNumber: { $exists: true } };
     return [
       {
@@ -121,7 +127,7 @@ export class ChangeWatch {
 
   private isUnsupported(error: unknown): boolean {
     if (!(error instanceof Error) || error.name !== 'MongoServerError') return false;
-    return this.isStandalone() || UNSUPPORTED.has(Reflect.get(error, 'code'));
+    return this.parts.isStandalone() || UNSUPPORTED.has(Reflect.get(error, 'code'));
   }
 }
 

@@ -26,6 +26,11 @@ export class ClaimPlaces {
   /** By consumer: a newer lease takes the place of an older one. */
   private readonly consumers = new Map<string, { readonly fence: number; readonly bySeq: Map<number, Place> }>();
 
+  /** The lease was just taken: nothing is known of it. Its fence may be one of a former life of the consumer, which was dropped. */
+  begin({ key, fence }: Lease): void {
+    this.consumers.set(consumerDocumentId(key), { fence, bySeq: new Map() });
+  }
+
   put(lease: Lease, _id: string, seqs: readonly number[], shared: boolean): void {
     const bySeq = this.of(lease);
     const place: Place = { _id, shared, seqs: new Set(seqs) };

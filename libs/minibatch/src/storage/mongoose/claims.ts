@@ -91,6 +91,7 @@ export class Claims {
   async recover(lease: Lease): Promise<Recovery> {
     const { consumer } = this.collections;
     return guarded(`recover '${lease.key.group}' on '${lease.key.stream}'`, async () => {
+      this.places.begin(lease);
       // The first holder finds none of an earlier one.
       if (lease.fence > 1) await this.adopt(lease);
       const adopted = await consumer.findOneAndUpdate(

@@ -15,6 +15,7 @@ import type { Lease } from '../stream-store.interface.js';
 import { Collections, collectionNames } from './collections.js';
 import { Departures } from './departures.js';
 import { Groups } from './groups.js';
+import { Indexes } from './indexes.js';
 import { StreamRecords } from './stream-records.js';
 
 const KEY = keyOf('flights');
@@ -86,7 +87,7 @@ describe('groups', () => {
       },
     });
     const sleepy = Object.create(collections, { consumer: { value: consumer } }) as Collections;
-    const groups = new Groups(sleepy, new StreamRecords(sleepy), new Departures(sleepy));
+    const groups = new Groups(sleepy, new StreamRecords(sleepy, new Indexes(sleepy)), new Departures(sleepy));
     const registering = groups.register(keyOf('flights', 'sleepy'), {});
     await asleep;
     await store.registerGroup(AUDIT);

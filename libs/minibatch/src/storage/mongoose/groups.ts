@@ -158,6 +158,9 @@ export class Groups {
     const _id = consumerDocumentId(key);
     const fresh = { stream, group, partition, created: new Date(), ...state, ...list };
     let isNew = false;
+    // Of a former life: the consumer's document was dropped, and nobody holds its lease.
+    if (!(await consumer.findOne({ _id }, { projection: { _id: 1 } })))
+      await this.collections.window.deleteMany({ processed: false, consumer: _id });
     try {
       const { upsertedCount } = await consumer.updateOne({ _id }, { $setOnInsert: fresh }, { upsert: true });
       isNew = upsertedCount > 0;

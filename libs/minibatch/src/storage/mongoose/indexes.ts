@@ -1,6 +1,7 @@
 import type { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { Collections } from './collections.js';
+import { isDuplicateKey } from './store-errors.js';
 
 type Index = mongo.IndexDescription & { key: Record<string, 1 | -1>; name: string };
 
@@ -29,12 +30,59 @@ const WINDOW: readonly Index[] = [
 
 const DEADLETTER: readonly Index[] = [{ name: 'minibatch_dead_letters', key: { stream: 1, _id: 1 } }];
 
-/** Makes the indexes that are missing; each is named after the query it serves. */
-export async function makeIndexes(collections: Collections): Promise<void> {
+/**
+ * Makes the indexes that are missing; each is named after the query it serves. They are made again when somebody has dropped a
+ * collection: as soon as that shows, and looked at now and then, because on a standalone server nothing may show it.
+ */
+export class Indexes {
+  private underWay: Promise<void> | undefined;
+  private checked = 0;
+
+  constructor(private readonly collections: Collections) {}
+
+  ensure(): Promise<void> {
+    this.underWay ??= makeIndexes(this.collections).finally(() => {
+      this.underWay = undefined;
+      this.checked = performance.now();
+    });
+    return this.underWay;
+  }
+
+  /** In the background: what fails is tried at the next look. */
+  ensureNow(): void {
+    this.ensure().catch(() => undefined);
+  }
+
+  ensureNowAndThen(): void {
+    if (performance.now() - this.checked > CHECK_AFTER) this.ensureNow();
+  }
+}
+
+const CHECK_AFTER = 60_000;
+
+async function makeIndexes(collections: Collections): Promise<void> {
   await make(collections.stream, STREAM);
-  await make(collections.buffer, BUFFER);
+  await make(collections.buffer, BUFFER).catch(async (error: unknown) => {
+    if (!isDuplicateKey(error)) throw error;
+    await forgetDoubles(collections.buffer);
+    await make(collections.buffer, BUFFER);
+  });
   await make(collections.window, WINDOW);
   await make(collections.deadletter, DEADLETTER);
+}
+
+/** While there was no index, a dedupe id may have been stored more than once. These messages stay, and the first keeps the id. */
+async function forgetDoubles(buffer: Collections['buffer']): Promise<void> {
+  const doubles = await buffer
+    .aggregate<{ ids: mongo.ObjectId[] }>([
+      { $match: { dedupeKey: { $exists: true } } },
+      { $sort: { _id: 1 } },
+      { $group: { _id: '$dedupeKey', ids: { $push: '$_id' }, n: { $sum: 1 } } },
+      { $match: { n: { $gt: 1 } } },
+    ])
+    .toArray();
+  const later = doubles.flatMap(({ ids }) => ids.slice(1));
+  if (later.length > 0) await buffer.updateMany({ _id: { $in: later } }, { $unset: { dedupeKey: '' } });
 }
 
 /** For consumers that read by time: a cost at every append and delete, so made only when one registers. */

@@ -5,7 +5,7 @@ import { consumerDocumentId, heldBy, NOT_RETIRED, toRanges } from './consumer-do
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import { guarded } from './store-errors.js';
 
-const NEVER_HELD: LeaseState = { fence: 0, counter: 0 };
+const MISSING: LeaseState = { fence: 0, counter: 0, missing: true };
 
 /** Leases, and the commit point, which is an update of the same document under the same condition. */
 export class Leases {
@@ -102,7 +102,7 @@ export async function isHeld(collections: Collections, lease: Lease): Promise<bo
 }
 
 export function leaseState(document: Pick<ConsumerDocument, 'lease'> | undefined): LeaseState {
-  if (!document) return NEVER_HELD;
+  if (!document) return MISSING;
   const { owner, fence, counter, holdTime } = document.lease;
   return { ...(owner ? { owner } : {}), fence, counter, ...(holdTime === undefined ? {} : { holdTime }) };
 }

@@ -40,7 +40,7 @@ import { DeadLetters } from './dead-letters.js';
 import { Departures } from './departures.js';
 import { firstConnection } from './first-connection.js';
 import { Groups } from './groups.js';
-import { makeIndexes } from './indexes.js';
+import { Indexes } from './indexes.js';
 import { Inserts } from './inserts.js';
 import { Leases } from './leases.js';
 import { LetterReads } from './letter-reads.js';
@@ -71,6 +71,7 @@ export class MongooseStreamStore implements StreamStore {
   readonly totalOrder = false;
 
   private readonly collections: Collections;
+  private readonly indexes: Indexes;
   private readonly streams: StreamRecords;
   private readonly groups: Groups;
   private readonly appends: Appends;
@@ -96,7 +97,8 @@ export class MongooseStreamStore implements StreamStore {
   ) {
     this.collections = new Collections(connection, collectionNames(options.collections));
     const departures = new Departures(this.collections);
-    this.streams = new StreamRecords(this.collections);
+    this.indexes = new Indexes(this.collections);
+    this.streams = new StreamRecords(this.collections, this.indexes);
     this.groups = new Groups(this.collections, this.streams, departures);
     this.checkpoints = new Checkpoints(this.collections, this.streams);
     this.appends = new Appends(
@@ -115,7 +117,11 @@ export class MongooseStreamStore implements StreamStore {
     this.redrives = new Redrive(this.collections, letters, messageIds);
     this.status = new Status(this.collections, this.streams);
     this.sweeps = new Sweeps(this.collections, this.streams, departures);
-    this.changes = new ChangeWatch(this.collections, messageIds.originHex, () => this.standalone);
+    this.changes = new ChangeWatch(this.collections, {
+      origin: messageIds.originHex,
+      isStandalone: () => this.standalone,
+      removed: () => this.indexes.ensureNow(),
+    });
   }
 
   open(): Promise<void> {
@@ -139,6 +145,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]> {
+    this.indexes.ensureNowAndThen();
     return this.streams.list(streams);
   }
 
@@ -287,7 +294,7 @@ export class MongooseStreamStore implements StreamStore {
     this.collections.register();
     await guarded('prepare the collections', async () => {
       await this.streams.checkVersion();
-      await makeIndexes(this.collections);
+      await this.indexes.ensure();
       this.standalone = await this.isStandalone();
       if (this.standalone) await this.collections.useJournal();
       this.repeatsWrites = !this.standalone && this.connection.getClient().options.retryWrites;

@@ -3,6 +3,8 @@ import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { unknownStream } from '../store-faults.js';
 import type { StreamInfo, StreamUpdate, WindowRequest } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
+import { NOT_RETIRED } from './consumer-document.js';
+import type { Indexes } from './indexes.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
 
@@ -17,7 +19,10 @@ const INFO = { projection: { checkpoints: 0 } } as const;
 
 /** The documents of the streams. */
 export class StreamRecords {
-  constructor(private readonly collections: Collections) {}
+  constructor(
+    private readonly collections: Collections,
+    private readonly indexes: Indexes,
+  ) {}
 
   /** @throws MinibatchError `SchemaTooNew` */
   async checkVersion(): Promise<void> {
@@ -27,8 +32,14 @@ export class StreamRecords {
 
   async ensure(stream: string): Promise<StreamInfo> {
     return guarded(`make stream '${stream}'`, async () => {
-      const document = await this.upsert(stream);
+      const { document, isNew } = await this.upsert(stream);
       refuseNewer(document);
+      if (isNew) {
+        const groups = await this.restore(document);
+        // Somebody may have dropped the whole database.
+        await this.indexes.ensure();
+        return toInfo({ ...document, groups });
+      }
       const closedByNobody = document.status === 'init' || document.status === PYTHON_INIT;
       if (!closedByNobody && document.schemaVersion === SCHEMA_VERSION) return toInfo(document);
       // The status only as it was: another process may have closed the stream since.
@@ -115,9 +126,29 @@ export class StreamRecords {
     });
   }
 
-  private async upsert(stream: string): Promise<StreamDocument> {
+  /**
+   * If the stream's document was dropped, its consumers know which groups there are. The list is newer than their copies, or theirs would
+   * stay when a group is added.
+   */
+  private async restore({ _id, name }: StreamDocument): Promise<string[]> {
+    const consumers = await this.collections.consumer
+      .find({ stream: name, ...NOT_RETIRED }, { projection: { group: 1, groupsVersion: 1 } })
+      .toArray();
+    if (consumers.length === 0) return [];
+    const groups = [...new Set(consumers.map(({ group }) => group))];
+    const version = Math.max(...consumers.map(({ groupsVersion }) => groupsVersion)) + 1;
+    await this.collections.stream.updateOne(
+      { _id },
+      { $addToSet: { groups: { $each: groups } }, $max: { groupsVersion: version } },
+    );
+    return groups;
+  }
+
+  private async upsert(stream: string): Promise<{ document: StreamDocument; isNew: boolean }> {
     const now = new Date();
     const fresh = {
+      // By which it is known whether the document is new.
+      _id: new mongo.ObjectId(),
       status: 'open',
       created: now,
       interval: 10,
@@ -138,7 +169,7 @@ export class StreamRecords {
       throw error;
     });
     const document = first ?? (await upsert());
-    if (document) return document;
+    if (document) return { document, isNew: document._id.equals(fresh._id) };
     throw new mongo.MongoRuntimeError('an upsert returned nothing');
   }
 }

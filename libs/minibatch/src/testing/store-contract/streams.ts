@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { ErrorCode } from '../../errors/minibatch.error.js';
+import { NO_PROGRESS } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import {
   append,
@@ -10,6 +11,7 @@ import {
   message,
   numbers,
   read,
+  register,
   rejectsWith,
   storePosition,
   STREAM,
@@ -130,6 +132,29 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
       const [state] = await store.readLeases([key()]);
       assert.equal(state?.owner, undefined);
       assert.equal((await store.recover(await hold(store, key(), 'b'))).progress.lastSeq, 0);
+    });
+
+    it('says that a consumer has gone with its stream, until it registers again', async () => {
+      const { store } = context;
+      await register(store, 'default', 'other');
+      const held = await hold(store, key());
+      const missing = async () =>
+        (await store.readLeases([key(), key('other')])).map((state) => state.missing ?? false);
+      assert.deepEqual(await missing(), [false, false]);
+
+      await store.dropStream(STREAM);
+      assert.deepEqual(await missing(), [true, true]);
+      assert.deepEqual(await store.renewLeases([held]), [held]);
+      await assert.rejects(store.commit(held, { finished: [], progress: NO_PROGRESS }), {
+        code: ErrorCode.LeaseLost,
+      });
+      await store.releaseLease(held);
+      assert.deepEqual(await missing(), [true, true], 'nothing brings it back but its registration');
+
+      await register(store, 'default', 'other');
+      assert.deepEqual(await missing(), [false, false]);
+      await store.removeGroup(STREAM, 'other');
+      assert.deepEqual(await missing(), [false, false], 'a group that was removed is not to register again');
     });
 
     it('gives ids that a dropped stream of the same name has not given', async () => {
