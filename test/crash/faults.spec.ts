@@ -3,13 +3,14 @@ import { ANY_TIME, describeReport, runSuite, STEPS } from './scenario.js';
 
 /** The short form; `npm run test:crash` is the long one. */
 describe.concurrent('kill -9 at each named step', () => {
-  for (const store of ['lmdb', 'mongo'] as const) {
-    it(`loses nothing and commits nothing twice: ${store}`, { timeout: 120_000 }, async ({ expect: expectHere }) => {
+  for (const [name, store, uri] of [
+    ['lmdb', 'lmdb', ''],
+    ['mongo', 'mongo', inject('mongoUri')],
+    ['mongo, a replica set', 'mongo', inject('replicaSetUri')],
+  ] as const) {
+    it(`loses nothing and commits nothing twice: ${name}`, { timeout: 240_000 }, async ({ expect: expectHere }) => {
       const seed = Number(process.env['CRASH_SEED'] ?? Math.floor(Math.random() * 1e9));
-      const report = await runSuite(
-        { store, uri: inject('mongoUri') },
-        { kills: STEPS.length, each: 1, atAnyTime: 1, lanes: 1, seed },
-      );
+      const report = await runSuite({ store, uri }, { kills: STEPS.length, each: 1, atAnyTime: 1, lanes: 1, seed });
       console.log(`seed ${seed} (repeat with CRASH_SEED)\n${describeReport(report)}`);
       expectHere(report.violations).toEqual([]);
       for (const step of STEPS) expectHere(report.kills.get(step), step).toBeGreaterThanOrEqual(1);

@@ -21,7 +21,7 @@ const COLLECTIONS = ['stream', 'buffer', 'window', 'consumer', 'deadletter'];
 afterEach(closeAll);
 
 describe('a running application', () => {
-  it.each([
+  it.each<readonly [string, (connection: Connection) => Promise<unknown>]>([
     ['its database', (connection: Connection) => connection.dropDatabase()],
     ...COLLECTIONS.map(
       (name) => [`the collection '${name}'`, (connection: Connection) => connection.collection(name).drop()] as const,
