@@ -10,7 +10,6 @@ export abstract class LazyMessage implements StoredMessage {
   abstract readonly id: MessageId;
   abstract readonly created: Date;
   abstract readonly bytes: number;
-  declare doneBy?: readonly string[];
   declare deduped?: boolean;
   declare redriven?: boolean;
   declare cleared?: boolean;

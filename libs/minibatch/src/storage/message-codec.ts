@@ -54,8 +54,8 @@ export function encodeMessage(message: NewMessage): EncodedMessage {
 }
 
 /** The bytes must not change afterwards: they are decoded when somebody asks for what is in them. */
-export function decodeMessage(id: MessageId, encoded: EncodedMessage, doneBy?: readonly string[]): StoredMessage {
-  return new EncodedLazyMessage(id, encoded, doneBy);
+export function decodeMessage(id: MessageId, encoded: EncodedMessage): StoredMessage {
+  return new EncodedLazyMessage(id, encoded);
 }
 
 class EncodedLazyMessage extends LazyMessage {
@@ -66,13 +66,11 @@ class EncodedLazyMessage extends LazyMessage {
   constructor(
     readonly id: MessageId,
     encoded: EncodedMessage,
-    doneBy: readonly string[] | undefined,
   ) {
     super();
     this.created = createdOf(encoded);
     this.bytes = encoded.length;
     this.#encoded = encoded;
-    if (doneBy !== undefined) this.doneBy = doneBy;
     if (isDeduped(encoded)) this.deduped = true;
     if (isRedriven(encoded)) this.redriven = true;
   }

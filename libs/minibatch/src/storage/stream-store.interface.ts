@@ -90,8 +90,6 @@ export interface StoredMessage {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Size of the message as stored, in bytes; the read-ahead is bounded by it. */
   readonly bytes: number;
-  /** Groups that have committed the message already; absent when the stream has one group. */
-  readonly doneBy?: readonly string[];
   /** True if the message was appended with a `dedupeId`: committing it leaves a tombstone. */
   readonly deduped?: boolean;
   /** True if it has been a dead letter and was put back: somebody wants it, however old it is. */

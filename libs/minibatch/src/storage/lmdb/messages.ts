@@ -104,7 +104,7 @@ export function fetchMessages(
   const stream = findStream(view, key.stream);
   if (stream === undefined) return EMPTY_BLOCK;
   const standing = new Standing(view, stream, key);
-  const block = new BlockBuilder(stream, standing, limits);
+  const block = new BlockBuilder(stream, limits);
   const from = Math.max(seqAfter(stream, after), standing.upTo);
   const { lastSeq } = tailOf(view, stream.id);
   if (lastSeq - from <= FEW) {
@@ -131,7 +131,7 @@ export function fetchMessagesByTime(
   const stream = findStream(view, key.stream);
   if (stream === undefined) return EMPTY_BLOCK;
   const standing = new Standing(view, stream, key);
-  const block = new BlockBuilder(stream, standing, limits);
+  const block = new BlockBuilder(stream, limits);
   const { partition } = key;
   const from = range.from?.getTime() ?? Number.NEGATIVE_INFINITY;
   const to = range.to?.getTime() ?? Number.POSITIVE_INFINITY;
@@ -183,7 +183,7 @@ export function loadMessages(view: ReadView, key: ConsumerKey, ids: readonly Mes
     const seq = parseId(stream.id, id);
     if (seq === undefined || standing.isDone(seq)) continue;
     const value = view.get(messageKey(stream.id, key.partition, seq));
-    if (value !== undefined && isIntact(value)) messages.push(toMessage(stream, seq, value, standing));
+    if (value !== undefined && isIntact(value)) messages.push(toMessage(stream, seq, value));
   }
   return messages;
 }
@@ -203,7 +203,6 @@ class BlockBuilder {
 
   constructor(
     private readonly stream: StreamRecord,
-    private readonly standing: Standing,
     private readonly limits: FetchLimits,
   ) {}
 
@@ -213,7 +212,7 @@ class BlockBuilder {
       (this.damaged ??= []).push(formatId(this.stream.id, seq));
       return false;
     }
-    this.messages.push(toMessage(this.stream, seq, value, this.standing));
+    this.messages.push(toMessage(this.stream, seq, value));
     this.bytes += value.length;
     return this.messages.length >= this.limits.messages || this.bytes >= this.limits.bytes;
   }
@@ -232,8 +231,8 @@ class BlockBuilder {
   }
 }
 
-function toMessage(stream: StreamRecord, seq: number, value: Buffer, standing: Standing): StoredMessage {
-  const message = decodeMessage(formatId(stream.id, seq), value, standing.doneBy(seq));
+function toMessage(stream: StreamRecord, seq: number, value: Buffer): StoredMessage {
+  const message = decodeMessage(formatId(stream.id, seq), value);
   const isCleared = seq <= (stream.clearedTo ?? 0) && !message.redriven;
   return isCleared ? Object.assign(message, { cleared: true }) : message;
 }

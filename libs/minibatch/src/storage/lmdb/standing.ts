@@ -35,26 +35,15 @@ export class Standing {
   /** Nothing up to here is to be read. */
   readonly upTo: number;
   private readonly own: GroupStanding | undefined;
-  private readonly others: readonly GroupStanding[] | undefined;
 
-  constructor(view: ReadView, stream: StreamRecord, key: ConsumerKey) {
+  constructor(view: ReadView, stream: StreamRecord, { group, partition }: ConsumerKey) {
     const groups = registered(stream);
-    const several = groups.length > 1;
-    const standings = several
-      ? groups.map(
-          ({ id, name }) => new GroupStanding(view, name, { stream: stream.id, group: id, partition: key.partition }),
-        )
-      : undefined;
-    this.own = standings?.find(({ name }) => name === key.group);
-    this.others = standings?.filter(({ name }) => name !== key.group);
+    const own = groups.length > 1 ? groups.find(({ name }) => name === group) : undefined;
+    this.own = own && new GroupStanding(view, own.name, { stream: stream.id, group: own.id, partition });
     this.upTo = this.own?.upTo ?? 0;
   }
 
   isDone(seq: number): boolean {
     return this.own?.isDone(seq) ?? false;
-  }
-
-  doneBy(seq: number): string[] | undefined {
-    return this.others?.filter((group) => group.isDone(seq)).map(({ name }) => name);
   }
 }

@@ -451,7 +451,7 @@ export class MemoryStreamStore implements StreamStore {
 }
 
 function toMessage(stream: MemoryStream, entry: BufferedEntry): StoredMessage {
-  const message = decodeMessage(entry.id, entry.encoded, stream.groups.size > 1 ? [...entry.doneBy] : undefined);
+  const message = decodeMessage(entry.id, entry.encoded);
   return stream.isCleared(entry) ? Object.assign(message, { cleared: true }) : message;
 }
 

@@ -90,7 +90,7 @@ describe('append', () => {
       processed: false,
     });
     const [id] = await appendAll(store, [messageOf('flights', 'x'.repeat(store.maxMessageBytes - envelope))]);
-    await connection.collection('buffer').updateOne({}, { $addToSet: { done: 'other' } });
+    await connection.collection('buffer').updateOne({}, { $set: { waits: ['other', 'default'] } });
     const [message] = await store.load(KEY, [id ?? '']);
     expect(message?.bytes).toBeGreaterThan(store.maxMessageBytes);
   });

@@ -8,6 +8,19 @@ import {
   windowOf,
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
+import type { Lease, StreamStore } from '../stream-store.interface.js';
+
+async function commitAll(store: StreamStore, lease: Lease) {
+  const { messages } = await store.fetch(lease.key, undefined, LIMITS);
+  const window = windowOf(
+    1,
+    messages.map(({ id }) => id),
+  );
+  await store.claim(lease, [window]);
+  const progress = { lastSeq: 1, windows: 1, messages: messages.length };
+  const groups = await store.commit(lease, { finished: [1], progress });
+  return { settle: () => store.settle(lease, [{ window, messages }], { groups, keep: false }) };
+}
 
 const KEY = keyOf('flights');
 const LIMITS = { messages: 1000, bytes: 2 ** 24 };
@@ -126,6 +139,42 @@ describe('commands per operation', () => {
     await store.settle(second.lease, second.windows, { groups: second.groups, keep: false });
     expect(commands()).toEqual(expected);
     expect(await test.connection.collection('buffer').countDocuments()).toBe(left);
+  });
+
+  it('removes what two groups commit side by side without a mark', async () => {
+    const { store, commands } = test;
+    const leases: Lease[] = [];
+    for (const key of [KEY, keyOf('flights', 'audit')]) leases.push(await takeLease(store, key));
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2)]);
+    const settled = [];
+    for (const lease of leases) settled.push(await commitAll(store, lease));
+    commands();
+    await Promise.all(settled.map((some) => some.settle()));
+    expect(commands()).toEqual(['delete', 'delete', 'delete']);
+    expect(await test.connection.collection('buffer').countDocuments()).toBe(0);
+    expect(await test.connection.collection('window').countDocuments()).toBe(0);
+  });
+
+  it('marks what the other group of the process does not commit in time', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    const slow = await takeLease(store, keyOf('flights', 'audit'));
+    await appendAll(store, [messageOf('flights', 1)]);
+    await store.claim(slow, [windowOf(1, [])]);
+    await (await commitAll(store, lease)).settle();
+    expect(await connection.collection('buffer').findOne({})).toMatchObject({ waits: ['audit'] });
+  });
+
+  it('waits for nobody when the store closes', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    const slow = await takeLease(store, keyOf('flights', 'audit'));
+    await appendAll(store, [messageOf('flights', 1)]);
+    await store.claim(slow, [windowOf(1, [])]);
+    const committed = await commitAll(store, lease);
+    await store.close();
+    await committed.settle();
+    expect(await connection.collection('buffer').findOne({})).toMatchObject({ waits: ['audit'] });
   });
 
   it('ends a read at its bound of bytes', async () => {

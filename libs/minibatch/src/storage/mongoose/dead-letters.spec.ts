@@ -209,7 +209,7 @@ describe('dead letters', () => {
       key: 'k',
       headers,
       bytes: expect.any(Number),
-      doneBy: ['audit'],
+      done: ['audit'],
     });
     expect(back!.id > messages[0]!.id).toBe(true);
     expect(await dataOf(store, keyOf('flights', 'audit', 2))).toEqual([]);

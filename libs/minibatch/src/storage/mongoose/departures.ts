@@ -1,7 +1,6 @@
 import type { mongo } from 'mongoose';
-import type { MessageId } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { RecentMarks } from './recent-marks.js';
+import { GroupCommits } from './group-commits.js';
 import { throwIfFailed, write } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
@@ -20,56 +19,70 @@ export interface Departing {
   readonly keep: boolean;
 }
 
+/** Who marks messages, among which other groups of the stream. */
+export interface Mark {
+  readonly group: string;
+  readonly others: readonly string[];
+  readonly keep: boolean;
+  readonly settled: Date | undefined;
+}
+
 /**
  * How messages leave the buffer: removed, or marked processed where they are kept, or as a tombstone that remembers the
  * dedupe id. Always by ids and by nothing else beside them: a second condition makes some servers quadratic.
  */
 export class Departures {
-  private readonly recent = new RecentMarks();
+  /** Commits of this process's groups. */
+  readonly commits = new GroupCommits();
 
   constructor(private readonly collections: Collections) {}
-
-  /** True if the other groups are known to have marked the message, and none of them to keep it. */
-  isMarked(id: MessageId, others: readonly string[]): boolean {
-    return this.recent.covers(id, others);
-  }
 
   async leave(messages: readonly Departing[], settled: Date = new Date()): Promise<void> {
     const kept: mongo.ObjectId[] = [];
     const tombs: mongo.ObjectId[] = [];
     const plain: mongo.ObjectId[] = [];
     for (const { _id, keep, deduped } of messages) (keep ? kept : deduped ? tombs : plain).push(_id);
-    await this.update(kept, { $set: { processed: true, keep: true, settled }, $unset: { done: '' } });
+    await this.update(kept, { $set: { processed: true, keep: true, settled }, $unset: { done: '', waits: '' } });
     await this.update(tombs, toTombstone(settled));
     await this.delete(plain);
-    if (!this.recent.isEmpty) this.recent.forget(messages.map(({ _id }) => _id.toHexString()));
+    if (!this.commits.isEmpty) this.commits.left(messages.map(({ _id }) => _id.toHexString()));
   }
 
   /**
    * Marks messages as committed by the group; then those leave that all groups have committed. Marking comes before looking: of
    * two groups that do this at the same time, the later one sees both marks.
+   *
+   * `fresh`: read before any group had marked them; the first mark names the groups that they wait for. Who comes first at the same time
+   * in another process names this group, too; who looks sees it, and takes it off the list.
    */
   async mark(
-    ids: readonly mongo.ObjectId[],
-    group: string,
-    groups: readonly string[],
-    keep: boolean,
-    settled?: Date,
+    messages: readonly { readonly _id: mongo.ObjectId; readonly fresh: boolean }[],
+    { group, others, keep, settled }: Mark,
   ): Promise<void> {
-    for (const some of chunks(ids, IDS)) {
-      await this.update(some, { $addToSet: { done: group }, ...(keep && { $set: { keep: true } }) });
-      // One that keeps it wants it marked and not removed by whoever comes last.
-      if (!keep) {
-        this.recent.add(
-          some.map((id) => id.toHexString()),
-          group,
-        );
-      }
+    const kept = keep ? { $set: { keep: true } } : {};
+    for (const some of chunks(messages, IDS)) {
+      const first = idsOf(some.filter(({ fresh }) => fresh));
+      const later = idsOf(some.filter(({ fresh }) => !fresh));
+      const statements = [
+        ...multi(first, { $addToSet: { done: group, waits: { $each: [...others] } }, ...kept }),
+        ...multi(later, { $addToSet: { done: group }, $pull: { waits: group }, ...kept }),
+      ];
+      throwIfFailed(await write(this.collections.buffer, 'update', statements));
       const marked = await this.collections.buffer
-        .find({ _id: { $in: some } }, { projection: MARKS, batchSize: IDS + 1 })
+        .find({ _id: { $in: idsOf(some) } }, { projection: MARKS, batchSize: IDS + 1 })
         .toArray();
-      const all = new Set([...groups, group]);
-      await this.leave(marked.filter((document) => isDone(document, all)).map(toDeparting), settled);
+      await this.leave(marked.filter((document) => isDone(document, others)).map(toDeparting), settled);
+      await this.waitNoMore(marked.filter((document) => !isDone(document, others)));
+    }
+  }
+
+  /** A list may name groups that have committed: an index would lead them to messages that are of no use to them. */
+  private async waitNoMore(marked: readonly BufferDocument[]): Promise<void> {
+    const wrong = marked.filter(({ waits = [], done = [] }) => waits.some((group) => done.includes(group)));
+    const groups = new Set(wrong.flatMap(({ done = [] }) => done));
+    for (const group of groups) {
+      const listed = wrong.filter(({ waits, done }) => waits?.includes(group) && done?.includes(group));
+      await this.update(idsOf(listed), { $pull: { waits: group } });
     }
   }
 
@@ -104,23 +117,35 @@ export class Departures {
     statement: (q: mongo.Document) => mongo.Document,
   ): Promise<void> {
     for (const some of chunks(ids, IDS)) {
-      const statements = chunks(some, STATEMENT).map((part) => statement({ _id: { $in: part } }));
-      throwIfFailed(await write(this.collections.buffer, command, statements));
+      throwIfFailed(await write(this.collections.buffer, command, byIds(some, statement)));
     }
   }
 }
 
-const MARKS = { done: 1, keep: 1, dedupeKey: 1, processed: 1 } as const;
+function byIds(ids: readonly mongo.ObjectId[], statement: (q: mongo.Document) => mongo.Document): mongo.Document[] {
+  return chunks(ids, STATEMENT).map((part) => statement({ _id: { $in: part } }));
+}
+
+function multi(ids: readonly mongo.ObjectId[], u: mongo.UpdateFilter<BufferDocument>): mongo.Document[] {
+  return byIds(ids, (q) => ({ q, u, multi: true }));
+}
+
+function idsOf(messages: readonly { readonly _id: mongo.ObjectId }[]): mongo.ObjectId[] {
+  return messages.map(({ _id }) => _id);
+}
+
+const MARKS = { done: 1, waits: 1, keep: 1, dedupeKey: 1, processed: 1 } as const;
 
 export function toTombstone(settled?: Date) {
   return {
     $set: { processed: true, ...(settled && { settled }) },
-    $unset: { data: '', key: '', headers: '', done: '', keep: '' },
+    $unset: { data: '', key: '', headers: '', done: '', waits: '', keep: '' },
   } as const;
 }
 
-function isDone({ done, processed }: BufferDocument, groups: ReadonlySet<string>): boolean {
-  return !processed && [...groups].every((group) => done?.includes(group));
+/** By the group that has just marked it, and by the others. */
+function isDone({ done, processed }: BufferDocument, others: readonly string[]): boolean {
+  return !processed && others.every((group) => done?.includes(group));
 }
 
 function toDeparting({ _id, dedupeKey, keep }: BufferDocument): Departing {

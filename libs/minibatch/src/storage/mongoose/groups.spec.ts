@@ -11,11 +11,12 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import type { Lease } from '../stream-store.interface.js';
+import type { Lease, StoredMessage } from '../stream-store.interface.js';
 import { Collections, collectionNames } from './collections.js';
 import { Departures } from './departures.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
+import { MongooseStreamStore } from './mongoose.store.js';
 import { StreamRecords } from './stream-records.js';
 
 const KEY = keyOf('flights');
@@ -221,6 +222,61 @@ describe('groups', () => {
     const lease = await takeLease(store, AUDIT, RIVAL);
     expect(lease.fence).toBeGreaterThan(zombie.fence);
     expect((await store.recover(lease)).open).toEqual([]);
+  });
+
+  it('that lag cost one that keeps up neither reads nor wake-ups', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    await store.registerGroup(AUDIT);
+    await appendAll(
+      store,
+      Array.from({ length: 20 }, (_, i) => messageOf('flights', i)),
+    );
+    await consumeAll(lease, 1);
+    // As the server sees it: what the group that keeps up asks for has no message in it.
+    const asked: unknown[] = [];
+    connection
+      .getClient()
+      .on('commandStarted', ({ command }) => asked.push(command.filter ?? command.pipeline?.[0].$match));
+    expect((await store.fetch(KEY, undefined, LIMITS)).messages).toEqual([]);
+    expect(await store.poll([KEY])).toEqual(['0']);
+    expect(await store.poll([AUDIT])).not.toEqual(['0']);
+    const examined = asked
+      .slice(0, 2)
+      .map((filter) => connection.collection('buffer').countDocuments(filter as object));
+    expect(await Promise.all(examined)).toEqual([0, 0]);
+    expect(await dataOf(store, AUDIT)).toHaveLength(20);
+  });
+
+  it('keep what an earlier version has marked, without naming the groups that wait', async () => {
+    const { store, connection } = test;
+    for (const key of [KEY, AUDIT]) await takeLease(store, key);
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2)]);
+    const buffer = connection.collection('buffer');
+    await buffer.updateOne({ data: 1 }, { $set: { done: ['audit'] } });
+    expect(await dataOf(store, KEY)).toEqual([1, 2]);
+    expect(await dataOf(store, AUDIT)).toEqual([2]);
+  });
+
+  it('of two processes that commit at the same time are not led to what they have done', async () => {
+    const { store, connection } = test;
+    const REPORT = keyOf('flights', 'report');
+    const other = new MongooseStreamStore(connection);
+    const leases = [await takeLease(store, KEY), await takeLease(store, AUDIT)];
+    await store.registerGroup(REPORT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    // Both have read the message before either has marked it.
+    const [first, second] = await Promise.all(leases.map(({ key }) => store.fetch(key, undefined, LIMITS)));
+    const groups = ['default', 'audit', 'report'];
+    const settle = (by: MongooseStreamStore, lease: Lease, messages: readonly StoredMessage[]) =>
+      by.settle(lease, [{ window: windowOf(1, []), messages }], { groups, keep: false });
+    await settle(store, leases[0]!, first!.messages);
+    await settle(other, leases[1]!, second!.messages);
+    expect(await connection.collection('buffer').findOne({})).toMatchObject({
+      done: ['default', 'audit'],
+      waits: ['report'],
+    });
+    expect(await dataOf(store, REPORT)).toEqual([1]);
   });
 
   it('are counted each for itself', async () => {

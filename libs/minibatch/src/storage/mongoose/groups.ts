@@ -66,6 +66,7 @@ export class Groups {
     for (const consumer of consumers) await this.handOver(consumer, to, list);
     const { buffer, deadletter } = this.collections;
     await buffer.updateMany({ done: from, stream }, { $addToSet: { done: to } });
+    await buffer.updateMany({ stream, processed: false, waits: from }, { $addToSet: { waits: to } });
     // Else nobody could redrive them any more.
     await deadletter.updateMany({ stream, group: from }, { $set: { group: to } });
     await this.forget(stream, from, consumers);
@@ -125,6 +126,7 @@ export class Groups {
     );
     await window.deleteMany({ processed: false, consumer: { $in: consumers.map(({ _id }) => _id) } });
     await buffer.updateMany({ done: group, stream }, { $pull: { done: group } });
+    await buffer.updateMany({ stream, processed: false, waits: group }, { $pull: { waits: group } });
     await this.departures.removeLeftovers(stream, list.groups);
   }
 

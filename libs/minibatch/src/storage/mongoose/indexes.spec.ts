@@ -20,9 +20,9 @@ describe('indexes', () => {
       '_id_',
       'minibatch_dedupe',
       'minibatch_done',
-      'minibatch_fetch',
       'minibatch_redrive',
       'minibatch_sweep',
+      'minibatch_waiting',
     ]);
     expect(await names('window')).toEqual(['_id_', 'minibatch_open_windows', 'minibatch_sweep']);
     expect(await names('deadletter')).toEqual(['_id_', 'minibatch_dead_letters']);
@@ -43,11 +43,18 @@ describe('indexes', () => {
     expect(test.commands()).not.toContain('createIndexes');
   });
 
+  it('of an earlier version are dropped', async () => {
+    const buffer = test.connection.collection('buffer');
+    await buffer.createIndexes([{ name: 'minibatch_fetch', key: { stream: 1, processed: 1, _id: 1 } }]);
+    await new MongooseStreamStore(test.connection).open();
+    expect(await names('buffer')).not.toContain('minibatch_fetch');
+  });
+
   it('by time is made for the first consumer that reads by time', async () => {
     await test.store.registerGroup(keyOf('flights'));
-    expect(await names('buffer')).not.toContain('minibatch_fetch_by_time');
+    expect(await names('buffer')).not.toContain('minibatch_waiting_by_time');
     await test.store.registerGroup(keyOf('flights', 'timed'), { timeOrder: true });
-    expect(await names('buffer')).toContain('minibatch_fetch_by_time');
+    expect(await names('buffer')).toContain('minibatch_waiting_by_time');
   });
 
   it.runIf(inject('mongoSupports').indexes)('that stand in the way are named', async () => {
@@ -71,12 +78,13 @@ describe('indexes', () => {
       ...MESSAGES,
       stream: 'flights',
       processed: false,
+      waits: { $in: [null, 'default'] },
       done: { $ne: 'default' },
       partition: { $in: [0, null] },
     };
     const plan = async (find: ReturnType<typeof buffer.find>) => JSON.stringify((await find.explain())['queryPlanner']);
     const byId = await plan(buffer.find(waiting).sort({ _id: 1 }).limit(10));
-    expect(byId).toContain('minibatch_fetch');
+    expect(byId).toContain('minibatch_waiting');
     expect(byId).not.toContain('"SORT"');
     const byTime = await plan(
       buffer
@@ -84,7 +92,7 @@ describe('indexes', () => {
         .sort({ created: 1, _id: 1 })
         .limit(10),
     );
-    expect(byTime).toContain('minibatch_fetch_by_time');
+    expect(byTime).toContain('minibatch_waiting_by_time');
     expect(byTime).not.toContain('"SORT"');
   });
 });

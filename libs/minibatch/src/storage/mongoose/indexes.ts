@@ -9,7 +9,8 @@ type Index = mongo.IndexDescription & { key: Record<string, 1 | -1>; name: strin
 const STREAM: readonly Index[] = [{ name: 'name_1', key: { name: 1 }, unique: true }];
 
 const BUFFER: readonly Index[] = [
-  { name: 'minibatch_fetch', key: { stream: 1, processed: 1, _id: 1 } },
+  // With `waits`, a group finds what it has not committed without reading what only others wait for.
+  { name: 'minibatch_waiting', key: { stream: 1, processed: 1, waits: 1, _id: 1 } },
   // Sparse: only messages with a dedupe id are in it.
   { name: 'minibatch_dedupe', key: { dedupeKey: 1 }, unique: true, sparse: true },
   // The next three are sparse, so that a stream with one group that keeps nothing does not pay for them.
@@ -20,7 +21,7 @@ const BUFFER: readonly Index[] = [
 ];
 
 const BUFFER_BY_TIME: readonly Index[] = [
-  { name: 'minibatch_fetch_by_time', key: { stream: 1, processed: 1, created: 1, _id: 1 } },
+  { name: 'minibatch_waiting_by_time', key: { stream: 1, processed: 1, waits: 1, created: 1, _id: 1 } },
 ];
 
 const WINDOW: readonly Index[] = [
@@ -85,6 +86,9 @@ async function forgetDoubles(buffer: Collections['buffer']): Promise<void> {
   if (later.length > 0) await buffer.updateMany({ _id: { $in: later } }, { $unset: { dedupeKey: '' } });
 }
 
+/** Of earlier versions of the schema. */
+const OUTDATED = ['minibatch_fetch', 'minibatch_fetch_by_time'];
+
 /** For consumers that read by time: a cost at every append and delete, so made only when one registers. */
 export async function makeTimeIndex(collections: Collections): Promise<void> {
   await make(collections.buffer, BUFFER_BY_TIME);
@@ -95,6 +99,7 @@ async function make<T extends mongo.Document>(
   wanted: readonly Index[],
 ): Promise<void> {
   const present = await existing(collection);
+  for (const { name } of present) if (OUTDATED.includes(String(name))) await dropIndex(collection, String(name));
   const missing = wanted.filter((index) => !present.some((other) => sameIndex(index, other)));
   if (missing.length === 0) return;
   try {
@@ -108,6 +113,13 @@ async function make<T extends mongo.Document>(
       { cause, details: { collection: collection.collectionName, indexes: missing.map(({ name }) => name) } },
     );
   }
+}
+
+/** Another process may have been faster. */
+async function dropIndex<T extends mongo.Document>(collection: mongo.Collection<T>, name: string): Promise<void> {
+  await collection.dropIndex(name).catch((error: unknown) => {
+    if (codeOf(error) !== INDEX_NOT_FOUND) throw error;
+  });
 }
 
 async function existing<T extends mongo.Document>(
@@ -131,6 +143,7 @@ function sameIndex(wanted: Index, present: mongo.IndexDescriptionInfo): boolean 
 }
 
 const NAMESPACE_NOT_FOUND = 26;
+const INDEX_NOT_FOUND = 27;
 const INDEX_OPTIONS_CONFLICT = 85;
 const INDEX_KEY_SPECS_CONFLICT = 86;
 

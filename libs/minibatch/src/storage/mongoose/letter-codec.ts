@@ -112,13 +112,12 @@ export function toCopy(letter: StoredLetter, _id: mongo.ObjectId, groups: readon
   const { stream, group, partition } = letter.head;
   const done = groups.filter((other) => other !== group);
   const content = copied(letter.document);
-  const envelope: Pick<BufferDocument, '_id' | 'stream' | 'processed' | 'partition' | 'done' | 'redrives'> = {
+  const envelope: Pick<BufferDocument, '_id' | 'stream' | 'processed' | 'partition' | 'done' | 'waits' | 'redrives'> = {
     _id,
     stream,
     processed: true,
     ...(partition ? { partition } : {}),
-    // An empty list would say that somebody has to look again.
-    ...(done.length > 0 ? { done } : {}),
+    ...(done.length > 0 ? { done, waits: [group] } : {}),
     redrives: [letter.head._id, _id],
   };
   const document = { ...envelope, ...content };

@@ -28,6 +28,10 @@ export class BufferMessage extends LazyMessage {
   readonly id: MessageId;
   readonly created: Date;
   readonly bytes: number;
+  /** Groups that have committed it, as it was read; absent while none has. */
+  declare done?: readonly string[];
+  /** A group keeps it. */
+  declare keep?: boolean;
   readonly #raw: Buffer;
   readonly #time: number;
   readonly #data: RawField | undefined;
@@ -48,9 +52,8 @@ export class BufferMessage extends LazyMessage {
     this.#key = document.find('key');
     this.#headers = document.find('headers');
     const done = document.get('done') as string[] | undefined;
-    // Where a group keeps the message, nobody may conclude from marks that it can be removed: the list says "look again".
-    if (document.get('keep')) this.doneBy = [];
-    else if (done !== undefined) this.doneBy = done;
+    if (done !== undefined) this.done = done;
+    if (document.get('keep')) this.keep = true;
     if (document.find('dedupeKey')) this.deduped = true;
     if (document.find('redriven')) this.redriven = true;
     else if (document.find('cleared')) this.cleared = true;

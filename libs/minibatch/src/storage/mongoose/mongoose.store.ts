@@ -48,6 +48,7 @@ import { messageIds } from './message-ids.js';
 import { Reads } from './reads.js';
 import { Redrive } from './redrive.js';
 import { Settlement } from './settlement.js';
+import { SideBySide } from './side-by-side.js';
 import { Status } from './status.js';
 import { guarded } from './store-errors.js';
 import { StreamRecords } from './stream-records.js';
@@ -85,6 +86,7 @@ export class MongooseStreamStore implements StreamStore {
   private readonly status: Status;
   private readonly sweeps: Sweeps;
   private readonly changes: ChangeWatch;
+  private readonly sideBySide = new SideBySide();
   private readonly closing = new AbortController();
   private opening: Promise<void> | undefined;
   /** Until it is known: the careful assumption. */
@@ -111,7 +113,7 @@ export class MongooseStreamStore implements StreamStore {
     this.reads = new Reads(this.collections);
     const places = new ClaimPlaces();
     this.claims = new Claims(this.collections, places);
-    this.settlement = new Settlement(this.collections, departures, places);
+    this.settlement = new Settlement(this.collections, departures, places, this.sideBySide);
     const letters = new LetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);
@@ -134,6 +136,7 @@ export class MongooseStreamStore implements StreamStore {
 
   async close(): Promise<void> {
     this.closing.abort();
+    this.settlement.close();
   }
 
   ensureStream(stream: string): Promise<StreamInfo> {
@@ -225,6 +228,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
+    this.sideBySide.claimed(lease.key);
     return this.claims.claim(lease, windows);
   }
 

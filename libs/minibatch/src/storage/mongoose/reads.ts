@@ -94,12 +94,16 @@ export class Reads {
   }
 }
 
-/** What the consumer has not committed. Documents of Python have neither partition nor marks. */
+/**
+ * What the consumer has not committed; `waits` serves the index, `done` decides. Python's documents have neither these lists nor a
+ * partition.
+ */
 function waiting({ stream, group, partition }: ConsumerKey): Filter {
   return {
     ...MESSAGES,
     stream,
     processed: false,
+    waits: { $in: [null, group] },
     done: { $ne: group },
     partition: partition === 0 ? { $in: [0, null] } : partition,
   } as Filter;

@@ -184,7 +184,7 @@ describe('claim, commit and settle', () => {
     const a = await claimAll(one);
     await store.settle(one, [a], { groups: await commit(one, a), keep: false });
     const b = await claimAll(two);
-    expect(b.messages[0]?.doneBy).toEqual(['default']);
+    expect(await test.connection.collection('buffer').findOne({})).toMatchObject({ waits: ['audit'] });
     const groups = await commit(two, b);
     commands();
     await store.settle(two, [b], { groups, keep: false });

@@ -1,5 +1,6 @@
 import { mongo } from 'mongoose';
 import type {
+  ConsumerKey,
   Lease,
   MessageId,
   SettledWindow,
@@ -12,12 +13,13 @@ import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { Departures } from './departures.js';
 import { insertMissingRaw, portions } from './insert-missing.js';
-import { documentOf } from './message-codec.js';
+import { BufferMessage, documentOf } from './message-codec.js';
 import type { RawDocument } from './raw-document.js';
 import { findByIds } from './raw-reads.js';
 import { type RawValue, sizeOf } from './raw-value.js';
 import { throwIfFailed, write } from './raw-writes.js';
 import type { WindowDocument } from './schemas/window.schema.js';
+import type { SideBySide } from './side-by-side.js';
 import { guarded } from './store-errors.js';
 import { toWindowDocument } from './window-codec.js';
 
@@ -30,11 +32,13 @@ const ELEMENT_BYTES = 8;
 export class Settlement {
   /** By stream: the end of the last settlement that was begun. */
   private readonly turns = new Map<string, Promise<void>>();
+  private readonly closing = new AbortController();
 
   constructor(
     private readonly collections: Collections,
     private readonly departures: Departures,
     private readonly places: ClaimPlaces,
+    private readonly sideBySide: SideBySide,
   ) {}
 
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
@@ -42,22 +46,68 @@ export class Settlement {
     const { group, stream } = lease.key;
     await guarded(`settle windows of '${group}' on '${stream}'`, async () => {
       const messages = windows.flatMap((settled) => settled.messages);
-      const work = () => this.settleMessages(group, messages, options);
-      await (options.groups.some((other) => other !== group) ? this.inTurn(stream, work) : work());
+      const others = options.groups.filter((other) => other !== group);
+      await (others.length === 0 && !messages.some(isKept)
+        ? this.leave(messages, options)
+        : this.settleAmongOthers(lease.key, messages, others, options));
       await (options.keep
         ? this.keepWindows(lease, windows, options.at ?? new Date())
         : this.removeWindows(lease, windows));
     });
   }
 
+  /** Nobody waits for messages to leave any longer. */
+  close(): void {
+    this.closing.abort();
+  }
+
   /**
-   * One group of a stream after the other: side by side, each would mark the same messages; so the later one knows the marks of the
-   * earlier one and removes what they have both committed.
+   * Messages that no other group waits for leave at once. The others are marked, unless the groups that they wait for are about to
+   * commit them, too: then those let them leave.
    */
-  private inTurn(stream: string, work: () => Promise<void>): Promise<void> {
+  private async settleAmongOthers(
+    key: ConsumerKey,
+    messages: readonly StoredMessage[],
+    others: readonly string[],
+    options: SettleOptions,
+  ): Promise<void> {
+    const { stream, group } = key;
+    const { keep, at: settled } = options;
+    const { commits } = this.departures;
+    let rest = await this.inTurn(stream, async () => {
+      const covered = (message: StoredMessage) => isCovered(message, others) || commits.covers(message.id, others);
+      const last = messages.filter(covered);
+      const waiting = messages.filter((message) => !covered(message));
+      // One that keeps its messages wants them marked, and not removed by whoever comes last.
+      if (!keep) {
+        commits.add(
+          waiting.map(({ id }) => id),
+          group,
+        );
+      }
+      await this.leave(last, options);
+      return waiting;
+    });
+    const patience = keep || rest.length === 0 ? 0 : this.sideBySide.patience(key, others);
+    if (patience > 0) {
+      const ids = rest.map(({ id }) => id);
+      const left = await commits.untilLeft(ids, patience, this.closing.signal);
+      this.sideBySide.waited(key, left.size > 0);
+      rest = rest.filter(({ id }) => left.has(id));
+    }
+    if (rest.length === 0) return;
+    const marked = rest.map((message) => ({ _id: toId(message.id), fresh: isFresh(message) }));
+    await this.inTurn(stream, () => this.departures.mark(marked, { group, others, keep, settled }));
+  }
+
+  /** One group of a stream after the other: side by side, each would mark the same messages. */
+  private inTurn<R>(stream: string, work: () => Promise<R>): Promise<R> {
     const turn = (this.turns.get(stream) ?? Promise.resolve()).then(work);
     const over = turn
-      .catch(() => undefined)
+      .then(
+        () => undefined,
+        () => undefined,
+      )
       .finally(() => {
         if (this.turns.get(stream) === over) this.turns.delete(stream);
       });
@@ -65,26 +115,9 @@ export class Settlement {
     return turn;
   }
 
-  /** Messages that no other group waits for leave at once; the others are marked, and leave if this was the last mark. */
-  private async settleMessages(
-    group: string,
-    messages: readonly StoredMessage[],
-    { groups, keep, at }: SettleOptions,
-  ): Promise<void> {
-    const others = groups.filter((other) => other !== group);
-    const isLast = ({ id, doneBy }: StoredMessage) => isCovered(others, doneBy) || this.departures.isMarked(id, others);
-    const last: StoredMessage[] = [];
-    const rest: StoredMessage[] = [];
-    for (const message of messages) (isLast(message) ? last : rest).push(message);
-    await this.departures.leave(
-      last.map(({ id, deduped }) => ({ _id: toId(id), deduped: deduped === true, keep })),
-      at,
-    );
-    await this.departures.mark(
-      rest.map(({ id }) => toId(id)),
-      group,
-      groups,
-      keep,
+  private leave(messages: readonly StoredMessage[], { keep, at }: SettleOptions): Promise<void> {
+    return this.departures.leave(
+      messages.map(({ id, deduped }) => ({ _id: toId(id), deduped: deduped === true, keep })),
       at,
     );
   }
@@ -208,10 +241,18 @@ function asKept({ data }: KeptWindow, settled: Date) {
   return { processed: true, settled, data };
 }
 
-/** An empty list of marks does not mean that nobody has committed: see `toMessage`. */
-function isCovered(others: readonly string[], doneBy: readonly string[] | undefined): boolean {
-  if (doneBy === undefined) return others.length === 0;
-  return doneBy.length > 0 && others.every((other) => doneBy.includes(other));
+/** As it was read: all others have committed it, and nobody keeps it. */
+function isCovered(message: StoredMessage, others: readonly string[]): boolean {
+  if (!(message instanceof BufferMessage) || isKept(message)) return false;
+  return others.every((group) => message.done?.includes(group));
+}
+
+function isKept(message: StoredMessage): boolean {
+  return message instanceof BufferMessage && message.keep === true;
+}
+
+function isFresh(message: StoredMessage): boolean {
+  return !(message instanceof BufferMessage) || message.done === undefined;
 }
 
 function toId(id: string): mongo.ObjectId {

@@ -18,17 +18,21 @@ interface Pile {
   example: unknown;
 }
 
-/** The marks as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
-const DONE = {
-  $reduce: {
-    input: { $ifNull: ['$done', []] },
-    initialValue: '',
-    in: { $concat: ['$$value', '\0', '$$this'] },
-  },
-};
+/** A list of groups as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
+const joined = (field: string) => ({
+  $reduce: { input: { $ifNull: [field, []] }, initialValue: '', in: { $concat: ['$$value', '\0', '$$this'] } },
+});
 
 /** Windows of a document of the window collection: those it shares among them, or the one that it is. */
 const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
+
+/** What a stream has for some of its groups. */
+interface News {
+  _id: Pick<Pile['_id'], 'stream' | 'done'>;
+  n: number;
+  first: unknown;
+  last: unknown;
+}
 
 interface Claimed {
   _id: string;
@@ -47,20 +51,40 @@ export class Status {
     private readonly streams: StreamRecords,
   ) {}
 
-  /** Number, first and last id: an id that came late, between others, changes the number at least. */
+  /**
+   * Number, first and last id of what a consumer has not committed: an id that came late, between others, changes the number at
+   * least. What only other groups wait for is not looked at: a consumer that keeps up does not pay for one that lags.
+   */
   async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
-    const streams = [...new Set(keys.map(({ stream }) => stream))];
-    if (streams.length === 0) return [];
+    if (keys.length === 0) return [];
+    const groups = new Map<string, Set<string | null>>();
+    for (const { stream, group } of keys) {
+      groups.set(stream, (groups.get(stream) ?? new Set([null])).add(group));
+    }
+    const asked = [...groups].map(([stream, waits]) => ({ stream, processed: false, waits: { $in: [...waits] } }));
     const found = await guarded('look for new messages', () =>
       this.collections.buffer
-        .aggregate<{ _id: string; n: number; first: unknown; last: unknown }>([
-          { $match: { stream: { $in: streams }, processed: false } },
-          { $group: { _id: '$stream', n: { $sum: 1 }, first: { $min: '$_id' }, last: { $max: '$_id' } } },
+        .aggregate<News>([
+          { $match: asked.length === 1 ? asked[0] : { $or: asked } },
+          {
+            $group: {
+              _id: { stream: '$stream', done: joined('$done') },
+              n: { $sum: 1 },
+              first: { $min: '$_id' },
+              last: { $max: '$_id' },
+            },
+          },
         ])
         .toArray(),
     );
-    const tokens = new Map(found.map(({ _id, n, first, last }) => [_id, `${n}:${String(first)}:${String(last)}`]));
-    return keys.map(({ stream }) => tokens.get(stream) ?? '0');
+    return keys.map(({ stream, group }) => {
+      const news = found.filter(({ _id }) => _id.stream === stream && !isDone(_id, group));
+      if (news.length === 0) return '0';
+      const n = news.reduce((total, some) => total + some.n, 0);
+      const firsts = news.map(({ first }) => String(first)).toSorted();
+      const lasts = news.map(({ last }) => String(last)).toSorted();
+      return `${n}:${firsts[0]}:${lasts.at(-1)}`;
+    });
   }
 
   async count(stream: string, most: number): Promise<number> {
@@ -84,7 +108,7 @@ export class Status {
             { $match: { stream: present, processed: false } },
             {
               $group: {
-                _id: { stream: '$stream', partition: '$partition', done: DONE, ours: IS_MESSAGE },
+                _id: { stream: '$stream', partition: '$partition', done: joined('$done'), ours: IS_MESSAGE },
                 messages: { $sum: 1 },
                 oldest: { $min: '$created' },
                 example: { $min: '$_id' },
@@ -153,7 +177,7 @@ function consumerStats(consumer: ConsumerDocument, piles: readonly Pile[], openW
   };
 }
 
-function isDone({ done }: Pile['_id'], group: string): boolean {
+function isDone({ done }: Pick<Pile['_id'], 'done'>, group: string): boolean {
   return done.split('\0').slice(1).includes(group);
 }
 

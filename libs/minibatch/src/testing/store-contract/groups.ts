@@ -52,19 +52,7 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       await append(store, ...numbers(4));
       await finish(store, await hold(store, key('a')), 1, await read(store, key('a')));
       assert.deepEqual(await read(store, key('a')), []);
-      const left = await read(store, key('b'));
-      assert.deepEqual(ns(left), [0, 1, 2, 3]);
-      assert.deepEqual(
-        left.map(({ doneBy }) => doneBy),
-        Array(4).fill(['a']),
-      );
-    });
-
-    it('says nothing of done groups where there is one', async () => {
-      const { store } = context;
-      await register(store, 'default');
-      await append(store, message({ n: 1 }));
-      assert.equal((await read(store))[0]?.doneBy, undefined);
+      assert.deepEqual(ns(await read(store, key('b'))), [0, 1, 2, 3]);
     });
 
     it('keeps for a late group everything that was appended after its registration', async () => {

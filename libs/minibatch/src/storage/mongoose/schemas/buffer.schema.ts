@@ -20,6 +20,11 @@ export interface BufferDocument {
   partition?: number;
   /** Groups that have committed the message, while others have not. */
   done?: string[];
+  /**
+   * Groups that the message waits for, written with the first mark, so that a group finds what it has not committed by an index. It
+   * may name one that has committed meanwhile, never leave out one that has not: `done` decides.
+   */
+  waits?: string[];
   /** A group keeps the message: whoever commits last marks it processed in place of removing it. */
   keep?: boolean;
   /** When it was committed by all, if it stays: kept, or as a tombstone. */
@@ -44,6 +49,7 @@ export const BufferSchema = new Schema<BufferDocument>(
     dedupeKey: String,
     partition: Number,
     done: { type: [String], default: undefined },
+    waits: { type: [String], default: undefined },
     keep: Boolean,
     settled: Date,
     redrives: { type: [Schema.Types.Mixed], default: undefined },

@@ -1,0 +1,29 @@
+import { describe, expect, it } from 'vitest';
+import { keyOf } from '../../../../../test/support/mongoose-store.js';
+import { SideBySide } from './side-by-side.js';
+
+const KEY = keyOf('flights');
+
+describe('SideBySide', () => {
+  it('waits only for groups that have claimed in this process', () => {
+    const groups = new SideBySide();
+    groups.claimed(keyOf('flights', 'audit'));
+    groups.claimed(keyOf('trains', 'report'));
+    expect(groups.patience(KEY, ['audit'])).toBeGreaterThan(0);
+    expect(groups.patience(KEY, ['audit', 'report'])).toBe(0);
+  });
+
+  it('waits ever more rarely for a group that lags, and at once again after a wait that paid', () => {
+    const groups = new SideBySide();
+    const waits = (count: number) => {
+      groups.claimed(keyOf('flights', 'audit'));
+      return Array.from({ length: count }, () => groups.patience(KEY, ['audit']) > 0);
+    };
+    groups.waited(KEY, true);
+    expect(waits(3)).toEqual([false, false, true]);
+    groups.waited(KEY, true);
+    expect(waits(5)).toEqual([false, false, false, false, true]);
+    groups.waited(KEY, false);
+    expect(waits(2)).toEqual([true, true]);
+  });
+});

@@ -1,0 +1,46 @@
+import { type ConsumerKey, consumerId } from '../stream-store.interface.js';
+
+/** A group that has claimed in this process so lately is at work here; milliseconds. */
+const LATELY = 1_000;
+/** How long a group waits for the others to commit the same messages; milliseconds. */
+const PATIENCE = 200;
+/** Settlements without waiting after waits that were in vain: so many more each time, up to this. */
+const MOST_SKIPPED = 64;
+
+/**
+ * Decides whether a group that has committed messages waits a moment for the other groups of this process before it marks them. Groups
+ * that go through a stream side by side commit the same messages shortly after one another: then the last one removes them, and
+ * nobody has to mark them. A group that others lag behind does not wait for long, and ever more rarely.
+ */
+export class SideBySide {
+  private readonly lastClaim = new Map<string, number>();
+  /** By consumer: waits in vain in a row, and settlements until the next wait. */
+  private readonly vain = new Map<string, { misses: number; skip: number }>();
+
+  claimed(key: ConsumerKey): void {
+    this.lastClaim.set(consumerId(key), performance.now());
+  }
+
+  /** How long the group waits for the others now; milliseconds. 0: not at all. */
+  patience(key: ConsumerKey, others: readonly string[]): number {
+    const since = performance.now() - LATELY;
+    const isHere = (group: string) =>
+      (this.lastClaim.get(consumerId({ ...key, group })) ?? Number.NEGATIVE_INFINITY) > since;
+    if (!others.every(isHere)) return 0;
+    const vain = this.vain.get(consumerId(key));
+    if (vain === undefined || vain.skip === 0) return PATIENCE;
+    vain.skip -= 1;
+    return 0;
+  }
+
+  /** What came of a wait. */
+  waited(key: ConsumerKey, inVain: boolean): void {
+    const id = consumerId(key);
+    if (!inVain) {
+      this.vain.delete(id);
+      return;
+    }
+    const misses = (this.vain.get(id)?.misses ?? 0) + 1;
+    this.vain.set(id, { misses, skip: Math.min(2 ** misses, MOST_SKIPPED) });
+  }
+}
