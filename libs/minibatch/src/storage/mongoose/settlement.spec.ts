@@ -191,6 +191,19 @@ describe('claim, commit and settle', () => {
     expect(commands()).toEqual(['delete', 'delete']);
   });
 
+  it('begins anew with a window that an earlier version has taken apart', async () => {
+    const { store } = test;
+    const lease = await takeLease(store, KEY);
+    await store.claim(lease, [windowOf(1, [])]);
+    const split = { pending: [{ from: 0, to: 2, failures: 1 }], failed: [{ index: 3, error: 'boom' }] };
+    await test.connection.collection('window').updateOne({}, { $set: { split, attempt: 5 } });
+    const [window] = (await store.recover(lease)).open;
+    expect(window).toMatchObject({ seq: 1, attempt: 5 });
+    expect(window).not.toHaveProperty('split');
+    await store.reschedule(lease, windowOf(1, [], { attempt: 6 }));
+    expect(await test.connection.collection('window').findOne({})).not.toHaveProperty('split');
+  });
+
   it('stores attempt, error, next try and split, and forgets them', async () => {
     const { store } = test;
     const lease = await takeLease(store, KEY);
