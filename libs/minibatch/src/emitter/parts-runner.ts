@@ -36,9 +36,8 @@ export class PartsRunner {
       apart.bisection.skip();
       return 'again';
     }
-    // Before the handler begins, so that a process that dies with it counts against this part.
-    if (open.suspect || (open.noted && open.record.recoveries === 0)) await this.save(open, apart, 1);
-    const trial = await this.trials.run(open, part);
+    const isNoted = open.suspect || (open.noted && open.record.recoveries === 0);
+    const trial = await this.trials.run(open, part, isNoted ? () => this.save(open, apart, 1) : undefined);
     if (trial.kind === 'void') {
       if (!this.tenure.isOver) await this.save(open, apart, 0);
       return 'void';

@@ -144,8 +144,8 @@ export class WindowRunner {
   // ---- the whole window
 
   private async attempt(open: OpenWindow, probe: Probe): Promise<Step> {
-    if (open.suspect || (open.noted && open.record.recoveries === 0)) await this.noteBeginning(open);
-    const trial = await this.trials.run(open);
+    const isNoted = open.suspect || (open.noted && open.record.recoveries === 0);
+    const trial = await this.trials.run(open, undefined, isNoted ? () => this.noteBeginning(open) : undefined);
     switch (trial.kind) {
       case 'void':
         return LEFT_OPEN;
@@ -167,7 +167,6 @@ export class WindowRunner {
     }
   }
 
-  /** Stored before the handler begins, so that only a process that dies with it counts against the window. */
   private async noteBeginning(open: OpenWindow): Promise<void> {
     const { parts, lease } = this.tenure;
     open.record = { ...open.record, recoveries: open.record.recoveries + 1 };

@@ -28,7 +28,8 @@ export class Trials {
     private readonly evidence: Evidence,
   ) {}
 
-  async run(open: OpenWindow, part?: IndexRange): Promise<Trial> {
+  /** @param note stores that the handler is about to begin, so that only a process that dies with it counts against the window */
+  async run(open: OpenWindow, part?: IndexRange, note?: () => Promise<void>): Promise<Trial> {
     const { definition, counters, parts } = this.tenure;
     const signal = this.tenure.signal();
     try {
@@ -38,6 +39,7 @@ export class Trials {
         await buryUndecodable(this.tenure, open, undecodable);
         return { kind: 'again' };
       }
+      if (note) await note();
       const run = this.evidence.begin();
       const outcome = await this.handle(window, (reason) => signal.abort(reason));
       if (outcome.failed) {
