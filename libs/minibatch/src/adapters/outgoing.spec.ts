@@ -30,7 +30,7 @@ class Target implements SourceTarget {
   position = () => Promise.resolve(undefined);
 }
 
-const REFUSALS = [ErrorCode.NotStorable, ErrorCode.MessageTooLarge, ErrorCode.InvalidOptions] as const;
+const REFUSALS = [ErrorCode.NotStorable, ErrorCode.MessageTooLarge] as const;
 
 describe('appending what can be stored', () => {
   it('stores each of the others once and in order, and tells which ones it could not', async () => {

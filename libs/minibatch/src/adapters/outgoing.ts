@@ -1,5 +1,5 @@
 import { isA, messageOf } from '../errors/error-text.js';
-import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { AppendError, ErrorCode, isUnstorable, MinibatchError } from '../errors/minibatch.error.js';
 import type { SourceAppendOptions, SourceTarget } from '../sources/source.interface.js';
 
 /** A message on its way from outside to the stream. */
@@ -12,17 +12,6 @@ export interface Outgoing {
 export interface Refused<M> {
   readonly message: M;
   readonly error: Error;
-}
-
-/**
- * The error says of a message that it can't be stored as it is: it will not be storable at the next try either. Others of the same
- * call can.
- */
-export function isRefusal(error: unknown): error is MinibatchError {
-  if (!isA(error, MinibatchError)) return false;
-  const { code } = error;
-  // Key, headers and dedupe id that come from outside are options of an append.
-  return code === ErrorCode.NotStorable || code === ErrorCode.MessageTooLarge || code === ErrorCode.InvalidOptions;
 }
 
 /** Its data hold something that no store has a form for; key, headers and dedupe id are sound. */
@@ -82,12 +71,12 @@ async function appendMended<M extends Outgoing>(
 function refusedOf<M>(error: unknown, messages: readonly M[]): readonly Refused<M>[] | undefined {
   const failed: unknown = isA(error, AppendError) ? error.details['failed'] : undefined;
   if (!Array.isArray(failed)) {
-    if (!isRefusal(error)) throw error;
+    if (!isUnstorable(error)) throw error;
     const [only, ...others] = messages;
     return only === undefined || others.length > 0 ? undefined : [{ message: only, error }];
   }
   const list = failed as readonly { readonly index: number; readonly error: Error }[];
-  if (!list.every((one) => isRefusal(one.error))) throw error;
+  if (!list.every((one) => isUnstorable(one.error))) throw error;
   return list.flatMap(({ index, error: reason }) => {
     const message = messages[index];
     return message === undefined ? [] : [{ message, error: reason }];

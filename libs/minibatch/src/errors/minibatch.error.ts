@@ -21,7 +21,10 @@ export const ErrorCode = {
   NoConnection: 'MINIBATCH_NO_CONNECTION',
   /** A Mongoose model or collection of ours has been taken by the application. */
   ModelConflict: 'MINIBATCH_MODEL_CONFLICT',
-  /** The data given to `append` can't be stored: a function, a symbol, a cycle, a number of bits too many. */
+  /**
+   * What was given to `append` can't be stored: a function, a symbol, a cycle, a number of bits too many in the data; a key, a header or
+   * a dedupe id that is no string. `details.path` says where.
+   */
   NotStorable: 'MINIBATCH_NOT_STORABLE',
   /** One message is larger than the store accepts. */
   MessageTooLarge: 'MINIBATCH_MESSAGE_TOO_LARGE',
@@ -132,6 +135,12 @@ export class AppendError extends MinibatchError {
     super(code, message, options);
     this.stored = stored;
   }
+}
+
+/** `append` refused the message for what is in it: to append it again is of no use. */
+export function isUnstorable(error: unknown): error is MinibatchError {
+  if (!isA(error, MinibatchError)) return false;
+  return error.code === ErrorCode.NotStorable || error.code === ErrorCode.MessageTooLarge;
 }
 
 /** A message that a handler refuses, and why. */

@@ -14,11 +14,18 @@ export function show(value: unknown): string {
   if (typeof value === 'function') return value.name || 'a function';
   if (typeof value === 'bigint') return `${value}n`;
   if (Array.isArray(value)) return `[${value.slice(0, 10).map(show).join(', ')}${value.length > 10 ? ', …' : ''}]`;
-  if (typeof value === 'object' && value !== null) {
-    const name: unknown = value.constructor?.name;
-    return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object';
-  }
+  if (typeof value === 'object' && value !== null) return showObject(value);
   return String(value);
+}
+
+function showObject(value: object): string {
+  try {
+    const name: unknown = value.constructor?.name;
+    return typeof name === 'string' && name !== 'Object' && name !== '' ? `a ${name}` : 'an object';
+  } catch {
+    // A getter, or a proxy.
+    return 'an object';
+  }
 }
 
 export interface DurationRange {
@@ -61,14 +68,20 @@ export function checkBoolean(where: string, option: string, given: unknown): boo
 /** Characters of a stream's or a group's name. */
 const LONGEST_NAME = 512;
 
-/** Names become parts of keys that are joined by NUL. */
-export function isName(given: unknown): given is string {
-  return typeof given === 'string' && given.length > 0 && given.length <= LONGEST_NAME && !given.includes('\0');
+/** Names become parts of keys that are joined by NUL, in UTF-8, which has no bytes for half a surrogate pair. */
+function isName(given: unknown): given is string {
+  if (typeof given !== 'string' || given.length === 0 || given.length > LONGEST_NAME) return false;
+  return !given.includes('\0') && given.isWellFormed();
 }
 
 export function checkName(where: string, option: string, given: unknown): string {
   if (isName(given)) return given;
-  throw invalidOption(where, option, given, `a string of 1 to ${LONGEST_NAME} characters without NUL`);
+  throw invalidOption(
+    where,
+    option,
+    given,
+    `a string of 1 to ${LONGEST_NAME} characters without NUL and without half a surrogate pair`,
+  );
 }
 
 /** A misspelled option would else be ignored in silence where no compiler looks. */

@@ -1,4 +1,23 @@
-import { Binary, Decimal128, deserialize, Long, ObjectId, serialize } from 'bson';
+import { runInNewContext } from 'node:vm';
+import {
+  Binary,
+  BSONRegExp,
+  BSONSymbol,
+  calculateObjectSize,
+  Code,
+  DBRef,
+  Decimal128,
+  deserialize,
+  Double,
+  Int32,
+  Long,
+  MaxKey,
+  MinKey,
+  ObjectId,
+  serialize,
+  Timestamp,
+  UUID,
+} from 'bson';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
@@ -25,6 +44,20 @@ class Money {
   }
 }
 
+class Secret {
+  readonly #secret = 1;
+  get secret() {
+    return this.#secret;
+  }
+}
+
+const unheard: unknown = Object.create({ _bsontype: 'Unheard', [Symbol.for('@@mdb.bson.version')]: 7 });
+
+const selfish = new Code('f', {});
+selfish.scope!['c'] = selfish;
+
+const endless = { toJSON: () => ({ toJSON: endless.toJSON }) } as { toJSON: () => unknown };
+
 describe('toStorable', () => {
   it.each([
     ['null', null],
@@ -35,7 +68,9 @@ describe('toStorable', () => {
     ['a bigint', 2n ** 63n - 1n],
     ['the smallest bigint', -(2n ** 63n)],
     ['a date', new Date(5)],
-    ['a regular expression', /a+/giu],
+    ['a regular expression', /a+/gim],
+    ['-0', -0],
+    ['a well-formed pair', '\u{1f6eb}'],
     ['a buffer', Buffer.from([1, 2])],
     ['an array', [1, [2, { a: 3 }]]],
     ['an object', { a: { b: [null] } }],
@@ -70,14 +105,64 @@ describe('toStorable', () => {
     expect(errorOf(self).message).toContain('data.toJSON is a function');
   });
 
-  it('keeps BSON values as they are', () => {
+  it('keeps BSON values, in copies', () => {
     const data = {
-      id: new ObjectId(),
-      long: Long.fromNumber(5),
+      id: new ObjectId('65a000000000000000000001'),
       money: Decimal128.fromString('1.5'),
-      raw: new Binary(),
+      raw: new Binary(Buffer.from('abc'), 128),
+      uuid: new UUID('00112233-4455-4677-8899-aabbccddeeff'),
+      code: new Code('f()', { list: [new Date(1)] }),
+      time: new Timestamp({ t: 1, i: 2 }),
+      pattern: new BSONRegExp('a', 'x'),
+      int: new Int32(5),
+      double: new Double(5),
+      ends: [new MinKey(), new MaxKey()],
     };
-    expect(copy(data)).toEqual(data);
+    const before = serialize(data);
+    const stored = copy(data) as typeof data;
+    expect(Buffer.compare(serialize(stored), before)).toBe(0);
+    data.id.id.fill(0);
+    data.money.bytes.fill(0);
+    data.raw.buffer.fill(0);
+    data.uuid.buffer.fill(0);
+    (data.code.scope!['list'] as unknown[]).push(1);
+    data.code.code = 'g()';
+    data.pattern.pattern = 'b';
+    data.int.value = 6;
+    data.double.value = 6;
+    data.ends.pop();
+    expect(Buffer.compare(serialize(stored), before)).toBe(0);
+  });
+
+  it('takes what there is in JavaScript for other BSON values', () => {
+    const id = new ObjectId();
+    const data = [
+      Long.fromNumber(5),
+      Long.MIN_VALUE,
+      new BSONSymbol('s'),
+      new DBRef('c', id, undefined, { a: 1 }),
+      new DBRef('c', id, '', { when: new Date(1) }),
+    ];
+    expect(copy(data)).toStrictEqual([
+      5n,
+      -(2n ** 63n),
+      's',
+      { $ref: 'c', $id: id, a: 1 },
+      { $ref: 'c', $id: id, $db: '', when: new Date(1) },
+    ]);
+  });
+
+  it('stores only what a Binary holds, and no more', () => {
+    const growing = new Binary();
+    growing.write(Buffer.from('abc'), 0);
+    const { value, bytes } = toStorable(growing);
+    expect((value as Binary).buffer).toEqual(Buffer.from('abc'));
+    expect(bytes).toBe(8);
+  });
+
+  it('says whether there is a bigint', () => {
+    for (const data of [[{ a: 1n }], Long.ONE, new Code('f', { a: 1n })]) expect(toStorable(data).bigints).toBe(true);
+    for (const data of [[{ a: 1 }], null, new Timestamp({ t: 1, i: 1 })]) expect(toStorable(data).bigints).toBe(false);
   });
 
   it('turns Uint8Array into Buffer, without what lies beside it in memory', () => {
@@ -129,8 +214,49 @@ describe('toStorable', () => {
           throw new Error('no');
         },
       },
-      'data.a has a getter that throws',
+      'data.a throws when it is read: no',
     ],
+    ['flags that BSON has not', { r: /a/su }, "data.r has the flags 'su'"],
+    ['half a surrogate pair', { a: ['x\ud800'] }, 'data.a[0] has one half of a surrogate pair'],
+    ['half a surrogate pair as a key', { 'x\udfff': 1 }, 'data["x\\udfff"] has one half of a surrogate pair'],
+    ['half a surrogate pair in a pattern', [new RegExp('\ud800')], 'data[0] has one half of a surrogate pair'],
+    ['half a surrogate pair in BSON', [new BSONSymbol('\ud800')], 'data[0] has one half of a surrogate pair'],
+    ['half a surrogate pair from toJSON', [{ toJSON: () => '\ud800' }], 'data[0] has one half of a surrogate pair'],
+    ['a generator', { g: (function* () {})() }, 'data.g is'],
+    ['an iterator', [[1].values()], 'data[0] is'],
+    [
+      'an Intl object',
+      { f: new Intl.NumberFormat('en') },
+      'data.f is a NumberFormat that has no properties of its own',
+    ],
+    ['URLSearchParams', new URLSearchParams('a=1'), 'data is a URLSearchParams that has no properties'],
+    ['a Blob', [new Blob(['a'])], 'data[0] is a Blob that has no properties'],
+    ['a WeakMap', new WeakMap(), 'data is a WeakMap that has no properties'],
+    ['an AbortSignal', AbortSignal.abort(), 'data is a AbortSignal that has no properties'],
+    ['a class with private fields alone', { s: new Secret() }, 'data.s is a Secret that has no properties'],
+    ['a boxed bigint', Object(5n), 'use the plain value'],
+    ['a boxed symbol', Object(Symbol('a')), 'use the plain value'],
+    ['a boxed string', Object('ab'), 'use the plain value'],
+    ['a shared buffer', new SharedArrayBuffer(1), 'data is an ArrayBuffer'],
+    ['a DataView', new DataView(new ArrayBuffer(1)), 'data is a typed array'],
+    [
+      'an array with more',
+      { m: /(?<a>b)/.exec('b') },
+      "data.m is an array with the property 'groups' beside its elements",
+    ],
+    ['a key that is a symbol', [{ [Symbol('k')]: 1 }], 'data[0] has the key Symbol(k): use a string'],
+    ['a symbol on an array', Object.assign([1], { [Symbol('k')]: 1 }), 'data has the key Symbol(k)'],
+    ['an unsigned Long', Long.MAX_UNSIGNED_VALUE, 'data is a bigint of more than 64 bits'],
+    ['a scope with a function', { c: new Code('f', { g: () => 1 }) }, 'data.c.scope.g is a function'],
+    ['a scope that is a cycle', { c: selfish }, 'data.c.scope.c is a cycle'],
+    ['a reference with a symbol', new DBRef('c', new ObjectId(), undefined, { s: Symbol('x') }), 'data.s is a symbol'],
+    ['a bad vector', { v: new Binary(Buffer.from([3, 1]), 9) }, 'data.v is a vector that BSON does not take'],
+    ['a BSON type that there is not', { b: unheard }, 'data.b says of itself that it is the BSON type Unheard'],
+    ['a proxy of a Date', new Proxy(new Date(), {}), 'data throws when it is read'],
+    ['a proxy of bytes', new Proxy(new Uint8Array(1), {}), 'data is a typed array'],
+    ['a proxy of a Map', { p: new Proxy(new Map([[1, 2]]), {}) }, 'data.p is a Map'],
+    ['a toJSON that is a Map', { toJSON: () => new Map() }, 'data is a Map'],
+    ['toJSON without end', endless, 'nested more than 90 levels'],
     [
       'a toJSON that throws',
       {
@@ -140,13 +266,58 @@ describe('toStorable', () => {
           },
         },
       },
-      'data.a has a toBSON or toJSON that throws',
+      'data.a throws when it is read: no',
     ],
     ['a toJSON that says nothing', { toJSON: () => undefined }, 'data is undefined after toJSON'],
   ])('refuses %s', (_, data, message) => {
     const error = errorOf(data);
     expect(error).toMatchObject({ code: ErrorCode.NotStorable, stored: 'no' });
     expect(error.message).toContain(message);
+  });
+
+  const traps = ['get', 'has', 'ownKeys', 'getPrototypeOf', 'getOwnPropertyDescriptor'] as const;
+  it.each(traps.flatMap((trap) => [{}, [], new Map(), new Money(1)].map((target) => [trap, target] as const)))(
+    'refuses a proxy whose trap %s throws, around %o, with a code and the path',
+    (trap, target) => {
+      const proxy = new Proxy(target, {
+        [trap]: () => {
+          throw new TypeError('trapped');
+        },
+      });
+      let outcome: unknown;
+      try {
+        outcome = copy({ a: [proxy] });
+      } catch (error) {
+        outcome = error;
+      }
+      // A trap that copying has no need of does no harm.
+      if (outcome instanceof AppendError) {
+        expect(outcome).toMatchObject({
+          code: ErrorCode.NotStorable,
+          stored: 'no',
+          details: { path: expect.stringMatching(/^data\.a\[0\]/) },
+        });
+      } else {
+        expect(outcome).toEqual({ a: [Array.isArray(target) ? [] : { ...target }] });
+      }
+    },
+  );
+
+  it('keeps nothing of an object but what it says', () => {
+    const strange = Object.defineProperties({ a: 1 }, { hidden: { value: 2 }, [Symbol('hidden')]: { value: 3 } });
+    class Id extends Date {
+      readonly extra = 1;
+    }
+    expect(
+      copy([strange, new Id(5), Object.create({ inherited: 1 }, { own: { value: 1, enumerable: true } })]),
+    ).toEqual([{ a: 1 }, new Date(5), { own: 1 }]);
+  });
+
+  it('takes objects of another realm as they are', () => {
+    const data: unknown = runInNewContext('({ a: [1, new Date(5)], b: new Uint8Array([1]), r: /a/g })');
+    const stored = copy(data) as object;
+    expect(stored).toEqual({ a: [1, new Date(5)], b: Buffer.from([1]), r: /a/g });
+    expect(() => copy(runInNewContext('new Map()'))).toThrow('data is a Map');
   });
 
   it('refuses values of another version of bson', () => {
@@ -164,9 +335,26 @@ describe('toStorable', () => {
     expect(errorOf(bomb, 10_000)).toMatchObject({ code: ErrorCode.MessageTooLarge, stored: 'no' });
   });
 
-  it('counts bytes as BSON does', () => {
-    const data = { a: 1, b: 'ü', c: [1.5, true, null], d: new Date(), e: Buffer.from('x'), f: { g: -1 }, i: 5n };
-    expect(toStorable(data).bytes).toBe(serialize(data).byteLength);
+  it.each([
+    ['plain values', { a: 1, b: 'ü', c: [1.5, true, null], d: new Date(), f: { g: -1 }, i: 5n, z: -0, n: NaN }],
+    ['long lists', Array.from({ length: 1200 }, (_, n) => n)],
+    ['bytes', { e: Buffer.from('x'), b: new Binary(Buffer.alloc(1000), 5), o: new Binary(Buffer.alloc(9), 2) }],
+    ['ids', [new ObjectId(), new UUID(), new Timestamp({ t: 1, i: 1 })]],
+    ['numbers', [Decimal128.fromString('1'), Long.ONE, new Int32(1), new Double(1)]],
+    ['code', [new Code('ü'), new Code('f()', { a: { b: 'ü' } })]],
+    ['patterns', [/ü/gi, new BSONRegExp('ü', 'ix')]],
+    ['references', [new DBRef('c', new ObjectId()), new DBRef('c', new ObjectId(), 'd', { a: 1 })]],
+    ['ends', [new MinKey(), new MaxKey()]],
+  ])('counts bytes as BSON does: %s', (_, data) => {
+    const { value, bytes } = toStorable({ data });
+    expect(bytes).toBe(serialize({ data }).byteLength);
+    expect(bytes).toBe(calculateObjectSize(value as object));
+  });
+
+  it('counts binary data before it copies them', () => {
+    const large = new Binary(Buffer.alloc(1_000_000));
+    expect(errorOf({ large }, 999_999)).toMatchObject({ code: ErrorCode.MessageTooLarge, stored: 'no' });
+    expect(toStorable({ large }, 1_000_100).bytes).toBe(serialize({ large }).byteLength);
   });
 
   it('makes what BSON can write and read, of any JSON', () => {

@@ -2,10 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { BackoffOptions } from '../internal/backoff.js';
-import { checkKeys, checkName, invalidOption, isName } from '../internal/checks.js';
+import { checkKeys, checkName, invalidOption } from '../internal/checks.js';
 import type { Clock } from '../internal/clock.js';
 import type { Mutable } from '../internal/mutable.js';
-import { setOwn } from '../internal/set-own.js';
 import { resolveRetry } from '../shared.options.js';
 import {
   type AttachedSource,
@@ -31,6 +30,7 @@ import { AppendQueue, type SourcePosition } from './append-queue.js';
 import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
+import { labelsOf } from './message-labels.js';
 import { toStorable } from './storable.js';
 import {
   type OpenWindowChoice,
@@ -209,18 +209,13 @@ export class StreamHub implements StreamOperations {
     index: number,
     count: number,
   ): NewMessage {
+    const { value, bytes, bigints } = toStorable(data, this.parts.store.maxMessageBytes);
+    const message: Mutable<NewMessage> = { stream, data: value, bytes, bigints, created };
     const { key, headers, dedupeId } = options;
-    const { value, bytes } = toStorable(data, this.parts.store.maxMessageBytes);
-    const message: Mutable<NewMessage> = { stream, data: value, bytes, created };
     if (key === undefined && headers === undefined && dedupeId === undefined) return message;
     // Put together only when it is needed: this is done for every message.
     const where = () => (count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`);
-    if (key !== undefined) message.key = typeof key === 'string' ? key : checkText(where(), 'key', key);
-    if (headers !== undefined) message.headers = checkHeaders(where, headers);
-    if (dedupeId !== undefined) {
-      message.dedupeId = isName(dedupeId) ? dedupeId : checkName(where(), 'dedupeId', dedupeId);
-    }
-    return message;
+    return Object.assign(message, labelsOf(where, { key, headers, dedupeId }));
   }
 
   /** Creates the stream, once in the life of the process; refuses a closed one. Undefined if it is known to take messages. */
@@ -391,7 +386,9 @@ export class StreamHub implements StreamOperations {
       messages: readonly OutgoingMessage[],
       position: unknown,
     ): Promise<readonly AppendOutcome[]> => {
-      const options = position === undefined ? {} : { position: { source, position: toStorable(position).value } };
+      const { maxMessageBytes } = this.parts.store;
+      const options =
+        position === undefined ? {} : { position: { source, position: toStorable(position, maxMessageBytes).value } };
       const outcomes = await this.writeAs(stream, messages, options, true).catch((error: unknown) => {
         if (error instanceof CheckpointError) count(error.outcomes);
         throw error;
@@ -418,19 +415,6 @@ export class StreamHub implements StreamOperations {
 function checkText(where: string, option: string, given: unknown): string {
   if (typeof given === 'string') return given;
   throw invalidOption(where, option, given, 'a string');
-}
-
-function checkHeaders(where: () => string, given: unknown): Record<string, string> {
-  if (typeof given !== 'object' || given === null) {
-    throw invalidOption(where(), 'headers', given, 'an object of strings');
-  }
-  const headers: Record<string, string> = {};
-  for (const name of Object.keys(given)) {
-    const value: unknown = Reflect.get(given, name);
-    if (typeof value !== 'string') throw invalidOption(where(), `headers.${name}`, value, 'a string');
-    setOwn(headers, name, value);
-  }
-  return headers;
 }
 
 /** The class, or a word for a plain object. */

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
+import { AppendError, ErrorCode, isUnstorable } from '../errors/minibatch.error.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { FakeStore, turn } from './fake-store.spec.fixture.js';
 import type { FailedAppend } from './append-result.js';
@@ -40,7 +41,16 @@ describe('Stream.append', () => {
       id: '1',
     });
     expect(store.writes[0]?.messages).toEqual([
-      { stream: 's', data: { a: 1 }, bytes: 12, created: new Date(1000), key: 'k', headers: { h: '1' }, dedupeId: 'd' },
+      {
+        stream: 's',
+        data: { a: 1 },
+        bytes: 12,
+        bigints: false,
+        created: new Date(1000),
+        key: 'k',
+        headers: { h: '1' },
+        dedupeId: 'd',
+      },
     ]);
     expect(told).toEqual(['wake s']);
   });
@@ -93,10 +103,60 @@ describe('Stream.append', () => {
       ErrorCode.NotStorable,
       ErrorCode.MessageTooLarge,
       'ok',
-      ErrorCode.InvalidOptions,
-      ErrorCode.InvalidOptions,
-      ErrorCode.InvalidOptions,
+      ErrorCode.NotStorable,
+      ErrorCode.NotStorable,
+      ErrorCode.NotStorable,
     ]);
+  });
+
+  it.each([
+    ['dedupeId', { dedupeId: '' }],
+    ['dedupeId', { dedupeId: 5 }],
+    ['dedupeId', { dedupeId: null }],
+    ['dedupeId', { dedupeId: '\ud800' }],
+    ['key', { key: {} }],
+    ['key', { key: 'a\udfff' }],
+    ['headers', { headers: 'h' }],
+    ['headers', { headers: ['h'] }],
+    ['headers.a', { headers: { a: null } }],
+    ['headers.a', { headers: { a: '\ud800' } }],
+    ['headers["\\ud800"]', { headers: { '\ud800': 'a' } }],
+    ['headers["\\u0000"]', { headers: { '\0': 'a' } }],
+    ['headers._bsontype', { headers: { _bsontype: 'a' } }],
+    [
+      'headers',
+      {
+        headers: {
+          get a() {
+            throw new Error('no');
+          },
+        },
+      },
+    ],
+    ['key', { key: new Proxy({}, { get: () => JSON.parse('') as never }) }],
+  ])('refuses the message for what is wrong with %s, and writes the others', async (path, options) => {
+    const { store, hub } = setUp();
+    const stream = hub.stream('s');
+    const [error] = await Promise.all([errorOf(stream.append(1, options as never)), stream.append(2)]);
+    expect(error).toMatchObject({ code: ErrorCode.NotStorable, stored: 'no', details: { path } });
+    expect(isUnstorable(error)).toBe(true);
+    expect(error.message).toContain(`append to 's': ${path} is `);
+    expect(store.written).toEqual([[2]]);
+  });
+
+  it('takes any dedupe id, a long one as its hash', async () => {
+    const { store, hub } = setUp();
+    store.auto = false;
+    const long = 'x'.repeat(1_000_000);
+    const hashed = `sha256:${createHash('sha256').update(long).digest('hex')}`;
+    const ids = ['a\0b', '\0', '__proto__', 'ü'.repeat(512), long, `${long}y`, hashed];
+    for (const dedupeId of ids) void hub.stream('s').append(1, { dedupeId });
+    await turn();
+    const given = store.writes[0]!.messages.map(({ dedupeId }) => dedupeId!);
+    expect(given.slice(0, 4)).toEqual(ids.slice(0, 4));
+    expect(given[4]).toBe(hashed);
+    expect(new Set(given).size).toBe(ids.length);
+    for (const id of given) expect(id.length).toBeLessThanOrEqual(512);
   });
 
   it('says when the message was there already', async () => {
@@ -147,7 +207,7 @@ describe('Stream.append', () => {
     expect((await errorOf(stream.append(4))).code).toBe(ErrorCode.StreamClosed);
   });
 
-  it.each(['', 'a\0b', 'x'.repeat(513), 5])('refuses %j as name', (name) => {
+  it.each(['', 'a\0b', 'a\ud800', '\udc00', 'x'.repeat(513), 5])('refuses %j as name', (name) => {
     const { hub } = setUp();
     expect(() => hub.stream(name as string)).toThrow(expect.objectContaining({ code: ErrorCode.InvalidOptions }));
     expect(() => defineStream(name as string)).toThrow(expect.objectContaining({ code: ErrorCode.InvalidOptions }));

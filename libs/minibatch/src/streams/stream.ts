@@ -16,7 +16,10 @@ export interface AppendMessageOptions {
   readonly key?: string;
   /** Kept with the message; consumers see them. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** A second message of the stream with the same id is acknowledged and ignored: makes a retry safe. */
+  /**
+   * A second message of the stream with the same id is acknowledged and ignored: makes a retry safe. Not empty; of more than 512
+   * characters its SHA-256 is kept.
+   */
   readonly dedupeId?: string;
   /**
    * The user's own transaction (a Mongoose `ClientSession`): the message becomes visible when it commits. Such an append

@@ -16,8 +16,7 @@ class Target implements SourceTarget {
   readonly stored: unknown[] = [];
   append: SourceTarget['append'] = async (data, options = {}) => {
     const { dedupeId = 'x' } = options;
-    if (dedupeId.length > 512 || dedupeId.includes('\0'))
-      throw new MinibatchError(ErrorCode.InvalidOptions, 'dedupeId');
+    if (dedupeId.length > 512 || dedupeId.includes('\0')) throw new MinibatchError(ErrorCode.NotStorable, 'dedupeId');
     this.stored.push(toStorable(data).value);
   };
   appendMany: SourceTarget['appendMany'] = async (data, options = {}) => {

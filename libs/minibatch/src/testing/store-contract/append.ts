@@ -144,10 +144,23 @@ export function appendContract({ describe, it }: TestFunctions, context: Contrac
       await append(store, message({}, { dedupeId: 'x' }), message({}, { dedupeId: 'x', stream: 'other' }));
     });
 
+    it('tells ids with NUL from other streams’ ids', async () => {
+      const { store } = context;
+      await append(store, message({}, { stream: 'a', dedupeId: 'b\0c' }), message({}, { stream: 'a', dedupeId: 'b' }));
+      await append(
+        store,
+        message({}, { stream: 'b', dedupeId: 'c' }),
+        message({}, { stream: 'a', dedupeId: '\0b\0c' }),
+      );
+    });
+
     it('takes long and strange ids', async () => {
       const { store } = context;
       for (const dedupeId of [
         '',
+        '\0',
+        'a\0b',
+        'a\0',
         '__proto__',
         'a.b',
         '$set',
