@@ -20,6 +20,7 @@ export type {
 } from './consumers/streaming.options.js';
 export { Window } from './windows/window.js';
 export type { Message } from './windows/message.js';
+export type { Stored } from './windows/stored.js';
 export type { Sink } from './sinks/sink.interface.js';
 export type { ResultFor, SinkRef } from './sinks/sink-ref.js';
 

@@ -153,7 +153,7 @@ export async function follow<T = CeleryTaskEvent>(
   }
 
   class Consumer {
-    @Streaming<T>('tasks', { size: 1000, interval: 20 })
+    @Streaming('tasks', { size: 1000, interval: 20 })
     take(window: Window<T>): void {
       messages.push(...window.messages);
     }

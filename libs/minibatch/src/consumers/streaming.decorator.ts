@@ -3,6 +3,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
 import { type StreamRef, streamOf } from '../streams/stream-ref.js';
 import type { StreamSettings } from '../streams/stream-settings.js';
+import type { Stored } from '../windows/stored.js';
 import type { Window } from '../windows/window.js';
 import type { StreamingOptions } from './streaming.options.js';
 
@@ -17,7 +18,7 @@ export interface StreamingEntry {
 export const STREAMING = 'minibatch:streaming';
 
 /** What the decorator accepts: a method that takes the window and returns what the sinks take. */
-export type StreamingMethod<T, S> = <M extends (window: Window<T>) => ResultFor<S>>(
+export type StreamingMethod<T, S> = <M extends (window: Window<Stored<T>>) => ResultFor<S>>(
   target: object,
   propertyKey: string | symbol,
   descriptor: TypedPropertyDescriptor<M>,
@@ -27,7 +28,7 @@ export type StreamingMethod<T, S> = <M extends (window: Window<T>) => ResultFor<
  * Binds a method of a provider or controller as consumer of a stream: it is called with windows of the stream's
  * messages, and what it returns goes to the sinks. When it throws, the same window comes again after a backoff.
  *
- * The compiler checks the window's type against the stream (given by `defineStream`), and the result against the sinks.
+ * The compiler checks the window's type against what messages of the stream (given by `defineStream`) come back as, and the result against the sinks.
  *
  * @example
  * ```ts
