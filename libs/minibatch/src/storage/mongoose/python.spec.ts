@@ -53,7 +53,10 @@ describe('a database shared with Python', () => {
   it('reads integers that Python wrote as numbers, as long as they are exact, and bytes as a Buffer', async () => {
     const { store, connection } = test;
     const data = { at: 1_700_000_000_000n, most: 2n ** 53n - 1n, id: 2n ** 53n + 1n, bytes: Buffer.from('abc') };
-    await connection.collection('buffer').insertOne({ stream: 'flights', data, processed: false, created: new Date() });
+    // Of another process within the same second, its id might be behind those of ours.
+    const _id = new mongo.ObjectId('65a000000000000000000001');
+    const document = { _id, stream: 'flights', data, processed: false, created: new Date() };
+    await connection.collection('buffer').insertOne(document);
     await appendAll(store, [messageOf('flights', data), messageOf('flights', { n: 5 })]);
     const { messages } = await store.fetch(KEY, undefined, LIMITS);
     expect(messages.map((message) => message.data)).toEqual([
@@ -61,7 +64,7 @@ describe('a database shared with Python', () => {
       data,
       { n: 5 },
     ]);
-    const documents = await connection.collection('buffer').find({}).toArray();
+    const documents = await connection.collection('buffer').find({}).sort({ _id: 1 }).toArray();
     expect(documents.map((document) => document['bigints'] as unknown)).toEqual([undefined, true, undefined]);
   });
 
