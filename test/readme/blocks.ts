@@ -46,7 +46,7 @@ export const FRAMES: Readonly<Record<string, readonly Frame[]>> = {
         `import { type MessageView, Streaming, Window, WindowEmitter } from 'nestjs-minibatch';\n${code}`,
     },
   ],
-  Delivery: [
+  'Messages that fail': [
     {
       file: 'delivery',
       around: (code) => `
