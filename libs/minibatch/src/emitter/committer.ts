@@ -118,11 +118,16 @@ export class Committer {
 
   /** Resolves when the messages of committed windows have left the buffer. */
   async settle({ windows: batch, groups }: CommittedBatch): Promise<void> {
-    const { definition, lease, parts } = this.tenure;
+    const { definition, lease, parts, closing } = this.tenure;
     const windows = batch.map(({ open }) => ({ window: open.record, messages: open.messages }));
     try {
       await this.tenure.persist('remove committed messages', () =>
-        parts.store.settle(lease, windows, { groups, keep: definition.keep, at: new Date(parts.clock.now()) }),
+        parts.store.settle(lease, windows, {
+          groups,
+          keep: definition.keep,
+          at: new Date(parts.clock.now()),
+          closing: closing.signal,
+        }),
       );
     } finally {
       this.leaving.delete(batch);

@@ -312,6 +312,8 @@ export interface SettleOptions {
   readonly keep: boolean;
   /** When they were settled, for `sweep`. @default now, by the system's clock */
   readonly at?: Date;
+  /** Aborts when the consumer stops: from then on an adapter waits for nothing that would only spare it work. */
+  readonly closing?: AbortSignal;
 }
 
 /** What a new holder of a lease finds. */

@@ -19,7 +19,10 @@ async function commitAll(store: StreamStore, lease: Lease) {
   await store.claim(lease, [window]);
   const progress = { lastSeq: 1, windows: 1, messages: messages.length };
   const groups = await store.commit(lease, { finished: [1], progress });
-  return { settle: () => store.settle(lease, [{ window, messages }], { groups, keep: false }) };
+  return {
+    settle: (closing?: AbortSignal) =>
+      store.settle(lease, [{ window, messages }], { groups, keep: false, ...(closing && { closing }) }),
+  };
 }
 
 const KEY = keyOf('flights');
@@ -165,15 +168,16 @@ describe('commands per operation', () => {
     expect(await connection.collection('buffer').findOne({})).toMatchObject({ waits: ['audit'] });
   });
 
-  it('waits for nobody when the store closes', async () => {
+  it('waits for nobody when the consumer stops', async () => {
     const { store, connection } = test;
     const lease = await takeLease(store, KEY);
     const slow = await takeLease(store, keyOf('flights', 'audit'));
     await appendAll(store, [messageOf('flights', 1)]);
     await store.claim(slow, [windowOf(1, [])]);
-    const committed = await commitAll(store, lease);
-    await store.close();
-    await committed.settle();
+    const stopping = new AbortController();
+    const settling = (await commitAll(store, lease)).settle(stopping.signal);
+    stopping.abort();
+    await settling;
     expect(await connection.collection('buffer').findOne({})).toMatchObject({ waits: ['audit'] });
   });
 

@@ -136,7 +136,6 @@ export class MongooseStreamStore implements StreamStore {
 
   async close(): Promise<void> {
     this.closing.abort();
-    this.settlement.close();
   }
 
   ensureStream(stream: string): Promise<StreamInfo> {

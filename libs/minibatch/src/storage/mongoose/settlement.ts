@@ -28,11 +28,12 @@ const KEPT_DATA_BYTES = 15 * 1024 * 1024;
 /** Of an element's type and of its name, its place in the array. */
 const ELEMENT_BYTES = 8;
 
+const NEVER = new AbortController().signal;
+
 /** After the commit point: the messages leave, then the windows. Everything is by ids, so it may be repeated. */
 export class Settlement {
   /** By stream: the end of the last settlement that was begun. */
   private readonly turns = new Map<string, Promise<void>>();
-  private readonly closing = new AbortController();
 
   constructor(
     private readonly collections: Collections,
@@ -56,11 +57,6 @@ export class Settlement {
     });
   }
 
-  /** Nobody waits for messages to leave any longer. */
-  close(): void {
-    this.closing.abort();
-  }
-
   /**
    * Messages that no other group waits for leave at once. The others are marked, unless the groups that they wait for are about to
    * commit them, too: then those let them leave.
@@ -72,7 +68,7 @@ export class Settlement {
     options: SettleOptions,
   ): Promise<void> {
     const { stream, group } = key;
-    const { keep, at: settled } = options;
+    const { keep, at: settled, closing } = options;
     const { commits } = this.departures;
     let rest = await this.inTurn(stream, async () => {
       const covered = (message: StoredMessage) => isCovered(message, others) || commits.covers(message.id, others);
@@ -91,7 +87,7 @@ export class Settlement {
     const patience = keep || rest.length === 0 ? 0 : this.sideBySide.patience(key, others);
     if (patience > 0) {
       const ids = rest.map(({ id }) => id);
-      const left = await commits.untilLeft(ids, patience, this.closing.signal);
+      const left = await commits.untilLeft(ids, patience, closing ?? NEVER);
       this.sideBySide.waited(key, left.size > 0);
       rest = rest.filter(({ id }) => left.has(id));
     }

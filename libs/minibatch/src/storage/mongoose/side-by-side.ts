@@ -2,8 +2,10 @@ import { type ConsumerKey, consumerId } from '../stream-store.interface.js';
 
 /** A group that has claimed in this process so lately is at work here; milliseconds. */
 const LATELY = 1_000;
-/** How long a group waits for the others to commit the same messages; milliseconds. */
-const PATIENCE = 200;
+/** A group waits for as long as two of its own settlements take: another one at the same pace has come by then. Milliseconds. */
+const PATIENCE = { least: 50, most: 3_000, settlements: 2 };
+/** A group that settles more rarely gains nothing by waiting; milliseconds. */
+const SLOW = 2_000;
 /** Settlements without waiting after waits that were in vain: so many more each time, up to this. */
 const MOST_SKIPPED = 64;
 
@@ -14,6 +16,8 @@ const MOST_SKIPPED = 64;
  */
 export class SideBySide {
   private readonly lastClaim = new Map<string, number>();
+  /** By consumer: when it settled last, and how long after the time before. */
+  private readonly pace = new Map<string, { readonly at: number; readonly interval: number }>();
   /** By consumer: waits in vain in a row, and settlements until the next wait. */
   private readonly vain = new Map<string, { misses: number; skip: number }>();
 
@@ -23,14 +27,32 @@ export class SideBySide {
 
   /** How long the group waits for the others now; milliseconds. 0: not at all. */
   patience(key: ConsumerKey, others: readonly string[]): number {
-    const since = performance.now() - LATELY;
+    const now = performance.now();
+    const interval = this.intervalUntil(key, now);
+    const since = now - LATELY;
     const isHere = (group: string) =>
       (this.lastClaim.get(consumerId({ ...key, group })) ?? Number.NEGATIVE_INFINITY) > since;
     if (!others.every(isHere)) return 0;
     const vain = this.vain.get(consumerId(key));
-    if (vain === undefined || vain.skip === 0) return PATIENCE;
-    vain.skip -= 1;
-    return 0;
+    if (vain !== undefined && vain.skip > 0) {
+      vain.skip -= 1;
+      return 0;
+    }
+    if (interval > SLOW) return PATIENCE.least;
+    return Math.min(Math.max(PATIENCE.settlements * interval, PATIENCE.least), PATIENCE.most);
+  }
+
+  /** Between the settlements of the consumer, on average. */
+  private intervalUntil(key: ConsumerKey, now: number): number {
+    const id = consumerId(key);
+    const last = this.pace.get(id);
+    if (!last) {
+      this.pace.set(id, { at: now, interval: 0 });
+      return 0;
+    }
+    const interval = last.interval === 0 ? now - last.at : (last.interval + now - last.at) / 2;
+    this.pace.set(id, { at: now, interval });
+    return interval;
   }
 
   /** What came of a wait. */
