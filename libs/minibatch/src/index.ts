@@ -56,7 +56,9 @@ export type {
   CollectionReading,
   CollectionSourceOptions,
   LostTokenPolicy,
+  UnstorableDocumentPolicy,
 } from './sources/collection/collection-source.options.js';
+export type { CollectionSourceCounts } from './sources/collection/document-counts.js';
 export type { CollectionFinder, CollectionRef } from './collections/collection-ref.js';
 export { CollectionSink } from './sinks/collection/collection.sink.js';
 export type { CollectionSinkOptions, CollectionWriting } from './sinks/collection/collection-sink.options.js';

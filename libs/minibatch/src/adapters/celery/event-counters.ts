@@ -21,8 +21,3 @@ export type Counts = { -readonly [K in keyof CeleryEventCounters]: number };
 export function noCounts(): Counts {
   return { received: 0, appended: 0, malformed: 0, unstorable: 0, dropped: 0, unnamed: 0, interruptions: 0 };
 }
-
-/** Of a thousand things of a kind the first ten are told one by one, the others by their number. */
-export function worthALine(count: number): boolean {
-  return count <= 10 || count % 1000 === 0;
-}

@@ -1,5 +1,5 @@
+import { worthALine } from '../../internal/worth-a-line.js';
 import type { DecodedBody } from './event-body.js';
-import { worthALine } from './event-counters.js';
 import type { EventIntake } from './event-intake.js';
 import { inTime } from './in-time.js';
 import { PendingBodies, type PendingBody } from './pending-bodies.js';

@@ -2,10 +2,11 @@ import type { Logger } from '@nestjs/common';
 import { asError, messageOf } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { appendStorable, ask, type Outgoing } from '../outgoing.js';
+import { appendStorable, ask, type Outgoing } from '../../internal/outgoing.js';
+import { worthALine } from '../../internal/worth-a-line.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import type { CeleryEvent, DecodedBody, MalformedBody } from './event-body.js';
-import { type Counts, worthALine } from './event-counters.js';
+import type { Counts } from './event-counters.js';
 import { TaskMemory } from './task-memory.js';
 import { eventId, taskMessage, textOf } from './task-message.js';
 

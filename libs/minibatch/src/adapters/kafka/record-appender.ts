@@ -1,8 +1,8 @@
 import { asError, messageOf } from '../../errors/error-text.js';
-import { AppendError, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { Mutable } from '../../internal/mutable.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { appendStorable, ask, isNotStorable, type Outgoing, type Refused } from '../outgoing.js';
+import { appendStorable, ask, isNotStorable, named, type Outgoing, type Refused } from '../../internal/outgoing.js';
 import { type KafkaRecord, messageHeaders } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
 import type { RecordCounts } from './record-counts.js';
@@ -57,7 +57,10 @@ export class RecordAppender {
     const [first] = refused;
     if (first === undefined) return;
     const { where, unstorable } = this.reading;
-    if (unstorable === 'fail') throw named(first.message.record, first.error);
+    if (unstorable === 'fail') {
+      const { id } = first.message.record;
+      throw named(`the record ${id}`, first.error, { record: id });
+    }
     this.counts.unstorable += refused.length;
     const records = refused.map(({ message }) => message.record);
     const why = `the stream can't take them: ${messageOf(first.error)}`;
@@ -134,13 +137,3 @@ export class RecordAppender {
 const awaited = async (value: Decoded | Promise<Decoded>): Promise<Decoded> => value;
 
 type Malformed = Extract<Decoded, { readonly malformed: string }>;
-
-/** The store does not know where the message comes from. */
-function named(record: KafkaRecord, error: Error): Error {
-  if (!(error instanceof MinibatchError)) return error;
-  const text = `the record ${record.id}: ${error.message.replace(/ \[MINIBATCH_\w+\]$/, '')}`;
-  const options = { cause: error, details: { ...error.details, record: record.id } };
-  return error instanceof AppendError
-    ? new AppendError(error.code, text, error.stored, options)
-    : new MinibatchError(error.code, text, options);
-}

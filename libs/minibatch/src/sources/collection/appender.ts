@@ -1,8 +1,12 @@
 import type { Document } from 'bson';
+import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import type { SourceAppendOptions, SourceTarget } from '../source.interface.js';
+import type { Mutable } from '../../internal/mutable.js';
+import { appendStorable, ask, named, type Outgoing, type Refused } from '../../internal/outgoing.js';
+import type { SourceTarget } from '../source.interface.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { idText, messageId } from './dedupe-id.js';
+import type { DocumentCounts } from './document-counts.js';
 import { type CollectionPosition, encodePosition } from './position.js';
 
 /** A document on its way to becoming a message. */
@@ -11,50 +15,88 @@ export interface ReadDocument {
   readonly dedupeId: string;
 }
 
-interface Mapped {
-  readonly data: unknown;
-  readonly options: Omit<SourceAppendOptions, 'position'>;
+interface OutgoingDocument extends Outgoing {
+  readonly document: Document;
 }
+
+type RefusedDocument = Refused<{ readonly document: Document }>;
 
 /** Makes messages of documents and appends them with the position behind them. */
 export class Appender {
   constructor(
     readonly namespace: string,
     private readonly target: SourceTarget,
-    private readonly reading: Pick<ResolvedReading, 'where' | 'map' | 'key'>,
+    private readonly reading: Pick<ResolvedReading, 'where' | 'map' | 'key' | 'unstorable'>,
+    private readonly counts: DocumentCounts,
     readonly signal: AbortSignal,
   ) {}
 
-  /** Resolves when messages and position are stored, which is when the next ones may be read; or when the signal aborts. */
+  /**
+   * Resolves when messages and position are stored, which is when the next ones may be read; or when the signal aborts. A document that
+   * the stream can't take does not hold the others up: they are stored, then `unstorable` decides, then the position moves on.
+   *
+   * @throws MinibatchError of the append; `SourceFailed` if `unstorable` threw; what a document was refused with, if `unstorable` says so
+   */
   async append(documents: readonly ReadDocument[], position: CollectionPosition): Promise<void> {
-    const messages = documents.flatMap((read) => this.mapped(read));
-    const write = this.target.appendMany(
-      messages.map(({ data }) => data),
-      { each: (_, index) => messages[index]?.options ?? {}, position: encodePosition(this.namespace, position) },
-    );
-    await unlessAborted(write, this.signal);
+    const { target, signal } = this;
+    const refused: RefusedDocument[] = [];
+    const messages = this.outgoing(documents, refused);
+    const stored = encodePosition(this.namespace, position);
+    const write = appendStorable(target, messages, undefined, refused.length === 0 ? stored : undefined);
+    const found = await unlessAborted(write, signal);
+    if (found === undefined) return;
+    refused.push(...found);
+    if (refused.length === 0) return;
+    for (const { message, error } of refused) {
+      await unlessAborted(this.giveUp(message.document, error), signal);
+      if (signal.aborted) return;
+    }
+    await unlessAborted(target.appendMany([], { position: stored }), signal);
   }
 
-  private mapped({ document, dedupeId }: ReadDocument): Mapped[] {
-    const data = this.call('map', document, this.reading.map);
-    if (data === undefined) return [];
-    const key = this.reading.key && this.call('key', document, this.reading.key);
-    return [
-      { data, options: { dedupeId: messageId(this.target.source, dedupeId), ...(key === undefined ? {} : { key }) } },
-    ];
+  private outgoing(documents: readonly ReadDocument[], refused: RefusedDocument[]): readonly OutgoingDocument[] {
+    const messages: OutgoingDocument[] = [];
+    for (const read of documents) {
+      try {
+        const message = this.messageOf(read);
+        if (message) messages.push(message);
+      } catch (error) {
+        refused.push({ message: read, error: asError(error) });
+      }
+    }
+    return messages;
   }
 
-  private call<V>(option: string, document: Document, work: (document: Document) => V): V {
+  /** Undefined for a document that `map` leaves out. */
+  private messageOf({ document, dedupeId }: ReadDocument): OutgoingDocument | undefined {
+    const { where, map, key } = this.reading;
+    const data = ask(where, 'map', () => map(document));
+    if (data === undefined) return undefined;
+    const options: Mutable<Outgoing['options']> = { dedupeId: messageId(this.target.source, dedupeId) };
+    const keyed = key && ask(where, 'key', () => key(document));
+    if (keyed !== undefined) options.key = keyed;
+    return { document, data, options };
+  }
+
+  private async giveUp(document: Document, refusal: Error): Promise<void> {
+    const { where, unstorable } = this.reading;
+    const id = idText(document['_id']);
+    const error = named(`${where}: the document ${id} of ${this.namespace}`, refusal, { id });
+    if (unstorable === 'fail') throw error;
+    if (unstorable === 'skip') {
+      this.counts.leftOut(messageOf(error));
+      return;
+    }
     try {
-      return work(document);
+      await unstorable(document, error);
     } catch (cause) {
-      const id: unknown = document['_id'];
       throw new MinibatchError(
         ErrorCode.SourceFailed,
-        `${this.reading.where}: ${option} threw for the document ${idText(id)}: ${messageOf(cause)}. It is read again until ${option} takes it; ${option === 'map' ? 'return undefined to leave it out' : 'return undefined for no key'}`,
-        { cause, details: { option, id: idText(id) } },
+        `${where}: unstorable failed for the document ${id} of ${this.namespace}, which comes again: ${messageOf(cause)}`,
+        { cause, details: { option: 'unstorable', id } },
       );
     }
+    this.counts.givenAway(messageOf(error));
   }
 }
 

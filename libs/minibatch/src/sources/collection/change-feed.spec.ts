@@ -3,6 +3,7 @@ import { Appender } from './appender.js';
 import { followChanges } from './change-feed.js';
 import type { ChangeEvent } from './change-stream.js';
 import { JumpingClock, MemoryTarget } from './collection-source.spec.support.js';
+import { DocumentCounts } from './document-counts.js';
 import { decodePosition } from './position.js';
 
 describe('followChanges', () => {
@@ -14,7 +15,15 @@ describe('followChanges', () => {
     const stop = new AbortController();
     const writes: unknown[] = [];
     target.before = (data) => void writes.push(data);
-    const reading = { where: 'Feed', map: (document: unknown) => document, key: undefined, clock, pollInterval: 10 };
+    const reading = {
+      where: 'Feed',
+      map: (document: unknown) => document,
+      key: undefined,
+      unstorable: 'skip' as const,
+      clock,
+      pollInterval: 10,
+    };
+    const counts = new DocumentCounts({ error: () => undefined });
     let step = 0;
     const changes = {
       get position() {
@@ -27,7 +36,8 @@ describe('followChanges', () => {
         return Promise.resolve(events);
       },
     };
-    const next = await followChanges(changes, new Appender('shop.orders', target, reading, stop.signal), reading);
+    const appender = new Appender('shop.orders', target, reading, counts, stop.signal);
+    const next = await followChanges(changes, appender, reading);
     return { target, writes, next, position: decodePosition('Feed', 'shop.orders', target.stored) };
   }
 

@@ -30,6 +30,10 @@ export type CollectionOperation = 'insert' | 'update' | 'replace';
 
 export type LostTokenPolicy = 'fail' | 'snapshot' | 'now';
 
+/** What becomes of a document that the stream can't take. */
+export type UnstorableDocumentPolicy<D extends mongo.BSON.Document = mongo.BSON.Document> =
+  'skip' | 'fail' | ((document: D, error: Error) => void | Promise<void>);
+
 /**
  * How the collection is followed. @typeParam T the messages. @typeParam D the collection's documents
  */
@@ -98,6 +102,18 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
   readonly map?: (document: D) => T | undefined;
   /** The message's key. @default none */
   readonly key?: (document: D) => string | undefined;
+  /**
+   * A document that the stream can't take: too large, nested too deep, with a value or a key that can't be stored; or one for which `map`
+   * or `key` throws. It is counted, and logged with its `_id`.
+   *
+   * - `'skip'`: it is left out; the source goes on behind it
+   * - `'fail'`: the source fails, and is started again with backoff until the document has gone or the stream takes it
+   * - a function puts it somewhere else; when it has resolved, the document is done with. If it throws or rejects, the source fails and
+   *   is started again with backoff, and the document comes again
+   *
+   * @default 'skip'
+   */
+  readonly unstorable?: UnstorableDocumentPolicy<D>;
   /** @internal */
   readonly clock?: Clock;
 }
@@ -126,9 +142,11 @@ export interface ResolvedReading {
   readonly projection: Readonly<Record<string, 0 | 1>> | undefined;
   readonly map: (document: mongo.BSON.Document) => unknown;
   readonly key: ((document: mongo.BSON.Document) => string | undefined) | undefined;
+  readonly unstorable: UnstorableDocumentPolicy;
   readonly clock: Clock;
   /** Says in the log what nobody may overlook. */
   readonly warn: (line: string) => void;
+  readonly error: (line: string) => void;
 }
 
 /** @internal */
@@ -145,6 +163,7 @@ export const READING_KEYS = [
   'projection',
   'map',
   'key',
+  'unstorable',
   'clock',
 ] as const satisfies readonly (keyof CollectionReading)[];
 
@@ -166,7 +185,7 @@ export function resolveReading<T, D extends mongo.BSON.Document>(
     );
   }
   checkKeys(where, options, [...COLLECTION_REF_KEYS, ...READING_KEYS]);
-  const { field, filter = {}, projection, map, key } = options;
+  const { field, filter = {}, projection, map, key, unstorable = 'skip' } = options;
   const mode = oneOf(where, 'mode', options.mode ?? 'auto', ['auto', 'changeStream', 'cursor']);
   const operations = checkOperations(where, options.operations ?? ['insert'], mode);
   if (field !== undefined) checkField(where, field, mode, operations);
@@ -174,6 +193,7 @@ export function resolveReading<T, D extends mongo.BSON.Document>(
   if (projection !== undefined) checkProjection(where, projection);
   checkFunction(where, 'map', map);
   checkFunction(where, 'key', key);
+  if (typeof unstorable !== 'function') oneOf(where, 'unstorable', unstorable, ['skip', 'fail'], ', or a function');
   return {
     where,
     open: checkCollectionRef(where, options, { collection: READING, whenClosed: ErrorCode.SourceFailed }),
@@ -194,8 +214,10 @@ export function resolveReading<T, D extends mongo.BSON.Document>(
     // What the collection holds is the user's word.
     map: map ? (document) => map(document as D) : (document) => document,
     key: key ? (document) => key(document as D) : undefined,
+    unstorable: typeof unstorable === 'function' ? (document, error) => unstorable(document as D, error) : unstorable,
     clock: options.clock ?? new SystemClock(),
     warn: (line) => LOGGER.warn(line),
+    error: (line) => LOGGER.error(line),
   };
 }
 
@@ -232,8 +254,8 @@ function checkFunction(where: string, option: string, given: unknown): void {
   if (given !== undefined && typeof given !== 'function') throw invalidOption(where, option, given, 'a function');
 }
 
-function oneOf<V extends string>(where: string, option: string, given: unknown, allowed: readonly V[]): V {
+function oneOf<V extends string>(where: string, option: string, given: unknown, allowed: readonly V[], more = ''): V {
   const found = allowed.find((value) => value === given);
   if (found !== undefined) return found;
-  throw invalidOption(where, option, given, allowed.map(show).join(', '));
+  throw invalidOption(where, option, given, allowed.map(show).join(', ') + more);
 }

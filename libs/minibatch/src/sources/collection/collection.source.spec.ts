@@ -296,14 +296,14 @@ describe('CollectionSource with a cursor', () => {
     expect(target.all('n')).toEqual([1, 2]);
   });
 
-  it('says for which document map threw', async () => {
+  it("with unstorable: 'fail', says for which document map threw", async () => {
     await orders.insertOne({ _id: 7 } as never);
     const map = () => {
       throw new Error('no customer');
     };
-    await expect(source({ map }).stream(target, stop.signal)).rejects.toMatchObject({
+    await expect(source({ map, unstorable: 'fail' }).stream(target, stop.signal)).rejects.toMatchObject({
       code: ErrorCode.SourceFailed,
-      message: expect.stringMatching(/map threw for the document 7: no customer/),
+      message: expect.stringMatching(/the document 7 of \w+\.orders: CollectionSource: map threw: no customer/),
     });
   });
 

@@ -6,6 +6,7 @@ import { followChanges } from './change-feed.js';
 import { ChangeStream } from './change-stream.js';
 import { type CollectionSourceOptions, type ResolvedReading, resolveReading } from './collection-source.options.js';
 import { CursorFeed } from './cursor-feed.js';
+import { type CollectionSourceCounts, DocumentCounts } from './document-counts.js';
 import { type Beginning, beginAfterLoss, beginningOf, timeOfToken } from './lost-position.js';
 import { openChanges } from './open-changes.js';
 import type { SnapshotPosition } from './position.js';
@@ -42,10 +43,18 @@ export class CollectionSource<
   D extends mongo.BSON.Document = mongo.BSON.Document,
 > implements Source<T> {
   private readonly reading: ResolvedReading;
+  private readonly counted: DocumentCounts;
 
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: CollectionSourceOptions<T, D>) {
     this.reading = resolveReading(new.target.name, options);
+    this.counted = new DocumentCounts(this.reading);
+  }
+
+  /** Documents since it was made, over all streams that it feeds in this process. */
+  get counts(): CollectionSourceCounts {
+    const { skipped, unstorable } = this.counted;
+    return { skipped, unstorable };
   }
 
   /**
@@ -57,7 +66,7 @@ export class CollectionSource<
       // The connection may still be waiting for its server.
       const collection = await unlessAborted(this.reading.open(signal), signal);
       if (collection === undefined) return;
-      const appender = new Appender(collection.namespace, target, this.reading, signal);
+      const appender = new Appender(collection.namespace, target, this.reading, this.counted, signal);
       const beginning = beginningOf(this.reading, collection.namespace, await target.position());
       if (this.reading.mode === 'cursor') await this.followCursor(collection, appender, beginning);
       else await this.followChanges(collection, appender, beginning);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { inspect } from 'node:util';
 import { EJSON } from 'bson';
 
 /** Stores refuse ids that are longer than this, or contain NUL. */
@@ -25,11 +26,23 @@ function bounded(text: string): string {
 /** Strings stay quoted, so that the string '1' and the number 1 are two ids, as they are in the database. */
 export function idText(id: unknown): string {
   if (isObjectId(id)) return id.toHexString();
-  if (id instanceof Date) return id.toISOString();
-  return EJSON.stringify(id, { relaxed: true });
+  try {
+    return id instanceof Date ? id.toISOString() : EJSON.stringify(id, { relaxed: true });
+  } catch {
+    // A date beyond those of JavaScript, or a subdocument with a field `_bsontype`.
+    return inspect(id, { depth: null, maxArrayLength: null, maxStringLength: null, breakLength: Infinity });
+  }
 }
 
 export function isObjectId(value: unknown): value is { toHexString(): string; getTimestamp(): Date } {
   // Not by class: the application's driver may have its own copy of the bson package.
-  return typeof value === 'object' && value !== null && '_bsontype' in value && value._bsontype === 'ObjectId';
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    '_bsontype' in value &&
+    value._bsontype === 'ObjectId' &&
+    // Else it is a subdocument that has such a field.
+    'toHexString' in value &&
+    typeof value.toHexString === 'function'
+  );
 }

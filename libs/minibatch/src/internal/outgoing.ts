@@ -21,11 +21,22 @@ export function isNotStorable(error: Error): boolean {
   return typeof path !== 'string' || path.startsWith('data');
 }
 
+/** Says which message an error is about; the store does not know where it comes from. */
+export function named(which: string, error: Error, details: Readonly<Record<string, unknown>>): Error {
+  if (!(error instanceof MinibatchError)) return error;
+  const text = `${which}: ${error.message.replace(/ \[MINIBATCH_\w+\]$/, '')}`;
+  const options = { cause: error, details: { ...error.details, ...details } };
+  return error instanceof AppendError
+    ? new AppendError(error.code, text, error.stored, options)
+    : new MinibatchError(error.code, text, options);
+}
+
 /** What to try in place of a message that was refused; undefined for nothing. */
 type Mend<M> = (message: M, error: Error) => M | undefined;
 
 /**
- * Appends messages in their order, each once. Resolves with those that can't be stored; the others are durable then.
+ * Appends messages in their order, each once. Resolves with those that can't be stored; the others are durable then. A `position` is
+ * stored only if there are none: otherwise the caller decides what becomes of them first.
  *
  * @throws what the append failed with, if it was not for what the messages are
  */
@@ -33,13 +44,17 @@ export async function appendStorable<M extends Outgoing>(
   target: SourceTarget,
   messages: readonly M[],
   mend: Mend<M> = () => undefined,
+  position?: unknown,
 ): Promise<readonly Refused<M>[]> {
-  if (messages.length === 0) return [];
+  if (messages.length === 0 && position === undefined) return [];
   try {
     const data = messages.map((message) => message.data);
-    await target.appendMany(data, { each: (_, index) => messages[index]?.options ?? {} });
+    const each = (_: unknown, index: number) => messages[index]?.options ?? {};
+    await target.appendMany(data, position === undefined ? { each } : { each, position });
     return [];
   } catch (error) {
+    // Then it is the position that can't be stored.
+    if (messages.length === 0) throw error;
     const refused = refusedOf(error, messages);
     if (refused) return await appendMended(target, refused, mend);
     // Nothing was written, and the error need not say which it was: it is looked for by halves, so that the order stays.
