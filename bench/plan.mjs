@@ -24,7 +24,8 @@ function fullCases(bytes, drained) {
     append('under way', 32, 30_000, bytes),
     append('bulk', 1000, 60_000, bytes),
     ...[1000, 100, 10, 1].map((size) => drain(size, drained, bytes)),
-    ...[1000, 100, 10, 1].map((size) => twoGroups(size, 20_000, bytes)),
+    ...[1000, 100, 10, 1].map((size) => severalGroups('two', size, 20_000, bytes)),
+    severalGroups('five', 100, 20_000, bytes),
     python(10_000, bytes),
     both(100, 30_000, bytes, true),
     both(1000, 20_000, bytes, false, WITH_LMDB),
@@ -45,7 +46,7 @@ function quickCases(bytes) {
   return [
     append('under way', 32, 30_000, bytes, few),
     ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? few : WITH_MONGO)),
-    twoGroups(100, 20_000, bytes, 1),
+    severalGroups('two', 100, 20_000, bytes, 1),
     python(3_000, bytes, 1),
     both(100, 4_000, bytes, true, few),
     both(1000, 10_000, bytes, false, WITH_LMDB),
@@ -71,10 +72,12 @@ const drain = (size, total, bytes, subjects) => ({
   subjects,
 });
 
-const twoGroups = (size, total, bytes, rounds) => ({
-  id: `drain ${size}, two groups`,
+const GROUPS = { two: ['a', 'b'], five: ['a', 'b', 'c', 'd', 'e'] };
+
+const severalGroups = (count, size, total, bytes, rounds) => ({
+  id: `drain ${size}, ${count} groups`,
   workload: 'drain',
-  params: { size, total, bytes, groups: ['a', 'b'] },
+  params: { size, total, bytes, groups: GROUPS[count] },
   counts: true,
   subjects: [...WITH_MONGO, ...WITH_LMDB].filter((name) => name !== 'floor-lmdb'),
   rounds,

@@ -7,7 +7,7 @@
  *   MONGODB_URI=… npm run bench         # on your MongoDB (databases minibatch_bench_* are dropped)
  *   npm run bench -- --only 'drain 100' --subjects floor-mongo,ours-mongo --profile /tmp/profiles --no-docs
  *
- * `--bytes 1000` size of a message; `--rounds 5`; `--only` cases whose name begins so, several by comma; `--skip-guard` measures a build
+ * `--bytes 1000` size of a message; `--rounds 5`; `--only` cases whose name begins so, several by semicolon; `--skip-guard` measures a build
  * without its fence and look tests, and the report says so; `--profile` a folder for V8 CPU profiles of the subjects' processes; `--server`
  * what the report calls the MongoDB of MONGODB_URI.
  */
@@ -54,7 +54,7 @@ const brought = await bringUp(
 const { addresses: servers, missing } = brought;
 const subjects = wanted.filter(({ needs }) => needs.every((server) => server in servers));
 const cases = plan({ quick: options.quick, bytes: Number(options.bytes), indexed: hasIndexes(servers) }).filter(
-  ({ id }) => !options.only || options.only.split(',').some((start) => id.startsWith(start)),
+  ({ id }) => !options.only || options.only.split(';').some((start) => id.startsWith(start)),
 );
 for (const [name, reason] of Object.entries(missing)) progress.note(`${name} is missing: ${reason}`);
 
