@@ -25,11 +25,24 @@ const CALLS = [
   { name: 'tests.add', args: [3, 4], options: { expires: -10 } },
 ] as const;
 
-/** `(1, 2)` in the client's event is `[1, 2]` in the worker's: which comes last is a matter of chance. */
+const OF_AN_EARLIER_RUN = new Set(['exception', 'exchange', 'routing_key']);
+
+/**
+ * `(1, 2)` in the client's event is `[1, 2]` in the worker's: which comes last is a matter of chance. And Celery's own state mixes the
+ * runs of a task: after a retry it still shows how the first run was sent, and its exception.
+ */
 function comparable(told: readonly object[]) {
   const plain = (value: unknown) =>
     JSON.parse(JSON.stringify(value).replace(/\(([^()]*?),?\)"/g, '[$1]"')) as CeleryTaskEvent;
-  return told.map(plain).toSorted((a, b) => a.task_id.localeCompare(b.task_id));
+  const ofItsRun = (event: CeleryTaskEvent): CeleryTaskEvent => {
+    if (event.task_event !== 'task-succeeded' || !event.task_info.retries) return event;
+    const info = Object.entries(event.task_info).filter(([name]) => !OF_AN_EARLIER_RUN.has(name));
+    return { ...event, task_info: Object.fromEntries(info) };
+  };
+  return told
+    .map(plain)
+    .map(ofItsRun)
+    .toSorted((a, b) => a.task_id.localeCompare(b.task_id));
 }
 
 const eventsOf = (follower: Follower<CeleryTaskEvent>, id: string | undefined) =>
@@ -89,6 +102,7 @@ describe.each([REDIS, RABBITMQ])('the events of Celery workers by $name', { time
         task_runtime: null,
       });
       expect(flaky).toMatchObject({ task_event: 'task-succeeded', task_info: { retries: 1, result: '1' } });
+      expect(flaky?.task_info).not.toHaveProperty('exception');
       expect(unknown).toMatchObject({ task_event: 'task-failed', task_name: 'tests.unknown' });
 
       const [, , retried, progress, , expired] = sent;
