@@ -127,7 +127,7 @@ describe('KafkaSink', () => {
     for (let tries = 0; tries < 2; tries += 1) {
       const error = await sink.put(results, again).catch((thrown: unknown) => thrown);
       expect(error).toMatchObject({
-        code: ErrorCode.SinkFailed,
+        code: ErrorCode.ResultRefused,
         message: expect.stringMatching(
           /KafkaSink: 1 of 3 results of window w are too large for the topic '.*': result 1 \(about 20000\d\d bytes\)\. Raise/,
         ),
@@ -160,10 +160,17 @@ describe('KafkaSink', () => {
     ['a cycle', CYCLE, {}, /the result of window w can't be made a record of Kafka: value threw: it contains itself/],
     ['a function', () => 1, {}, /its value is undefined: a string, bytes or null is needed/],
     ['a key that throws', [1, 2], { key: () => JSON.parse('{') as string }, /result 0 of window w .*key threw: /],
+    [
+      'a key that is no text',
+      [1],
+      { key: () => 5 as never },
+      /result 0 of window w .*its key is 5: a string or bytes are needed/,
+    ],
+    ['a header that is no text', 1, { headers: () => ({ n: 5 as never }) }, /its header 'n' is 5: a string or bytes/],
   ])('rejects %s before anything is written', async (_, result, options, message) => {
     const topic = await tools.topic();
     const put = sinkOf<unknown>({ topic, ...options }).put(result, window('w'));
-    await expect(put).rejects.toMatchObject({ code: ErrorCode.SinkFailed, message: expect.stringMatching(message) });
+    await expect(put).rejects.toMatchObject({ code: ErrorCode.ResultRefused, message: expect.stringMatching(message) });
     expect(await tools.written(topic)).toBe(0);
   });
 

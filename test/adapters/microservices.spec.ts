@@ -278,9 +278,22 @@ describe('ClientProxySink', () => {
     await sink.put([], window());
     await sink.put([undefined, 0, '', false], window());
     expect(other.got).toEqual([0, '', false]);
-    await expect(sink.put(null, window())).rejects.toMatchObject({
-      code: ErrorCode.SinkFailed,
-      message: expect.stringContaining('null'),
+    const cycle: { self?: unknown } = {};
+    cycle.self = cycle;
+    for (const [result, text] of [
+      [null, 'null'],
+      [cycle, 'JSON has no cycles'],
+      [() => 1, 'a function can not be sent'],
+    ] as const) {
+      const refused = { code: ErrorCode.ResultRefused, message: expect.stringContaining(text) };
+      await expect(sink.put(result, window())).rejects.toMatchObject(refused);
+      await expect(sink.put([result], window())).rejects.toMatchObject(refused);
+    }
+    const map = () => JSON.parse('{') as unknown;
+    const mapping = new ClientProxySink({ client: proxy, pattern: 'report.request', mode: 'send', map });
+    await expect(mapping.put(1, window())).rejects.toMatchObject({
+      code: ErrorCode.ResultRefused,
+      message: expect.stringContaining('map threw for message 0 of window w'),
     });
   });
 

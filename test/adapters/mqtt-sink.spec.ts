@@ -253,7 +253,7 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
     cycle.self = cycle;
     const put = sinkOf({ topic, ...options }).put([1, cycle], windowOf('w'));
     await expect(put).rejects.toMatchObject({
-      code: ErrorCode.SinkFailed,
+      code: ErrorCode.ResultRefused,
       message: expect.stringContaining(`element 1 of the result of window w can't be published: ${message}`),
       details: { reason: 'UNPUBLISHABLE', window: 'w', index: 1 },
     });

@@ -188,7 +188,7 @@ describe('datasets of omega|ml', { timeout: 60_000 }, () => {
         rows: [{ n: 1 }, { n: 2 }],
       });
       for (const row of [{ city: 'JFK', n: 3 }, 5]) {
-        await expect(indexed.put(row, window('w2'))).rejects.toMatchObject({ code: ErrorCode.WrongDataset });
+        await expect(indexed.put(row, window('w2'))).rejects.toMatchObject({ code: ErrorCode.ResultRefused });
       }
       expect(await documents('indexed')).toHaveLength(2);
     });

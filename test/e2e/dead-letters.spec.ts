@@ -11,6 +11,7 @@ import {
   memoryStore,
   mongooseStore,
   RejectMessages,
+  ResultRefused,
   type Sink,
   StatusService,
   type StoreChoice,
@@ -545,6 +546,43 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
     expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 3 });
   });
 
+  it.each(['block', 'deadLetter'] as const)(
+    'are made of a result that no sink can take: onRefused %s',
+    async (onRefused) => {
+      const taken: unknown[] = [];
+      const sink = {
+        put(rows: readonly Row[]) {
+          if (rows.some(({ row }) => row === 4)) throw new ResultRefused('no 4');
+          taken.push(...rows);
+        },
+      };
+      @Injectable()
+      class Ledger {
+        @Streaming('rows', { size: 6, sink, onRefused })
+        handle({ data }: Window<Row>): readonly Row[] {
+          return data;
+        }
+      }
+      const running = await run([Ledger]);
+      const { harness } = running;
+      await harness.appendMany('rows', upTo(6));
+      await harness.advance('10 minutes');
+      if (onRefused === 'deadLetter') {
+        expect(await running.letters()).toMatchObject([{ data: { row: 4 }, error: 'no 4 [MINIBATCH_RESULT_REFUSED]' }]);
+        expect(taken).toHaveLength(5);
+        expect(await running.health()).toEqual({ status: 'ok', reasons: [] });
+      } else {
+        expect(await running.stored()).toEqual({ buffered: 6, deadLetters: 0 });
+        expect((await running.health()).reasons).toMatchObject([
+          {
+            what: 'consumer-blocked',
+            message: expect.stringMatching(/^a sink refuses the result of Ledger\.handle .*: no 4/),
+          },
+        ]);
+      }
+    },
+  );
+
   it('are none while a sink is down for two minutes; then everything is delivered', async () => {
     const running = await run([Report, Delivered]);
     const { app, harness } = running;
@@ -577,6 +615,8 @@ describe('options that say when a message is given up', () => {
     ['retry.timeout', { retry: { timeout: 'abc' } }, "retry.timeout is 'abc'; allowed: a whole number of milliseconds"],
     ['retry.timeout', { retry: { timeout: 0 } }, 'retry.timeout is 0; allowed: a whole number of milliseconds'],
     ['onAllFailed', { onAllFailed: 'x' }, "onAllFailed is 'x'; allowed: 'evidence', 'block' or 'deadLetter'"],
+    ['onRefused', { onRefused: 'x' }, "onRefused is 'x'; allowed: 'block' or 'deadLetter'"],
+    ['onRefused', { onRefused: 'deadLetter' }, "onRefused is 'deadLetter'; allowed: together with sink"],
   ])('stop the boot when they make no sense: %s %j', async (option, options, message) => {
     @Injectable()
     class Wrong {

@@ -80,7 +80,7 @@ export { ConsumerState } from './emitter/emitter.interface.js';
 export type { ConsumerActivity } from './emitter/emitter.interface.js';
 
 // Handle errors
-export { AppendError, ErrorCode, MinibatchError, RejectMessages } from './errors/minibatch.error.js';
+export { AppendError, ErrorCode, MinibatchError, RejectMessages, ResultRefused } from './errors/minibatch.error.js';
 export type { MinibatchErrorOptions, RejectedMessage } from './errors/minibatch.error.js';
 
 // Store

@@ -26,6 +26,7 @@ export async function bindConsumer(consumer: RegisteredConsumer, executor: Execu
     keep: resolved.keep,
     retry: resolved.retry,
     onAllFailed: resolved.onAllFailed,
+    onRefused: resolved.onRefused,
     ...(resolved.rateLimit === undefined ? {} : { rateLimit: resolved.rateLimit }),
     maxSize: resolved.maxSize,
     maxBytes: resolved.maxBytes,

@@ -1,4 +1,4 @@
-import type { OnAllFailed } from '../emitter/emitter.interface.js';
+import type { OnAllFailed, OnRefused } from '../emitter/emitter.interface.js';
 import type { SinkRef } from '../sinks/sink-ref.js';
 import type { AttemptRetryOptions, Duration } from '../shared.options.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
@@ -41,6 +41,13 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
    * `'deadLetter'` always gives them all up. @default 'evidence'
    */
   readonly onAllFailed?: OnAllFailed;
+  /**
+   * What happens if a sink can never take a result and says so, by `ResultRefused`. `'block'` keeps the window and tries again
+   * without end, until the sink takes it or the window is given up by `stream.giveUp`. `'deadLetter'` takes the window apart: the method
+   * runs with parts of it, and a message whose result is refused alone becomes a dead letter. Other sinks keep what they have taken.
+   * @default 'block'
+   */
+  readonly onRefused?: OnRefused;
   /** Keep messages and windows after the commit, marked as processed. @default false */
   readonly keep?: boolean;
   /** Most messages of a window; what goes beyond is emitted in parts. @default 10,000 */

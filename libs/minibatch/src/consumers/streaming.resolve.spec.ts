@@ -40,6 +40,7 @@ describe('resolveStreaming', () => {
       workers: 1,
       keep: false,
       onAllFailed: 'evidence',
+      onRefused: 'block',
       retry: RETRY,
       maxSize: 10_000,
       maxBytes: 8 * 1024 * 1024,

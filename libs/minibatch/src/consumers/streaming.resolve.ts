@@ -1,4 +1,4 @@
-import type { OnAllFailed, RateLimit } from '../emitter/emitter.interface.js';
+import type { OnAllFailed, OnRefused, RateLimit } from '../emitter/emitter.interface.js';
 import type { EmitterContext } from '../windows/window-emitter.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../internal/checks.js';
@@ -23,6 +23,7 @@ export interface ResolvedStreaming {
   readonly retry: ResolvedAttempts;
   readonly rateLimit?: RateLimit;
   readonly onAllFailed: OnAllFailed;
+  readonly onRefused: OnRefused;
   readonly maxSize: number;
   readonly maxBytes: number;
   readonly lookAhead: number;
@@ -48,6 +49,7 @@ const ALLOWED = [
   'retry',
   'rateLimit',
   'onAllFailed',
+  'onRefused',
   'keep',
   'maxSize',
   'maxBytes',
@@ -122,6 +124,7 @@ export function resolveStreaming(label: string, options: unknown, retry: Resolve
     retry: resolveAttempts(label, given.retry as AttemptRetryOptions | undefined, retry),
     ...(given.rateLimit === undefined ? {} : { rateLimit: checkRateLimit(label, given.rateLimit) }),
     onAllFailed: checkOnAllFailed(label, given.onAllFailed ?? 'evidence'),
+    onRefused: checkOnRefused(label, given.onRefused ?? 'block', given.sink !== undefined),
     maxSize,
     maxBytes: checkInteger(label, 'maxBytes', given.maxBytes ?? 8 * 1024 * 1024, 1),
     lookAhead: kind === 'own' ? lookAhead : Math.max(lookAhead, size ?? 0),
@@ -159,6 +162,15 @@ function refuseOthers(label: string, given: Record<string, unknown>, kind: Kind)
 function checkOnAllFailed(label: string, given: unknown): OnAllFailed {
   if (given === 'evidence' || given === 'block' || given === 'deadLetter') return given;
   throw invalidOption(label, 'onAllFailed', given, "'evidence', 'block' or 'deadLetter'");
+}
+
+function checkOnRefused(label: string, given: unknown, hasSink: boolean): OnRefused {
+  if (given !== 'block' && given !== 'deadLetter')
+    throw invalidOption(label, 'onRefused', given, "'block' or 'deadLetter'");
+  if (given === 'deadLetter' && !hasSink) {
+    throw invalidOption(label, 'onRefused', given, 'together with sink: without one nothing can refuse a result');
+  }
+  return given;
 }
 
 function checkRateLimit(label: string, given: unknown): RateLimit {

@@ -1,4 +1,5 @@
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import { isRefused } from '../errors/refusal.js';
 import { backoff } from '../internal/backoff.js';
 import { delay } from '../internal/clock.js';
 import type { BatchWindow } from './batch-window.js';
@@ -6,8 +7,29 @@ import type { NamedSink } from './emitter.interface.js';
 import { type OpenWindow, stopSignal } from './open-window.js';
 import type { Tenure } from './tenure.js';
 
-/** What became of a result: every sink has it, an operator gave its window up, or the tenure is over. */
-export type Delivered = 'delivered' | 'given up' | 'void';
+/** What became of a result. */
+export type Delivered =
+  | { readonly kind: 'delivered' }
+  /** An operator gave its window up, or another sink refused it. */
+  | { readonly kind: 'given up' }
+  /** The tenure is over. */
+  | { readonly kind: 'void' }
+  /** A sink can never take it, and its messages are to be given up. */
+  | { readonly kind: 'refused'; readonly error: unknown };
+
+export const DELIVERED: Delivered = { kind: 'delivered' };
+const GIVEN_UP: Delivered = { kind: 'given up' };
+const VOID: Delivered = { kind: 'void' };
+
+/** A result on its way to the sinks of the consumer. */
+interface Shipment {
+  readonly open: OpenWindow;
+  readonly result: unknown;
+  /** A sink has refused the result: what the others failed to take is not tried again. */
+  isRefused: boolean;
+  /** Ends the waits of the others then; made by the first of them. */
+  stop: AbortController | undefined;
+}
 
 /** Hands results to sinks. A sink that fails is tried again until it takes the result: the messages are not to blame. */
 export class Delivery {
@@ -22,46 +44,61 @@ export class Delivery {
 
   async deliver(open: OpenWindow, result: unknown, window: BatchWindow): Promise<Delivered> {
     const { definition, parts } = this.tenure;
-    if (definition.sinks.length === 0) return 'delivered';
-    const puts = definition.sinks.map((sink) =>
-      parts.activity.track(() => this.put(open, sink, result, window.view())),
-    );
+    if (definition.sinks.length === 0) return DELIVERED;
+    const shipment: Shipment = { open, result, isRefused: false, stop: undefined };
+    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(shipment, sink, window.view())));
     const done = await parts.activity.aside(Promise.all(puts));
-    return done.find((each) => each !== 'delivered') ?? 'delivered';
+    return done.find(({ kind }) => kind === 'refused') ?? done.find(({ kind }) => kind !== 'delivered') ?? DELIVERED;
   }
 
-  private async put(
-    open: OpenWindow,
-    { name, sink }: NamedSink,
-    result: unknown,
-    window: BatchWindow,
-  ): Promise<Delivered> {
+  private async put(shipment: Shipment, { name, sink }: NamedSink, window: BatchWindow): Promise<Delivered> {
     const { definition, counters, parts, over } = this.tenure;
+    const { open, result } = shipment;
     let failures = 0;
     try {
       for (;;) {
-        if (!(await this.tenure.isSure())) return 'void';
-        if (failures > 0 && open.givenUp) return 'given up';
+        if (!(await this.tenure.isSure())) return VOID;
+        if (failures > 0 && (open.givenUp || shipment.isRefused)) return GIVEN_UP;
         try {
           await sink.put(result, window);
-          return 'delivered';
+          return DELIVERED;
         } catch (error) {
           failures += 1;
           counters.sinkFailures += 1;
+          const isFinal = isRefused(error);
           counters.failed(parts.clock.now(), error, ErrorCode.SinkFailed);
+          if (isFinal && definition.onRefused === 'deadLetter') {
+            shipment.isRefused = true;
+            shipment.stop?.abort();
+            return { kind: 'refused', error };
+          }
           if (failures === 1) {
             this.blockedSinks += 1;
-            parts.log.warn(
-              `${definition.label}: sink ${name} did not take the result of window ${window.id}, ` +
-                `trying again until it does: ${messageOf(error)} [${ErrorCode.SinkFailed}]`,
-            );
+            this.report(name, window, error, isFinal);
           }
           const wait = backoff(definition.retry, failures);
-          await parts.activity.aside(delay(parts.clock, wait, stopSignal(open, over.signal)));
+          shipment.stop ??= new AbortController();
+          const stop = AbortSignal.any([stopSignal(open, over.signal), shipment.stop.signal]);
+          await parts.activity.aside(delay(parts.clock, wait, stop));
         }
       }
     } finally {
       if (failures > 0) this.blockedSinks -= 1;
     }
+  }
+
+  private report(sink: string, { id }: BatchWindow, error: unknown, isFinal: boolean): void {
+    const { definition, parts } = this.tenure;
+    if (isFinal) {
+      parts.log.error(
+        `${definition.label}: sink ${sink} refuses the result of window ${id} and will not take it: ${messageOf(error)}. The window ` +
+          "is tried again all the same. Mend the handler or the sink, give the window up by stream.giveUp(), or set onRefused: 'deadLetter'",
+      );
+      return;
+    }
+    parts.log.warn(
+      `${definition.label}: sink ${sink} did not take the result of window ${id}, trying again until it does: ` +
+        `${messageOf(error)} [${ErrorCode.SinkFailed}]`,
+    );
   }
 }

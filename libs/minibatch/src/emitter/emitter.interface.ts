@@ -27,6 +27,8 @@ export interface ConsumerDefinition {
   readonly rateLimit?: RateLimit;
   /** When every message of a window fails alone: let other windows decide, wait and try again, or give them all up. */
   readonly onAllFailed: OnAllFailed;
+  /** When a sink can never take a result: wait and try again, or give up the messages that it was made of. */
+  readonly onRefused: OnRefused;
   /** Most messages of a window; longer selections are emitted in parts. */
   readonly maxSize: number;
   /** Most bytes of a window (at least one message). */
@@ -45,6 +47,8 @@ export interface AttemptOptions extends BackoffOptions {
 }
 
 export type OnAllFailed = 'evidence' | 'block' | 'deadLetter';
+
+export type OnRefused = 'block' | 'deadLetter';
 
 /** At most so many windows, or messages, in any period of so many milliseconds. */
 export interface RateLimit {

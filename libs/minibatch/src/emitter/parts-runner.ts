@@ -43,7 +43,16 @@ export class PartsRunner {
       return 'void';
     }
     if (trial.kind === 'given up' || trial.kind === 'again') return trial.kind;
-    if (trial.kind === 'failed') {
+    if (trial.kind === 'refused') {
+      apart.error = messageOf(trial.error);
+      if (part.to - part.from > 1) apart.bisection.failed(part);
+      else {
+        // The handler is through with it, and the sink says that another try is no use.
+        this.giveUp(open, apart, part.from, trial.error);
+        apart.bisection.passed(part, []);
+      }
+      if (apart.isProbed) this.startAfresh(apart);
+    } else if (trial.kind === 'failed') {
       apart.error = messageOf(trial.error);
       if (probe === 'whole' && part.to - part.from > 1) return 'probe one';
       if (probe) return this.probeFailed(open, apart, part);
@@ -54,13 +63,15 @@ export class PartsRunner {
       for (const index of apart.bisection.passed(part, indicesOf(open.record, rejected))) {
         this.giveUp(open, apart, index, rejected.get(open.record.messageIds[index] ?? ''));
       }
-      if (apart.isProbed) {
-        apart.bisection = apart.bisection.afresh();
-        apart.isProbed = false;
-      }
+      if (apart.isProbed) this.startAfresh(apart);
     }
     await this.saveIfDue(open, apart);
     return 'more';
+  }
+
+  private startAfresh(apart: TakenApart): void {
+    apart.bisection = apart.bisection.afresh();
+    apart.isProbed = false;
   }
 
   private partOf(open: OpenWindow, { bisection }: TakenApart, probe: Probe): Part | undefined {
@@ -78,14 +89,19 @@ export class PartsRunner {
     return 'held';
   }
 
-  /** All that is left is given up; nothing of the window is to be tried any more. */
-  async giveUpRest(open: OpenWindow): Promise<void> {
+  /**
+   * All that is left is given up; nothing of the window is to be tried any more.
+   *
+   * @param why by default that an operator wants it
+   */
+  async giveUpRest(open: OpenWindow, why?: unknown): Promise<void> {
     const { record } = open;
     const apart = open.apart ?? takenApart(new Bisection(wholeOf(record)));
     const error = apart.error || record.error;
+    const reason = why ?? `given up by giveUp()${error ? `; it had failed with: ${error}` : ''}`;
     for (const { from, to } of apart.bisection.rest) {
       for (let index = from; index < to; index += 1) {
-        this.giveUp(open, apart, index, `given up by giveUp()${error ? `; it had failed with: ${error}` : ''}`);
+        this.giveUp(open, apart, index, reason);
         if (apart.letters.length >= LETTERS) await this.bury(apart);
       }
     }

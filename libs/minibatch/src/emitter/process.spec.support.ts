@@ -89,6 +89,7 @@ export class Process {
       keep: false,
       retry: { base: 1_000, max: 60_000, jitter: 0, attempts: 5 },
       onAllFailed: 'evidence',
+      onRefused: 'block',
       maxSize: 10_000,
       maxBytes: 8 * 1024 * 1024,
       lookAhead: 10_000,

@@ -153,6 +153,8 @@ export class WindowRunner {
         return open.readable.length > 0 ? probe : { kind: 'finished' };
       case 'given up':
         return this.giveUp(open);
+      case 'refused':
+        return this.refused(open, trial.error);
       case 'passed': {
         const rejected = indicesOf(open.record, trial.window.rejected);
         if (rejected.length === 0) return { kind: 'finished', window: trial.window };
@@ -193,6 +195,24 @@ export class WindowRunner {
       nextTry: new Date(parts.clock.now() + wait),
       error: messageOf(error),
     });
+  }
+
+  /** Smaller results may fit where one of the whole window does not, and one bad message is not to take the others along. */
+  private async refused(open: OpenWindow, error: unknown): Promise<Step> {
+    const { length } = open.record.messageIds;
+    const text = messageOf(error);
+    const isAlone = length <= 1;
+    this.tenure.parts.log.error(
+      `${this.tenure.definition.label}: the result of window ${open.record.id} (${length} messages) was refused: ${text}; ` +
+        (isAlone ? 'it is given up' : 'trying parts of it (onRefused)'),
+    );
+    if (isAlone) {
+      await this.parts.giveUpRest(open, error);
+      return this.finished(open);
+    }
+    open.apart = takenApart(Bisection.begin(length), text);
+    await reschedule(this.tenure, open, { error: text, split: open.apart.bisection.state });
+    return undefined;
   }
 
   /** The whole window says little if it is large: one bad message is enough. So one message of it is tried alone, too. */

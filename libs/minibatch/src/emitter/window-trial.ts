@@ -3,7 +3,7 @@ import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.e
 import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { windowId } from '../windows/window-id.js';
 import { BatchWindow } from './batch-window.js';
-import type { Delivery } from './delivery.js';
+import { DELIVERED, type Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
 import type { OpenWindow } from './open-window.js';
 import { notify, type Tenure } from './tenure.js';
@@ -13,6 +13,8 @@ import { buryUndecodable } from './undecodable.js';
 export type Trial =
   | { readonly kind: 'passed'; readonly window: BatchWindow }
   | { readonly kind: 'failed'; readonly error: unknown }
+  /** The handler is through, and a sink can never take what it made. */
+  | { readonly kind: 'refused'; readonly error: unknown }
   /** The handler was not called: messages that can't be decoded had to be left out first. */
   | { readonly kind: 'again' }
   /** An operator gave the window up while a sink did not take its result. */
@@ -53,10 +55,11 @@ export class Trials {
       const { size } = window.rejected;
       if (size === 0 || size < messagesOf(open, part).length) this.evidence.succeeded(open, run);
       const delivered =
-        outcome.result === undefined ? 'delivered' : await this.delivery.deliver(open, outcome.result, window);
-      if (delivered === 'delivered' && !this.tenure.isOver) return { kind: 'passed', window };
-      notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, window.signal.reason));
-      return { kind: delivered === 'given up' ? 'given up' : 'void' };
+        outcome.result === undefined ? DELIVERED : await this.delivery.deliver(open, outcome.result, window);
+      if (delivered.kind === 'delivered' && !this.tenure.isOver) return { kind: 'passed', window };
+      const why: unknown = delivered.kind === 'refused' ? delivered.error : window.signal.reason;
+      notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, why));
+      return delivered.kind === 'delivered' || this.tenure.isOver ? { kind: 'void' } : delivered;
     } finally {
       signal.dispose();
     }

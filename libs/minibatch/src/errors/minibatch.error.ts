@@ -76,6 +76,8 @@ export const ErrorCode = {
   Undecodable: 'MINIBATCH_UNDECODABLE',
   /** A sink's `put` threw or its promise was rejected. */
   SinkFailed: 'MINIBATCH_SINK_FAILED',
+  /** A sink can never take the result: it is too large, can't be encoded, or breaks a rule of the target. Trying again does not help. */
+  ResultRefused: 'MINIBATCH_RESULT_REFUSED',
   /** A source ended with an error. */
   SourceFailed: 'MINIBATCH_SOURCE_FAILED',
   /** The omega|ml dataset does not exist. */
@@ -167,6 +169,24 @@ export class RejectMessages extends MinibatchError {
   constructor(readonly rejected: readonly RejectedMessage[]) {
     const reasons = [...new Set(rejected.map(({ reason }) => messageOf(reason)))].slice(0, 3).join('; ');
     super(ErrorCode.MessagesRejected, `${rejected.length} messages of the window were rejected: ${reasons}`);
+  }
+}
+
+/**
+ * Thrown by a sink that can never take a result: the result itself is at fault, and the same `put` would fail again. Throw it for what
+ * can't be encoded, is too large, or breaks a rule of the target; never for an outage, a timeout or missing rights. The consumer's
+ * `onRefused` says what follows.
+ *
+ * @example
+ * ```ts
+ * if (response.status === 422) throw new ResultRefused(`the ledger refused the result: ${await response.text()}`);
+ * ```
+ */
+export class ResultRefused extends MinibatchError {
+  override readonly name: string = 'ResultRefused';
+
+  constructor(message: string, options: MinibatchErrorOptions = {}) {
+    super(ErrorCode.ResultRefused, message, options);
   }
 }
 

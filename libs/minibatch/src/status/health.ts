@@ -1,4 +1,5 @@
 import { ErrorCode } from '../errors/minibatch.error.js';
+import { REFUSALS } from '../errors/refusal.js';
 import { SourceState } from '../sources/source-runner.js';
 import type {
   ConsumerReport,
@@ -47,7 +48,7 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
   const last = local?.lastError ? `: ${local.lastError.message}` : '';
   switch (local?.activity) {
     case 'blocked':
-      yield reason('consumer-blocked', `${blockedBy(local)}, which is tried again${last}`);
+      yield reason('consumer-blocked', `${blockedBy(local)}${last}`);
       break;
     case 'stalled':
       yield reason(
@@ -67,8 +68,17 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
 
 /** What keeps a blocked consumer: a sink, or messages of which not one gets through alone. */
 function blockedBy({ label, lastError }: NonNullable<ConsumerReport['local']>): string {
+  if (lastError && REFUSALS.has(lastError.code)) {
+    return (
+      `a sink refuses the result of ${label} and will not take it: mend the handler or the sink, give the window up by ` +
+      "stream.giveUp(), or set onRefused: 'deadLetter'"
+    );
+  }
   const isHopeless = lastError !== undefined && FAILED_ALONE.has(lastError.code);
-  return isHopeless ? `every message of a window of ${label} fails` : `a sink does not take the result of ${label}`;
+  const what = isHopeless
+    ? `every message of a window of ${label} fails`
+    : `a sink does not take the result of ${label}`;
+  return `${what}, which is tried again`;
 }
 
 function* ofSource(stream: string, source: SourceReport): Generator<HealthReason> {

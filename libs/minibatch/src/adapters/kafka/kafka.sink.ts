@@ -1,5 +1,5 @@
 import type { OnApplicationShutdown } from '@nestjs/common';
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { ErrorCode, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { SystemClock } from '../../internal/clock.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
@@ -57,8 +57,9 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
   }
 
   /**
-   * @throws MinibatchError `SinkFailed`: Kafka can't be reached; `key`, `headers` or `value` threw; or Kafka refused records as too large,
-   *   with `details.failed` ({@link FailedRecord}): then all others are written, and the next try leaves them out
+   * @throws MinibatchError `SinkFailed` if Kafka can't be reached or does not take the records for now
+   * @throws ResultRefused if `key`, `headers` or `value` threw or gave what is no bytes: nothing is written then; or if records are too
+   *   large for the topic, with `details.failed` ({@link FailedRecord}): then all others are written, and the next try leaves them out
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
     const { records, acknowledged } = this.progressOf(result, window);
@@ -129,10 +130,9 @@ function tooLarge(
   window: Window,
   failed: readonly FailedRecord[],
   total: number,
-): MinibatchError {
+): ResultRefused {
   const names = failed.slice(0, 3).map(({ index, bytes }) => `result ${index} (about ${bytes} bytes)`);
-  return new MinibatchError(
-    ErrorCode.SinkFailed,
+  return new ResultRefused(
     `${where}: ${failed.length} of ${total} results of window ${window.id} are too large for the topic '${topic}': ${names.join(', ')}${failed.length > names.length ? ', …' : ''}. Raise the topic's max.message.bytes, use compression, or return smaller results; the others are written`,
     { details: { window: window.id, topic, failed, written: total - failed.length } },
   );

@@ -1,5 +1,5 @@
 import type { Message } from 'kafkajs';
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
 import { bytesOf, writeJson } from '../../internal/json-writer.js';
 import { resultId } from '../../windows/result-id.js';
@@ -24,7 +24,7 @@ type Writing = Pick<ResolvedKafkaSink, 'where' | 'key' | 'headers' | 'value' | '
 /**
  * The records of a result: one, or one for each element of an array. Undefined and undefined elements give none.
  *
- * @throws MinibatchError `SinkFailed` if one can't be made: none of them is sent then
+ * @throws ResultRefused if one can't be made: none of them is sent then
  */
 export function recordsOf(writing: Writing, result: unknown, window: Window): readonly OutgoingRecord[] {
   if (!Array.isArray(result)) return result === undefined ? [] : [recordOf(writing, result, window, undefined)];
@@ -47,6 +47,9 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
     throw notMade(writing.where, window, index, why);
   }
   const key = writing.key && call('key', () => writing.key?.(result, window));
+  const notBytes = (what: string, given: unknown) =>
+    notMade(writing.where, window, index, `${what} is ${show(given)}: a string or bytes are needed`);
+  if (key !== undefined && key !== null && !isText(key)) throw notBytes('its key', key);
   const headers: Record<string, Buffer | string> = {};
   let bytes = RECORD_BYTES + sizeOf(key) + sizeOf(value);
   const addHeader = (name: string, header: string | Uint8Array) => {
@@ -54,7 +57,10 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
     bytes += HEADER_BYTES + Buffer.byteLength(name) + sizeOf(header);
   };
   const own = writing.headers && call('headers', () => writing.headers?.(result, window));
-  for (const [name, header] of Object.entries(own ?? {})) addHeader(name, header);
+  for (const [name, header] of Object.entries(own ?? {})) {
+    if (!isText(header)) throw notBytes(`its header '${name}'`, header);
+    addHeader(name, header);
+  }
   // One, not one for each part: kafkajs takes as long for a header as for the value.
   if (writing.idHeader !== false) {
     addHeader(writing.idHeader, resultId(window, index));
@@ -90,6 +96,10 @@ export function cutBySize(records: readonly OutgoingRecord[], most: number): Out
   return parts;
 }
 
+function isText(value: unknown): value is string | Uint8Array {
+  return typeof value === 'string' || value instanceof Uint8Array;
+}
+
 function sizeOf(value: string | Uint8Array | null | undefined): number {
   return value === undefined || value === null ? 0 : Buffer.byteLength(value);
 }
@@ -104,11 +114,10 @@ function notMade(
   index: number | undefined,
   why: string,
   cause?: unknown,
-): MinibatchError {
+): ResultRefused {
   const which = index === undefined ? 'the result' : `result ${index}`;
-  return new MinibatchError(
-    ErrorCode.SinkFailed,
-    `${where}: ${which} of window ${window.id} can't be made a record of Kafka: ${why}`,
-    { cause, details: { window: window.id, ...(index === undefined ? {} : { index }) } },
-  );
+  return new ResultRefused(`${where}: ${which} of window ${window.id} can't be made a record of Kafka: ${why}`, {
+    cause,
+    details: { window: window.id, ...(index === undefined ? {} : { index }) },
+  });
 }

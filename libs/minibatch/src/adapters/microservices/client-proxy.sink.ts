@@ -1,4 +1,5 @@
-import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { isA } from '../../errors/error-text.js';
+import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
 import { type ClientProxySinkOptions, type ResolvedSending, resolveSending } from './client-proxy-sink.options.js';
@@ -45,6 +46,7 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
   /**
    * @throws MinibatchError `SinkFailed` if a message was not taken, was replied to with an error, or took longer than `timeout`; with
    *   `each`, `details.failed` is how many of them
+   * @throws ResultRefused if `map` threw, or made what can't be sent
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
     const { signal } = window;
@@ -75,17 +77,29 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
       this.delivered.delete(list);
       return;
     }
-    throw new MinibatchError(
-      ErrorCode.SinkFailed,
-      `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${textOf(first)}`,
-      { cause: first, details: { window: window.id, failed: failures.length, delivered: indexes.size } },
-    );
+    const text = `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${textOf(first)}`;
+    const details = { window: window.id, failed: failures.length, delivered: indexes.size };
+    if (failures.every((failure) => isA(failure, ResultRefused)))
+      throw new ResultRefused(text, { cause: first, details });
+    throw new MinibatchError(ErrorCode.SinkFailed, text, { cause: first, details });
   }
 
   private async deliver(result: unknown, window: Window, index: number, underWay: Set<GiveUp>): Promise<void> {
     if (result === undefined) return;
-    const data = this.sending.map(result, window, index);
+    const data = this.mapped(result, window, index);
     if (data !== undefined) await deliver(this.sending, data, window, underWay);
+  }
+
+  private mapped(result: unknown, window: Window, index: number): unknown {
+    try {
+      return this.sending.map(result, window, index);
+    } catch (cause) {
+      const { where } = this.sending;
+      throw new ResultRefused(`${where}: map threw for message ${index} of window ${window.id}: ${messageOf(cause)}`, {
+        cause,
+        details: { window: window.id, index },
+      });
+    }
   }
 
   private notOurs(window: Window): MinibatchError {

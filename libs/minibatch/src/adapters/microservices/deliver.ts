@@ -1,6 +1,6 @@
 import { Subscription } from 'rxjs';
 import { isA } from '../../errors/error-text.js';
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
 import { withDigits } from '../../internal/json-writer.js';
 import type { Window } from '../../windows/window.js';
@@ -15,6 +15,7 @@ export type GiveUp = () => void;
  *
  * @param underWay to be called when nobody waits for it any more; holds this one until it is settled
  * @throws MinibatchError `SinkFailed`
+ * @throws ResultRefused if no client can send it
  */
 export function deliver(
   { where, client, pattern, mode, timeout }: ResolvedSending,
@@ -22,14 +23,29 @@ export function deliver(
   window: Pick<Window, 'id'>,
   underWay: Set<GiveUp>,
 ): Promise<void> {
-  const failed = (why: string, cause?: unknown) => {
+  const message = (why: string) => {
     const named = show(typeof pattern === 'object' ? JSON.stringify(pattern) : pattern);
-    const message = `${where}: ${mode} of ${named} for window ${window.id} failed: ${why}`;
-    return new MinibatchError(ErrorCode.SinkFailed, message, { cause, details: { window: window.id, pattern } });
+    return `${where}: ${mode} of ${named} for window ${window.id} failed: ${why}`;
   };
+  const details = { window: window.id, pattern };
+  const failed = (why: string, cause?: unknown) =>
+    new MinibatchError(ErrorCode.SinkFailed, message(why), { cause, details });
+  const refused = (why: string, cause?: unknown) => new ResultRefused(message(why), { cause, details });
   return new Promise((resolve, reject) => {
     if (data === null) {
-      reject(failed('null can not be sent by a Nest client; return undefined to send nothing, or give map'));
+      reject(refused('null can not be sent by a Nest client; return undefined to send nothing, or give map'));
+      return;
+    }
+    let sent: unknown;
+    try {
+      // Clients write JSON themselves, which knows no bigint.
+      sent = withDigits(data);
+    } catch (error) {
+      reject(refused(messageOf(error), error));
+      return;
+    }
+    if (typeof sent === 'function' || typeof sent === 'symbol') {
+      reject(refused(`a ${typeof sent} can not be sent`));
       return;
     }
     const reply = new Subscription();
@@ -47,8 +63,6 @@ export function deliver(
     }, timeout);
     underWay.add(giveUp);
     try {
-      // Clients write JSON themselves, which knows no bigint.
-      const sent = withDigits(data);
       const given = mode === 'send' ? client.send<unknown>(pattern, sent) : client.emit<unknown>(pattern, sent);
       // A handler may reply with several values, or with none.
       reply.add(

@@ -52,9 +52,10 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
 
   /**
    * @throws MinibatchError `MissingPackage`; `SinkFailed` with `details.reason`: `UNREACHABLE`, `REFUSED` (credentials, client id;
-   *   `details.reasonCode` is MQTT's), `LOST`, `UNPUBLISHABLE` (`topic` or `payload` threw or gave nonsense), `NOT_PUBLISHED`
-   *   (`details.failed`: {@link FailedPublish}), `ABORTED` (`window.signal`); `MessageTooLarge` for what the broker does not take;
-   *   `ShuttingDown` after `close()`
+   *   `details.reasonCode` is MQTT's), `LOST`, `NOT_PUBLISHED` (`details.failed`: {@link FailedPublish}), `ABORTED` (`window.signal`); `MessageTooLarge` for
+   *   what is larger than the broker takes; `ShuttingDown` after `close()`
+   * @throws ResultRefused with `details.reason`: `UNPUBLISHABLE` (`topic` or `payload` threw or gave nonsense), or `NOT_PUBLISHED` if
+   *   the broker says that topic or payload are at fault
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
     const publications = publicationsOf(this.sink, result, window);

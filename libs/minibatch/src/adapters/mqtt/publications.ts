@@ -1,4 +1,4 @@
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { ResolvedSink } from './mqtt-sink.options.js';
@@ -17,7 +17,7 @@ export interface Publication {
 /**
  * One for each element of an array, else one; undefined gives none. All are made before the first is sent.
  *
- * @throws MinibatchError `SinkFailed` that names the element and what is wrong with it
+ * @throws ResultRefused that names the element and what is wrong with it
  */
 export function publicationsOf(sink: ResolvedSink, result: unknown, window: Window): readonly Publication[] {
   if (!Array.isArray(result)) return result === undefined ? [] : [publicationOf(sink, result, undefined, window)];
@@ -58,9 +58,9 @@ function unpublishable(
   window: Window,
   what: string,
   cause?: unknown,
-): MinibatchError {
+): ResultRefused {
   const message = `${where}: element ${index} of the result of window ${window.id} can't be published: ${what}. Nothing of the window was sent`;
-  return new MinibatchError(ErrorCode.SinkFailed, message, {
+  return new ResultRefused(message, {
     cause,
     details: { reason: 'UNPUBLISHABLE', window: window.id, index },
   });

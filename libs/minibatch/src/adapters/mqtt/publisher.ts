@@ -1,5 +1,5 @@
 import type { IClientPublishOptions } from 'mqtt';
-import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { reasonCodeOf } from './failures.js';
 import type { Link } from './link.js';
 import type { ResolvedSink } from './mqtt-sink.options.js';
@@ -14,6 +14,9 @@ export interface FailedPublish {
   readonly reasonCode: number | undefined;
   readonly message: string;
 }
+
+/** MQTT 5: the topic name is invalid, the packet too large, the payload not of the format it says. All others may pass. */
+const REFUSALS: ReadonlySet<number> = new Set([0x90, 0x95, 0x99]);
 
 /** Properties of a publish other than the user's, and the length of the packet, as far as they add to its size. */
 const PACKET_OVERHEAD = 32;
@@ -35,7 +38,7 @@ export class Publisher {
    * Resolves when the broker has acknowledged all; `acknowledged` is called for each. Those that can't be sent don't keep
    * the others from it.
    *
-   * @throws MinibatchError `SinkFailed`, `MessageTooLarge` with `details.failed` ({@link FailedPublish})
+   * @throws MinibatchError `SinkFailed`, `MessageTooLarge`, `ResultRefused` with `details.failed` ({@link FailedPublish})
    */
   async publish(
     publications: readonly Publication[],
@@ -44,7 +47,7 @@ export class Publisher {
   ): Promise<void> {
     if (publications.length === 0) return;
     const failed: FailedPublish[] = [];
-    let tooLarge = false;
+    const tooLarge = new Set<FailedPublish>();
     let open = 0;
     const sent = new Promise<void>((resolve) => {
       const settle = () => {
@@ -54,10 +57,10 @@ export class Publisher {
       open = publications.length;
       for (const publication of publications) {
         if (this.isTooLarge(publication)) {
-          tooLarge = true;
-          failed.push(
-            failure(publication, undefined, `it is larger than the ${this.largest} bytes that the broker takes`),
-          );
+          const reason = `it is larger than the ${this.largest} bytes that the broker takes`;
+          const large = failure(publication, undefined, reason);
+          tooLarge.add(large);
+          failed.push(large);
           settle();
           continue;
         }
@@ -119,17 +122,16 @@ function failure({ index, topic }: Publication, reasonCode: number | undefined, 
 
 function notPublished(
   sink: ResolvedSink,
-  tooLarge: boolean,
+  tooLarge: ReadonlySet<FailedPublish>,
   failed: readonly FailedPublish[],
   all: number,
 ): MinibatchError {
   const [first] = failed;
   const because = `element ${first?.index}, to '${first?.topic}': ${first?.message}`;
-  return new MinibatchError(
-    tooLarge && failed.every(({ reasonCode }) => reasonCode === undefined)
-      ? ErrorCode.MessageTooLarge
-      : ErrorCode.SinkFailed,
-    `${sink.where}: ${failed.length} of ${all} messages were not published; ${because}. The others are published, and only these are tried again`,
-    { details: { reason: 'NOT_PUBLISHED', failed } },
-  );
+  const text = `${sink.where}: ${failed.length} of ${all} messages were not published; ${because}. The others are published`;
+  const details = { reason: 'NOT_PUBLISHED', failed };
+  if (tooLarge.size === failed.length) return new MinibatchError(ErrorCode.MessageTooLarge, text, { details });
+  const isRefused = failed.every((each) => tooLarge.has(each) || REFUSALS.has(each.reasonCode ?? 0));
+  if (isRefused) return new ResultRefused(text, { details });
+  return new MinibatchError(ErrorCode.SinkFailed, `${text}, and only these are tried again`, { details });
 }

@@ -1,5 +1,6 @@
 import type { mongo } from 'mongoose';
-import { ErrorCode } from '../../errors/minibatch.error.js';
+import { isA } from '../../errors/error-text.js';
+import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
 import { CollectionSink } from '../../sinks/collection/collection.sink.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
@@ -55,8 +56,9 @@ export class DatasetSink<R = unknown> extends CollectionSink<R> {
   }
 
   /**
-   * @throws MinibatchError `WrongDataset` if the dataset is of another kind or the rows do not fit it; `UnknownDataset` if it is not there and
-   *   can't be made here; `MessageTooLarge`, `SinkFailed` as {@link CollectionSink}
+   * @throws MinibatchError `WrongDataset` if the dataset is of another kind; `UnknownDataset` if it is not there and can't be made here;
+   *   `MessageTooLarge`, `SinkFailed` as {@link CollectionSink}
+   * @throws ResultRefused if the rows do not fit the dataset, and as {@link CollectionSink}
    */
   override async put(result: R | readonly R[], window: Window): Promise<void> {
     const rows = rowsOf(result, window);
@@ -66,7 +68,7 @@ export class DatasetSink<R = unknown> extends CollectionSink<R> {
     if (found.kind === DatasetKind.DataFrame) await this.inTurn(() => this.putFrame(rows, window, found, collection));
     else
       await this.write(
-        rows.map((row) => documentOf(found.kind, row)),
+        await refusing(async () => rows.map((row) => documentOf(found.kind, row))),
         window,
         async () => collection,
       );
@@ -79,7 +81,7 @@ export class DatasetSink<R = unknown> extends CollectionSink<R> {
     found: Dataset,
     collection: mongo.Collection,
   ): Promise<void> {
-    const documents = await toFrameDocuments(collection, found, rows, this.metadata);
+    const documents = await refusing(() => toFrameDocuments(collection, found, rows, this.metadata));
     await this.write(documents, window, async () => collection);
   }
 
@@ -87,6 +89,18 @@ export class DatasetSink<R = unknown> extends CollectionSink<R> {
     const turn = this.numbering.then(work);
     this.numbering = turn.catch(() => undefined);
     return turn;
+  }
+}
+
+/** What is wrong with a row stays wrong. */
+async function refusing<R>(make: () => Promise<R>): Promise<R> {
+  try {
+    return await make();
+  } catch (error) {
+    const isUnfit = isA(error, MinibatchError) && error.code === ErrorCode.WrongDataset && 'row' in error.details;
+    if (isUnfit) throw new ResultRefused(messageOf(error), { cause: error, details: error.details });
+    if (!isA(error, RangeError)) throw error;
+    throw new ResultRefused('a row of the result contains itself, or is nested too deep', { cause: error });
   }
 }
 

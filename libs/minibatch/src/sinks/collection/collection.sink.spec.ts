@@ -158,6 +158,50 @@ describe('CollectionSink', () => {
     expect(await all()).toEqual([]);
   });
 
+  const cycle: { self?: unknown } = {};
+  cycle.self = cycle;
+  const loaded = {
+    toBSON() {
+      throw new Error('not loaded');
+    },
+  };
+
+  it.each<[string, unknown, RegExp]>([
+    ['a NUL in a key', { 'a\0b': 1 }, /document 1 of the result can't be stored by MongoDB: .*null bytes/],
+    ['a NUL in a nested key', { deep: [{ 'a\0b': 1 }] }, /document 1 of .*null bytes/],
+    ['a cycle', cycle, /document 1 of the result can't be stored by MongoDB: .*circular/],
+    ['an operator as a key', { $set: { n: 1 } }, /document 1 of .*its key '\$set' begins with \$/],
+    ['a function', () => 1, /a function: MongoDB stores none/],
+    ['a symbol', Symbol('x'), /a symbol: MongoDB stores none/],
+    ['a toBSON that throws', loaded, /not loaded/],
+    ['a nested toBSON that throws', { deep: loaded }, /document 1 of .*not loaded/],
+  ])('refuses %s before it writes anything', async (_, bad, message) => {
+    const put = sink().put([{ n: 0 }, bad, { n: 2 }], window('w'));
+    await expect(put).rejects.toMatchObject({
+      code: ErrorCode.ResultRefused,
+      message: expect.stringMatching(message),
+    });
+    expect(await all()).toEqual([]);
+  });
+
+  it.each(['upsert', 'insert'] as const)('with mode %s tells documents at fault from others', async (mode) => {
+    const refuse = (...codes: number[]) => {
+      const error = Object.assign(new Error('x'), {
+        name: 'MongoBulkWriteError',
+        writeErrors: codes.map((code, index) => ({ index, code, errmsg: 'x' })),
+      });
+      const write = () => Promise.reject(error);
+      const native = connection.db?.collection('reports');
+      if (!native) throw new Error('not connected');
+      const collection = Object.assign(native, { insertMany: write, bulkWrite: write });
+      return new CollectionSink({ collection, mode }).put([{ n: 0 }, { n: 1 }], window('w'));
+    };
+    await expect(refuse(121)).rejects.toMatchObject({ code: ErrorCode.ResultRefused, details: { written: 1 } });
+    await expect(refuse(121, 10_334)).rejects.toMatchObject({ code: ErrorCode.ResultRefused });
+    // Stepping down.
+    await expect(refuse(121, 189)).rejects.toMatchObject({ code: ErrorCode.SinkFailed, details: { written: 0 } });
+  });
+
   it('writes to the collection of a model, and to a collection of the driver', async () => {
     const Report = connection.model('Report', new Schema({ n: Number }), 'reports');
     const native = connection.db?.collection('reports');

@@ -1,10 +1,11 @@
 import type { mongo } from 'mongoose';
+import { ResultRefused } from '../../errors/minibatch.error.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { Sink } from '../sink.interface.js';
 import { type CollectionSinkOptions, type ResolvedWriting, resolveWriting } from './collection-sink.options.js';
 import { documentsOf } from './result-documents.js';
-import { cutIntoBatches, type Numbered } from './write-batches.js';
+import { cutIntoBatches, type Numbered, unencodable, unencodableOf } from './write-batches.js';
 import { type FailedDocument, notWritten, refusedOf } from './write-failures.js';
 
 const OPTIONS = {
@@ -49,8 +50,10 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
   }
 
   /**
-   * @throws MinibatchError `MessageTooLarge` before anything is written; `SinkFailed` if the server refused documents, with
+   * @throws MinibatchError `MessageTooLarge` before anything is written; `SinkFailed` if documents were not written, with
    *   `details.failed` ({@link FailedDocument}): the others are written
+   * @throws ResultRefused before anything of its batch is written if a document can't be encoded (a NUL in a key, a cycle, with mode
+   *   `'upsert'` a key that begins with `$`); as `SinkFailed` if the server says that all those documents are at fault themselves
    */
   put(result: R | readonly R[], window: Window): Promise<void> {
     return this.write(result, window, this.writing.open);
@@ -70,7 +73,9 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
     const failed: FailedDocument[] = [];
     let cause: unknown;
     for (const batch of batches) {
-      const refused = await this.writeBatch(collection, batch);
+      const refused = await this.writeBatch(collection, batch).catch((error: unknown) => {
+        throw (isFromServer(error) ? undefined : unencodableOf(where, batch)) ?? error;
+      });
       failed.push(...refused.documents);
       cause ??= refused.cause;
     }
@@ -79,15 +84,28 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
 
   private numbered(result: unknown, window: Window): readonly Numbered[] {
     const isList = Array.isArray(result);
-    return documentsOf(result).flatMap((document, index): Numbered[] => {
+    return this.documents(result).flatMap((document, index): Numbered[] => {
       if (document === undefined) return [];
       if (this.writing.mode === 'insert') return [{ index, document, replaces: false }];
       const made = resultId(window, isList ? index : undefined);
       const _id: unknown = document['_id'] === undefined ? made : document['_id'];
-      // What a replacement would be refused for must be refused the first time too.
-      const replaces = !this.isNew(_id, window) || Object.keys(document).some((key) => key.startsWith('$'));
+      const operator = Object.keys(document).find((key) => key.startsWith('$'));
+      // An insert may take it, but no replacement: what is refused at the second try must be refused at the first.
+      if (operator !== undefined) {
+        throw unencodable(this.writing.where, index, `its key '${operator}' begins with $, as only operators do`);
+      }
+      const replaces = !this.isNew(_id, window);
       return [{ index, document: { ...document, _id }, replaces }];
     });
+  }
+
+  private documents(result: unknown): ReturnType<typeof documentsOf> {
+    try {
+      return documentsOf(result);
+    } catch (error) {
+      // A `toBSON` threw.
+      throw error instanceof ResultRefused ? error : unencodable(this.writing.where, undefined, error);
+    }
   }
 
   /** Whether a document of that id is there only if it was written before for the same window. */
@@ -121,6 +139,11 @@ function replace(collection: mongo.Collection, batch: readonly Numbered[]): Prom
     replaceOne: { filter: { _id: { $eq: _id as mongo.BSON.ObjectId } }, replacement, upsert: true },
   }));
   return refusedBy(batch, () => collection.bulkWrite(replacements, OPTIONS));
+}
+
+/** The driver's errors, but for those of encoding: the write went out, or there was no connection. */
+function isFromServer(error: unknown): boolean {
+  return error instanceof Error && /^Mongo(?!InvalidArgument)/.test(error.name);
 }
 
 /** Documents that the server refused; the others are written. */

@@ -1,8 +1,11 @@
 import { type Document, EJSON } from 'bson';
+import { ResultRefused } from '../../errors/minibatch.error.js';
 
 /**
  * The documents that are stored for a result: one for each element of an array, else one. Undefined and undefined elements
  * give none; what is no document (a number, a string, null, a date, …) is stored as `{ value }`.
+ *
+ * @throws ResultRefused for a function or a symbol, of which nothing would be stored
  */
 export function documentsOf(result: unknown): readonly (Document | undefined)[] {
   if (!Array.isArray(result)) return [documentOf(result)];
@@ -12,6 +15,9 @@ export function documentsOf(result: unknown): readonly (Document | undefined)[] 
 function documentOf(result: unknown): Document | undefined {
   const value = plainOf(result);
   if (value === undefined) return undefined;
+  if (typeof value === 'function' || typeof value === 'symbol') {
+    throw new ResultRefused(`the result is, or has, a ${typeof value}: MongoDB stores none`);
+  }
   // A copy: the driver adds an `_id` to what it inserts, and the result is the handler's.
   return isDocument(value) ? { ...value } : { value };
 }

@@ -1,5 +1,5 @@
-import { calculateObjectSize, type Document } from 'bson';
-import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { calculateObjectSize, type Document, serialize } from 'bson';
+import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
 import { idText } from './result-documents.js';
 
 /** The server takes no larger document; sending one breaks the connection on some. */
@@ -17,13 +17,17 @@ export interface Numbered {
   readonly replaces: boolean;
 }
 
-/** Cuts the documents into writes. @throws MinibatchError `MessageTooLarge`, before anything is written */
+/**
+ * Cuts the documents into writes.
+ *
+ * @throws MinibatchError `MessageTooLarge` or `ResultRefused`, before anything is written
+ */
 export function cutIntoBatches(where: string, documents: readonly Numbered[], most: number): readonly Numbered[][] {
   const batches: Numbered[][] = [];
   let batch: Numbered[] = [];
   let bytes = 0;
   for (const numbered of documents) {
-    const size = calculateObjectSize(numbered.document, { ignoreUndefined: true });
+    const size = sizeOf(where, numbered);
     if (size > LARGEST) throw tooLarge(where, numbered, size);
     if (batch.length > 0 && (batch.length >= most || bytes + size > BATCH_BYTES)) {
       batches.push(batch);
@@ -35,6 +39,37 @@ export function cutIntoBatches(where: string, documents: readonly Numbered[], mo
   }
   if (batch.length > 0) batches.push(batch);
   return batches;
+}
+
+function sizeOf(where: string, numbered: Numbered): number {
+  try {
+    return calculateObjectSize(numbered.document, { ignoreUndefined: true });
+  } catch (cause) {
+    throw unencodable(where, numbered.index, cause);
+  }
+}
+
+/**
+ * The first of the documents that BSON has no form for, as an error; undefined if each can be encoded. Dear: for a write that failed
+ * before it reached the server.
+ */
+export function unencodableOf(where: string, documents: readonly Numbered[]): ResultRefused | undefined {
+  for (const { index, document } of documents) {
+    try {
+      serialize(document, { ignoreUndefined: true });
+    } catch (cause) {
+      return unencodable(where, index, cause);
+    }
+  }
+  return undefined;
+}
+
+export function unencodable(where: string, index: number | undefined, cause: unknown): ResultRefused {
+  const which = index === undefined ? 'the result' : `document ${index} of the result`;
+  return new ResultRefused(`${where}: ${which} can't be stored by MongoDB: ${messageOf(cause)}`, {
+    cause,
+    ...(index === undefined ? {} : { details: { index } }),
+  });
 }
 
 function tooLarge(where: string, { index, document }: Numbered, size: number): MinibatchError {

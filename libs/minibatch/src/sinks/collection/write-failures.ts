@@ -1,4 +1,4 @@
-import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
 import type { Numbered } from './write-batches.js';
 
 /** A document that was not written. */
@@ -9,6 +9,15 @@ export interface FailedDocument {
   readonly code: number | undefined;
   readonly message: string;
 }
+
+/**
+ * The server's codes for a document that is at fault itself: BadValue, FailedToParse, InvalidBSON, DollarPrefixedFieldName,
+ * InvalidIdField, EmptyFieldName, DottedFieldName, DocumentValidationFailure, BSONObjectTooLarge, an object that became too large,
+ * a key too long for an index. Not a duplicate key: the other document may go.
+ */
+const REFUSALS: ReadonlySet<number | undefined> = new Set([
+  2, 9, 22, 52, 53, 56, 57, 121, 10_334, 17_280, 17_419, 17_420,
+]);
 
 /** Which documents of a batch the server refused; undefined if the write failed as a whole. */
 export function refusedOf(error: unknown, batch: readonly Numbered[]): readonly FailedDocument[] | undefined {
@@ -36,9 +45,8 @@ export function notWritten(
   cause: unknown,
 ): MinibatchError {
   const [first] = failed;
-  return new MinibatchError(
-    ErrorCode.SinkFailed,
-    `${where}: ${failed.length} of ${all} documents of window ${window} were not written to ${namespace}; document ${first?.index}: ${first?.message}. The others are written, and the window is tried again`,
-    { cause, details: { collection: namespace, window, failed, written: all - failed.length } },
-  );
+  const text = `${where}: ${failed.length} of ${all} documents of window ${window} were not written to ${namespace}; document ${first?.index}: ${first?.message}. The others are written`;
+  const details = { collection: namespace, window, failed, written: all - failed.length };
+  if (failed.every(({ code }) => REFUSALS.has(code))) return new ResultRefused(text, { cause, details });
+  return new MinibatchError(ErrorCode.SinkFailed, `${text}, and the window is tried again`, { cause, details });
 }
