@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { regExpOf } from '../internal/reg-exp.js';
 import { setOwn } from '../internal/set-own.js';
 
 /** Element types, as the BSON specification numbers them. */
@@ -238,20 +239,9 @@ class Reader {
     return subtype === SUBTYPE_UUID && length === UUID_BYTES ? new UUID(data) : new Binary(data, subtype);
   }
 
-  /** The driver writes JavaScript's flag `g` as `s`, and reads it so. */
   private regExp(): unknown {
     const source = this.name();
-    // Others than BSON knows mean nothing.
-    const options = this.name().replaceAll(/[^ilmsux]/g, '');
-    const { BSONRegExp } = this.classes;
-    // The flag of others for Unicode says nothing beyond what JavaScript does by itself; x and l have no like.
-    const flags = options.replace('s', 'g').replace('u', '');
-    if (/[^gim]/.test(flags)) return new BSONRegExp(source, options);
-    try {
-      return new RegExp(source, flags);
-    } catch {
-      return new BSONRegExp(source, options);
-    }
+    return regExpOf(this.classes.BSONRegExp, source, this.name());
   }
 }
 

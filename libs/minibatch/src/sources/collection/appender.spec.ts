@@ -27,7 +27,8 @@ const REFUSALS: readonly [string, (target: MemoryTarget) => void][] = [
     'when the others are stored',
     (target) => {
       const append = target.appendMany.bind(target);
-      target.appendMany = async (data, { each } = {}) => {
+      target.appendMany = async (data, options) => {
+        const each = options?.each;
         const index = data.findIndex(odd);
         const good = data.filter((item) => !odd(item));
         await append(good, { ...(each && { each: (item) => each(item, data.indexOf(item)) }) });

@@ -7,11 +7,11 @@ import type { SourceTarget } from '../source.interface.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { idText, messageId } from './dedupe-id.js';
 import type { DocumentCounts } from './document-counts.js';
+import type { FoundDocument } from './found-document.js';
 import { type CollectionPosition, encodePosition } from './position.js';
 
 /** A document on its way to becoming a message. */
-export interface ReadDocument {
-  readonly document: Document;
+export interface ReadDocument extends FoundDocument {
   readonly dedupeId: string;
 }
 
@@ -68,7 +68,8 @@ export class Appender {
   }
 
   /** Undefined for a document that `map` leaves out. */
-  private messageOf({ document, dedupeId }: ReadDocument): OutgoingDocument | undefined {
+  private messageOf({ document, dedupeId, undecodable }: ReadDocument): OutgoingDocument | undefined {
+    if (undecodable) throw undecodable;
     const { where, map, key } = this.reading;
     const data = ask(where, 'map', () => map(document));
     if (data === undefined) return undefined;

@@ -12,9 +12,10 @@ export function documentOf(namespace: string, event: ChangeEvent, inSnapshot: bo
   const document = event.fullDocument;
   if (!document) return undefined;
   const id: unknown = event.documentKey?._id ?? document['_id'];
-  if (event.operationType === 'insert' && inSnapshot) return { document, dedupeId: dedupeId(namespace, id) };
+  const found = event.undecodable ? { document, undecodable: event.undecodable } : { document };
+  if (event.operationType === 'insert' && inSnapshot) return { ...found, dedupeId: dedupeId(namespace, id) };
   // By the token and not by the cluster time: the changes of one transaction share that.
-  return { document, dedupeId: dedupeId(namespace, id, event.operationType, tokenText(event._id)) };
+  return { ...found, dedupeId: dedupeId(namespace, id, event.operationType, tokenText(event._id)) };
 }
 
 function tokenText(token: unknown): string {

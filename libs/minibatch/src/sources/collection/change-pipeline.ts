@@ -48,6 +48,9 @@ export function changePipeline(
   return project ? [match, { $project: project }] : [match];
 }
 
+/** The last stage of a change stream that tells which document changed, and not what is in it. */
+export const WITHOUT_DOCUMENT: Document = { $project: { operationType: 1, documentKey: 1, clusterTime: 1 } };
+
 function onFullDocument(filter: Document): Document {
   const entries = Object.entries(filter).map(([name, condition]: [string, unknown]): [string, unknown] =>
     Array.isArray(condition) && JOINERS.includes(name)

@@ -103,13 +103,14 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
   /** The message's key. @default none */
   readonly key?: (document: D) => string | undefined;
   /**
-   * A document that the stream can't take: too large, nested too deep, with a value or a key that can't be stored; or one for which `map`
-   * or `key` throws. It is counted, and logged with its `_id`.
+   * A document that the stream can't take: too large, nested too deep, with a value or a key that can't be stored; one for which `map` or
+   * `key` throws; or one that can't be decoded, as with text that is not UTF-8. It is counted, and logged with its `_id`.
    *
    * - `'skip'`: it is left out; the source goes on behind it
    * - `'fail'`: the source fails, and is started again with backoff until the document has gone or the stream takes it
    * - a function puts it somewhere else; when it has resolved, the document is done with. If it throws or rejects, the source fails and
-   *   is started again with backoff, and the document comes again
+   *   is started again with backoff, and the document comes again. Of a document that can't be decoded it gets the fields that can be, from
+   *   a change stream its `_id`
    *
    * @default 'skip'
    */

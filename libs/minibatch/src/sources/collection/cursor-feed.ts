@@ -1,4 +1,3 @@
-import type { Document } from 'bson';
 import type { mongo } from 'mongoose';
 import { delay } from '../../internal/clock.js';
 import type { Appender, ReadDocument } from './appender.js';
@@ -6,6 +5,7 @@ import type { ResolvedReading } from './collection-source.options.js';
 import { CursorField } from './cursor-field.js';
 import { compareValues, type CursorValue, larger, smaller } from './cursor-value.js';
 import { readInBatches } from './find-batches.js';
+import type { FoundDocument } from './found-document.js';
 import type { CursorPosition, SkippedDocuments } from './position.js';
 import { SeenDocuments } from './seen-documents.js';
 import { createWaterMark, type WaterMark } from './water-mark.js';
@@ -137,7 +137,7 @@ export class CursorFeed {
     let count = 0;
     const range = this.highest === undefined ? this.field.atLeast(this.from) : this.field.above(this.highest);
     for await (const documents of readInBatches(this.collection, this.field.reading, range, this.field.sort, signal)) {
-      const last = this.field.valueOf(documents[documents.length - 1] ?? {});
+      const last = this.field.valueOf(documents.at(-1)?.document ?? {});
       const settled = this.mark === undefined ? undefined : smaller(last, this.mark);
       count += await this.append(documents, settled === undefined ? this.from : this.forward(settled));
       this.highest = this.highest === undefined ? last : larger(this.highest, last);
@@ -158,13 +158,14 @@ export class CursorFeed {
     if (this.mark !== undefined) this.moveTo(this.forward(this.mark));
   }
 
-  private async append(documents: readonly Document[], from: CursorValue | undefined): Promise<number> {
+  private async append(documents: readonly FoundDocument[], from: CursorValue | undefined): Promise<number> {
     const fresh: ReadDocument[] = [];
-    for (const document of documents) {
+    for (const found of documents) {
+      const { document } = found;
       const id = this.field.dedupeId(document);
       if (this.seen.has(id)) continue;
       this.seen.add(id, this.field.valueOf(document));
-      fresh.push({ document, dedupeId: id });
+      fresh.push({ ...found, dedupeId: id });
     }
     this.moveTo(from);
     if (fresh.length === 0) return 0;

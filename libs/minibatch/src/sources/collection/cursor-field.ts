@@ -6,6 +6,7 @@ import type { ResolvedReading } from './collection-source.options.js';
 import { type CursorValue, kindOf, type ValueKind } from './cursor-value.js';
 import { dedupeId, idText } from './dedupe-id.js';
 import { readInBatches } from './find-batches.js';
+import type { FoundDocument } from './found-document.js';
 
 /** A document that is there, without its content. */
 export interface DocumentMark {
@@ -137,12 +138,14 @@ export class CursorField {
     from: CursorValue | undefined,
     to: CursorValue,
     isKnown: (id: string) => boolean,
-  ): AsyncGenerator<readonly Document[]> {
+  ): AsyncGenerator<readonly FoundDocument[]> {
     const range = from === undefined ? { $lte: to } : { $gte: from, $lte: to };
     // Ids are small, and an index on the field alone answers for `_id`.
     const marks = { batch: Math.max(this.reading.batch, 1000), projection: this.marks() };
     for await (const documents of readInBatches(this.collection, marks, this.wanted(range), this.sort, this.signal)) {
-      const ids = documents.filter((document) => !isKnown(this.markOf(document).id)).map(({ _id }) => _id as unknown);
+      const ids = documents.flatMap(({ document }) =>
+        isKnown(this.markOf(document).id) ? [] : [document['_id'] as unknown],
+      );
       if (ids.length > 0)
         yield* readInBatches(this.collection, this.reading, { _id: { $in: ids } }, this.sort, this.signal);
     }

@@ -1,9 +1,10 @@
 import type { Document } from 'bson';
 import type { mongo } from 'mongoose';
 import type { ResolvedReading } from './collection-source.options.js';
+import { decodeFound, type FoundDocument } from './found-document.js';
 
 /**
- * One query, its documents in batches. The server's cursor waits while a batch is appended: that is the backpressure. Ends
+ * One query, its documents in batches, each decoded alone. The server's cursor waits while a batch is appended: that is the backpressure. Ends
  * with an error when the signal aborts.
  */
 export async function* readInBatches(
@@ -12,18 +13,20 @@ export async function* readInBatches(
   filter: Document,
   sort: Record<string, 1 | -1>,
   signal: AbortSignal,
-): AsyncGenerator<Document[]> {
-  const cursor = collection.find<Document>(filter, {
+): AsyncGenerator<FoundDocument[]> {
+  const decoding = collection.bsonOptions;
+  const cursor = collection.find(filter, {
     sort,
     batchSize: batch,
     readPreference: 'primary',
     signal,
+    raw: true,
     ...(projection ? { projection } : {}),
   });
   try {
     while (await cursor.hasNext()) {
-      const documents = cursor.readBufferedDocuments(batch);
-      yield documents;
+      const documents = cursor.readBufferedDocuments(batch) as readonly unknown[] as readonly Uint8Array[];
+      yield documents.map((bytes) => decodeFound(bytes, decoding));
     }
   } finally {
     // Not waited for: it asks the server, and the work is over.

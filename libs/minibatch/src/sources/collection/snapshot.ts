@@ -19,9 +19,9 @@ export async function readSnapshot(
   const rest = from === undefined || (await hasSeveralTypes(collection, signal)) ? {} : { _id: { $gte: from } };
   const filter = { $and: [rest, reading.filter] };
   for await (const documents of readInBatches(collection, reading, filter, { _id: 1 }, signal)) {
-    const last: unknown = documents.at(-1)?.['_id'];
+    const last: unknown = documents.at(-1)?.document['_id'];
     await appender.append(
-      documents.map((document) => ({ document, dedupeId: dedupeId(namespace, document['_id']) })),
+      documents.map((found) => ({ ...found, dedupeId: dedupeId(namespace, found.document['_id']) })),
       { mode: 'snapshot', start, from: last },
     );
     if (signal.aborted) return false;
