@@ -108,6 +108,7 @@ describe('a group that was set back', { timeout: 90_000 }, () => {
     await tools.produce(topic, jsonRows(1, 3));
     await vi.waitUntil(() => ignoring.collector.messages.length === 1, SOON);
     expect(ignoring.collector.numbers).toEqual([3]);
+    expect(await sourceStatus(ignoring.app)).toMatchObject({ appended: 1, duplicates: 3 });
     await reading.stop(ignoring.app, 4);
 
     for (const again of [4, 0]) {

@@ -1,6 +1,7 @@
+import { Logger } from '@nestjs/common';
 import { ObjectId } from 'bson';
 import { type Connection, createConnection, type mongo, Schema } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { CollectionSource } from './collection.source.js';
@@ -35,6 +36,7 @@ describe('CollectionSource with a cursor', () => {
   });
 
   afterEach(async () => {
+    vi.restoreAllMocks();
     await end();
     await database.dispose();
   });
@@ -363,18 +365,26 @@ describe('CollectionSource with a cursor', () => {
     it("reads everything again with 'snapshot'", async () => {
       await orders.insertOne({ n: 1 });
       target.stored = foreign();
+      const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
       start({ onLostToken: 'snapshot', snapshot: false });
       await arrived(1);
+      expect(warn.mock.calls).toEqual([
+        [expect.stringMatching(/onLostToken is 'snapshot': all of \w+\.orders is read again/)],
+      ]);
     });
 
     it("goes on with what comes with 'now'", async () => {
       await orders.insertOne({ n: 1 });
       target.stored = foreign();
+      const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
       start({ onLostToken: 'now' });
       await until('a new position', () => stored().from !== undefined);
       await orders.insertOne({ n: 2 });
       await arrived(1);
       expect(target.all('n')).toEqual([2]);
+      expect(warn.mock.calls).toEqual([
+        [expect.stringMatching(/onLostToken is 'now': what was written to \w+\.orders/)],
+      ]);
     });
 
     it('refuses one of a newer version', async () => {
