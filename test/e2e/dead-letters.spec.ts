@@ -614,6 +614,11 @@ describe('options that say when a message is given up', () => {
     ['retry.attempts', { retry: { attempts: 2.5 } }, 'retry.attempts is 2.5; allowed: a whole number of at least 1'],
     ['retry.timeout', { retry: { timeout: 'abc' } }, "retry.timeout is 'abc'; allowed: a whole number of milliseconds"],
     ['retry.timeout', { retry: { timeout: 0 } }, 'retry.timeout is 0; allowed: a whole number of milliseconds'],
+    [
+      'retry.sinkTimeout',
+      { retry: { sinkTimeout: 0 } },
+      'retry.sinkTimeout is 0; allowed: a whole number of milliseconds',
+    ],
     ['onAllFailed', { onAllFailed: 'x' }, "onAllFailed is 'x'; allowed: 'evidence', 'block' or 'deadLetter'"],
     ['onRefused', { onRefused: 'x' }, "onRefused is 'x'; allowed: 'block' or 'deadLetter'"],
     ['onRefused', { onRefused: 'deadLetter' }, "onRefused is 'deadLetter'; allowed: together with sink"],

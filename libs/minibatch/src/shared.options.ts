@@ -24,9 +24,18 @@ export interface AttemptRetryOptions extends RetryOptions {
   readonly attempts?: number;
   /** A run that takes longer counts as failed, and aborts `window.signal`. @default no limit */
   readonly timeout?: Duration;
+  /**
+   * A sink's `put` that takes longer counts as a failed try and aborts `window.signal`; it is tried again, and what the late one says
+   * counts no more. Sinks of this package stop what they do then; an own one has to look at the signal. @default no limit
+   */
+  readonly sinkTimeout?: Duration;
 }
 
-export const DEFAULT_RETRY: BackoffOptions & { readonly attempts: number; readonly timeout?: number } = {
+export const DEFAULT_RETRY: BackoffOptions & {
+  readonly attempts: number;
+  readonly timeout?: number;
+  readonly sinkTimeout?: number;
+} = {
   base: 1000,
   max: 60_000,
   jitter: 0.5,
@@ -53,13 +62,16 @@ export function resolveAttempts(
   defaults: ResolvedAttempts = DEFAULT_RETRY,
 ): ResolvedAttempts {
   if (retry === undefined) return defaults;
-  checkKeys(`${where}: retry`, retry, [...BACKOFF_OPTIONS, 'attempts', 'timeout']);
-  const timeout =
-    retry.timeout === undefined ? defaults.timeout : checkDuration(where, 'retry.timeout', retry.timeout, { min: 1 });
+  checkKeys(`${where}: retry`, retry, [...BACKOFF_OPTIONS, 'attempts', 'timeout', 'sinkTimeout']);
+  const limit = (option: 'timeout' | 'sinkTimeout') =>
+    retry[option] === undefined ? defaults[option] : checkDuration(where, `retry.${option}`, retry[option], { min: 1 });
+  const timeout = limit('timeout');
+  const sinkTimeout = limit('sinkTimeout');
   return {
     ...backoffOf(where, retry, defaults),
     attempts: checkInteger(where, 'retry.attempts', retry.attempts ?? defaults.attempts, 1),
     ...(timeout === undefined ? {} : { timeout }),
+    ...(sinkTimeout === undefined ? {} : { sinkTimeout }),
   };
 }
 

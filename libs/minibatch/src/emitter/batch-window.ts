@@ -64,9 +64,9 @@ export class BatchWindow extends Window {
   }
 
   /** The same window for another reader, with its messages as they were appended. */
-  view(): BatchWindow {
-    const { key, record, stored, attemptSignal, piece, origin = this } = this;
-    return new BatchWindow(key, record, stored, attemptSignal, piece, origin);
+  view(signal = this.attemptSignal): BatchWindow {
+    const { key, record, stored, piece, origin = this } = this;
+    return new BatchWindow(key, record, stored, signal, piece, origin);
   }
 
   /** What the strategy is shown of it, the same at each step. */

@@ -1,11 +1,12 @@
-import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { isRefused } from '../errors/refusal.js';
 import { backoff } from '../internal/backoff.js';
 import { delay } from '../internal/clock.js';
 import type { BatchWindow } from './batch-window.js';
 import type { NamedSink } from './emitter.interface.js';
 import { type OpenWindow, stopSignal } from './open-window.js';
-import type { Tenure } from './tenure.js';
+import { RenewedSignal, type Tenure } from './tenure.js';
+import { limited } from './time-limit.js';
 
 /** What became of a result. */
 export type Delivered =
@@ -46,21 +47,24 @@ export class Delivery {
     const { definition, parts } = this.tenure;
     if (definition.sinks.length === 0) return DELIVERED;
     const shipment: Shipment = { open, result, isRefused: false, stop: undefined };
-    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(shipment, sink, window.view())));
+    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(shipment, sink, window)));
     const done = await parts.activity.aside(Promise.all(puts));
     return done.find(({ kind }) => kind === 'refused') ?? done.find(({ kind }) => kind !== 'delivered') ?? DELIVERED;
   }
 
-  private async put(shipment: Shipment, { name, sink }: NamedSink, window: BatchWindow): Promise<Delivered> {
+  private async put(shipment: Shipment, named: NamedSink, shown: BatchWindow): Promise<Delivered> {
     const { definition, counters, parts, over } = this.tenure;
-    const { open, result } = shipment;
+    const { open } = shipment;
+    // One view for all tries: a sink may remember by it what it has written.
+    const signal = definition.retry.sinkTimeout === undefined ? undefined : new RenewedSignal(this.tenure);
+    const window = shown.view(signal);
     let failures = 0;
     try {
       for (;;) {
         if (!(await this.tenure.isSure())) return VOID;
         if (failures > 0 && (open.givenUp || shipment.isRefused)) return GIVEN_UP;
         try {
-          await sink.put(result, window);
+          await this.tryOnce(named, shipment.result, window, signal);
           return DELIVERED;
         } catch (error) {
           failures += 1;
@@ -74,7 +78,7 @@ export class Delivery {
           }
           if (failures === 1) {
             this.blockedSinks += 1;
-            this.report(name, window, error, isFinal);
+            this.report(named.name, window, error, isFinal);
           }
           const wait = backoff(definition.retry, failures);
           shipment.stop ??= new AbortController();
@@ -83,7 +87,33 @@ export class Delivery {
         }
       }
     } finally {
+      signal?.end();
       if (failures > 0) this.blockedSinks -= 1;
+    }
+  }
+
+  private async tryOnce(
+    { name, sink }: NamedSink,
+    result: unknown,
+    window: BatchWindow,
+    signal: RenewedSignal | undefined,
+  ): Promise<void> {
+    const { definition, parts, calls } = this.tenure;
+    const { sinkTimeout } = definition.retry;
+    signal?.renew();
+    const call = calls.begin(window.id, name);
+    try {
+      const putting = sink.put(result, window);
+      if (sinkTimeout === undefined || !signal) return await putting;
+      const error = () =>
+        new MinibatchError(
+          ErrorCode.SinkTimeout,
+          `${definition.label}: sink ${name} did not settle within ${sinkTimeout} ms (retry.sinkTimeout)`,
+        );
+      const abort = (reason: unknown) => signal.abort(reason);
+      return await limited(parts, Promise.resolve(putting), { most: sinkTimeout, error, abort });
+    } finally {
+      calls.end(call);
     }
   }
 

@@ -44,6 +44,8 @@ export interface AttemptOptions extends BackoffOptions {
   readonly attempts: number;
   /** A run of the handler that takes longer counts as failed; milliseconds. Absent: no limit. */
   readonly timeout?: number;
+  /** A try of a sink that takes longer counts as failed; milliseconds. Absent: no limit. */
+  readonly sinkTimeout?: number;
 }
 
 export type OnAllFailed = 'evidence' | 'block' | 'deadLetter';
@@ -141,6 +143,14 @@ export interface SetAside {
   readonly error: string;
 }
 
+/** A run of the handler, or a try of a sink, that has not settled for very long. */
+export interface Unsettled {
+  readonly window: string;
+  /** The sink's name; absent if it is the handler. */
+  readonly sink?: string;
+  readonly since: Date;
+}
+
 /** A consumer of this process, as the status shows it. Counters since the start of the process. */
 export interface ConsumerStatus {
   readonly key: ConsumerKey;
@@ -171,6 +181,8 @@ export interface ConsumerStatus {
   readonly recovered: number;
   /** Windows that wait until others show whether the fault is in their messages. */
   readonly setAside?: SetAside;
+  /** Handlers and sinks that have not settled for five times the longest backoff, and at least for a minute; ten at the most. */
+  readonly unsettled?: readonly Unsettled[];
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
   /** When a window was committed last. */
   readonly lastCommit?: Date;

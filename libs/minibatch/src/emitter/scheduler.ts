@@ -369,6 +369,7 @@ export class EmitterScheduler implements Engine {
       // Also one that has just ended: what it answered came before any timer.
       const worked = counters.begun > consumer.begun || (current?.loop.underWay ?? 0) > 0;
       consumer.begun = counters.begun;
+      if (current) this.reportUnsettled(current.tenure);
       if (!isLate || !worked) continue;
       const holdTime = this.keeper.lengthen(definition.key, late);
       const error = new MinibatchError(
@@ -382,6 +383,16 @@ export class EmitterScheduler implements Engine {
       this.log.warn(error.message);
     }
     if (isLate) this.roundNow?.();
+  }
+
+  /** Once for each. */
+  private reportUnsettled({ calls, definition }: Tenure): void {
+    for (const { window, sink, since } of calls.takeNews()) {
+      this.log.warn(
+        `${definition.label}: ${sink === undefined ? 'its method' : `sink ${sink}`} has not settled for window ${window} since ` +
+          `${since.toISOString()}. If it hangs, retry.${sink === undefined ? 'timeout' : 'sinkTimeout'} ends it`,
+      );
+    }
   }
 
   // ---- tenures
@@ -484,6 +495,7 @@ export class EmitterScheduler implements Engine {
 
   private statusOf({ definition, counters, current }: Consumer): ConsumerStatus {
     const state = this.stateOf(current);
+    const unsettled = current?.tenure.calls.unsettled ?? [];
     return {
       key: definition.key,
       label: definition.label,
@@ -502,6 +514,7 @@ export class EmitterScheduler implements Engine {
       damaged: counters.damaged,
       recovered: counters.recovered,
       ...(current?.loop.setAside ? { setAside: current.loop.setAside } : {}),
+      ...(unsettled.length > 0 ? { unsettled } : {}),
       ...(counters.lastError ? { lastError: counters.lastError } : {}),
       ...(counters.lastCommit ? { lastCommit: counters.lastCommit } : {}),
     };

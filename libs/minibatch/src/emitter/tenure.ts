@@ -5,6 +5,7 @@ import { backoff } from '../internal/backoff.js';
 import type { Ages } from '../internal/ages.js';
 import { type Clock, delay } from '../internal/clock.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
+import { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
 import type { ConsumerDefinition, EngineLog, EngineOptions, Retention } from './emitter.interface.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
@@ -37,6 +38,8 @@ export class Tenure {
   readonly closing = new AbortController();
   /** True while the store does not answer. */
   unavailable = false;
+  /** Handlers and sinks under way. */
+  readonly calls: Calls;
 
   constructor(
     readonly definition: ConsumerDefinition,
@@ -48,6 +51,7 @@ export class Tenure {
   ) {
     // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
     setMaxListeners(0, this.over.signal, this.closing.signal);
+    this.calls = new Calls(parts.clock, definition.retry.max);
   }
 
   get isOver(): boolean {
@@ -141,6 +145,32 @@ export class AttemptSignal {
     if (this.over.aborted) this.follow();
     this.over.removeEventListener('abort', this.follow);
     this.disposed = true;
+  }
+}
+
+/** A signal that stands for one try after the other: one that was given up does not abort the next. */
+export class RenewedSignal {
+  private current: AttemptSignal;
+
+  constructor(private readonly tenure: Tenure) {
+    this.current = tenure.signal();
+  }
+
+  get signal(): AbortSignal {
+    return this.current.signal;
+  }
+
+  renew(): void {
+    this.current.dispose();
+    this.current = this.tenure.signal();
+  }
+
+  abort(reason: unknown): void {
+    this.current.abort(reason);
+  }
+
+  end(): void {
+    this.current.dispose();
   }
 }
 

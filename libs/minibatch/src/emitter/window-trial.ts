@@ -7,6 +7,7 @@ import { DELIVERED, type Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
 import type { OpenWindow } from './open-window.js';
 import { notify, type Tenure } from './tenure.js';
+import { limited } from './time-limit.js';
 import { buryUndecodable } from './undecodable.js';
 
 /** What became of one run of the handler and the sinks. */
@@ -65,6 +66,24 @@ export class Trials {
     }
   }
 
+  private async call(window: BatchWindow, abort: (reason: unknown) => void): Promise<unknown> {
+    const { definition, parts, calls } = this.tenure;
+    const { timeout } = definition.retry;
+    const call = calls.begin(window.id);
+    try {
+      const running = definition.executor.run(definition.handler, window);
+      if (timeout === undefined) return await running;
+      const error = () =>
+        new MinibatchError(
+          ErrorCode.HandlerTimeout,
+          `${definition.label} did not settle within ${timeout} ms (retry.timeout)`,
+        );
+      return await limited(parts, running, { most: timeout, error, abort });
+    } finally {
+      calls.end(call);
+    }
+  }
+
   private async handle(
     window: BatchWindow,
     abort: (reason: unknown) => void,
@@ -72,10 +91,7 @@ export class Trials {
     const { definition } = this.tenure;
     notify(this.tenure, 'onProcess', () => definition.emitter.onProcess(window.shown));
     try {
-      const running = definition.executor.run(definition.handler, window);
-      const result = definition.retry.timeout
-        ? await this.limit(running, definition.retry.timeout, abort)
-        : await running;
+      const result = await this.call(window, abort);
       notify(this.tenure, 'onEmit', () => definition.emitter.onEmit(window.shown, result));
       return { failed: false, result };
     } catch (error) {
@@ -86,29 +102,6 @@ export class Trials {
       } catch (wrong) {
         return { failed: true, error: wrong };
       }
-    }
-  }
-
-  /** The run that took too long goes on, but what it says counts no more. */
-  private async limit(running: Promise<unknown>, timeout: number, abort: (reason: unknown) => void): Promise<unknown> {
-    const { clock, activity } = this.tenure.parts;
-    running.catch(() => undefined);
-    let cancel = (): void => undefined;
-    const limit = new Promise<never>((_, reject) => {
-      cancel = clock.schedule(timeout, () => {
-        const error = new MinibatchError(
-          ErrorCode.HandlerTimeout,
-          `${this.tenure.definition.label} did not settle within ${timeout} ms (retry.timeout)`,
-        );
-        abort(error);
-        reject(error);
-      });
-    });
-    try {
-      // It waits for the clock too: a test with a virtual one must be able to move it on.
-      return await activity.aside(Promise.race([running, limit]));
-    } finally {
-      cancel();
     }
   }
 }

@@ -76,6 +76,8 @@ export const ErrorCode = {
   Undecodable: 'MINIBATCH_UNDECODABLE',
   /** A sink's `put` threw or its promise was rejected. */
   SinkFailed: 'MINIBATCH_SINK_FAILED',
+  /** A sink's `put` did not settle within `retry.sinkTimeout`; it is tried again. */
+  SinkTimeout: 'MINIBATCH_SINK_TIMEOUT',
   /** A sink can never take the result: it is too large, can't be encoded, or breaks a rule of the target. Trying again does not help. */
   ResultRefused: 'MINIBATCH_RESULT_REFUSED',
   /** A source ended with an error. */

@@ -45,6 +45,14 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
       `no process works on it, and ${stored.pending} messages wait: start one, or remove the group`,
     );
   }
+  for (const { sink, window, since } of local?.unsettled ?? []) {
+    const what = sink === undefined ? local?.label : `sink ${sink} of ${local?.label}`;
+    const option = sink === undefined ? 'timeout' : 'sinkTimeout';
+    yield reason(
+      'consumer-unsettled',
+      `${what} has not settled for window ${window} since ${since}; retry.${option} ends it`,
+    );
+  }
   const last = local?.lastError ? `: ${local.lastError.message}` : '';
   switch (local?.activity) {
     case 'blocked':

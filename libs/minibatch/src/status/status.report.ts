@@ -90,6 +90,7 @@ function storedConsumer({ lease, pending, openWindows, progress }: ConsumerStats
 function localConsumer({
   key: _,
   setAside,
+  unsettled,
   lastError,
   lastCommit,
   ...status
@@ -97,6 +98,7 @@ function localConsumer({
   return {
     ...status,
     ...(setAside ? { setAside: { ...setAside, since: setAside.since.toISOString() } } : {}),
+    ...(unsettled ? { unsettled: unsettled.map((each) => ({ ...each, since: each.since.toISOString() })) } : {}),
     ...(lastError ? { lastError: reportError(lastError) } : {}),
     ...(lastCommit ? { lastCommit: lastCommit.toISOString() } : {}),
   };

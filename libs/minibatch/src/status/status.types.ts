@@ -1,4 +1,4 @@
-import type { ConsumerActivity, ConsumerState, SetAside } from '../emitter/emitter.interface.js';
+import type { ConsumerActivity, ConsumerState, SetAside, Unsettled } from '../emitter/emitter.interface.js';
 import type { SourceState } from '../sources/source-runner.js';
 
 /** The state of all streams, as plain JSON; times are ISO strings. */
@@ -73,6 +73,7 @@ export interface ConsumerReport {
     readonly damaged: number;
     readonly recovered: number;
     readonly setAside?: Omit<SetAside, 'since'> & { readonly since: string };
+    readonly unsettled?: readonly (Omit<Unsettled, 'since'> & { readonly since: string })[];
     readonly lastError?: ErrorReport;
     readonly lastCommit?: string;
   };
@@ -106,6 +107,7 @@ export interface HealthReason {
     | 'consumer-blocked'
     | 'consumer-stalled'
     | 'consumer-retrying'
+    | 'consumer-unsettled'
     | 'consumer-unavailable'
     | 'group-unserved'
     | 'stream-unconsumed'

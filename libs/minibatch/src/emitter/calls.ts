@@ -1,0 +1,72 @@
+import type { Clock } from '../internal/clock.js';
+import type { Unsettled } from './emitter.interface.js';
+
+/** None is said to hang sooner; milliseconds. */
+const LEAST = 60_000;
+/** So many waits of the longest backoff are too long. */
+const BACKOFFS = 5;
+/** So many are named at the most. */
+const MOST = 10;
+
+/** A run of the handler, or a try of a sink, that is under way. */
+export interface Call {
+  readonly window: string;
+  readonly sink: string | undefined;
+  /** Monotonic. */
+  readonly since: number;
+  isReported: boolean;
+}
+
+/** What a consumer waits for. A handler or a sink that never settles is silent by nature: only its age tells. */
+export class Calls {
+  private readonly underWay = new Set<Call>();
+  private readonly limit: number;
+
+  /** @param longestBackoff milliseconds */
+  constructor(
+    private readonly clock: Clock,
+    longestBackoff: number,
+  ) {
+    this.limit = Math.max(LEAST, BACKOFFS * longestBackoff);
+  }
+
+  begin(window: string, sink?: string): Call {
+    const call: Call = { window, sink, since: this.clock.monotonic(), isReported: false };
+    this.underWay.add(call);
+    return call;
+  }
+
+  end(call: Call): void {
+    this.underWay.delete(call);
+  }
+
+  /** Those that should have settled long since, the oldest first. */
+  get unsettled(): readonly Unsettled[] {
+    return this.overdue()
+      .slice(0, MOST)
+      .map((call) => this.describe(call));
+  }
+
+  /** Those that have become overdue since the last look. */
+  takeNews(): readonly Unsettled[] {
+    const news = this.overdue().filter(({ isReported }) => !isReported);
+    for (const call of news) call.isReported = true;
+    return news.map((call) => this.describe(call));
+  }
+
+  /** A set keeps the order in which its elements came. */
+  private overdue(): readonly Call[] {
+    const due = this.clock.monotonic() - this.limit;
+    const overdue: Call[] = [];
+    for (const call of this.underWay) {
+      if (call.since > due) break;
+      overdue.push(call);
+    }
+    return overdue;
+  }
+
+  private describe({ window, sink, since }: Call): Unsettled {
+    const age = this.clock.monotonic() - since;
+    return { window, ...(sink === undefined ? {} : { sink }), since: new Date(this.clock.now() - age) };
+  }
+}
