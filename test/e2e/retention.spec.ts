@@ -7,6 +7,7 @@ import {
   defineStream,
   ErrorCode,
   memoryStore,
+  type MinibatchError,
   MinibatchModule,
   mongooseStore,
   StatusService,
@@ -17,7 +18,7 @@ import {
 } from 'nestjs-minibatch';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { bootError, closeAll, later, mongoose, start, useDatabase } from './support/applications.js';
 
 interface Row {
@@ -137,6 +138,30 @@ describe.each(PLACES)('a stream with limits, in %s', (_, makePlace) => {
     await harness.advance('1 minute');
     expect(app.get(Report).seen).toEqual(numbers(40));
     expect((await rows.stats()).buffered).toBe(5);
+  });
+
+  it('refuses what its own consumer would wait for without end', async () => {
+    const Full = defineStream<Row>('full', { maxBuffered: 2, overflow: 'wait' });
+    const codes: unknown[] = [];
+    @Injectable()
+    class Echo {
+      constructor(private readonly streams: StreamService) {}
+
+      @Streaming(Full, { size: 2, workers: 1, retry: { backoff: 10 } })
+      async handle(): Promise<void> {
+        if (codes.length > 0) return;
+        await this.streams.append(Full, { row: 2 }).catch((error: MinibatchError) => codes.push(error.code));
+      }
+    }
+    const app = await start({
+      imports: [...place.imports, MinibatchModule.forRoot({ store: place.store }), MinibatchModule.forFeature([Full])],
+      providers: [Echo],
+    });
+    const full = app.get(StreamService, { strict: false }).stream(Full);
+    await full.appendMany(upTo(2));
+    await vi.waitUntil(() => codes.length > 0, { timeout: 30_000, interval: 50 });
+    expect(codes).toEqual([ErrorCode.StreamFull]);
+    await vi.waitUntil(async () => (await full.stats()).buffered === 0, { timeout: 30_000, interval: 50 });
   });
 
   it('forgets what it kept, and its dead letters', async () => {

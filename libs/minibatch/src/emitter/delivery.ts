@@ -2,6 +2,7 @@ import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.
 import { isRefused } from '../errors/refusal.js';
 import { backoff } from '../internal/backoff.js';
 import { delay } from '../internal/clock.js';
+import { asOwnCall } from '../internal/own-calls.js';
 import type { BatchWindow } from './batch-window.js';
 import type { NamedSink } from './emitter.interface.js';
 import { type OpenWindow, stopSignal } from './open-window.js';
@@ -103,7 +104,7 @@ export class Delivery {
     signal?.renew();
     const call = calls.begin(window.id, name);
     try {
-      const putting = sink.put(result, window);
+      const putting = asOwnCall(this.tenure.caller, async () => sink.put(result, window));
       if (sinkTimeout === undefined || !signal) return await putting;
       const error = () =>
         new MinibatchError(
@@ -111,7 +112,7 @@ export class Delivery {
           `${definition.label}: sink ${name} did not settle within ${sinkTimeout} ms (retry.sinkTimeout)`,
         );
       const abort = (reason: unknown) => signal.abort(reason);
-      return await limited(parts, Promise.resolve(putting), { most: sinkTimeout, error, abort });
+      return await limited(parts, putting, { most: sinkTimeout, error, abort });
     } finally {
       calls.end(call);
     }

@@ -4,6 +4,7 @@ import type { Activity } from '../internal/activity.js';
 import { backoff } from '../internal/backoff.js';
 import type { Ages } from '../internal/ages.js';
 import { type Clock, delay } from '../internal/clock.js';
+import type { Caller } from '../internal/own-calls.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
@@ -40,6 +41,8 @@ export class Tenure {
   unavailable = false;
   /** Handlers and sinks under way. */
   readonly calls: Calls;
+  /** Who calls handlers and sinks. */
+  readonly caller: Caller;
 
   constructor(
     readonly definition: ConsumerDefinition,
@@ -52,6 +55,8 @@ export class Tenure {
     // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
     setMaxListeners(0, this.over.signal, this.closing.signal);
     this.calls = new Calls(parts.clock, definition.retry.max);
+    const { key, workers } = definition;
+    this.caller = { store: parts.store, stream: key.stream, group: key.group, workers };
   }
 
   get isOver(): boolean {

@@ -1,5 +1,6 @@
 import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.error.js';
+import { asOwnCall } from '../internal/own-calls.js';
 import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { windowId } from '../windows/window-id.js';
 import { BatchWindow } from './batch-window.js';
@@ -71,7 +72,7 @@ export class Trials {
     const { timeout } = definition.retry;
     const call = calls.begin(window.id);
     try {
-      const running = definition.executor.run(definition.handler, window);
+      const running = asOwnCall(this.tenure.caller, () => definition.executor.run(definition.handler, window));
       if (timeout === undefined) return await running;
       const error = () =>
         new MinibatchError(
