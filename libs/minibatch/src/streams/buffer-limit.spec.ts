@@ -109,4 +109,30 @@ describe('an append that waits for room in a full stream', () => {
     expect({ codes, appended }).toEqual({ codes: [], appended: 1 });
     await stop();
   });
+
+  it('waits on while another group holds up the stream too, and may make room', async () => {
+    const { p, append, codes, stop } = setUp(4);
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    let appended = 0;
+    await p
+      .consumer({
+        group: 'ahead',
+        size: 1,
+        handler: async ({ data }) => {
+          if (data[0] === 3) await append().then(() => (appended += 1));
+        },
+      })
+      .consumer({ group: 'behind', size: 1, handler: () => held })
+      .start();
+    await p.put(0, 1, 2, 3);
+    await some();
+    await p.clock.advance(60_000, some);
+    expect({ codes, appended }).toEqual({ codes: [], appended: 0 });
+    release();
+    await some();
+    await p.clock.advance(5_000, some);
+    expect({ codes, appended }).toEqual({ codes: [], appended: 1 });
+    await stop();
+  });
 });
