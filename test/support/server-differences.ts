@@ -7,6 +7,8 @@ const DIFFERENCES: Partial<Record<MongoKind, Readonly<Record<string, string>>>> 
     'indexes > are used by the reads': 'scans the collection where a condition is `$ne`',
     'streams > lists streams by name, all or those that exist': 'ignores the sort of a find by `$in`',
     'redrive > moves and removes many': 'takes minutes for it',
+    'data > keeps an object with $ref and $id in another order what it is, wherever it lies': 'puts `$ref` first',
+    'data > keeps a position with $ref and $id in another order': 'puts `$ref` first',
   },
 };
 

@@ -505,6 +505,10 @@ export class ConsumerLoop {
     }
   }
 
+  private get mayStart(): boolean {
+    return this.running.size < this.tenure.definition.workers && (this.suspects.size === 0 || this.isAlone);
+  }
+
   /** Absent `from`: it is held. */
   private nextWindow():
     { readonly open: OpenWindow; readonly from?: OpenWindow[]; readonly isProbe: boolean } | undefined {
@@ -633,6 +637,8 @@ export class ConsumerLoop {
     if (!this.paused && !this.tenure.isClosing && this.evidence.isInDoubt && !this.evidence.isProbing) {
       const { pause } = this.evidence;
       if (pause > 0) waits.push(pause);
+      // It has become due since this turn looked for a window.
+      else if (this.mayStart && this.nextWindow()) waits.push(0);
     }
     const look = this.expiry.wait;
     if (look !== undefined && !this.expiring && !this.tenure.isClosing) waits.push(look);

@@ -46,7 +46,40 @@ class Service {
   };
 }
 
+/** Time passes while the engine works, and timers fire a little early, as those of the system do. */
+class RestlessClock extends VirtualClock {
+  private reads = 0;
+
+  override monotonic(): number {
+    this.reads += 1;
+    return super.monotonic() + this.reads * 0.1;
+  }
+
+  override schedule(ms: number, callback: () => void): () => void {
+    return super.schedule(ms - 0.3, callback);
+  }
+}
+
 describe('evidence', () => {
+  it('probes go on when one becomes due in the middle of a turn', async () => {
+    const { database, buffered } = setUp();
+    const service = new Service();
+    service.down = true;
+    const p = await new Process(database, { clock: new RestlessClock() })
+      .consumer({ size: 1, retry: { attempts: 2, base: 20, max: 20, jitter: 0 }, handler: service.handle })
+      .start();
+    await p.append(0, 1);
+    for (let outages = 0; outages < 20; outages += 1) {
+      const { calls } = service;
+      await p.advance(200);
+      expect(service.calls).toBeGreaterThan(calls);
+    }
+    service.down = false;
+    await p.advance(200);
+    expect(await buffered()).toBe(0);
+    await stop(p);
+  });
+
   it.each([1, 2, 5, 40, 150, 300, 398])(
     'no message is given up when the service comes back with run %i of a bisection',
     async (back) => {

@@ -404,7 +404,7 @@ export class StreamHub implements StreamOperations {
         resultOf(outcome);
       },
       appendMany: async (data, { position, each } = {}) => {
-        const messages = data.map((item, index) => ({ data: item, options: each?.(item, index) ?? {} }));
+        const messages = Array.from(data, (item, index) => ({ data: item, options: each?.(item, index) ?? {} }));
         checkOutcomes(stream, await write(messages, position));
       },
       position: () => this.parts.store.readCheckpoint(stream, source),

@@ -230,6 +230,10 @@ describe('Stream.appendMany', () => {
 
   it('writes nothing if one can’t be stored', async () => {
     const { store, hub } = setUp();
+    const hole = Array.from({ length: 3 }) as unknown[];
+    delete hole[1];
+    hole[0] = hole[2] = 1;
+    expect((await errorOf(hub.stream('s').appendMany(hole))).code).toBe(ErrorCode.NotStorable);
     expect((await errorOf(hub.stream('s').appendMany([1, Symbol('x')]))).code).toBe(ErrorCode.NotStorable);
     expect(store.writes).toHaveLength(0);
   });

@@ -103,7 +103,8 @@ export class Stream<T = unknown> {
    *   `details.results` has the results of the others
    */
   async appendMany(data: readonly T[], options: AppendManyOptions<T> = {}): Promise<readonly AppendResult[]> {
-    const messages = data.map((item, index) => ({ data: item, options: options.each?.(item, index) ?? {} }));
+    // Not `map`, which leaves holes as they are: a hole is refused like undefined.
+    const messages = Array.from(data, (item, index) => ({ data: item, options: options.each?.(item, index) ?? {} }));
     return resultsOf(this.name, await this.operations.write(this.name, messages, { session: options.session }));
   }
 

@@ -72,26 +72,46 @@ export class Departures {
         .find({ _id: { $in: idsOf(some) } }, { projection: MARKS, batchSize: IDS + 1 })
         .toArray();
       await this.leave(marked.filter((document) => isDone(document, others)).map(toDeparting), settled);
-      await this.waitNoMore(marked.filter((document) => !isDone(document, others)));
+      await this.correct(
+        marked.filter((document) => !isDone(document, others)),
+        others,
+      );
     }
   }
 
-  /** A list may name groups that have committed: an index would lead them to messages that are of no use to them. */
-  private async waitNoMore(marked: readonly BufferDocument[]): Promise<void> {
-    const wrong = marked.filter(({ waits = [], done = [] }) => waits.some((group) => done.includes(group)));
-    const groups = new Set(wrong.flatMap(({ done = [] }) => done));
+  /**
+   * A list may name groups that have committed: an index would lead them to messages that are of no use to them. And it may lack one
+   * that was registered after the groups were asked for: that one would never find the message.
+   */
+  private async correct(marked: readonly BufferDocument[], others: readonly string[]): Promise<void> {
+    const listed = marked.filter(({ waits }) => waits !== undefined);
+    for (const group of new Set(listed.flatMap(({ done = [] }) => done))) {
+      const wrong = listed.filter(({ waits, done }) => waits?.includes(group) && done?.includes(group));
+      await this.update(idsOf(wrong), { $pull: { waits: group } });
+    }
+    for (const group of others) {
+      const lacking = listed.filter(({ waits, done }) => !waits?.includes(group) && !done?.includes(group));
+      await this.update(idsOf(lacking), { $addToSet: { waits: group } });
+    }
+  }
+
+  /** Messages that some group has committed wait for all of these that have not. */
+  async waitForAll(stream: string, groups: readonly string[]): Promise<void> {
     for (const group of groups) {
-      const listed = wrong.filter(({ waits, done }) => waits?.includes(group) && done?.includes(group));
-      await this.update(idsOf(listed), { $pull: { waits: group } });
+      await this.collections.buffer.updateMany(
+        { stream, processed: false, waits: { $exists: true, $ne: group }, done: { $ne: group } },
+        { $addToSet: { waits: group } },
+      );
     }
   }
 
   /**
    * Removes what all groups have committed and what is still there: held back by a group that is gone, or committed while the groups
-   * changed. Without groups nothing is done with.
+   * changed. The rest waits for all that have not committed it. Without groups nothing is done with.
    */
   async removeLeftovers(stream: string, groups: readonly string[]): Promise<void> {
     if (groups.length === 0) return;
+    await this.waitForAll(stream, groups);
     const cursor = this.collections.buffer.find(
       { done: { $all: [...groups] }, stream, processed: false },
       { projection: MARKS, batchSize: IDS },

@@ -43,6 +43,8 @@ export class Groups {
         { lease: { fence: 0, counter: 0 }, adopted: 0, finished: [], progress: NO_PROGRESS },
         list,
       );
+      // What others have committed and still wait for is there for the new group, too.
+      await this.departures.waitForAll(key.stream, [key.group]);
     });
   }
 

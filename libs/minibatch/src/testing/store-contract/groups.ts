@@ -73,6 +73,34 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(ns(await read(store, key('late'))).slice(-2), [7, 8]);
     });
 
+    it('shows a new group what others have committed and what still waits for one of them', async () => {
+      const { store } = context;
+      await register(store, 'a', 'slow');
+      await append(store, ...numbers(3));
+      await finish(store, await hold(store, key('a')), 1, await read(store, key('a')));
+      await store.registerGroup(key('new'));
+      assert.deepEqual(ns(await read(store, key('new'))), [0, 1, 2]);
+      assert.deepEqual(await read(store, key('a')), []);
+      await finish(store, await hold(store, key('slow'), 's'), 1, await read(store, key('slow')));
+      assert.deepEqual(ns(await read(store, key('new'))), [0, 1, 2]);
+      await finish(store, await hold(store, key('new'), 'n'), 1, await read(store, key('new')));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+    });
+
+    it('lets messages leave that were marked without knowing of a group that came meanwhile', async () => {
+      const { store } = context;
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(2));
+      const lease = await hold(store, key('a'));
+      const messages = await read(store, key('a'));
+      const { window, groups } = await claimAndCommit(store, lease, 1, messages);
+      await store.registerGroup(key('new'));
+      await store.settle(lease, [{ window, messages }], { groups, keep: false });
+      await finish(store, await hold(store, key('b'), 'b'), 1, await read(store, key('b')));
+      await finish(store, await hold(store, key('new'), 'n'), 1, await read(store, key('new')));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+    });
+
     it('hands a group over with progress, open windows and done marks', async () => {
       const { store } = context;
       await register(store, 'default', 'b');
