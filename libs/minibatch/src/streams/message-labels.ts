@@ -53,6 +53,10 @@ function copyHeaders(where: () => string, given: unknown): Record<string, string
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw notStorable(where, 'headers', `${show(given)}; allowed: an object of strings`);
   }
+  // A Map, or the Headers of a request: what it holds are not its properties, and nothing of it would be stored.
+  if (Symbol.iterator in given) {
+    throw notStorable(where, 'headers', `${show(given)}; allowed: an object of strings: use Object.fromEntries()`);
+  }
   const headers: Record<string, string> = {};
   for (const name of Object.keys(given)) {
     const path = /^[\w-]+$/.test(name) ? `headers.${name}` : `headers[${JSON.stringify(name)}]`;

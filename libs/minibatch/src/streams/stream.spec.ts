@@ -118,6 +118,8 @@ describe('Stream.append', () => {
     ['key', { key: 'a\udfff' }],
     ['headers', { headers: 'h' }],
     ['headers', { headers: ['h'] }],
+    ['headers', { headers: new Map([['a', 'b']]) }],
+    ['headers', { headers: new Headers({ a: 'b' }) }],
     ['headers.a', { headers: { a: null } }],
     ['headers.a', { headers: { a: '\ud800' } }],
     ['headers["\\ud800"]', { headers: { '\ud800': 'a' } }],
