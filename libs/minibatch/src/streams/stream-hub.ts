@@ -31,6 +31,7 @@ import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
 import { labelsOf } from './message-labels.js';
+import { messagesOf } from './message-list.js';
 import { toStorable } from './storable.js';
 import {
   type OpenWindowChoice,
@@ -404,7 +405,7 @@ export class StreamHub implements StreamOperations {
         resultOf(outcome);
       },
       appendMany: async (data, { position, each } = {}) => {
-        const messages = Array.from(data, (item, index) => ({ data: item, options: each?.(item, index) ?? {} }));
+        const messages = messagesOf(stream, data, each);
         checkOutcomes(stream, await write(messages, position));
       },
       position: () => this.parts.store.readCheckpoint(stream, source),

@@ -232,6 +232,10 @@ describe('Stream.appendMany', () => {
 
   it('writes nothing if one can’t be stored', async () => {
     const { store, hub } = setUp();
+    for (const given of [5, null, new Set([1])]) {
+      const appended = hub.stream('s').appendMany(given as never);
+      await expect(appended).rejects.toMatchObject({ code: ErrorCode.InvalidOptions });
+    }
     const withHole: unknown[] = [1];
     withHole[2] = 1;
     expect((await errorOf(hub.stream('s').appendMany(withHole))).code).toBe(ErrorCode.NotStorable);

@@ -10,6 +10,7 @@ import type {
   StreamUpdate,
 } from '../storage/stream-store.interface.js';
 import { type AppendResult, resultOf, resultsOf } from './append-result.js';
+import { messagesOf } from './message-list.js';
 
 export interface AppendMessageOptions {
   /** Kept with the message; consumers see it. Messages with the same key belong together. */
@@ -103,8 +104,7 @@ export class Stream<T = unknown> {
    *   `details.results` has the results of the others
    */
   async appendMany(data: readonly T[], options: AppendManyOptions<T> = {}): Promise<readonly AppendResult[]> {
-    // Not `map`, which leaves holes as they are: a hole is refused like undefined.
-    const messages = Array.from(data, (item, index) => ({ data: item, options: options.each?.(item, index) ?? {} }));
+    const messages = messagesOf(this.name, data, options.each);
     return resultsOf(this.name, await this.operations.write(this.name, messages, { session: options.session }));
   }
 
