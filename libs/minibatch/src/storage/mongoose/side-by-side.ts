@@ -3,7 +3,7 @@ import { type ConsumerKey, consumerId } from '../stream-store.interface.js';
 /** A group that has claimed in this process so lately is at work here; milliseconds. */
 const LATELY = 1_000;
 /** A group waits for as long as two of its own settlements take: another one at the same pace has come by then. Milliseconds. */
-const PATIENCE = { least: 50, most: 3_000, settlements: 2 };
+const PATIENCE = { least: 50, most: 3_000, settlements: 2, unknownPace: 300 };
 /** A group that settles more rarely gains nothing by waiting; milliseconds. */
 const SLOW = 2_000;
 /** Settlements without waiting after waits that were in vain: so many more each time, up to this. */
@@ -38,6 +38,7 @@ export class SideBySide {
       vain.skip -= 1;
       return 0;
     }
+    if (interval === 0) return PATIENCE.unknownPace;
     if (interval > SLOW) return PATIENCE.least;
     return Math.min(Math.max(PATIENCE.settlements * interval, PATIENCE.least), PATIENCE.most);
   }
