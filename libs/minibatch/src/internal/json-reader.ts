@@ -1,3 +1,5 @@
+import { setOwn } from './set-own.js';
+
 /**
  * What becomes of an integer that a JavaScript number can't hold exactly: one beyond ±(2^53 − 1).
  *
@@ -189,10 +191,4 @@ function isEscaped(text: string, at: number): boolean {
   let before = at;
   while (text[before - 1] === '\\') before -= 1;
   return (at - before) % 2 === 1;
-}
-
-/** A plain assignment to `__proto__` would change the object's prototype. */
-function setOwn(object: Record<string, unknown>, key: string, value: unknown): void {
-  if (key !== '__proto__') object[key] = value;
-  else Object.defineProperty(object, key, { value, enumerable: true, writable: true, configurable: true });
 }

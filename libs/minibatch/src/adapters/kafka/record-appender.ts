@@ -72,7 +72,7 @@ export class RecordAppender {
       try {
         await unstorable(message.record, error);
       } catch (cause) {
-        const what = `${where}: unstorable failed for the record ${message.record.id}, which comes again`;
+        const what = `${where}: unstorable failed for the record ${message.record.id}, which will be delivered again`;
         throw new MinibatchError(ErrorCode.SourceFailed, `${what}: ${messageOf(cause)}`, {
           cause,
           details: { option: 'unstorable', record: message.record.id },

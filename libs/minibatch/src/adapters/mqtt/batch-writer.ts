@@ -106,7 +106,7 @@ export class BatchWriter {
     try {
       await unstorable(message, error);
     } catch (cause) {
-      const what = `${where}: unstorable failed for a message of '${topic}', which comes again`;
+      const what = `${where}: unstorable failed for a message of '${topic}', which will be delivered again`;
       throw new MinibatchError(ErrorCode.SourceFailed, `${what}: ${messageOf(cause)}`, {
         cause,
         details: { reason: 'UNSTORABLE', option: 'unstorable', topic },

@@ -93,7 +93,7 @@ export class Appender {
     } catch (cause) {
       throw new MinibatchError(
         ErrorCode.SourceFailed,
-        `${where}: unstorable failed for the document ${id} of ${this.namespace}, which comes again: ${messageOf(cause)}`,
+        `${where}: unstorable failed for the document ${id} of ${this.namespace}, which will be delivered again: ${messageOf(cause)}`,
         { cause, details: { option: 'unstorable', id } },
       );
     }

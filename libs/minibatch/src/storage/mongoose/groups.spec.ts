@@ -150,6 +150,18 @@ describe('groups', () => {
     expect(await dataOf(store, AUDIT)).toEqual([1]);
   });
 
+  it('that are all gone leave to the next what some of them had committed', async () => {
+    const { store } = test;
+    const lease = await takeLease(store, KEY);
+    await store.registerGroup(AUDIT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    await consumeAll(lease, 1);
+    for (const group of ['default', 'audit']) await store.removeGroup('flights', group);
+    const report = keyOf('flights', 'report');
+    await store.registerGroup(report);
+    expect(await dataOf(store, report)).toEqual([1]);
+  });
+
   it('removed between commit point and settle of another leave nothing behind for ever', async () => {
     const { store, connection } = test;
     const lease = await takeLease(store, KEY);

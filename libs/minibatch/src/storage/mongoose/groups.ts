@@ -43,7 +43,7 @@ export class Groups {
         { lease: { fence: 0, counter: 0 }, adopted: 0, finished: [], progress: NO_PROGRESS },
         list,
       );
-      // What others have committed and still wait for is there for the new group, too.
+      // What others have committed and still wait for is there for the new group, too, also if those others are gone by now.
       await this.departures.waitForAll(key.stream, [key.group]);
     });
   }

@@ -3,6 +3,7 @@ import { shownOf } from '../lazy-message.js';
 import type { DeadLetter, Lease, NewDeadLetter } from '../stream-store.interface.js';
 import type { RawInsert } from './insert-missing.js';
 import { contentOf, documentOf } from './message-codec.js';
+import { toObjectId } from './message-ids.js';
 import type { RawDocument } from './raw-document.js';
 import { sizeOf, type RawValue } from './raw-value.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -46,7 +47,7 @@ export function toLetterInsert({ key }: Lease, letter: NewDeadLetter): RawInsert
     stream,
     group,
     ...(partition ? { partition } : {}),
-    message: mongo.ObjectId.createFromHexString(message.id),
+    message: toObjectId(message.id),
     ...content,
     window,
     consumer,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { mongo } from 'mongoose';
+import type { MessageId } from '../stream-store.interface.js';
 
 const COUNTER_END = 2 ** 24;
 
@@ -42,3 +43,7 @@ export class MessageIds {
 
 /** One for the process, not for the store: messages of one process keep their order whichever store they go through. */
 export const messageIds = new MessageIds();
+
+export function toObjectId(id: MessageId): mongo.ObjectId {
+  return mongo.ObjectId.createFromHexString(id);
+}

@@ -1,5 +1,6 @@
 import { mongo } from 'mongoose';
 import type { MessageId } from '../stream-store.interface.js';
+import { toObjectId } from './message-ids.js';
 import { RawDocument } from './raw-document.js';
 import { isServerLost } from './store-errors.js';
 
@@ -67,7 +68,7 @@ export async function findByIds<T extends mongo.Document>(
   const found: RawDocument[] = [];
   for (let wanted = ids, more = true; more && wanted.length > 0;) {
     // By ids alone: a second condition beside `$in` makes some servers quadratic.
-    const filter = { _id: { $in: wanted.map((id) => mongo.ObjectId.createFromHexString(id)) } } as mongo.Filter<T>;
+    const filter = { _id: { $in: wanted.map(toObjectId) } } as mongo.Filter<T>;
     const page = await findRaw(collection, { filter, limit: wanted.length });
     const documents = page.documents.map((bytes) => new RawDocument(bytes));
     found.push(...documents);

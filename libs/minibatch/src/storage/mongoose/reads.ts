@@ -11,6 +11,7 @@ import type {
 import type { Collections } from './collections.js';
 import { MESSAGES } from './foreign.js';
 import { BufferMessage } from './message-codec.js';
+import { toObjectId } from './message-ids.js';
 import { RawDocument } from './raw-document.js';
 import { findByIds, findRaw } from './raw-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -23,7 +24,7 @@ export class Reads {
   constructor(private readonly collections: Collections) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
-    const filter: Filter = after === undefined ? {} : { _id: { $gt: toId(after) } };
+    const filter: Filter = after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
     return this.block(key, filter, { _id: 1 }, limits);
   }
 
@@ -38,7 +39,7 @@ export class Reads {
     const filter: Filter = {
       ...(first || to ? { created: { ...MESSAGES.created, ...created } } : {}),
       // The bound above lets the index start there; this leaves out what has been read of that moment.
-      ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toId(after.id) } }] }),
+      ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toObjectId(after.id) } }] }),
     };
     return this.block(key, filter, { created: 1, _id: 1 }, limits);
   }
@@ -50,8 +51,8 @@ export class Reads {
     limit: number,
   ): Promise<readonly MessageId[]> {
     const bounds = {
-      ...(after !== undefined && { $gt: toId(after) }),
-      ...(until !== undefined && { $lte: toId(until) }),
+      ...(after !== undefined && { $gt: toObjectId(after) }),
+      ...(until !== undefined && { $lte: toObjectId(until) }),
     };
     const filter: Filter = after === undefined && until === undefined ? {} : { _id: bounds };
     const found = await guarded(`look through '${key.stream}'`, () =>
@@ -107,8 +108,4 @@ function waiting({ stream, group, partition }: ConsumerKey): Filter {
     done: { $ne: group },
     partition: partition === 0 ? { $in: [0, null] } : partition,
   } as Filter;
-}
-
-function toId(id: MessageId): mongo.ObjectId {
-  return mongo.ObjectId.createFromHexString(id);
 }

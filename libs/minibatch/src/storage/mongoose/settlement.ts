@@ -14,6 +14,7 @@ import { consumerDocumentId } from './consumer-document.js';
 import type { Departures } from './departures.js';
 import { insertMissingRaw, portions } from './insert-missing.js';
 import { BufferMessage, documentOf } from './message-codec.js';
+import { toObjectId } from './message-ids.js';
 import type { RawDocument } from './raw-document.js';
 import { findByIds } from './raw-reads.js';
 import { type RawValue, sizeOf } from './raw-value.js';
@@ -72,8 +73,9 @@ export class Settlement {
     const { commits } = this.departures;
     let rest = await this.inTurn(stream, async () => {
       const covered = (message: StoredMessage) => isCovered(message, others) || commits.covers(message.id, others);
-      const last = messages.filter(covered);
-      const waiting = messages.filter((message) => !covered(message));
+      const last: StoredMessage[] = [];
+      const waiting: StoredMessage[] = [];
+      for (const message of messages) (covered(message) ? last : waiting).push(message);
       // One that keeps its messages wants them marked, and not removed by whoever comes last.
       if (!keep) {
         commits.add(
@@ -92,7 +94,7 @@ export class Settlement {
       rest = rest.filter(({ id }) => left.has(id));
     }
     if (rest.length === 0) return;
-    const marked = rest.map((message) => ({ _id: toId(message.id), fresh: isFresh(message) }));
+    const marked = rest.map((message) => ({ _id: toObjectId(message.id), fresh: isFresh(message) }));
     await this.inTurn(stream, () => this.departures.mark(marked, { group, others, keep, settled }));
   }
 
@@ -113,7 +115,7 @@ export class Settlement {
 
   private leave(messages: readonly StoredMessage[], { keep, at }: SettleOptions): Promise<void> {
     return this.departures.leave(
-      messages.map(({ id, deduped }) => ({ _id: toId(id), deduped: deduped === true, keep })),
+      messages.map(({ id, deduped }) => ({ _id: toObjectId(id), deduped: deduped === true, keep })),
       at,
     );
   }
@@ -249,8 +251,4 @@ function isKept(message: StoredMessage): boolean {
 
 function isFresh(message: StoredMessage): boolean {
   return !(message instanceof BufferMessage) || message.done === undefined;
-}
-
-function toId(id: string): mongo.ObjectId {
-  return mongo.ObjectId.createFromHexString(id);
 }

@@ -18,10 +18,10 @@ interface Pile {
   example: unknown;
 }
 
-/** A list of groups as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
-const joined = (field: string) => ({
-  $reduce: { input: { $ifNull: [field, []] }, initialValue: '', in: { $concat: ['$$value', '\0', '$$this'] } },
-});
+/** The marks as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
+const DONE = {
+  $reduce: { input: { $ifNull: ['$done', []] }, initialValue: '', in: { $concat: ['$$value', '\0', '$$this'] } },
+};
 
 /** Windows of a document of the window collection: those it shares among them, or the one that it is. */
 const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
@@ -68,7 +68,7 @@ export class Status {
           { $match: asked.length === 1 ? asked[0] : { $or: asked } },
           {
             $group: {
-              _id: { stream: '$stream', done: joined('$done') },
+              _id: { stream: '$stream', done: DONE },
               n: { $sum: 1 },
               first: { $min: '$_id' },
               last: { $max: '$_id' },
@@ -108,7 +108,7 @@ export class Status {
             { $match: { stream: present, processed: false } },
             {
               $group: {
-                _id: { stream: '$stream', partition: '$partition', done: joined('$done'), ours: IS_MESSAGE },
+                _id: { stream: '$stream', partition: '$partition', done: DONE, ours: IS_MESSAGE },
                 messages: { $sum: 1 },
                 oldest: { $min: '$created' },
                 example: { $min: '$_id' },
