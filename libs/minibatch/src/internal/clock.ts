@@ -7,7 +7,7 @@ export interface Clock {
   now(): number;
   /** Milliseconds that only go forward; the origin means nothing. Used for leases and durations. */
   monotonic(): number;
-  /** Calls `callback` once after `ms`; the answer cancels it. */
+  /** Calls `callback` once after `ms`, rounded up to whole ones; the answer cancels it. */
   schedule(ms: number, callback: () => void): () => void;
 }
 
@@ -24,7 +24,8 @@ export class SystemClock implements Clock {
   }
 
   schedule(ms: number, callback: () => void): () => void {
-    const timer = setTimeout(callback, Math.min(Math.max(ms, 0), LONGEST_TIMER));
+    // Node cuts fractions off: the timer would fire early, and what asks the clock then would have to wait again.
+    const timer = setTimeout(callback, Math.min(Math.max(Math.ceil(ms), 0), LONGEST_TIMER));
     return () => clearTimeout(timer);
   }
 }

@@ -35,6 +35,23 @@ describe('VirtualClock', () => {
     expect(clock.monotonic()).toBe(50);
   });
 
+  it('counts whole milliseconds, so that waiting for a time by one clock reaches it by the other', async () => {
+    const clock = new VirtualClock();
+    clock.schedule(0.25, () => undefined);
+    const until = clock.now() + 10.3;
+    let looks = 0;
+    const look = () => {
+      looks += 1;
+      const rest = until - clock.now();
+      if (rest > 0) clock.schedule(rest, look);
+    };
+    clock.schedule(1 / 3, look);
+    clock.sleep(0.1);
+    await clock.advance(20.2);
+    expect(looks).toBe(2);
+    expect([clock.monotonic(), clock.now() - Date.UTC(2026, 0, 1)]).toEqual([20, 20]);
+  });
+
   it('moves the wall clock alone by a jump', async () => {
     const clock = new VirtualClock(0);
     let fired = false;

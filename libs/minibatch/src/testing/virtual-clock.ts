@@ -21,7 +21,7 @@ export class VirtualClock implements Clock {
 
   /** @param start milliseconds since the epoch, or a date. @default 2026-01-01T00:00:00Z */
   constructor(start: number | Date = Date.UTC(2026, 0, 1)) {
-    this.wall = Number(start);
+    this.wall = Math.round(Number(start));
   }
 
   now(): number {
@@ -32,18 +32,20 @@ export class VirtualClock implements Clock {
     return this.ticks;
   }
 
+  /** As the system's, a timer counts whole milliseconds and never fires early. */
   schedule(ms: number, callback: () => void): () => void {
-    const timer = { at: this.ticks + Math.max(0, ms), order: this.order++, callback };
+    const timer = { at: this.ticks + Math.max(0, Math.ceil(ms)), order: this.order++, callback };
     this.timers.add(timer);
     return () => this.timers.delete(timer);
   }
 
   /**
-   * Lets `ms` milliseconds pass.
+   * Lets `ms` milliseconds pass, rounded to whole ones: two clocks with fractions would disagree by a rounding error, and a loop
+   * that waits for one of them and asks the other would never end.
    * @param settled awaited before each step: resolves when what is under way has ended. @default a turn of the event loop
    */
   async advance(ms: number, settled: () => Promise<void> = eventLoopTurn): Promise<void> {
-    const target = this.ticks + ms;
+    const target = this.ticks + Math.round(ms);
     let [time, fired] = [this.ticks, 0];
     for (;;) {
       await settled();
@@ -67,12 +69,12 @@ export class VirtualClock implements Clock {
 
   /** Lets time pass as for a process that is stopped: no timer fires; what fell due meanwhile fires with the next `advance`. */
   sleep(ms: number): void {
-    this.pass(ms);
+    this.pass(Math.round(ms));
   }
 
   /** Sets the wall clock forward or back, as an administrator or a time server would; no timer notices. */
   jump(ms: number): void {
-    this.wall += ms;
+    this.wall += Math.round(ms);
   }
 
   private pass(ms: number): void {
