@@ -248,6 +248,7 @@ export class ConsumerLoop {
     if (!this.paused && !this.tenure.isClosing) {
       // First of all: what runs no longer counts against reading ahead.
       this.startWindows();
+      this.countFreeWorkers();
       this.readOn();
       this.cut();
     }
@@ -297,7 +298,7 @@ export class ConsumerLoop {
     const { readAhead } = this;
     if (readAhead.isReading || this.isResting) return;
     try {
-      readAhead.follow(this.tenure.definition.emitter.reads(now, this.flushing));
+      readAhead.follow(this.tenure.definition.emitter.reads(now, this.flushing, this.buffer.workerFree));
     } catch (error) {
       this.emitterFailed(now, error);
       return;
@@ -320,18 +321,35 @@ export class ConsumerLoop {
   private inFlightIsEnough(): boolean {
     // What waits for evidence has bounds of its own, or there would never be any.
     const { size } = this.evidence;
-    if (this.inFlightMessages === size.messages) return false;
     const { readAhead, readAheadBytes } = this.tenure.parts.options;
-    let messages = this.inFlightMessages - size.messages + this.buffer.length;
-    let bytes = this.inFlightBytes - size.bytes + this.buffer.bytes;
+    let messages = this.inFlightMessages - size.messages;
+    let bytes = this.inFlightBytes - size.bytes;
     for (const open of this.running) {
       messages -= open.messages.length;
       bytes -= open.bytes;
     }
-    return messages >= 2 * readAhead || bytes >= 2 * readAheadBytes;
+    // Then only the buffer grows, which has bounds of its own, and a window may need all of it.
+    if (messages === 0) return false;
+    return messages + this.buffer.length >= 2 * readAhead || bytes + this.buffer.bytes >= 2 * readAheadBytes;
   }
 
   // ---- cutting and claiming
+
+  /** The strategy holds windows back that are due and not full, until a worker can start them. */
+  private countFreeWorkers(): void {
+    const { buffer } = this;
+    const wasFree = buffer.workerFree;
+    buffer.freeWorkers = this.freeWorkers;
+    if (buffer.workerFree && !wasFree) this.ask = true;
+  }
+
+  private get freeWorkers(): number {
+    const { evidence, ready, released, running, suspects } = this;
+    // One window that was not tried yet has to be there, as a probe, or those that are set aside might never get evidence.
+    if (evidence.isInDoubt) return evidence.hasRoom && ready.every(({ doubted }) => doubted) ? 1 : 0;
+    const workers = suspects.size === 0 ? this.tenure.definition.workers : this.isAlone ? 1 : 0;
+    return workers - running.size - ready.length - released.length;
+  }
 
   private cut(): void {
     const now = this.tenure.parts.clock.now();

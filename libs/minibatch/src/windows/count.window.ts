@@ -8,9 +8,9 @@ const ROOM = 10_000;
 /**
  * Windows of `size` messages, as soon as so many are there, in the order in which they were read.
  *
- * With `interval` no message waits longer than that: what is there `interval` after the first of them was appended is
- * emitted. The wait counts from that first message and is never restarted by a later one. Without `interval` the tail
- * waits for a `flush`.
+ * With `interval` no message waits longer than that for a free worker: what is there `interval` after the first of them was
+ * appended is emitted. The wait counts from that first message and is never restarted by a later one. While all workers are
+ * busy, a window that is due waits for the first of them and goes on filling. Without `interval` the tail waits for a `flush`.
  *
  * @example
  * ```ts
@@ -36,7 +36,7 @@ export class CountWindow<T = unknown> extends WindowEmitter<T> {
     if (view.length === 0) return false;
     // No more will be read before something is taken: a limit of bytes is reached before the size.
     if (view.saturated) return true;
-    return view.complete && (view.flushing || view.now >= (this.deadline(view) ?? Infinity));
+    return view.complete && (view.flushing || (view.workerFree && view.now >= (this.deadline(view) ?? Infinity)));
   }
 
   query(view: MessageView<T>): readonly BufferedMessage<T>[] {
@@ -44,7 +44,8 @@ export class CountWindow<T = unknown> extends WindowEmitter<T> {
   }
 
   override nextCheck(view: MessageView<T>): number | undefined {
-    return this.deadline(view);
+    const deadline = this.deadline(view);
+    return view.workerFree ? deadline : undefined;
   }
 
   override reads(_now: number, _flushing?: boolean): ReadPlan {

@@ -167,6 +167,7 @@ export class Driver {
     buffer.now = this.now;
     buffer.monotonic = this.now - this.jumped;
     buffer.flushing = flushing;
+    buffer.freeWorkers = Infinity;
     buffer.saturated = buffer.length >= room || buffer.bytes >= readAheadBytes;
     const cut = this.cutter.cut(buffer, max);
     this.windows.push(...cut);

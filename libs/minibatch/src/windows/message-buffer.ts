@@ -25,6 +25,7 @@ export class MessageBuffer implements MessageView {
   private isComplete = false;
   private isSaturated = false;
   private isFlushing = false;
+  private idle = 1;
 
   get length(): number {
     return this.items.length - this.head;
@@ -141,6 +142,19 @@ export class MessageBuffer implements MessageView {
   set flushing(flushing: boolean) {
     if (flushing !== this.isFlushing) this.changes += 1;
     this.isFlushing = flushing;
+  }
+
+  get workerFree(): boolean {
+    return this.idle > 0;
+  }
+
+  /** Workers that wait for a window. The cutter counts down with each window it makes. */
+  get freeWorkers(): number {
+    return this.idle;
+  }
+  set freeWorkers(count: number) {
+    if (count > 0 !== this.idle > 0) this.changes += 1;
+    this.idle = count;
   }
 
   private removeFirst(n: number): void {

@@ -20,15 +20,15 @@ interface Cut {
  * earlier process, or else from the start of the consumer.
  *
  * ```text
- *            tick reached               all was taken
- * resting ─────────────────▶ gathering ───────────────▶ resting
- *          (or flushing)                (or the tick passed)
+ *         tick reached and a worker free         all was taken
+ * resting ────────────────────────────▶ gathering ───────────────▶ resting
+ *                (or flushing)                 (or the tick passed)
  * ```
  *
  * - `resting`: nothing is read.
- * - `gathering`: `end` is the latest tick that has been reached, so after a pause several ticks become one window.
- *   Messages are read in append order until nothing is left, or until a message shows that the reading has passed the
- *   tick: else a fast producer would keep one window open for ever.
+ * - `gathering`: `end` is the latest tick that has been reached, so several ticks become one window after a pause, or when all workers
+ *   were busy. Messages are read in append order until nothing is left, or until a message shows that the reading has
+ *   passed the tick: else a fast producer would keep one window open for ever.
  *
  * A tick without messages emits nothing unless `empty` is set.
  *
@@ -63,13 +63,16 @@ export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
     this.rested = true;
   }
 
-  override reads(now: number, flushing?: boolean): ReadPlan {
+  override reads(now: number, flushing?: boolean, workerFree = true): ReadPlan {
     if (this.end === undefined && !flushing) {
       if (now < this.previous - this.interval) this.turnBack(now);
       const tick = boundaryAtOrBefore(this.grid, now);
-      if (!this.rested || tick <= this.previous) {
+      if (!this.rested || tick <= this.previous || !workerFree) {
         this.rested = true;
-        return { order: 'idle', until: boundaryAfter(this.grid, this.previous) };
+        return {
+          order: 'idle',
+          until: boundaryAfter(this.grid, workerFree ? this.previous : Math.max(this.previous, now)),
+        };
       }
       this.end = tick;
     }

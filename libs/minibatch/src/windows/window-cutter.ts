@@ -90,6 +90,7 @@ export class WindowCutter {
         const cut = this.next(buffer);
         if (cut.length === 0) break;
         windows.push(...cut);
+        for (const { dropped } of cut) if (!dropped) buffer.freeWorkers -= 1;
         if (cut[0]?.messages.length === 0) empty += 1;
       }
     } catch (error) {

@@ -40,6 +40,11 @@ export interface MessageView<T = unknown> {
   readonly saturated: boolean;
   /** True while the tail is to be emitted now, ready or not. */
   readonly flushing: boolean;
+  /**
+   * True if a window cut now would start at once. A window that is due but not full should wait for this: it grows meanwhile, where
+   * many small ones would queue up. The strategy is asked again when a worker becomes free.
+   */
+  readonly workerFree: boolean;
 }
 
 /** What `query` chose. */
@@ -107,10 +112,11 @@ export abstract class WindowEmitter<T = unknown> {
   }
 
   /**
-   * Which part of the stream to read. `flushing`: the tail is to be emitted now, so it has to be read now.
+   * Which part of the stream to read. `flushing`: the tail is to be emitted now, so it has to be read now. `workerFree`: as in
+   * `MessageView`.
    * @default in append order, up to the consumer's `lookAhead`
    */
-  reads(_now: number, _flushing?: boolean): ReadPlan {
+  reads(_now: number, _flushing?: boolean, _workerFree?: boolean): ReadPlan {
     return { order: 'append' };
   }
 
