@@ -13,13 +13,13 @@ export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 60 ? `${value.slice(0, 60)}…` : value}'`;
   if (typeof value === 'function') return value.name || 'a function';
   if (typeof value === 'bigint') return `${value}n`;
-  if (Array.isArray(value)) return `[${value.slice(0, 10).map(show).join(', ')}${value.length > 10 ? ', …' : ''}]`;
   if (typeof value === 'object' && value !== null) return showObject(value);
   return String(value);
 }
 
 function showObject(value: object): string {
   try {
+    if (Array.isArray(value)) return `[${value.slice(0, 10).map(show).join(', ')}${value.length > 10 ? ', …' : ''}]`;
     const name: unknown = value.constructor?.name;
     return typeof name === 'string' && name !== 'Object' && name !== '' ? `a ${name}` : 'an object';
   } catch {

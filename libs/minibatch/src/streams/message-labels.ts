@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isA } from '../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { show } from '../internal/checks.js';
 import { setOwn } from '../internal/set-own.js';
@@ -14,16 +15,16 @@ export interface MessageLabels {
 const LONGEST_DEDUPE_ID = 512;
 const HASHED = 'sha256:';
 
+/** The same as somebody has given it. */
+type GivenLabels = { readonly [Label in keyof MessageLabels]?: unknown };
+
 /**
  * Checks and copies key, headers and dedupe id. They may come from the data, by a function of the application, so what is wrong with
  * them is wrong with the message.
  *
  * @throws AppendError `NotStorable`, naming the place
  */
-export function labelsOf(
-  where: () => string,
-  { key, headers, dedupeId }: Readonly<Record<keyof MessageLabels, unknown>>,
-) {
+export function labelsOf(where: () => string, { key, headers, dedupeId }: GivenLabels): MessageLabels {
   const labels: MessageLabels = {};
   if (key !== undefined) labels.key = textOf(where, 'key', key);
   if (headers !== undefined) labels.headers = headersOf(where, headers);
@@ -44,7 +45,7 @@ function headersOf(where: () => string, given: unknown): Record<string, string> 
   try {
     return copyHeaders(where, given);
   } catch (error) {
-    if (error instanceof AppendError) throw error;
+    if (isA(error, AppendError)) throw error;
     throw notStorable(where, 'headers', `an object that throws when it is read: ${messageOf(error)}`, error);
   }
 }

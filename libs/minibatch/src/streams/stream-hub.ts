@@ -26,6 +26,7 @@ import type {
   StreamStore,
 } from '../storage/stream-store.interface.js';
 import { unknownGroup, unknownStream } from '../storage/store-faults.js';
+import { appendOptions } from './append-options.js';
 import { AppendQueue, type SourcePosition } from './append-queue.js';
 import { checkOutcomes, resultOf } from './append-result.js';
 import { BufferLimit } from './buffer-limit.js';
@@ -212,11 +213,10 @@ export class StreamHub implements StreamOperations {
   ): NewMessage {
     const { value, bytes, bigints } = toStorable(data, this.parts.store.maxMessageBytes);
     const message: Mutable<NewMessage> = { stream, data: value, bytes, bigints, created };
-    const { key, headers, dedupeId } = options;
-    if (key === undefined && headers === undefined && dedupeId === undefined) return message;
+    if (options === undefined) return message;
     // Put together only when it is needed: this is done for every message.
     const where = () => (count === 1 ? `append to '${stream}'` : `append to '${stream}', message ${index}`);
-    return Object.assign(message, labelsOf(where, { key, headers, dedupeId }));
+    return Object.assign(message, labelsOf(where, options));
   }
 
   /** Creates the stream, once in the life of the process; refuses a closed one. Undefined if it is known to take messages. */
@@ -400,11 +400,13 @@ export class StreamHub implements StreamOperations {
     return {
       name: stream,
       source,
-      append: async (data, { position, ...message } = {}) => {
+      append: async (data, options = {}) => {
+        const { position, ...message } = appendOptions(`append to '${stream}'`, options, 'sourceAppend');
         const [outcome] = await write([{ data, options: message }], position);
         resultOf(outcome);
       },
-      appendMany: async (data, { position, each } = {}) => {
+      appendMany: async (data, options = {}) => {
+        const { position, each } = appendOptions(`appendMany to '${stream}'`, options, 'sourceAppendMany');
         const messages = messagesOf(stream, data, each);
         checkOutcomes(stream, await write(messages, position));
       },

@@ -9,6 +9,7 @@ import type {
   StreamStats,
   StreamUpdate,
 } from '../storage/stream-store.interface.js';
+import { appendOptions } from './append-options.js';
 import { type AppendResult, resultOf, resultsOf } from './append-result.js';
 import { messagesOf } from './message-list.js';
 
@@ -40,8 +41,10 @@ export interface AppendManyOptions<T = unknown> {
 /** A message on its way to the store. */
 export interface OutgoingMessage {
   readonly data: unknown;
-  readonly options: Omit<AppendMessageOptions, 'session'>;
+  readonly options: Omit<AppendMessageOptions, 'session'> | undefined;
 }
+
+const NO_OPTIONS: WriteOptions = {};
 
 export type WriteOptions = Pick<AppendOptions, 'session'>;
 
@@ -85,14 +88,19 @@ export class Stream<T = unknown> {
    * while a write is under way go together as the next write, in the order of the calls.
    *
    * @throws AppendError with `stored`: `'no'` or `'unknown'`; codes `NotStorable`, `MessageTooLarge`, `StreamFull`,
-   *   `StreamClosed`, `ShuttingDown`, `StoreUnavailable`, `AppendFailed`
+   *   `StreamClosed`, `ShuttingDown`, `StoreUnavailable`, `AppendFailed`; `InvalidOptions` for an option that does not exist
    * @example
    * ```ts
    * const { id } = await flights.append({ origin: 'SAT', delay: 25 }, { dedupeId: 'UA-42' });
    * ```
    */
-  async append(data: T, options: AppendMessageOptions = {}): Promise<AppendResult> {
-    const [outcome] = await this.operations.write(this.name, [{ data, options }], { session: options.session });
+  async append(data: T, options?: AppendMessageOptions): Promise<AppendResult> {
+    if (options === undefined) {
+      const [outcome] = await this.operations.write(this.name, [{ data, options }], NO_OPTIONS);
+      return resultOf(outcome);
+    }
+    const { session, ...own } = appendOptions(`append to '${this.name}'`, options, 'append');
+    const [outcome] = await this.operations.write(this.name, [{ data, options: own }], { session });
     return resultOf(outcome);
   }
 
@@ -104,8 +112,9 @@ export class Stream<T = unknown> {
    *   `details.results` has the results of the others
    */
   async appendMany(data: readonly T[], options: AppendManyOptions<T> = {}): Promise<readonly AppendResult[]> {
-    const messages = messagesOf(this.name, data, options.each);
-    return resultsOf(this.name, await this.operations.write(this.name, messages, { session: options.session }));
+    const { each, session } = appendOptions(`appendMany to '${this.name}'`, options, 'appendMany');
+    const messages = messagesOf(this.name, data, each);
+    return resultsOf(this.name, await this.operations.write(this.name, messages, { session }));
   }
 
   /**
