@@ -1,5 +1,6 @@
 import type { EngineLog } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { redactUrl } from '../errors/redact.js';
 import { SystemClock } from '../internal/clock.js';
 import { DEFAULT_RETRY } from '../shared.options.js';
 import type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
@@ -85,7 +86,7 @@ export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreD
           } catch (cause) {
             throw new MinibatchError(
               ErrorCode.StoreUnavailable,
-              `MongoDB at ${withoutCredentials(uri)} can't be reached: check that it runs and that the address is right`,
+              `MongoDB at ${redactUrl(uri)} can't be reached: check that it runs and that the address is right`,
               { cause },
             );
           }
@@ -110,10 +111,6 @@ async function makeStore(store: StoreDefinition | StreamStore): Promise<StreamSt
     `openStream: the store '${store.kind}' is made by Nest's injection, which is not there; allowed: lmdbStore({ path }), mongoStore(uri)`,
     { details: { option: 'store', given: store.kind } },
   );
-}
-
-function withoutCredentials(uri: string): string {
-  return uri.replace(/\/\/[^@/]*@/, '//');
 }
 
 /** There is no logger in a plain program. */

@@ -1,7 +1,9 @@
+import { redact } from './redact.js';
+
 /**
  * Turns whatever was thrown into text. User code may throw anything: a class whose `message` is an object, a getter that
- * throws, a revoked Proxy, a validation error of 25 MB. What is stored, logged and shown is always a string of bounded size,
- * and making it never throws.
+ * throws, a revoked Proxy, a validation error of 25 MB. What is stored, logged and shown is always a string of bounded size
+ * and without credentials, and making it never throws.
  */
 
 /** UTF-8 bytes of an error's message that are kept. */
@@ -13,13 +15,15 @@ export const MOST_STACK_BYTES = 4_000;
 const STACK_HEAD_BYTES = 1_000;
 /** Room for the mark that says how much was cut. */
 const MARK_BYTES = 40;
+/** Characters of a text that are looked through for credentials. */
+const MOST_LOOKED_AT = 500_000;
 const UNREADABLE = 'an error that cannot be read';
 /** Ours end with their code, which is not to be cut off. */
 const CODE_AT_END = / \[MINIBATCH_\w{1,60}\]$/;
 
 /** The message of anything that was thrown; at most `most` bytes. */
 export function messageOf(error: unknown, most: number = MOST_MESSAGE_BYTES): string {
-  return cut(fullMessageOf(error), most);
+  return clean(fullMessageOf(error), most);
 }
 
 /** The stack of anything that was thrown, if it has one. A long message is cut, so that the frames below it are kept. */
@@ -27,8 +31,8 @@ export function stackOf(error: unknown, most: number = MOST_STACK_BYTES): string
   const stack = propertyOf(error, 'stack');
   if (typeof stack !== 'string' || stack === '') return undefined;
   const frames = stack.indexOf('\n    at ');
-  if (frames <= 0) return cut(stack, most);
-  const head = cut(stack.slice(0, frames), Math.min(STACK_HEAD_BYTES, most));
+  if (frames <= 0) return clean(stack, most);
+  const head = clean(stack.slice(0, frames), Math.min(STACK_HEAD_BYTES, most));
   return cut(head + stack.slice(frames), most);
 }
 
@@ -46,17 +50,24 @@ export function isA<T>(value: unknown, type: abstract new (...args: never[]) => 
   }
 }
 
-/** At most `most` bytes in UTF-8: cut between two characters, with a mark that says how much is missing. */
-export function cut(text: string, most: number): string {
-  // A character takes three bytes at the most: two of UTF-16 make one of four.
-  if (text.length * 3 <= most) return text;
-  const total = Buffer.byteLength(text);
-  if (total <= most) return text;
+/** What is left of the text of an error: without credentials, and at most `most` bytes. */
+export function clean(text: string, most: number): string {
+  if (text.length <= MOST_LOOKED_AT) return cut(redact(text), most);
+  // The rest is neither looked through nor shown.
   const [code = ''] = CODE_AT_END.exec(text.slice(-80)) ?? [];
-  const room = Math.max(0, most - MARK_BYTES - code.length);
+  const rest = Buffer.byteLength(text) - Buffer.byteLength(text.slice(0, MOST_LOOKED_AT)) - code.length;
+  return cut(redact(text.slice(0, MOST_LOOKED_AT)) + code, most, rest);
+}
+
+/** At most `most` bytes in UTF-8: cut between two characters, with a mark that says how much is missing. */
+export function cut(text: string, most: number, missing = 0): string {
+  const total = Buffer.byteLength(text);
+  if (total <= most && missing === 0) return text;
+  const [code = ''] = CODE_AT_END.exec(text.slice(-80)) ?? [];
+  const room = Math.max(0, Math.min(total, most) - MARK_BYTES - code.length);
   const bytes = new Uint8Array(room);
   const { read, written } = new TextEncoder().encodeInto(text, bytes);
-  return `${text.slice(0, read)} … (${total - written - code.length} bytes cut)${code}`;
+  return `${text.slice(0, read)} … (${total - written - code.length + missing} bytes cut)${code}`;
 }
 
 function fullMessageOf(error: unknown): string {

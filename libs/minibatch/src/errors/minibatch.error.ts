@@ -1,4 +1,5 @@
-import { cut, isA, messageOf } from './error-text.js';
+import { clean, isA, messageOf } from './error-text.js';
+import { redactCause, redactDetails } from './redact.js';
 
 export { messageOf } from './error-text.js';
 
@@ -103,7 +104,8 @@ export interface MinibatchErrorOptions {
 }
 
 /**
- * The one error class of the package. The message says what went wrong, where, and what to do; `code` is stable.
+ * The one error class of the package. The message says what went wrong, where, and what to do; `code` is stable. Credentials are taken
+ * out of the message, the details and the cause.
  *
  * @example
  * ```ts
@@ -120,9 +122,12 @@ export class MinibatchError extends Error {
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, options: MinibatchErrorOptions = {}) {
-    super(`${cut(message, MOST_BYTES)} [${code}]`, options.cause === undefined ? undefined : { cause: options.cause });
+    super(
+      `${clean(message, MOST_BYTES)} [${code}]`,
+      options.cause === undefined ? undefined : { cause: redactCause(options.cause) },
+    );
     this.code = code;
-    this.details = options.details ?? {};
+    this.details = redactDetails(options.details);
   }
 }
 

@@ -1,10 +1,13 @@
 import ms from 'ms';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { HIDDEN, isSecret, redactValue } from '../errors/redact.js';
 
-/** An option is wrong: says whose, which one, what was given and what is allowed. */
+/** An option is wrong: says whose, which one, what was given and what is allowed. Secrets are not told. */
 export function invalidOption(where: string, option: string, given: unknown, allowed: string): MinibatchError {
-  return new MinibatchError(ErrorCode.InvalidOptions, `${where}: ${option} is ${show(given)}; allowed: ${allowed}`, {
-    details: { where, option, given, allowed },
+  const hidden = isSecret(option) && given !== undefined && given !== null && typeof given !== 'object';
+  const shown = hidden ? `a ${typeof given}, not shown here` : show(redactValue(given));
+  return new MinibatchError(ErrorCode.InvalidOptions, `${where}: ${option} is ${shown}; allowed: ${allowed}`, {
+    details: { where, option, given: hidden ? HIDDEN : redactValue(given), allowed },
   });
 }
 

@@ -1,4 +1,5 @@
-import { invalidOption } from '../../internal/checks.js';
+import { redactUrl } from '../../errors/redact.js';
+import { invalidOption, show } from '../../internal/checks.js';
 
 interface Address {
   readonly host: string;
@@ -97,6 +98,5 @@ function parameters(where: string, url: URL, known: readonly string[]): Readonly
 
 /** Whatever was given, without what may be a password. */
 function masked(given: unknown): string {
-  if (typeof given !== 'string') return String(given);
-  return given.replace(/\/\/.*@/, '//').replace(/\?.*$/, '');
+  return typeof given === 'string' ? redactUrl(given) : show(given);
 }

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { redact } from '../../errors/redact.js';
 import type { Kafka, KafkaConfig, LogEntry, logCreator } from 'kafkajs';
 import { invalidOption } from '../../internal/checks.js';
 import { loadPackage } from '../../internal/missing-package.js';
@@ -61,7 +62,7 @@ const nestLogs: logCreator = () => {
   return ({ namespace, level, log }: LogEntry) => {
     const { message } = log;
     const error: unknown = log['error'];
-    const line = `${namespace}: ${message}${typeof error === 'string' ? `: ${error}` : ''}`;
+    const line = redact(`${namespace}: ${message}${typeof error === 'string' ? `: ${error}` : ''}`);
     if (level <= 1) logger.error(line);
     else if (level === 2) logger.warn(line);
     else if (level === 4) logger.log(line);

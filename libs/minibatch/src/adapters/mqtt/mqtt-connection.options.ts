@@ -1,5 +1,6 @@
 import type { IClientOptions, MqttClient } from 'mqtt';
 import type { ErrorCode } from '../../errors/minibatch.error.js';
+import { redactUrl } from '../../errors/redact.js';
 import { checkKeys, invalidOption } from '../../internal/checks.js';
 
 /** How the broker is reached. Either `url` or `createClient` must be given. */
@@ -117,11 +118,14 @@ function checkClientOptions(where: string, given: IClientOptions): void {
 function addressOf(where: string, url: unknown): string {
   const parsed = typeof url === 'string' && URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !PROTOCOLS.includes(parsed.protocol) || parsed.host === '') {
-    // It may hold a password: only what can't be one is shown.
-    const shown = parsed?.host ? `${parsed.protocol}//${parsed.host}` : typeof url === 'string' ? 'no URL' : url;
-    throw invalidOption(where, 'url', shown, "'mqtt://host:1883', 'mqtts://host:8883', 'ws://…' or 'wss://…'");
+    throw invalidOption(
+      where,
+      'url',
+      typeof url === 'string' ? redactUrl(url) : url,
+      "'mqtt://host:1883', 'mqtts://host:8883', 'ws://…' or 'wss://…'",
+    );
   }
-  return `${parsed.protocol}//${parsed.host}`;
+  return redactUrl(url as string);
 }
 
 /** The options of a source or a sink are an object of these keys. @throws MinibatchError `InvalidOptions` */

@@ -63,7 +63,7 @@ describe('resolveSource', () => {
   it.each<[Record<string, unknown>, RegExp]>([
     [{ url: undefined }, /Feed: url is undefined; allowed: either url \('mqtt:\/\/host:1883'\) or createClient/],
     [{ createClient: () => undefined }, /either url/],
-    [{ url: 'host:1883' }, /url is 'no URL'; allowed: 'mqtt:/],
+    [{ url: 'host:1883' }, /url is 'host:1883'; allowed: 'mqtt:/],
     [{ url: 'http://u:p@host' }, /url is 'http:\/\/host'; allowed/],
     [{ url: 5 }, /url is 5/],
     [{ url: undefined, createClient: 5 }, /createClient is 5/],

@@ -51,13 +51,13 @@ export class LmdbEnvironment {
    * @throws MinibatchError `MissingPackage` without the package lmdb, `StorePath` if the path can't be used, `StoreDamaged` if the
    *   data file was cut off, `StoreInUse` if a process has it open that can't share it
    */
-  static async open(path: string, maxReaders: number): Promise<LmdbEnvironment> {
+  static async open(path: string, maxReaders: number, mode: number): Promise<LmdbEnvironment> {
     const lmdb = await loadPackage('The LMDB store', 'lmdb', () => import('lmdb'));
-    const directory = prepareDirectory(path, (known) => opened.has(known) || closing.has(known));
+    const directory = prepareDirectory(path, mode, (known) => opened.has(known) || closing.has(known));
     while (closing.has(directory)) await closing.get(directory);
     let shared = opened.get(directory);
     if (shared === undefined) {
-      const environment = openDatabase(lmdb, directory, maxReaders);
+      const environment = openDatabase(lmdb, directory, maxReaders, mode);
       // Whoever comes next tries anew.
       void environment.catch(() => opened.delete(directory));
       shared = { environment, users: 0 };
@@ -149,11 +149,19 @@ export class LmdbEnvironment {
   }
 }
 
-async function openDatabase(lmdb: typeof import('lmdb'), path: string, maxReaders: number): Promise<Opened> {
-  const presence = await Presence.enter(path);
+async function openDatabase(
+  lmdb: typeof import('lmdb'),
+  path: string,
+  maxReaders: number,
+  mode: number,
+): Promise<Opened> {
+  const presence = await Presence.enter(path, mode);
   try {
+    const permissions = { permissionsMode: mode };
     const database = lmdb.open<Buffer, Buffer>({
       path,
+      // Known to lmdb-js, not to its types.
+      ...permissions,
       // A directory, whatever its name ends in.
       noSubdir: false,
       encoding: 'binary',

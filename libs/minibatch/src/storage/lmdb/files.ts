@@ -27,13 +27,14 @@ const LOCK_TRANSACTION_AT = 8;
 /**
  * Makes the directory if it is not there. Gives its real path.
  *
+ * @param mode of files that are made
  * @param isOpen whether this process has the environment open
  * @throws MinibatchError `StorePath`, `StoreDamaged`
  */
-export function prepareDirectory(path: string, isOpen: (directory: string) => boolean): string {
+export function prepareDirectory(path: string, mode: number, isOpen: (directory: string) => boolean): string {
   const absolute = resolve(path);
   try {
-    ensureDirectory(absolute);
+    ensureDirectory(absolute, searchable(mode));
     accessSync(absolute, constants.R_OK | constants.W_OK | constants.X_OK);
     const directory = realpathSync(absolute);
     const lock = join(absolute, LOCK);
@@ -62,13 +63,18 @@ export function unusable(path: string, cause: unknown): MinibatchError {
   );
 }
 
+/** The permissions of a directory whose files have `mode`: who may read or write them may look into it. */
+function searchable(mode: number): number {
+  return mode | ((mode & 0o444) >> 2) | ((mode & 0o222) >> 1);
+}
+
 /** Not `mkdir` with `recursive`: Node 20 never ends where a directory can't be made in one that is there, as in /proc. */
-function ensureDirectory(path: string): void {
+function ensureDirectory(path: string, mode?: number): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
   const parent = dirname(path);
   if (parent !== path) ensureDirectory(parent);
   try {
-    mkdirSync(path);
+    mkdirSync(path, mode === undefined ? {} : { mode });
   } catch (error) {
     // Another process was faster.
     if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;

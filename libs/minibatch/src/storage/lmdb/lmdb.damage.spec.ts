@@ -30,7 +30,7 @@ describe('damage in an LmdbStreamStore', () => {
     path = mkdtempSync(join(tmpdir(), 'minibatch-lmdb-'));
     store = new LmdbStreamStore({ path });
     await store.open();
-    environment = await LmdbEnvironment.open(path, 126);
+    environment = await LmdbEnvironment.open(path, 126, 0o600);
   });
   afterEach(async () => {
     await environment.close();

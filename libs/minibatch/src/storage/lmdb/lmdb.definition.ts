@@ -43,11 +43,15 @@ export function lmdbStore(options: LmdbStoreOptions | LmdbStoreAsyncOptions): St
 }
 
 function checked(options: LmdbStoreOptions): LmdbStoreOptions {
-  const { path, maxReaders } = options;
+  const { path, maxReaders, mode } = options;
   if (typeof path !== 'string' || path === '')
     throw invalidOption('lmdbStore', 'path', path, 'the path of a directory');
   if (maxReaders !== undefined && !(Number.isInteger(maxReaders) && maxReaders > 0)) {
     throw invalidOption('lmdbStore', 'maxReaders', maxReaders, 'a whole number greater than 0');
+  }
+  if (mode !== undefined && !(Number.isInteger(mode) && mode >= 0o600 && mode <= 0o777 && (mode & 0o600) === 0o600)) {
+    const allowed = 'permissions that let the owner read and write, such as 0o600 or 0o660';
+    throw invalidOption('lmdbStore', 'mode', mode, allowed);
   }
   return options;
 }

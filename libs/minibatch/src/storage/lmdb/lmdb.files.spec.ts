@@ -53,6 +53,46 @@ describe('the files of LmdbStreamStore', () => {
     await store.append(messages(3, 50_000));
     await store.close();
   };
+  describe('lets', () => {
+    const modes = (directory: string) =>
+      Object.fromEntries(
+        ['', ...readdirSync(directory)].map((name) => [
+          name.replace(/^owner-.*/, 'owner'),
+          (statSync(join(directory, name)).mode & 0o777).toString(8),
+        ]),
+      );
+    let umask: number;
+    beforeEach(() => void (umask = process.umask(0o022)));
+    afterEach(() => void process.umask(umask));
+
+    it('nobody but its owner read what it makes, and the parent be as it was asked of the system', async () => {
+      path = join(root, 'parent', 'store');
+      store = new LmdbStreamStore({ path });
+      await store.open();
+      await store.append(messages(1));
+      expect(modes(path)).toEqual({ '': '700', 'data.mdb': '600', 'lock.mdb': '600', owner: '600' });
+      expect((statSync(join(root, 'parent')).mode & 0o777).toString(8)).toBe('755');
+    });
+
+    it('others read and write it if asked to, as far as the umask allows', async () => {
+      process.umask(0o002);
+      store = new LmdbStreamStore({ path, mode: 0o664 });
+      await store.open();
+      await store.append(messages(1));
+      expect(modes(path)).toEqual({ '': '775', 'data.mdb': '664', 'lock.mdb': '664', owner: '664' });
+    });
+
+    it('files that are there keep their permissions', async () => {
+      mkdirSync(path, { mode: 0o755 });
+      const first = new LmdbStreamStore({ path, mode: 0o644 });
+      await first.open();
+      await first.close();
+      await store.open();
+      await store.append(messages(1));
+      expect(modes(path)).toMatchObject({ '': '755', 'data.mdb': '644', 'lock.mdb': '644' });
+    });
+  });
+
   const fixture = fileURLToPath(new URL('../../../../../test/fixtures/lmdb/open.mjs', import.meta.url));
   const openElsewhere = async (...wrapper: string[]): Promise<Record<string, unknown>> => {
     const [command = process.execPath, ...args] = wrapper.length > 0 ? [...wrapper, process.execPath] : [];

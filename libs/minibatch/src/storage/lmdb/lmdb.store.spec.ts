@@ -64,7 +64,7 @@ describe('LmdbStreamStore', () => {
 
   /** How many records of a kind there are, by a second environment on the same files. */
   const count = async (...kinds: Kind[]): Promise<number> => {
-    const environment = await LmdbEnvironment.open(path, 126);
+    const environment = await LmdbEnvironment.open(path, 126, 0o600);
     try {
       return environment.read((view) =>
         kinds.reduce((sum, kind) => sum + view.count(prefixRange(Buffer.from([kind]))), 0),
@@ -110,7 +110,7 @@ describe('LmdbStreamStore', () => {
     const late = messages.at(-1)!;
     // More than one transaction moves.
     await store.bury(lease, messages.slice(0, -1).map(letterOf));
-    const environment = await LmdbEnvironment.open(path, 126);
+    const environment = await LmdbEnvironment.open(path, 126, 0o600);
     try {
       let writes = 0;
       const interrupted = new Proxy(environment, {
@@ -197,7 +197,7 @@ describe('LmdbStreamStore', () => {
   it('stores a checkpoint in one step with its messages', async () => {
     const store = await open();
     // What a transaction throws takes back what it wrote: nothing of the call is there.
-    const environment = await LmdbEnvironment.open(path, 126);
+    const environment = await LmdbEnvironment.open(path, 126, 0o600);
     const failing = environment.write((view) => {
       view.put(META_KEY, Buffer.from('spoiled'));
       throw new Error('went wrong');
@@ -410,7 +410,7 @@ describe('LmdbStreamStore', () => {
     const lease = await hold(store);
     await store.append([...many(50), message(1, { dedupeId: 'x' })]);
     await store.bury(lease, (await store.fetch(key(), undefined, all)).messages.slice(0, 3).map(letterOf));
-    const environment = await LmdbEnvironment.open(path, 126);
+    const environment = await LmdbEnvironment.open(path, 126, 0o600);
     await environment.write((view) => dropStream(view, 's'));
     await environment.close();
     await store.close();
@@ -463,7 +463,7 @@ describe('LmdbStreamStore', () => {
     });
 
     it('refuses what a newer version wrote', async () => {
-      const environment = await LmdbEnvironment.open(path, 126);
+      const environment = await LmdbEnvironment.open(path, 126, 0o600);
       await environment.write((view) => view.put(META_KEY, encodeRecord({ version: 99, lastStream: 0 })));
       await environment.close();
       await expect(new LmdbStreamStore({ path }).open()).rejects.toMatchObject({ code: ErrorCode.SchemaTooNew });

@@ -62,6 +62,11 @@ export interface LmdbStoreOptions {
   readonly path: string;
   /** Most processes that may have the path open at the same time. @default 126 */
   readonly maxReaders?: number;
+  /**
+   * Permissions of the files that the store makes, as for `chmod`; the process's umask may take some away. A directory that it makes is
+   * open to whoever may read or write the files. Files that are there keep theirs. @default 0o600
+   */
+  readonly mode?: number;
 }
 
 /** Records that one transaction of a sweep removes. */
@@ -327,8 +332,8 @@ export class LmdbStreamStore implements StreamStore {
   // ---- within
 
   private async openEnvironment(): Promise<LmdbEnvironment> {
-    const { path, maxReaders = 126 } = this.options;
-    const environment = await LmdbEnvironment.open(path, maxReaders);
+    const { path, maxReaders = 126, mode = 0o600 } = this.options;
+    const environment = await LmdbEnvironment.open(path, maxReaders, mode);
     try {
       await environment.write((view) => checkSchema(view, path));
       await cleanUp(environment);

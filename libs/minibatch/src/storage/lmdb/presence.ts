@@ -27,15 +27,16 @@ export class Presence {
   private constructor(
     private readonly file: string,
     private readonly owner: LeaseOwner,
+    private readonly mode: number,
   ) {
     this.write();
     this.timer = setInterval(() => this.beat(), BEAT).unref();
   }
 
   /** @throws MinibatchError `StoreInUse` */
-  static async enter(directory: string): Promise<Presence> {
+  static async enter(directory: string, mode: number): Promise<Presence> {
     const owner = thisProcess();
-    const presence = new Presence(join(directory, `owner-${owner.id}.json`), owner);
+    const presence = new Presence(join(directory, `owner-${owner.id}.json`), owner, mode);
     try {
       const others = readdirSync(directory).filter((name) => RECORD.test(name) && name !== `owner-${owner.id}.json`);
       await Promise.all(others.map((name) => presence.meet(directory, name)));
@@ -98,7 +99,7 @@ export class Presence {
 
   private write(): void {
     try {
-      writeFileSync(this.file, JSON.stringify(this.owner));
+      writeFileSync(this.file, JSON.stringify(this.owner), { mode: this.mode });
     } catch {
       // No room, or no directory any more: that is seen, and said, where it matters.
     }

@@ -1,0 +1,157 @@
+import { types } from 'node:util';
+
+/**
+ * Takes secrets out of what is logged, stored and shown. Drivers quote connection strings in their errors, and people paste logs into
+ * bug reports.
+ */
+
+/** Stands where a secret was. */
+export const HIDDEN = '***';
+
+/** Names of options, parameters and headers whose values nobody is to read. */
+const SECRET =
+  /passw(?:or)?d$|passphrase|^pass$|pwd$|secret|(?:^|access|auth|session|refresh|id|api|security)[-_]?token$|(?:api|access|private|account|shared)[-_]?key$|^sig(?:nature)?$|credential|^sasl$|^authorization$|^authmechanismproperties$|^pfx$|^cookie$/i;
+
+/** `name=value` of a query or a command line, and `"name": "value"` of JSON. */
+const ASSIGNED = /(?<name>[\w.-]{1,100})=(?<value>[^\s&;,'"`)\]}]+)/g;
+const QUOTED =
+  /(?<quote>["'])(?<name>[\w.-]{1,100})\k<quote>\s{0,5}:\s{0,5}(?<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')/g;
+const SCHEMED = /\b(?<scheme>Bearer|Basic) (?<value>[\w+/.~=-]{8,})/g;
+
+const PRIVATE_KEY = /-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?/g;
+
+/** True for an option, a parameter or a header that holds a secret. */
+export function isSecret(name: string): boolean {
+  // 'sasl.password', 'passwords[1]'
+  return SECRET.test(name.replace(/\[\d+\]$/, '').replace(/^.*\./, ''));
+}
+
+/**
+ * A text without the credentials in it: user and password of each URL, and the values of what is named like a secret. A password that
+ * holds `/`, `@` or `#` has to be percent-encoded in a URL, and often is not: all up to the last `@` of the URL goes.
+ */
+export function redact(text: string): string {
+  let clean = text.includes('://') ? redactUrls(text) : text;
+  if (clean.includes('=')) {
+    clean = clean.replace(ASSIGNED, (all, name: string) => (isSecret(name) ? `${name}=${HIDDEN}` : all));
+  }
+  if (clean.includes(':')) {
+    clean = clean.replace(QUOTED, (all, quote: string, name: string) =>
+      isSecret(name) ? `${quote}${name}${quote}: ${quote}${HIDDEN}${quote}` : all,
+    );
+  }
+  if (clean.includes('-----BEGIN ')) clean = clean.replace(PRIVATE_KEY, HIDDEN);
+  return clean.replace(SCHEMED, (_all, scheme: string) => `${scheme} ${HIDDEN}`);
+}
+
+/** A URL, or what was meant to be one, without user, password and parameters; for people. */
+export function redactUrl(given: string): string {
+  const scheme = /^[a-z][a-z0-9+.-]*:(?:\/\/)?/i.exec(given)?.[0] ?? '';
+  const rest = given.slice(scheme.length);
+  const at = rest.lastIndexOf('@');
+  // Without slashes and without '@' it may be a host and a port, or a user and a password.
+  if (at < 0 && scheme !== '' && !scheme.endsWith('//') && !/^\d{1,5}$/.test(rest)) return `${scheme}${HIDDEN}`;
+  return scheme + rest.slice(at + 1).replace(/[?#].*$/s, '');
+}
+
+/** Whatever was given for an option, without the secrets in it: plain objects and lists are copied, as far as they go deep. */
+export function redactValue(value: unknown, depth = 4): unknown {
+  if (typeof value === 'string') return redact(value);
+  if (typeof value !== 'object' || value === null || types.isProxy(value)) return value;
+  if (value instanceof URL) return redactUrl(value.href);
+  if (Array.isArray(value)) return depth === 0 ? HIDDEN : value.map((each) => redactValue(each, depth - 1));
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return value;
+  if (depth === 0) return HIDDEN;
+  // Getters of others may throw.
+  const entries = Object.entries(Object.getOwnPropertyDescriptors(value)).filter(([, { enumerable }]) => enumerable);
+  return Object.fromEntries(
+    entries.map(([name, { value: inner }]) => [name, isSecret(name) ? HIDDEN : redactValue(inner, depth - 1)]),
+  );
+}
+
+/** The details of an error. Lists of results are as they are: what was appended is no secret of ours. */
+export function redactDetails(details: Readonly<Record<string, unknown>> = {}): Readonly<Record<string, unknown>> {
+  for (const value of Object.values(details))
+    if (typeof value === 'string' && redact(value) !== value) return hidden(details);
+  return details;
+}
+
+function hidden(details: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(details).map(([name, value]) => [name, typeof value === 'string' ? redact(value) : value]),
+  );
+}
+
+/**
+ * An error of another library for `cause`. Node prints causes when it prints an error, so one with a secret in it is replaced by a copy
+ * of the same class without; else it is the error itself.
+ */
+export function redactCause(cause: unknown, seen = new Set<unknown>()): unknown {
+  if (typeof cause === 'string') return redact(cause);
+  if (types.isProxy(cause) || !types.isNativeError(cause)) return cause;
+  // A cause of itself: what leads to it may be hidden, so it is not shown again.
+  if (seen.has(cause)) return HIDDEN;
+  seen.add(cause);
+  const changes: Record<string, PropertyDescriptor> = {};
+  for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(cause))) {
+    // Accessors (V8's own stack is one) are read, and may throw.
+    const before = 'value' in descriptor ? (descriptor.value as unknown) : read(cause, name);
+    const after = cleaned(name, before, seen);
+    if (after !== before) {
+      changes[name] = { value: after, enumerable: descriptor.enumerable ?? false, configurable: true, writable: true };
+    }
+  }
+  if (Object.keys(changes).length === 0) return cause;
+  const copy = new Error('');
+  Object.setPrototypeOf(copy, Object.getPrototypeOf(cause) as object);
+  return Object.defineProperties(copy, { ...Object.getOwnPropertyDescriptors(cause), ...changes });
+}
+
+function cleaned(name: string, value: unknown, seen: Set<unknown>): unknown {
+  if (typeof value === 'string') return isSecret(name) ? HIDDEN : redact(value);
+  if (name === 'cause') return redactCause(value, seen);
+  if (name === 'errors' && Array.isArray(value)) {
+    const errors = value.map((each) => redactCause(each, seen));
+    return errors.some((each, index) => each !== value[index]) ? errors : value;
+  }
+  return value;
+}
+
+function read(from: object, name: string): unknown {
+  try {
+    return (from as Record<string, unknown>)[name];
+  } catch {
+    return undefined;
+  }
+}
+
+/** By hand: a pattern that looks for the last `@` takes quadratic time on hostile text. */
+function redactUrls(text: string): string {
+  let clean = '';
+  let from = 0;
+  for (let scheme = text.indexOf('://'); scheme >= 0; scheme = text.indexOf('://', from)) {
+    const authority = scheme + 3;
+    const end = endOfUrl(text, authority, quoteBefore(text, scheme));
+    // Those of files have no users, but paths like node_modules/@nestjs.
+    const at = text.startsWith('file', scheme - 4) ? -1 : text.lastIndexOf('@', end - 1);
+    clean += text.slice(from, authority) + (at < authority ? text.slice(authority, end) : HIDDEN + text.slice(at, end));
+    from = end;
+  }
+  return clean + text.slice(from);
+}
+
+/** The quotation mark that the URL stands in: a password may hold spaces then. */
+function quoteBefore(text: string, start: number): string | undefined {
+  let scheme = start;
+  while (scheme > 0 && start - scheme < 40 && /[a-z0-9+.-]/i.test(text[scheme - 1] as string)) scheme -= 1;
+  const before = text[scheme - 1];
+  return before === '"' || before === "'" || before === '`' ? before : undefined;
+}
+
+function endOfUrl(text: string, from: number, quote: string | undefined): number {
+  const closing = quote === undefined ? -1 : text.indexOf(quote, from);
+  if (closing >= 0 && closing - from < 4_000) return closing;
+  for (let at = from; at < text.length; at += 1) if (/[\s"'`<>]/.test(text[at] as string)) return at;
+  return text.length;
+}
