@@ -1,7 +1,7 @@
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { LeaseOwner, StreamStore } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { mortalStore, type StoreCall, wrapStore } from '../testing/wrapped-store.js';
 import { CountWindow } from '../windows/count.window.js';
@@ -35,6 +35,8 @@ export interface ProcessOptions {
   /** Around every call of it. */
   readonly around?: (call: StoreCall) => Promise<unknown>;
   readonly engine?: Partial<EngineOptions>;
+  /** What its leases say of it. */
+  readonly owner?: LeaseOwner;
 }
 
 /** One process: a store of its own on the shared database, a clock of its own, an engine. */
@@ -59,6 +61,7 @@ export class Process {
       this.clock,
       { log, warn: log, error: log },
       { leaseTime: LEASE, ...options.engine },
+      options.owner,
     );
   }
 

@@ -41,7 +41,32 @@ export async function takeOver(tenure: Tenure): Promise<TakenOver> {
   if (windows.length > 0) {
     parts.log.log(`${definition.label}: took over ${windows.length} open windows of an earlier process`);
   }
-  return { progress: recovery.progress, windows, nextSeq, ...(lastEnd ? { lastEnd } : {}) };
+  const started = await noteStart(tenure, recovery.progress, lastEnd);
+  lastEnd = started ?? lastEnd;
+  const progress = started ? { ...recovery.progress, lastEnd: started } : recovery.progress;
+  return { progress, windows, nextSeq, ...(lastEnd ? { lastEnd } : {}) };
+}
+
+/**
+ * Intervals are counted from the end of the last one. As long as there is none they are counted from the first start of all, or a process
+ * that is restarted more often than they are long would never reach the end of one. An end that lies in the future was stored by a
+ * clock that has been put right since: that is a first start, too.
+ */
+async function noteStart(
+  tenure: Tenure,
+  progress: ConsumerProgress,
+  lastEnd: Date | undefined,
+): Promise<Date | undefined> {
+  const { definition, lease, parts } = tenure;
+  const { emitter, emitterContext } = definition;
+  const now = parts.clock.now();
+  if (!emitter.countsFromStart) return undefined;
+  if (lastEnd && lastEnd.getTime() <= now + (emitterContext.interval ?? 0)) return undefined;
+  const started = new Date(now);
+  await tenure.persist('note the first start', () =>
+    parts.store.commit(lease, { finished: [], progress: { ...progress, lastEnd: started } }),
+  );
+  return started;
 }
 
 /** Their commit point is in the store: only the deletes may be missing. The handler is not called again. */

@@ -17,7 +17,7 @@ interface Cut {
 
 /**
  * Every `interval`, all messages since the last window. The ticks are counted from the end of the last window of an
- * earlier process, or else from the start of the consumer.
+ * earlier process, or else from the consumer's first start, which is stored.
  *
  * ```text
  *         tick reached and a worker free         all was taken
@@ -38,6 +38,7 @@ interface Cut {
  * ```
  */
 export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
+  override readonly countsFromStart = true;
   /** Length of an interval in milliseconds. */
   protected interval = 1;
   private empty = false;

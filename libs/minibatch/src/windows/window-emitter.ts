@@ -17,7 +17,10 @@ export interface EmitterContext {
   readonly maxAhead: number;
   /** Emit windows for intervals without messages. */
   readonly empty: boolean;
-  /** End of the last interval that was emitted, by this or an earlier process. */
+  /**
+   * End of the last interval that was emitted, by this or an earlier process. For a strategy with `countsFromStart` it is never absent:
+   * as long as nothing was emitted it is the time of the consumer's first start.
+   */
   readonly lastEnd?: Date;
 }
 
@@ -91,6 +94,12 @@ export type ReadPlan =
  * ```
  */
 export abstract class WindowEmitter<T = unknown> {
+  /**
+   * True if the first window is counted from the consumer's start. That time is stored then and comes back as `lastEnd`, or a process that is
+   * restarted before its first window would begin to count anew each time.
+   */
+  readonly countsFromStart: boolean = false;
+
   /**
    * Called before any other method, when the consumer takes up its work: at the start, and again each time it has got
    * its lease back from another process. State from before means nothing then.

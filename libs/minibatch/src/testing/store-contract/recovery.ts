@@ -139,6 +139,24 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       );
     });
 
+    it('keeps what a commit without windows says, beside windows that are open', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const lease = await hold(store);
+      await store.claim(lease, [windowOf(1, await read(store))]);
+      const lastEnd = new Date(NOON);
+      const groups = await store.commit(lease, { finished: [], progress: { ...progress(0, 0), lastEnd } });
+      assert.deepEqual([...groups], ['default']);
+
+      const found = await other.recover(await acquire(other, key(), 'b'));
+      assert.deepEqual(
+        [found.finished, found.open.map(({ seq }) => seq), { ...found.progress }],
+        [[], [1], { lastSeq: 0, windows: 0, messages: 0, lastEnd }],
+      );
+    });
+
     it('says what was committed and not settled, and never calls it open', async () => {
       const { store } = context;
       const other = await context.another();
