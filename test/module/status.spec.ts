@@ -4,11 +4,13 @@ import {
   Controller,
   type ExecutionContext,
   Injectable,
+  Logger,
   Module,
   type ModuleMetadata,
   UseGuards,
   VersioningType,
 } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import {
@@ -19,7 +21,7 @@ import {
   type StatusSnapshot,
   StreamService,
 } from 'nestjs-minibatch';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 
 let app: NestExpressApplication | undefined;
 
@@ -94,6 +96,36 @@ describe('the status controller', () => {
     expect((await get('/ops/streams')).status).toBe(403);
     expect((await get('/ops/streams/a%2Fb')).status).toBe(403);
     expect((await get('/ops/streams', { 'x-key': 'secret' })).status).toBe(200);
+  });
+
+  describe('that anybody can read', () => {
+    const warnings = async (choice: true | StatusControllerOptions, metadata: ModuleMetadata = {}) => {
+      const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+      try {
+        await serve(metadata, choice);
+        return warn.mock.calls.map(([message]) => String(message)).filter((message) => message.includes('guards'));
+      } finally {
+        warn.mockRestore();
+      }
+    };
+
+    it.each([[true, '/minibatch'] as const, [{ path: 'ops/streams' }, '/ops/streams'] as const])(
+      'warns at boot, with its path: %j',
+      async (choice, path) => {
+        const [warning, ...others] = await warnings(choice);
+        expect(warning).toContain(`GET ${path} tells everybody`);
+        expect(others).toEqual([]);
+      },
+    );
+
+    it('says nothing where that is meant, or guarded', async () => {
+      expect(await warnings({ guards: [] })).toEqual([]);
+      await app?.close();
+      expect(await warnings({ guards: [KeyGuard], imports: [KeysModule] })).toEqual([]);
+      await app?.close();
+      const providers = [{ provide: APP_GUARD, useValue: { canActivate: () => true } }];
+      expect(await warnings(true, { providers })).toEqual([]);
+    });
   });
 
   it('can be extended, with a constructor and guards of one’s own', async () => {

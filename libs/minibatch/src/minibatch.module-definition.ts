@@ -8,6 +8,7 @@ import {
   VERSION_NEUTRAL,
 } from '@nestjs/common';
 import type { MinibatchModuleOptions } from './minibatch.options.js';
+import { OpenStatusController } from './status/open-status.js';
 import { StatusController } from './status/status.controller.js';
 import type { MongooseStoreDefinition, StoreDefinition } from './storage/store-definition.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
@@ -18,7 +19,10 @@ export type StoreChoice = MongooseStoreDefinition | StoreDefinition | StreamStor
 export interface StatusControllerOptions {
   /** @default 'minibatch' */
   readonly path?: string;
-  /** Guards of all its routes; they are resolved in this module, so what they inject comes from `imports`. */
+  /**
+   * Guards of all its routes; they are resolved in this module, so what they inject comes from `imports`. Without them the log warns at
+   * boot; `[]` says that everybody may read it.
+   */
   readonly guards?: readonly (Type<CanActivate> | CanActivate)[];
   readonly imports?: NonNullable<DynamicModule['imports']>;
 }
@@ -62,12 +66,23 @@ function withStatus(
   choice: MinibatchModuleExtras['statusController'],
 ): Partial<DynamicModule> {
   if (!choice) return {};
-  const { path = 'minibatch', guards = [], imports = [] } = choice === true ? {} : choice;
-  class MinibatchStatusController extends StatusController {}
-  UseGuards(...guards)(MinibatchStatusController);
+  const { path = 'minibatch', guards, imports = [] } = choice === true ? {} : choice;
+  const MinibatchStatusController = guards === undefined ? openStatus(path) : guardedStatus(guards);
   Controller({ path, version: VERSION_NEUTRAL })(MinibatchStatusController);
   return {
     imports: [...(definition.imports ?? []), ...imports],
     controllers: [...(definition.controllers ?? []), MinibatchStatusController],
   };
+}
+
+function openStatus(path: string): Type<StatusController> {
+  return class MinibatchStatusController extends OpenStatusController {
+    protected readonly path = path;
+  };
+}
+
+function guardedStatus(guards: NonNullable<StatusControllerOptions['guards']>): Type<StatusController> {
+  class MinibatchStatusController extends StatusController {}
+  UseGuards(...guards)(MinibatchStatusController);
+  return MinibatchStatusController;
 }

@@ -120,9 +120,26 @@ describe('StatusService', () => {
     expect(counts).toHaveLength(2);
   });
 
-  it('finds one stream, or says that there is none', async () => {
-    const { status, store } = setUp([stats('flights')]);
-    await expect(status.stream('flights')).resolves.toMatchObject({ name: 'flights' });
+  it('counts once for all who ask in one turn, also where a store counts at once', async () => {
+    const { status, store } = setUp();
+    let counted = 0;
+    store.stats = () => {
+      counted += 1;
+      return Promise.resolve([]);
+    };
+    const asking = Array.from({ length: 50 }, async (_, n) => {
+      for (let turns = 0; turns < n % 5; turns += 1) await Promise.resolve();
+      return status.snapshot();
+    });
+    await Promise.all(asking);
+    expect(counted).toBe(1);
+  });
+
+  it('finds one stream, counted alone, or says that there is none', async () => {
+    const { status, store, counts } = setUp([stats('flights')]);
+    const [found] = await Promise.all([status.stream('flights'), status.stream('flights')]);
+    expect(found).toMatchObject({ name: 'flights' });
+    expect(counts).toEqual([['flights']]);
     await expect(status.stream('other')).rejects.toMatchObject({ code: ErrorCode.UnknownStream });
     store.stats = () => Promise.reject(new Error('gone'));
     await expect(status.stream('flights')).rejects.toMatchObject({ code: ErrorCode.StoreUnavailable });

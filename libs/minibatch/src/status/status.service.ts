@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { Engine } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
@@ -18,7 +19,8 @@ interface StoreAnswer {
 @Injectable()
 export class StatusService {
   private readonly logger = new Logger('Minibatch');
-  private counting: Promise<StoreAnswer> | undefined;
+  /** Under way, by stream; by null for all of them. */
+  private readonly counting = new Map<string | null, Promise<StoreAnswer>>();
   /** Streams with documents that are no messages. */
   private readonly warned = new Set<string>();
 
@@ -30,11 +32,11 @@ export class StatusService {
   ) {}
 
   /**
-   * All streams, counted in the store in one go. Calls that come while it counts share the answer, so that many readers cost as
-   * much as one. A store that does not answer is reported, not thrown.
+   * All streams, counted in the store in one go. Calls that come in one turn of the event loop, or while it counts, share the answer, so
+   * that many readers cost as much as one. A store that does not answer is reported, not thrown.
    */
   async snapshot(): Promise<StatusSnapshot> {
-    const { stats, error } = await this.count();
+    const { stats, error } = await this.count(null);
     const { by, lastError } = this.engine.wakeUps();
     const snapshot = {
       at: new Date(this.clock.now()).toISOString(),
@@ -49,14 +51,12 @@ export class StatusService {
     return { ...snapshot, health: health(snapshot) };
   }
 
-  /** One stream of the snapshot. @throws MinibatchError `UnknownStream` */
+  /** One stream, counted alone. @throws MinibatchError `UnknownStream`, `StoreUnavailable` */
   async stream(name: string): Promise<StreamReport> {
-    const { streams, store } = await this.snapshot();
-    const stream = streams.find((each) => each.name === name);
+    const { stats, error } = await this.count(name);
+    const stream = reportStreams(stats, this.engine.status(), this.hub.sources()).find((each) => each.name === name);
     if (stream) return stream;
-    if (store.error) {
-      throw new MinibatchError(ErrorCode.StoreUnavailable, `the store does not answer: ${store.error.message}`);
-    }
+    if (error) throw new MinibatchError(ErrorCode.StoreUnavailable, `the store does not answer: ${error.message}`);
     throw new MinibatchError(ErrorCode.UnknownStream, `there is no stream '${name}'`, { details: { stream: name } });
   }
 
@@ -65,16 +65,17 @@ export class StatusService {
     return (await this.snapshot()).health;
   }
 
-  private count(): Promise<StoreAnswer> {
-    this.counting ??= this.ask().finally(() => {
-      this.counting = undefined;
-    });
-    return this.counting;
+  private count(stream: string | null): Promise<StoreAnswer> {
+    const shared = this.counting.get(stream) ?? this.ask(stream).finally(() => this.counting.delete(stream));
+    this.counting.set(stream, shared);
+    return shared;
   }
 
-  private async ask(): Promise<StoreAnswer> {
+  private async ask(stream: string | null): Promise<StoreAnswer> {
     try {
-      const stats = await this.store.stats();
+      // An embedded store counts at once: without a turn in between nobody could share it.
+      await setImmediate();
+      const stats = await this.store.stats(stream === null ? undefined : [stream]);
       for (const { name, foreign } of stats) if (foreign) this.warnOfForeign(name, foreign);
       return { stats };
     } catch (error) {
