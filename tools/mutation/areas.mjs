@@ -1,0 +1,17 @@
+/**
+ * What is mutated, and the specs that have to notice. A spec belongs to the area whose promises it tests: a fault in a window
+ * strategy that only some engine spec happens to notice is still a gap among the specs of windows.
+ *
+ * @type {Readonly<Record<string, readonly string[]>>}
+ */
+export const AREAS = {
+  windows: ['windows/*.spec.ts'],
+  emitter: ['emitter/*.spec.ts', 'windows/exactly-once.spec.ts'],
+  'storage/memory': ['storage/memory/*.spec.ts', 'emitter/retention.spec.ts'],
+  storage: [
+    'storage/*.spec.ts',
+    'storage/memory/*.spec.ts',
+    'streams/storable.spec.ts',
+    'emitter/{bisection,undecodable}.spec.ts',
+  ],
+};
