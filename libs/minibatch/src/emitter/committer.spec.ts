@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { delay } from '../internal/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
-import type { Commit } from '../storage/stream-store.interface.js';
+import type { Commit, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
+import { FixedTimeWindow } from '../windows/fixed-time.window.js';
+import { advance, laterEnd } from './committer.js';
+import { openWindow } from './open-window.js';
+import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const upTo = (n: number) => Array.from({ length: n }, (_, index) => index);
 
@@ -38,14 +41,15 @@ describe('commits', () => {
   };
 
   /** Windows of two, four messages to a full commit. */
-  const start = async (clock = new VirtualClock(), around?: typeof watched) => {
+  const start = async (clock = new VirtualClock(), around?: typeof watched, choice: ConsumerChoice = { size: 2 }) => {
     const made = new Process(database, { clock, engine: { readAhead: 4 }, ...(around && { around }) });
     processes.push(made);
     made.started = true;
-    await made.consumer({ size: 2 }).engine.start();
+    await made.consumer(choice).engine.start();
     return made;
   };
   const left = async (p: Process) => (await p.store.stats([STREAM]))[0]?.buffered;
+  const progress = async (p: Process) => (await p.store.stats([STREAM]))[0]?.consumers[0]?.progress;
 
   it('write the next full one while messages leave, name the windows of both, and go no further ahead', async () => {
     const p = await start(undefined, watched);
@@ -61,6 +65,97 @@ describe('commits', () => {
     expect(p.values).toEqual(upTo(20));
     expect(await left(p)).toBe(0);
     expect(p.engine.status()[0]).toMatchObject({ committedWindows: 10, committedMessages: 20, inFlight: 0 });
+    expect(await progress(p)).toEqual({ lastSeq: 10, windows: 10, messages: 20 });
+  });
+
+  it('go ahead as soon as the messages of a full one wait', async () => {
+    const p = await start(undefined, watched);
+    await p.put(...upTo(8));
+    await turns(() => commits.length === 2, 100);
+    expect(commits).toEqual([
+      [1, 2],
+      [1, 2, 3, 4],
+    ]);
+  });
+
+  it('are written one at a time', async () => {
+    let answer = (): void => undefined;
+    const p = await start(undefined, async (call) => {
+      if (call.method === 'commit') {
+        commits.push((call.args[1] as Commit).finished);
+        if (commits.length === 1) await new Promise<void>((resolve) => (answer = resolve));
+      }
+      return call.proceed();
+    });
+    await p.put(...upTo(12));
+    await turns(() => commits.length > 1, 100);
+    expect(commits).toEqual([[1, 2]]);
+    answer();
+    await p.engine.settled();
+    // Four messages each, however many wait.
+    expect(commits).toEqual([
+      [1, 2],
+      [1, 2, 3, 4],
+      [3, 4, 5, 6],
+    ]);
+    expect(p.values).toEqual(upTo(12));
+    expect(await progress(p)).toEqual({ lastSeq: 6, windows: 6, messages: 12 });
+  });
+
+  it('wait for other windows that run, but not for longer than 25 ms after the first was finished', async () => {
+    let finish = (): void => undefined;
+    const handler = ({ data }: { data: readonly unknown[] }) =>
+      data[0] === 0 ? new Promise<void>((resolve) => (finish = resolve)) : undefined;
+    const p = await start(undefined, watched, { size: 1, workers: 2, handler });
+    const pass = (ms: number) => p.clock.advance(ms, () => turns(() => false, 10));
+    gate.open();
+    await pass(1_000);
+    await p.put(0, 1);
+    await turns(() => p.seen.length === 2);
+    await pass(20);
+    await p.put(2);
+    await turns(() => p.seen.length === 3);
+    await pass(4);
+    expect(commits).toEqual([]);
+    await pass(1);
+    expect(commits).toEqual([[2, 3]]);
+    finish();
+    await p.engine.settled();
+    expect(await progress(p)).toEqual({ lastSeq: 3, windows: 3, messages: 3 });
+  });
+
+  it('are the end of a window that an operator gives up while it leaves: the request stays until it has left', async () => {
+    const p = await start(undefined, watched);
+    await p.put(...upTo(4));
+    await turns(() => commits.length === 1);
+    const [window] = p.seen;
+    await p.store.updateStream(STREAM, {
+      request: { group: 'default', window: window?.id ?? '', action: 'giveUp' },
+    });
+    const requests = async () => (await p.store.describeStream(STREAM))?.requests?.length ?? 0;
+    await p.engine.refresh(STREAM);
+    await turns(() => false, 50);
+    expect(await requests()).toBe(1);
+    gate.open();
+    await p.engine.settled();
+    expect(await requests()).toBe(0);
+    expect((await p.store.stats([STREAM]))[0]).toMatchObject({ buffered: 0, deadLetters: 0 });
+  });
+
+  it('keep the end of the last interval across a restart, also after the clock was set back', async () => {
+    const fixed: ConsumerChoice = { interval: 10_000, emitter: new FixedTimeWindow() };
+    const run = async (now: number) => {
+      const p = await start(new VirtualClock(now), undefined, { ...fixed, emitter: new FixedTimeWindow() });
+      await p.append(0);
+      await p.advance(12_000);
+      const stored = await progress(p);
+      await p.engine.stop(0);
+      return stored;
+    };
+    const at = (seconds: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, seconds));
+    expect(await run(at(100).getTime())).toEqual({ lastSeq: 1, windows: 1, messages: 1, lastEnd: at(110) });
+    expect(await run(at(30).getTime())).toEqual({ lastSeq: 2, windows: 2, messages: 2, lastEnd: at(40) });
+    expect(await run(at(200).getTime())).toEqual({ lastSeq: 3, windows: 3, messages: 3, lastEnd: at(210) });
   });
 
   it('gather what is not full until the messages of the one before have left', async () => {
@@ -122,4 +217,55 @@ describe('commits', () => {
       expect(p.values).toEqual(upTo(6));
     },
   );
+});
+
+describe('the end of the last interval', () => {
+  const at = (seconds: number) => new Date(seconds * 1_000);
+
+  it.each([
+    { what: 'is that of the first window', last: undefined, window: { end: at(10) }, isNewer: false, expected: at(10) },
+    { what: 'moves on', last: at(10), window: { end: at(20) }, isNewer: false, expected: at(20) },
+    { what: 'stays with an earlier window', last: at(20), window: { end: at(10) }, isNewer: false, expected: at(20) },
+    { what: 'goes back with the clock', last: at(20), window: { end: at(10) }, isNewer: true, expected: at(10) },
+    {
+      what: 'is not that of a late window',
+      last: at(20),
+      window: { end: at(30), late: true },
+      isNewer: true,
+      expected: at(20),
+    },
+    { what: 'stays with a window without one', last: at(20), window: {}, isNewer: true, expected: at(20) },
+  ])('$what', ({ last, window, isNewer, expected }) => {
+    expect(laterEnd(last, window, isNewer)).toEqual(expected);
+  });
+
+  /** Windows of one message, each finished in this order. */
+  const after = (...windows: readonly Pick<WindowRecord, 'seq' | 'late' | 'end'>[]) => {
+    const none = { lastSeq: 0, windows: 0, messages: 0 };
+    const message = { id: 'm' } as StoredMessage;
+    const finished = windows.map((some) => ({ open: openWindow(some as WindowRecord, [message], false) }));
+    return advance(none, 0, finished).progress;
+  };
+
+  it('is that of the window cut last, in whatever order they are finished', () => {
+    const [first, second] = [
+      { seq: 1, end: at(10) },
+      { seq: 2, end: at(20) },
+    ];
+    const expected = { lastSeq: 2, windows: 2, messages: 2, lastEnd: at(20) };
+    expect(after(first, second)).toEqual(expected);
+    expect(after(second, first)).toEqual(expected);
+  });
+
+  it.each([
+    { what: 'a late window', other: { seq: 3, end: at(10), late: true } },
+    { what: 'a window of rejected messages', other: { seq: 3 } },
+  ])('goes back with the clock, though $what cut later is finished before', ({ other }) => {
+    const [first, back] = [
+      { seq: 1, end: at(20) },
+      { seq: 2, end: at(15) },
+    ];
+    const expected = { lastSeq: 3, windows: 3, messages: 3, lastEnd: at(15) };
+    expect(after(first, other, back)).toEqual(expected);
+  });
 });

@@ -67,9 +67,9 @@ export class Committer {
     return this.waitingMessages >= this.tenure.parts.options.readAhead;
   }
 
-  /** Milliseconds that the oldest finished window has waited. */
+  /** Milliseconds that the oldest finished window has waited; there is one. */
   waitedFor(): number {
-    return this.finished.length === 0 ? 0 : this.tenure.parts.clock.monotonic() - this.since;
+    return this.tenure.parts.clock.monotonic() - this.since;
   }
 
   /** A window with this id is finished, and has not left the store. */
@@ -108,10 +108,8 @@ export class Committer {
         if (window) notify(tenure, 'onCommit', () => definition.emitter.onCommit(window.shown));
       }
       return { windows: batch, groups };
-    } catch (error) {
-      this.leaving.delete(batch);
-      throw error;
     } finally {
+      // It fails only when the tenure is over, and the committer with it.
       this.isWriting = false;
     }
   }
@@ -147,8 +145,8 @@ export class Committer {
   }
 }
 
-/** Where the consumer stands after these windows. */
-function advance(
+/** Where the consumer stands after these windows. Those of several workers may be finished out of order. */
+export function advance(
   progress: ConsumerProgress,
   endedBy: number,
   batch: readonly FinishedWindow[],
