@@ -521,6 +521,37 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
     await expect(rows.giveUp({ window })).rejects.toMatchObject({ code: ErrorCode.UnknownWindow });
   });
 
+  it('are none of a window that an operator lets go on without its sink', async () => {
+    const running = await run([Report, Delivered]);
+    const { app, harness, rows } = running;
+    const sink = app.get(Delivered);
+    const report = app.get(Report);
+    sink.down = true;
+    await harness.appendMany('rows', upTo(3));
+    await harness.advance('1s');
+    const window = report.seen[0]?.id ?? '';
+    await expect(rows.skip({ window, sink: 'Mail' })).rejects.toMatchObject({
+      code: ErrorCode.WindowNotBlocked,
+      message: expect.stringContaining("but 'Delivered'"),
+    });
+    await expect(rows.skip({ window: 'none' })).rejects.toMatchObject({ code: ErrorCode.UnknownWindow });
+    await expect(rows.skip({ window, sinks: [] } as never)).rejects.toMatchObject({ code: ErrorCode.InvalidOptions });
+    await rows.skip({ window, sink: 'Delivered' });
+    await harness.advance(1);
+    expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 0 });
+    expect(sink.rows).toEqual([]);
+    expect((await running.status()).consumers[0]?.local).toMatchObject({ skippedSinks: 1, committedMessages: 3 });
+
+    report.bad.add(4);
+    await harness.appendMany('rows', [{ row: 4 }]);
+    await harness.advance('1s');
+    const failing = report.seen.at(-1)?.id ?? '';
+    await expect(rows.skip({ window: failing })).rejects.toMatchObject({
+      code: ErrorCode.WindowNotBlocked,
+      message: expect.stringContaining('use giveUp if its method fails'),
+    });
+  });
+
   it("are all of a window with onAllFailed: 'deadLetter'", async () => {
     @Injectable()
     class Hasty extends Witness {

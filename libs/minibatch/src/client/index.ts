@@ -14,7 +14,13 @@ export { defineStream } from '../streams/stream-ref.js';
 export type { StreamRef } from '../streams/stream-ref.js';
 export type { MaxAge, StreamOptions } from '../streams/stream-settings.js';
 export type { AppendResult, FailedAppend } from '../streams/append-result.js';
-export type { AppendManyOptions, AppendMessageOptions, OpenWindowChoice, Stream } from '../streams/stream.js';
+export type {
+  AppendManyOptions,
+  AppendMessageOptions,
+  OpenWindowChoice,
+  SkipChoice,
+  Stream,
+} from '../streams/stream.js';
 export type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
 export type { StreamStore } from '../storage/stream-store.interface.js';
 

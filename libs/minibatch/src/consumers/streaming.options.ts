@@ -43,7 +43,7 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   readonly onAllFailed?: OnAllFailed;
   /**
    * What happens if a sink can never take a result and says so, by `ResultRefused`. `'block'` keeps the window and tries again
-   * without end, until the sink takes it or the window is given up by `stream.giveUp`. `'deadLetter'` takes the window apart: the method
+   * without end, until the sink takes it or an operator calls `stream.skip` or `stream.giveUp`. `'deadLetter'` takes the window apart: the method
    * runs with parts of it, and a message whose result is refused alone becomes a dead letter. Other sinks keep what they have taken.
    * @default 'block'
    */

@@ -18,6 +18,7 @@ import { ReadAhead } from './read-ahead.js';
 import { Reader } from './reader.js';
 import { type Tenure, TenureOver } from './tenure.js';
 import { isDecodable } from './undecodable.js';
+import { skipSink, WindowRequests } from './window-requests.js';
 import { WindowRunner } from './window-runner.js';
 
 /** Windows of one claim at the most. */
@@ -55,7 +56,7 @@ export class ConsumerLoop {
   private readonly released: OpenWindow[] = [];
   private readonly evidence: Evidence;
   /** Seen to, or waiting for the takeover; by window. */
-  private readonly requests = new Map<string, WindowRequest>();
+  private readonly requests = new WindowRequests();
   private readonly running = new LiveSet<OpenWindow>();
   private nextSeq = 1;
   /**
@@ -205,11 +206,7 @@ export class ConsumerLoop {
 
   /** What operators want done with open windows. */
   setRequests(requests: readonly WindowRequest[]): void {
-    for (const request of requests) {
-      if (this.requests.has(request.window)) continue;
-      this.requests.set(request.window, request);
-      this.obey(request);
-    }
+    for (const request of requests) if (this.requests.add(request)) this.obey(request);
   }
 
   /** Emits what is there now, ready or not. */
@@ -583,6 +580,10 @@ export class ConsumerLoop {
       if (!this.committer.has(request.window)) this.answer(request);
       return;
     }
+    if (request.action === 'skip') {
+      skipSink(open, request.sink);
+      return;
+    }
     open.givenUp = true;
     open.stop?.abort();
     if (running.has(open)) return;
@@ -597,7 +598,7 @@ export class ConsumerLoop {
       await this.tenure.persist('note that a window is gone', () =>
         parts.store.updateStream(definition.key.stream, { answered: request }),
       );
-      this.requests.delete(request.window);
+      this.requests.delete(request);
     });
   }
 
@@ -625,8 +626,7 @@ export class ConsumerLoop {
   }
 
   private forget(open: OpenWindow): void {
-    const request = this.requests.get(open.record.id);
-    if (request) this.answer(request);
+    for (const request of this.requests.of(open.record.id)) this.answer(request);
     this.suspects.delete(open);
     this.count(open, -1);
     this.reader.release(open.messages.map((message) => message.id));
@@ -714,6 +714,6 @@ export class ConsumerLoop {
       ...(lastEnd ? { lastEnd } : {}),
     });
     this.committer = committer;
-    for (const request of this.requests.values()) this.obey(request);
+    for (const request of this.requests.all()) this.obey(request);
   }
 }

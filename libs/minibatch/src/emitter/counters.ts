@@ -8,6 +8,8 @@ export class ConsumerCounters {
   committedMessages = 0;
   failures = 0;
   sinkFailures = 0;
+  /** Results that windows were committed without. */
+  skippedSinks = 0;
   dropped = 0;
   expired = 0;
   deadLettered = 0;

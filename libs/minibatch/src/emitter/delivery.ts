@@ -6,6 +6,7 @@ import { asOwnCall } from '../internal/own-calls.js';
 import type { BatchWindow } from './batch-window.js';
 import type { NamedSink } from './emitter.interface.js';
 import { type OpenWindow, stopSignal } from './open-window.js';
+import { SinkSkips } from './sink-skips.js';
 import { RenewedSignal, type Tenure } from './tenure.js';
 import { limited } from './time-limit.js';
 
@@ -22,6 +23,7 @@ export type Delivered =
 export const DELIVERED: Delivered = { kind: 'delivered' };
 const GIVEN_UP: Delivered = { kind: 'given up' };
 const VOID: Delivered = { kind: 'void' };
+const NOTED = Promise.resolve();
 
 /** A result on its way to the sinks of the consumer. */
 interface Shipment {
@@ -31,6 +33,8 @@ interface Shipment {
   isRefused: boolean;
   /** Ends the waits of the others then; made by the first of them. */
   stop: AbortController | undefined;
+  /** The last time that its failures were stored: one after the other, so that the latest stays. */
+  noted: Promise<void>;
 }
 
 /** Hands results to sinks. A sink that fails is tried again until it takes the result: the messages are not to blame. */
@@ -47,7 +51,7 @@ export class Delivery {
   async deliver(open: OpenWindow, result: unknown, window: BatchWindow): Promise<Delivered> {
     const { definition, parts } = this.tenure;
     if (definition.sinks.length === 0) return DELIVERED;
-    const shipment: Shipment = { open, result, isRefused: false, stop: undefined };
+    const shipment: Shipment = { open, result, isRefused: false, stop: undefined, noted: NOTED };
     const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(shipment, sink, window)));
     const done = await parts.activity.aside(Promise.all(puts));
     return done.find(({ kind }) => kind === 'refused') ?? done.find(({ kind }) => kind !== 'delivered') ?? DELIVERED;
@@ -64,6 +68,10 @@ export class Delivery {
       for (;;) {
         if (!(await this.tenure.isSure())) return VOID;
         if (failures > 0 && (open.givenUp || shipment.isRefused)) return GIVEN_UP;
+        if (failures > 0 && open.skips?.has(named.name)) {
+          this.reportSkip(named.name, window);
+          return DELIVERED;
+        }
         try {
           await this.tryOnce(named, shipment.result, window, signal);
           return DELIVERED;
@@ -80,10 +88,13 @@ export class Delivery {
           if (failures === 1) {
             this.blockedSinks += 1;
             this.report(named.name, window, error, isFinal);
+            await this.note(shipment, named.name);
           }
+          if (open.skips?.has(named.name)) continue;
           const wait = backoff(definition.retry, failures);
           shipment.stop ??= new AbortController();
-          const stop = AbortSignal.any([stopSignal(open, over.signal), shipment.stop.signal]);
+          open.skips ??= new SinkSkips();
+          const stop = AbortSignal.any([stopSignal(open, over.signal), shipment.stop.signal, open.skips.changed]);
           await parts.activity.aside(delay(parts.clock, wait, stop));
         }
       }
@@ -118,12 +129,33 @@ export class Delivery {
     }
   }
 
+  /** Only a window that has this on record can be skipped, from any process. */
+  private async note(shipment: Shipment, sink: string): Promise<void> {
+    const { open } = shipment;
+    const { parts, lease } = this.tenure;
+    const known = open.record.blockedSinks ?? [];
+    if (known.includes(sink)) return;
+    open.record = { ...open.record, blockedSinks: [...known, sink] };
+    shipment.noted = shipment.noted.then(() =>
+      this.tenure.persist('store which sink did not take a result', () => parts.store.reschedule(lease, open.record)),
+    );
+    await shipment.noted;
+  }
+
+  private reportSkip(sink: string, { id }: BatchWindow): void {
+    const { definition, parts, counters } = this.tenure;
+    counters.skippedSinks += 1;
+    parts.log.warn(
+      `${definition.label}: window ${id} goes on without sink ${sink}, which did not take its result (stream.skip)`,
+    );
+  }
+
   private report(sink: string, { id }: BatchWindow, error: unknown, isFinal: boolean): void {
     const { definition, parts } = this.tenure;
     if (isFinal) {
       parts.log.error(
         `${definition.label}: sink ${sink} refuses the result of window ${id} and will not take it: ${messageOf(error)}. The window ` +
-          "is tried again all the same. Mend the handler or the sink, give the window up by stream.giveUp(), or set onRefused: 'deadLetter'",
+          "is tried again all the same. Mend the handler or the sink, go on without this sink by stream.skip(), give the window up by stream.giveUp(), or set onRefused: 'deadLetter'",
       );
       return;
     }

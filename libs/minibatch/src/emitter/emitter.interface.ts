@@ -167,6 +167,8 @@ export interface ConsumerStatus {
   readonly failures: number;
   /** Tries of a sink that failed. */
   readonly sinkFailures: number;
+  /** Results that a sink never got, for an operator had their windows committed without it. */
+  readonly skippedSinks: number;
   /** Messages that an own strategy dropped. */
   readonly dropped: number;
   /** Messages that left unhandled, because of `maxAge` or since the stream was cleared. */

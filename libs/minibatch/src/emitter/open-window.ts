@@ -1,5 +1,6 @@
 import type { NewDeadLetter, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Bisection } from './bisection.js';
+import type { SinkSkips } from './sink-skips.js';
 
 /** A claimed window on its way through the loop: ready, running, set aside, finished, committing. */
 export interface OpenWindow {
@@ -22,6 +23,8 @@ export interface OpenWindow {
   probes: number;
   /** An operator gives it up. */
   givenUp: boolean;
+  /** Sinks whose failure is not to keep the window; made when an operator asks for it. */
+  skips: SinkSkips | undefined;
   /** Ends its waits for the next attempt or for a sink; made by the first of them. */
   stop: AbortController | undefined;
 }
@@ -54,6 +57,7 @@ export function openWindow(record: WindowRecord, messages: readonly StoredMessag
     apart: undefined,
     probes: 0,
     givenUp: false,
+    skips: undefined,
     stop: undefined,
   };
 }

@@ -10,7 +10,14 @@ type Change = Partial<Pick<WindowRecord, 'attempt' | 'recoveries' | 'nextTry' | 
  */
 export async function reschedule(tenure: Tenure, open: OpenWindow, change: Change): Promise<void> {
   const { parts, lease } = tenure;
-  const { nextTry: _nextTry, error: _error, split: _split, aside: _aside, ...rest } = open.record;
+  const {
+    nextTry: _nextTry,
+    error: _error,
+    split: _split,
+    aside: _aside,
+    blockedSinks: _blocked,
+    ...rest
+  } = open.record;
   open.record = { ...rest, recoveries: 0, ...defined(change) };
   await tenure.persist('store where a window stands', () => parts.store.reschedule(lease, open.record));
 }

@@ -507,6 +507,7 @@ export class EmitterScheduler implements Engine {
       committedMessages: counters.committedMessages,
       failures: counters.failures,
       sinkFailures: counters.sinkFailures,
+      skippedSinks: counters.skippedSinks,
       dropped: counters.dropped,
       expired: counters.expired,
       deadLettered: counters.deadLettered,

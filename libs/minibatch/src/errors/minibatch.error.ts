@@ -41,6 +41,8 @@ export const ErrorCode = {
   UnknownGroup: 'MINIBATCH_UNKNOWN_GROUP',
   /** The group has no open window of that id: it was committed, or never was. */
   UnknownWindow: 'MINIBATCH_UNKNOWN_WINDOW',
+  /** `stream.skip`: no sink has failed to take the window's result, or not the one that was named. */
+  WindowNotBlocked: 'MINIBATCH_WINDOW_NOT_BLOCKED',
   /** The store can't be reached or answered with an error. */
   StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
   /** The store's path can't be opened or written. */

@@ -78,15 +78,15 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
 function blockedBy({ label, lastError }: NonNullable<ConsumerReport['local']>): string {
   if (lastError && REFUSALS.has(lastError.code)) {
     return (
-      `a sink refuses the result of ${label} and will not take it: mend the handler or the sink, give the window up by ` +
-      "stream.giveUp(), or set onRefused: 'deadLetter'"
+      `a sink refuses the result of ${label} and will not take it: mend the handler or the sink, go on without the sink ` +
+      "by stream.skip(), give the window up by stream.giveUp(), or set onRefused: 'deadLetter'"
     );
   }
   const isHopeless = lastError !== undefined && FAILED_ALONE.has(lastError.code);
   const what = isHopeless
     ? `every message of a window of ${label} fails`
     : `a sink does not take the result of ${label}`;
-  return `${what}, which is tried again`;
+  return `${what}, which is tried again${isHopeless ? '' : ' (stream.skip() goes on without it)'}`;
 }
 
 function* ofSource(stream: string, source: SourceReport): Generator<HealthReason> {

@@ -66,6 +66,7 @@ export interface ConsumerReport {
     readonly committedMessages: number;
     readonly failures: number;
     readonly sinkFailures: number;
+    readonly skippedSinks: number;
     readonly dropped: number;
     readonly expired: number;
     readonly deadLettered: number;

@@ -231,6 +231,8 @@ export interface WindowRecord extends WindowBounds {
   readonly split?: SplitState;
   /** Since when the window is set aside: all of it failed, and the next ones are to show whether the fault is in its messages. */
   readonly aside?: Date;
+  /** The handler is through, and these sinks have failed to take its result so far. */
+  readonly blockedSinks?: readonly string[];
 }
 
 /** A message that a consumer gave up. */
@@ -348,8 +350,10 @@ export interface WindowRequest {
   readonly group: string;
   /** Public id. */
   readonly window: string;
-  /** `giveUp`: its messages become dead letters. */
-  readonly action: 'giveUp';
+  /** `giveUp`: its messages become dead letters. `skip`: it is committed although a sink did not take its result. */
+  readonly action: 'giveUp' | 'skip';
+  /** `skip`: the name of the sink. Absent: every sink that fails. */
+  readonly sink?: string;
 }
 
 /** What can be changed of a stream. */
@@ -530,9 +534,13 @@ export interface StreamStore {
    * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.
    */
   settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void>;
-  /** True if the group has an open window with this public id. */
-  hasWindow(key: ConsumerKey, window: string): Promise<boolean>;
-  /** Stores attempt, nextTry, error, recoveries, split and aside of an open window; what is absent is removed. @throws LeaseLost */
+  /** The group's open window with this public id; undefined if there is none. */
+  findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined>;
+  /**
+   * Stores attempt, nextTry, error, recoveries, split, aside and blockedSinks of an open window; what is absent is removed.
+   *
+   * @throws LeaseLost
+   */
   reschedule(lease: Lease, window: WindowRecord): Promise<void>;
 
   // ---- dead letters

@@ -22,6 +22,8 @@ import type {
   DeadLetterFilter,
   NewMessage,
   StreamInfo,
+  WindowRecord,
+  WindowRequest,
   StreamStats,
   StreamStore,
 } from '../storage/stream-store.interface.js';
@@ -36,6 +38,7 @@ import { messagesOf } from './message-list.js';
 import { toStorable } from './storable.js';
 import {
   type OpenWindowChoice,
+  type SkipChoice,
   type OutgoingMessage,
   Stream,
   type StreamChange,
@@ -302,22 +305,56 @@ export class StreamHub implements StreamOperations {
   async giveUp(stream: string, given: OpenWindowChoice): Promise<void> {
     const where = `giveUp of '${stream}'`;
     checkKeys(where, given, ['group', 'window']);
+    const { group, window } = await this.openWindow(stream, where, given);
+    await this.request(stream, { group, window: window.id, action: 'giveUp' });
+  }
+
+  async skip(stream: string, given: SkipChoice): Promise<void> {
+    const where = `skip of '${stream}'`;
+    checkKeys(where, given, ['group', 'window', 'sink']);
+    const sink = given.sink === undefined ? undefined : checkText(where, 'sink', given.sink);
+    const { group, window } = await this.openWindow(stream, where, given);
+    const blocked = window.blockedSinks ?? [];
+    if (blocked.length === 0 || (sink !== undefined && !blocked.includes(sink))) {
+      const why =
+        blocked.length === 0
+          ? 'no sink has failed to take a result of it: its method is not through, or a sink has not answered yet (retry.sinkTimeout ' +
+            'bounds that); use giveUp if its method fails'
+          : `sink '${sink}' has not failed to take a result of it, but ${blocked.map((name) => `'${name}'`).join(', ')}`;
+      throw new MinibatchError(ErrorCode.WindowNotBlocked, `${where}: window '${window.id}' can't go on yet: ${why}`, {
+        details: { stream, group, window: window.id, ...(sink === undefined ? {} : { sink }), blockedSinks: blocked },
+      });
+    }
+    const request = { group, window: window.id, action: 'skip' } as const;
+    await this.request(stream, sink === undefined ? request : { ...request, sink });
+  }
+
+  private async request(stream: string, request: WindowRequest): Promise<void> {
+    this.remember(await this.parts.store.updateStream(stream, { request }));
+    await this.parts.listener?.refresh(stream);
+  }
+
+  private async openWindow(
+    stream: string,
+    where: string,
+    given: OpenWindowChoice,
+  ): Promise<{ readonly group: string; readonly window: WindowRecord }> {
     const group = checkName(where, 'group', given.group ?? 'default');
     const window = checkText(where, 'window', given.window);
-    const { store, listener } = this.parts;
+    const { store } = this.parts;
     await this.open();
     const info = await store.describeStream(stream);
     if (!info) throw unknownStream(stream);
     if (!info.groups.includes(group)) throw unknownGroup(stream, group);
-    if (!(await store.hasWindow({ stream, group, partition: 0 }, window))) {
+    const found = await store.findWindow({ stream, group, partition: 0 }, window);
+    if (!found) {
       throw new MinibatchError(
         ErrorCode.UnknownWindow,
         `${where}: group '${group}' has no open window '${window}': it is committed, or the id is that of a part; give window.split.of then`,
         { details: { stream, group, window } },
       );
     }
-    this.remember(await store.updateStream(stream, { request: { group, window, action: 'giveUp' } }));
-    await listener?.refresh(stream);
+    return { group, window: found };
   }
 
   describe(stream: string): Promise<StreamInfo | undefined> {

@@ -56,6 +56,12 @@ export interface OpenWindowChoice {
   readonly window: string;
 }
 
+/** An open window that a sink keeps. */
+export interface SkipChoice extends OpenWindowChoice {
+  /** Name of the sink, as in log lines. @default every sink that fails to take the result */
+  readonly sink?: string;
+}
+
 /** Does the work of all handles of a process. */
 export interface StreamOperations {
   write(stream: string, messages: readonly OutgoingMessage[], options: WriteOptions): Promise<readonly AppendOutcome[]>;
@@ -67,6 +73,7 @@ export interface StreamOperations {
   redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
   discard(stream: string, filter: DeadLetterFilter): Promise<number>;
   giveUp(stream: string, window: OpenWindowChoice): Promise<void>;
+  skip(stream: string, window: SkipChoice): Promise<void>;
 }
 
 export type StreamChange = StreamUpdate;
@@ -199,6 +206,23 @@ export class Stream<T = unknown> {
    */
   giveUp(window: OpenWindowChoice): Promise<void> {
     return this.operations.giveUp(this.name, window);
+  }
+
+  /**
+   * Commits an open window without the sink that does not take its result, in whichever process works for the group. For a window whose
+   * method is through: its messages are done, and only this sink never gets the result. Other sinks are waited for. A try that is under
+   * way ends first, and if it succeeds nothing is left out; after a restart the method runs once more and the sink is tried once.
+   * Resolves when this is on record; the process that holds the lease sees to it within seconds.
+   *
+   * @throws MinibatchError `WindowNotBlocked` if no sink (not this one) has failed to take the result: `giveUp` is for a method that
+   * fails; `UnknownStream`, `UnknownGroup`, `UnknownWindow`; `InvalidOptions` for other fields
+   * @example
+   * ```ts
+   * await flights.skip({ group: 'report', window: 'flights/report/5d1c0e…', sink: 'Ledger' });
+   * ```
+   */
+  skip(window: SkipChoice): Promise<void> {
+    return this.operations.skip(this.name, window);
   }
 
   /** Counted in the store. @throws MinibatchError `UnknownStream` */

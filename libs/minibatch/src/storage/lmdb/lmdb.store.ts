@@ -259,8 +259,8 @@ export class LmdbStreamStore implements StreamStore {
     return this.write((view) => windows.settle(view, lease, settled, options, now));
   }
 
-  async hasWindow(key: ConsumerKey, window: string): Promise<boolean> {
-    return this.read((view) => windows.has(view, key, window));
+  async findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined> {
+    return this.read((view) => windows.find(view, key, window));
   }
 
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {

@@ -33,15 +33,16 @@ export function recover(view: ReadView, lease: Lease): Recovery {
   return { progress: consumer.progress, finished, open, groups: groupNames(stream) };
 }
 
-export function has(view: ReadView, key: ConsumerKey, window: string): boolean {
+export function find(view: ReadView, key: ConsumerKey, window: string): WindowRecord | undefined {
   const found = findPlace(view, key);
-  if (!found) return false;
+  if (!found) return undefined;
   const { stream, place } = found;
   const { lastSeq } = tailOf(view, stream.id);
   for (const { value } of view.entries(prefixRange(placeKey(Kind.Window, place)))) {
-    if (decodeWindow(stream.id, value, lastSeq).id === window) return true;
+    const record = decodeWindow(stream.id, value, lastSeq);
+    if (record.id === window) return record;
   }
-  return false;
+  return undefined;
 }
 
 export function claim(view: WriteView, lease: Lease, windows: readonly WindowRecord[]): void {

@@ -293,8 +293,9 @@ export class MemoryStreamStore implements StreamStore {
     }
   }
 
-  async hasWindow(key: ConsumerKey, window: string): Promise<boolean> {
-    return [...(this.consumer(key)?.windows.values() ?? [])].some(({ id }) => id === window);
+  async findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined> {
+    const found = [...(this.consumer(key)?.windows.values() ?? [])].find(({ id }) => id === window);
+    return found && copyWindow(found);
   }
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {

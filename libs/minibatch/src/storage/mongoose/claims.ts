@@ -43,13 +43,13 @@ export class Claims {
     });
   }
 
-  async has(key: ConsumerKey, windowId: string): Promise<boolean> {
+  async find(key: ConsumerKey, windowId: string): Promise<WindowRecord | undefined> {
     const open = { processed: false, consumer: consumerDocumentId(key) };
     const { window } = this.collections;
     return guarded(`look for window '${windowId}'`, async () => {
-      const projection = { _id: 1 } as const;
-      const alone = await window.findOne({ ...open, windowId }, { projection });
-      return Boolean(alone ?? (await window.findOne({ ...open, 'windows.windowId': windowId }, { projection })));
+      const alone = await window.findOne({ ...open, windowId });
+      const document = alone ?? (await window.findOne({ ...open, 'windows.windowId': windowId }));
+      return document ? toWindowRecords(document).find(({ id }) => id === windowId) : undefined;
     });
   }
 

@@ -239,8 +239,8 @@ export class MongooseStreamStore implements StreamStore {
     return this.settlement.settle(lease, windows, options);
   }
 
-  hasWindow(key: ConsumerKey, window: string): Promise<boolean> {
-    return this.claims.has(key, window);
+  findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined> {
+    return this.claims.find(key, window);
   }
 
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {

@@ -175,8 +175,8 @@ export class StreamRecords {
 }
 
 /** Its fields always in the same order: to a database another order is another value. */
-function toRequest({ group, window, action }: WindowRequest): WindowRequest {
-  return { group, window, action };
+function toRequest({ group, window, action, sink }: WindowRequest): WindowRequest {
+  return { group, window, action, ...(sink === undefined ? {} : { sink }) };
 }
 
 export function toInfo(document: StreamDocument): StreamInfo {

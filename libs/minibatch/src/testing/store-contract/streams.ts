@@ -97,6 +97,11 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
       await other.updateStream(STREAM, { answered: wanted('a') });
       await other.updateStream(STREAM, { answered: wanted('missing') });
       assert.deepEqual(await names(), ['b']);
+      const skipped = ['Mail', 'Ledger'].map((sink) => ({ ...wanted('b'), action: 'skip' as const, sink }));
+      for (const request of skipped) await other.updateStream(STREAM, { request });
+      assert.deepEqual((await store.describeStream(STREAM))?.requests, [wanted('b'), ...skipped]);
+      for (const answered of skipped) await store.updateStream(STREAM, { answered });
+      assert.deepEqual(await names(), ['b']);
       await store.updateStream(STREAM, { answered: wanted('b') });
       assert.equal((await store.listStreams([STREAM]))[0]?.requests, undefined);
     });

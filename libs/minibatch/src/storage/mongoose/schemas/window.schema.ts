@@ -44,6 +44,8 @@ export interface WindowDocument extends Partial<ClaimedWindow> {
   error?: string | null;
   /** Since when it is set aside. */
   aside?: Date | null;
+  /** Sinks that have failed to take its result. */
+  blockedSinks?: readonly string[] | null;
   /** While it is taken apart: see split-codec.ts. */
   apart?: mongo.Binary;
   /** When it was committed, if it is kept. */
@@ -74,6 +76,7 @@ export const WindowSchema = new Schema<WindowDocument>(
     nextTry: Date,
     error: String,
     aside: Date,
+    blockedSinks: { type: [String], default: undefined },
     apart: Schema.Types.Buffer,
     settled: Date,
   },
