@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { CountWindow } from './count.window.js';
+import { MessageBuffer } from './message-buffer.js';
 import { CONTEXT, Driver, type DriverOptions, T0, told } from './driver.spec.support.js';
 
 const driver = (context: DriverOptions['context'], more: DriverOptions = {}) =>
@@ -55,6 +56,16 @@ describe('CountWindow', () => {
       expect(d.advance(T0 + 2000).map(told)).toEqual([': 1 2']);
     });
 
+    it('asks to be woken when the wait of the first is over, and for nothing while there is none', () => {
+      const d = driver({ size: 3, interval: 2000 });
+      expect(d.emitter.nextCheck(d.buffer as never)).toBeUndefined();
+      d.append(T0);
+      d.run(T0);
+      d.append(T0 + 500);
+      d.run(T0 + 500);
+      expect(d.emitter.nextCheck(d.buffer as never)).toBe(T0 + 2000);
+    });
+
     it('emits before when the size is reached', () => {
       const d = driver({ size: 3, interval: 2000 });
       d.append(T0, T0, T0, T0);
@@ -99,6 +110,14 @@ describe('CountWindow', () => {
       expect(d.run(back + 2000).map(told)).toEqual([': 1']);
     });
 
+    it('emits nothing while nothing is there, even if no more may be read', () => {
+      const emitter = new CountWindow();
+      void emitter.init({ ...CONTEXT, size: 3, interval: 2000 });
+      const buffer = new MessageBuffer();
+      buffer.saturated = true;
+      expect(emitter.windowReady(buffer)).toBe(false);
+    });
+
     it('in a backlog fills windows instead of emitting what one read brought', () => {
       const d = driver({ size: 4, interval: 2000 }, { block: 3 });
       d.append(...times(9, T0 - 100_000));
@@ -112,6 +131,14 @@ describe('CountWindow', () => {
         expect.objectContaining({
           code: ErrorCode.InvalidOptions,
           message: expect.stringContaining('CountWindow of consumer "default" on stream "flights"') as string,
+          details: {
+            emitter: 'CountWindow',
+            stream: 'flights',
+            group: 'default',
+            option: 'size',
+            given: size,
+            allowed: 'a whole number of messages from 1',
+          },
         }),
       );
     }

@@ -55,6 +55,39 @@ describe('FixedTimeWindow', () => {
     expect(before.advance(-70 * S).map(({ bounds }) => bounds.start?.getTime())).toEqual([-100 * S, -90 * S]);
   });
 
+  it('holds all messages of an interval, however many they are', () => {
+    const d = driver();
+    d.append(
+      ...Array.from({ length: 100 }, () => T0 + S),
+      ...Array.from({ length: 64 }, () => T0 + 11 * S),
+      T0 + 25 * S,
+    );
+    const windows = d.advance(T0 + 31 * S);
+    expect(windows.map(({ messages }) => messages.length)).toEqual([100, 64, 1]);
+    expect(windows.map(({ bounds }) => bounds.late)).toEqual([undefined, undefined, undefined]);
+  });
+
+  it('at the first start of a consumer, what was appended before is not late', () => {
+    const d = driver();
+    d.append(T0 - 25 * S, T0 - 15 * S);
+    expect(d.run(T0).map(told)).toEqual(['[-30,-20): 1', '[-20,-10): 2']);
+  });
+
+  it('asks to be woken when the next interval closes, also after one without messages', () => {
+    const d = driver();
+    d.run(T0 + 11 * S);
+    expect(d.emitter.nextCheck(d.buffer as never)).toBe(T0 + 21 * S);
+    d.append(T0 + 12 * S);
+    d.run(T0 + 21 * S);
+    expect(d.emitter.nextCheck(d.buffer as never)).toBe(T0 + 31 * S);
+  });
+
+  it('needs no time while it looks: it is asked again when more has been read', () => {
+    const { emitter, buffer } = driver();
+    emitter.reads(T0 + 11 * S);
+    expect(emitter.nextCheck(buffer as never)).toBeUndefined();
+  });
+
   it('reads only once an interval, and is idle in between', () => {
     const d = driver();
     d.advance(T0 + 10 * S);
@@ -250,9 +283,23 @@ describe('FixedTimeWindow', () => {
     const d = driver({ lastEnd: new Date(T0 + 365 * 86_400 * S) });
     d.append(T0 + S);
     expect(d.advance(T0 + 11 * S).map(told)).toEqual(['[0,10): 1']);
+    const open = driver({ lastEnd: new Date(T0 + 365 * 86_400 * S), now: T0 + 9.5 * S });
+    open.append(T0 + S);
+    expect(open.advance(T0 + 11 * S).map(told)).toEqual(['[0,10): 1']);
     const soon = driver({ lastEnd: new Date(T0 + 10 * S) });
     soon.append(T0 + S);
     expect(soon.advance(T0 + 11 * S).map(told)).toEqual(['[0,10) late: 1']);
+  });
+
+  it('does not call late what is flushed after its own clock was put right', () => {
+    const d = driver();
+    const ahead = T0 + 365 * 86_400 * S;
+    d.append(ahead);
+    expect(d.flush(ahead)).toHaveLength(1);
+    d.append(T0 + S);
+    expect(d.flush(T0 + 2 * S).map(told)).toEqual(['[0,10): 2']);
+    d.append(T0 + S);
+    expect(d.flush(T0 + 3 * S).map(told)).toEqual(['[0,10) late: 3']);
   });
 
   it('makes no empty windows for time that the clock leaps over', () => {

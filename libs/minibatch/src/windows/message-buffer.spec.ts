@@ -46,6 +46,19 @@ describe('MessageBuffer', () => {
     expect(buffer.bytes).toBe(buffer.length * 100);
   });
 
+  it('knows what it starts with, also after a removal', () => {
+    const buffer = new MessageBuffer();
+    buffer.push(range(0, 6));
+    buffer.remove(buffer.take(2));
+    const all = buffer.messages;
+    expect(buffer.startsWith(all)).toBe(true);
+    expect(buffer.startsWith(all.slice(0, 2))).toBe(true);
+    expect(buffer.startsWith([])).toBe(true);
+    expect(buffer.startsWith(all.slice(1, 3))).toBe(false);
+    expect(buffer.startsWith(all.toReversed())).toBe(false);
+    expect(buffer.startsWith([...all, message(6)])).toBe(false);
+  });
+
   it('builds the list once, and a sorted list does not sort the buffer', () => {
     const buffer = new MessageBuffer();
     buffer.push([message(2), message(1)]);
@@ -79,8 +92,17 @@ describe('MessageBuffer', () => {
     expect(buffer.passedOver).toBe(1);
     buffer.remove([message(5), message(7)]);
     expect(buffer.passedOver).toBe(0);
+    buffer.push(range(10, 12));
     buffer.passOverAll();
-    expect(buffer.passedOver).toBe(2); // 8, 9
+    expect(buffer.passedOver).toBe(4); // 8 to 11
+    buffer.remove([message(8)]);
+    expect(buffer.passedOver).toBe(3);
+    buffer.push(range(12, 16));
+    buffer.remove(buffer.take(4));
+    expect(buffer.passedOver).toBe(0); // None of 12 to 15 was passed over.
+    buffer.remove(buffer.take(1));
+    buffer.passOverAll();
+    expect(buffer.passedOver).toBe(2);
     buffer.clear();
     expect(buffer.passedOver).toBe(0);
   });
@@ -101,9 +123,14 @@ describe('MessageBuffer', () => {
       versions.add(buffer.version);
     }
     expect(versions.size).toBe(steps.length + 1);
+    buffer.freeWorkers = 2;
     const { version } = buffer;
     buffer.now = 5;
     buffer.complete = true;
+    buffer.saturated = false;
+    buffer.flushing = true;
+    buffer.freeWorkers = 1;
+    buffer.push([]);
     buffer.remove([]);
     expect(buffer.version).toBe(version);
   });

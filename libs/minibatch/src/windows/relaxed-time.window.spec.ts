@@ -67,6 +67,27 @@ describe('RelaxedTimeWindow', () => {
     expect(slow.run(T0 + 16 * S).map(told)).toEqual(['[-5,15):']);
   });
 
+  it('an empty window is not made for the interval that ends as the process starts', () => {
+    const d = driver({ empty: true, lastEnd: new Date(T0 - 10 * S) });
+    expect(d.run(T0)).toEqual([]);
+    expect(d.advance(T0 + 10 * S).map(told)).toEqual(['[0,10):']);
+  });
+
+  it('asks to be woken at the next tick, also after one without messages', () => {
+    const d = driver();
+    d.run(T0 + 10 * S);
+    expect(d.emitter.nextCheck(d.buffer as never)).toBe(T0 + 20 * S);
+    d.append(T0 + 12 * S);
+    d.run(T0 + 20 * S);
+    expect(d.emitter.nextCheck(d.buffer as never)).toBe(T0 + 30 * S);
+  });
+
+  it('needs no time while it gathers: it is asked again when more has been read', () => {
+    const { emitter, buffer } = driver();
+    emitter.reads(T0 + 10 * S);
+    expect(emitter.nextCheck(buffer as never)).toBeUndefined();
+  });
+
   it('a message on the tick belongs to the next window if the reading does not get to the end', () => {
     const d = driver({}, { block: 2 });
     d.append(T0 + S, T0 + 10 * S - 1, T0 + 10 * S, T0 + 11 * S, T0 + 12 * S, T0 + 13 * S);
@@ -153,6 +174,18 @@ describe('RelaxedTimeWindow', () => {
     d.append(back);
     d.run(back + S);
     expect(d.advance(back + 10 * S).map(told)).toEqual(['[-3600,-3590): 2']);
+  });
+
+  it('has empty windows and flushes of now when the clock is set back by hours', () => {
+    const d = driver({ empty: true });
+    d.advance(T0 + 10 * S);
+    const back = T0 - 3600 * S;
+    d.append(back + S);
+    expect(d.flush(back + 4 * S).map(told)).toEqual(['[-3600,-3596): 1']);
+    expect(d.advance(back + 20 * S).map(told)).toEqual(['[-3596,-3590):', '[-3590,-3580):']);
+    d.append(back + 19 * S);
+    // A small step: the window begins where the last one has ended.
+    expect(d.flush(back + 19 * S).map(told)).toEqual(['[-3580,-3580): 2']);
   });
 
   it('a small step back does not emit a tick twice', () => {

@@ -124,6 +124,32 @@ describe('WindowCutter', () => {
       expect(made.cut(buffer, 9)).toEqual([]);
     });
 
+    it('with one bound alone is one, too', () => {
+      for (const bounds of [{ start: START }, { end: END }]) {
+        const [window, ...others] = cutter(new Scripted(() => ({ take: [], ...bounds }))).cut(filled(0), 9);
+        expect(window).toStrictEqual({ messages: [], bounds, dropped: false });
+        expect(others).toEqual([]);
+      }
+    });
+
+    it('that ends a series is none', () => {
+      const script: Selection[] = [];
+      const scripted = new Scripted(
+        (view) => ({ ...script.shift(), take: view.messages }),
+        () => script.length > 0,
+      );
+      const made = cutter(scripted);
+      const bounds = { start: START, end: END };
+      script.push({ take: [], ...bounds, more: true });
+      expect(made.cut(filled(1), 9)).toHaveLength(1);
+      script.push({ take: [], ...bounds });
+      expect(made.cut(filled(0), 9)).toEqual([]);
+      const later = filled(0);
+      later.now = T0;
+      script.push({ take: [], ...bounds });
+      expect(made.cut(later, 9)).toHaveLength(1);
+    });
+
     it('without bounds is nothing: it is not asked again until something changes', () => {
       const nothing = new Scripted(() => []);
       const buffer = filled(3);
@@ -174,6 +200,19 @@ describe('WindowCutter', () => {
       expect(d.cutter.stalled).toBe(false);
       d.append(...Array.from({ length: 5 }, () => ({ created: T0, value: 2 })));
       expect(d.run(T0).map(told)).toEqual([': 2 2 2 2 2 92 94 96 98 100']);
+    });
+
+    it('that waits for more has passed nothing over, and is not stalled', () => {
+      const emitter = new CountWindow();
+      void emitter.init({ ...CONTEXT, size: 5 });
+      const made = cutter(emitter as WindowEmitter);
+      expect([made.stalled, made.passedOver]).toEqual([false, 0]);
+      expect(made.cut(filled(3), 9)).toEqual([]);
+      expect([made.stalled, made.passedOver]).toEqual([false, 0]);
+      const nothing = new MessageBuffer();
+      nothing.saturated = true;
+      made.cut(nothing, 9);
+      expect(made.stalled).toBe(false);
     });
 
     it('is stalled when nothing that it can take fits in any more', () => {
@@ -236,6 +275,28 @@ describe('WindowCutter', () => {
       ['gives a number as date', (view: MessageView) => ({ take: view.take(1), start: 5 }), 'start'],
     ] as const)('%s', (_, answer, text) => {
       expect(failure(answer as (view: MessageView) => unknown).message).toContain(text);
+    });
+
+    it.each([
+      ['not shown', () => [message(77)], { messageId: 'm00000077' }],
+      ['taken twice', (view: MessageView) => [...view.take(1), ...view.take(1)], { messageId: 'm00000000' }],
+      ['of no message', () => undefined, {}],
+    ] as const)('has the id of the message in the details: %s', (_, answer, more) => {
+      const { details } = failure(answer as (view: MessageView) => unknown);
+      expect(details).toStrictEqual({ emitter: 'Scripted', stream: 'flights', group: 'default', ...more });
+    });
+
+    it('may leave out drop, and answer with an empty one', () => {
+      const answers: unknown[] = [{ drop: undefined }, { drop: [] }, {}];
+      const taking = new Scripted(
+        (view) => ({ take: view.take(1), ...(answers.shift() as object) }),
+        () => answers.length > 0,
+      );
+      expect(cutter(taking).cut(filled(3), 9).map(told)).toEqual([': 0', ': 1', ': 2']);
+    });
+
+    it('answers with null', () => {
+      expect(failure(() => null).message).toContain('neither an array');
     });
 
     it('throws', () => {

@@ -33,6 +33,8 @@ describe('windowId', () => {
       { start: end, end: new Date(120_000) },
       { end },
       { start: end },
+      { start: new Date(30_000), end },
+      { start, end: new Date(90_000) },
     ].map((bounds) => id([], bounds));
     expect(new Set(ids).size).toBe(ids.length);
     expect(id([], { start, end })).toBe(id([], { start: new Date(0), end: new Date(60_000) }));
