@@ -36,6 +36,9 @@ const OPEN_WAIT = 5000;
  * ```
  *
  * The drain can't wait for `onApplicationShutdown`: Mongoose closes its connection there.
+ *
+ * An application may be closed while it is still being initialised, and Nest then runs both sequences side by side. Closed is
+ * closed: what has not begun by then does not begin, and what the initialisation was waiting for is given back.
  */
 @Injectable()
 export class MinibatchLifecycle
@@ -43,6 +46,7 @@ export class MinibatchLifecycle
 {
   private readonly logger = new Logger('Minibatch');
   private forgetDeafness = (): void => undefined;
+  private readonly closed = new AbortController();
 
   constructor(
     @Inject(MinibatchRunner) private readonly runner: MinibatchRunner,
@@ -55,20 +59,25 @@ export class MinibatchLifecycle
   ) {}
 
   async onModuleInit(): Promise<void> {
+    if (this.closed.signal.aborted) return;
     this.refuseSecondModule();
     await this.runner.collect();
+    if (this.closed.signal.aborted) return;
     await this.openStore();
   }
 
   async onApplicationBootstrap(): Promise<void> {
+    if (this.closed.signal.aborted) return;
     if (this.options.autoStart) {
       await this.runner.start();
+      if (this.closed.signal.aborted) return;
       if (this.runner.hasWork) this.watchForDeafness();
     }
     await this.warnOfOrphans();
   }
 
   async onModuleDestroy(): Promise<void> {
+    this.closed.abort();
     this.forgetDeafness();
     await this.runner.stopSources();
   }
@@ -94,6 +103,7 @@ export class MinibatchLifecycle
   private async openStore(): Promise<void> {
     let booting = true;
     const opened = this.hub.open().catch((error: unknown) => {
+      if (this.closed.signal.aborted) return;
       const passing = error instanceof MinibatchError && error.code === ErrorCode.StoreUnavailable;
       if (booting && !passing) throw error;
       if (passing)
@@ -101,8 +111,9 @@ export class MinibatchLifecycle
       else this.logger.error(`the store (${this.store.name}) can't be used: ${messageOf(error)}`);
     });
     const enough = new AbortController();
-    const waited = delay(this.clock, OPEN_WAIT, enough.signal).then(() => {
-      if (enough.signal.aborted) return;
+    const end = AbortSignal.any([enough.signal, this.closed.signal]);
+    const waited = delay(this.clock, OPEN_WAIT, end).then(() => {
+      if (end.aborted) return;
       booting = false;
       this.logger.warn(`starting without the store (${this.store.name}), which has not answered in ${OPEN_WAIT} ms`);
     });
@@ -147,6 +158,7 @@ export class MinibatchLifecycle
         if (buffered > 0) this.logger.warn(`'${name}' has ${buffered} messages and no consumer`);
       }
     } catch (error) {
+      if (this.closed.signal.aborted) return;
       this.logger.warn(`could not look for streams without consumer: ${messageOf(error)}`);
     }
   }

@@ -6,6 +6,7 @@ import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { resolveStreaming } from './consumers/streaming.resolve.js';
 import type { DrainResult, Engine } from './emitter/emitter.interface.js';
 import type { Executor } from './executors/executor.interface.js';
+import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './internal/checks.js';
 import { ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB } from './internal/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
@@ -22,6 +23,7 @@ export class MinibatchRunner {
   private sources: readonly FoundSource[] = [];
   private consumers = 0;
   private starting: Promise<void> | undefined;
+  private closed = false;
 
   constructor(
     @Inject(ENGINE) private readonly engine: Engine,
@@ -93,28 +95,39 @@ export class MinibatchRunner {
     }
   }
 
-  /** Starts the consumers, then the sources; once, however often it is called. */
-  start(): Promise<void> {
+  /**
+   * Starts the consumers, then the sources; once, however often it is called.
+   *
+   * @throws MinibatchError `ShuttingDown` if the application was closed before
+   */
+  async start(): Promise<void> {
+    if (this.closed && !this.starting) {
+      throw new MinibatchError(ErrorCode.ShuttingDown, 'MinibatchRunner.start(): the application was closed');
+    }
     this.starting ??= this.startAll();
-    return this.starting;
+    await this.starting;
   }
 
   private async startAll(): Promise<void> {
     await this.engine.start();
+    if (this.closed) return;
     for (const { stream, source, options, label } of this.sources) {
       this.hub.attach(stream, source, { name: label, ...options });
     }
   }
 
-  /** @internal */
+  /** The first step of the end; nothing is started any more. @internal */
   async stopSources(): Promise<void> {
+    this.closed = true;
     await this.hub.stopSources();
   }
 
   /** Undefined if nothing was started. @internal */
   async drain(): Promise<DrainResult | undefined> {
+    this.closed = true;
     if (!this.starting) return undefined;
+    const result = await this.engine.stop(this.options.shutdownTimeout);
     await this.starting.catch(() => undefined);
-    return this.engine.stop(this.options.shutdownTimeout);
+    return result;
   }
 }

@@ -62,7 +62,13 @@ export async function openStream<T = unknown>(
     retry: DEFAULT_RETRY,
   });
   const handle = hub.stream(stream);
-  await hub.open();
+  try {
+    await hub.open();
+  } catch (error) {
+    // What it has taken would keep the program from ending.
+    await opened.close().catch(() => undefined);
+    throw error;
+  }
   return Object.assign(handle, {
     disconnect: async () => {
       await hub.close();

@@ -140,7 +140,7 @@ export class EmitterScheduler implements Engine {
     }
     const consumer: Consumer = { definition, counters: new ConsumerCounters(), begun: 0, initialised: false };
     this.consumers.set(id, consumer);
-    if (!this.started) return;
+    if (!this.started || this.stopping.signal.aborted) return;
     this.register(consumer).catch((error: unknown) => this.registrationFailed(consumer, error));
   }
 
@@ -155,12 +155,13 @@ export class EmitterScheduler implements Engine {
   }
 
   async start(): Promise<void> {
-    if (this.started) return;
+    if (this.started || this.stopping.signal.aborted) return;
     this.started = true;
     const registered = Promise.all([...this.consumers.values()].map((consumer) => this.register(consumer)));
     const enough = new AbortController();
     try {
-      await Promise.race([registered, delay(this.clock, START_WAIT, enough.signal)]);
+      const end = AbortSignal.any([enough.signal, this.stopping.signal]);
+      await Promise.race([registered, delay(this.clock, START_WAIT, end)]);
     } finally {
       enough.abort();
     }
@@ -229,17 +230,22 @@ export class EmitterScheduler implements Engine {
     const { definition } = consumer;
     const attempt = async (): Promise<boolean> => {
       try {
+        // A store that was closed is not opened again.
+        if (this.stopping.signal.aborted) return true;
         await this.store.open();
+        if (this.stopping.signal.aborted) return true;
         const { flushes } = await this.store.ensureStream(definition.key.stream);
         await this.store.registerGroup(definition.key, {
           timeOrder: this.readsByTime(definition),
           ...(definition.replaces === undefined ? {} : { replaces: definition.replaces }),
         });
+        if (this.stopping.signal.aborted) return true;
         consumer.flushes = { count: flushes, at: this.clock.monotonic() };
         this.keeper.add(definition.key);
         this.roundNow?.();
         return true;
       } catch (error) {
+        if (this.stopping.signal.aborted) return true;
         if (error instanceof MinibatchError && error.code !== ErrorCode.StoreUnavailable) throw error;
         consumer.counters.failed(this.clock.now(), error);
         this.log.warn(`${definition.label}: can't register its group, trying again: ${messageOf(error)}`);

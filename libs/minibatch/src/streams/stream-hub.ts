@@ -96,6 +96,7 @@ export class StreamHub implements StreamOperations {
   private isOpen = false;
   private closing: Promise<void> | undefined;
   private refusing = false;
+  private isClosed = false;
 
   constructor(private readonly parts: HubParts) {
     this.queue = new AppendQueue(
@@ -105,18 +106,23 @@ export class StreamHub implements StreamOperations {
     );
   }
 
-  /** Opens the store, once; what failed is tried again with the next call. */
-  open(): Promise<void> {
+  /** Opens the store, once; what failed is tried again with the next call. @throws MinibatchError `ShuttingDown` after `close` */
+  async open(): Promise<void> {
+    if (this.isClosed) {
+      throw new MinibatchError(ErrorCode.ShuttingDown, 'the store is closed: the application is shutting down');
+    }
     this.opening ??= this.parts.store.open().then(
-      () => {
+      async () => {
         this.isOpen = true;
+        // It took so long that the store has been closed meanwhile.
+        if (this.isClosed) await this.parts.store.close();
       },
       (error: unknown) => {
         this.opening = undefined;
         throw error;
       },
     );
-    return this.opening;
+    await this.opening;
   }
 
   stream<T>(stream: string | StreamRef<T>): Stream<T> {
@@ -366,7 +372,7 @@ export class StreamHub implements StreamOperations {
   }
 
   attach(stream: string, source: Source, options: AttachOptions = {}): AttachedSource {
-    if (this.refusing) {
+    if (this.closing) {
       throw new MinibatchError(ErrorCode.ShuttingDown, `attach to '${stream}': the application is shutting down`);
     }
     const where = `source of '${stream}'`;
@@ -417,6 +423,7 @@ export class StreamHub implements StreamOperations {
     this.stopping.abort();
     await this.queue.answered();
     await Promise.allSettled(this.looks.values());
+    this.isClosed = true;
   }
 
   private target(stream: string, source: string, count: OutcomeCounter): SourceTarget<unknown> {

@@ -1,5 +1,5 @@
 import type { OnApplicationShutdown } from '@nestjs/common';
-import { ErrorCode, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
+import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
 import { SystemClock } from '../../internal/clock.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
@@ -49,6 +49,7 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
   private readonly writing: ResolvedKafkaSink;
   private readonly producers: ProducerHolder;
   private readonly progress = new WeakMap<Window, Progress>();
+  private isShutDown = false;
 
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: KafkaSinkOptions<R>) {
@@ -57,11 +58,14 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
   }
 
   /**
-   * @throws MinibatchError `SinkFailed` if Kafka can't be reached or does not take the records for now
+   * @throws MinibatchError `SinkFailed` if Kafka can't be reached or does not take the records for now; `ShuttingDown` after Nest's shutdown
    * @throws ResultRefused if `key`, `headers` or `value` threw or gave what is no bytes: nothing is written then; or if records are too
    *   large for the topic, with `details.failed` ({@link FailedRecord}): then all others are written, and the next try leaves them out
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
+    if (this.isShutDown) {
+      throw new MinibatchError(ErrorCode.ShuttingDown, `${this.writing.where}: the application was shut down`);
+    }
     const { records, acknowledged } = this.progressOf(result, window);
     const failed: FailedRecord[] = [];
     const rest = records.filter((record) => !acknowledged.has(record));
@@ -78,6 +82,7 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
   }
 
   onApplicationShutdown(): Promise<void> {
+    this.isShutDown = true;
     return this.close();
   }
 

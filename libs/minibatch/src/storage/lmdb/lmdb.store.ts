@@ -97,11 +97,13 @@ export class LmdbStreamStore implements StreamStore {
    *   newer version of this package wrote it
    */
   async open(): Promise<void> {
-    this.opening ??= this.openEnvironment();
+    const opening = (this.opening ??= this.openEnvironment());
     try {
-      this.environment = await this.opening;
+      const environment = await opening;
+      // Else it was closed meanwhile.
+      if (this.opening === opening) this.environment = environment;
     } catch (error) {
-      this.opening = undefined;
+      if (this.opening === opening) this.opening = undefined;
       throw error;
     }
   }
