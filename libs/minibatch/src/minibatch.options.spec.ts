@@ -54,6 +54,14 @@ describe('resolveOptions', () => {
     expect(resolveOptions({}, { MINIBATCH_SOURCES: 'none' }).sources).toEqual([]);
   });
 
+  it.each(['MINIBATCH_CONSUMERS', 'MINIBATCH_SOURCES'])('refuses %s with commas alone', (variable) => {
+    for (const given of [',', ' , ', ',,\t,']) {
+      const resolve = () => resolveOptions({}, { [variable]: given });
+      expect(resolve).toThrow(expect.objectContaining({ code: ErrorCode.InvalidOptions }));
+      expect(resolve).toThrow(`${variable} is '${given}'; allowed: a comma list of`);
+    }
+  });
+
   it.each([
     ['leaseTime', { leaseTime: 15 }, '15'],
     ['leaseTime', { leaseTime: 'long' }, "'long'"],

@@ -110,7 +110,15 @@ function selection(
   if (environment !== undefined && environment.trim() !== '') {
     const names = environment.split(',').map((name) => name.trim());
     if (names.length === 1 && names[0] === 'none') return [];
-    return names.filter((name) => name !== '');
+    const chosen = names.filter((name) => name !== '');
+    if (chosen.length > 0) return chosen;
+    // Nothing would run, and nobody would have said so.
+    throw invalidOption(
+      WHERE,
+      `MINIBATCH_${option.toUpperCase()}`,
+      environment,
+      `a comma list of ${allowed}, or 'none'`,
+    );
   }
   if (given === undefined) return undefined;
   if (!Array.isArray(given)) throw invalidOption(WHERE, option, given, `a list of ${allowed}`);
