@@ -394,8 +394,12 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
       @Streaming<Row>('rows', { size: 2, retry: { attempts: 2, timeout: '5s', backoff: '1s', jitter: 0 } })
       async handle(window: Window<Row>): Promise<void> {
         if (window.data.some(({ row }) => row === 1)) {
-          window.signal.addEventListener('abort', () => this.reasons.push(window.signal.reason));
-          await new Promise(() => undefined);
+          await new Promise((_, reject) => {
+            window.signal.addEventListener('abort', () => {
+              this.reasons.push(window.signal.reason);
+              reject(new Error('aborted'));
+            });
+          });
         }
         this.done.push(...window.data.map(({ row }) => row));
       }
@@ -645,6 +649,7 @@ describe('options that say when a message is given up', () => {
     ['retry.attempts', { retry: { attempts: 2.5 } }, 'retry.attempts is 2.5; allowed: a whole number of at least 1'],
     ['retry.timeout', { retry: { timeout: 'abc' } }, "retry.timeout is 'abc'; allowed: a whole number of milliseconds"],
     ['retry.timeout', { retry: { timeout: 0 } }, 'retry.timeout is 0; allowed: a whole number of milliseconds'],
+    ['retry.onTimeout', { retry: { onTimeout: 'skip' } }, "retry.onTimeout is 'skip'; allowed: 'wait' or 'abandon'"],
     [
       'retry.sinkTimeout',
       { retry: { sinkTimeout: 0 } },

@@ -22,19 +22,30 @@ export interface AttemptRetryOptions extends RetryOptions {
    * letters. @default 5
    */
   readonly attempts?: number;
-  /** A run that takes longer counts as failed, and aborts `window.signal`. @default no limit */
+  /**
+   * A run that takes longer counts as failed, and aborts `window.signal`. The next one begins when it has settled, so a method that may
+   * hang has to look at the signal: see `onTimeout`. @default no limit
+   */
   readonly timeout?: Duration;
   /**
    * A sink's `put` that takes longer counts as a failed try and aborts `window.signal`; it is tried again, and what the late one says
    * counts no more. Sinks of this package stop what they do then; an own one has to look at the signal. @default no limit
    */
   readonly sinkTimeout?: Duration;
+  /**
+   * What becomes of a run, or a `put`, that goes on after its timeout. `'wait'`: it keeps its worker until it settles, so there are never
+   * more runs than `workers`; one that never settles stops the worker for good, and status and health name it. `'abandon'`: the next run
+   * begins beside it. Then `workers` bounds nothing any more: two runs may work on the same messages at the same time, and runs that hang
+   * pile up until the process is out of memory. @default 'wait'
+   */
+  readonly onTimeout?: 'wait' | 'abandon';
 }
 
 export const DEFAULT_RETRY: BackoffOptions & {
   readonly attempts: number;
   readonly timeout?: number;
   readonly sinkTimeout?: number;
+  readonly onTimeout?: 'wait' | 'abandon';
 } = {
   base: 1000,
   max: 60_000,
@@ -62,16 +73,20 @@ export function resolveAttempts(
   defaults: ResolvedAttempts = DEFAULT_RETRY,
 ): ResolvedAttempts {
   if (retry === undefined) return defaults;
-  checkKeys(`${where}: retry`, retry, [...BACKOFF_OPTIONS, 'attempts', 'timeout', 'sinkTimeout']);
+  checkKeys(`${where}: retry`, retry, [...BACKOFF_OPTIONS, 'attempts', 'timeout', 'sinkTimeout', 'onTimeout']);
   const limit = (option: 'timeout' | 'sinkTimeout') =>
     retry[option] === undefined ? defaults[option] : checkDuration(where, `retry.${option}`, retry[option], { min: 1 });
   const timeout = limit('timeout');
   const sinkTimeout = limit('sinkTimeout');
+  const onTimeout = retry.onTimeout ?? defaults.onTimeout;
+  if (onTimeout !== undefined && onTimeout !== 'wait' && onTimeout !== 'abandon')
+    throw invalidOption(where, 'retry.onTimeout', onTimeout, "'wait' or 'abandon'");
   return {
     ...backoffOf(where, retry, defaults),
     attempts: checkInteger(where, 'retry.attempts', retry.attempts ?? defaults.attempts, 1),
     ...(timeout === undefined ? {} : { timeout }),
     ...(sinkTimeout === undefined ? {} : { sinkTimeout }),
+    ...(onTimeout === undefined ? {} : { onTimeout }),
   };
 }
 

@@ -15,9 +15,11 @@ export interface Call {
   /** Monotonic. */
   readonly since: number;
   isReported: boolean;
+  /** It has outlived its time limit. */
+  isLate: boolean;
 }
 
-/** What a consumer waits for. A handler or a sink that never settles is silent by nature: only its age tells. */
+/** What a consumer of this process waits for, in all its tenures. A handler or a sink that never settles is silent by nature: only its age tells. */
 export class Calls {
   private readonly underWay = new Set<Call>();
   private readonly limit: number;
@@ -31,7 +33,7 @@ export class Calls {
   }
 
   begin(window: string, sink?: string): Call {
-    const call: Call = { window, sink, since: this.clock.monotonic(), isReported: false };
+    const call: Call = { window, sink, since: this.clock.monotonic(), isReported: false, isLate: false };
     this.underWay.add(call);
     return call;
   }
@@ -40,7 +42,7 @@ export class Calls {
     this.underWay.delete(call);
   }
 
-  /** Those that should have settled long since, the oldest first. */
+  /** Those that should have settled long since, or have timed out, the oldest first. */
   get unsettled(): readonly Unsettled[] {
     return this.overdue()
       .slice(0, MOST)
@@ -54,19 +56,18 @@ export class Calls {
     return news.map((call) => this.describe(call));
   }
 
-  /** A set keeps the order in which its elements came. */
   private overdue(): readonly Call[] {
     const due = this.clock.monotonic() - this.limit;
-    const overdue: Call[] = [];
-    for (const call of this.underWay) {
-      if (call.since > due) break;
-      overdue.push(call);
-    }
-    return overdue;
+    return [...this.underWay].filter(({ since, isLate }) => isLate || since <= due);
   }
 
-  private describe({ window, sink, since }: Call): Unsettled {
+  private describe({ window, sink, since, isLate }: Call): Unsettled {
     const age = this.clock.monotonic() - since;
-    return { window, ...(sink === undefined ? {} : { sink }), since: new Date(this.clock.now() - age) };
+    return {
+      window,
+      ...(sink === undefined ? {} : { sink }),
+      since: new Date(this.clock.now() - age),
+      ...(isLate && { timedOut: true }),
+    };
   }
 }

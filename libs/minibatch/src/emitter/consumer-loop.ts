@@ -112,6 +112,7 @@ export class ConsumerLoop {
     });
     // Before `run` waits for it.
     this.ended.catch(() => undefined);
+    tenure.workers.freed = () => this.kick();
     tenure.over.signal.addEventListener('abort', () => this.finish(), { once: true });
     tenure.closing.signal.addEventListener('abort', () => this.kick(), { once: true });
   }
@@ -504,7 +505,7 @@ export class ConsumerLoop {
   // ---- handling
 
   private startWindows(): void {
-    while (this.running.size < this.tenure.definition.workers) {
+    while (this.tenure.workers.hasFree) {
       if (this.evidence.isInDoubt) this.release();
       const next = this.nextWindow();
       if (!next) return;
@@ -521,7 +522,7 @@ export class ConsumerLoop {
   }
 
   private get mayStart(): boolean {
-    return this.running.size < this.tenure.definition.workers && (this.suspects.size === 0 || this.isAlone);
+    return this.tenure.workers.hasFree && (this.suspects.size === 0 || this.isAlone);
   }
 
   /** Absent `from`: it is held. */
@@ -551,6 +552,7 @@ export class ConsumerLoop {
 
   private start(open: OpenWindow, isProbe: boolean): void {
     this.running.add(open);
+    this.tenure.workers.take();
     this.tenure.counters.begun += 1;
     this.launch(async () => {
       let isHeld = false;
@@ -560,6 +562,7 @@ export class ConsumerLoop {
         if (result.kind === 'finished') this.committer?.add({ open, ...(result.window && { window: result.window }) });
       } finally {
         this.running.delete(open);
+        this.tenure.workers.release();
         // One that waits does not keep the others from going on.
         if (isHeld) this.suspects.delete(open);
         if (isProbe) this.evidence.probeEnded(open, isHeld);

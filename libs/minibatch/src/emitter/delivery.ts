@@ -53,7 +53,13 @@ export class Delivery {
     if (definition.sinks.length === 0) return DELIVERED;
     const shipment: Shipment = { open, result, isRefused: false, stop: undefined, noted: NOTED };
     const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(shipment, sink, window)));
-    const done = await parts.activity.aside(Promise.all(puts));
+    // Each of them: the worker is not free as long as one is under way.
+    const ends = await parts.activity.aside(Promise.allSettled(puts));
+    const done: Delivered[] = [];
+    for (const end of ends) {
+      if (end.status === 'rejected') throw end.reason;
+      done.push(end.value);
+    }
     return done.find(({ kind }) => kind === 'refused') ?? done.find(({ kind }) => kind !== 'delivered') ?? DELIVERED;
   }
 
@@ -110,20 +116,22 @@ export class Delivery {
     window: BatchWindow,
     signal: RenewedSignal | undefined,
   ): Promise<void> {
-    const { definition, parts, calls } = this.tenure;
+    const { definition, calls } = this.tenure;
     const { sinkTimeout } = definition.retry;
     signal?.renew();
     const call = calls.begin(window.id, name);
-    try {
-      const putting = asOwnCall(this.tenure.caller, async () => sink.put(result, window));
-      if (sinkTimeout === undefined || !signal) return await putting;
+    const putting = asOwnCall(this.tenure.caller, async () => sink.put(result, window));
+    if (sinkTimeout !== undefined && signal) {
       const error = () =>
         new MinibatchError(
           ErrorCode.SinkTimeout,
           `${definition.label}: sink ${name} did not settle within ${sinkTimeout} ms (retry.sinkTimeout)`,
         );
       const abort = (reason: unknown) => signal.abort(reason);
-      return await limited(parts, putting, { most: sinkTimeout, error, abort });
+      return limited(this.tenure, call, putting, { most: sinkTimeout, error, abort });
+    }
+    try {
+      await putting;
     } finally {
       calls.end(call);
     }

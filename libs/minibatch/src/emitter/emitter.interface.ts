@@ -46,7 +46,11 @@ export interface AttemptOptions extends BackoffOptions {
   readonly timeout?: number;
   /** A try of a sink that takes longer counts as failed; milliseconds. Absent: no limit. */
   readonly sinkTimeout?: number;
+  /** What becomes of a run that has timed out and goes on: what follows waits for its end, or does not. @default 'wait' */
+  readonly onTimeout?: OnTimeout;
 }
+
+export type OnTimeout = 'wait' | 'abandon';
 
 export type OnAllFailed = 'evidence' | 'block' | 'deadLetter';
 
@@ -149,6 +153,8 @@ export interface Unsettled {
   /** The sink's name; absent if it is the handler. */
   readonly sink?: string;
   readonly since: Date;
+  /** It has outlived `retry.timeout` or `retry.sinkTimeout`, and goes on all the same. */
+  readonly timedOut?: boolean;
 }
 
 /** A consumer of this process, as the status shows it. Counters since the start of the process. */
@@ -183,7 +189,7 @@ export interface ConsumerStatus {
   readonly recovered: number;
   /** Windows that wait until others show whether the fault is in their messages. */
   readonly setAside?: SetAside;
-  /** Handlers and sinks that have not settled for five times the longest backoff, and at least for a minute; ten at the most. */
+  /** Handlers and sinks that have not settled for five times the longest backoff, and at least for a minute, or have timed out; ten at the most. */
   readonly unsettled?: readonly Unsettled[];
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
   /** When a window was committed last. */

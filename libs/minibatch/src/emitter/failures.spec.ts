@@ -190,8 +190,12 @@ describe('poison', () => {
         retry: { base: 1_000, max: 60_000, jitter: 0, attempts: 5, timeout: 5_000 },
         handler: (window) => {
           if (window.attempt > 1) return;
-          window.signal.addEventListener('abort', () => aborted.push(window.signal.reason));
-          return new Promise(() => undefined);
+          return new Promise((_, reject) => {
+            window.signal.addEventListener('abort', () => {
+              aborted.push(window.signal.reason);
+              reject(new Error('aborted'));
+            });
+          });
         },
       })
       .start();

@@ -13,6 +13,7 @@ import {
   type StreamInfo,
   type StreamStore,
 } from '../storage/stream-store.interface.js';
+import { Calls } from './calls.js';
 import { ConsumerLoop } from './consumer-loop.js';
 import { ConsumerCounters } from './counters.js';
 import {
@@ -31,6 +32,7 @@ import { LeaseKeeper } from './lease-keeper.js';
 import { type EngineParts, Tenure } from './tenure.js';
 import { Sweeper, type SweptStream } from './sweeper.js';
 import { type Hungry, WakeUps } from './wake-ups.js';
+import { Workers } from './workers.js';
 
 export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
   leaseTime: 15_000,
@@ -56,6 +58,8 @@ const RELEASE_WAIT = 2_000;
 interface Consumer {
   readonly definition: ConsumerDefinition;
   readonly counters: ConsumerCounters;
+  readonly calls: Calls;
+  readonly workers: Workers;
   /** `counters.begun` at the last beat. */
   begun: number;
   /** True once the strategy has taken up its work: it is closed in the end. */
@@ -138,7 +142,14 @@ export class EmitterScheduler implements Engine {
           `give ${definition.label} a group of its own`,
       );
     }
-    const consumer: Consumer = { definition, counters: new ConsumerCounters(), begun: 0, initialised: false };
+    const consumer: Consumer = {
+      definition,
+      counters: new ConsumerCounters(),
+      calls: new Calls(this.clock, definition.retry.max),
+      workers: new Workers(definition.workers),
+      begun: 0,
+      initialised: false,
+    };
     this.consumers.set(id, consumer);
     if (!this.started || this.stopping.signal.aborted) return;
     this.register(consumer).catch((error: unknown) => this.registrationFailed(consumer, error));
@@ -375,7 +386,7 @@ export class EmitterScheduler implements Engine {
       // Also one that has just ended: what it answered came before any timer.
       const worked = counters.begun > consumer.begun || (current?.loop.underWay ?? 0) > 0;
       consumer.begun = counters.begun;
-      if (current) this.reportUnsettled(current.tenure);
+      this.reportUnsettled(consumer);
       if (!isLate || !worked) continue;
       const holdTime = this.keeper.lengthen(definition.key, late);
       const error = new MinibatchError(
@@ -392,11 +403,19 @@ export class EmitterScheduler implements Engine {
   }
 
   /** Once for each. */
-  private reportUnsettled({ calls, definition }: Tenure): void {
-    for (const { window, sink, since } of calls.takeNews()) {
+  private reportUnsettled({ calls, definition }: Consumer): void {
+    for (const { window, sink, since, timedOut } of calls.takeNews()) {
+      const option = sink === undefined ? 'timeout' : 'sinkTimeout';
+      let advice = `If it hangs, retry.${option} says so to it (window.signal) and counts it as failed`;
+      if (timedOut) {
+        advice =
+          definition.retry.onTimeout === 'abandon'
+            ? `It has outlived retry.${option} and runs on beside the others (retry.onTimeout)`
+            : `It has outlived retry.${option} and keeps its worker until it settles: let it look at window.signal`;
+      }
       this.log.warn(
         `${definition.label}: ${sink === undefined ? 'its method' : `sink ${sink}`} has not settled for window ${window} since ` +
-          `${since.toISOString()}. If it hangs, retry.${sink === undefined ? 'timeout' : 'sinkTimeout'} ends it`,
+          `${since.toISOString()}. ${advice}`,
       );
     }
   }
@@ -412,7 +431,15 @@ export class EmitterScheduler implements Engine {
     const known = consumer.flushes;
     if (known && this.clock.monotonic() - known.at > FLUSH_MEMORY * this.parts.options.leaseTime)
       delete consumer.flushes;
-    const tenure = new Tenure(consumer.definition, lease, clean, consumer.counters, this.parts);
+    const tenure = new Tenure(
+      consumer.definition,
+      lease,
+      clean,
+      consumer.counters,
+      this.parts,
+      consumer.calls,
+      consumer.workers,
+    );
     const loop = new ConsumerLoop(tenure);
     const done = this.serve(consumer, tenure, loop);
     consumer.current = { tenure, loop, done };
@@ -499,9 +526,9 @@ export class EmitterScheduler implements Engine {
       .map(({ definition, current }) => ({ key: definition.key, wake: () => current.loop.wake() }));
   }
 
-  private statusOf({ definition, counters, current }: Consumer): ConsumerStatus {
+  private statusOf({ definition, counters, calls, current }: Consumer): ConsumerStatus {
     const state = this.stateOf(current);
-    const unsettled = current?.tenure.calls.unsettled ?? [];
+    const { unsettled } = calls;
     return {
       key: definition.key,
       label: definition.label,

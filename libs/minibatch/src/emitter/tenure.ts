@@ -6,10 +6,11 @@ import type { Ages } from '../internal/ages.js';
 import { type Clock, delay } from '../internal/clock.js';
 import type { Caller } from '../internal/own-calls.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
-import { Calls } from './calls.js';
+import type { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
 import type { ConsumerDefinition, EngineLog, EngineOptions, Retention } from './emitter.interface.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
+import type { Workers } from './workers.js';
 
 /** Waits between the tries of a store that does not answer. */
 const STORE_BACKOFF = { base: 100, max: 5_000, jitter: 0.3 };
@@ -39,8 +40,6 @@ export class Tenure {
   readonly closing = new AbortController();
   /** True while the store does not answer. */
   unavailable = false;
-  /** Handlers and sinks under way. */
-  readonly calls: Calls;
   /** Who calls handlers and sinks. */
   readonly caller: Caller;
 
@@ -51,12 +50,14 @@ export class Tenure {
     readonly clean: boolean,
     readonly counters: ConsumerCounters,
     readonly parts: EngineParts,
+    /** Handlers and sinks under way; of earlier tenures, too. */
+    readonly calls: Calls,
+    readonly workers: Workers,
   ) {
     // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
     setMaxListeners(0, this.over.signal, this.closing.signal);
-    this.calls = new Calls(parts.clock, definition.retry.max);
-    const { key, workers } = definition;
-    this.caller = { store: parts.store, stream: key.stream, group: key.group, workers };
+    const { stream, group } = definition.key;
+    this.caller = { store: parts.store, stream, group, workers: definition.workers };
   }
 
   get isOver(): boolean {

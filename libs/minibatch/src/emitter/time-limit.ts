@@ -1,5 +1,6 @@
 import type { MinibatchError } from '../errors/minibatch.error.js';
-import type { EngineParts } from './tenure.js';
+import type { Call } from './calls.js';
+import type { Tenure } from './tenure.js';
 
 /** How long something may take, and what it is if it takes longer. */
 export interface TimeLimit {
@@ -9,25 +10,35 @@ export interface TimeLimit {
   readonly abort: (error: MinibatchError) => void;
 }
 
-/** What takes too long goes on, but what it says counts no more. */
+/**
+ * Rejects if a call takes too long, whatever it says later. A call can't be ended from outside: it is told by its signal, and what follows
+ * begins when it has settled, or there would be more calls at a time than workers. Unless `retry.onTimeout` is `'abandon'`.
+ */
 export async function limited<R>(
-  { clock, activity }: Pick<EngineParts, 'clock' | 'activity'>,
+  tenure: Tenure,
+  call: Call,
   running: Promise<R>,
   { most, error, abort }: TimeLimit,
 ): Promise<R> {
-  running.catch(() => undefined);
+  const { calls, counters, definition } = tenure;
+  const { clock, activity } = tenure.parts;
+  const end = () => calls.end(call);
+  const settled = running.then(end, end);
   let cancel = (): void => undefined;
-  const limit = new Promise<never>((_, reject) => {
-    cancel = clock.schedule(most, () => {
-      const late = error();
-      abort(late);
-      reject(late);
-    });
+  const limit = new Promise<undefined>((resolve) => {
+    cancel = clock.schedule(most, () => resolve(undefined));
   });
   try {
     // It waits for the clock too: a test with a virtual one must be able to move it on.
-    return await activity.aside(Promise.race([running, limit]));
+    const first = await activity.aside(Promise.race([running.then((result) => ({ result })), limit]));
+    if (first) return first.result;
   } finally {
     cancel();
   }
+  const late = error();
+  call.isLate = true;
+  counters.failed(clock.now(), late);
+  abort(late);
+  if (definition.retry.onTimeout !== 'abandon') await activity.aside(settled);
+  throw late;
 }

@@ -67,7 +67,7 @@ describe('what never settles', () => {
     const p = await new Process(database)
       .consumer({
         size: 1,
-        retry: { ...retry, sinkTimeout: 5_000 },
+        retry: { ...retry, sinkTimeout: 5_000, onTimeout: 'abandon' },
         handler: () => 1,
         sinks: [{ name: 'Ledger', sink: { put } }],
       })

@@ -68,18 +68,21 @@ export class Trials {
   }
 
   private async call(window: BatchWindow, abort: (reason: unknown) => void): Promise<unknown> {
-    const { definition, parts, calls } = this.tenure;
+    const { definition, calls } = this.tenure;
     const { timeout } = definition.retry;
     const call = calls.begin(window.id);
-    try {
-      const running = asOwnCall(this.tenure.caller, () => definition.executor.run(definition.handler, window));
-      if (timeout === undefined) return await running;
+    const run = () => definition.executor.run(definition.handler, window);
+    if (timeout !== undefined) {
       const error = () =>
         new MinibatchError(
           ErrorCode.HandlerTimeout,
           `${definition.label} did not settle within ${timeout} ms (retry.timeout)`,
         );
-      return await limited(parts, running, { most: timeout, error, abort });
+      const running = asOwnCall(this.tenure.caller, async () => run());
+      return limited(this.tenure, call, running, { most: timeout, error, abort });
+    }
+    try {
+      return await asOwnCall(this.tenure.caller, run);
     } finally {
       calls.end(call);
     }

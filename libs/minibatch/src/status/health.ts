@@ -45,12 +45,15 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
       `no process works on it, and ${stored.pending} messages wait: start one, or remove the group`,
     );
   }
-  for (const { sink, window, since } of local?.unsettled ?? []) {
+  for (const { sink, window, since, timedOut } of local?.unsettled ?? []) {
     const what = sink === undefined ? local?.label : `sink ${sink} of ${local?.label}`;
     const option = sink === undefined ? 'timeout' : 'sinkTimeout';
     yield reason(
       'consumer-unsettled',
-      `${what} has not settled for window ${window} since ${since}; retry.${option} ends it`,
+      `${what} has not settled for window ${window} since ${since}` +
+        (timedOut
+          ? `, although its window.signal was aborted (retry.${option}): let it look at the signal`
+          : `; retry.${option} aborts its window.signal and counts it as failed`),
     );
   }
   const last = local?.lastError ? `: ${local.lastError.message}` : '';

@@ -1,0 +1,24 @@
+/**
+ * The workers of a consumer in this process. They outlive its tenures: a run of the handler that has not settled when the lease is lost
+ * keeps its worker in the next tenure, too, so there are never more runs than workers.
+ */
+export class Workers {
+  private taken = 0;
+  /** Called when a worker is free again; set by whoever waits for one. */
+  freed: (() => void) | undefined;
+
+  constructor(private readonly count: number) {}
+
+  get hasFree(): boolean {
+    return this.taken < this.count;
+  }
+
+  take(): void {
+    this.taken += 1;
+  }
+
+  release(): void {
+    this.taken -= 1;
+    this.freed?.();
+  }
+}
