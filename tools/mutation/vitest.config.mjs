@@ -7,13 +7,13 @@ import { AREAS } from './areas.mjs';
 // The specs that a mutant can be tried with: quick ones that need no server and start no process. No watch on the event loop
 // either: Stryker has its own for a mutant that loops.
 
-/** What is most likely to notice comes first: the spec named after the file, then the others, and those with random input last. */
+/** What is most likely to notice comes first: the specs named after the file, then the others, and those with random input last. */
 class NearestFirst extends BaseSequencer {
   /** @override @param {Parameters<BaseSequencer['sort']>[0]} specs */
   sort(specs) {
     const mutated = (this.ctx.config.related ?? []).map((path) => basename(path, '.ts'));
     const rank = (/** @type {string} */ path) => {
-      if (mutated.includes(basename(path, '.spec.ts'))) return 0;
+      if (mutated.some((name) => basename(path).startsWith(`${name}.`))) return 0;
       return /property|exactly-once|evidence/.test(path) ? 2 : 1;
     };
     return Promise.resolve([...specs].sort((a, b) => rank(a.moduleId) - rank(b.moduleId)));
