@@ -4,6 +4,7 @@ import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { WindowRecord } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
+import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const upTo = (n: number) => Array.from({ length: n }, (_, index) => index);
@@ -32,6 +33,8 @@ describe('a process that takes over from one that died', () => {
     await plain.ensureStream(STREAM);
     await plain.append(data.map((each) => ({ stream: STREAM, data: each, created: new Date() })));
   }
+
+  const put = (created: number) => plain.append([{ stream: STREAM, data: created, created: new Date(created) }]);
 
   /** Runs a process until it has begun so many windows, and ends it while it handles them. */
   async function dieHandling(windows: number, choice: ConsumerChoice): Promise<number> {
@@ -111,6 +114,110 @@ describe('a process that takes over from one that died', () => {
       at = p.clock.now();
     }
     expect(sizes).toEqual([2, 2, 2, 1, 1]);
+  });
+
+  it('gives up the message that ends its process again and again on its own, and handles the others once', async () => {
+    await stored(1, 2);
+    let at = new VirtualClock().now();
+    const tried: string[] = [];
+    const letters = () => plain.deadLetters(STREAM, {}, undefined, 10);
+    for (let processes = 0; processes < 20 && (await letters()).length === 0; processes += 1) {
+      const p: Process = new Process(database, { clock: new VirtualClock(at) });
+      p.consumer({
+        size: 2,
+        handler: ({ data }) => {
+          tried.push(data.join('+'));
+          if (!data.includes(1)) return undefined;
+          p.kill();
+          return never();
+        },
+      });
+      await p.engine.start();
+      await p.clock.advance(LEASE * 1.5, () => turns(() => false, 30));
+      at = p.clock.now();
+      const [letter] = await letters();
+      if (!letter) continue;
+      expect(letter).toMatchObject({
+        data: 1,
+        consumer: 'Test.default',
+        attempts: 1,
+        error: 'the process ended while it was handled',
+      });
+      expect(p.engine.status()[0]).toMatchObject({ deadLettered: 1, recovered: 1, inFlight: 0 });
+      expect(p.logged.join()).toContain('gave up a message of window');
+      await stop(p);
+    }
+    expect(await letters()).toHaveLength(1);
+    expect(tried.slice(0, 7)).toEqual(['1+2', '1+2', '1+2', '1', '1', '1', '2']);
+    expect(tried.filter((each) => each === '2')).toHaveLength(1);
+    expect((await plain.stats([STREAM]))[0]).toMatchObject({ buffered: 0, deadLetters: 1 });
+  });
+
+  it('counts no death for a window that waited for its next attempt', async () => {
+    await stored(1);
+    const retry = { base: 120_000, max: 120_000, jitter: 0, attempts: 5 };
+    const handler = () => {
+      throw new Error('no');
+    };
+    const first = new Process(database).consumer({ size: 1, handler, retry });
+    await first.engine.start();
+    await turns(() => first.seen.length === 1);
+    await turns(() => false, 50);
+    first.kill();
+    const p = await next(first.clock.now(), { size: 1, handler, retry });
+    expect(p.seen).toEqual([]);
+    expect(rescheduled).toEqual([]);
+    expect(p.engine.status()[0]).toMatchObject({ recovered: 1, inFlight: 1 });
+    await p.clock.advance(100_000, () => turns(() => false, 60));
+    expect(p.seen).toMatchObject([{ attempt: 2 }]);
+    await stop(p);
+  });
+
+  it('counts no death after an orderly stop, however long the handler took', async () => {
+    await stored(1, 2);
+    const first = new Process(database).consumer({ size: 1, workers: 2, handler: never });
+    await first.engine.start();
+    await turns(() => first.seen.length === 2);
+    await stop(first);
+    const p = await next(first.clock.now(), { size: 1, workers: 2, handler: never });
+    expect(p.seen).toHaveLength(2);
+    expect(rescheduled).toEqual([]);
+    expect(p.engine.status()[0]).toMatchObject({ recovered: 2 });
+    p.kill();
+  });
+
+  it('goes on with the numbers of its windows, and knows which intervals they are of', async () => {
+    const start = new VirtualClock().now();
+    const fixed = () => ({ emitter: new FixedTimeWindow(), interval: 10_000 });
+    const first = new Process(database).consumer({ ...fixed(), handler: never });
+    await first.engine.start();
+    for (const at of [1_000, 12_000]) await put(start + at);
+    await first.clock.advance(25_000, () => turns(() => false, 30));
+    expect(first.seen).toHaveLength(1);
+    first.kill();
+    // Both intervals have a window, neither of which is committed.
+    await put(start + 2_000);
+    await put(start + 26_000);
+    const told: [Date | undefined, boolean | undefined][] = [];
+    const claimed: number[] = [];
+    const p = new Process(database, {
+      clock: new VirtualClock(start + 25_000),
+      around: (call) => {
+        if (call.method === 'claim') claimed.push(...(call.args[1] as WindowRecord[]).map(({ seq }) => seq));
+        return call.proceed();
+      },
+    }).consumer({ ...fixed(), handler: ({ end, late }) => void told.push([end, late]) });
+    await p.engine.start();
+    await p.clock.advance(LEASE * 2, () => turns(() => false, 60));
+    const end = (seconds: number) => new Date(start + seconds * 1_000);
+    expect(told).toEqual([
+      [end(10), false],
+      [end(20), false],
+      [end(10), true],
+      [end(30), false],
+    ]);
+    expect(claimed).toEqual([3, 4]);
+    await stop(p);
   });
 
   it.each([
