@@ -22,6 +22,8 @@ import type { StreamHub } from './streams/stream-hub.js';
 const HOOKS_WAIT = 1000;
 /** The boot waits so long for a store that does not answer; then it goes on without it. Milliseconds. */
 const OPEN_WAIT = 5000;
+/** At the end of a shutdown appends under way have so long at the least; milliseconds. */
+const LAST_ANSWERS = 500;
 
 /**
  * The one place with Nest's hooks.
@@ -45,6 +47,7 @@ export class MinibatchLifecycle
   implements OnModuleInit, OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
 {
   private readonly logger = new Logger('Minibatch');
+  private shutdownBegan = 0;
   private forgetDeafness = (): void => undefined;
   private readonly closed = new AbortController();
 
@@ -78,6 +81,7 @@ export class MinibatchLifecycle
 
   async onModuleDestroy(): Promise<void> {
     this.closed.abort();
+    this.shutdownBegan = this.clock.monotonic();
     this.forgetDeafness();
     await this.runner.stopSources();
   }
@@ -92,7 +96,9 @@ export class MinibatchLifecycle
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.hub.close();
+    const left = this.shutdownBegan + this.options.shutdownTimeout - this.clock.monotonic();
+    // However long the drain has taken, a store that answers is heard.
+    await this.hub.close(Math.max(left, LAST_ANSWERS));
     await this.store.close();
   }
 

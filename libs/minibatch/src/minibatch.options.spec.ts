@@ -7,6 +7,7 @@ describe('resolveOptions', () => {
   it('has a default for everything', () => {
     expect(resolveOptions()).toEqual({
       engine: DEFAULT_ENGINE_OPTIONS,
+      pending: { messages: 100_000, bytes: 128 * 1024 * 1024 },
       retry: { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 },
       shutdownTimeout: 20_000,
       autoStart: true,

@@ -1,5 +1,6 @@
 import type { EngineOptions } from './emitter/emitter.interface.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './internal/checks.js';
+import { type PendingLimits, resolvePending } from './streams/pending-limit.js';
 import { type AttemptRetryOptions, type Duration, resolveAttempts, type ResolvedAttempts } from './shared.options.js';
 
 /**
@@ -17,8 +18,17 @@ export interface MinibatchModuleOptions {
   readonly dedupeTime?: Duration;
   /** Defaults of all consumers; the waits hold for sources too. */
   readonly retry?: AttemptRetryOptions;
-  /** How long running handlers may go on once the application shuts down. @default '20s' */
+  /**
+   * How long running handlers may go on once the application shuts down, and how long appends wait for the store. @default '20s'
+   */
   readonly shutdownTimeout?: Duration;
+  /**
+   * Most messages appended in this process, to all streams together, that the store has not answered for. Beyond it an append fails
+   * with the code `StreamFull`, or waits, as the stream's `overflow` says. @default 100,000
+   */
+  readonly maxPendingAppends?: number;
+  /** The same in bytes of data, keys, headers and dedupe ids. @default 128 MiB */
+  readonly maxPendingAppendBytes?: number;
   /** False: nothing runs before `MinibatchRunner.start()`; for processes that only append. @default true */
   readonly autoStart?: boolean;
   /**
@@ -39,6 +49,7 @@ export interface ResolvedOptions {
   readonly engine: EngineOptions;
   readonly retry: ResolvedAttempts;
   readonly shutdownTimeout: number;
+  readonly pending: PendingLimits;
   readonly autoStart: boolean;
   /** Undefined: all. */
   readonly consumers?: readonly string[];
@@ -66,6 +77,8 @@ export function resolveOptions(
     'dedupeTime',
     'retry',
     'shutdownTimeout',
+    'maxPendingAppends',
+    'maxPendingAppendBytes',
     'autoStart',
     'consumers',
     'sources',
@@ -94,6 +107,7 @@ export function resolveOptions(
     },
     retry: resolveAttempts(WHERE, options.retry),
     shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 }),
+    pending: resolvePending(WHERE, options),
     autoStart: checkBoolean(WHERE, 'autoStart', options.autoStart ?? true),
     ...(consumers ? { consumers } : {}),
     ...(sources ? { sources } : {}),

@@ -1,10 +1,12 @@
 import type { EngineLog } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { redactUrl } from '../errors/redact.js';
+import { checkDuration, checkKeys } from '../internal/checks.js';
 import { SystemClock } from '../internal/clock.js';
-import { DEFAULT_RETRY } from '../shared.options.js';
+import { DEFAULT_RETRY, type Duration } from '../shared.options.js';
 import type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
+import { resolvePending } from '../streams/pending-limit.js';
 import type { Stream } from '../streams/stream.js';
 import { StreamHub } from '../streams/stream-hub.js';
 import type { StreamRef } from '../streams/stream-ref.js';
@@ -33,6 +35,15 @@ export interface OpenStream<T = unknown> extends Stream<T> {
 export interface OpenStreamOptions {
   /** Where sources that fail are reported. @default the console */
   readonly log?: EngineLog;
+  /** How long `disconnect()` waits for the store to answer appends under way; then they fail. @default '20s' */
+  readonly shutdownTimeout?: Duration;
+  /**
+   * Most messages appended that the store has not answered for. Beyond it an append fails with the code `StreamFull`, or waits, as the
+   * stream's `overflow` says. @default 100,000
+   */
+  readonly maxPendingAppends?: number;
+  /** The same in bytes of data, keys, headers and dedupe ids. @default 128 MiB */
+  readonly maxPendingAppendBytes?: number;
 }
 
 /**
@@ -54,12 +65,16 @@ export async function openStream<T = unknown>(
   stream: string | StreamRef<T>,
   options: OpenStreamOptions = {},
 ): Promise<OpenStream<T>> {
+  checkKeys('openStream', options, ['log', 'shutdownTimeout', 'maxPendingAppends', 'maxPendingAppendBytes']);
+  const pending = resolvePending('openStream', options);
+  const shutdownTimeout = checkDuration('openStream', 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 });
   const opened = await makeStore(store);
   const hub = new StreamHub({
     store: opened,
     clock: new SystemClock(),
     log: options.log ?? consoleLog,
     retry: DEFAULT_RETRY,
+    pending,
   });
   const handle = hub.stream(stream);
   try {
@@ -71,7 +86,7 @@ export async function openStream<T = unknown>(
   }
   return Object.assign(handle, {
     disconnect: async () => {
-      await hub.close();
+      await hub.close(shutdownTimeout);
       await opened.close();
     },
   });

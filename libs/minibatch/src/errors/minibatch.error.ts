@@ -63,7 +63,10 @@ export const ErrorCode = {
   LeaseLost: 'MINIBATCH_LEASE_LOST',
   /** The event loop was blocked for so long, while windows were under way, that the lease could not be renewed in time. */
   EventLoopBlocked: 'MINIBATCH_EVENT_LOOP_BLOCKED',
-  /** The stream holds as many messages as it may (`maxBuffered`); nothing was stored. Append later, or consume faster. */
+  /**
+   * The stream holds as many messages as it may (`maxBuffered`), or the process has as many appends under way (`maxPendingAppends`,
+   * `maxPendingAppendBytes`); nothing was stored. Append later, or consume faster.
+   */
   StreamFull: 'MINIBATCH_STREAM_FULL',
   /** An own emitter strategy broke its contract (it threw, or took messages that it was not shown). */
   EmitterFailed: 'MINIBATCH_EMITTER_FAILED',

@@ -51,7 +51,12 @@ export type AppendOutcome =
   /** Its `dedupeId` had been seen before; the stored message (or its tombstone) stays as it is. */
   | { readonly status: 'duplicate' }
   /** This one failed; others of the call are not touched. An `AppendError`, so it says whether it may be stored. */
-  | { readonly status: 'failed'; readonly error: Error };
+  | {
+      readonly status: 'failed';
+      readonly error: Error;
+      /** True: the store was out of reach, so that another call would fail in the same way. */
+      readonly storeAway?: boolean;
+    };
 
 export interface AppendOptions {
   /** The user's own transaction (a Mongoose `ClientSession`): the messages become visible when it commits, the positions too. */
@@ -427,6 +432,11 @@ export interface StreamStore {
    * ids are given by the processes that append, and interleave.
    */
   readonly totalOrder: boolean;
+  /**
+   * How long the store looks for its server before it says that it is out of reach; milliseconds. Appends that wait in the process wait
+   * as long. @default what the failed call took
+   */
+  readonly patience?: number | undefined;
 
   /** Prepares the store: connects, makes indexes, checks the schema version. Idempotent. */
   open(): Promise<void>;

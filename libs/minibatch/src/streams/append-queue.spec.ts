@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { CheckpointError } from '../storage/checkpoints.js';
 import type { AppendOutcome, NewMessage } from '../storage/stream-store.interface.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { DEFAULT_PENDING } from './pending-limit.js';
 import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES, type SourcePosition } from './append-queue.js';
 import { FakeStore, turn } from './fake-store.spec.fixture.js';
 
@@ -18,14 +20,17 @@ function setUp({ auto = false } = {}) {
   store.auto = auto;
   const refused = new Map<string, Error>();
   const appended: string[] = [];
-  const all = new AppendQueue(
-    store.port,
-    async (stream) => {
+  const all = new AppendQueue({
+    store: store.port,
+    clock: new VirtualClock(0),
+    limits: DEFAULT_PENDING,
+    prepare: async (stream) => {
       const error = refused.get(stream);
       if (error) throw error;
     },
-    (stream) => appended.push(stream),
-  );
+    look: async () => undefined,
+    appended: (stream) => appended.push(stream),
+  });
   const queue = {
     add: (messages: readonly NewMessage[], position?: SourcePosition, stream = messages[0]?.stream ?? 's') =>
       all.add(stream, messages, position),

@@ -1,11 +1,19 @@
-import { AppendError, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import type { AppendError } from '../errors/minibatch.error.js';
+import { backoff } from '../internal/backoff.js';
+import { type Clock, delay } from '../internal/clock.js';
 import { answered, CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
 import type { AppendOutcome, Checkpoint, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
+import { appendFailed, goingDown, notStored } from './append-failures.js';
+import { bytesOf, PendingLimit, type PendingLimits } from './pending-limit.js';
+import { isStoreAway, WaitingCalls } from './waiting-calls.js';
 
 /** Most messages of one write. */
 export const GROUP_MESSAGES = 1000;
 /** Most bytes of one write (at least one message). */
 export const GROUP_BYTES = 8 * 1024 * 1024;
+
+/** Waits between two looks whether the store is back, where it says at once that it is not. */
+const LOOK_BACKOFF = { base: 50, max: 1000, jitter: 0.3 };
 
 /** A source's position, behind all messages of a call. */
 export type SourcePosition = Pick<Checkpoint, 'source' | 'position'>;
@@ -14,19 +22,33 @@ export type SourcePosition = Pick<Checkpoint, 'source' | 'position'>;
 interface Call {
   readonly stream: string;
   readonly position: SourcePosition | undefined;
+  /** When it was made; monotonic. */
+  readonly since: number;
   /** A message of it could not be stored, so its position must not be. */
   failed: boolean;
 }
 
 /** A call's messages, or as many of them as fit into one write. */
-interface Entry {
+interface Entry extends Part {
   readonly call: Call;
+  readonly since: number;
   /** No more of the call's messages follow: its position goes along. */
   readonly last: boolean;
-  readonly messages: readonly NewMessage[];
-  readonly bytes: number;
   readonly settle: (outcomes: readonly AppendOutcome[]) => void;
-  readonly reject: (error: MinibatchError) => void;
+  readonly reject: (error: CheckpointError | AppendError) => void;
+  isAnswered: boolean;
+}
+
+export interface AppendQueueParts {
+  readonly store: StreamStore;
+  readonly clock: Clock;
+  readonly limits: PendingLimits;
+  /** Is the stream there, and open? Undefined if it is known to be; rejects if messages must not be stored on it. */
+  prepare(stream: string): Promise<void> | undefined;
+  /** Asks the store about the stream; rejects with `StoreUnavailable` while it is away. */
+  look(stream: string): Promise<unknown>;
+  /** Messages have been stored on the stream. */
+  appended(stream: string): void;
 }
 
 /**
@@ -36,47 +58,95 @@ interface Entry {
  *
  * Each call hears of its own messages and its own position only. A stream that can't be prepared fails the calls on it and no
  * others. The position of a call that needs several writes goes with the last of them.
+ *
+ * When a write finds the store out of reach, no further one is tried before the store has answered a look. What waits meanwhile is
+ * given up one by one (see `WaitingCalls`), and is certainly not stored, because it was never sent.
  */
 export class AppendQueue {
-  private waiting: Entry[] = [];
+  private readonly waiting: WaitingCalls<Entry>;
+  private readonly pending: PendingLimit;
+  /** What is being written. */
+  private current: readonly Entry[] = [];
   private writing = false;
+  private isAbandoned = false;
   private last: Promise<unknown> = Promise.resolve();
+  /** Calls that are not answered in the order of the others. */
+  private readonly stragglers = new Set<Promise<unknown>>();
 
-  /**
-   * @param prepare is the stream there, and open? Undefined if it is known to be; rejects if messages must not be stored on it
-   * @param appended messages have been stored on the stream
-   */
-  constructor(
-    private readonly store: StreamStore,
-    private readonly prepare: (stream: string) => Promise<void> | undefined,
-    private readonly appended: (stream: string) => void,
-  ) {}
+  constructor(private readonly parts: AppendQueueParts) {
+    const { store, clock, limits } = parts;
+    this.waiting = new WaitingCalls(
+      clock,
+      () => store.patience,
+      (entry, error) => this.fail(entry, notStored(error)),
+    );
+    this.pending = new PendingLimit(limits);
+  }
 
   /**
    * Resolves with the outcomes in the order of the messages. Rejects if a position could not be stored, although the messages were
-   * (`CheckpointError`) or because there were none; never for what happened to messages.
+   * (`CheckpointError`) or because there were none, or if the queue is full; never for what happened to messages.
    *
    * @param messages with their sizes, all on the stream; none to store a position alone
+   * @param waits for room in a full queue
    */
-  add(stream: string, messages: readonly NewMessage[], position?: SourcePosition): Promise<readonly AppendOutcome[]> {
-    const call: Call = { stream, position, failed: false };
+  add(
+    stream: string,
+    messages: readonly NewMessage[],
+    position?: SourcePosition,
+    waits = false,
+  ): Promise<readonly AppendOutcome[]> {
+    const call: Call = { stream, position, since: this.parts.clock.monotonic(), failed: false };
+    if (waits && this.pending.isFull) {
+      return this.straggling(new Promise((resolve) => this.pending.wait(() => resolve(this.enter(call, messages)))));
+    }
+    if (!waits && !this.pending.hasRoom) return Promise.reject(this.pending.refusal(stream));
+    return this.enter(call, messages);
+  }
+
+  /** Resolves when everything that has been added so far is answered. */
+  async answered(): Promise<void> {
+    const { last } = this;
+    await Promise.allSettled(this.stragglers);
+    // Entries are answered in order.
+    await last.catch(() => undefined);
+  }
+
+  /** Fails what is not answered yet, and whatever comes: nobody waits for the store any longer. */
+  abandon(): void {
+    this.isAbandoned = true;
+    this.pending.open();
+    for (const entry of this.waiting.take(this.waiting.length)) this.fail(entry, goingDown('no'));
+    for (const entry of this.current) this.fail(entry, goingDown('unknown'));
+  }
+
+  private enter(call: Call, messages: readonly NewMessage[]): Promise<readonly AppendOutcome[]> {
     const parts = split(messages);
     const [only, another] = parts;
     if (only && !another) return this.enqueue(call, only, true);
     return joined(parts.map((part, index) => this.enqueue(call, part, index === parts.length - 1)));
   }
 
-  /** Resolves when everything that has been added so far is answered. */
-  async answered(): Promise<void> {
-    // Entries are answered in order.
-    await this.last.catch(() => undefined);
+  private straggling<R>(answer: Promise<R>): Promise<R> {
+    this.stragglers.add(answer);
+    const over = () => this.stragglers.delete(answer);
+    answer.then(over, over);
+    return answer;
   }
 
-  private enqueue(call: Call, { messages, bytes }: Part, last: boolean): Promise<readonly AppendOutcome[]> {
+  private enqueue(call: Call, part: Part, last: boolean): Promise<readonly AppendOutcome[]> {
+    const { messages, bytes } = part;
+    let entry!: Entry;
     const answer = new Promise<readonly AppendOutcome[]>((settle, reject) => {
-      this.waiting.push({ call, last, messages, bytes, settle, reject });
+      entry = { call, since: call.since, last, messages, bytes, settle, reject, isAnswered: false };
     });
     this.last = answer;
+    this.pending.add(messages.length, bytes);
+    if (this.isAbandoned) {
+      this.fail(entry, goingDown('no'));
+      return answer;
+    }
+    this.waiting.add(entry);
     if (!this.writing) void this.writeAll();
     return answer;
   }
@@ -85,8 +155,32 @@ export class AppendQueue {
     this.writing = true;
     // The end of the turn: the rest of a burst has been added by then.
     await Promise.resolve();
-    while (this.waiting.length > 0) await this.write(this.nextGroup());
+    for (let looks = 1; this.waiting.length > 0;) {
+      if (!this.waiting.isStoreAway || (await this.storeAnswers())) {
+        looks = 1;
+        await this.write(this.nextGroup());
+      } else {
+        await delay(this.parts.clock, backoff(LOOK_BACKOFF, looks));
+        looks += 1;
+      }
+    }
     this.writing = false;
+  }
+
+  /** Whatever it answers: a write will say what is wrong. */
+  private async storeAnswers(): Promise<boolean> {
+    const { first } = this.waiting;
+    const began = this.parts.clock.monotonic();
+    try {
+      if (first) await this.parts.look(first.call.stream);
+    } catch (error) {
+      if (isStoreAway(error)) {
+        this.waiting.storeIsAway(began, error);
+        return false;
+      }
+    }
+    this.waiting.storeIsBack();
+    return true;
   }
 
   /** The oldest entries that fit into one write. */
@@ -100,24 +194,33 @@ export class AppendQueue {
       if (length > 0 && (count > GROUP_MESSAGES || bytes > GROUP_BYTES)) break;
       length += 1;
     }
-    return this.waiting.splice(0, length);
+    return this.waiting.take(length);
   }
 
   private async write(group: readonly Entry[]): Promise<void> {
+    this.current = group;
     const streams = new Set<string>();
     for (const { call } of group) streams.add(call.stream);
     const entries = await this.prepared(group, streams);
-    if (entries.length === 0) return;
+    if (entries.length > 0) await this.send(entries);
+    this.current = [];
+  }
+
+  private async send(entries: readonly Entry[]): Promise<void> {
+    const { store, clock } = this.parts;
     const messages: NewMessage[] = [];
     for (const entry of entries) messages.push(...entry.messages);
     const checkpoints = checkpointsOf(entries);
+    const began = clock.monotonic();
     let outcomes: readonly AppendOutcome[];
     let unstored: readonly FailedCheckpoint[] = [];
     try {
-      outcomes = await this.store.append(messages, checkpoints ? { checkpoints: [...checkpoints.values()] } : {});
+      outcomes = await store.append(messages, checkpoints ? { checkpoints: [...checkpoints.values()] } : {});
     } catch (error) {
       if (!isCheckpointError(error)) {
-        for (const entry of entries) fail(entry, appendFailed(error));
+        const failure = appendFailed(error);
+        if (isStoreAway(failure)) this.waiting.storeIsAway(began, failure);
+        for (const entry of entries) this.fail(entry, failure);
         return;
       }
       ({ outcomes, failed: unstored } = error);
@@ -129,32 +232,75 @@ export class AppendQueue {
       const answers = outcomes.slice(from, from + entry.messages.length);
       from += entry.messages.length;
       const checkpoint = checkpoints?.get(entry);
-      settle(
+      this.settle(
         entry,
         answers,
         unstored.find((failed) => failed.checkpoint === checkpoint),
       );
       if (!stored.has(stream) && answers.some(({ status }) => status === 'stored')) stored.add(stream);
     }
-    for (const stream of stored) this.appended(stream);
+    for (const stream of stored) this.parts.appended(stream);
+    const away = outcomes.find((outcome) => outcome.status === 'failed' && outcome.storeAway);
+    if (away?.status === 'failed') this.waiting.storeIsAway(began, away.error);
   }
 
   /** Without the entries whose stream takes no messages. */
-  private prepared(group: readonly Entry[], streams: ReadonlySet<string>): readonly Entry[] | Promise<Entry[]> {
+  private prepared(
+    group: readonly Entry[],
+    streams: ReadonlySet<string>,
+  ): readonly Entry[] | Promise<readonly Entry[]> {
     const refused = new Map<string, unknown>();
     const looks: Promise<unknown>[] = [];
+    const began = this.parts.clock.monotonic();
     for (const stream of streams) {
-      const look = this.prepare(stream)?.catch((error: unknown) => refused.set(stream, error));
+      const look = this.parts.prepare(stream)?.catch((error: unknown) => refused.set(stream, error));
       if (look) looks.push(look);
     }
     if (looks.length === 0) return group;
-    return Promise.all(looks).then(() =>
-      group.filter((entry) => {
-        if (!refused.has(entry.call.stream)) return true;
-        fail(entry, notStored(refused.get(entry.call.stream)));
-        return false;
-      }),
-    );
+    return Promise.all(looks).then(() => this.withoutRefused(group, refused, began));
+  }
+
+  private withoutRefused(
+    group: readonly Entry[],
+    refused: ReadonlyMap<string, unknown>,
+    began: number,
+  ): readonly Entry[] {
+    const others: Entry[] = [];
+    for (const entry of group) {
+      if (entry.isAnswered) continue;
+      if (!refused.has(entry.call.stream)) others.push(entry);
+      else this.fail(entry, notStored(refused.get(entry.call.stream)));
+    }
+    const away = [...refused.values()].find(isStoreAway);
+    if (away === undefined) return others;
+    // The others would wait once more for the same store.
+    this.waiting.putBack(others);
+    this.waiting.storeIsAway(began, away);
+    return [];
+  }
+
+  private settle(entry: Entry, outcomes: readonly AppendOutcome[], unstored?: FailedCheckpoint): void {
+    if (!this.finish(entry)) return;
+    const { call } = entry;
+    if (unstored) return entry.reject(new CheckpointError(outcomes, [unstored]));
+    if (call.position) call.failed ||= outcomes.some(({ status }) => status === 'failed');
+    entry.settle(outcomes);
+  }
+
+  private fail(entry: Entry, error: AppendError): void {
+    if (entry.messages.length > 0) {
+      const outcomes = entry.messages.map((): AppendOutcome => ({ status: 'failed', error }));
+      return this.settle(entry, outcomes);
+    }
+    if (this.finish(entry)) entry.reject(error);
+  }
+
+  /** False if it has been answered before, because the process goes down. */
+  private finish(entry: Entry): boolean {
+    if (entry.isAnswered) return false;
+    entry.isAnswered = true;
+    this.pending.remove(entry.messages.length, entry.bytes);
+    return true;
   }
 }
 
@@ -174,21 +320,6 @@ function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint> | unde
     checkpoints.set(entry, { stream, ...position, from, to });
   }
   return checkpoints;
-}
-
-function settle(entry: Entry, outcomes: readonly AppendOutcome[], unstored?: FailedCheckpoint): void {
-  const { call } = entry;
-  if (unstored) return entry.reject(new CheckpointError(outcomes, [unstored]));
-  if (call.position) call.failed ||= outcomes.some(({ status }) => status === 'failed');
-  entry.settle(outcomes);
-}
-
-function fail(entry: Entry, error: AppendError): void {
-  if (entry.messages.length === 0) return entry.reject(error);
-  settle(
-    entry,
-    entry.messages.map(() => ({ status: 'failed', error })),
-  );
 }
 
 /** The answers to all parts of a call as one. */
@@ -218,7 +349,8 @@ function split(messages: readonly NewMessage[]): readonly Part[] {
   const parts: Part[] = [];
   let from = 0;
   let sum = 0;
-  messages.forEach(({ bytes = 0 }, index) => {
+  messages.forEach((message, index) => {
+    const bytes = bytesOf(message);
     if (index > from && (index - from >= GROUP_MESSAGES || sum + bytes > GROUP_BYTES)) {
       parts.push({ messages: messages.slice(from, index), bytes: sum });
       from = index;
@@ -228,23 +360,4 @@ function split(messages: readonly NewMessage[]): readonly Part[] {
   });
   parts.push(from === 0 ? { messages, bytes: sum } : { messages: messages.slice(from), bytes: sum });
   return parts;
-}
-
-/** The write itself failed: a store that does not say more leaves open whether it was carried out. */
-function appendFailed(error: unknown): AppendError {
-  if (error instanceof AppendError) return error;
-  const code = error instanceof MinibatchError ? error.code : ErrorCode.AppendFailed;
-  return new AppendError(code, `append failed: ${text(error)}`, 'unknown', { cause: error });
-}
-
-/** It failed before the write. */
-function notStored(error: unknown): AppendError {
-  if (error instanceof AppendError) return error;
-  const code = error instanceof MinibatchError ? error.code : ErrorCode.AppendFailed;
-  return new AppendError(code, `append failed: ${text(error)}`, 'no', { cause: error });
-}
-
-function text(error: unknown): string {
-  // The code stands at the end of the outer message.
-  return messageOf(error).replace(/ \[MINIBATCH_\w+\]$/, '');
 }

@@ -3,6 +3,8 @@ import { backoff } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
 import { followCalls, type OwnCall, ownCall } from '../internal/own-calls.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
+import { notStored } from './append-failures.js';
+import { isStoreAway, WaitingCalls } from './waiting-calls.js';
 
 /** A count is good for so long; milliseconds. */
 const COUNT_AGE = 1_000;
@@ -12,13 +14,17 @@ const LOOK_BACKOFF = { base: 50, max: COUNT_AGE, jitter: 0.3 };
 /** A consumer's own appends wait so long before they are suspected to be what it waits for; milliseconds. */
 const SUSPICIOUS = 5_000;
 
-/** An append that waits for room, made by a handler or a sink of the stream's own consumer. */
-interface OwnWait {
-  readonly call: OwnCall;
+/** An append that waits for room. */
+interface WaitingAppend {
+  readonly messages: number;
+  /** For room; else only for the count. */
+  readonly waits: boolean;
   /** Monotonic. */
   readonly since: number;
+  /** Made by a handler or a sink of the stream's own consumer. */
+  readonly call: OwnCall | undefined;
+  readonly admit: () => void;
   readonly refuse: (error: AppendError) => void;
-  error?: AppendError;
 }
 
 /**
@@ -27,11 +33,9 @@ interface OwnWait {
  */
 export class BufferLimit {
   private known: { count: number; readonly at: number } | undefined;
-  private counting: Promise<void> | undefined;
   /** Appends are let in in the order of the calls. */
-  private last: Promise<unknown> = Promise.resolve();
-  private waiting = 0;
-  private readonly ownWaits = new Set<OwnWait>();
+  private readonly waiting: WaitingCalls<WaitingAppend>;
+  private isLooking = false;
 
   /** @param closing aborts when nothing is let in any more */
   constructor(
@@ -42,46 +46,71 @@ export class BufferLimit {
     private readonly closing: AbortSignal,
   ) {
     followCalls(store, stream);
+    this.waiting = new WaitingCalls(
+      clock,
+      () => store.patience,
+      (append, error) => append.refuse(notStored(error)),
+    );
   }
 
   /**
    * Lets in any number of messages as soon as there is room for one. Answers with nothing if that is now, so that the order of calls
    * stays; else with a promise.
    *
-   * @throws AppendError `StreamFull` (by the promise), unless the caller waits; `ShuttingDown`
+   * @throws AppendError `StreamFull` (by the promise), unless the caller waits; `ShuttingDown`; `StoreUnavailable`
    */
   admit(messages: number, waits: boolean): Promise<void> | undefined {
-    if (this.waiting === 0 && this.isFresh && this.hasRoom) {
+    if (this.waiting.length === 0 && this.isFresh && this.hasRoom) {
       this.add(messages);
       return undefined;
     }
-    this.waiting += 1;
-    const before = this.last;
     const call = waits ? ownCall() : undefined;
-    if (call?.store === this.store && call.stream === this.stream) return this.admitOwn(call, messages, before);
-    const admitted = this.admitAfter(before, messages, waits);
-    this.last = admitted;
-    return admitted;
+    const isOwn = call?.store === this.store && call.stream === this.stream;
+    return new Promise((admit, refuse) => {
+      const since = this.clock.monotonic();
+      this.waiting.add({ messages, waits, since, call: isOwn ? call : undefined, admit, refuse });
+      if (!this.isLooking) void this.letIn();
+    });
   }
 
-  /** It may be what its own consumer waits for; then it is refused, wherever in the queue it stands. */
-  private admitOwn(call: OwnCall, messages: number, before: Promise<unknown>): Promise<void> {
-    let refuse!: OwnWait['refuse'];
-    const refused = new Promise<never>((_, reject) => (refuse = reject));
-    const wait: OwnWait = { call, since: this.clock.monotonic(), refuse };
-    this.ownWaits.add(wait);
-    const admitted = this.admitAfter(before, messages, true, wait).finally(() => this.ownWaits.delete(wait));
-    this.last = admitted;
-    return Promise.race([admitted, refused]);
+  private async letIn(): Promise<void> {
+    this.isLooking = true;
+    let looks = 1;
+    while (this.waiting.length > 0) {
+      // Who waits looks again sooner: it is held up.
+      const isCounted = (this.isFresh && looks === 1) || this.closing.aborted || (await this.count());
+      if (isCounted && this.answerFirst()) {
+        looks = 1;
+        continue;
+      }
+      if (isCounted) await this.refuseStuck();
+      await delay(this.clock, backoff(LOOK_BACKOFF, looks), this.closing);
+      looks += 1;
+    }
+    this.isLooking = false;
   }
 
-  private admitAfter(before: Promise<unknown>, messages: number, waits: boolean, own?: OwnWait): Promise<void> {
-    return (async () => {
-      // One that is refused lets the next one try.
-      await before.catch(() => undefined);
-      await this.room(waits, own);
-      this.add(messages);
-    })().finally(() => (this.waiting -= 1));
+  /** False if it has to wait. */
+  private answerFirst(): boolean {
+    const { first } = this.waiting;
+    // It may have been refused meanwhile.
+    if (!first) return true;
+    if (this.closing.aborted) {
+      first.refuse(this.refused(ErrorCode.ShuttingDown, 'the application is shutting down'));
+    } else if (this.hasRoom) {
+      this.add(first.messages);
+      first.admit();
+    } else if (!first.waits) {
+      first.refuse(
+        this.refused(
+          ErrorCode.StreamFull,
+          `the stream holds ${this.most} messages or more, its maxBuffered; append later, let it wait by overflow: 'wait', or see ` +
+            'why its consumers do not keep up',
+        ),
+      );
+    } else return false;
+    this.waiting.take(1);
+    return true;
   }
 
   private get isFresh(): boolean {
@@ -96,26 +125,6 @@ export class BufferLimit {
     if (this.known) this.known.count += messages;
   }
 
-  private async room(waits: boolean, own?: OwnWait): Promise<void> {
-    for (let looks = 1; ; looks += 1) {
-      if (this.closing.aborted) throw this.refused(ErrorCode.ShuttingDown, 'the application is shutting down');
-      if (own?.error) throw own.error;
-      // Who waits looks again sooner: it is held up.
-      if (!this.isFresh || looks > 1) await this.count();
-      if (this.hasRoom) return;
-      if (!waits) {
-        throw this.refused(
-          ErrorCode.StreamFull,
-          `the stream holds ${this.most} messages or more, its maxBuffered; append later, let it wait by overflow: 'wait', or see ` +
-            'why its consumers do not keep up',
-        );
-      }
-      await this.refuseStuck();
-      if (own?.error) continue;
-      await delay(this.clock, backoff(LOOK_BACKOFF, looks), this.closing);
-    }
-  }
-
   /**
    * A consumer all of whose workers wait here for room, while its own messages fill the stream, waits for itself. If others hold up the
    * stream as well, room may still come.
@@ -123,40 +132,45 @@ export class BufferLimit {
   private async refuseStuck(): Promise<void> {
     const due = this.clock.monotonic() - SUSPICIOUS;
     const groups = new Map<string, Set<OwnCall>>();
-    for (const { call, since } of this.ownWaits) {
-      if (call.isOver || since > due) continue;
+    for (const { call, since } of this.waiting) {
+      if (call === undefined || call.isOver || since > due) continue;
       groups.set(call.group, (groups.get(call.group) ?? new Set()).add(call));
     }
     const suspects = [...groups].filter(([, calls]) => [...calls].every(({ workers }) => calls.size >= workers));
     if (suspects.length === 0) return;
-    const [stats] = await this.store.stats([this.stream]);
+    const [stats] = await this.store.stats([this.stream]).catch(() => []);
     for (const [group, calls] of suspects) {
       const pending = stats?.consumers.find((consumer) => consumer.group === group)?.pending ?? 0;
       if (pending < this.most) continue;
-      for (const wait of this.ownWaits) if (calls.has(wait.call)) this.refuse(wait);
+      for (const append of [...this.waiting]) if (append.call && calls.has(append.call)) this.refuseOwn(append, group);
     }
   }
 
-  private refuse(wait: OwnWait): void {
-    const { group } = wait.call;
-    wait.error = this.refused(
-      ErrorCode.StreamFull,
-      `it would wait for ever: the stream holds ${this.most} messages or more, its maxBuffered, and the append is made by the ` +
-        `consumer '${group}' of the same stream, which has to finish its window before there is room. Append to another stream, ` +
-        "raise maxBuffered, or set overflow: 'reject'",
+  private refuseOwn(append: WaitingAppend, group: string): void {
+    this.waiting.remove(append);
+    append.refuse(
+      this.refused(
+        ErrorCode.StreamFull,
+        `it would wait for ever: the stream holds ${this.most} messages or more, its maxBuffered, and the append is made by the ` +
+          `consumer '${group}' of the same stream, which has to finish its window before there is room. Append to another stream, ` +
+          "raise maxBuffered, or set overflow: 'reject'",
+      ),
     );
-    this.ownWaits.delete(wait);
-    wait.refuse(wait.error);
   }
 
-  private count(): Promise<void> {
-    this.counting ??= this.store
-      .count(this.stream, this.most)
-      .then((count) => {
-        this.known = { count, at: this.clock.monotonic() };
-      })
-      .finally(() => (this.counting = undefined));
-    return this.counting;
+  /** False if the store does not say. */
+  private async count(): Promise<boolean> {
+    const began = this.clock.monotonic();
+    try {
+      const count = await this.store.count(this.stream, this.most);
+      this.known = { count, at: this.clock.monotonic() };
+      this.waiting.storeIsBack();
+      return true;
+    } catch (error) {
+      if (isStoreAway(error)) this.waiting.storeIsAway(began, error);
+      else for (const append of this.waiting.take(this.waiting.length)) append.refuse(notStored(error));
+      return false;
+    }
   }
 
   private refused(code: ErrorCode, why: string): AppendError {

@@ -9,6 +9,8 @@ import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { AppendOptions, AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
 import { wrapStore } from '../testing/wrapped-store.js';
+import { SystemClock } from '../internal/clock.js';
+import { DEFAULT_PENDING } from './pending-limit.js';
 import { AppendQueue, GROUP_BYTES } from './append-queue.js';
 import { turn } from './fake-store.spec.fixture.js';
 
@@ -70,11 +72,14 @@ class Run {
   }
 
   async live(calls: readonly PlannedCall[]): Promise<void> {
-    const queue = new AppendQueue(
-      this.faulty(),
-      () => undefined,
-      () => undefined,
-    );
+    const queue = new AppendQueue({
+      store: this.faulty(),
+      clock: new SystemClock(),
+      limits: DEFAULT_PENDING,
+      prepare: () => undefined,
+      look: async () => undefined,
+      appended: () => undefined,
+    });
     const answers: Promise<void>[] = [];
     for (const [position, planned] of calls.entries()) {
       const { stream, source, messages } = planned;

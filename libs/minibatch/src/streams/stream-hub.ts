@@ -3,7 +3,7 @@ import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { BackoffOptions } from '../internal/backoff.js';
 import { checkKeys, checkName, invalidOption } from '../internal/checks.js';
-import type { Clock } from '../internal/clock.js';
+import { type Clock, delay } from '../internal/clock.js';
 import type { Mutable } from '../internal/mutable.js';
 import { resolveRetry } from '../shared.options.js';
 import {
@@ -28,6 +28,7 @@ import type {
   StreamStore,
 } from '../storage/stream-store.interface.js';
 import { unknownGroup, unknownStream } from '../storage/store-faults.js';
+import { notStored } from './append-failures.js';
 import { appendOptions } from './append-options.js';
 import { AppendQueue, type SourcePosition } from './append-queue.js';
 import { checkOutcomes, resultOf } from './append-result.js';
@@ -35,6 +36,7 @@ import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
 import { labelsOf } from './message-labels.js';
 import { messagesOf } from './message-list.js';
+import { DEFAULT_PENDING, type PendingLimits } from './pending-limit.js';
 import { toStorable } from './storable.js';
 import {
   type OpenWindowChoice,
@@ -71,6 +73,8 @@ export interface HubParts {
   /** Waits before a failed source is started again. */
   readonly retry: BackoffOptions;
   readonly listener?: HubListener;
+  /** @default 100,000 messages, 128 MiB */
+  readonly pending?: PendingLimits;
 }
 
 interface Described {
@@ -99,11 +103,14 @@ export class StreamHub implements StreamOperations {
   private isClosed = false;
 
   constructor(private readonly parts: HubParts) {
-    this.queue = new AppendQueue(
-      parts.store,
-      (stream) => this.prepare(stream),
-      (stream) => parts.listener?.wake(stream),
-    );
+    this.queue = new AppendQueue({
+      store: parts.store,
+      clock: parts.clock,
+      limits: parts.pending ?? DEFAULT_PENDING,
+      prepare: (stream) => this.prepare(stream),
+      look: (stream) => this.look(stream),
+      appended: (stream) => parts.listener?.wake(stream),
+    });
   }
 
   /** Opens the store, once; what failed is tried again with the next call. @throws MinibatchError `ShuttingDown` after `close` */
@@ -190,14 +197,18 @@ export class StreamHub implements StreamOperations {
     const { session } = options;
     if (session !== undefined && session !== null) return this.writeInSession(stream, outgoing, session);
     const { position } = options;
-    return outgoing.length > 0 || position ? this.queue.add(stream, outgoing, position) : [];
+    return outgoing.length > 0 || position ? this.queue.add(stream, outgoing, position, waits) : [];
   }
 
   private admit(stream: string, messages: number, waits: boolean): Promise<void> | undefined {
     const limit = this.limits.get(stream);
     if (!limit) return undefined;
     // The store has to be there to be asked.
-    return this.isOpen ? limit.admit(messages, waits) : this.open().then(() => limit.admit(messages, waits));
+    if (this.isOpen) return limit.admit(messages, waits);
+    return this.open().then(
+      () => limit.admit(messages, waits),
+      (error: unknown) => Promise.reject(notStored(error)),
+    );
   }
 
   /** In the user's transaction, so it can't share a write with others. The stream is prepared outside of it. */
@@ -206,7 +217,7 @@ export class StreamHub implements StreamOperations {
     messages: readonly NewMessage[],
     session: unknown,
   ): Promise<readonly AppendOutcome[]> {
-    await this.prepare(stream);
+    await this.prepare(stream)?.catch((error: unknown) => Promise.reject(notStored(error)));
     // What it fails with passes unchanged: a driver repeats a transaction only for its own errors.
     const outcomes = await this.parts.store.append(messages, { session });
     this.parts.listener?.wake(stream);
@@ -411,18 +422,26 @@ export class StreamHub implements StreamOperations {
     await Promise.all([...this.runners].map((runner) => runner.detach()));
   }
 
-  /** Stops the sources, then refuses what comes, and resolves when all that came before is answered. */
-  close(): Promise<void> {
-    this.closing ??= this.finish();
+  /**
+   * Stops the sources, then refuses what comes, and resolves when all that came before is answered: by the store, or after `within`
+   * milliseconds by an error.
+   */
+  close(within: number): Promise<void> {
+    this.closing ??= this.finish(within);
     return this.closing;
   }
 
-  private async finish(): Promise<void> {
+  private async finish(within: number): Promise<void> {
+    const inTime = new AbortController();
+    const late = delay(this.parts.clock, within, inTime.signal).then(() => {
+      if (!inTime.signal.aborted) this.queue.abandon();
+    });
     await this.stopSources();
     this.refusing = true;
     this.stopping.abort();
     await this.queue.answered();
-    await Promise.allSettled(this.looks.values());
+    await Promise.race([late, Promise.allSettled(this.looks.values())]);
+    inTime.abort();
     this.isClosed = true;
   }
 

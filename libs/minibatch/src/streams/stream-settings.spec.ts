@@ -137,7 +137,7 @@ describe('maxBuffered', () => {
     store.counted = 1;
     const waiting = codeOf(stream.append(1));
     await turn();
-    await hub.close();
+    await hub.close(1000);
     expect(await waiting).toBe(`${ErrorCode.ShuttingDown} no`);
   });
 

@@ -299,7 +299,7 @@ describe('StreamHub.close', () => {
     store.auto = false;
     const before = hub.stream('s').append(1);
     await turn();
-    const closed = hub.close();
+    const closed = hub.close(1000);
     await turn();
     const after = await errorOf(hub.stream('s').append(2));
     expect(after).toMatchObject({ code: ErrorCode.ShuttingDown, stored: 'no' });

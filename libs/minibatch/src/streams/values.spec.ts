@@ -75,7 +75,7 @@ describe.each(STORES)('values in %s', (_, open) => {
     hub = new StreamHub({ store: opened.store, clock: new SystemClock(), log, retry: { base: 1, max: 1, jitter: 0 } });
   });
   afterAll(async () => {
-    await hub.close();
+    await hub.close(1000);
     await opened.dispose();
   });
 

@@ -67,6 +67,6 @@ describe('LMDB', () => {
     }
     expect(groups.mock.calls.length).toBe(10);
     expect(metrics().pageFlushes - before.pageFlushes).toBe(10);
-    await hub.close();
+    await hub.close(1000);
   });
 });

@@ -148,9 +148,10 @@ describe('LmdbStreamStore of several processes', () => {
   it('says what is known of an append on a full disk, and lives on', async () => {
     const script = `ulimit -f 2000; exec "${process.execPath}" "${fixture('full-disk.mjs')}" "${join(path, 'full')}"`;
     const { stdout } = await promisify(execFile)('bash', ['-c', script]);
-    const { stored, failure, again, before, settled, refilled } = JSON.parse(stdout) as Record<string, unknown>;
+    const { stored, failure, again, codes, before, settled, refilled } = JSON.parse(stdout) as Record<string, unknown>;
     expect(failure).toMatchObject({ name: 'AppendError', code: ErrorCode.StoreUnavailable, stored: 'unknown' });
     expect(again).toBe(ErrorCode.StoreUnavailable);
+    expect(codes).toEqual([`AppendError ${ErrorCode.StoreUnavailable}`]);
     expect(before).toBe(stored);
     expect(settled).toBe(Number(stored) - 200);
     expect(refilled).toBe(Number(stored) - 150);

@@ -3,7 +3,7 @@ import { ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
 import type { Checkpoints } from './checkpoints.js';
-import { fail, failed, type Draft, type Inserts } from './inserts.js';
+import { failAway, failed, type Draft, type Inserts } from './inserts.js';
 import { toDocument } from './message-codec.js';
 import type { MessageIds } from './message-ids.js';
 import type { TransactionInserts } from './transaction-inserts.js';
@@ -73,7 +73,7 @@ export class Appends {
     for (const [index, command] of commands.entries()) {
       if (await this.inserts.insert(command)) continue;
       const rest = commands.slice(index + 1).flat();
-      fail(rest, 'no', new Error('not sent, because the server did not answer to the messages before'));
+      failAway(rest, 'no', new Error('not sent, because the server did not answer to the messages before'));
       return;
     }
   }

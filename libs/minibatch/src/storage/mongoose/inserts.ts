@@ -44,18 +44,18 @@ export class Inserts {
     if (first instanceof mongo.BSON.BSONError) return this.insertSerializable(drafts, first);
     const executed = !neverExecuted(first);
     if (!executed && !(isServerLost(first) && this.repeats())) {
-      fail(drafts, 'no', first);
+      failAway(drafts, 'no', first);
       return false;
     }
 
     const second = await this.send(drafts);
     if (second instanceof Error) {
-      fail(drafts, executed || !neverExecuted(second) ? 'unknown' : 'no', second);
+      failAway(drafts, executed || !neverExecuted(second) ? 'unknown' : 'no', second);
       return false;
     }
     const verdicts = await this.judge(drafts, second, true).catch(asError);
     if (verdicts instanceof Error) {
-      fail(drafts, 'unknown', verdicts);
+      failAway(drafts, 'unknown', verdicts);
       return false;
     }
     settle(drafts, verdicts);
@@ -135,8 +135,19 @@ export function failed(
 }
 
 export function fail(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): void {
-  const message = `MongoDB could not append: ${messageOf(cause)}. ${advice(cause)}`;
-  for (const draft of drafts) draft.outcome ??= failed(ErrorCode.AppendFailed, stored, message, cause);
+  for (const draft of drafts) draft.outcome ??= failed(ErrorCode.AppendFailed, stored, couldNotAppend(cause), cause);
+}
+
+/** As `fail`, where the server is out of reach. */
+export function failAway(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): void {
+  const message = couldNotAppend(cause);
+  for (const draft of drafts) {
+    draft.outcome ??= { ...failed(ErrorCode.AppendFailed, stored, message, cause), storeAway: true };
+  }
+}
+
+function couldNotAppend(cause: unknown): string {
+  return `MongoDB could not append: ${messageOf(cause)}. ${advice(cause)}`;
 }
 
 function settle(drafts: readonly Draft[], verdicts: readonly (AppendOutcome | undefined)[]): void {

@@ -1,4 +1,4 @@
-import type { Connection } from 'mongoose';
+import type { Connection, mongo } from 'mongoose';
 import type { MongooseCollections } from '../store-definition.js';
 import type {
   AppendOptions,
@@ -124,6 +124,11 @@ export class MongooseStreamStore implements StreamStore {
       isStandalone: () => this.standalone,
       removed: () => this.indexes.ensureNow(),
     });
+  }
+
+  get patience(): number | undefined {
+    // There is no client before the application connects.
+    return (this.connection.getClient() as mongo.MongoClient | undefined)?.options.serverSelectionTimeoutMS;
   }
 
   open(): Promise<void> {

@@ -1,0 +1,32 @@
+import { isA } from '../errors/error-text.js';
+import { AppendError, codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
+
+/** The write itself failed: a store that does not say more leaves open whether it was carried out. */
+export function appendFailed(error: unknown): AppendError {
+  return asAppendError(error, 'unknown');
+}
+
+/** It failed before the write. */
+export function notStored(error: unknown): AppendError {
+  // What another call was told of its own messages does not hold for this one.
+  return isA(error, AppendError) && error.stored === 'no' ? error : asAppendError(error, 'no');
+}
+
+/** The process does not wait for the store any longer. */
+export function goingDown(stored: 'no' | 'unknown'): AppendError {
+  return new AppendError(
+    ErrorCode.StoreUnavailable,
+    'append failed: the store has not answered before the end of the shutdown. Allow more time by shutdownTimeout, or append again ' +
+      'after the restart',
+    stored,
+  );
+}
+
+function asAppendError(error: unknown, stored: 'no' | 'unknown'): AppendError {
+  if (isA(error, AppendError) && stored === 'unknown') return error;
+  // The code stands at the end of the outer message.
+  const text = messageOf(error)
+    .replace(/ \[MINIBATCH_\w+\]$/, '')
+    .replace(/^append failed: /, '');
+  return new AppendError(codeOf(error, ErrorCode.AppendFailed), `append failed: ${text}`, stored, { cause: error });
+}
