@@ -28,8 +28,8 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   /** Windows handled at the same time; 1 keeps them strictly one after another. @default 1 */
   readonly workers?: number;
   /**
-   * How often the method may begin, for what it calls: so many windows, or messages, in any period of `per`. Counted by the process
-   * that works for the group. @default no limit
+   * How often the method may begin, for what it calls: so many windows, or messages, in any period of `per`. Counted for the group,
+   * over restarts and whichever process works for it, at the price of one more write to the store for each run. @default no limit
    */
   readonly rateLimit?: RateLimitOptions;
   /** Attempts of a failed window, and the waits between them. @default those of the module */

@@ -94,7 +94,9 @@ export class Committer {
     this.leaving.add(batch);
     this.isWriting = true;
     try {
-      const { progress, endedBy } = advance(this.progress, this.endedBy, batch);
+      const { progress: reached, endedBy } = advance(this.progress, this.endedBy, batch);
+      const { limiter } = tenure;
+      const progress = limiter ? { ...reached, starts: limiter.stored() } : reached;
       const finished = [...this.leaving].flatMap((some) => some.map(({ open }) => open.record.seq));
       const sent = parts.clock.monotonic();
       const groups = await tenure.persist('commit', () => parts.store.commit(lease, { finished, progress }));

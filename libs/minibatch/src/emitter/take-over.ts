@@ -1,4 +1,10 @@
-import type { ConsumerProgress, Recovery, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import type {
+  ConsumerProgress,
+  RateStart,
+  Recovery,
+  StoredMessage,
+  WindowRecord,
+} from '../storage/stream-store.interface.js';
 import { Bisection } from './bisection.js';
 import { laterEnd } from './committer.js';
 import { type OpenWindow, openWindow, takenApart } from './open-window.js';
@@ -23,6 +29,7 @@ export interface TakenOver {
 export async function takeOver(tenure: Tenure): Promise<TakenOver> {
   const { definition, lease, parts, counters } = tenure;
   const recovery = await tenure.persist('take over', () => parts.store.recover(lease));
+  tenure.limiter?.restore(latestStarts(recovery));
   await finishRecorded(tenure, recovery);
 
   const windows: OpenWindow[] = [];
@@ -67,6 +74,14 @@ async function noteStart(
     parts.store.commit(lease, { finished: [], progress: { ...progress, lastEnd: started } }),
   );
   return started;
+}
+
+/** Each list of starts has all that counted when it was stored, so the one that was stored last has them all. */
+function latestStarts({ progress, open }: Recovery): readonly RateStart[] {
+  const last = (starts: readonly RateStart[]) => Math.max(0, ...starts.map(({ at }) => at.getTime()));
+  return [progress.starts ?? [], ...open.map(({ starts = [] }) => starts)].reduce((latest, starts) =>
+    last(starts) > last(latest) ? starts : latest,
+  );
 }
 
 /** Their commit point is in the store: only the deletes may be missing. The handler is not called again. */

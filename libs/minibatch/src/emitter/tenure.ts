@@ -10,6 +10,7 @@ import type { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
 import type { ConsumerDefinition, EngineLog, EngineOptions, Retention } from './emitter.interface.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
+import { RateLimiter } from './rate-limit.js';
 import type { Workers } from './workers.js';
 
 /** Waits between the tries of a store that does not answer. */
@@ -40,6 +41,8 @@ export class Tenure {
   readonly closing = new AbortController();
   /** True while the store does not answer. */
   unavailable = false;
+  /** Present if the handler may begin only so often. */
+  readonly limiter: RateLimiter | undefined;
   /** Who calls handlers and sinks. */
   readonly caller: Caller;
 
@@ -56,6 +59,8 @@ export class Tenure {
   ) {
     // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
     setMaxListeners(0, this.over.signal, this.closing.signal);
+    const { rateLimit } = definition;
+    this.limiter = rateLimit && new RateLimiter(rateLimit, parts.clock, parts.activity);
     const { stream, group } = definition.key;
     this.caller = { store: parts.store, stream, group, workers: definition.workers };
   }

@@ -8,7 +8,7 @@ import { Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
 import { type OpenWindow, stopSignal, type TakenApart, takenApart } from './open-window.js';
 import { PartsRunner, type Probe } from './parts-runner.js';
-import { RateLimiter } from './rate-limit.js';
+import type { RateLimiter } from './rate-limit.js';
 import { reschedule } from './reschedule.js';
 import type { Tenure } from './tenure.js';
 import { indicesOf, Trials, windowOf } from './window-trial.js';
@@ -50,7 +50,6 @@ type Step = RunResult | Probe;
 export class WindowRunner {
   /** Windows that wait for their next attempt. */
   retrying = 0;
-  private readonly limiter: RateLimiter | undefined;
   private readonly delivery: Delivery;
   private readonly trials: Trials;
   private readonly parts: PartsRunner;
@@ -59,8 +58,6 @@ export class WindowRunner {
     private readonly tenure: Tenure,
     private readonly evidence: Evidence,
   ) {
-    const { definition, parts } = tenure;
-    if (definition.rateLimit) this.limiter = new RateLimiter(definition.rateLimit, parts.clock, parts.activity);
     this.delivery = new Delivery(tenure);
     this.trials = new Trials(tenure, this.delivery, evidence);
     this.parts = new PartsRunner(tenure, this.trials, evidence);
@@ -68,7 +65,7 @@ export class WindowRunner {
 
   /** Windows that wait because of the rate limit. */
   get throttled(): number {
-    return this.limiter?.waiting ?? 0;
+    return this.tenure.limiter?.waiting ?? 0;
   }
 
   get blocked(): boolean {
@@ -110,8 +107,8 @@ export class WindowRunner {
 
   /** True if nothing has to be waited for, as for most windows: promises are a good part of what a window of one costs. */
   private mayTry({ record }: OpenWindow): boolean {
-    const { parts, lease, isClosing } = this.tenure;
-    return !record.nextTry && !this.limiter && !isClosing && parts.keeper.isFresh(lease);
+    const { parts, lease, isClosing, limiter } = this.tenure;
+    return !record.nextTry && !limiter && !isClosing && parts.keeper.isFresh(lease);
   }
 
   /**
@@ -137,8 +134,19 @@ export class WindowRunner {
     const part = probe === 'one' ? ONE : probe ? open.apart?.bisection.tried() : open.apart?.bisection.next();
     // The end of a window that was taken apart runs no handler.
     const messages = !open.apart ? open.messages.length : part && part.to - part.from;
-    if (this.limiter && messages !== undefined && !(await this.limiter.admit(messages, closing.signal))) return false;
+    const { limiter } = this.tenure;
+    if (limiter && messages !== undefined) {
+      if (!(await limiter.admit(messages, closing.signal))) return false;
+      await this.noteStart(open, limiter);
+    }
     return !this.tenure.isClosing && (await this.tenure.isSure()) && !this.tenure.isClosing;
+  }
+
+  /** Before the handler begins, or a process that dies with it would leave no trace of what it called. */
+  private async noteStart(open: OpenWindow, limiter: RateLimiter): Promise<void> {
+    const { parts, lease } = this.tenure;
+    open.record = { ...open.record, starts: limiter.stored() };
+    await this.tenure.persist('note a start for the rate limit', () => parts.store.reschedule(lease, open.record));
   }
 
   // ---- the whole window

@@ -238,6 +238,8 @@ export interface WindowRecord extends WindowBounds {
   readonly aside?: Date;
   /** The handler is through, and these sinks have failed to take its result so far. */
   readonly blockedSinks?: readonly string[];
+  /** What counted against the consumer's rate limit when the handler was about to begin, this run included. */
+  readonly starts?: readonly RateStart[];
 }
 
 /** A message that a consumer gave up. */
@@ -296,6 +298,16 @@ export interface ConsumerProgress {
   /** Totals since the consumer was registered. */
   readonly windows: number;
   readonly messages: number;
+  /** As of this commit; only of a consumer with a rate limit. */
+  readonly starts?: readonly RateStart[];
+}
+
+/** Runs of a handler that count against its rate limit. */
+export interface RateStart {
+  /** When they began; of several the last. */
+  readonly at: Date;
+  /** Windows or messages, by the unit of the limit. */
+  readonly cost: number;
 }
 
 /** The commit point: these windows are finished, and this is where the consumer stands afterwards. */
@@ -547,7 +559,7 @@ export interface StreamStore {
   /** The group's open window with this public id; undefined if there is none. */
   findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined>;
   /**
-   * Stores attempt, nextTry, error, recoveries, split, aside and blockedSinks of an open window; what is absent is removed.
+   * Stores attempt, nextTry, error, recoveries, split, aside, blockedSinks and starts of an open window; what is absent is removed.
    *
    * @throws LeaseLost
    */

@@ -41,8 +41,8 @@ function isFresh(window: WindowRecord): boolean {
 }
 
 /** What only a window has that failed. */
-function stateOf({ nextTry, error, split, aside, blockedSinks }: WindowRecord) {
-  return defined({ nextTry, error, aside, blockedSinks, apart: split && new mongo.Binary(encodeSplit(split)) });
+function stateOf({ nextTry, error, split, aside, blockedSinks, starts }: WindowRecord) {
+  return defined({ nextTry, error, aside, blockedSinks, starts, apart: split && new mongo.Binary(encodeSplit(split)) });
 }
 
 export function toWindowDocument(lease: Lease, window: WindowRecord): WindowDocument {
@@ -77,12 +77,12 @@ function toClaimedWindow({ seq, id, messageIds, start, end, part, late, dropped 
 
 /** Of a document of either kind. */
 export function toWindowRecords(document: WindowDocument): WindowRecord[] {
-  const { created, attempt = 1, recoveries = 0, nextTry, error, aside, blockedSinks, apart } = document;
+  const { created, attempt = 1, recoveries = 0, nextTry, error, aside, blockedSinks, starts, apart } = document;
   if (document.windows) {
     return document.windows.map((window) => ({ ...fromClaimedWindow(window), created, attempt: 1, recoveries: 0 }));
   }
   const split = apart && decodeSplit(apart.buffer);
-  const state = { created, attempt, recoveries, ...defined({ nextTry, error, aside, blockedSinks, split }) };
+  const state = { created, attempt, recoveries, ...defined({ nextTry, error, aside, blockedSinks, starts, split }) };
   // One that is not shared has all of these.
   return [{ ...fromClaimedWindow(document as ClaimedWindow), ...state }];
 }
@@ -92,7 +92,7 @@ function fromClaimedWindow({ seq, windowId, ids, start, end, part, late, dropped
 }
 
 /** `split` was written by earlier versions, which knew nothing of `apart`: whoever finds only the other one begins anew. */
-const STATE_FIELDS = ['nextTry', 'error', 'aside', 'blockedSinks', 'apart', 'split'];
+const STATE_FIELDS = ['nextTry', 'error', 'aside', 'blockedSinks', 'starts', 'apart', 'split'];
 
 /** What is absent is removed. */
 export function toReschedule(window: WindowRecord): mongo.UpdateFilter<WindowDocument> {

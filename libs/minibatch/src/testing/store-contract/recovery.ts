@@ -147,13 +147,17 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       const lease = await hold(store);
       await store.claim(lease, [windowOf(1, await read(store))]);
       const lastEnd = new Date(NOON);
-      const groups = await store.commit(lease, { finished: [], progress: { ...progress(0, 0), lastEnd } });
+      const starts = [
+        { at: new Date(NOON - 2), cost: 1 },
+        { at: new Date(NOON - 1), cost: 250 },
+      ];
+      const groups = await store.commit(lease, { finished: [], progress: { ...progress(0, 0), lastEnd, starts } });
       assert.deepEqual([...groups], ['default']);
 
       const found = await other.recover(await acquire(other, key(), 'b'));
       assert.deepEqual(
         [found.finished, found.open.map(({ seq }) => seq), { ...found.progress }],
-        [[], [1], { lastSeq: 0, windows: 0, messages: 0, lastEnd }],
+        [[], [1], { lastSeq: 0, windows: 0, messages: 0, lastEnd, starts }],
       );
     });
 
@@ -313,7 +317,15 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
         ],
         last: true,
       };
-      const apart = { ...fresh, attempt: 6, recoveries: 0, split, aside: new Date(NOON + 2), blockedSinks: ['Mail'] };
+      const apart = {
+        ...fresh,
+        attempt: 6,
+        recoveries: 0,
+        split,
+        aside: new Date(NOON + 2),
+        blockedSinks: ['Mail'],
+        starts: [{ at: new Date(NOON), cost: 6 }],
+      };
       const nothing = { pending: [], alone: [], again: [], last: false };
       const whole = windowOf(2, messages.slice(6), { split: nothing, aside: new Date(NOON + 3) });
       await store.claim(lease, [fresh, whole]);

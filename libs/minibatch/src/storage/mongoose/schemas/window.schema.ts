@@ -1,6 +1,7 @@
 import { Schema } from 'mongoose';
 import type { mongo } from 'mongoose';
 import { schemaOptions } from './schema-options.js';
+import type { RateStart } from '../../stream-store.interface.js';
 
 /** A window in a document that holds several: as it was claimed. */
 export interface ClaimedWindow {
@@ -46,6 +47,8 @@ export interface WindowDocument extends Partial<ClaimedWindow> {
   aside?: Date | null;
   /** Sinks that have failed to take its result. */
   blockedSinks?: readonly string[] | null;
+  /** What counted against the rate limit when its handler began. */
+  starts?: readonly RateStart[] | null;
   /** While it is taken apart: see split-codec.ts. */
   apart?: mongo.Binary;
   /** When it was committed, if it is kept. */
@@ -77,6 +80,7 @@ export const WindowSchema = new Schema<WindowDocument>(
     error: String,
     aside: Date,
     blockedSinks: { type: [String], default: undefined },
+    starts: { type: [Schema.Types.Mixed], default: undefined },
     apart: Schema.Types.Buffer,
     settled: Date,
   },
