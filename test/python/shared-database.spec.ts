@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Int32 } from 'bson';
 import type { Connection } from 'mongoose';
-import { ErrorCode, MinibatchError } from 'nestjs-minibatch';
+import { ErrorCode, MinibatchError, StatusService } from 'nestjs-minibatch';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, Log, SOON, useDatabase } from '../e2e/support/applications.js';
 import { endProcesses } from '../e2e/support/node-process.js';
@@ -147,6 +147,27 @@ describe('one database for Python and TypeScript', { timeout: 60_000 }, () => {
       expect(await streamOf(app, 'rows').describe()).toMatchObject({ status: 'open' });
       const peer = await Peer.run(database, 'read', { stream: 'rows' });
       expect(peer.said('stream')).toMatchObject([{ status: 'open' }]);
+    });
+  });
+
+  describe('both sides consume', () => {
+    it('health says so, and who', async () => {
+      const Rows = takerOf('rows', { size: 2 });
+      const app = await startApp(database, [Rows]);
+      const status = app.get(StatusService, { strict: false });
+      const reasons = async () => (await status.health()).reasons.map(({ what, stream }) => ({ what, stream }));
+      // The stream has been there for a while.
+      const created = new Date(Date.now() - 60_000);
+      await connection.collection('stream').updateOne({ name: 'rows' }, { $set: { created, last_read: created } });
+      await Peer.run(database, 'produce', { stream: 'rows', messages: 2 });
+      await vi.waitUntil(() => dataOf(app, Rows).length === 2, SOON);
+      expect(await reasons()).toEqual([]);
+
+      await streamOf(app, 'rows').pause();
+      await Peer.run(database, 'produce', { stream: 'rows', messages: 2 });
+      await Peer.run(database, 'consume', { stream: 'rows', size: 2, until: 2 });
+      expect(await reasons()).toEqual([{ what: 'stream-read-elsewhere', stream: 'rows' }]);
+      expect((await status.stream('rows')).stored?.readElsewhere).toMatch(/^20..-/);
     });
   });
 

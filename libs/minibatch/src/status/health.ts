@@ -23,14 +23,28 @@ export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary 
   const { error, name } = snapshot.store;
   if (error)
     reasons.push({ what: 'store-unavailable', message: `the store (${name}) does not answer: ${error.message}` });
-  for (const stream of snapshot.streams) reasons.push(...ofStream(stream));
+  const now = Date.parse(snapshot.at);
+  for (const stream of snapshot.streams) reasons.push(...ofStream(stream, now));
   return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons };
 }
 
-function* ofStream(stream: StreamReport): Generator<HealthReason> {
+/** Who has read a stream within so long reads it now; milliseconds. */
+const PRESENT = 10 * 60_000;
+
+function* ofStream(stream: StreamReport, now: number): Generator<HealthReason> {
   const { name, stored } = stream;
   if (stored && stored.buffered > 0 && stream.consumers.length === 0) {
     yield { what: 'stream-unconsumed', stream: name, message: `${stored.buffered} messages and no consumer` };
+  }
+  const { readElsewhere } = stored ?? {};
+  if (readElsewhere !== undefined && stream.consumers.length > 0 && now - Date.parse(readElsewhere) < PRESENT) {
+    yield {
+      what: 'stream-read-elsewhere',
+      stream: name,
+      message:
+        `a consumer of Python's minibatch reads it too, the last time at ${readElsewhere}. It does not know what is claimed here, so ` +
+        'both handle some messages: stop one of the two',
+    };
   }
   for (const consumer of stream.consumers) yield* ofConsumer(stream, consumer);
   for (const source of stream.sources) yield* ofSource(name, source);

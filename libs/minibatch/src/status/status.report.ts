@@ -40,7 +40,7 @@ function reportStream(
 }
 
 function storedStream(stats: StreamStats): StreamReport['stored'] {
-  const { status, created, closed, paused, buffered, oldest, deadLetters, foreign } = stats;
+  const { status, created, closed, paused, buffered, oldest, deadLetters, foreign, readElsewhere } = stats;
   return {
     status,
     created: created.toISOString(),
@@ -50,6 +50,7 @@ function storedStream(stats: StreamStats): StreamReport['stored'] {
     ...(oldest ? { oldest: oldest.toISOString() } : {}),
     deadLetters,
     ...(foreign && { foreign }),
+    ...(readElsewhere && { readElsewhere: readElsewhere.toISOString() }),
   };
 }
 

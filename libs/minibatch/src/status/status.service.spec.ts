@@ -179,6 +179,11 @@ describe('health', () => {
     [undefined, stats('s', { buffered: 5, paused: true, consumers: [stored('g', { owner: false })] })],
     [undefined, stats('s', { consumers: [stored('g', { owner: false, pending: 0 })] })],
     ['stream-unconsumed', stats('s', { buffered: 5 })],
+    ['stream-read-elsewhere', stats('s', { readElsewhere: new Date(-1_000), consumers: [stored('g')] })],
+    // Long ago, as before a migration.
+    [undefined, stats('s', { readElsewhere: new Date(-3_600_000), consumers: [stored('g')] })],
+    // Nobody here reads it.
+    [undefined, stats('s', { readElsewhere: new Date(0) })],
     [undefined, stats('s')],
   ])('%s', async (what, stream) => {
     const { status } = setUp([stream]);

@@ -34,6 +34,8 @@ export interface StreamReport {
     readonly deadLetters: number;
     /** Documents in the buffer that are no messages, with the id of one of them: something else wrote them, and they are passed over. */
     readonly foreign?: { readonly documents: number; readonly example: string };
+    /** When a consumer of Python's minibatch last took messages from it, if one ever did. */
+    readonly readElsewhere?: string;
   };
   readonly consumers: readonly ConsumerReport[];
   /** Sources of this process. */
@@ -112,6 +114,7 @@ export interface HealthReason {
     | 'consumer-unavailable'
     | 'group-unserved'
     | 'stream-unconsumed'
+    | 'stream-read-elsewhere'
     | 'source-failing';
   readonly stream?: string;
   readonly group?: string;

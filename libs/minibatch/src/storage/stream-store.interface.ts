@@ -419,6 +419,11 @@ export interface StreamStats extends StreamInfo {
   readonly deadLetters: number;
   /** What others have put into the buffer that is no message, if there is any: reads pass it over. */
   readonly foreign?: ForeignDocuments;
+  /**
+   * When a consumer of another library, which does not know our claims, last took messages from it; absent if none ever did. In MongoDB
+   * that is Python's minibatch.
+   */
+  readonly readElsewhere?: Date;
   readonly consumers: readonly ConsumerStats[];
 }
 

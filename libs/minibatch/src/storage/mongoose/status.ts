@@ -142,6 +142,15 @@ export class Status {
   }
 }
 
+/** Of a stream that nobody has read, both times were taken one right after the other. */
+const CREATION = 1_000;
+
+/** Python's consumers move `last_read` with each window; its producers and ours leave it. */
+function isReadByPython(stream: StreamDocument): stream is StreamDocument & { last_read: Date } {
+  const { created, last_read: read } = stream;
+  return read instanceof Date && created instanceof Date && read.getTime() > created.getTime() + CREATION;
+}
+
 function streamStats(
   stream: StreamDocument,
   consumers: readonly ConsumerDocument[],
@@ -160,6 +169,7 @@ function streamStats(
     buffered: sum(waiting),
     ...(Number.isFinite(oldest) ? { oldest: new Date(oldest) } : {}),
     deadLetters,
+    ...(isReadByPython(stream) ? { readElsewhere: stream.last_read } : {}),
     ...(foreign[0] && { foreign: { documents: sum(foreign), example: inspect(foreign[0].example) } }),
     consumers: consumers.map((consumer) => consumerStats(consumer, piles, windows.get(consumer._id) ?? 0)),
   };
