@@ -6,7 +6,7 @@ import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
-import { isLeaseLost, LeaseKeeper } from './lease-keeper.js';
+import { isLeaseLost, leaseLost, LeaseKeeper } from './lease-keeper.js';
 
 /** Lease time. A lease is due for renewal after a third of it, and doubtful after four fifths. */
 const TIME = 15_000;
@@ -76,6 +76,14 @@ describe('a lease keeper', () => {
       ]);
       expect(a.calls.map(({ method }) => method)).toEqual(['readLeases', 'acquireLease', 'acquireLease']);
       expect(await state()).toMatchObject({ owner: { id: 'a' }, fence: 1 });
+      // It has all: nothing to ask.
+      await a.keeper.round();
+      expect(a.calls).toHaveLength(3);
+    });
+
+    it('has a pause also without any', () => {
+      const { keeper: made } = keeper('a', { streams: [] });
+      expect([made.pause, made.renewalPause]).toEqual([TIME / 3, TIME / 3]);
     });
 
     it('has it although the answer was lost', async () => {
@@ -270,6 +278,14 @@ describe('a lease keeper', () => {
       ]);
     });
 
+    it('is not told that it went elsewhere while it is still its own', async () => {
+      const a = keeper('a');
+      await a.keeper.round();
+      a.keeper.drop(a.lease());
+      await a.keeper.round();
+      expect(a.told.slice(1)).toEqual([{ lost: 's' }]);
+    });
+
     it('is told when the store knows nothing of it any more, and asks no more', async () => {
       const a = keeper('a');
       await a.keeper.round();
@@ -323,6 +339,15 @@ describe('a lease keeper', () => {
       // It is known now.
       await expect(a.keeper.ensure(a.lease())).rejects.toSatisfy(isLeaseLost);
       expect(a.renewals()).toHaveLength(1);
+    });
+
+    it('says what a store found out', () => {
+      const cause = new Error('fence 2 is there');
+      const error = leaseLost(key(), cause);
+      expect(error.message).toMatch(/its windows go on where it is held: fence 2 is there \[/);
+      expect(error).toMatchObject({ code: ErrorCode.LeaseLost, cause, details: key() });
+      expect(leaseLost(key()).message).toMatch(/its windows go on where it is held \[/);
+      expect(leaseLost(key())).not.toHaveProperty('cause');
     });
 
     it('does not take an older lease for the one that is held', async () => {

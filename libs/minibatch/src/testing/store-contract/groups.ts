@@ -174,6 +174,16 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(again.progress.windows, 0);
     });
 
+    it('keeps for each of the others what it has not had when a group is removed', async () => {
+      const { store } = context;
+      await register(store, 'a', 'b', 'c');
+      await append(store, ...numbers(3));
+      await finish(store, await hold(store, key('a')), 1, await read(store, key('a')));
+      await store.removeGroup(STREAM, 'c');
+      assert.deepEqual(ns(await read(store, key('b'))), [0, 1, 2]);
+      assert.deepEqual(await read(store, key('a')), []);
+    });
+
     it('lets messages leave though a group that was to commit them was removed meanwhile', async () => {
       const { store } = context;
       await register(store, 'a', 'gone');

@@ -97,9 +97,54 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
       const { store } = context;
       await register(store, 'default');
       const [seen] = await store.readLeases([key()]);
-      await store.acquireLease(key(), owner('a'), seen!);
-      await store.acquireLease(key(), owner('a'), seen!);
+      const lease = await store.acquireLease(key(), owner('a'), seen!);
+      assert.deepEqual(await store.acquireLease(key(), owner('a'), seen!), lease);
       assert.equal((await store.readLeases([key()]))[0]?.fence, 1);
+      assert.deepEqual(await store.renewLeases([lease!]), []);
+    });
+
+    it('is not given for an older look to who has taken it again since', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      const [seen] = await store.readLeases([key()]);
+      await store.releaseLease(await acquire(store, key(), 'a'));
+      const lease = await acquire(store, key(), 'a');
+      assert.equal(await store.acquireLease(key(), owner('a'), seen!), undefined);
+      assert.equal((await store.readLeases([key()]))[0]?.fence, lease.fence);
+    });
+
+    it('of an earlier fence does not count, though the same process has it again', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const old = await acquire(store, key(), 'a');
+      await store.recover(old);
+      await store.releaseLease(old);
+      const lease = await hold(store, key(), 'a');
+      assert.deepEqual(await store.renewLeases([old]), [old]);
+      const messages = await read(store);
+      // Refused, or void: either will do.
+      await store.claim(old, [windowOf(1, messages)]).catch(() => undefined);
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(old, { finished: [1], progress: progress(1) }));
+      await store.releaseLease(old);
+      assert.deepEqual(await store.renewLeases([lease]), []);
+      const recovery = await store.recover(lease);
+      assert.equal(recovery.progress.lastSeq, 0);
+      assert.deepEqual([recovery.open, recovery.finished], [[], []]);
+    });
+
+    it('that was given back is not taken by who looked before', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      const lease = await acquire(store, key(), 'a');
+      const [first] = await store.readLeases([key()]);
+      await store.renewLeases([lease]);
+      const [second] = await store.readLeases([key()]);
+      await store.releaseLease(lease);
+      for (const seen of [first, second]) {
+        assert.equal(await store.acquireLease(key(), owner('b'), seen!), undefined);
+      }
+      assert.equal((await store.readLeases([key()]))[0]?.owner, undefined);
     });
 
     it('renews in bulk and says which are lost', async () => {
