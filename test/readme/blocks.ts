@@ -146,6 +146,14 @@ class AdminGuard implements CanActivate { canActivate() { return true; } }
 ${code}`,
     },
   ],
+  Shutdown: [
+    {
+      file: 'shutdown',
+      around: (code) => `
+import { Streaming, type Window } from 'nestjs-minibatch';
+export ${code}`,
+    },
+  ],
   Testing: [
     {
       file: 'testing',

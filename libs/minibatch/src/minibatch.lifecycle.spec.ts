@@ -128,7 +128,7 @@ describe('the life cycle', () => {
       'user destroy',
       'source stopped',
       'user before shutdown',
-      'engine stopped within 20000',
+      'engine stopped within 5000',
       'user shutdown',
       'store closed',
     ]);

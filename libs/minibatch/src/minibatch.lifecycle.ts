@@ -14,6 +14,7 @@ import { ErrorCode, MinibatchError, messageOf } from './errors/minibatch.error.j
 import { type Clock, delay } from './internal/clock.js';
 import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
+import { Impatience } from './minibatch.impatience.js';
 import { MinibatchRunner } from './minibatch.runner.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
 import type { StreamHub } from './streams/stream-hub.js';
@@ -50,6 +51,7 @@ export class MinibatchLifecycle
   private shutdownBegan = 0;
   private forgetDeafness = (): void => undefined;
   private readonly closed = new AbortController();
+  private readonly impatience: Impatience;
 
   constructor(
     @Inject(MinibatchRunner) private readonly runner: MinibatchRunner,
@@ -59,7 +61,9 @@ export class MinibatchLifecycle
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(ModulesContainer) private readonly modules: ModulesContainer,
-  ) {}
+  ) {
+    this.impatience = new Impatience(clock, this.logger);
+  }
 
   async onModuleInit(): Promise<void> {
     if (this.closed.signal.aborted) return;
@@ -82,12 +86,13 @@ export class MinibatchLifecycle
   async onModuleDestroy(): Promise<void> {
     this.closed.abort();
     this.shutdownBegan = this.clock.monotonic();
+    this.impatience.listen();
     this.forgetDeafness();
     await this.runner.stopSources();
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    const result = await this.runner.drain();
+    const result = await this.runner.drain(this.impatience.signal);
     if (!result) return;
     const { drained, abandoned } = result;
     const line = `stopped: ${drained} windows drained, ${abandoned} abandoned`;
@@ -96,10 +101,16 @@ export class MinibatchLifecycle
   }
 
   async onApplicationShutdown(): Promise<void> {
-    const left = this.shutdownBegan + this.options.shutdownTimeout - this.clock.monotonic();
-    // However long the drain has taken, a store that answers is heard.
-    await this.hub.close(Math.max(left, LAST_ANSWERS));
-    await this.store.close();
+    const { signal } = this.impatience;
+    const left = signal.aborted ? 0 : this.shutdownBegan + this.options.shutdownTimeout - this.clock.monotonic();
+    try {
+      // However long the drain has taken, a store that answers is heard.
+      await this.hub.close(Math.max(left, LAST_ANSWERS));
+      await this.store.close();
+    } finally {
+      // Nest ends the process by the signal's default action, which a listener would keep from happening.
+      this.impatience.forget();
+    }
   }
 
   /**

@@ -9,7 +9,7 @@ describe('resolveOptions', () => {
       engine: DEFAULT_ENGINE_OPTIONS,
       pending: { messages: 100_000, bytes: 128 * 1024 * 1024 },
       retry: { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 },
-      shutdownTimeout: 20_000,
+      shutdownTimeout: 5_000,
       autoStart: true,
     });
   });

@@ -1,7 +1,13 @@
 import type { EngineOptions } from './emitter/emitter.interface.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './internal/checks.js';
 import { type PendingLimits, resolvePending } from './streams/pending-limit.js';
-import { type AttemptRetryOptions, type Duration, resolveAttempts, type ResolvedAttempts } from './shared.options.js';
+import {
+  type AttemptRetryOptions,
+  type Duration,
+  resolveAttempts,
+  type ResolvedAttempts,
+  SHUTDOWN_TIMEOUT,
+} from './shared.options.js';
 
 /**
  * How the module behaves in this process. What decides which providers exist at all (the store, the status controller)
@@ -19,7 +25,9 @@ export interface MinibatchModuleOptions {
   /** Defaults of all consumers; the waits hold for sources too. */
   readonly retry?: AttemptRetryOptions;
   /**
-   * How long running handlers may go on once the application shuts down, and how long appends wait for the store. @default '20s'
+   * How long running handlers may go on once the application shuts down, and how long appends wait for the store. Stopping the sources,
+   * giving back the leases and closing the store may take 4 s more; with the default, all of it fits into the 10 s that `docker stop`
+   * waits. @default '5s'
    */
   readonly shutdownTimeout?: Duration;
   /**
@@ -106,7 +114,7 @@ export function resolveOptions(
       dedupeTime: checkDuration(WHERE, 'dedupeTime', options.dedupeTime ?? 24 * 60 * 60 * 1000, { min: 1000 }),
     },
     retry: resolveAttempts(WHERE, options.retry),
-    shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 }),
+    shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? SHUTDOWN_TIMEOUT, { min: 0 }),
     pending: resolvePending(WHERE, options),
     autoStart: checkBoolean(WHERE, 'autoStart', options.autoStart ?? true),
     ...(consumers ? { consumers } : {}),

@@ -123,10 +123,10 @@ export class MinibatchRunner {
   }
 
   /** Undefined if nothing was started. @internal */
-  async drain(): Promise<DrainResult | undefined> {
+  async drain(hurry?: AbortSignal): Promise<DrainResult | undefined> {
     this.closed = true;
     if (!this.starting) return undefined;
-    const result = await this.engine.stop(this.options.shutdownTimeout);
+    const result = await this.engine.stop(this.options.shutdownTimeout, hurry);
     await this.starting.catch(() => undefined);
     return result;
   }

@@ -41,6 +41,9 @@ export interface AttemptRetryOptions extends RetryOptions {
   readonly onTimeout?: 'wait' | 'abandon';
 }
 
+/** With all that has bounds of its own besides, this fits into the 10 s that `docker stop` waits. */
+export const SHUTDOWN_TIMEOUT = 5_000;
+
 export const DEFAULT_RETRY: BackoffOptions & {
   readonly attempts: number;
   readonly timeout?: number;

@@ -3,7 +3,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { redactUrl } from '../errors/redact.js';
 import { checkDuration, checkKeys } from '../internal/checks.js';
 import { SystemClock } from '../internal/clock.js';
-import { DEFAULT_RETRY, type Duration } from '../shared.options.js';
+import { DEFAULT_RETRY, type Duration, SHUTDOWN_TIMEOUT } from '../shared.options.js';
 import type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { resolvePending } from '../streams/pending-limit.js';
@@ -35,7 +35,7 @@ export interface OpenStream<T = unknown> extends Stream<T> {
 export interface OpenStreamOptions {
   /** Where sources that fail are reported. @default the console */
   readonly log?: EngineLog;
-  /** How long `disconnect()` waits for the store to answer appends under way; then they fail. @default '20s' */
+  /** How long `disconnect()` waits for the store to answer appends under way; then they fail. @default '5s' */
   readonly shutdownTimeout?: Duration;
   /**
    * Most messages appended that the store has not answered for. Beyond it an append fails with the code `StreamFull`, or waits, as the
@@ -67,7 +67,9 @@ export async function openStream<T = unknown>(
 ): Promise<OpenStream<T>> {
   checkKeys('openStream', options, ['log', 'shutdownTimeout', 'maxPendingAppends', 'maxPendingAppendBytes']);
   const pending = resolvePending('openStream', options);
-  const shutdownTimeout = checkDuration('openStream', 'shutdownTimeout', options.shutdownTimeout ?? 20_000, { min: 0 });
+  const shutdownTimeout = checkDuration('openStream', 'shutdownTimeout', options.shutdownTimeout ?? SHUTDOWN_TIMEOUT, {
+    min: 0,
+  });
   const opened = await makeStore(store);
   const hub = new StreamHub({
     store: opened,

@@ -29,7 +29,7 @@ export class FakeEngine implements Engine {
     this.calls.push('start');
   }
 
-  async stop(timeout: number): Promise<DrainResult> {
+  async stop(timeout: number, _hurry?: AbortSignal): Promise<DrainResult> {
     this.calls.push(`stop ${timeout}`);
     return this.result;
   }

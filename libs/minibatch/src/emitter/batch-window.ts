@@ -7,6 +7,12 @@ import type { Undecodable } from './undecodable.js';
 const NONE: ReadonlyMap<string, unknown> = new Map();
 const ALL_FINE: readonly Undecodable[] = [];
 
+/** What a window's reader is told by; where there is no `closing`, `signal` says both. */
+export interface WindowSignals {
+  readonly signal: AbortSignal;
+  readonly closing?: AbortSignal;
+}
+
 /**
  * A window as one reader sees it: the handler in one attempt, a sink, the strategy. Its messages are decoded anew when they are first
  * asked for, so that no reader sees what another one did to them.
@@ -30,7 +36,7 @@ export class BatchWindow extends Window {
     private readonly key: ConsumerKey,
     private readonly record: WindowRecord,
     private readonly stored: readonly StoredMessage[],
-    private readonly attemptSignal: { readonly signal: AbortSignal },
+    private readonly attemptSignal: WindowSignals,
     private readonly piece?: { readonly id: string; readonly from: number; readonly to: number },
     /** The handler's window, of which this one is a view: it knows what is rejected. */
     private readonly origin?: BatchWindow,
@@ -76,6 +82,10 @@ export class BatchWindow extends Window {
 
   get signal(): AbortSignal {
     return this.attemptSignal.signal;
+  }
+
+  get closing(): AbortSignal {
+    return this.attemptSignal.closing ?? this.attemptSignal.signal;
   }
 
   /** Reasons by message id. */

@@ -49,6 +49,11 @@ export class Calls {
       .map((call) => this.describe(call));
   }
 
+  /** All that is under way, the oldest first; ten at the most. */
+  get current(): readonly Unsettled[] {
+    return [...this.underWay].slice(0, MOST).map((call) => this.describe(call));
+  }
+
   /** Those that have become overdue since the last look. */
   takeNews(): readonly Unsettled[] {
     const news = this.overdue().filter(({ isReported }) => !isReported);

@@ -223,8 +223,9 @@ export interface Engine {
   /**
    * No new windows; running handlers may finish for `timeout` milliseconds, then their signals abort; what is finished is
    * committed; leases are given back.
+   * @param hurry when it aborts, the time is up at once
    */
-  stop(timeout: number): Promise<DrainResult>;
+  stop(timeout: number, hurry?: AbortSignal): Promise<DrainResult>;
   /** Before or after `start`, also for streams that nobody consumes here. */
   retain(stream: string, retention: Retention): void;
   /** Messages have come on the stream. */

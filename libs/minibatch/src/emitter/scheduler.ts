@@ -29,6 +29,7 @@ import {
 } from './emitter.interface.js';
 import { Heartbeat } from './heartbeat.js';
 import { LeaseKeeper } from './lease-keeper.js';
+import { stillUnderWay } from './still-under-way.js';
 import { type EngineParts, Tenure } from './tenure.js';
 import { Sweeper, type SweptStream } from './sweeper.js';
 import { type Hungry, WakeUps } from './wake-ups.js';
@@ -51,6 +52,8 @@ const START_WAIT = 5_000;
  * so many lease times.
  */
 const FLUSH_MEMORY = 2;
+/** What a stop waits for is told when it takes so long; milliseconds. */
+const TELL_AFTER = 500;
 /** A stop waits so long for leases to be given back; milliseconds. */
 const RELEASE_WAIT = 2_000;
 
@@ -184,7 +187,7 @@ export class EmitterScheduler implements Engine {
     this.rounds = this.goRound();
   }
 
-  async stop(timeout: number): Promise<DrainResult> {
+  async stop(timeout: number, hurry?: AbortSignal): Promise<DrainResult> {
     this.stopping.abort();
     this.news.stop();
     this.sweeper.stop();
@@ -197,7 +200,13 @@ export class EmitterScheduler implements Engine {
     const all = Promise.all([this.rounds, ...current.map(({ done }) => done)]).then(() => late.abort());
     // Renewing goes on: a drain may take longer than a lease.
     const renewing = this.renewUntil(late.signal);
-    await Promise.race([all, delay(this.clock, timeout, late.signal)]);
+    const enough = hurry ? AbortSignal.any([late.signal, hurry]) : late.signal;
+    void delay(this.clock, TELL_AFTER, enough).then(() => {
+      if (!enough.aborted && timeout > TELL_AFTER)
+        this.tell(`stopping, waiting for ${timeout} ms at the most for`, current);
+    });
+    await Promise.race([all, delay(this.clock, timeout, enough)]);
+    if (!late.signal.aborted) this.tell('stopping without waiting any longer for', current);
     const abandoned = current.reduce((sum, { tenure, loop }) => sum + (tenure.isOver ? 0 : loop.underWay), 0);
     for (const { tenure } of current) tenure.end();
     late.abort();
@@ -209,6 +218,11 @@ export class EmitterScheduler implements Engine {
     await Promise.race([leaving.then(() => left.abort()), delay(this.clock, RELEASE_WAIT, left.signal)]);
     for (const consumer of this.consumers.values()) delete consumer.current;
     return { drained, abandoned };
+  }
+
+  private tell(what: string, current: readonly { readonly tenure: Tenure; readonly loop: ConsumerLoop }[]): void {
+    const waiting = stillUnderWay(current);
+    if (waiting !== undefined) this.log.warn(`${what} ${waiting}`);
   }
 
   wake(stream: string): void {

@@ -91,7 +91,7 @@ export class Tenure {
 
   /** A signal for one attempt at a window, which aborts when the tenure is over. */
   signal(): AttemptSignal {
-    return new AttemptSignal(this.over.signal);
+    return new AttemptSignal(this.over.signal, this.closing.signal);
   }
 
   /**
@@ -133,8 +133,13 @@ export class AttemptSignal {
   private aborted: { readonly reason: unknown } | undefined;
   private disposed = false;
   private readonly follow = () => this.abort(this.over.reason);
+  private stop: AttemptSignal | undefined;
 
-  constructor(private readonly over: AbortSignal) {}
+  constructor(
+    private readonly over: AbortSignal,
+    /** Aborts when the consumer stops. @default only when the tenure is over */
+    private readonly stopping = over,
+  ) {}
 
   get signal(): AbortSignal {
     if (!this.own) {
@@ -146,6 +151,11 @@ export class AttemptSignal {
     return this.own.signal;
   }
 
+  /** For the handler, for the same reason one of its own. */
+  get closing(): AbortSignal {
+    return (this.stop ??= new AttemptSignal(this.stopping)).signal;
+  }
+
   abort(reason: unknown): void {
     this.aborted ??= { reason };
     this.own?.abort(reason);
@@ -153,6 +163,7 @@ export class AttemptSignal {
 
   /** The attempt is over: what becomes of the tenure does not matter to it any more. */
   dispose(): void {
+    this.stop?.dispose();
     if (this.over.aborted) this.follow();
     this.over.removeEventListener('abort', this.follow);
     this.disposed = true;
@@ -169,6 +180,10 @@ export class RenewedSignal {
 
   get signal(): AbortSignal {
     return this.current.signal;
+  }
+
+  get closing(): AbortSignal {
+    return this.current.closing;
   }
 
   renew(): void {

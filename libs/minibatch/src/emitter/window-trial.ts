@@ -3,7 +3,7 @@ import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.e
 import { asOwnCall } from '../internal/own-calls.js';
 import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { windowId } from '../windows/window-id.js';
-import { BatchWindow } from './batch-window.js';
+import { BatchWindow, type WindowSignals } from './batch-window.js';
 import { DELIVERED, type Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
 import type { OpenWindow } from './open-window.js';
@@ -123,7 +123,7 @@ export function windowOf(
   { definition }: Tenure,
   open: OpenWindow,
   part: IndexRange | undefined,
-  signal: { readonly signal: AbortSignal },
+  signal: WindowSignals,
 ): BatchWindow {
   const { key } = definition;
   const { record } = open;

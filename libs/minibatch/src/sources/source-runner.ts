@@ -85,6 +85,7 @@ export class SourceRunner implements AttachedSource {
   private lastError: SourceStatus['lastError'];
   private readonly stopping = new AbortController();
   private readonly target: SourceTarget;
+  private detaching: Promise<void> | undefined;
   finished: Promise<void> = Promise.resolve();
 
   constructor(private readonly parts: SourceRunnerParts) {
@@ -102,8 +103,13 @@ export class SourceRunner implements AttachedSource {
     this.finished = this.run();
   }
 
-  async detach(): Promise<void> {
-    if (this.stopping.signal.aborted) return this.finished;
+  /** However often it is called: a source that is left behind is waited for once. */
+  detach(): Promise<void> {
+    this.detaching ??= this.stop();
+    return this.detaching;
+  }
+
+  private async stop(): Promise<void> {
     this.stopping.abort();
     const { clock, log, name } = this.parts;
     const { target } = this;

@@ -52,8 +52,8 @@ export class RecordingEngine implements Engine {
   }
 
   /** A virtual clock is moved over the time a drain may take, or a handler that hangs would hang the test. */
-  async stop(timeout: number): Promise<DrainResult> {
-    const stopped = this.engine.stop(timeout);
+  async stop(timeout: number, hurry?: AbortSignal): Promise<DrainResult> {
+    const stopped = this.engine.stop(timeout, hurry);
     if (this.clock instanceof VirtualClock) await this.clock.advance(timeout + 10_000);
     return stopped;
   }

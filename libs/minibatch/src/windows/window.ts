@@ -35,6 +35,12 @@ export abstract class Window<T = unknown> {
   abstract readonly split?: { readonly of: string; readonly from: number; readonly to: number };
   /** Aborts when the result will not count any more: the lease was lost, the attempt took too long, or the module is shutting down. */
   abstract readonly signal: AbortSignal;
+  /**
+   * Aborts as soon as the application begins to shut down. The handler may go on until `signal` aborts too, `shutdownTimeout` later; one
+   * that can stop early returns what it has, or throws: then the window comes again, and no attempt is counted. Aborts when the
+   * lease is lost, too.
+   */
+  abstract readonly closing: AbortSignal;
 
   /**
    * Says that one message is bad, while the others are good: the result is for the others, which are committed. The message is

@@ -1,0 +1,29 @@
+import type { Tenure } from './tenure.js';
+
+/** A consumer that is being stopped. */
+interface Stopping {
+  readonly tenure: Tenure;
+  readonly loop: { readonly inFlight: number };
+}
+
+/** So many consumers are named at the most. */
+const MOST = 5;
+
+/** What consumers that are being stopped still wait for, in words; undefined if it is nothing. */
+export function stillUnderWay(consumers: readonly Stopping[]): string | undefined {
+  const waiting = consumers.filter(({ tenure }) => !tenure.isOver);
+  if (waiting.length === 0) return undefined;
+  const named = waiting.slice(0, MOST).map(wordsOf);
+  if (waiting.length > MOST) named.push(`${waiting.length - MOST} more consumers`);
+  return named.join('; ');
+}
+
+function wordsOf({ tenure, loop }: Stopping): string {
+  const { definition, calls } = tenure;
+  const parts = calls.current.map(
+    ({ window, sink, since }) =>
+      `${sink === undefined ? 'the method' : `sink ${sink}`} with window ${window} since ${since.toISOString()}`,
+  );
+  if (parts.length === 0) parts.push(`the store, to commit ${loop.inFlight} windows`);
+  return `${definition.label}: ${parts.join(', ')}`;
+}

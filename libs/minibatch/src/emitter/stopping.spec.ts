@@ -1,0 +1,139 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { Sink } from '../sinks/sink.interface.js';
+import { MemoryDatabase } from '../storage/memory/memory.database.js';
+import type { Window } from '../windows/window.js';
+import { Process, turns } from './process.spec.support.js';
+
+describe('stopping', () => {
+  let database: MemoryDatabase;
+  let p: Process;
+
+  beforeEach(() => {
+    database = new MemoryDatabase();
+    p = new Process(database);
+  });
+
+  const next = () => new Process(database).consumer({ size: 1 }).start();
+  const aborted = (signal: AbortSignal) =>
+    new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+
+  it('tells handlers at once, and aborts their windows only when the time is up', async () => {
+    const windows: Window[] = [];
+    await p.consumer({ size: 1, handler: (window) => (windows.push(window), aborted(window.signal)) }).start();
+    await p.put(1);
+    await turns(() => windows.length > 0);
+    const [window] = windows;
+    const { closing } = window as Window;
+    expect(closing).toBe(window?.closing);
+    expect(closing.aborted).toBe(false);
+
+    const stopping = p.engine.stop(6_000);
+    expect([closing.aborted, window?.signal.aborted]).toEqual([true, false]);
+    await p.clock.advance(5_999);
+    expect(window?.signal.aborted).toBe(false);
+    await p.clock.advance(1);
+    expect(window?.signal.aborted).toBe(true);
+    await expect(stopping).resolves.toEqual({ drained: 0, abandoned: 1 });
+  });
+
+  it('has an aborted signal for who asks for it late', async () => {
+    let asked: boolean | undefined;
+    let go = (): void => undefined;
+    await p
+      .consumer({
+        size: 1,
+        handler: async (window) => {
+          await new Promise<void>((resolve) => (go = resolve));
+          asked = window.closing.aborted;
+        },
+      })
+      .start();
+    await p.put(1);
+    await turns(() => p.seen.length > 0);
+    const stopping = p.engine.stop(6_000);
+    go();
+    await expect(stopping).resolves.toEqual({ drained: 1, abandoned: 0 });
+    expect(asked).toBe(true);
+  });
+
+  it('commits what a handler returns early, and counts no attempt of one that throws', async () => {
+    await p
+      .consumer({ size: 1, group: 'returns', handler: ({ closing }) => aborted(closing) })
+      .consumer({
+        size: 1,
+        handler: async ({ closing }) => {
+          await aborted(closing);
+          closing.throwIfAborted();
+        },
+      })
+      .start();
+    await p.put(1);
+    await turns(() => p.seen.length > 1);
+    await expect(p.engine.stop(6_000)).resolves.toEqual({ drained: 1, abandoned: 0 });
+
+    const q = await next();
+    expect(q.seen).toMatchObject([{ attempt: 1, data: [1] }]);
+    await q.engine.stop(0);
+  });
+
+  it('is told to sinks, too', async () => {
+    let closing: AbortSignal | undefined;
+    const sink: Sink = {
+      put: (_, window) => {
+        closing = window.closing;
+        return aborted(window.closing);
+      },
+    };
+    await p.consumer({ size: 1, handler: () => 1, sinks: [{ name: 'Slow', sink }] }).start();
+    await p.put(1);
+    await turns(() => closing !== undefined);
+    await expect(p.engine.stop(6_000)).resolves.toEqual({ drained: 1, abandoned: 0 });
+  });
+
+  it('names what it waits for, and what it does not wait for any longer', async () => {
+    const never = () => new Promise<never>(() => undefined);
+    await p
+      .consumer({ size: 1, handler: never })
+      .consumer({ size: 1, group: 'sinks', handler: () => 1, sinks: [{ name: 'Slow', sink: { put: never } }] })
+      .consumer({ size: 1, group: 'quick' })
+      .start();
+    await p.put(1);
+    await turns(() => p.seen.length > 2);
+    const since = new Date(p.clock.now()).toISOString();
+    await p.clock.advance(1_000);
+    const stopping = p.engine.stop(6_000);
+    await p.clock.advance(499);
+    expect(p.logged).toEqual([]);
+    await p.clock.advance(1);
+    const [handled, delivered] = p.seen;
+    const what =
+      `Test.default: the method with window ${handled?.id} since ${since}; ` +
+      `Test.sinks: sink Slow with window ${delivered?.id} since ${since}`;
+    expect(p.logged).toEqual([`stopping, waiting for 6000 ms at the most for ${what}`]);
+    await p.clock.advance(6_000);
+    expect(p.logged).toContain(`stopping without waiting any longer for ${what}`);
+    await stopping;
+  });
+
+  it('says nothing when all is done soon', async () => {
+    await p.consumer({ size: 1 }).start();
+    await p.append(1);
+    await p.engine.stop(6_000);
+    await p.clock.advance(10_000);
+    expect(p.logged).toEqual([]);
+  });
+
+  it('waits no longer when it has to hurry, and gives the lease back', async () => {
+    const hurry = new AbortController();
+    await p.consumer({ size: 1, handler: ({ signal }) => aborted(signal) }).start();
+    await p.put(1);
+    await turns(() => p.seen.length > 0);
+    const stopping = p.engine.stop(60_000, hurry.signal);
+    await p.clock.advance(1_000);
+    hurry.abort();
+    await expect(stopping).resolves.toEqual({ drained: 0, abandoned: 1 });
+    const q = await next();
+    expect(q.seen).toMatchObject([{ attempt: 1 }]);
+    await q.engine.stop(0);
+  });
+});
