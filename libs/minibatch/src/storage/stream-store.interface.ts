@@ -506,8 +506,9 @@ export interface StreamStore {
   // ---- lease
 
   /**
-   * The leases of the consumers in the order of `keys`; one that was never held has fence 0, and one that was dropped is `missing`. One
-   * round trip.
+   * The leases of the consumers in the order of `keys`; one that was never held has fence 0, and one that was dropped is `missing`. As
+   * long as the stream exists the fence of a key never goes back, also if its group is removed, replaced or registered again. One round
+   * trip.
    */
   readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]>;
   /**

@@ -138,12 +138,12 @@ export function findPlace(view: ReadView, key: ConsumerKey): { stream: StreamRec
 }
 
 /** Makes the stream and a number for the group, without registering it: a lease needs no more. */
-export function ensurePlace(view: WriteView, key: ConsumerKey): Place {
+export function ensurePlace(view: WriteView, key: ConsumerKey): { stream: StreamRecord; place: Place } {
   const found = findPlace(view, key);
-  if (found !== undefined) return found.place;
-  const stream = ensureStreamRecord(view, key.stream);
-  saveStream(view, addGroup(stream, key.group, false));
-  return { stream: stream.id, group: stream.nextGroup, partition: key.partition };
+  if (found !== undefined) return found;
+  const before = ensureStreamRecord(view, key.stream);
+  const stream = saveStream(view, addGroup(before, key.group, false));
+  return { stream, place: { stream: stream.id, group: before.nextGroup, partition: key.partition } };
 }
 
 export function addGroup(stream: StreamRecord, name: string, isRegistered: boolean): StreamRecord {

@@ -38,8 +38,8 @@ export function register(view: WriteView, key: ConsumerKey, options: RegisterOpt
         stream = forget(view, stream, known.id);
         leaves = true;
       }
-      stream = withGroup(stream, former.id, { name: key.group });
-      freeLeases(view, stream.id, former.id);
+      stream = withGroup(withoutFences(view, stream, former.id), former.id, { name: key.group });
+      freeLeases(view, stream, former.id);
     }
     stream = renameLetterGroup(stream, former.name, key.group);
   }
@@ -61,24 +61,34 @@ export function remove(view: WriteView, streamName: string, groupName: string): 
   saveStream(view, forget(view, stream, group.id));
 }
 
-/** Somebody has held a lease of the group. */
+/** Somebody has held a lease of the group: a consumer has a record from then on. */
 function hasBegun(view: WriteView, stream: number, group: number): boolean {
-  for (const { value } of view.entries(prefixRange(groupKey(Kind.Consumer, stream, group)))) {
-    if (decodeConsumer(value, `${stream}.${group}`).fence > 0) return true;
-  }
-  return false;
+  return view.count(prefixRange(groupKey(Kind.Consumer, stream, group))) > 0;
 }
 
 /** Without its number nothing finds the group's records any more; they go in further transactions. */
 function forget(view: WriteView, stream: StreamRecord, group: number): StreamRecord {
   planCleanup(view, stream.id, group);
-  return { ...stream, groups: stream.groups.filter(({ id }) => id !== group) };
+  return { ...withoutFences(view, stream, group), groups: stream.groups.filter(({ id }) => id !== group) };
 }
 
-/** Whoever held a lease of the group held it under the old name: cut off, and the next candidate need not wait. */
-function freeLeases(view: WriteView, stream: number, group: number): void {
-  for (const { key, value } of [...view.entries(prefixRange(groupKey(Kind.Consumer, stream, group)))]) {
-    const { owner: _, ...consumer } = decodeConsumer(value, `${stream}.${group}`);
-    view.put(key, encodeRecord({ ...consumer, counter: consumer.counter + 1 }));
+/** The fences of the group's consumers are used up, whoever gets the name. */
+function withoutFences(view: WriteView, stream: StreamRecord, group: number): StreamRecord {
+  let { removedFence = 0 } = stream;
+  for (const { value } of view.entries(prefixRange(groupKey(Kind.Consumer, stream.id, group)))) {
+    removedFence = Math.max(removedFence, decodeConsumer(value, `${stream.id}.${group}`).fence);
+  }
+  return removedFence === 0 ? stream : { ...stream, removedFence };
+}
+
+/**
+ * Whoever held a lease of the group held it under the old name: cut off, and the next candidate need not wait. The new name may have
+ * had a higher fence in an earlier life.
+ */
+function freeLeases(view: WriteView, { id, removedFence = 0 }: StreamRecord, group: number): void {
+  for (const { key, value } of [...view.entries(prefixRange(groupKey(Kind.Consumer, id, group)))]) {
+    const { owner: _, ...consumer } = decodeConsumer(value, `${id}.${group}`);
+    const fence = Math.max(consumer.fence, removedFence);
+    view.put(key, encodeRecord({ ...consumer, fence, counter: consumer.counter + 1 }));
   }
 }

@@ -15,10 +15,14 @@ export interface HeldConsumer {
   readonly consumer: ConsumerRecord;
 }
 
-export function consumerAt(view: ReadView, place: Place): ConsumerRecord {
+export function consumerAt(view: ReadView, stream: StreamRecord, place: Place): ConsumerRecord {
   const bytes = view.get(placeKey(Kind.Consumer, place));
-  if (bytes === undefined) return NEW_CONSUMER;
+  if (bytes === undefined) return newConsumer(stream);
   return consumers.decode(`${place.stream}.${place.group}.${place.partition}`, bytes);
+}
+
+function newConsumer({ removedFence = 0 }: StreamRecord): ConsumerRecord {
+  return removedFence === 0 ? NEW_CONSUMER : { ...NEW_CONSUMER, fence: removedFence };
 }
 
 export function saveConsumer(view: WriteView, place: Place, consumer: ConsumerRecord): void {
@@ -31,9 +35,9 @@ export function stateOf({ owner, fence, counter, holdTime }: ConsumerRecord): Le
 
 export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
   const found = findPlace(view, key);
-  if (found !== undefined) return stateOf(consumerAt(view, found.place));
-  const missing = findStream(view, key.stream) === undefined;
-  return { ...stateOf(NEW_CONSUMER), ...(missing && { missing }) };
+  if (found !== undefined) return stateOf(consumerAt(view, found.stream, found.place));
+  const stream = findStream(view, key.stream);
+  return stream === undefined ? { ...stateOf(NEW_CONSUMER), missing: true } : stateOf(newConsumer(stream));
 }
 
 export function acquire(
@@ -43,8 +47,8 @@ export function acquire(
   expected: LeaseState,
   holdTime: number | undefined,
 ): Lease | undefined {
-  const place = ensurePlace(view, key);
-  const consumer = consumerAt(view, place);
+  const { stream, place } = ensurePlace(view, key);
+  const consumer = consumerAt(view, stream, place);
   const fence = expected.fence + 1;
   // The answer to the first call may have been lost: it is ours already.
   if (consumer.owner?.id === owner.id && consumer.fence === fence) return { key, owner, fence };
@@ -82,8 +86,7 @@ export function held(view: ReadView, lease: Lease): HeldConsumer {
 function findHeld(view: ReadView, lease: Lease): HeldConsumer | undefined {
   const found = findPlace(view, lease.key);
   if (found === undefined) return undefined;
-  const consumer = consumerAt(view, found.place);
-  // The owner too: fences begin anew after a group was removed and registered again.
+  const consumer = consumerAt(view, found.stream, found.place);
   if (consumer.fence !== lease.fence || consumer.owner?.id !== lease.owner.id) return undefined;
   return { ...found, consumer };
 }

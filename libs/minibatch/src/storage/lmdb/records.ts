@@ -36,6 +36,8 @@ export interface StreamRecord {
   readonly groups: readonly GroupRecord[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;
+  /** The highest fence of any consumer that was removed; new ones begin there, so that a fence never goes back. */
+  readonly removedFence?: number;
   /**
    * Names of the groups that have or had dead letters; letters know theirs by its place here. A name is in it more than once when
    * its group has replaced others that had letters, too.

@@ -53,7 +53,7 @@ function consumerStats(view: ReadView, stream: StreamRecord, counts: ReadonlyMap
   return registered(stream).flatMap(({ id, name }) =>
     partitionsOf(view, stream.id, id).map((partition): ConsumerStats => {
       const place: Place = { stream: stream.id, group: id, partition };
-      const consumer = consumerAt(view, place);
+      const consumer = consumerAt(view, stream, place);
       const { done } = decodePosition(view.get(placeKey(Kind.Position, place)));
       return {
         group: name,

@@ -41,7 +41,7 @@ import type {
 import { toDeadLetter } from './letter-box.js';
 import { changedRequests } from '../window-requests.js';
 import { MemoryDatabase } from './memory.database.js';
-import { isVisible, leaseState, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
+import { isVisible, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
 import type { BufferedEntry } from './message-list.js';
 
 export { MemoryDatabase } from './memory.database.js';
@@ -154,10 +154,9 @@ export class MemoryStreamStore implements StreamStore {
   // ---- lease
 
   async readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
-    return keys.map((key) => ({
-      ...leaseState(this.consumer(key)),
-      ...(!this.database.streams.has(key.stream) && { missing: true }),
-    }));
+    return keys.map(
+      (key) => this.database.streams.get(key.stream)?.lease(key) ?? { fence: 0, counter: 0, missing: true },
+    );
   }
 
   async acquireLease(
@@ -457,7 +456,6 @@ function toMessage(stream: MemoryStream, entry: BufferedEntry): StoredMessage {
 }
 
 function holds(consumer: MemoryConsumer, lease: Lease): boolean {
-  // The owner too: fences begin anew after a group was removed and registered again.
   return consumer.fence === lease.fence && consumer.owner?.id === lease.owner.id;
 }
 

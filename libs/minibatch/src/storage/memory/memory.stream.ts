@@ -20,6 +20,8 @@ export interface MemoryConsumer {
   group: string;
   owner: LeaseOwner | undefined;
   fence: number;
+  /** The fence it began with: nobody has held its lease while it still has that one. */
+  readonly firstFence: number;
   counter: number;
   holdTime: number | undefined;
   progress: ConsumerProgress;
@@ -50,6 +52,8 @@ export class MemoryStream {
   readonly checkpoints = new Map<string, Buffer>();
   /** By group and partition; one that only held a lease and was never registered is among them. */
   readonly consumers = new Map<string, MemoryConsumer>();
+  /** The highest fence of any consumer that was removed; new ones begin there, so that a fence never goes back. */
+  private removedFence = 0;
   /** Grows with everything that may have brought messages to a consumer. */
   revision = 0;
 
@@ -71,7 +75,8 @@ export class MemoryStream {
         group: key.group,
         partition: key.partition,
         owner: undefined,
-        fence: 0,
+        fence: this.removedFence,
+        firstFence: this.removedFence,
         counter: 0,
         holdTime: undefined,
         progress: NO_PROGRESS,
@@ -81,6 +86,11 @@ export class MemoryStream {
       this.consumers.set(name, consumer);
     }
     return consumer;
+  }
+
+  lease(key: ConsumerKey): LeaseState {
+    const consumer = this.consumer(key);
+    return consumer === undefined ? { fence: this.removedFence, counter: 0 } : leaseState(consumer);
   }
 
   info(): StreamInfo {
@@ -163,7 +173,9 @@ export class MemoryStream {
 
   /** Somebody has held a lease of the group. */
   hasBegun(group: string): boolean {
-    return [...this.consumers.values()].some((consumer) => consumer.group === group && consumer.fence > 0);
+    return [...this.consumers.values()].some(
+      (consumer) => consumer.group === group && consumer.fence > consumer.firstFence,
+    );
   }
 
   /** The group goes on under another name, with all that is its own. */
@@ -174,6 +186,9 @@ export class MemoryStream {
       if (consumer.group !== from) continue;
       this.consumers.delete(consumerName(from, consumer.partition));
       consumer.group = to;
+      this.retireFence(consumer);
+      // The new name may have had a higher one in an earlier life.
+      consumer.fence = this.removedFence;
       // Whoever held it held it under the old name: cut off, and the next candidate need not wait.
       consumer.owner = undefined;
       consumer.counter += 1;
@@ -185,7 +200,11 @@ export class MemoryStream {
   /** Removes the group, its windows and its progress, and the messages that only it held back. */
   forget(group: string): void {
     this.groups.delete(group);
-    for (const [name, consumer] of this.consumers) if (consumer.group === group) this.consumers.delete(name);
+    for (const [name, consumer] of this.consumers) {
+      if (consumer.group !== group) continue;
+      this.retireFence(consumer);
+      this.consumers.delete(name);
+    }
     const rest = [...this.groups.keys()];
     const now = new Date();
     for (const entry of [...this.messages.after(undefined)]) {
@@ -194,14 +213,17 @@ export class MemoryStream {
       if (rest.length > 0 && rest.every((other) => entry.doneBy.has(other))) this.remove(entry, now);
     }
   }
+
+  private retireFence({ fence }: MemoryConsumer): void {
+    this.removedFence = Math.max(this.removedFence, fence);
+  }
 }
 
 function consumerName(group: string, partition: number): string {
   return `${group}\0${partition}`;
 }
 
-export function leaseState(consumer: MemoryConsumer | undefined): LeaseState {
-  if (consumer === undefined) return { fence: 0, counter: 0 };
+function leaseState(consumer: MemoryConsumer): LeaseState {
   const { owner, fence, counter, holdTime } = consumer;
   return {
     ...(owner !== undefined && { owner: { ...owner } }),

@@ -99,7 +99,17 @@ export class Groups {
     };
     await this.insertConsumer(key, state, list);
     // One that was registered and never held has nothing of its own.
-    await consumer.updateOne({ _id: to, 'lease.fence': 0 }, { $set: state });
+    const unheld = await consumer.findOne({ _id: to }, { projection: { lease: 1, firstFence: 1 } });
+    if (unheld && unheld.lease.fence === (unheld.firstFence ?? 0)) {
+      const lease = {
+        fence: Math.max(unheld.lease.fence, state.lease.fence),
+        counter: unheld.lease.counter + 1,
+      };
+      await consumer.updateOne(
+        { _id: to, 'lease.fence': unheld.lease.fence },
+        { $set: { ...state, lease }, $unset: { firstFence: '' } },
+      );
+    }
     const heir = await consumer.findOne({ _id: to }, { projection: { replaces: 1 } });
     if (heir?.replaces !== from._id) return; // It has lived: the old windows are removed, their messages come again.
     await window.updateMany(
@@ -122,7 +132,7 @@ export class Groups {
       { stream, group, ...NOT_RETIRED },
       {
         $set: { retired: true, finished: [], progress: NO_PROGRESS },
-        $unset: { 'lease.owner': '', replaces: '' },
+        $unset: { 'lease.owner': '', replaces: '', firstFence: '' },
         $inc: { 'lease.fence': 1, 'lease.counter': 1 },
       },
     );
@@ -186,7 +196,10 @@ export class Groups {
     const adopted = state.replaces === undefined ? lease.fence : state.adopted;
     await consumer.updateOne(
       { _id, retired: true, 'lease.fence': fence },
-      { $set: { ...state, lease, adopted }, $unset: { retired: '' } },
+      {
+        $set: { ...state, lease, adopted, ...(state.replaces === undefined && { firstFence: lease.fence }) },
+        $unset: { retired: '' },
+      },
     );
   }
 

@@ -184,6 +184,50 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(await read(store, key('a')), []);
     });
 
+    it('does not let the fence of a group go back when the group is removed and registered again', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'a', 'b');
+      await hold(store, key('a'), 'first');
+      const before = await hold(store, key('a'), 'second');
+      await store.removeGroup(STREAM, 'a');
+      await other.registerGroup(key('a'));
+      const [state] = await store.readLeases([key('a')]);
+      assert.ok(state !== undefined && state.fence >= before.fence, `fence ${before.fence}, then ${state?.fence}`);
+      assert.equal(state.owner, undefined);
+      // Under the same owner, so that the fence alone tells the two lives of the group apart.
+      const after = await hold(store, key('a'), 'second');
+      assert.ok(after.fence > before.fence, `fence ${before.fence}, then ${after.fence}`);
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(before, { finished: [1], progress: progress(1, 1) }));
+    });
+
+    it('does not let the fence of a group go back when another group has replaced it', async () => {
+      const { store } = context;
+      await register(store, 'old', 'new');
+      await hold(store, key('old'), 'first');
+      const before = await hold(store, key('old'), 'second');
+      await store.registerGroup(key('new'), { replaces: 'old' });
+      const heir = await hold(store, key('new'), 'second');
+      assert.ok(heir.fence > before.fence, `fence ${before.fence}, then ${heir.fence}`);
+      await store.registerGroup(key('old'));
+      const after = await hold(store, key('old'), 'second');
+      assert.ok(after.fence > before.fence, `fence ${before.fence}, then ${after.fence}`);
+    });
+
+    it('still hands a group over to one that came back and has done nothing since', async () => {
+      const { store } = context;
+      await register(store, 'old', 'back');
+      await append(store, ...numbers(3));
+      await hold(store, key('back'), 'b');
+      await store.removeGroup(STREAM, 'back');
+      await store.registerGroup(key('back'));
+      await finish(store, await hold(store, key('old')), 1, (await read(store, key('old'))).slice(0, 1));
+      await store.registerGroup(key('back'), { replaces: 'old' });
+      const { progress } = await store.recover(await hold(store, key('back'), 'b'));
+      assert.equal(progress.lastSeq, 1);
+      assert.deepEqual(ns(await read(store, key('back'))), [1, 2]);
+    });
+
     it('lets messages leave though a group that was to commit them was removed meanwhile', async () => {
       const { store } = context;
       await register(store, 'a', 'gone');

@@ -25,6 +25,8 @@ export interface ConsumerDocument {
   groupsVersion: number;
   /** `_id` of the consumer that this one took over from. */
   replaces?: string;
+  /** The fence that it had when it came back after a removal: nobody has held its lease while it still has that one. */
+  firstFence?: number;
   /** The group was removed. The document stays for its fence: claims of a holder that wakes up later must stay void. */
   retired?: true;
 }
@@ -43,6 +45,7 @@ export const ConsumerSchema = new Schema<ConsumerDocument>(
     groups: [String],
     groupsVersion: Number,
     replaces: String,
+    firstFence: Number,
     retired: Boolean,
   },
   schemaOptions('consumer'),
