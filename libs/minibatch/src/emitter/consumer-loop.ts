@@ -342,11 +342,12 @@ export class ConsumerLoop {
   }
 
   private get freeWorkers(): number {
-    const { evidence, ready, released, running, suspects } = this;
+    const { evidence, ready, released, suspects } = this;
     // One window that was not tried yet has to be there, as a probe, or those that are set aside might never get evidence.
     if (evidence.isInDoubt) return evidence.hasRoom && ready.every(({ doubted }) => doubted) ? 1 : 0;
-    const workers = suspects.size === 0 ? this.tenure.definition.workers : this.isAlone ? 1 : 0;
-    return workers - running.size - ready.length - released.length;
+    const { free } = this.tenure.workers;
+    const workers = suspects.size === 0 ? free : Math.min(free, this.isAlone ? 1 : 0);
+    return workers - ready.length - released.length;
   }
 
   private cut(): void {

@@ -4,7 +4,7 @@ import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { type MessageView, WindowEmitter } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
-import { type ConsumerChoice, Process, STREAM, turns } from './process.spec.support.js';
+import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 interface Handled {
   readonly at: number;
@@ -109,6 +109,31 @@ describe('windows that are due while all workers are busy', () => {
     await p.clock.advance(100);
     expect(sizes()).toEqual([3, 4]);
     expect(p.engine.status()[0]).toMatchObject({ inFlight: 2, buffered: 5 });
+  });
+
+  it('a worker that a run of an earlier tenure keeps is not free', async () => {
+    const database = new MemoryDatabase();
+    p = new Process(database);
+    await begin({ size: 10, interval: 100, handler: held });
+    await put(1);
+    await p.clock.advance(100);
+    const other = new Process(database);
+    // Its window is taken over and committed there; then the lease comes back.
+    other.consumer({ size: 10, interval: 100 });
+    p.clock.sleep(2 * LEASE);
+    void other.engine.start();
+    await other.clock.advance(2 * LEASE);
+    await other.engine.stop(0);
+    await p.clock.advance(LEASE);
+    expect(other.seen).toHaveLength(1);
+    await put(3);
+    await p.clock.advance(200);
+    await put(4);
+    await p.clock.advance(200);
+    expect([sizes(), p.engine.status()[0]?.buffered]).toEqual([[1], 7]);
+    go.shift()?.();
+    await turns(() => handled.length > 1);
+    expect(sizes()).toEqual([1, 7]);
   });
 
   it('a flush does not wait for a worker', async () => {

@@ -9,8 +9,12 @@ export class Workers {
 
   constructor(private readonly count: number) {}
 
+  get free(): number {
+    return this.count - this.taken;
+  }
+
   get hasFree(): boolean {
-    return this.taken < this.count;
+    return this.free > 0;
   }
 
   take(): void {
