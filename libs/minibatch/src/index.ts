@@ -36,6 +36,7 @@ export type { BufferedMessage } from './windows/message.js';
 export { StreamService } from './streams/stream.service.js';
 export { Stream } from './streams/stream.js';
 export type { AppendManyOptions, AppendMessageOptions, OpenWindowChoice, SkipChoice } from './streams/stream.js';
+export type { RemovalOptions } from './streams/removal.js';
 export type { AppendResult, FailedAppend } from './streams/append-result.js';
 export { defineStream } from './streams/stream-ref.js';
 export type { StreamRef } from './streams/stream-ref.js';

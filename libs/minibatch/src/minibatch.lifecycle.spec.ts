@@ -259,6 +259,37 @@ describe('the boot log', () => {
     await app.close();
   });
 
+  it('warns of groups that no process serves, a lease time after the start', async () => {
+    const store = new LoggingStore();
+    const message = { stream: 'flights', data: 1, created: new Date() };
+    const key = (group: string) => ({ stream: 'flights', group, partition: 0 });
+    for (const group of ['default', 'free', 'held', 'left', 'taken', 'served']) await store.registerGroup(key(group));
+    await store.append([message, message]);
+    const hold = async (group: string) => {
+      const [state] = await store.readLeases([key(group)]);
+      const owner = { id: group, host: 'elsewhere', bootId: '', pid: 1, startTime: '' };
+      return store.acquireLease(key(group), owner, state!);
+    };
+    await hold('left');
+    const served = await hold('served');
+    const { app, lines, clock } = await create({ providers: [Report] }, { store, options: { leaseTime: 9_000 } });
+    await app.init();
+    const warnings = () => lines.filter((line) => line.includes('no process works'));
+    await clock.advance(8_000);
+    await hold('taken');
+    await store.renewLeases([served!]);
+    expect(warnings()).toEqual([]);
+    await clock.advance(30_000);
+    expect(warnings()).toEqual(
+      ['free', 'held', 'left'].map(
+        (group) =>
+          `warn: 'flights': no process works on group '${group}', and 2 messages wait: start one, or remove the group by ` +
+          `streams.removeGroup('flights', '${group}')`,
+      ),
+    );
+    await app.close();
+  });
+
   it('warns if nothing listens for SIGTERM, a second after the start', async () => {
     const listeners = process.listeners('SIGTERM');
     for (const listener of listeners) process.off('SIGTERM', listener);

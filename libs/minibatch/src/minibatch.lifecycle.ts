@@ -16,7 +16,8 @@ import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/to
 import type { ResolvedOptions } from './minibatch.options.js';
 import { Impatience } from './minibatch.impatience.js';
 import { MinibatchRunner } from './minibatch.runner.js';
-import type { StreamStore } from './storage/stream-store.interface.js';
+import { unservedAdvice, unservedGroups } from './status/unserved-groups.js';
+import type { ConsumerKey, StreamInfo, StreamStore } from './storage/stream-store.interface.js';
 import type { StreamHub } from './streams/stream-hub.js';
 
 /** Milliseconds after the start. */
@@ -167,9 +168,9 @@ export class MinibatchLifecycle
   private async warnOfOrphans(): Promise<void> {
     try {
       const consumed = new Set(this.registry.all().map(({ stream }) => stream));
-      const orphans = (await this.store.listStreams()).filter(
-        ({ name, groups }) => groups.length === 0 && !consumed.has(name),
-      );
+      const streams = await this.store.listStreams();
+      void this.warnOfUnserved(streams);
+      const orphans = streams.filter(({ name, groups }) => groups.length === 0 && !consumed.has(name));
       if (orphans.length === 0) return;
       for (const { name, buffered } of await this.store.stats(orphans.map((stream) => stream.name))) {
         if (buffered > 0) this.logger.warn(`'${name}' has ${buffered} messages and no consumer`);
@@ -177,6 +178,24 @@ export class MinibatchLifecycle
     } catch (error) {
       if (this.closed.signal.aborted) return;
       this.logger.warn(`could not look for streams without consumer: ${messageOf(error)}`);
+    }
+  }
+
+  /** What is left of consumers that were renamed or taken away: it holds messages back for ever. */
+  private async warnOfUnserved(streams: readonly StreamInfo[]): Promise<void> {
+    const { signal } = this.closed;
+    const { leaseTime } = this.options.engine;
+    try {
+      const known = new Set(this.registry.all().map(({ stream, resolved }) => `${stream}\0${resolved.group}`));
+      const isKnown = ({ stream, group }: ConsumerKey) => known.has(`${stream}\0${group}`);
+      const pause = { clock: this.clock, leaseTime, signal };
+      for (const { stream, group, pending } of await unservedGroups(this.store, streams, isKnown, pause)) {
+        this.logger.warn(
+          `'${stream}': no process works on group '${group}', and ${pending} messages wait: ${unservedAdvice(stream, group)}`,
+        );
+      }
+    } catch (error) {
+      if (!signal.aborted) this.logger.warn(`could not look for groups without consumer: ${messageOf(error)}`);
     }
   }
 }

@@ -44,8 +44,16 @@ const providers: Provider[] = [
   {
     provide: STREAM_HUB,
     inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS, ENGINE],
-    useFactory: (store: StreamStore, clock: Clock, { retry, pending }: ResolvedOptions, listener: Engine) =>
-      new StreamHub({ store, clock, retry, pending, listener, log: new Logger('Minibatch') }),
+    useFactory: (store: StreamStore, clock: Clock, { retry, pending, engine }: ResolvedOptions, listener: Engine) =>
+      new StreamHub({
+        store,
+        clock,
+        retry,
+        pending,
+        listener,
+        leaseTime: engine.leaseTime,
+        log: new Logger('Minibatch'),
+      }),
   },
   ConsumerExplorer,
   ConsumerRegistry,

@@ -15,6 +15,7 @@ export { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.erro
 export { defineStream } from '../streams/stream-ref.js';
 export type { StreamRef } from '../streams/stream-ref.js';
 export type { MaxAge, StreamOptions } from '../streams/stream-settings.js';
+export type { RemovalOptions } from '../streams/removal.js';
 export type { AppendResult, FailedAppend } from '../streams/append-result.js';
 export type {
   AppendManyOptions,

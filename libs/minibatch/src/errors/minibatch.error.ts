@@ -39,6 +39,8 @@ export const ErrorCode = {
   StreamClosed: 'MINIBATCH_STREAM_CLOSED',
   /** No consumer group of that name is registered on the stream. */
   UnknownGroup: 'MINIBATCH_UNKNOWN_GROUP',
+  /** A live process consumes the group, so neither it nor its stream is removed without `force`. */
+  GroupInUse: 'MINIBATCH_GROUP_IN_USE',
   /** The group has no open window of that id: it was committed, or never was. */
   UnknownWindow: 'MINIBATCH_UNKNOWN_WINDOW',
   /** `stream.skip`: no sink has failed to take the window's result, or not the one that was named. */

@@ -9,6 +9,7 @@ import type {
   StatusSnapshot,
   StreamReport,
 } from './status.types.js';
+import { unservedAdvice } from './unserved-groups.js';
 
 /** How a blocked consumer failed last if it was not its sink: when the last message of a window has failed, or another try since. */
 const FAILED_ALONE: ReadonlySet<string> = new Set([
@@ -56,7 +57,7 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
   if (stored && !stored.holder && stored.pending > 0 && !inStore?.paused) {
     yield reason(
       'group-unserved',
-      `no process works on it, and ${stored.pending} messages wait: start one, or remove the group`,
+      `no process works on it, and ${stored.pending} messages wait: ${unservedAdvice(name, group)}`,
     );
   }
   for (const { sink, window, since, timedOut } of local?.unsettled ?? []) {

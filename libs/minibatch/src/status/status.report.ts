@@ -1,4 +1,5 @@
 import type { ConsumerStatus } from '../emitter/emitter.interface.js';
+import { isDead } from '../internal/process-identity.js';
 import type { SourceStatus } from '../sources/source-runner.js';
 import type { ConsumerStats, StreamStats } from '../storage/stream-store.interface.js';
 import type { ConsumerReport, ErrorReport, SourceReport, StreamReport } from './status.types.js';
@@ -80,7 +81,8 @@ function reportConsumer(stats: ConsumerStats | undefined, status: ConsumerStatus
 function storedConsumer({ lease, pending, openWindows, progress }: ConsumerStats): ConsumerReport['stored'] {
   const { owner } = lease;
   return {
-    ...(owner ? { holder: { host: owner.host, pid: owner.pid } } : {}),
+    // A process that was killed has not given its lease back.
+    ...(owner && !isDead(owner) ? { holder: { host: owner.host, pid: owner.pid } } : {}),
     pending,
     openWindows,
     windows: progress.windows,

@@ -5,6 +5,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { StreamStats } from '../storage/stream-store.interface.js';
 import { FakeStore } from '../streams/fake-store.spec.fixture.js';
 import { StreamHub } from '../streams/stream-hub.js';
+import { thisProcess } from '../internal/process-identity.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { StatusService } from './status.service.js';
 
@@ -188,6 +189,17 @@ describe('health', () => {
   ])('%s', async (what, stream) => {
     const { status } = setUp([stream]);
     expect((await status.health()).reasons.map((reason) => reason.what)).toEqual(what ? [what] : []);
+  });
+
+  it('says how to be rid of a group that no process serves, also after the one that did was killed', async () => {
+    const { owner, ...lease } = stored('g', {}).lease;
+    const dead = { ...owner, ...thisProcess(), startTime: '1' };
+    const { status } = setUp([
+      stats('s', { buffered: 5, consumers: [{ ...stored('g', {}), lease: { ...lease, owner: dead } }] }),
+    ]);
+    const [reason] = (await status.health()).reasons;
+    expect(reason).toMatchObject({ what: 'group-unserved', stream: 's', group: 'g' });
+    expect(reason?.message).toContain("streams.removeGroup('s', 'g')");
   });
 
   it('source-failing: a source that waits for its next start', async () => {

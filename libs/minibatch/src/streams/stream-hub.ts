@@ -37,6 +37,7 @@ import { checkFilter } from './dead-letter-filter.js';
 import { labelsOf } from './message-labels.js';
 import { messagesOf } from './message-list.js';
 import { DEFAULT_PENDING, type PendingLimits } from './pending-limit.js';
+import { Removal, type RemovalOptions } from './removal.js';
 import { toStorable } from './storable.js';
 import {
   type OpenWindowChoice,
@@ -72,6 +73,8 @@ export interface HubParts {
   readonly log: EngineLog;
   /** Waits before a failed source is started again. */
   readonly retry: BackoffOptions;
+  /** A lease that is not renewed for so long is up; milliseconds. @default 15 s */
+  readonly leaseTime?: number;
   readonly listener?: HubListener;
   /** @default 100,000 messages, 128 MiB */
   readonly pending?: PendingLimits;
@@ -96,6 +99,7 @@ export class StreamHub implements StreamOperations {
   private readonly limits = new Map<string, BufferLimit>();
   private readonly stopping = new AbortController();
   private readonly queue: AppendQueue;
+  private readonly removal: Removal;
   private opening: Promise<void> | undefined;
   private isOpen = false;
   private closing: Promise<void> | undefined;
@@ -111,6 +115,7 @@ export class StreamHub implements StreamOperations {
       look: (stream) => this.look(stream),
       appended: (stream) => parts.listener?.wake(stream),
     });
+    this.removal = new Removal(parts.store, parts.clock, parts.leaseTime);
   }
 
   /** Opens the store, once; what failed is tried again with the next call. @throws MinibatchError `ShuttingDown` after `close` */
@@ -317,6 +322,19 @@ export class StreamHub implements StreamOperations {
 
   async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
     return this.parts.store.discard(stream, checkFilter(`discard of '${stream}'`, filter));
+  }
+
+  async drop(stream: string, options: RemovalOptions): Promise<void> {
+    await this.queue.answered();
+    await this.open();
+    await this.removal.dropStream(stream, options);
+    // The next append makes it anew.
+    this.descriptions.delete(stream);
+  }
+
+  async removeGroup(stream: string, group: string, options: RemovalOptions): Promise<void> {
+    await this.open();
+    await this.removal.removeGroup(stream, group, options);
   }
 
   async giveUp(stream: string, given: OpenWindowChoice): Promise<void> {

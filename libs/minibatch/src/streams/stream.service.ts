@@ -3,6 +3,7 @@ import { STREAM_HUB } from '../internal/tokens.js';
 import type { StreamInfo } from '../storage/stream-store.interface.js';
 import type { AppendResult } from './append-result.js';
 import type { AppendManyOptions, AppendMessageOptions, Stream } from './stream.js';
+import type { RemovalOptions } from './removal.js';
 import type { StreamHub } from './stream-hub.js';
 import type { StreamRef } from './stream-ref.js';
 
@@ -45,5 +46,10 @@ export class StreamService {
   /** The streams in the store, by name. */
   streams(): Promise<readonly StreamInfo[]> {
     return this.hub.list();
+  }
+
+  /** See {@link Stream.removeGroup}. @throws MinibatchError `GroupInUse`, `UnknownStream`, `UnknownGroup`, `InvalidOptions` */
+  removeGroup(stream: string | StreamRef, group: string, options?: RemovalOptions): Promise<void> {
+    return this.hub.stream(stream).removeGroup(group, options);
   }
 }

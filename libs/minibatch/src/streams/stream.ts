@@ -12,6 +12,7 @@ import type {
 import { appendOptions } from './append-options.js';
 import { type AppendResult, resultOf, resultsOf } from './append-result.js';
 import { messagesOf } from './message-list.js';
+import type { RemovalOptions } from './removal.js';
 
 export interface AppendMessageOptions {
   /** Kept with the message; consumers see it. Messages with the same key belong together. */
@@ -74,6 +75,8 @@ export interface StreamOperations {
   discard(stream: string, filter: DeadLetterFilter): Promise<number>;
   giveUp(stream: string, window: OpenWindowChoice): Promise<void>;
   skip(stream: string, window: SkipChoice): Promise<void>;
+  drop(stream: string, options: RemovalOptions): Promise<void>;
+  removeGroup(stream: string, group: string, options: RemovalOptions): Promise<void>;
 }
 
 export type StreamChange = StreamUpdate;
@@ -241,5 +244,27 @@ export class Stream<T = unknown> {
    */
   async close(): Promise<void> {
     await this.operations.update(this.name, { status: 'closed' });
+  }
+
+  /**
+   * Removes a group that nobody serves any more: its windows, its progress, and the messages that only it held back. Its dead letters
+   * stay. If a process on another host held the group's lease last and may be alive, this takes up to a lease time (15 s) to find out.
+   * A consumer that still runs with `force` loses its lease, and does not come back before its process is restarted.
+   *
+   * @throws MinibatchError `GroupInUse` while a live process consumes the group; `UnknownStream`, `UnknownGroup`, `InvalidOptions`
+   */
+  removeGroup(group: string, options: RemovalOptions = {}): Promise<void> {
+    return this.operations.removeGroup(this.name, group, options);
+  }
+
+  /**
+   * Removes the stream for good, with all it has: messages, windows, dead letters, groups, and the positions of its sources. The next
+   * append makes a new stream of that name; so do consumers of this process, and with `force` those of others. Takes up to a lease time
+   * (15 s), as `removeGroup`.
+   *
+   * @throws MinibatchError `GroupInUse` while a live consumer of another process holds a lease; `UnknownStream`, `InvalidOptions`
+   */
+  drop(options: RemovalOptions = {}): Promise<void> {
+    return this.operations.drop(this.name, options);
   }
 }

@@ -1,0 +1,53 @@
+import { show } from '../internal/checks.js';
+import { type Clock, delay } from '../internal/clock.js';
+import { isDead } from '../internal/process-identity.js';
+import type { ConsumerKey, LeaseState, StreamInfo, StreamStore } from '../storage/stream-store.interface.js';
+
+export interface UnservedGroup {
+  readonly stream: string;
+  readonly group: string;
+  readonly pending: number;
+}
+
+/**
+ * Groups for which messages wait and nobody works: nobody held the lease at either look, or nobody renewed it between them, and that
+ * is a lease time. Groups that the application knows are left out: a consumer of its own may run elsewhere, or a little later.
+ *
+ * @param isKnown whether the application has a consumer for the group
+ */
+export async function unservedGroups(
+  store: StreamStore,
+  streams: readonly StreamInfo[],
+  isKnown: (key: ConsumerKey) => boolean,
+  pause: { readonly clock: Clock; readonly leaseTime: number; readonly signal: AbortSignal },
+): Promise<readonly UnservedGroup[]> {
+  const keys = streams
+    .filter(({ paused }) => !paused)
+    .flatMap(({ name, groups }) => groups.map((group) => ({ stream: name, group, partition: 0 })))
+    .filter((key) => !isKnown(key));
+  if (keys.length === 0) return [];
+  const before = await store.readLeases(keys);
+  const longest = Math.max(pause.leaseTime, ...before.map(({ holdTime = 0 }) => holdTime));
+  await delay(pause.clock, longest, pause.signal);
+  if (pause.signal.aborted) return [];
+  const after = await store.readLeases(keys);
+  const idle = keys.filter((_, index) => isIdle(before[index], after[index]));
+  if (idle.length === 0) return [];
+  const stats = await store.stats([...new Set(idle.map(({ stream }) => stream))]);
+  return stats.flatMap(({ name, consumers }) =>
+    consumers
+      .filter(({ group, pending }) => pending > 0 && idle.some((key) => key.stream === name && key.group === group))
+      .map(({ group, pending }) => ({ stream: name, group, pending })),
+  );
+}
+
+/** What can be done about it, for log lines and health. */
+export function unservedAdvice(stream: string, group: string): string {
+  return `start one, or remove the group by streams.removeGroup(${show(stream)}, ${show(group)})`;
+}
+
+function isIdle(before: LeaseState | undefined, after: LeaseState | undefined): boolean {
+  if (!before || !after || after.missing) return false;
+  if (after.owner === undefined || isDead(after.owner)) return before.owner === undefined || isDead(before.owner);
+  return before.fence === after.fence && before.counter === after.counter;
+}

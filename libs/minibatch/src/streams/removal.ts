@@ -1,0 +1,110 @@
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { checkBoolean, checkKeys, checkName } from '../internal/checks.js';
+import { type Clock, delay } from '../internal/clock.js';
+import { isDead, thisProcess } from '../internal/process-identity.js';
+import type { ConsumerKey, LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
+import { unknownGroup, unknownStream } from '../storage/store-faults.js';
+
+export interface RemovalOptions {
+  /** Removes it although a live process consumes it. @default false */
+  readonly force?: boolean;
+}
+
+/** As for candidates that do not say otherwise; milliseconds. */
+const LEASE_TIME = 15_000;
+/** Between looks at leases whose owners can't be asked; milliseconds. */
+const LOOK_AGAIN = 500;
+
+/** Removes what operators want to be rid of, unless somebody is at work on it. */
+export class Removal {
+  private readonly self = thisProcess();
+
+  constructor(
+    private readonly store: StreamStore,
+    private readonly clock: Clock,
+    /** Milliseconds after which a lease that is not renewed is up. */
+    private readonly leaseTime: number = LEASE_TIME,
+  ) {}
+
+  /** @throws MinibatchError `UnknownStream`, `GroupInUse`, `InvalidOptions` */
+  async dropStream(stream: string, options: RemovalOptions): Promise<void> {
+    const where = `drop of '${stream}'`;
+    const force = checkForce(where, options);
+    const info = await this.store.describeStream(stream);
+    if (!info) throw unknownStream(stream);
+    if (!force) await this.refuseIfHeld(where, stream, info.groups, (owner) => !this.isOwn(owner));
+    await this.store.dropStream(stream);
+  }
+
+  /** @throws MinibatchError `UnknownStream`, `UnknownGroup`, `GroupInUse`, `InvalidOptions` */
+  async removeGroup(stream: string, given: string, options: RemovalOptions): Promise<void> {
+    const where = `removeGroup of '${stream}'`;
+    const force = checkForce(where, options);
+    const group = checkName(where, 'group', given);
+    const info = await this.store.describeStream(stream);
+    if (!info) throw unknownStream(stream);
+    if (!info.groups.includes(group)) throw unknownGroup(stream, group);
+    if (!force) await this.refuseIfHeld(where, stream, [group], () => true);
+    await this.store.removeGroup(stream, group);
+  }
+
+  private async refuseIfHeld(
+    where: string,
+    stream: string,
+    groups: readonly string[],
+    counts: (owner: LeaseOwner) => boolean,
+  ): Promise<void> {
+    const keys = groups.map((group) => ({ stream, group, partition: 0 }));
+    const held = await this.held(keys, counts);
+    if (!held) return;
+    const { group, owner } = held;
+    throw new MinibatchError(
+      ErrorCode.GroupInUse,
+      `${where}: group '${group}' is consumed by process ${owner.pid} on ${owner.host}. Stop that consumer first, or pass { force: true }`,
+      { details: { stream, group, host: owner.host, pid: owner.pid } },
+    );
+  }
+
+  /**
+   * A group whose lease is held by a live process. Nobody can ask a process on another host whether it lives: as candidates do, this
+   * watches whether the lease is still renewed, for as long as a lease may go without.
+   */
+  private async held(
+    keys: readonly ConsumerKey[],
+    counts: (owner: LeaseOwner) => boolean,
+  ): Promise<{ group: string; owner: LeaseOwner } | undefined> {
+    const begun = this.clock.monotonic();
+    const first = new Map<string, LeaseState>();
+    for (;;) {
+      const waited = this.clock.monotonic() - begun;
+      let doubtful = false;
+      for (const [index, state] of (await this.store.readLeases(keys)).entries()) {
+        const group = keys[index]?.group ?? '';
+        const { owner } = state;
+        if (!owner || !counts(owner) || isDead(owner)) continue;
+        const before = first.get(group) ?? state;
+        first.set(group, before);
+        const isRenewed = state.counter !== before.counter || state.fence !== before.fence;
+        if (isRenewed || this.isHere(owner)) return { group, owner };
+        if (waited < Math.max(this.leaseTime, state.holdTime ?? 0)) doubtful = true;
+      }
+      if (!doubtful) return undefined;
+      await delay(this.clock, LOOK_AGAIN);
+    }
+  }
+
+  private isOwn(owner: LeaseOwner): boolean {
+    return this.isHere(owner) && owner.pid === this.self.pid && owner.startTime === this.self.startTime;
+  }
+
+  /** On this host and in this boot: a process that is not dead there is alive. */
+  private isHere({ host, bootId }: LeaseOwner): boolean {
+    return bootId !== '' && bootId === this.self.bootId && host === this.self.host;
+  }
+}
+
+function checkForce(where: string, options: unknown): boolean {
+  checkKeys(where, options, ['force']);
+  const { force } = options as Record<keyof RemovalOptions, unknown>;
+  return force === undefined ? false : checkBoolean(where, 'force', force);
+}
