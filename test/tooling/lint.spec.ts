@@ -1,4 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { repository, run, tool } from '../support/workspace.js';
@@ -31,6 +33,48 @@ describe('npm run lint', () => {
       'typescript(only-throw-error)',
       'typescript(return-await)',
     ]);
+  });
+
+  it('refuses timers beside the clock, in whatever way they are set', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'lint-'));
+    try {
+      const config = join(folder, '.oxlintrc.json');
+      await copyFile(repository('.oxlintrc.json'), config);
+      const lines = [
+        "import { setTimeout as sleep } from 'node:timers/promises';",
+        "import { setImmediate as turn } from 'node:timers/promises';",
+        "import * as timers from 'node:timers';",
+        'export const all = [sleep, turn, timers];',
+        'export const timer = setTimeout(() => undefined, 1);',
+        'export const interval = setInterval(() => undefined, 1);',
+        'export const other = globalThis.setTimeout(() => undefined, 1);',
+        'export const signal = AbortSignal.timeout(1);',
+      ];
+      const lint = async (file: string) => {
+        const path = join(folder, 'libs/minibatch/src', file);
+        await mkdir(dirname(path), { recursive: true });
+        await writeFile(path, lines.join('\n'));
+        const result = await run(tool('oxlint'), ['--format=json', `--config=${config}`, path]);
+        const report = JSON.parse(result.stdout) as { diagnostics: readonly Finding[] };
+        return report.diagnostics
+          .map(({ code }) => code)
+          .filter((code) => code.includes('no-restricted'))
+          .toSorted();
+      };
+      const refused = [
+        'eslint(no-restricted-globals)',
+        'eslint(no-restricted-globals)',
+        'eslint(no-restricted-imports)',
+        'eslint(no-restricted-imports)',
+        'eslint(no-restricted-properties)',
+        'eslint(no-restricted-properties)',
+      ];
+      expect(await lint('adapters/some/some.sink.ts')).toEqual(refused);
+      expect(await lint('emitter/some.ts')).toEqual(refused);
+      expect(await lint('internal/clock.ts')).toEqual([]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it('looks at every folder that holds code, and at none that breaks them on purpose', async () => {

@@ -11,10 +11,14 @@ export interface Clock {
   schedule(ms: number, callback: () => void): () => void;
 }
 
-/** Node would fire a longer timer at once. */
+/** Node fires a longer timer at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
+/** The only place that sets timers: lint refuses them elsewhere. */
 export class SystemClock implements Clock {
+  /** @param holds whether a timer keeps the process alive */
+  constructor(private readonly holds = true) {}
+
   now(): number {
     return Date.now();
   }
@@ -24,10 +28,38 @@ export class SystemClock implements Clock {
   }
 
   schedule(ms: number, callback: () => void): () => void {
-    // Node cuts fractions off: the timer would fire early, and what asks the clock then would have to wait again.
-    const timer = setTimeout(callback, Math.min(Math.max(Math.ceil(ms), 0), LONGEST_TIMER));
+    let timer: NodeJS.Timeout;
+    const arm = (rest: number) => {
+      // Node cuts fractions off: the timer would fire early, and what asks the clock then would have to wait again.
+      const wait = Math.max(Math.ceil(rest), 0);
+      timer =
+        wait > LONGEST_TIMER
+          ? setTimeout(() => arm(due - this.monotonic()), LONGEST_TIMER)
+          : setTimeout(callback, wait);
+      if (!this.holds) timer.unref();
+    };
+    const due = this.monotonic() + ms;
+    arm(ms);
     return () => clearTimeout(timer);
   }
+}
+
+/** For what has no virtual clock: connections to servers and files. */
+export const SYSTEM_CLOCK = new SystemClock();
+/** The same; its timers do not keep the process alive. */
+export const BACKGROUND_CLOCK = new SystemClock(false);
+
+/** Calls `callback` every `ms`, until the answer is called. */
+export function every(clock: Clock, ms: number, callback: () => void): () => void {
+  let cancel = (): void => undefined;
+  const arm = () => {
+    cancel = clock.schedule(ms, () => {
+      arm();
+      callback();
+    });
+  };
+  arm();
+  return () => cancel();
 }
 
 /** Resolves after `ms`, or at once when `signal` aborts: a loop looks at its signal afterwards anyway. */

@@ -1,3 +1,4 @@
+import { SYSTEM_CLOCK } from '../../internal/clock.js';
 /** Milliseconds that are left for what is under way when a source is told to stop; after a second it is left behind. */
 export const GRACE = 400;
 
@@ -7,11 +8,11 @@ export async function inTime<R>(
   signal: AbortSignal,
   grace: number = GRACE,
 ): Promise<R | undefined> {
-  let timer: NodeJS.Timeout | undefined;
+  let cancel: (() => void) | undefined;
   let aborted: () => void = () => undefined;
   const late = new Promise<undefined>((resolve) => {
     aborted = () => {
-      timer = setTimeout(resolve, grace, undefined);
+      cancel = SYSTEM_CLOCK.schedule(grace, () => resolve(undefined));
     };
     if (signal.aborted) aborted();
     else signal.addEventListener('abort', aborted, { once: true });
@@ -19,7 +20,7 @@ export async function inTime<R>(
   try {
     return await Promise.race([promise, late]);
   } finally {
-    clearTimeout(timer);
+    cancel?.();
     signal.removeEventListener('abort', aborted);
     // It may fail later, when nobody listens any more.
     promise.catch(() => undefined);

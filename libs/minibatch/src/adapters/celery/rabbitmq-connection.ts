@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Channel, ChannelModel, ConsumeMessage, Options as AmqpOptions } from 'amqplib';
+import { SYSTEM_CLOCK } from '../../internal/clock.js';
 import { messageOf } from '../../errors/minibatch.error.js';
 import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
@@ -68,11 +69,11 @@ export class RabbitmqConnection implements BrokerConnection {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_TIMEOUT)));
+    let cancel = (): void => undefined;
+    const late = new Promise<void>((resolve) => (cancel = SYSTEM_CLOCK.schedule(CLOSE_TIMEOUT, resolve)));
     const ended = this.model.close().catch(() => undefined);
     await Promise.race([ended, late]);
-    clearTimeout(timer);
+    cancel();
     // A server that does not answer would keep the process alive.
     (this.model.connection as { stream?: { destroy?(): void } }).stream?.destroy?.();
   }

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { every, SYSTEM_CLOCK } from '../../internal/clock.js';
 import type { RedisBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeEnvelope } from './event-body.js';
@@ -24,7 +25,7 @@ type Options = Pick<ResolvedCeleryOptions, 'where' | 'exchange' | 'keyPrefix' | 
 export class RedisConnection implements BrokerConnection {
   readonly durable = false;
   private client: Redis | undefined;
-  private pings: NodeJS.Timeout | undefined;
+  private stopPings: (() => void) | undefined;
   private lastError: Error | undefined;
   private established = false;
   private closed = false;
@@ -65,7 +66,7 @@ export class RedisConnection implements BrokerConnection {
 
   async close(): Promise<void> {
     this.closed = true;
-    clearInterval(this.pings);
+    this.stopPings?.();
     this.client?.disconnect();
   }
 
@@ -82,7 +83,7 @@ export class RedisConnection implements BrokerConnection {
       throw this.failureOf(this.lastError ?? error);
     }
     this.established = true;
-    this.pings = setInterval(() => void this.ping(client), PING_INTERVAL);
+    this.stopPings = every(SYSTEM_CLOCK, PING_INTERVAL, () => void this.ping(client));
   }
 
   private clientOptions() {
@@ -146,15 +147,17 @@ export class RedisConnection implements BrokerConnection {
 
   private async ping(client: Redis): Promise<void> {
     if (client.status !== 'ready') return;
-    let timer: NodeJS.Timeout | undefined;
-    const silent = new Promise<boolean>((resolve) => (timer = setTimeout(resolve, PING_TIMEOUT, true)));
+    let cancel = (): void => undefined;
+    const silent = new Promise<boolean>((resolve) => {
+      cancel = SYSTEM_CLOCK.schedule(PING_TIMEOUT, () => resolve(true));
+    });
     // An error is an answer too; of a lost connection the client tells by itself.
     const answer = client.ping().then(
       () => false,
       () => false,
     );
     if (await Promise.race([answer, silent])) client.disconnect(true);
-    clearTimeout(timer);
+    cancel();
   }
 
   private fail(error: unknown): void {

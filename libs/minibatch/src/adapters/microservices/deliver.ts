@@ -1,4 +1,5 @@
 import { Subscription } from 'rxjs';
+import { SYSTEM_CLOCK } from '../../internal/clock.js';
 import { isA } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
@@ -50,7 +51,7 @@ export function deliver(
     }
     const reply = new Subscription();
     const settle = (error?: MinibatchError) => {
-      clearTimeout(timer);
+      cancel();
       underWay.delete(giveUp);
       // The client forgets a request that nobody waits for.
       reply.unsubscribe();
@@ -58,9 +59,9 @@ export function deliver(
       else reject(error);
     };
     const giveUp = () => settle(failed('it was given up, for the window is no longer ours'));
-    const timer = setTimeout(() => {
+    const cancel = SYSTEM_CLOCK.schedule(timeout, () => {
       settle(failed(`${mode === 'send' ? 'no reply' : 'not done'} within ${timeout} ms`));
-    }, timeout);
+    });
     underWay.add(giveUp);
     try {
       const given = mode === 'send' ? client.send<unknown>(pattern, sent) : client.emit<unknown>(pattern, sent);

@@ -1,4 +1,5 @@
 import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
+import { SYSTEM_CLOCK } from '../../internal/clock.js';
 import { invalidOption } from '../../internal/checks.js';
 import type { MinibatchError } from '../../errors/minibatch.error.js';
 import { loadPackage } from '../../internal/missing-package.js';
@@ -84,9 +85,9 @@ export class Link {
     await new Promise<void>((resolve) => {
       // What was published and is not answered yet would be waited for.
       const polite = client.connected && Object.keys(client.outgoing).length === 0;
-      const timer = setTimeout(() => client.stream.destroy(), CLOSE_WAIT);
+      const cancel = SYSTEM_CLOCK.schedule(CLOSE_WAIT, () => client.stream.destroy());
       client.end(!polite, () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       });
     });

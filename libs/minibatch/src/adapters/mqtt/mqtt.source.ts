@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { MqttClient } from 'mqtt';
+import { SYSTEM_CLOCK } from '../../internal/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { BatchWriter } from './batch-writer.js';
 import { Intake } from './intake.js';
@@ -114,17 +115,17 @@ function positionOf(stored: unknown): Position | undefined {
 
 /** Resolves with the work, or a while after the signal has aborted: an append may wait for room for as long as consumers like. */
 async function unlessStopped(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
+  let cancel: (() => void) | undefined;
   let wait = (): void => undefined;
   const stopped = new Promise<void>((resolve) => {
-    wait = () => (timer = setTimeout(resolve, STOP_WAIT));
+    wait = () => (cancel = SYSTEM_CLOCK.schedule(STOP_WAIT, resolve));
     if (signal.aborted) wait();
     else signal.addEventListener('abort', wait, { once: true });
   });
   try {
     await Promise.race([work, stopped]);
   } finally {
-    clearTimeout(timer);
+    cancel?.();
     signal.removeEventListener('abort', wait);
   }
 }

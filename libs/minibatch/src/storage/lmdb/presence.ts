@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { BACKGROUND_CLOCK, delay, every, SYSTEM_CLOCK } from '../../internal/clock.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { isDead, thisProcess } from '../../internal/process-identity.js';
 import type { LeaseOwner } from '../stream-store.interface.js';
@@ -21,7 +21,7 @@ const RECORD = /^owner-[\w-]+\.json$/;
  * LMDB can't tell either case from a process that died and left its slot behind; so each owner touches its record once a second.
  */
 export class Presence {
-  private readonly timer: NodeJS.Timeout;
+  private readonly stopBeating: () => void;
   private left = false;
 
   private constructor(
@@ -30,7 +30,7 @@ export class Presence {
     private readonly mode: number,
   ) {
     this.write();
-    this.timer = setInterval(() => this.beat(), BEAT).unref();
+    this.stopBeating = every(BACKGROUND_CLOCK, BEAT, () => this.beat());
   }
 
   /** @throws MinibatchError `StoreInUse` */
@@ -49,7 +49,7 @@ export class Presence {
 
   leave(): void {
     this.left = true;
-    clearInterval(this.timer);
+    this.stopBeating();
     rmSync(this.file, { force: true });
   }
 
@@ -81,7 +81,7 @@ export class Presence {
     if (first === undefined || own === undefined) return false;
     if (first < own - PATIENCE) return false;
     for (let waited = 0; waited <= PATIENCE; waited += LOOK) {
-      await sleep(LOOK);
+      await delay(SYSTEM_CLOCK, LOOK);
       const now = touched(file);
       if (now === undefined) return false;
       if (now !== first) return true;

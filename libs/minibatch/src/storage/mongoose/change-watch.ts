@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { mongo } from 'mongoose';
 import { backoff } from '../../internal/backoff.js';
+import { BACKGROUND_CLOCK, delay } from '../../internal/clock.js';
 import type { StreamWatcher } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -167,6 +167,6 @@ function tell(change: Change | null, watcher: StreamWatcher): void {
   if (name !== undefined) watcher.wake(name);
 }
 
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal, ref: false }).catch(() => undefined);
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return delay(BACKGROUND_CLOCK, ms, signal);
 }

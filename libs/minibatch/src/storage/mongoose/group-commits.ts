@@ -1,3 +1,4 @@
+import { BACKGROUND_CLOCK } from '../../internal/clock.js';
 import type { MessageId } from '../stream-store.interface.js';
 
 /** Messages that are remembered; a few blocks of each of the streams that are busy at a time. */
@@ -74,9 +75,9 @@ class Hold {
   async over(timeout: number, signal: AbortSignal): Promise<ReadonlySet<MessageId>> {
     if (signal.aborted || this.rest.size === 0) return this.rest;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timeout).unref();
+      const cancel = BACKGROUND_CLOCK.schedule(timeout, resolve);
       const end = () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       };
       this.end = end;
