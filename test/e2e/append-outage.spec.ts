@@ -1,4 +1,7 @@
 import 'reflect-metadata';
+import { once } from 'node:events';
+import { getConnectionToken } from '@nestjs/mongoose';
+import type { Connection } from 'mongoose';
 import { AppendError, defineStream, MinibatchModule, StreamService, type StreamOptions } from 'nestjs-minibatch';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startMongo, type MongoServer } from '../../scripts/servers/mongo/mongo.mjs';
@@ -20,13 +23,16 @@ describe('appends while MongoDB is away', () => {
     await server.restart();
     const database = openDatabase(server.uri);
     const imports = [
-      mongoose(database, { serverSelectionTimeoutMS, retryWrites: false }),
+      mongoose(database, { serverSelectionTimeoutMS, retryWrites: false, heartbeatFrequencyMS: 500 }),
       MinibatchModule.forRoot({ shutdownTimeout: '1s' }),
     ];
     const app = await start({ imports });
     const stream = app.get(StreamService).stream(defineStream<number>('s', options));
     await stream.append(0);
     await server.kill9();
+    // What the driver sends before it has noticed fails at once. From then on it looks for a server.
+    const client = app.get<Connection>(getConnectionToken()).getClient();
+    await once(client, 'serverHeartbeatFailed');
     const begin = performance.now();
     const failures = Array.from({ length: APPENDS }, (_, index) =>
       stream.append(index).then(
