@@ -63,6 +63,12 @@ export interface AppendOptions {
   readonly session?: unknown;
   /** Positions of sources; of several for one source on one stream the last that can be stored counts. */
   readonly checkpoints?: readonly Checkpoint[];
+  /**
+   * If given, `append` need not wait for messages that something outside holds up, such as another's open transaction that has used the
+   * same dedupe id. It calls this with their indexes before it resolves, and the outcomes in its answer are `failed` for them. Positions
+   * behind them are not stored.
+   */
+  readonly late?: (index: number, outcome: Promise<AppendOutcome>) => void;
 }
 
 /**

@@ -5,7 +5,7 @@ import type { AppendOutcome, NewMessage } from '../storage/stream-store.interfac
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_PENDING } from './pending-limit.js';
 import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES, type SourcePosition } from './append-queue.js';
-import { FakeStore, turn } from './fake-store.spec.fixture.js';
+import { FakeStore, type PendingWrite, turn } from './fake-store.spec.fixture.js';
 
 const sized = (data: unknown, { stream = 's', bytes = 1 } = {}): NewMessage => ({
   stream,
@@ -35,6 +35,7 @@ function setUp({ auto = false } = {}) {
     add: (messages: readonly NewMessage[], position?: SourcePosition, stream = messages[0]?.stream ?? 's') =>
       all.add(stream, messages, position),
     answered: () => all.answered(),
+    abandon: () => all.abandon(),
   };
   return { store, queue, refused, appended };
 }
@@ -256,6 +257,107 @@ describe('AppendQueue', () => {
       await expect(shut).rejects.toMatchObject({ code: ErrorCode.StreamClosed });
       store.writes[0]?.fail(new MinibatchError(ErrorCode.StoreUnavailable, 'gone'));
       await expect(failing).rejects.toMatchObject({ code: ErrorCode.StoreUnavailable });
+      await queue.answered();
+    });
+  });
+
+  describe('messages that are held up', () => {
+    /** The outcome of a message of the write that the store gives later. */
+    function heldUp(write: PendingWrite | undefined, index: number) {
+      let settle!: (outcome: AppendOutcome) => void;
+      write?.late?.(index, new Promise((resolve) => (settle = resolve)));
+      return (outcome: AppendOutcome) => settle(outcome);
+    }
+
+    it('hold up no other append, and are waited for by whoever waits for all', async () => {
+      const { store, queue, appended } = setUp();
+      const answers = ['a', 'x', 'b'].map((data) => queue.add([sized(data)]));
+      await turn();
+      const settle = heldUp(store.writes[0], 1);
+      store.writes[0]?.answer();
+      expect(await answers[0]).toMatchObject([{ status: 'stored' }]);
+      expect(await answers[2]).toMatchObject([{ status: 'stored' }]);
+      const later = queue.add([sized('c')]);
+      await turn();
+      store.writes[1]?.answer();
+      expect(await later).toMatchObject([{ status: 'stored' }]);
+
+      let answered = false;
+      const all = queue.answered().then(() => (answered = true));
+      await turn();
+      expect(answered).toBe(false);
+      appended.length = 0;
+      settle({ status: 'stored', id: 'late' });
+      expect(await answers[1]).toEqual([{ status: 'stored', id: 'late' }]);
+      await all;
+      expect(appended).toEqual(['s']);
+    });
+
+    it('let the position of their call wait, and keep it out if they fail', async () => {
+      const { store, queue } = setUp();
+      store.auto = false;
+      const [good, bad] = ['good', 'bad'].map((source) =>
+        queue.add([sized(1), sized(2)], { source, position: source }),
+      );
+      await turn();
+      const [first, second] = [heldUp(store.writes[0], 1), heldUp(store.writes[0], 3)];
+      store.writes[0]?.answer();
+      await turn();
+      expect(store.writes).toHaveLength(1);
+      second({ status: 'failed', error: new Error('no') });
+      expect(await bad).toMatchObject([{ status: 'stored' }, { status: 'failed' }]);
+      first({ status: 'duplicate' });
+      await turn();
+      const stored = { stream: 's', source: 'good', position: 'good', from: 0, to: 0 };
+      expect(store.writes.slice(1)).toMatchObject([{ messages: [], options: { checkpoints: [stored] } }]);
+      store.writes[1]?.answer();
+      expect(await good).toMatchObject([{ status: 'stored' }, { status: 'duplicate' }]);
+    });
+
+    it('do not put back the position of a later call of the source', async () => {
+      const { store, queue } = setUp();
+      const first = queue.add([sized(1)], { source: 'file', position: 1 });
+      await turn();
+      const settle = heldUp(store.writes[0], 0);
+      store.writes[0]?.answer();
+      const second = queue.add([sized(2)], { source: 'file', position: 2 });
+      await turn();
+      store.writes[1]?.answer();
+      await second;
+      settle({ status: 'stored', id: 'late' });
+      expect(await first).toEqual([{ status: 'stored', id: 'late' }]);
+      expect(store.writes).toHaveLength(2);
+    });
+
+    it('of one part let the position of the whole call wait', async () => {
+      const { store, queue } = setUp();
+      const own = queue.add(
+        range(0, GROUP_MESSAGES + 1).map((data) => sized(data)),
+        { source: 'file', position: 1 },
+      );
+      await turn();
+      const settle = heldUp(store.writes[0], 5);
+      store.writes[0]?.answer();
+      await turn();
+      expect(store.writes[1]?.options).toEqual({});
+      store.writes[1]?.answer();
+      await turn();
+      settle({ status: 'duplicate' });
+      await turn();
+      expect(store.writes[2]).toMatchObject({ messages: [], options: { checkpoints: [{ position: 1 }] } });
+      store.writes[2]?.answer();
+      expect(await own).toHaveLength(GROUP_MESSAGES + 1);
+    });
+
+    it('end with the queue', async () => {
+      const { store, queue } = setUp();
+      const own = queue.add([sized(1)]);
+      await turn();
+      heldUp(store.writes[0], 0);
+      store.writes[0]?.answer();
+      await turn();
+      queue.abandon();
+      expect(await own).toMatchObject([{ status: 'failed', error: { stored: 'unknown' } }]);
       await queue.answered();
     });
   });

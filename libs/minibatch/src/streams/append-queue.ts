@@ -26,6 +26,8 @@ interface Call {
   readonly since: number;
   /** A message of it could not be stored, so its position must not be. */
   failed: boolean;
+  /** Parts of it that are held up; its position waits for them. */
+  readonly late: Promise<unknown>[];
 }
 
 /** A call's messages, or as many of them as fit into one write. */
@@ -67,10 +69,16 @@ export class AppendQueue {
   private readonly pending: PendingLimit;
   /** What is being written. */
   private current: readonly Entry[] = [];
+  /** Written, but some of their messages are held up. */
+  private readonly held = new Set<Entry>();
+  private giveUpHeld!: () => void;
+  private readonly abandoned = new Promise<void>((resolve) => (this.giveUpHeld = resolve));
   private writing = false;
   private isAbandoned = false;
   private last: Promise<unknown> = Promise.resolve();
   /** Calls that are not answered in the order of the others. */
+  /** The last call with a position, by source: an earlier one that was held up must not put it back. */
+  private readonly newest = new Map<string, Call>();
   private readonly stragglers = new Set<Promise<unknown>>();
 
   constructor(private readonly parts: AppendQueueParts) {
@@ -96,7 +104,8 @@ export class AppendQueue {
     position?: SourcePosition,
     waits = false,
   ): Promise<readonly AppendOutcome[]> {
-    const call: Call = { stream, position, since: this.parts.clock.monotonic(), failed: false };
+    const call: Call = { stream, position, since: this.parts.clock.monotonic(), failed: false, late: [] };
+    if (position) this.newest.set(sourceKey(call, position), call);
     if (waits && this.pending.isFull) {
       return this.straggling(new Promise((resolve) => this.pending.wait(() => resolve(this.enter(call, messages)))));
     }
@@ -117,7 +126,8 @@ export class AppendQueue {
     this.isAbandoned = true;
     this.pending.open();
     for (const entry of this.waiting.take(this.waiting.length)) this.fail(entry, goingDown('no'));
-    for (const entry of this.current) this.fail(entry, goingDown('unknown'));
+    for (const entry of [...this.current, ...this.held]) this.fail(entry, goingDown('unknown'));
+    this.giveUpHeld();
   }
 
   private enter(call: Call, messages: readonly NewMessage[]): Promise<readonly AppendOutcome[]> {
@@ -214,8 +224,11 @@ export class AppendQueue {
     const began = clock.monotonic();
     let outcomes: readonly AppendOutcome[];
     let unstored: readonly FailedCheckpoint[] = [];
+    const waiting = new Map<number, Promise<AppendOutcome>>();
+    const late = (index: number, outcome: Promise<AppendOutcome>) => void waiting.set(index, outcome);
     try {
-      outcomes = await store.append(messages, checkpoints ? { checkpoints: [...checkpoints.values()] } : {});
+      const options = checkpoints ? { late, checkpoints: [...checkpoints.values()] } : { late };
+      outcomes = await store.append(messages, options);
     } catch (error) {
       if (!isCheckpointError(error)) {
         const failure = appendFailed(error);
@@ -230,7 +243,12 @@ export class AppendQueue {
     for (const entry of entries) {
       const { stream } = entry.call;
       const answers = outcomes.slice(from, from + entry.messages.length);
+      const held = waiting.size > 0 ? answers.map((_, index) => waiting.get(from + index)) : [];
       from += entry.messages.length;
+      if (held.some(Boolean) || entry.call.late.length > 0) {
+        this.settleLate(entry, answers, held);
+        continue;
+      }
       const checkpoint = checkpoints?.get(entry);
       this.settle(
         entry,
@@ -242,6 +260,38 @@ export class AppendQueue {
     for (const stream of stored) this.parts.appended(stream);
     const away = outcomes.find((outcome) => outcome.status === 'failed' && outcome.storeAway);
     if (away?.status === 'failed') this.waiting.storeIsAway(began, away.error);
+  }
+
+  /** Others do not wait for it. */
+  private settleLate(
+    entry: Entry,
+    answers: readonly AppendOutcome[],
+    held: readonly (Promise<AppendOutcome> | undefined)[],
+  ): void {
+    const { call, last } = entry;
+    const before = [...call.late];
+    const settling = (async () => {
+      const outcomes = await Promise.all(answers.map((answer, index) => held[index] ?? Promise.resolve(answer)));
+      if (outcomes.some(({ status }) => status === 'stored')) this.parts.appended(call.stream);
+      if (!last || !call.position) return this.settle(entry, outcomes);
+      await Promise.all(before);
+      call.failed ||= outcomes.some(({ status }) => status === 'failed');
+      this.settle(entry, outcomes, await this.storeLatePosition(call, call.position));
+    })();
+    this.held.add(entry);
+    const over = settling.finally(() => this.held.delete(entry));
+    call.late.push(this.straggling(Promise.race([over, this.abandoned])));
+  }
+
+  /** What it fails with, if it does. */
+  private async storeLatePosition(call: Call, position: SourcePosition): Promise<FailedCheckpoint | undefined> {
+    if (call.failed || this.newest.get(sourceKey(call, position)) !== call) return undefined;
+    try {
+      await this.enqueue({ ...call, late: [] }, { messages: [], bytes: 0 }, true);
+      return undefined;
+    } catch (error) {
+      return { checkpoint: { stream: call.stream, ...position, from: 0, to: 0 }, error };
+    }
   }
 
   /** Without the entries whose stream takes no messages. */
@@ -304,6 +354,10 @@ export class AppendQueue {
   }
 }
 
+function sourceKey({ stream }: Call, { source }: SourcePosition): string {
+  return `${stream}\0${source}`;
+}
+
 /** The positions that go with a write; undefined if none does. */
 function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint> | undefined {
   let checkpoints: Map<Entry, Checkpoint> | undefined;
@@ -314,8 +368,8 @@ function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint> | unde
     if (entry.call !== call) from = to;
     to += entry.messages.length;
     ({ call } = entry);
-    const { stream, position, failed } = call;
-    if (!entry.last || position === undefined || failed) continue;
+    const { stream, position, failed, late } = call;
+    if (!entry.last || position === undefined || failed || late.length > 0) continue;
     checkpoints ??= new Map();
     checkpoints.set(entry, { stream, ...position, from, to });
   }

@@ -11,6 +11,7 @@ import type {
 export interface PendingWrite {
   readonly messages: readonly NewMessage[];
   readonly options: AppendOptions;
+  readonly late: AppendOptions['late'];
   answer(outcomes?: readonly AppendOutcome[]): void;
   fail(error: Error): void;
 }
@@ -80,14 +81,14 @@ export class FakeStore {
       .map((info) => ({ ...info, buffered: 0, deadLetters: 0, consumers: [] }));
   }
 
-  append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
+  append(messages: readonly NewMessage[], { late, ...options }: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
     return new Promise((resolve, reject) => {
       const stored = () => messages.map((): AppendOutcome => ({ status: 'stored', id: String((this.ids += 1)) }));
       const answer = (outcomes = stored()) => {
         for (const { source, position } of options.checkpoints ?? []) this.checkpoints.set(source, position);
         resolve(outcomes);
       };
-      this.writes.push({ messages, options, answer, fail: reject });
+      this.writes.push({ messages, options, late, answer, fail: reject });
       if (this.auto) answer();
     });
   }

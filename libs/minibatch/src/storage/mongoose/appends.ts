@@ -47,6 +47,9 @@ export class Appends {
       return outcomes;
     }
     await this.insertInCommands(sendable);
+    const { late } = options;
+    if (late) tellLate(drafts, late);
+    else await Promise.all(drafts.flatMap((draft) => draft.late ?? []));
     const outcomes = drafts.map(outcomeOf);
     if (checkpoints.length === 0) return outcomes;
     return answered(outcomes, await this.checkpoints.write(checkpoints, outcomes));
@@ -69,7 +72,7 @@ export class Appends {
 
   /** One after the other, so that the order of the call is the order in the stream also for those who read meanwhile. */
   private async insertInCommands(drafts: readonly Draft[]): Promise<void> {
-    const commands = [...inCommands(drafts)];
+    const commands = byWaiting(drafts).flatMap((part) => [...inCommands(part)]);
     for (const [index, command] of commands.entries()) {
       if (await this.inserts.insert(command)) continue;
       const rest = commands.slice(index + 1).flat();
@@ -77,6 +80,28 @@ export class Appends {
       return;
     }
   }
+}
+
+/**
+ * Messages with a dedupe id may have to wait for a transaction of others, and messages of the same command with them. So those of streams
+ * that use none here go in commands of their own; the order within a stream stays.
+ */
+function byWaiting(drafts: readonly Draft[]): readonly (readonly Draft[])[] {
+  const deduped = new Set<string>();
+  for (const { document } of drafts) if (document.dedupeKey !== undefined) deduped.add(document.stream);
+  if (deduped.size === 0) return [drafts];
+  const others = drafts.filter(({ document }) => !deduped.has(document.stream));
+  return others.length === 0 ? [drafts] : [others, drafts.filter(({ document }) => deduped.has(document.stream))];
+}
+
+function tellLate(drafts: readonly Draft[], late: NonNullable<AppendOptions['late']>): void {
+  drafts.forEach((draft, index) => {
+    if (draft.late && draft.outcome === undefined)
+      late(
+        index,
+        draft.late.then(() => outcomeOf(draft)),
+      );
+  });
 }
 
 /** Bytes, rather too many; infinitely many if the data have not been counted. */

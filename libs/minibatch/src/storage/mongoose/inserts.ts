@@ -1,8 +1,10 @@
 import { mongo } from 'mongoose';
 import { asError } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
+import { type Clock, delay, SystemClock } from '../../internal/clock.js';
 import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
+import { Isolation } from './isolation.js';
 import { write, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { advice, DUPLICATE_KEY, isLeaving, isServerLost, neverExecuted } from './store-errors.js';
@@ -12,7 +14,13 @@ export interface Draft {
   readonly document: BufferDocument;
   readonly bytes: number;
   outcome?: AppendOutcome;
+  /** Another's open transaction holds its dedupe id: what will become of it. */
+  late?: Promise<unknown>;
 }
+
+/** An insert with dedupe ids that takes longer, in milliseconds, or longer than usual by this factor, may wait for a transaction. */
+const SUSPICIOUS = 250;
+const UNUSUAL = 4;
 
 /** Codes by which a server refuses one document for what is in it. */
 const NOT_STORABLE = new Set([
@@ -24,11 +32,20 @@ const TOO_LARGE = new Set([10334, 17419, 17420]);
 
 /** Inserts one command's worth of messages and finds out what became of each. */
 export class Inserts {
+  private readonly isolation: Isolation;
+  /** Milliseconds that an insert takes, on average. */
+  private usual = 0;
+
   constructor(
     private readonly collections: Collections,
     /** Whether another server takes over from one that is lost, and writes are to be repeated there. */
     private readonly repeats: () => boolean,
-  ) {}
+    /** Whether there may be transactions of others. */
+    private readonly transactions: () => boolean = () => false,
+    private readonly clock: Clock = new SystemClock(),
+  ) {
+    this.isolation = new Isolation(collections);
+  }
 
   /**
    * Sets the outcome of every draft. When the answer is lost, or the server hands over to another, the same documents, with the same
@@ -36,18 +53,61 @@ export class Inserts {
    * that the caller sends no more.
    */
   async insert(drafts: readonly Draft[]): Promise<boolean> {
-    const first = await this.send(drafts);
+    const sending = this.send(drafts);
+    if (!this.transactions() || !drafts.some(isDeduped)) return this.conclude(drafts, await sending, false);
+    if (await this.answersInTime(sending)) return this.conclude(drafts, await sending, false);
+
+    const answered = new AbortController();
+    const concluding = sending.then((first) => {
+      answered.abort();
+      return this.conclude(drafts, first, true);
+    });
+    const isolating = this.isolation.store(drafts.filter(isDeduped), answered.signal).then(
+      () => true,
+      // Not more than an attempt: the insert itself will say what is wrong.
+      () => concluding,
+    );
+    const goOn = await Promise.race([concluding, isolating]);
+    for (const draft of drafts) if (draft.outcome === undefined) draft.late = concluding;
+    return goOn;
+  }
+
+  private async answersInTime(sending: Promise<unknown>): Promise<boolean> {
+    const began = this.clock.monotonic();
+    const answered = new AbortController();
+    const answer = sending.then(() => {
+      answered.abort();
+      this.usual += (this.clock.monotonic() - began - this.usual) / 8;
+    });
+    await Promise.race([answer, delay(this.clock, Math.max(SUSPICIOUS, UNUSUAL * this.usual), answered.signal)]);
+    return answered.signal.aborted;
+  }
+
+  /** @param again some of the documents may have been sent before */
+  private async conclude(drafts: readonly Draft[], first: WriteReply | Error, again: boolean): Promise<boolean> {
     if (!(first instanceof Error) && !isHandingOver(first)) {
-      settle(drafts, await this.judge(drafts, first, false));
-      return true;
+      const verdicts = await this.judge(drafts, first, again).catch(asError);
+      if (!(verdicts instanceof Error)) {
+        settle(drafts, verdicts);
+        return true;
+      }
+      failAway(drafts, 'unknown', verdicts);
+      return false;
     }
     if (first instanceof mongo.BSON.BSONError) return this.insertSerializable(drafts, first);
-    const executed = !neverExecuted(first);
+    const executed = again || !neverExecuted(first);
     if (!executed && !(isServerLost(first) && this.repeats())) {
       failAway(drafts, 'no', first);
       return false;
     }
+    return this.repeat(
+      drafts.filter(({ outcome }) => outcome === undefined),
+      executed,
+    );
+  }
 
+  private async repeat(drafts: readonly Draft[], executed: boolean): Promise<boolean> {
+    if (drafts.length === 0) return true;
     const second = await this.send(drafts);
     if (second instanceof Error) {
       failAway(drafts, executed || !neverExecuted(second) ? 'unknown' : 'no', second);
@@ -152,8 +212,12 @@ function couldNotAppend(cause: unknown): string {
 
 function settle(drafts: readonly Draft[], verdicts: readonly (AppendOutcome | undefined)[]): void {
   drafts.forEach((draft, index) => {
-    draft.outcome = verdicts[index] ?? { status: 'stored', id: draft.document._id.toHexString() };
+    draft.outcome ??= verdicts[index] ?? { status: 'stored', id: draft.document._id.toHexString() };
   });
+}
+
+function isDeduped({ document }: Draft): boolean {
+  return document.dedupeKey !== undefined;
 }
 
 function serializationError(document: BufferDocument): unknown {

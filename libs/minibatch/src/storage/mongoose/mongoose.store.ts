@@ -105,7 +105,11 @@ export class MongooseStreamStore implements StreamStore {
     this.checkpoints = new Checkpoints(this.collections, this.streams);
     this.appends = new Appends(
       messageIds,
-      new Inserts(this.collections, () => this.repeatsWrites),
+      new Inserts(
+        this.collections,
+        () => this.repeatsWrites,
+        () => !this.standalone,
+      ),
       new TransactionInserts(this.collections),
       this.checkpoints,
     );
