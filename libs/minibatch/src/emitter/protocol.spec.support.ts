@@ -487,6 +487,14 @@ export class World {
         });
         return result;
       }
+      case 'reschedule': {
+        const [{ key }, window] = call.args as Parameters<StreamStore['reschedule']>;
+        const isThrough = window.split !== undefined && on.finished.has(window.id);
+        const result = await call.proceed();
+        // A window that was taken apart and went through in one piece: whoever takes it over has nothing left to handle.
+        if (isThrough) for (const id of window.messageIds) this.groups.get(key.group)?.inParts.add(id);
+        return result;
+      }
       case 'bury': {
         const [{ key }, letters] = call.args as Parameters<StreamStore['bury']>;
         const result = await call.proceed();
