@@ -55,6 +55,15 @@ declare const flights: Stream<{ delay: number }>;
 ${code}`,
     },
   ],
+  'Remove groups and streams': [
+    {
+      file: 'removal',
+      around: (code) => `
+import type { Stream } from 'nestjs-minibatch';
+declare const flights: Stream<{ delay: number }>;
+${code}`,
+    },
+  ],
   Consume: [
     {
       file: 'consume',
