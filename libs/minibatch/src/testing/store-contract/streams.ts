@@ -9,12 +9,14 @@ import {
   HOSTILE_NAMES,
   key,
   message,
+  NOON,
   numbers,
   read,
   register,
   rejectsWith,
   storePosition,
   STREAM,
+  windowOf,
 } from './fixtures.js';
 
 export function streamsContract({ describe, it }: TestFunctions, context: ContractContext): void {
@@ -137,6 +139,40 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
       const [state] = await store.readLeases([key()]);
       assert.equal(state?.owner, undefined);
       assert.equal((await store.recover(await hold(store, key(), 'b'))).progress.lastSeq, 0);
+    });
+
+    it('drops a stream with its open and kept windows, kept messages and dead letters', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(4));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await finish(store, lease, 1, messages.slice(0, 2), { keep: true, at: new Date(NOON) });
+      await store.claim(lease, [windowOf(2, messages.slice(2))]);
+      await store.bury(
+        lease,
+        messages.slice(2, 3).map((each) => ({
+          message: each,
+          window: 'w',
+          consumer: 'c',
+          attempts: 1,
+          error: 'e',
+          died: new Date(NOON),
+        })),
+      );
+      assert.equal((await store.deadLetters(STREAM, {}, undefined, 10)).length, 1);
+
+      await store.dropStream(STREAM);
+      await register(store, 'default');
+      assert.deepEqual(await store.deadLetters(STREAM, {}, undefined, 10), []);
+      assert.equal(await store.redrive(STREAM, {}), 0);
+      assert.equal(await store.findWindow(key(), 'window-2'), undefined);
+      assert.deepEqual((await store.recover(await hold(store, key(), 'b'))).open, []);
+      assert.deepEqual(await store.sweep(STREAM, { kept: new Date(NOON + 60_000) }), {
+        tombstones: 0,
+        messages: 0,
+        windows: 0,
+      });
     });
 
     it('says that a consumer has gone with its stream, until it registers again', async () => {
