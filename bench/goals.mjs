@@ -29,6 +29,9 @@ export const goals = [
       indexed(r) ? r.ratio(drain(size), 'ours-mongo', 'floor-mongo') : undefined,
     ),
   ),
+  atLeast('MongoDB: append one after the other, each awaited, against bare insertOne', 0.9, (r) =>
+    r.ratio('append one', 'ours-mongo', 'floor-mongo'),
+  ),
   atLeast('MongoDB: append one by one with 32 under way, against bare insertMany of 32', 0.9, (r) =>
     r.ratio('append under way 32', 'ours-mongo', 'floor-mongo'),
   ),

@@ -44,6 +44,7 @@ function fullCases(bytes, drained) {
 function quickCases(bytes) {
   const few = [...WITH_MONGO, ...WITH_LMDB, 'bullmq'];
   return [
+    append('one', 1, 1_000, bytes, WITH_MONGO),
     append('under way', 32, 30_000, bytes, few),
     ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? few : WITH_MONGO)),
     severalGroups('two', 100, 20_000, bytes, 1),
