@@ -34,6 +34,9 @@ export type { BufferedMessage } from './windows/message.js';
 
 // Produce
 export { StreamService } from './streams/stream.service.js';
+export type { DrainedStream } from './consumers/drain.js';
+export type { RunningConsumer } from './consumers/run-time-consumers.js';
+export type { DrainOptions } from './consumers/streaming.options.js';
 export { Stream } from './streams/stream.js';
 export type { AppendManyOptions, AppendMessageOptions, OpenWindowChoice, SkipChoice } from './streams/stream.js';
 export type { RemovalOptions } from './streams/removal.js';

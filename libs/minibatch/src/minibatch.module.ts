@@ -1,9 +1,12 @@
 import { type DynamicModule, Logger, Module, type Provider } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
+import { ApplicationScope } from './consumers/application.scope.js';
 import { ConsumerExplorer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
+import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import type { Engine } from './emitter/emitter.interface.js';
 import { EmitterScheduler } from './emitter/scheduler.js';
+import type { Executor } from './executors/executor.interface.js';
 import { InlineExecutor } from './executors/inline.executor.js';
 import { type Clock, SystemClock } from './internal/clock.js';
 import { CLOCK, ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
@@ -43,18 +46,49 @@ const providers: Provider[] = [
   },
   {
     provide: STREAM_HUB,
-    inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS, ENGINE],
-    useFactory: (store: StreamStore, clock: Clock, { retry, pending, engine }: ResolvedOptions, listener: Engine) =>
+    inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS, ENGINE, RunTimeConsumers],
+    useFactory: (
+      store: StreamStore,
+      clock: Clock,
+      { retry, pending, engine }: ResolvedOptions,
+      listener: Engine,
+      consumers: RunTimeConsumers,
+    ) =>
       new StreamHub({
         store,
         clock,
         retry,
         pending,
         listener,
+        consumers,
         leaseTime: engine.leaseTime,
         log: new Logger('Minibatch'),
       }),
   },
+  {
+    provide: RunTimeConsumers,
+    inject: [ENGINE, CLOCK, EXECUTOR, RESOLVED_OPTIONS, ApplicationScope, ConsumerRegistry],
+    useFactory: (
+      engine: Engine,
+      clock: Clock,
+      executor: Executor,
+      { retry, shutdownTimeout, engine: { leaseTime } }: ResolvedOptions,
+      scope: ApplicationScope,
+      { reserve }: ConsumerRegistry,
+    ) =>
+      new RunTimeConsumers({
+        engine,
+        clock,
+        executor,
+        log: new Logger('Minibatch'),
+        retry,
+        leaseTime,
+        shutdownTimeout,
+        scope,
+        reserve,
+      }),
+  },
+  ApplicationScope,
   ConsumerExplorer,
   ConsumerRegistry,
   SourceExplorer,

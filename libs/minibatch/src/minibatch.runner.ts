@@ -3,6 +3,7 @@ import { bindConsumer } from './consumers/consumer.binder.js';
 import { bindingLine } from './consumers/binding-line.js';
 import { ConsumerExplorer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
+import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { resolveStreaming } from './consumers/streaming.resolve.js';
 import type { DrainResult, Engine } from './emitter/emitter.interface.js';
 import type { Executor } from './executors/executor.interface.js';
@@ -33,6 +34,7 @@ export class MinibatchRunner {
     @Inject(ConsumerExplorer) private readonly consumerExplorer: ConsumerExplorer,
     @Inject(SourceExplorer) private readonly sourceExplorer: SourceExplorer,
     @Inject(ConsumerRegistry) private readonly registry: ConsumerRegistry,
+    @Inject(RunTimeConsumers) private readonly atRunTime: RunTimeConsumers,
   ) {}
 
   /** Are there consumers or sources to run in this process? */
@@ -125,9 +127,9 @@ export class MinibatchRunner {
   /** Undefined if nothing was started. @internal */
   async drain(hurry?: AbortSignal): Promise<DrainResult | undefined> {
     this.closed = true;
-    if (!this.starting) return undefined;
+    if (!this.starting && !this.atRunTime.used) return undefined;
     const result = await this.engine.stop(this.options.shutdownTimeout, hurry);
-    await this.starting.catch(() => undefined);
+    await this.starting?.catch(() => undefined);
     return result;
   }
 }

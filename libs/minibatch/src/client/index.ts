@@ -1,4 +1,8 @@
 import type { EngineLog } from '../emitter/emitter.interface.js';
+import { plainScope } from '../consumers/consumer.scope.js';
+import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
+import { DEFAULT_ENGINE_OPTIONS, EmitterScheduler } from '../emitter/scheduler.js';
+import { InlineExecutor } from '../executors/inline.executor.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { redactUrl } from '../errors/redact.js';
 import { checkDuration, checkKeys } from '../internal/checks.js';
@@ -24,19 +28,24 @@ export type {
   SkipChoice,
   Stream,
 } from '../streams/stream.js';
+export type { DrainedStream } from '../consumers/drain.js';
+export type { RunningConsumer } from '../consumers/run-time-consumers.js';
+export type { DrainOptions, StreamingOptions } from '../consumers/streaming.options.js';
+export type { Window } from '../windows/window.js';
 export type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
 export type { StreamStore } from '../storage/stream-store.interface.js';
 
 /** A stream's handle in a program without Nest. */
 export interface OpenStream<T = unknown> extends Stream<T> {
-  /** Stops attached sources, waits for appends under way, and gives the store back, so that the program can end. */
+  /** Stops sources and consumers, waits for appends under way, and gives the store back, so that the program can end. */
   disconnect(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 export interface OpenStreamOptions {
   /** Where sources that fail are reported. @default the console */
   readonly log?: EngineLog;
-  /** How long `disconnect()` waits for the store to answer appends under way; then they fail. @default '5s' */
+  /** How long `disconnect()` waits for running consumers, and then for the store to answer appends under way; then they fail. @default '5s' */
   readonly shutdownTimeout?: Duration;
   /**
    * Most messages appended that the store has not answered for. Beyond it an append fails with the code `StreamFull`, or waits, as the
@@ -48,8 +57,8 @@ export interface OpenStreamOptions {
 }
 
 /**
- * Opens a stream in a plain Node program, which may append to it, feed it from sources, pause and flush it. Consumers run in a
- * Nest application.
+ * Opens a stream in a plain Node program, which may append to it, feed it from sources, consume it, pause
+ * and flush it.
  *
  * @param store what `lmdbStore`, `mongoStore` make, or a store of your own; each stream needs one for itself, because
  *   `disconnect()` closes it
@@ -72,12 +81,29 @@ export async function openStream<T = unknown>(
     min: 0,
   });
   const opened = await makeStore(store);
+  const clock = new SystemClock();
+  const log = options.log ?? consoleLog;
+  const engine = new EmitterScheduler(opened, clock, log);
+  const consumers = new RunTimeConsumers({
+    engine,
+    clock,
+    executor: new InlineExecutor(),
+    log,
+    retry: DEFAULT_RETRY,
+    leaseTime: DEFAULT_ENGINE_OPTIONS.leaseTime,
+    shutdownTimeout,
+    scope: plainScope,
+    // The engine has no other consumers than these, and refuses a second one of a group.
+    reserve: () => () => undefined,
+  });
   const hub = new StreamHub({
     store: opened,
-    clock: new SystemClock(),
-    log: options.log ?? consoleLog,
+    clock,
+    log,
     retry: DEFAULT_RETRY,
     pending,
+    consumers,
+    listener: engine,
   });
   const handle = hub.stream(stream);
   try {
@@ -87,11 +113,15 @@ export async function openStream<T = unknown>(
     await opened.close().catch(() => undefined);
     throw error;
   }
+  const disconnect = async () => {
+    await hub.stopSources();
+    await engine.stop(shutdownTimeout);
+    await hub.close(shutdownTimeout);
+    await opened.close();
+  };
   return Object.assign(handle, {
-    disconnect: async () => {
-      await hub.close(shutdownTimeout);
-      await opened.close();
-    },
+    disconnect,
+    [Symbol.asyncDispose]: disconnect,
   });
 }
 

@@ -1,8 +1,9 @@
-import type { ConsumerDefinition, NamedSink } from '../emitter/emitter.interface.js';
+import type { ConsumerDefinition } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import { resolveSinks } from '../sinks/sink.resolver.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
+import { definitionOf } from './consumer.definition.js';
 import type { RegisteredConsumer } from './consumer.registry.js';
 
 /**
@@ -11,28 +12,15 @@ import type { RegisteredConsumer } from './consumer.registry.js';
  * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`
  */
 export async function bindConsumer(consumer: RegisteredConsumer, executor: Executor): Promise<ConsumerDefinition> {
-  const { label, stream, module, resolved } = consumer;
-  const sinks: readonly NamedSink[] = await resolveSinks(label, resolved.sinks, module);
-  return {
-    key: { stream, group: resolved.group, partition: 0 },
-    label,
+  const { label, module, resolved } = consumer;
+  const sinks = await resolveSinks(label, resolved.sinks, module);
+  return definitionOf({
+    ...consumer,
     emitter: await createEmitter(consumer),
-    emitterContext: resolved.emitterContext,
-    timeOrder: resolved.timeOrder,
     handler: handlerOf(consumer),
-    executor,
     sinks,
-    workers: resolved.workers,
-    keep: resolved.keep,
-    retry: resolved.retry,
-    onAllFailed: resolved.onAllFailed,
-    onRefused: resolved.onRefused,
-    ...(resolved.rateLimit === undefined ? {} : { rateLimit: resolved.rateLimit }),
-    maxSize: resolved.maxSize,
-    maxBytes: resolved.maxBytes,
-    lookAhead: resolved.lookAhead,
-    ...(resolved.replaces === undefined ? {} : { replaces: resolved.replaces }),
-  };
+    executor,
+  });
 }
 
 /** Looks the method up at each call, as any other caller of the provider would. */

@@ -13,6 +13,8 @@ export interface RegisteredConsumer extends FoundConsumer {
 @Injectable()
 export class ConsumerRegistry {
   private readonly consumers = new Map<string, RegisteredConsumer>();
+  /** Labels of those that `stream.consume` and `stream.drain` have started, by stream and group. */
+  private readonly reserved = new Map<string, string>();
 
   /** @throws MinibatchError `DuplicateGroup` */
   add(consumer: RegisteredConsumer): void {
@@ -33,6 +35,22 @@ export class ConsumerRegistry {
     }
     this.consumers.set(id, consumer);
   }
+
+  /** For a consumer that is started at run time, until the answer is called. @throws MinibatchError `DuplicateGroup` */
+  readonly reserve = (stream: string, group: string, label: string): (() => void) => {
+    const id = `${stream}\0${group}`;
+    const other = this.consumers.get(id)?.label ?? this.reserved.get(id);
+    if (other !== undefined) {
+      throw new MinibatchError(
+        ErrorCode.DuplicateGroup,
+        `${label}: ${other} consumes '${stream}' in the group '${group}' already: give one of them a name of its own by ` +
+          '`group`, and both see every message; or stop the other one first',
+        { details: { stream, group, consumers: [other, label] } },
+      );
+    }
+    this.reserved.set(id, label);
+    return () => this.reserved.delete(id);
+  };
 
   all(): readonly RegisteredConsumer[] {
     return [...this.consumers.values()];

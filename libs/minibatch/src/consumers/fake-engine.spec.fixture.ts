@@ -5,6 +5,7 @@ import type {
   Engine,
   WakeUpStatus,
 } from '../emitter/emitter.interface.js';
+import type { ConsumerKey } from '../storage/stream-store.interface.js';
 
 /** Remembers what it is told; runs nothing. */
 export class FakeEngine implements Engine {
@@ -19,6 +20,15 @@ export class FakeEngine implements Engine {
 
   add(definition: ConsumerDefinition): void {
     this.definitions.push(definition);
+  }
+
+  async run(definition: ConsumerDefinition): Promise<void> {
+    this.definitions.push(definition);
+  }
+
+  async remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
+    this.calls.push(`remove ${key.group} ${timeout}`);
+    return this.result;
   }
 
   retain(stream: string): void {

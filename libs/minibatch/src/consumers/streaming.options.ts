@@ -123,3 +123,9 @@ export type WindowOptions = CountOptions | RelaxedTimeOptions | FixedTimeOptions
 /** Options of `@Streaming`. */
 export type StreamingOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> =
   ConsumerOptions<S> & WindowOptions;
+
+/** Options of `stream.drain` beside those of a consumer. */
+export interface DrainOptions {
+  /** Ends it early: what is under way is finished first, as with `stop()`. */
+  readonly signal?: AbortSignal;
+}

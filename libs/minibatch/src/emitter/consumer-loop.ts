@@ -129,6 +129,7 @@ export class ConsumerLoop {
       if (!this.tenure.isOver && !isLeaseLost(error)) throw error;
       this.tenure.end();
     }
+    if (this.tenure.definition.drained) this.flush();
     this.kick();
     await this.ended;
   }
@@ -263,6 +264,11 @@ export class ConsumerLoop {
       return;
     }
     this.armTimer();
+    if (this.tenure.definition.drained && this.isDrained) this.tenure.definition.drained();
+  }
+
+  private get isDrained(): boolean {
+    return !this.flushing && !this.claiming && !this.expiring && this.inFlight === 0;
   }
 
   /** Starts a piece of work that is under way until it settles; its end asks for a turn. */

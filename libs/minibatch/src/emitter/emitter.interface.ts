@@ -37,6 +37,11 @@ export interface ConsumerDefinition {
   readonly lookAhead: number;
   /** Hands the progress of this group over to the consumer's one. */
   readonly replaces?: string;
+  /**
+   * Given by a drain: what is in the stream is emitted, ready or not, and this is called once nothing is left. It may be called more
+   * than once.
+   */
+  readonly drained?: () => void;
 }
 
 export interface AttemptOptions extends BackoffOptions {
@@ -215,6 +220,13 @@ export interface WakeUpStatus {
 export interface Engine {
   /** Before or after `start`. The consumer runs once its group is registered. */
   add(definition: ConsumerDefinition): void;
+  /**
+   * Adds a consumer and runs it now, also before `start`. Resolves when its group is registered; if the store is not there it goes on
+   * trying in the background and resolves all the same. Rejects if the group can't be registered, and forgets the consumer.
+   */
+  run(definition: ConsumerDefinition): Promise<void>;
+  /** Ends one consumer, as `stop` ends them all. Its group stays registered. */
+  remove(key: ConsumerKey, timeout: number): Promise<DrainResult>;
   /**
    * Registers the groups and begins to compete for the leases. Resolves when every group is registered; if the store is
    * not there it goes on trying in the background and resolves all the same.

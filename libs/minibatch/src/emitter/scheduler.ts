@@ -69,6 +69,12 @@ interface Consumer {
   initialised: boolean;
   /** How often the tail of its stream had been asked for when that was looked up last, and when that was, by the monotonic clock. */
   flushes?: { readonly count: number; readonly at: number };
+  /** True if it was told to run, whether the engine was started or not. */
+  asked: boolean;
+  /** True once it was told to stop, by itself. */
+  removed: boolean;
+  /** Settles when its lease is given back and its strategy is closed. */
+  leaving?: Promise<void>;
   /** Windows that were open when the lease was lost. */
   left?: number;
   current?: { readonly tenure: Tenure; readonly loop: ConsumerLoop; readonly done: Promise<void> };
@@ -90,6 +96,7 @@ export class EmitterScheduler implements Engine {
   private readonly activity = new Activity();
   private readonly stopping = new AbortController();
   private started = false;
+  private operating = false;
   /** Ends the pause between two rounds of leases. */
   private roundNow: (() => void) | undefined;
   private rounds: Promise<void> = Promise.resolve();
@@ -136,6 +143,29 @@ export class EmitterScheduler implements Engine {
   }
 
   add(definition: ConsumerDefinition): void {
+    const consumer = this.enter(definition);
+    if (!this.started || this.stopping.signal.aborted) return;
+    this.register(consumer).catch((error: unknown) => this.registrationFailed(consumer, error));
+  }
+
+  async run(definition: ConsumerDefinition): Promise<void> {
+    if (this.stopping.signal.aborted) {
+      throw new MinibatchError(ErrorCode.ShuttingDown, `${definition.label}: the application is shutting down`);
+    }
+    const consumer = this.enter(definition);
+    consumer.asked = true;
+    const registered = this.register(consumer);
+    try {
+      await this.inTime(registered);
+    } catch (error) {
+      this.consumers.delete(consumerId(definition.key));
+      throw error;
+    }
+    registered.catch((error: unknown) => this.registrationFailed(consumer, error));
+    this.operate();
+  }
+
+  private enter(definition: ConsumerDefinition): Consumer {
     const id = consumerId(definition.key);
     if (this.consumers.has(id)) {
       const { group, stream } = definition.key;
@@ -152,10 +182,11 @@ export class EmitterScheduler implements Engine {
       workers: new Workers(definition.workers),
       begun: 0,
       initialised: false,
+      asked: false,
+      removed: false,
     };
     this.consumers.set(id, consumer);
-    if (!this.started || this.stopping.signal.aborted) return;
-    this.register(consumer).catch((error: unknown) => this.registrationFailed(consumer, error));
+    return consumer;
   }
 
   private registrationFailed({ definition, counters }: Consumer, error: unknown): void {
@@ -171,7 +202,15 @@ export class EmitterScheduler implements Engine {
   async start(): Promise<void> {
     if (this.started || this.stopping.signal.aborted) return;
     this.started = true;
-    const registered = Promise.all([...this.consumers.values()].map((consumer) => this.register(consumer)));
+    const waiting = [...this.consumers.values()].filter(({ asked }) => !asked);
+    const registered = Promise.all(waiting.map((consumer) => this.register(consumer)));
+    await this.inTime(registered);
+    registered.catch((error: unknown) => this.log.error(messageOf(error)));
+    this.operate();
+  }
+
+  /** Waits for registrations, but no longer than a start may take. */
+  private async inTime(registered: Promise<unknown>): Promise<void> {
     const enough = new AbortController();
     try {
       const end = AbortSignal.any([enough.signal, this.stopping.signal]);
@@ -179,8 +218,12 @@ export class EmitterScheduler implements Engine {
     } finally {
       enough.abort();
     }
-    registered.catch((error: unknown) => this.log.error(messageOf(error)));
-    if (this.stopping.signal.aborted) return;
+  }
+
+  /** Begins to compete for leases and to look for news, once. */
+  private operate(): void {
+    if (this.operating || this.stopping.signal.aborted) return;
+    this.operating = true;
     this.news.start();
     this.sweeper.start();
     this.heartbeat.start();
@@ -225,6 +268,31 @@ export class EmitterScheduler implements Engine {
     if (waiting !== undefined) this.log.warn(`${what} ${waiting}`);
   }
 
+  async remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
+    const consumer = this.consumers.get(consumerId(key));
+    // A stop of the engine sees to it.
+    if (!consumer || this.stopping.signal.aborted) return { drained: 0, abandoned: 0 };
+    consumer.removed = true;
+    const { current } = consumer;
+    let abandoned = 0;
+    if (current) {
+      const { tenure, loop, done } = current;
+      tenure.closing.abort();
+      await this.within(timeout, done);
+      abandoned = tenure.isOver ? 0 : loop.underWay;
+      tenure.end();
+    }
+    await this.within(RELEASE_WAIT, this.leave(consumer));
+    if (this.consumers.get(consumerId(key)) === consumer) this.consumers.delete(consumerId(key));
+    this.news.follow();
+    return { drained: current?.loop.drained ?? 0, abandoned };
+  }
+
+  private async within(ms: number, work: Promise<void>): Promise<void> {
+    const over = new AbortController();
+    await Promise.race([work.finally(() => over.abort()), delay(this.clock, ms, over.signal)]);
+  }
+
   wake(stream: string): void {
     for (const { definition, current } of this.consumers.values()) {
       if (definition.key.stream === stream) current?.loop.wake();
@@ -264,7 +332,7 @@ export class EmitterScheduler implements Engine {
           timeOrder: this.readsByTime(definition),
           ...(definition.replaces === undefined ? {} : { replaces: definition.replaces }),
         });
-        if (this.stopping.signal.aborted) return true;
+        if (consumer.removed || this.stopping.signal.aborted) return true;
         consumer.flushes = { count: flushes, at: this.clock.monotonic() };
         this.keeper.add(definition.key);
         this.roundNow?.();
@@ -278,7 +346,7 @@ export class EmitterScheduler implements Engine {
       }
     };
     return this.activity.track(async () => {
-      if (!(await attempt())) void this.registerLater(attempt);
+      if (!(await attempt())) void this.registerLater(consumer, attempt);
     });
   }
 
@@ -287,10 +355,10 @@ export class EmitterScheduler implements Engine {
     return timeOrder || this.retentions.get(key.stream)?.buffered !== undefined;
   }
 
-  private async registerLater(attempt: () => Promise<boolean>): Promise<void> {
+  private async registerLater(consumer: Consumer, attempt: () => Promise<boolean>): Promise<void> {
     for (let failures = 1; ; failures += 1) {
       await delay(this.clock, backoff(ROUND_BACKOFF, failures), this.stopping.signal);
-      if (this.stopping.signal.aborted) return;
+      if (consumer.removed || this.stopping.signal.aborted) return;
       try {
         if (await this.activity.track(attempt)) return;
       } catch (error) {
@@ -438,9 +506,8 @@ export class EmitterScheduler implements Engine {
 
   private begin(key: ConsumerKey, lease: Lease, clean: boolean): void {
     const consumer = this.consumers.get(consumerId(key));
-    if (!consumer) return;
-    // The lease is given back with all the others.
-    if (this.stopping.signal.aborted) return;
+    // The lease is given back when it leaves.
+    if (!consumer || consumer.removed || this.stopping.signal.aborted) return;
     // What was asked for since, another holder may have seen to.
     const known = consumer.flushes;
     if (known && this.clock.monotonic() - known.at > FLUSH_MEMORY * this.parts.options.leaseTime)
@@ -510,7 +577,7 @@ export class EmitterScheduler implements Engine {
   /** The stream was dropped, or the database: what tests of applications do between them. */
   private missing(key: ConsumerKey): void {
     const consumer = this.consumers.get(consumerId(key));
-    if (!consumer || this.stopping.signal.aborted) return;
+    if (!consumer || consumer.removed || this.stopping.signal.aborted) return;
     delete consumer.left;
     this.log.warn(
       `${consumer.definition.label}: group '${key.group}' of stream '${key.stream}' has gone from the store, which was dropped; ` +
@@ -519,7 +586,13 @@ export class EmitterScheduler implements Engine {
     this.register(consumer).catch((error: unknown) => this.registrationFailed(consumer, error));
   }
 
-  private async leave({ definition, current, initialised }: Consumer): Promise<void> {
+  /** Once, however often it is told to stop. */
+  private leave(consumer: Consumer): Promise<void> {
+    consumer.leaving ??= this.giveBack(consumer);
+    return consumer.leaving;
+  }
+
+  private async giveBack({ definition, current, initialised }: Consumer): Promise<void> {
     const { key, label, emitter } = definition;
     try {
       await this.keeper.leave(key);
@@ -540,8 +613,9 @@ export class EmitterScheduler implements Engine {
       .map(({ definition, current }) => ({ key: definition.key, wake: () => current.loop.wake() }));
   }
 
-  private statusOf({ definition, counters, calls, current }: Consumer): ConsumerStatus {
-    const state = this.stateOf(current);
+  private statusOf(consumer: Consumer): ConsumerStatus {
+    const { definition, counters, calls, current } = consumer;
+    const state = this.stateOf(consumer);
     const { unsettled } = calls;
     return {
       key: definition.key,
@@ -568,9 +642,9 @@ export class EmitterScheduler implements Engine {
     };
   }
 
-  private stateOf(current: Consumer['current']): ConsumerState {
-    if (!this.started) return ConsumerState.Stopped;
-    if (this.stopping.signal.aborted) return current ? ConsumerState.Stopping : ConsumerState.Stopped;
+  private stateOf({ asked, current, removed }: Consumer): ConsumerState {
+    if (!this.started && !asked) return ConsumerState.Stopped;
+    if (removed || this.stopping.signal.aborted) return current ? ConsumerState.Stopping : ConsumerState.Stopped;
     if (!current) return ConsumerState.Standby;
     return current.loop.recovering ? ConsumerState.Recovering : ConsumerState.Running;
   }

@@ -2,8 +2,8 @@ import { Inject, Injectable, type InjectionToken } from '@nestjs/common';
 import type { ModuleRef } from '@nestjs/core';
 import type { NamedSink } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { invalidOption, show } from '../internal/checks.js';
-import type { Sink } from './sink.interface.js';
+import { invalidOption } from '../internal/checks.js';
+import { isSink, nameOf, sinkName } from './sink-instance.js';
 
 /** The module whose providers a consumer sees. */
 export interface HostModule {
@@ -22,22 +22,34 @@ export async function resolveSinks(
   sinks: readonly unknown[],
   host: HostModule,
 ): Promise<readonly NamedSink[]> {
+  return resolveSinksBy(label, sinks, (option, name, token) => injectFrom(label, option, name, token, host));
+}
+
+/** Finds what a token stands for; `name` is the token's, for errors. */
+export type FindSink = (option: string, name: string, token: InjectionToken) => Promise<unknown>;
+
+/** @throws MinibatchError `InvalidOptions`, `UnresolvedProvider` */
+export async function resolveSinksBy(
+  label: string,
+  sinks: readonly unknown[],
+  find: FindSink,
+): Promise<readonly NamedSink[]> {
   const resolved: NamedSink[] = [];
   for (const [index, ref] of sinks.entries()) {
     const option = sinks.length === 1 ? 'sink' : `sink[${index}]`;
-    resolved.push(await resolveSink(label, option, ref, host));
+    resolved.push(await resolveSink(label, option, ref, find));
   }
   return resolved;
 }
 
-async function resolveSink(label: string, option: string, ref: unknown, host: HostModule): Promise<NamedSink> {
-  if (isSink(ref)) return { name: nameOf(ref.constructor) ?? 'sink', sink: ref };
+async function resolveSink(label: string, option: string, ref: unknown, find: FindSink): Promise<NamedSink> {
+  if (isSink(ref)) return { name: sinkName(ref), sink: ref };
   const token = tokenOf(ref);
   if (token === undefined) {
     throw invalidOption(label, option, ref, 'a provider class or token, forwardRef(() => …), or an object with put()');
   }
   const name = nameOf(token) ?? String(token);
-  const sink = await injectFrom(label, option, name, token, host);
+  const sink = await find(option, name, token);
   if (isSink(sink)) return { name, sink };
   throw new MinibatchError(
     ErrorCode.UnresolvedProvider,
@@ -77,14 +89,5 @@ function tokenOf(ref: unknown): InjectionToken | undefined {
   if (typeof ref === 'object' && ref !== null && 'forwardRef' in ref && typeof ref.forwardRef === 'function') {
     return tokenOf((ref.forwardRef as () => unknown)());
   }
-  return undefined;
-}
-
-function isSink(value: unknown): value is Sink {
-  return typeof value === 'object' && value !== null && 'put' in value && typeof value.put === 'function';
-}
-
-function nameOf(token: unknown): string | undefined {
-  if (typeof token === 'function') return token.name || show(token);
   return undefined;
 }

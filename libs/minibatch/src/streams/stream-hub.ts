@@ -1,4 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { DrainedStream } from '../consumers/drain.js';
+import type { RunningConsumer } from '../consumers/run-time-consumers.js';
 import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { BackoffOptions } from '../internal/backoff.js';
@@ -78,6 +80,8 @@ export interface HubParts {
   readonly listener?: HubListener;
   /** @default 100,000 messages, 128 MiB */
   readonly pending?: PendingLimits;
+  /** Absent in a process that has no engine. */
+  readonly consumers?: Pick<StreamOperations, 'consume' | 'drain'>;
 }
 
 interface Described {
@@ -390,6 +394,22 @@ export class StreamHub implements StreamOperations {
       );
     }
     return { group, window: found };
+  }
+
+  async consume(stream: string, options: unknown, handler: unknown): Promise<RunningConsumer> {
+    return this.consumers(stream).consume(stream, options, handler);
+  }
+
+  async drain(stream: string, options: unknown, handler: unknown): Promise<DrainedStream> {
+    // Messages that were appended before are to be in the store when it looks.
+    await this.queue.answered();
+    return this.consumers(stream).drain(stream, options, handler);
+  }
+
+  private consumers(stream: string): Pick<StreamOperations, 'consume' | 'drain'> {
+    const { consumers } = this.parts;
+    if (consumers && !this.refusing) return consumers;
+    throw new MinibatchError(ErrorCode.ShuttingDown, `'${stream}' can't be consumed: the application is shutting down`);
   }
 
   describe(stream: string): Promise<StreamInfo | undefined> {

@@ -1,3 +1,7 @@
+import type { DrainedStream } from '../consumers/drain.js';
+import type { RunningConsumer } from '../consumers/run-time-consumers.js';
+import type { DrainOptions, StreamingOptions } from '../consumers/streaming.options.js';
+import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
 import type { AttachedSource, AttachOptions } from '../sources/source-runner.js';
 import type { Source } from '../sources/source.interface.js';
 import type {
@@ -9,6 +13,8 @@ import type {
   StreamStats,
   StreamUpdate,
 } from '../storage/stream-store.interface.js';
+import type { Stored } from '../windows/stored.js';
+import type { Window } from '../windows/window.js';
 import { appendOptions } from './append-options.js';
 import { type AppendResult, resultOf, resultsOf } from './append-result.js';
 import { messagesOf } from './message-list.js';
@@ -77,6 +83,8 @@ export interface StreamOperations {
   skip(stream: string, window: SkipChoice): Promise<void>;
   drop(stream: string, options: RemovalOptions): Promise<void>;
   removeGroup(stream: string, group: string, options: RemovalOptions): Promise<void>;
+  consume(stream: string, options: unknown, handler: unknown): Promise<RunningConsumer>;
+  drain(stream: string, options: unknown, handler: unknown): Promise<DrainedStream>;
 }
 
 export type StreamChange = StreamUpdate;
@@ -226,6 +234,42 @@ export class Stream<T = unknown> {
    */
   skip(window: SkipChoice): Promise<void> {
     return this.operations.skip(this.name, window);
+  }
+
+  /**
+   * Starts a consumer now, with the options of `@Streaming`: `fn` is called with windows of the stream's messages, and what it returns
+   * goes to the sinks. Resolves when its group is registered. It runs until `stop()` or the end of the application, whatever
+   * `autoStart` and `consumers` say.
+   *
+   * @throws MinibatchError `InvalidOptions`, `DuplicateGroup`, `UnresolvedProvider`, `ShuttingDown`
+   * @example
+   * ```ts
+   * const consumer = await flights.consume({ size: 2, group: 'report' }, (window) => report(window.data));
+   * await consumer.stop();
+   * ```
+   */
+  consume<const S extends SinkRef | readonly SinkRef[] = never>(
+    options: StreamingOptions<S>,
+    fn: (window: Window<Stored<T>>) => ResultFor<S>,
+  ): Promise<RunningConsumer> {
+    return this.operations.consume(this.name, options, fn);
+  }
+
+  /**
+   * Handles what is in the stream and resolves: as `consume`, but the last window need not be full or due. Messages that arrive while it
+   * works may be handled too. A drain that does not get on for as long as the attempts at a window may take (`retry`; at least 5 s) rejects.
+   *
+   * @throws MinibatchError `DrainBlocked`, and what `consume` throws; the reason of `signal` once that is aborted
+   * @example
+   * ```ts
+   * const { windows, messages } = await flights.drain({ size: 100, group: 'report' }, (window) => report(window.data));
+   * ```
+   */
+  drain<const S extends SinkRef | readonly SinkRef[] = never>(
+    options: StreamingOptions<S> & DrainOptions,
+    fn: (window: Window<Stored<T>>) => ResultFor<S>,
+  ): Promise<DrainedStream> {
+    return this.operations.drain(this.name, options, fn);
   }
 
   /** Counted in the store. @throws MinibatchError `UnknownStream` */

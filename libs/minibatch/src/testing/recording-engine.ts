@@ -7,6 +7,7 @@ import type {
   Retention,
   WakeUpStatus,
 } from '../emitter/emitter.interface.js';
+import type { ConsumerKey } from '../storage/stream-store.interface.js';
 import type { Window } from '../windows/window.js';
 import { VirtualClock } from './virtual-clock.js';
 import type { Clock } from '../internal/clock.js';
@@ -29,9 +30,21 @@ export class RecordingEngine implements Engine {
   ) {}
 
   add(definition: ConsumerDefinition): void {
+    this.engine.add(this.recording(definition));
+  }
+
+  run(definition: ConsumerDefinition): Promise<void> {
+    return this.engine.run(this.recording(definition));
+  }
+
+  remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
+    return this.engine.remove(key, timeout);
+  }
+
+  private recording(definition: ConsumerDefinition): ConsumerDefinition {
     const { label, handler } = definition;
     this.recorded.set(label, []);
-    this.engine.add({
+    return {
       ...definition,
       handler: async (window) => {
         const result = await handler(window);
@@ -40,7 +53,7 @@ export class RecordingEngine implements Engine {
         this.waiting.clear();
         return result;
       },
-    });
+    };
   }
 
   retain(stream: string, retention: Retention): void {

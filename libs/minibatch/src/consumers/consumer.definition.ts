@@ -1,0 +1,33 @@
+import type { ConsumerDefinition } from '../emitter/emitter.interface.js';
+import type { ResolvedStreaming } from './streaming.resolve.js';
+
+/** What the options of a consumer do not tell. */
+export type ConsumerParts = Pick<ConsumerDefinition, 'label' | 'emitter' | 'handler' | 'executor' | 'sinks'> & {
+  readonly stream: string;
+  readonly resolved: ResolvedStreaming;
+};
+
+/** Puts together what the engine runs. */
+export function definitionOf(parts: ConsumerParts): ConsumerDefinition {
+  const { stream, resolved, label, emitter, handler, executor, sinks } = parts;
+  return {
+    key: { stream, group: resolved.group, partition: 0 },
+    label,
+    emitter,
+    emitterContext: resolved.emitterContext,
+    timeOrder: resolved.timeOrder,
+    handler,
+    executor,
+    sinks,
+    workers: resolved.workers,
+    keep: resolved.keep,
+    retry: resolved.retry,
+    onAllFailed: resolved.onAllFailed,
+    onRefused: resolved.onRefused,
+    ...(resolved.rateLimit === undefined ? {} : { rateLimit: resolved.rateLimit }),
+    maxSize: resolved.maxSize,
+    maxBytes: resolved.maxBytes,
+    lookAhead: resolved.lookAhead,
+    ...(resolved.replaces === undefined ? {} : { replaces: resolved.replaces }),
+  };
+}

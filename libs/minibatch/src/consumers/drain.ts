@@ -1,0 +1,124 @@
+import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { backoff } from '../internal/backoff.js';
+import { type Clock, delay } from '../internal/clock.js';
+
+/** What `stream.drain()` has done. */
+export interface DrainedStream {
+  /** Windows that were handled and committed. */
+  readonly windows: number;
+  /** Messages in them. */
+  readonly messages: number;
+  /** Messages that became dead letters. */
+  readonly deadLettered: number;
+  /** Runs of the function that failed, whether a later one succeeded or not. */
+  readonly failures: number;
+}
+
+/** How often a drain looks whether it gets on; milliseconds. */
+const LOOK = 250;
+/** It is patient for so long at least; milliseconds. */
+const LEAST_PATIENCE = 5_000;
+
+interface Drain {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly leaseTime: number;
+  readonly definition: ConsumerDefinition;
+  /** Resolves when nothing is left. */
+  readonly drained: Promise<void>;
+  readonly stop: (timeout?: number) => Promise<DrainResult>;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Waits until nothing is left, then stops the consumer. One that does not get on for as long as the attempts at a window may take is
+ * stopped too: a drain has an end.
+ *
+ * @throws MinibatchError `DrainBlocked`, or the reason of the signal
+ */
+export async function watchDrain(drain: Drain): Promise<DrainedStream> {
+  const { drained, signal, stop } = drain;
+  const over = new AbortController();
+  const aborted = new Promise<never>((_resolve, reject) => {
+    const abort = () => reject(signal?.reason);
+    if (signal?.aborted) abort();
+    signal?.addEventListener('abort', abort, { once: true, signal: over.signal });
+  });
+  try {
+    await Promise.race([drained, aborted, untilStuck(drain, over.signal)]);
+    return countsOf(statusOf(drain));
+  } catch (error) {
+    // What it waits for is not going to come.
+    if (error instanceof MinibatchError && error.code === ErrorCode.DrainBlocked) await stop(0);
+    throw error;
+  } finally {
+    over.abort();
+    await stop();
+  }
+}
+
+async function untilStuck(drain: Drain, over: AbortSignal): Promise<void> {
+  const { clock, definition } = drain;
+  let since = clock.monotonic();
+  let seen = '';
+  for (;;) {
+    await delay(clock, LOOK, over);
+    if (over.aborted) return;
+    const status = statusOf(drain);
+    // The application was shut down, which stops consumers of all kinds.
+    if (status === undefined || status.state === 'stopped' || status.state === 'stopping')
+      throw blocked(drain, status, 'it was stopped');
+    if (status.activity === 'paused') throw blocked(drain, status, 'the stream is paused');
+    const now = `${status.state} ${status.activity} ${status.committedWindows} ${status.deadLettered}`;
+    const works = status.activity === 'handling' || status.activity === 'retrying' || status.activity === 'throttled';
+    if (works || now !== seen) {
+      seen = now;
+      since = clock.monotonic();
+    }
+    const patience = Math.max(patienceOf(definition), status.state === 'standby' ? 2 * drain.leaseTime : 0);
+    if (clock.monotonic() - since >= patience) throw blocked(drain, status, reasonOf(status));
+  }
+}
+
+/** The waits between the attempts at a window. */
+function patienceOf({ retry }: ConsumerDefinition): number {
+  let sum = 0;
+  for (let failures = 1; failures < retry.attempts && sum < 10 * retry.max; failures += 1)
+    sum += backoff({ ...retry, jitter: 0 }, failures);
+  return Math.max(sum, LEAST_PATIENCE);
+}
+
+function reasonOf({ state, activity }: ConsumerStatus): string {
+  if (state === 'standby') return 'another process works for the group, or the store does not answer';
+  if (activity === 'blocked') return 'every message fails, or a sink does not take a result';
+  if (activity === 'unavailable') return 'the store does not answer';
+  if (activity === 'stalled') return 'its emitter takes nothing of what it is shown';
+  return 'it does not get on';
+}
+
+function blocked({ definition }: Drain, status: ConsumerStatus | undefined, why: string): MinibatchError {
+  const { label, key } = definition;
+  const last = status?.lastError ? `: ${status.lastError.message}` : '';
+  return new MinibatchError(
+    ErrorCode.DrainBlocked,
+    `${label} (group '${key.group}'): ${why}${last}. What is committed stays so; the rest waits for the group`,
+    {
+      details: {
+        stream: key.stream,
+        group: key.group,
+        ...(status?.activity ? { activity: status.activity } : {}),
+        ...countsOf(status),
+      },
+    },
+  );
+}
+
+function statusOf({ engine, definition: { key } }: Drain): ConsumerStatus | undefined {
+  return engine.status().find((each) => each.key.stream === key.stream && each.key.group === key.group);
+}
+
+function countsOf(status: ConsumerStatus | undefined): DrainedStream {
+  const { committedWindows = 0, committedMessages = 0, deadLettered = 0, failures = 0 } = status ?? {};
+  return { windows: committedWindows, messages: committedMessages, deadLettered, failures };
+}

@@ -1,0 +1,122 @@
+import type { ConsumerDefinition, DrainResult, Engine, EngineLog } from '../emitter/emitter.interface.js';
+import type { Executor, WindowHandler } from '../executors/executor.interface.js';
+import type { Clock } from '../internal/clock.js';
+import { checkKeys, invalidOption } from '../internal/checks.js';
+import type { ResolvedAttempts } from '../shared.options.js';
+import { bindingLine } from './binding-line.js';
+import { definitionOf } from './consumer.definition.js';
+import type { ConsumerScope } from './consumer.scope.js';
+import { type DrainedStream, watchDrain } from './drain.js';
+import { resolveStreaming } from './streaming.resolve.js';
+
+/** A consumer that `stream.consume()` has started. */
+export interface RunningConsumer {
+  readonly stream: string;
+  readonly group: string;
+  /**
+   * Starts no more windows and resolves when those under way are committed, after `shutdownTimeout` at the latest; then their signals
+   * abort, and they come again. The group stays registered: messages wait for it. Do not await this in the function itself.
+   */
+  stop(): Promise<DrainResult>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface RunTimeParts {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly executor: Executor;
+  readonly log: EngineLog;
+  /** Defaults of the consumers. */
+  readonly retry: ResolvedAttempts;
+  readonly leaseTime: number;
+  readonly shutdownTimeout: number;
+  /** Where sinks and emitters come from. */
+  readonly scope: ConsumerScope;
+  /**
+   * Takes the group, until the answer is called. @throws MinibatchError `DuplicateGroup` if another consumer of the application has it
+   */
+  readonly reserve: (stream: string, group: string, label: string) => () => void;
+}
+
+interface Run {
+  readonly definition: ConsumerDefinition;
+  readonly stop: (timeout?: number) => Promise<DrainResult>;
+}
+
+/** Consumers that the program starts and stops while it runs. Knows nothing of Nest. */
+export class RunTimeConsumers {
+  private hasRun = false;
+
+  constructor(private readonly parts: RunTimeParts) {}
+
+  /** True once a consumer was started. */
+  get used(): boolean {
+    return this.hasRun;
+  }
+
+  /** See `Stream.consume`. */
+  async consume(stream: string, options: unknown, handler: unknown): Promise<RunningConsumer> {
+    const { definition, stop } = await this.start(`consume of '${stream}'`, stream, options, handler);
+    return {
+      stream,
+      group: definition.key.group,
+      stop: () => stop(),
+      [Symbol.asyncDispose]: async () => {
+        await stop();
+      },
+    };
+  }
+
+  /** See `Stream.drain`. */
+  async drain(stream: string, given: unknown, handler: unknown): Promise<DrainedStream> {
+    const label = `drain of '${stream}'`;
+    if (typeof given !== 'object' || given === null) checkKeys(label, given, []);
+    const { signal, ...options } = given as Record<string, unknown>;
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      throw invalidOption(label, 'signal', signal, 'an AbortSignal');
+    signal?.throwIfAborted();
+    let empty = (): void => undefined;
+    const drained = new Promise<void>((resolve) => {
+      empty = resolve;
+    });
+    const { engine, clock, leaseTime } = this.parts;
+    const { definition, stop } = await this.start(label, stream, options, handler, empty);
+    return watchDrain({ engine, clock, leaseTime, definition, drained, stop, ...(signal ? { signal } : {}) });
+  }
+
+  private async start(
+    label: string,
+    stream: string,
+    options: unknown,
+    handler: unknown,
+    drained?: () => void,
+  ): Promise<Run> {
+    const { engine, executor, log, retry, scope, reserve, shutdownTimeout } = this.parts;
+    if (typeof handler !== 'function') throw invalidOption(label, 'fn', handler, 'a function that takes the window');
+    const resolved = resolveStreaming(label, options, retry);
+    const release = reserve(stream, resolved.group, label);
+    try {
+      const definition: ConsumerDefinition = {
+        ...definitionOf({
+          stream,
+          resolved,
+          label,
+          emitter: await scope.emitter(label, resolved.emitter),
+          handler: handler as WindowHandler,
+          executor,
+          sinks: await scope.sinks(label, resolved.sinks),
+        }),
+        ...(drained && { drained }),
+      };
+      this.hasRun = true;
+      await engine.run(definition);
+      log.log(bindingLine(definition));
+      let stopped: Promise<DrainResult> | undefined;
+      const stop = (timeout = shutdownTimeout) => (stopped ??= engine.remove(definition.key, timeout).finally(release));
+      return { definition, stop };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+}
