@@ -1,5 +1,5 @@
 import { BSON } from 'bson';
-import { decodeMessage, encodedOf } from '../message-codec.js';
+import { decodeMessage, encodedOf, isIntact } from '../message-codec.js';
 import { shownOf } from '../lazy-message.js';
 import type { DeadLetter, DeadLetterFilter, Lease, MessageId, NewDeadLetter } from '../stream-store.interface.js';
 import { findStream, saveStream } from './catalog.js';
@@ -35,6 +35,14 @@ export interface LetterNumbers {
   readonly after: number;
   readonly until?: number;
   readonly only?: readonly number[];
+}
+
+/** The length and the closing zero. */
+const EMPTY_BSON = 5;
+
+interface LetterParts {
+  readonly note: Note;
+  readonly message: Buffer;
 }
 
 type Note = Pick<NewDeadLetter, 'window' | 'consumer' | 'attempts' | 'error' | 'stack'>;
@@ -87,28 +95,44 @@ export function listLetters(
   const stream = findStream(view, name);
   if (stream === undefined) return [];
   const from = after === undefined ? 0 : (parseId(stream.id, after) ?? 0);
-  const keys = pickLetters(view, stream, filter, { after: from, ...namedLetters(stream.id, filter) }, limit);
-  return keys.map((key) => toDeadLetter(stream, key, view.get(letterKey(key))!));
+  const numbers = { after: from, ...namedLetters(stream.id, filter) };
+  const letters: DeadLetter[] = [];
+  if (limit <= 0) return letters;
+  for (const key of matching(view, stream, filter, numbers)) {
+    const letter = readLetter(view.get(letterKey(key)));
+    // A full page must mean that there may be more, so damaged letters do not count towards it.
+    if (letter !== undefined && letters.push(toDeadLetter(stream, key, letter)) >= limit) break;
+  }
+  return letters;
 }
 
 /** Keys of letters that match, at most `limit`. */
 export function pickLetters(
   view: ReadView,
   stream: StreamRecord,
-  { group, before }: DeadLetterFilter,
+  filter: DeadLetterFilter,
   numbers: LetterNumbers,
   limit: number,
 ): LetterKey[] {
-  const wanted = group === undefined ? undefined : letterGroupsOf(stream, group);
   const picked: LetterKey[] = [];
-  if (wanted?.length === 0 || limit <= 0) return picked;
+  if (limit <= 0) return picked;
+  for (const key of matching(view, stream, filter, numbers)) if (picked.push(key) >= limit) break;
+  return picked;
+}
+
+function* matching(
+  view: ReadView,
+  stream: StreamRecord,
+  { group, before }: DeadLetterFilter,
+  numbers: LetterNumbers,
+): Generator<LetterKey> {
+  const wanted = group === undefined ? undefined : letterGroupsOf(stream, group);
+  if (wanted?.length === 0) return;
   for (const key of candidates(view, stream.id, numbers)) {
     if (wanted?.includes(key.group) === false) continue;
     if (before !== undefined && key.died >= before.getTime()) continue;
-    picked.push(key);
-    if (picked.length >= limit) break;
+    yield key;
   }
-  return picked;
 }
 
 /** The numbers of the letters that the filter names, in order. */
@@ -125,10 +149,27 @@ export function removeLetter(view: WriteView, key: LetterKey): boolean {
   return true;
 }
 
-/** The bytes of a letter's message, as the buffer has them. */
-export function messageOfLetter(value: Buffer): Buffer {
+/** The parts of a letter, the message as the buffer has it; undefined if it is not there or damaged. */
+export function readLetter(value: Buffer | undefined): LetterParts | undefined {
+  if (value === undefined || value.length < EMPTY_BSON) return undefined;
   // BSON begins with its own length.
-  return value.subarray(value.readInt32LE(0));
+  const length = value.readInt32LE(0);
+  if (length < EMPTY_BSON || length >= value.length) return undefined;
+  const message = value.subarray(length);
+  if (!isIntact(message)) return undefined;
+  try {
+    const note = BSON.deserialize(value.subarray(0, length)) as Partial<Note>;
+    return isNote(note) ? { note, message } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isNote(note: Partial<Note>): note is Note {
+  const { window, consumer, attempts, error, stack } = note;
+  return (
+    [window, consumer, error, stack ?? ''].every((text) => typeof text === 'string') && typeof attempts === 'number'
+  );
 }
 
 export function tallyOf(view: ReadView, stream: number): Tally {
@@ -150,12 +191,14 @@ function* candidates(view: ReadView, stream: number, { after, until, only }: Let
   }
 }
 
-function toDeadLetter(stream: StreamRecord, { number, group, died, seq }: LetterKey, value: Buffer): DeadLetter {
-  const { window, consumer, attempts, error, stack } = BSON.deserialize(
-    value.subarray(0, value.readInt32LE(0)),
-  ) as unknown as Note;
+function toDeadLetter(
+  stream: StreamRecord,
+  { number, group, died, seq }: LetterKey,
+  { note, message: encoded }: LetterParts,
+): DeadLetter {
+  const { window, consumer, attempts, error, stack } = note;
   const messageId = formatId(stream.id, seq);
-  const message = decodeMessage(messageId, messageOfLetter(value));
+  const message = decodeMessage(messageId, encoded);
   return {
     id: formatId(stream.id, number),
     stream: stream.name,

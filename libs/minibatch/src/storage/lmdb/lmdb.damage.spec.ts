@@ -7,7 +7,7 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import { MemoryDatabase } from '../memory/memory.database.js';
 import { LmdbEnvironment } from './environment.js';
 import { LmdbStreamStore } from './index.js';
-import { Kind, messageKey, META_KEY, nameKey, placeKey, placeSeqKey, streamKey } from './keys.js';
+import { Kind, letterRange, messageKey, META_KEY, nameKey, placeKey, placeSeqKey, streamKey } from './keys.js';
 
 /** Bits that a disk has changed: written over by the environment, as no store would. */
 describe('damage in an LmdbStreamStore', () => {
@@ -116,6 +116,44 @@ describe('damage in an LmdbStreamStore', () => {
     }
     expect((await store.recover(lease)).open).toHaveLength(1);
   });
+
+  const letterDamage: Record<string, (bytes: Buffer) => Buffer | undefined> = {
+    'is empty': () => Buffer.alloc(0),
+    'is cut off in its note': (bytes) => bytes.subarray(0, 20),
+    'is cut off in its message': (bytes) => bytes.subarray(0, bytes.readInt32LE(0) + 4),
+    'claims a length beyond its end': (bytes) => void bytes.writeInt32LE(1_000_000, 0),
+    'claims a negative length': (bytes) => void bytes.writeInt32LE(-5, 0),
+    'has a note that is no BSON': (bytes) => void bytes.fill(0xff, 4, 20),
+    'has a note without its fields': (bytes) =>
+      Buffer.concat([Buffer.from([5, 0, 0, 0, 0]), bytes.subarray(bytes.readInt32LE(0))]),
+    'has a message with flags that nobody sets': (bytes) => void (bytes[bytes.readInt32LE(0)] = 0x40),
+  };
+  for (const [what, change] of Object.entries(letterDamage)) {
+    it(`passes over a dead letter that ${what}, and lists, redrives and discards the others`, async () => {
+      await store.registerGroup(key);
+      const lease = (await store.acquireLease(key, owner, { fence: 0, counter: 0 }))!;
+      await append(1, 2, 3);
+      const { messages } = await store.fetch(key, undefined, all);
+      const death = { window: 'w', consumer: 'c', attempts: 3, error: 'no', died: new Date() };
+      await store.bury(
+        lease,
+        messages.map((message) => ({ message, ...death })),
+      );
+      const [, damaged] = await store.deadLetters(STREAM, {}, undefined, 10);
+      const at = environment.read((view) => [...view.keys(letterRange(1, 1, 2))][0]!);
+      await damage(at, change);
+
+      // A page is full although a damaged letter lies in it.
+      const page = await store.deadLetters(STREAM, {}, undefined, 2);
+      expect(page.map(({ data }) => data)).toEqual([1, 3]);
+      expect(await store.deadLetters(STREAM, { ids: [damaged!.id] }, undefined, 10)).toEqual([]);
+      expect(await store.redrive(STREAM, {})).toBe(2);
+      expect((await store.stats([STREAM]))[0]?.deadLetters).toBe(1);
+      expect(await store.deadLetters(STREAM, {}, undefined, 10)).toEqual([]);
+      expect(await store.discard(STREAM, {})).toBe(1);
+      expect((await store.stats([STREAM]))[0]?.deadLetters).toBe(0);
+    });
+  }
 
   it('does not read billions of ids out of a window with a flipped bit', async () => {
     await store.registerGroup(key);

@@ -4,7 +4,7 @@ import { findStream, registered } from './catalog.js';
 import { Departure, type LeavingMessage } from './departure.js';
 import type { LmdbEnvironment } from './environment.js';
 import { type LetterKey, letterKey } from './keys.js';
-import { messageOfLetter, namedLetters, pickLetters, removeLetter, saveTally, tallyOf } from './letters.js';
+import { namedLetters, pickLetters, readLetter, removeLetter, saveTally, tallyOf } from './letters.js';
 import { StreamAppend } from './messages.js';
 import type { StreamRecord } from './records.js';
 import type { ReadView, WriteView } from './view.js';
@@ -83,7 +83,7 @@ function sameStream(view: ReadView, name: string, id: number): StreamRecord | un
   return stream?.id === id ? stream : undefined;
 }
 
-/** Letters of a group that is not registered stay. */
+/** Letters of a group that is not registered stay, and so do damaged ones. */
 function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey[]): Step {
   const groups = registered(stream);
   const append = new StreamAppend(view, stream.id);
@@ -96,9 +96,9 @@ function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey
     seen += 1;
     const owner = stream.letterGroups?.[key.group];
     if (owner === undefined || !groups.some(({ name }) => name === owner)) continue;
-    const value = view.get(letterKey(key));
-    if (value === undefined || !removeLetter(view, key)) continue;
-    const encoded = asRedriven(messageOfLetter(value));
+    const letter = readLetter(view.get(letterKey(key)));
+    if (letter === undefined || !removeLetter(view, key)) continue;
+    const encoded = asRedriven(letter.message);
     const seq = append.put(key.partition, encoded);
     const owners = back.get(key.partition) ?? new Map<string, LeavingMessage[]>();
     const messages = owners.get(owner) ?? [];
