@@ -40,13 +40,8 @@ interface Drain {
 export async function watchDrain(drain: Drain): Promise<DrainedStream> {
   const { drained, signal, stop } = drain;
   const over = new AbortController();
-  const aborted = new Promise<never>((_resolve, reject) => {
-    const abort = () => reject(signal?.reason);
-    if (signal?.aborted) abort();
-    signal?.addEventListener('abort', abort, { once: true, signal: over.signal });
-  });
   try {
-    await Promise.race([drained, aborted, untilStuck(drain, over.signal)]);
+    await Promise.race([drained, untilAborted(signal, over.signal), untilStuck(drain, over.signal)]);
     return countsOf(statusOf(drain));
   } catch (error) {
     // What it waits for is not going to come.
@@ -56,6 +51,15 @@ export async function watchDrain(drain: Drain): Promise<DrainedStream> {
     over.abort();
     await stop();
   }
+}
+
+/** Settles only when the signal aborts. @throws its reason */
+async function untilAborted(signal: AbortSignal | undefined, over: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    if (signal?.aborted) resolve();
+    else signal?.addEventListener('abort', () => resolve(), { once: true, signal: over });
+  });
+  signal?.throwIfAborted();
 }
 
 async function untilStuck(drain: Drain, over: AbortSignal): Promise<void> {

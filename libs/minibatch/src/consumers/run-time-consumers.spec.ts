@@ -60,7 +60,7 @@ describe.each(STORES)('consumers at run time on %s', (_, open) => {
     expect(windows).toEqual([[1, 2]]);
     await expect(numbers.stats()).resolves.toMatchObject({ consumers: [{ group: 'sums', pending: 2 }] });
 
-    await using _again = await numbers.consume({ size: 2, group: 'sums' }, ({ data }) => {
+    await using again = await numbers.consume({ size: 2, group: 'sums' }, ({ data }) => {
       windows.push(data);
     });
     await vi.waitUntil(() => windows.length === 2, SOON);
@@ -68,6 +68,7 @@ describe.each(STORES)('consumers at run time on %s', (_, open) => {
       [1, 2],
       [3, 4],
     ]);
+    expect(again.group).toBe('sums');
   });
 
   it('waits for what is under way when it is stopped', async () => {

@@ -1,5 +1,9 @@
-import type { ForwardReference } from '@nestjs/common';
 import type { Sink } from './sink.interface.js';
+
+/** What Nest's `forwardRef` makes; written out, as programs without Nest use these types. */
+interface ForwardReference {
+  readonly forwardRef: unknown;
+}
 
 /** A sink's class or token, resolved in the consumer's own module, or an instance. */
 export type SinkRef =
