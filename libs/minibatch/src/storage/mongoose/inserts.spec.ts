@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { changedOnTheWay, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import { Collections, collectionNames } from './collections.js';
-import { Inserts, type Draft } from './inserts.js';
+import type { Draft } from './draft.js';
+import { Inserts } from './inserts.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** What happens to a sending: it fails before the server sees it, or after, or the server says more than "done". */

@@ -4,19 +4,11 @@ import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.
 import { type Clock, delay, SystemClock } from '../../internal/clock.js';
 import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
+import type { Draft } from './draft.js';
 import { Isolation } from './isolation.js';
 import { write, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { advice, DUPLICATE_KEY, isLeaving, isServerLost, neverExecuted } from './store-errors.js';
-
-/** A message on its way: its place in the call, and what became of it. */
-export interface Draft {
-  readonly document: BufferDocument;
-  readonly bytes: number;
-  outcome?: AppendOutcome;
-  /** Another's open transaction holds its dedupe id: what will become of it. */
-  late?: Promise<unknown>;
-}
 
 /** An insert with dedupe ids that takes longer, in milliseconds, or longer than usual by this factor, may wait for a transaction. */
 const SUSPICIOUS = 250;

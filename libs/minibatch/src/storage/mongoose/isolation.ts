@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
 import type { Collections } from './collections.js';
-import type { Draft } from './inserts.js';
+import type { Draft } from './draft.js';
 import { DUPLICATE_KEY, isDuplicateKey } from './store-errors.js';
 
 /** Most transactions of one search; what is not found out by then waits. */

@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import type { Collections } from './collections.js';
-import type { Draft } from './inserts.js';
+import type { Draft } from './draft.js';
 import { isDuplicateKey, unwrapped } from './store-errors.js';
 
 /**
