@@ -74,6 +74,18 @@ import { ReportCollection } from './sources-and-sinks.js';
 ${code}`,
     },
   ],
+  'At run time': [
+    {
+      file: 'run-time',
+      around: (code) => `
+${FLIGHTS}
+import type { StreamService } from 'nestjs-minibatch';
+export async function run(streams: StreamService) {
+${code}
+}`,
+    },
+    { file: 'client-drain', around: (code) => `${code}\nconsole.log(windows, messages);` },
+  ],
   Produce: [
     {
       file: 'produce',
