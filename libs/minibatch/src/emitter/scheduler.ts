@@ -15,6 +15,7 @@ import {
 } from '../storage/stream-store.interface.js';
 import { Calls } from './calls.js';
 import { ConsumerLoop } from './consumer-loop.js';
+import { type AtWork, Controls } from './controls.js';
 import { ConsumerCounters } from './counters.js';
 import {
   type ConsumerDefinition,
@@ -90,6 +91,7 @@ export class EmitterScheduler implements Engine {
   private readonly keeper: LeaseKeeper;
   private readonly news: WakeUps;
   private readonly sweeper: Sweeper;
+  private readonly controls: Controls;
   private readonly heartbeat: Heartbeat;
   /** By stream. */
   private readonly retentions = new Map<string, Retention>();
@@ -129,6 +131,13 @@ export class EmitterScheduler implements Engine {
     };
     this.sweeper = new Sweeper(store, clock, this.parts.ages, log, this.activity, resolved.dedupeTime, () =>
       this.swept(),
+    );
+    this.controls = new Controls(
+      store.polling,
+      clock,
+      this.activity,
+      () => this.atWork(),
+      (streams) => this.control(streams),
     );
     this.heartbeat = new Heartbeat(clock, resolved.leaseTime, (late) => this.beat(late));
     this.news = new WakeUps(
@@ -225,6 +234,7 @@ export class EmitterScheduler implements Engine {
     if (this.operating || this.stopping.signal.aborted) return;
     this.operating = true;
     this.news.start();
+    this.controls.start();
     this.sweeper.start();
     this.heartbeat.start();
     this.rounds = this.goRound();
@@ -233,6 +243,7 @@ export class EmitterScheduler implements Engine {
   async stop(timeout: number, hurry?: AbortSignal): Promise<DrainResult> {
     this.stopping.abort();
     this.news.stop();
+    this.controls.stop();
     this.sweeper.stop();
     this.heartbeat.stop();
     this.roundNow?.();
@@ -446,8 +457,8 @@ export class EmitterScheduler implements Engine {
   }
 
   private running() {
-    return [...this.consumers.values()].flatMap(({ definition, current }) =>
-      current ? [{ definition, current }] : [],
+    return [...this.consumers.values()].flatMap(({ definition, counters, current }) =>
+      current ? [{ definition, counters, current }] : [],
     );
   }
 
@@ -605,6 +616,18 @@ export class EmitterScheduler implements Engine {
     } catch (error) {
       this.log.warn(`${label}: its emitter did not close: ${messageOf(error)}`);
     }
+  }
+
+  private atWork(): AtWork {
+    // One that has a backlog needs no flush, and is not to pay for the looks.
+    const working = this.running().filter(({ current: { loop } }) => loop.hungry && loop.buffered + loop.inFlight > 0);
+    const standing = working.map(({ definition, counters, current: { loop } }) =>
+      [consumerId(definition.key), loop.buffered, loop.inFlight, counters.committedWindows].join(' '),
+    );
+    return {
+      standing: standing.length === 0 ? undefined : standing.join('\n'),
+      streams: [...new Set(working.map(({ definition }) => definition.key.stream))],
+    };
   }
 
   private hungry(): readonly Hungry[] {
