@@ -519,7 +519,8 @@ export interface StreamStore {
   readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]>;
   /**
    * Compare-and-set: becomes the holder if the lease still is as `expected` (fence and counter); the fence grows by one, and
-   * `holdTime` is as given, or gone. Undefined if it was not. Whether the present owner may be replaced is the caller's judgement.
+   * `holdTime` is as given, or gone. Undefined if it was not, or if the group is not registered: what it would commit would not be held for
+   * it. Whether the present owner may be replaced is the caller's judgement.
    */
   acquireLease(
     key: ConsumerKey,

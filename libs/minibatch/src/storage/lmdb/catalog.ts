@@ -137,15 +137,6 @@ export function findPlace(view: ReadView, key: ConsumerKey): { stream: StreamRec
   return { stream, place: { stream: stream.id, group: group.id, partition: key.partition } };
 }
 
-/** Makes the stream and a number for the group, without registering it: a lease needs no more. */
-export function ensurePlace(view: WriteView, key: ConsumerKey): { stream: StreamRecord; place: Place } {
-  const found = findPlace(view, key);
-  if (found !== undefined) return found;
-  const before = ensureStreamRecord(view, key.stream);
-  const stream = saveStream(view, addGroup(before, key.group, false));
-  return { stream, place: { stream: stream.id, group: before.nextGroup, partition: key.partition } };
-}
-
 export function addGroup(stream: StreamRecord, name: string, isRegistered: boolean): StreamRecord {
   const group: GroupRecord = { id: stream.nextGroup, name, registered: isRegistered, keeps: false };
   return { ...stream, groups: [...stream.groups, group], nextGroup: stream.nextGroup + 1 };

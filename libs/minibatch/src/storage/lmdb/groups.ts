@@ -74,11 +74,11 @@ function forget(view: WriteView, stream: StreamRecord, group: number): StreamRec
 
 /** The fences of the group's consumers are used up, whoever gets the name. */
 function withoutFences(view: WriteView, stream: StreamRecord, group: number): StreamRecord {
-  let { removedFence = 0 } = stream;
+  let { removedFence = 1 } = stream;
   for (const { value } of view.entries(prefixRange(groupKey(Kind.Consumer, stream.id, group)))) {
     removedFence = Math.max(removedFence, decodeConsumer(value, `${stream.id}.${group}`).fence);
   }
-  return removedFence === 0 ? stream : { ...stream, removedFence };
+  return { ...stream, removedFence };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { leaseLost } from '../store-faults.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
-import { ensurePlace, findPlace, findStream } from './catalog.js';
+import { findPlace, findStream } from './catalog.js';
 import { DecodedRecords } from './decoded-records.js';
 import { Kind, type Place, placeKey } from './keys.js';
 import { type ConsumerRecord, decodeConsumer, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';
@@ -34,10 +34,18 @@ export function stateOf({ owner, fence, counter, holdTime }: ConsumerRecord): Le
 }
 
 export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
-  const found = findPlace(view, key);
+  const found = registeredPlace(view, key);
   if (found !== undefined) return stateOf(consumerAt(view, found.stream, found.place));
   const stream = findStream(view, key.stream);
-  return stream === undefined ? { ...stateOf(NEW_CONSUMER), missing: true } : stateOf(newConsumer(stream));
+  // A stream that was dropped and made anew knows nothing of it; where groups were removed, it may be one of them, and stays away.
+  const isGone = (stream?.removedFence ?? 0) === 0;
+  return { ...stateOf(stream ? newConsumer(stream) : NEW_CONSUMER), ...(isGone && { missing: true as const }) };
+}
+
+/** What a group that is not registered committed would not be held for it. */
+function registeredPlace(view: ReadView, key: ConsumerKey): ReturnType<typeof findPlace> {
+  const found = findPlace(view, key);
+  return found?.stream.groups.some(({ id, registered }) => id === found.place.group && registered) ? found : undefined;
 }
 
 export function acquire(
@@ -47,7 +55,9 @@ export function acquire(
   expected: LeaseState,
   holdTime: number | undefined,
 ): Lease | undefined {
-  const { stream, place } = ensurePlace(view, key);
+  const found = registeredPlace(view, key);
+  if (found === undefined) return undefined;
+  const { stream, place } = found;
   const consumer = consumerAt(view, stream, place);
   const fence = expected.fence + 1;
   // The answer to the first call may have been lost: it is ours already.

@@ -36,7 +36,7 @@ export interface StreamRecord {
   readonly groups: readonly GroupRecord[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;
-  /** The highest fence of any consumer that was removed; new ones begin there, so that a fence never goes back. */
+  /** The highest fence of any consumer that was removed, at least 1; new ones begin there, so that a fence never goes back. Absent: none was. */
   readonly removedFence?: number;
   /**
    * Names of the groups that have or had dead letters; letters know theirs by its place here. A name is in it more than once when

@@ -165,7 +165,10 @@ export class MemoryStreamStore implements StreamStore {
     expected: LeaseState,
     holdTime?: number,
   ): Promise<Lease | undefined> {
-    const consumer = this.database.ensure(key.stream).ensureConsumer(key);
+    const stream = this.database.streams.get(key.stream);
+    // What a group that is not registered committed would not be held for it.
+    if (!stream?.groups.has(key.group)) return undefined;
+    const consumer = stream.ensureConsumer(key);
     // The answer to the first call may have been lost: it is ours already.
     const repeated = consumer.owner?.id === owner.id && consumer.fence === expected.fence + 1;
     if (!repeated) {

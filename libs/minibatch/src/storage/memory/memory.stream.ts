@@ -50,7 +50,7 @@ export class MemoryStream {
   keptWindows: { readonly settled: Date; readonly id: string }[] = [];
   readonly letters = new LetterBox();
   readonly checkpoints = new Map<string, Buffer>();
-  /** By group and partition; one that only held a lease and was never registered is among them. */
+  /** By group and partition. */
   readonly consumers = new Map<string, MemoryConsumer>();
   /** The highest fence of any consumer that was removed; new ones begin there, so that a fence never goes back. */
   private removedFence = 0;
@@ -89,8 +89,10 @@ export class MemoryStream {
   }
 
   lease(key: ConsumerKey): LeaseState {
-    const consumer = this.consumer(key);
-    return consumer === undefined ? { fence: this.removedFence, counter: 0 } : leaseState(consumer);
+    const consumer = this.groups.has(key.group) ? this.ensureConsumer(key) : undefined;
+    if (consumer) return leaseState(consumer);
+    // A stream that was dropped and made anew knows nothing of it; where groups were removed, it may be one of them, and stays away.
+    return { fence: this.removedFence, counter: 0, ...(this.removedFence === 0 && { missing: true as const }) };
   }
 
   info(): StreamInfo {
@@ -215,7 +217,7 @@ export class MemoryStream {
   }
 
   private retireFence({ fence }: MemoryConsumer): void {
-    this.removedFence = Math.max(this.removedFence, fence);
+    this.removedFence = Math.max(this.removedFence, fence, 1);
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { NO_PROGRESS } from '../../storage/stream-store.interface.js';
+import { type LeaseState, NO_PROGRESS } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import {
   append,
@@ -11,6 +11,7 @@ import {
   message,
   NOON,
   numbers,
+  owner,
   read,
   register,
   rejectsWith,
@@ -191,6 +192,15 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
       });
       await store.releaseLease(held);
       assert.deepEqual(await missing(), [true, true], 'nothing brings it back but its registration');
+
+      // Somebody appends: the stream is there again, its groups are not, and nothing would be held for them.
+      await store.ensureStream(STREAM);
+      await store.append([message(1)]);
+      assert.deepEqual(await missing(), [true, true], 'the stream alone brings it back');
+      const [state] = await store.readLeases([key()]);
+      assert.equal(await store.acquireLease(key(), owner('later'), state as LeaseState), undefined);
+      assert.deepEqual((await store.stats([STREAM]))[0]?.groups, []);
+      assert.deepEqual(await missing(), [true, true]);
 
       await register(store, 'default', 'other');
       assert.deepEqual(await missing(), [false, false]);
