@@ -4,8 +4,8 @@ import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
 import { DEFAULT_ENGINE_OPTIONS, EmitterScheduler } from '../emitter/scheduler.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { redactUrl } from '../errors/redact.js';
-import { checkDuration, checkKeys } from '../internal/checks.js';
+import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../errors/redact.js';
+import { checkDuration, checkKeys, invalidOption } from '../internal/checks.js';
 import { SystemClock } from '../internal/clock.js';
 import { DEFAULT_RETRY, type Duration, SHUTDOWN_TIMEOUT } from '../shared.options.js';
 import type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
@@ -132,6 +132,7 @@ export interface MongoStoreOptions {
 
 /** Streams in MongoDB, on a connection of its own that is closed by `disconnect()`. */
 export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreDefinition {
+  if (isAmbiguousUrl(uri)) throw invalidOption('mongoStore', 'uri', redactUrl(uri), `a URI with ${PERCENT_ENCODED}`);
   return {
     kind: 'mongoose',
     async useFactory() {

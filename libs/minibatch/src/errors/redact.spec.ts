@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { invalidOption } from '../internal/checks.js';
 import { messageOf, stackOf } from './error-text.js';
 import { ErrorCode, MinibatchError } from './minibatch.error.js';
-import { isSecret, redact, redactCause, redactUrl, redactValue } from './redact.js';
+import { isAmbiguousUrl, isSecret, redact, redactCause, redactUrl, redactValue } from './redact.js';
 
 const texts: [what: string, text: string, clean: string][] = [
   ['a URL', 'mongodb://ann:S3CRET@db:27017/app is away', 'mongodb://***@db:27017/app is away'],
@@ -64,12 +64,27 @@ describe('redact', () => {
 describe('redactUrl', () => {
   it.each([
     ['mqtt://ann:S3C/R@ET@broker:1883/x?password=S3CRET#S3CRET', 'mqtt://broker:1883/x'],
+    ['mongodb://db:1/app?tls=true&tlsCertificateKeyFilePassword=p@S3CRET/x&tlsFoo=1', 'mongodb://db:1/app'],
+    ['mongodb://db:1/app?authMechanismProperties=AWS_SESSION_TOKEN:p@S3CRET', 'mongodb://db:1/app'],
+    ['redis://:S3C?R@ET@cache:6379/0', 'redis://cache:6379/0'],
     ['redis:ann:S3CRET@cache', 'redis:cache'],
     ['ann:S3CRET@cache', 'ann:cache'],
     ['redis:S3CRET', 'redis:***'],
     ['host', 'host'],
     ['', ''],
   ])('%s', (given, clean) => expect(redactUrl(given)).toBe(clean));
+});
+
+describe('isAmbiguousUrl', () => {
+  it.each([
+    ['amqp://u:p@S3CRET/x@127.0.0.1:1//', true],
+    ['mongodb+srv://user:p@S3CRET/x@nope.invalid/db', true],
+    ['mongodb://user:p%40S3CRET%2Fx@h1:1,h2:2/db?replicaSet=r', false],
+    ['mongodb://u:p@w@h/db', false],
+    ['mongodb://h/db?authMechanismProperties=A:p@S3CRET', false],
+    ['redis://:pw@cache/0', false],
+    ['amqp://h//', false],
+  ])('%s: %s', (url, is) => expect(isAmbiguousUrl(url)).toBe(is));
 });
 
 describe('isSecret', () => {

@@ -47,12 +47,26 @@ export function redact(text: string): string {
 /** A URL, or what was meant to be one, without user, password and parameters; for people. */
 export function redactUrl(given: string): string {
   const scheme = /^[a-z][a-z0-9+.-]*:(?:\/\/)?/i.exec(given)?.[0] ?? '';
-  const rest = given.slice(scheme.length);
+  // An '@' behind it belongs to a parameter; a password with a '?' in it is followed by no 'name='.
+  const rest = given.slice(scheme.length).replace(/[?&][\w.-]+=.*$/s, '');
   const at = rest.lastIndexOf('@');
   // Without slashes and without '@' it may be a host and a port, or a user and a password.
   if (at < 0 && scheme !== '' && !scheme.endsWith('//') && !/^\d{1,5}$/.test(rest)) return `${scheme}${HIDDEN}`;
   return scheme + rest.slice(at + 1).replace(/[?#].*$/s, '');
 }
+
+/**
+ * True for a URL whose user or password holds a `/` as it is. Whoever reads it takes a part of the password for the host, and tells it in
+ * errors of its own: such a URL is refused.
+ */
+export function isAmbiguousUrl(given: string): boolean {
+  const rest = given.replace(/^[a-z][a-z0-9+.-]*:\/\//i, '').replace(/[?&][\w.-]+=.*$/s, '');
+  const slash = rest.indexOf('/');
+  return slash >= 0 && rest.lastIndexOf('@') > slash;
+}
+
+/** What such a URL needs. */
+export const PERCENT_ENCODED = "'/', '@', ':' and '%' in user and password percent-encoded ('/' is %2F, '@' is %40)";
 
 /** Whatever was given for an option, without the secrets in it: plain objects and lists are copied, as far as they go deep. */
 export function redactValue(value: unknown, depth = 4): unknown {

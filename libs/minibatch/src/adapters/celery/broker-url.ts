@@ -1,4 +1,4 @@
-import { redactUrl } from '../../errors/redact.js';
+import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../../errors/redact.js';
 import { invalidOption, show } from '../../internal/checks.js';
 
 interface Address {
@@ -35,6 +35,8 @@ const ALLOWED = "a broker's URL as Celery takes it: 'redis://…', 'rediss://…
 export function parseBrokerUrl(where: string, given: unknown): Broker {
   const url = typeof given === 'string' ? parse(given) : undefined;
   if (url === undefined) throw invalidOption(where, 'url', masked(given), ALLOWED);
+  if (isAmbiguousUrl(given as string))
+    throw invalidOption(where, 'url', masked(given), `${ALLOWED}, with ${PERCENT_ENCODED}`);
   const address = (tls: boolean): Address => ({
     host: decodeURIComponent(url.hostname).replace(/^\[|\]$/g, '') || 'localhost',
     port: url.port === '' ? undefined : Number(url.port),

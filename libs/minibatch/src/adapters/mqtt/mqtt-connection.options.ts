@@ -1,6 +1,6 @@
 import type { IClientOptions, MqttClient } from 'mqtt';
 import type { ErrorCode } from '../../errors/minibatch.error.js';
-import { redactUrl } from '../../errors/redact.js';
+import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../../errors/redact.js';
 import { checkKeys, invalidOption } from '../../internal/checks.js';
 
 /** How the broker is reached. Either `url` or `createClient` must be given. */
@@ -125,6 +125,8 @@ function addressOf(where: string, url: unknown): string {
       "'mqtt://host:1883', 'mqtts://host:8883', 'ws://…' or 'wss://…'",
     );
   }
+  if (isAmbiguousUrl(url as string))
+    throw invalidOption(where, 'url', redactUrl(url as string), `a URL with ${PERCENT_ENCODED}`);
   return redactUrl(url as string);
 }
 
