@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type INestApplicationContext, Injectable, type OnModuleInit, type Provider } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Streaming } from './consumers/streaming.decorator.js';
 import { ConsumerState, type Engine } from './emitter/emitter.interface.js';
 import { ErrorCode } from './errors/minibatch.error.js';
@@ -41,6 +41,8 @@ class Feed implements Source {
 /** Says what reaches the store, and can hold it up. */
 class Watched {
   readonly calls: string[] = [];
+  /** Calls that have not been answered. */
+  underWay = 0;
   private readonly holds = new Map<string, Promise<void>>();
   readonly store: StreamStore;
 
@@ -64,10 +66,15 @@ class Watched {
   }
 
   private async around({ method, proceed }: StoreCall): Promise<unknown> {
-    await this.holds.get(method);
-    const answer = await proceed();
-    this.calls.push(method);
-    return answer;
+    this.underWay += 1;
+    try {
+      await this.holds.get(method);
+      const answer = await proceed();
+      this.calls.push(method);
+      return answer;
+    } finally {
+      this.underWay -= 1;
+    }
   }
 }
 
@@ -108,6 +115,10 @@ describe.each(['memory', 'lmdb'])('an application that is closed, on %s', (kind)
     return app;
   };
   const expectDead = async (app: INestApplicationContext) => {
+    // A store that opens late, on a disk, is closed again when it is open.
+    await vi.waitUntil(() => watched.underWay === 0, { timeout: 10_000, interval: 5 });
+    await turns();
+    await vi.waitUntil(() => watched.underWay === 0, { timeout: 10_000, interval: 5 });
     await turns();
     expect(live.size).toBe(0);
     expect(watched.isOpen).toBe(false);
