@@ -1,4 +1,4 @@
-import { isA } from '../errors/error-text.js';
+import { isA, withoutCode } from '../errors/error-text.js';
 import { AppendError, codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 
 /** The write itself failed: a store that does not say more leaves open whether it was carried out. */
@@ -24,9 +24,6 @@ export function goingDown(stored: 'no' | 'unknown'): AppendError {
 
 function asAppendError(error: unknown, stored: 'no' | 'unknown'): AppendError {
   if (isA(error, AppendError) && stored === 'unknown') return error;
-  // The code stands at the end of the outer message.
-  const text = messageOf(error)
-    .replace(/ \[MINIBATCH_\w+\]$/, '')
-    .replace(/^append failed: /, '');
+  const text = withoutCode(messageOf(error)).replace(/^append failed: /, '');
   return new AppendError(codeOf(error, ErrorCode.AppendFailed), `append failed: ${text}`, stored, { cause: error });
 }

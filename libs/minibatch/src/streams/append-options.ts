@@ -1,4 +1,4 @@
-import { isA } from '../errors/error-text.js';
+import { isA, withoutCode } from '../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { checkKeys, invalidOption } from '../internal/checks.js';
 
@@ -40,8 +40,7 @@ export function appendOptions<O extends object>(where: string, given: O, call: k
 /** The call itself is wrong, whatever its messages are; a Proxy among its arguments may have thrown anything. */
 export function refusedCall(where: string, error: unknown): AppendError {
   if (isA(error, MinibatchError) && error.code === ErrorCode.InvalidOptions) {
-    const why = messageOf(error).replace(/ \[MINIBATCH_\w+\]$/, '');
-    return new AppendError(error.code, why, 'no', { details: error.details });
+    return new AppendError(error.code, withoutCode(messageOf(error)), 'no', { details: error.details });
   }
   return new AppendError(ErrorCode.InvalidOptions, `${where}: reading it fails: ${messageOf(error)}`, 'no', {
     cause: error,

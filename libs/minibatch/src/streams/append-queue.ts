@@ -76,9 +76,9 @@ export class AppendQueue {
   private writing = false;
   private isAbandoned = false;
   private last: Promise<unknown> = Promise.resolve();
-  /** Calls that are not answered in the order of the others. */
   /** The last call with a position, by source: an earlier one that was held up must not put it back. */
   private readonly newest = new Map<string, Call>();
+  /** Calls that are not answered in the order of the others. */
   private readonly stragglers = new Set<Promise<unknown>>();
 
   constructor(private readonly parts: AppendQueueParts) {

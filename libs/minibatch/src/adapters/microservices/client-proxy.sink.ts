@@ -1,4 +1,4 @@
-import { isA } from '../../errors/error-text.js';
+import { isA, withoutCode } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
@@ -77,7 +77,7 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
       this.delivered.delete(list);
       return;
     }
-    const text = `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${textOf(first)}`;
+    const text = `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${withoutCode(first.message)}`;
     const details = { window: window.id, failed: failures.length, delivered: indexes.size };
     if (failures.every((failure) => isA(failure, ResultRefused)))
       throw new ResultRefused(text, { cause: first, details });
@@ -121,9 +121,4 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
 function awaitReplies({ client, pattern }: ResolvedSending): void {
   const { subscribeToResponseOf } = client as { subscribeToResponseOf?: (pattern: unknown) => void };
   if (typeof subscribeToResponseOf === 'function') subscribeToResponseOf.call(client, pattern);
-}
-
-/** The code stands at the end of the outer message. */
-function textOf({ message }: Error): string {
-  return message.replace(/ \[MINIBATCH_\w+\]$/, '');
 }

@@ -1,3 +1,4 @@
+import { withoutCode } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
 import { MAX_MESSAGE_BYTES } from '../message-codec.js';
@@ -384,7 +385,7 @@ function appendError(error: unknown): AppendError {
   if (error instanceof AppendError) return error;
   const code = error instanceof MinibatchError ? error.code : ErrorCode.AppendFailed;
   const stored = error instanceof WriteFailed ? error.stored : 'no';
-  return new AppendError(code, `append failed: ${messageOf(error).replace(/ \[MINIBATCH_\w+\]$/, '')}`, stored, {
+  return new AppendError(code, `append failed: ${withoutCode(messageOf(error))}`, stored, {
     cause: error,
   });
 }
