@@ -1,25 +1,21 @@
-/** TypeScript of the README, made into files that can be compiled. */
+/** TypeScript of a page, made into files that can be compiled. */
 
 export interface Block {
-  /** Of the section that it stands in; empty before the first. */
-  readonly heading: string;
   readonly code: string;
-  /** Line of the README that its first line is. */
+  /** Line of the page that its first line is. */
   readonly line: number;
 }
 
 /** The blocks that say they are TypeScript, in order. */
 export function blocksOf(markdown: string): Block[] {
   const blocks: Block[] = [];
-  let heading = '';
   let open: { readonly language: string; readonly line: number; readonly code: string[] } | undefined;
   for (const [index, line] of markdown.split('\n').entries()) {
     if (open && line === '```') {
-      if (open.language === 'ts') blocks.push({ heading, code: open.code.join('\n'), line: open.line });
+      if (open.language === 'ts') blocks.push({ code: open.code.join('\n'), line: open.line });
       open = undefined;
     } else if (open) open.code.push(line);
     else if (line.startsWith('```')) open = { language: line.slice(3), line: index + 2, code: [] };
-    else heading = /^##+ (.*)/.exec(line)?.[1] ?? heading;
   }
   return blocks;
 }
@@ -36,57 +32,10 @@ interface Flight { origin: string; delay: number }
 declare const Flights: StreamRef<Flight>;
 `;
 
-/** The frames of each section's blocks, in their order. */
+/** The frames of the blocks of the README and of each guide, in their order. Blocks of other pages stand alone: see `docs-frames.ts`. */
 export const FRAMES: Readonly<Record<string, readonly Frame[]>> = {
-  '': [{ file: 'sample', around: (code) => code }],
-  Windows: [
-    {
-      file: 'windows',
-      around: (code) =>
-        `import { type MessageView, Streaming, Window, WindowEmitter } from 'nestjs-minibatch';\n${code}`,
-    },
-  ],
-  'Messages that fail': [
-    {
-      file: 'delivery',
-      around: (code) => `
-import type { Stream } from 'nestjs-minibatch';
-declare const flights: Stream<{ delay: number }>;
-${code}`,
-    },
-  ],
-  'Remove groups and streams': [
-    {
-      file: 'removal',
-      around: (code) => `
-import type { Stream } from 'nestjs-minibatch';
-declare const flights: Stream<{ delay: number }>;
-${code}`,
-    },
-  ],
-  Consume: [
-    {
-      file: 'consume',
-      around: (code) => `
-import { Injectable } from '@nestjs/common';
-import { defineStream, Streaming, Window } from 'nestjs-minibatch';
-import { ReportCollection } from './sources-and-sinks.js';
-${code}`,
-    },
-  ],
-  'At run time': [
-    {
-      file: 'run-time',
-      around: (code) => `
-${FLIGHTS}
-import type { StreamService } from 'nestjs-minibatch';
-export async function run(streams: StreamService) {
-${code}
-}`,
-    },
-    { file: 'client-drain', around: (code) => `${code}\nconsole.log(windows, messages);` },
-  ],
-  Produce: [
+  'README.md': [{ file: 'sample', around: (code) => code }],
+  'docs/guides/producing.md': [
     {
       file: 'produce',
       around: (code) => {
@@ -105,8 +54,20 @@ ${statements.join('\n\n')}
       },
     },
     { file: 'client', around: (code) => code },
-  ],
-  Outbox: [
+    {
+      file: 'limits',
+      around: (code) => `
+import { defineStream } from 'nestjs-minibatch';
+interface Flight { origin: string; delay: number }
+${code}`,
+    },
+    {
+      file: 'removal',
+      around: (code) => `
+import type { Stream } from 'nestjs-minibatch';
+declare const flights: Stream<{ delay: number }>;
+${code}`,
+    },
     {
       file: 'outbox',
       around: (code) => `
@@ -123,16 +84,43 @@ ${code}
 }`,
     },
   ],
-  'Limits of a stream': [
+  'docs/guides/consuming.md': [
     {
-      file: 'limits',
+      file: 'consume',
       around: (code) => `
-import { defineStream } from 'nestjs-minibatch';
-interface Flight { origin: string; delay: number }
+import { Injectable } from '@nestjs/common';
+import { defineStream, Streaming, Window } from 'nestjs-minibatch';
+import { ReportCollection } from './sources-and-sinks.js';
+${code}`,
+    },
+    {
+      file: 'run-time',
+      around: (code) => `
+${FLIGHTS}
+import type { StreamService } from 'nestjs-minibatch';
+export async function run(streams: StreamService) {
+${code}
+}`,
+    },
+    { file: 'client-drain', around: (code) => `${code}\nconsole.log(windows, messages);` },
+  ],
+  'docs/guides/windows.md': [
+    {
+      file: 'windows',
+      around: (code) =>
+        `import { type MessageView, Streaming, Window, WindowEmitter } from 'nestjs-minibatch';\n${code}`,
+    },
+  ],
+  'docs/guides/failures.md': [
+    {
+      file: 'delivery',
+      around: (code) => `
+import type { Stream } from 'nestjs-minibatch';
+declare const flights: Stream<{ delay: number }>;
 ${code}`,
     },
   ],
-  'Sources and sinks': [
+  'docs/guides/sources-and-sinks.md': [
     {
       file: 'sources-and-sinks',
       around: (code) => `
@@ -147,17 +135,7 @@ abstract class RadarClient { abstract listen(options: { signal: AbortSignal }): 
 ${code}`,
     },
   ],
-  'Module options': [
-    {
-      file: 'module-options',
-      around: (code) => `
-import { MinibatchModule } from 'nestjs-minibatch';
-import { lmdbStore } from 'nestjs-minibatch/lmdb';
-abstract class ConfigService { abstract get<T = any>(name: string): T }
-${code}`,
-    },
-  ],
-  Status: [
+  'docs/guides/operations.md': [
     {
       file: 'status',
       around: (code) => `
@@ -166,8 +144,6 @@ import { StatusController } from 'nestjs-minibatch';
 class AdminGuard implements CanActivate { canActivate() { return true; } }
 ${code}`,
     },
-  ],
-  Shutdown: [
     {
       file: 'shutdown',
       around: (code) => `
@@ -175,7 +151,7 @@ import { Streaming, type Window } from 'nestjs-minibatch';
 export ${code}`,
     },
   ],
-  Testing: [
+  'docs/guides/testing.md': [
     {
       file: 'testing',
       // `expect` is a test runner's. Its types are global; outside of one this will do.
@@ -189,6 +165,16 @@ const expect = (given: unknown) => ({ toEqual: (wanted: unknown) => deepStrictEq
 ${code}
 await app.close();
 console.log('tested');`,
+    },
+  ],
+  'docs/reference/options.md': [
+    {
+      file: 'module-options',
+      around: (code) => `
+import { MinibatchModule } from 'nestjs-minibatch';
+import { lmdbStore } from 'nestjs-minibatch/lmdb';
+abstract class ConfigService { abstract get<T = any>(name: string): T }
+${code}`,
     },
   ],
 };

@@ -2,14 +2,14 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { repository, run, tool } from '../support/workspace.js';
-import { blocksOf } from './blocks.js';
+import { blocksOf, FRAMES } from './blocks.js';
 import { COMPILED_ELSEWHERE, DOCS_FRAMES } from './docs-frames.js';
 
 /** What the Nest CLI generates for an ESM application. */
 const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
 
 const pages = (await readdir(repository('docs'), { recursive: true }))
-  .filter((page) => page.endsWith('.md') && !COMPILED_ELSEWHERE.includes(page))
+  .filter((page) => page.endsWith('.md') && !COMPILED_ELSEWHERE.includes(page) && !FRAMES[`docs/${page}`])
   .toSorted();
 const blocks = await Promise.all(
   pages.map(async (page) =>

@@ -6,20 +6,22 @@ import { freePort } from '../../scripts/servers/free-ports.mjs';
 import { closeAll, SOON, uriOf, useDatabase } from '../e2e/support/applications.js';
 import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { repository, run, tool } from '../support/workspace.js';
-import { type Block, blocksOf, FRAMES } from './blocks.js';
+import { blocksOf, FRAMES } from './blocks.js';
 
 /** What the Nest CLI generates for an ESM application. */
 const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
-const blocks = blocksOf(await readFile(repository('README.md'), 'utf8'));
-
-/** The frame of a block: that of its place in its section. */
-function frameOf(block: Block) {
-  const place = blocks.filter(({ heading }) => heading === block.heading).indexOf(block);
-  return FRAMES[block.heading]?.[place];
-}
+const blocks = await Promise.all(
+  Object.entries(FRAMES).map(async ([page, frames]) =>
+    blocksOf(await readFile(repository(page), 'utf8')).map((block, place) => ({
+      ...block,
+      page,
+      frame: frames[place],
+    })),
+  ),
+).then((pages) => pages.flat());
 
 /** A folder inside of the workspace, so that packages resolve as in an application. */
-describe('the code of the README', { timeout: 60_000 }, () => {
+describe('the code of the README and the guides', { timeout: 60_000 }, () => {
   let folder: string;
   let errors: readonly string[];
 
@@ -31,9 +33,8 @@ describe('the code of the README', { timeout: 60_000 }, () => {
     const config = (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true');
     expect(JSON.parse(config)).toMatchObject({ compilerOptions: { strict: true, module: 'nodenext' } });
     await writeFile(join(folder, 'tsconfig.json'), config);
-    for (const block of blocks) {
-      const frame = frameOf(block);
-      if (frame) await writeFile(join(folder, 'src', `${frame.file}.ts`), `${frame.around(block.code)}\nexport {};\n`);
+    for (const { code, frame } of blocks) {
+      if (frame) await writeFile(join(folder, 'src', `${frame.file}.ts`), `${frame.around(code)}\nexport {};\n`);
     }
     const { stdout } = await run(tool('tsc'), ['-p', 'tsconfig.json', '--pretty', 'false'], { cwd: folder });
     errors = stdout.split('\n').filter((line) => line !== '');
@@ -47,14 +48,14 @@ describe('the code of the README', { timeout: 60_000 }, () => {
 
   const built = (file: string) => join(folder, 'dist/src', `${file}.js`);
 
-  it.each(blocks.map((block) => ({ ...block, section: block.heading || 'the sample', block })))(
-    'compiles in a fresh strict application: $section, line $line',
-    ({ block, section }) => {
-      const frame = frameOf(block);
-      if (!frame) throw new Error(`test/readme/blocks.ts has no frame for this block of '${section}'`);
-      expect(errors.filter((line) => line.startsWith(`src/${frame.file}.ts`))).toEqual([]);
-    },
-  );
+  it.each(blocks)('compiles in a fresh strict application: $page, line $line', ({ page, frame }) => {
+    if (!frame) throw new Error(`test/readme/blocks.ts has no frame for this block of ${page}`);
+    expect(errors.filter((line) => line.startsWith(`src/${frame.file}.ts`))).toEqual([]);
+  });
+
+  it.each(Object.entries(FRAMES))('has no frame without a block: %s', (page, frames) => {
+    expect(frames).toHaveLength(blocks.filter((block) => block.page === page).length);
+  });
 
   it('compiles as a whole', () => {
     expect(errors).toEqual([]);
@@ -62,7 +63,7 @@ describe('the code of the README', { timeout: 60_000 }, () => {
 
   it('has a sample of at most 15 lines', () => {
     const [sample] = blocks;
-    expect(sample?.heading).toBe('');
+    expect(sample?.page).toBe('README.md');
     expect(sample?.code.split('\n').length).toBeLessThanOrEqual(15);
     // No line that is none: what a formatter would make two of is one if it reads as one.
     for (const line of sample?.code.split('\n') ?? []) expect(line.length).toBeLessThanOrEqual(120);

@@ -215,7 +215,7 @@ export class SourceRunner implements AttachedSource {
     log.warn(
       `source ${name} of '${target.name}': ${duplicates} ${duplicates === 1 ? 'message' : 'messages'} ignored so far, because the stream ` +
         'has seen their dedupeId. That is right after a restart, which reads some messages again. If they are new messages, or are ' +
-        'replayed on purpose, give them other ids: see "Duplicates" in the README. The counter `duplicates` of the source goes on',
+        'replayed on purpose, give them other ids: see "Duplicates" in docs/guides/sources-and-sinks.md. The counter `duplicates` of the source goes on',
     );
   }
 }

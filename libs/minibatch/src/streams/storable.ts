@@ -22,7 +22,7 @@ const MOST_GOOD_KEYS = 1000;
 const LONGEST_GOOD_KEY = 64;
 
 /**
- * Copies and checks in one pass what is to be stored, so that what the caller changes after the call does not matter. `docs/values.md`
+ * Copies and checks in one pass what is to be stored, so that what the caller changes after the call does not matter. `docs/reference/values.md`
  * says what comes back as what; anything else is refused.
  *
  * @param limit bytes; the pass ends there, so that a few shared references do not unfold into gigabytes

@@ -44,7 +44,7 @@ const STORES: readonly (readonly [string, () => Promise<Opened>])[] = [
 ];
 
 /** The rows of the tables of the page, by their heading: what stands between backquotes, cell by cell. */
-const page = await readFile(repository('docs/values.md'), 'utf8');
+const page = await readFile(repository('docs/reference/values.md'), 'utf8');
 function rowsOf(heading: string): { name: string; given: string; outcome: string | undefined }[] {
   const section = page.split(`## ${heading}\n`)[1]?.split('\n## ')[0] ?? '';
   const rows = section.split('\n').filter((line) => line.startsWith('|'));

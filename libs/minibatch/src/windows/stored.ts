@@ -42,7 +42,7 @@ type Changed<T> = T extends Kept
 
 /**
  * What messages of the type `T` come back as: bytes as a `Buffer`, an instance of a class without its methods, an object with `toJSON`
- * as what that returns. See `docs/values.md`.
+ * as what that returns. See `docs/reference/values.md`.
  *
  * @example
  * ```ts

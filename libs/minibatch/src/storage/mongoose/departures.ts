@@ -8,7 +8,7 @@ import type { BufferDocument } from './schemas/buffer.schema.js';
 const IDS = 10_000;
 /**
  * Ids of one statement; a command may have several. A server without indexes compares each document with all of them, and one that has
- * indexes takes its time for each statement: see docs/performance.md, "MongoDB: drain".
+ * indexes takes its time for each statement: see docs/internals/performance.md, "MongoDB: drain".
  */
 const STATEMENT = 600;
 
