@@ -178,6 +178,7 @@ export class ConsumerLoop {
     if (this.running.size > 0) return 'handling';
     if (this.paused) return 'paused';
     if (this.evidence.isInDoubt) return 'blocked';
+    if (this.isThrottled) return 'throttled';
     return this.cutter.stalled ? 'stalled' : 'waiting';
   }
 
@@ -339,11 +340,11 @@ export class ConsumerLoop {
 
   // ---- cutting and claiming
 
-  /** The strategy holds windows back that are due and not full, until a worker can start them. */
+  /** The strategy holds windows back that are due and not full, until a worker can start them and the rate limit lets it. */
   private countFreeWorkers(): void {
     const { buffer } = this;
     const wasFree = buffer.workerFree;
-    buffer.freeWorkers = this.freeWorkers;
+    buffer.freeWorkers = Math.min(this.freeWorkers, this.allowedStarts);
     if (buffer.workerFree && !wasFree) this.ask = true;
   }
 
@@ -354,6 +355,18 @@ export class ConsumerLoop {
     const { free } = this.tenure.workers;
     const workers = suspects.size === 0 ? free : Math.min(free, this.isAlone ? 1 : 0);
     return workers - ready.length - released.length;
+  }
+
+  /** So many windows the rate limit lets begin now, beyond those that are claimed. */
+  private get allowedStarts(): number {
+    const { limiter } = this.tenure;
+    return limiter ? limiter.free - this.ready.length - this.released.length : Infinity;
+  }
+
+  /** A worker is free, and the rate limit lets nothing begin. */
+  private get isThrottled(): boolean {
+    if (!this.tenure.limiter || (this.buffer.length === 0 && !this.readAhead.isIdle)) return false;
+    return this.freeWorkers > 0 && this.allowedStarts <= 0;
   }
 
   private cut(): void {
@@ -661,6 +674,8 @@ export class ConsumerLoop {
       else if (isOverdue && !this.readAhead.isReading && !this.claiming)
         waits.push(backoff(OVERDUE_BACKOFF, this.overdue + 1));
     }
+    const { limiter } = this.tenure;
+    if (limiter && !this.paused && !this.tenure.isClosing && this.isThrottled) waits.push(limiter.rest);
     if (!isOverdue) this.overdue = 0;
     if (!this.paused && !this.tenure.isClosing && this.evidence.isInDoubt && !this.evidence.isProbing) {
       const { pause } = this.evidence;

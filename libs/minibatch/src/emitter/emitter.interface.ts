@@ -131,7 +131,7 @@ export type ConsumerActivity =
   | 'handling'
   /** A window waits for its next attempt. */
   | 'retrying'
-  /** A window waits for its `rateLimit`. */
+  /** The `rateLimit` lets no window begin now. */
   | 'throttled'
   /** A sink does not take a result, or all of one window after the other fails; it is tried again without end. */
   | 'blocked'

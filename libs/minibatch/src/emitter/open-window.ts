@@ -1,5 +1,6 @@
 import type { NewDeadLetter, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Bisection } from './bisection.js';
+import type { Admission } from './rate-limit.js';
 import type { SinkSkips } from './sink-skips.js';
 
 /** A claimed window on its way through the loop: ready, running, set aside, finished, committing. */
@@ -25,6 +26,8 @@ export interface OpenWindow {
   givenUp: boolean;
   /** Sinks whose failure is not to keep the window; made when an operator asks for it. */
   skips: SinkSkips | undefined;
+  /** The rate limit lets its next run begin. */
+  admission: Admission | undefined;
   /** Ends its waits for the next attempt or for a sink; made by the first of them. */
   stop: AbortController | undefined;
 }
@@ -58,6 +61,7 @@ export function openWindow(record: WindowRecord, messages: readonly StoredMessag
     probes: 0,
     givenUp: false,
     skips: undefined,
+    admission: undefined,
     stop: undefined,
   };
 }

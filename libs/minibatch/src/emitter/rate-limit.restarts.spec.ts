@@ -7,6 +7,8 @@ import { LEASE, Process, turns } from './process.spec.support.js';
 import { RateLimiter } from './rate-limit.js';
 
 const some = () => turns(() => false, 20);
+/** By so much a start of 10 s is stored later than it was. */
+const MARGIN = 100;
 const LIMIT: RateLimit = { unit: 'windows', most: 1, per: 60_000 };
 
 function setUp() {
@@ -76,7 +78,8 @@ describe('a rate limit', () => {
     const [second] = await Promise.all([begin(undefined, limit).start(), clock.advance(3 * LEASE, some)]);
     await clock.advance(20 * LEASE, some);
     expect(began).toHaveLength(3);
-    expect(began.slice(0, 2)).toEqual([0, 10 * LEASE]);
+    // By 1 % of the period, but no more than a second, later than in the same process: the write of a start takes its time.
+    expect(began.slice(0, 2)).toEqual([0, 10 * LEASE + 1_000]);
     expect(gaps(began)[1]).toBeGreaterThanOrEqual(10 * LEASE);
     await stop(second);
   });
@@ -88,7 +91,8 @@ describe('a rate limit', () => {
     const limiter = new RateLimiter(limit, clock, new Activity());
     const times: number[] = [];
     for (let i = 0; i < 1_000; i += 1) {
-      await limiter.admit(1, signal);
+      const admission = await limiter.admit(1, signal);
+      if (admission) limiter.begin(admission);
       times.push(clock.now());
       await clock.advance(5);
     }
@@ -98,7 +102,7 @@ describe('a rate limit', () => {
     let before = 0;
     for (const { at, cost } of stored) {
       before += cost;
-      expect(times.filter((time) => time <= at.getTime()).length).toBe(before);
+      expect(times.filter((time) => time <= at.getTime() - MARGIN).length).toBe(before);
     }
     const next = new RateLimiter(limit, clock, new Activity());
     next.restore(stored);

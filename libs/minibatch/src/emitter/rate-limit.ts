@@ -5,11 +5,25 @@ import type { RateLimit } from './emitter.interface.js';
 
 /** So many starts are stored at the most: beyond them neighbours are taken together, as if all had been as late as the last. */
 const STORED = 64;
+/** A start is stored a little later than it is planned, because the write takes time: by 1 % of the period, but no more; milliseconds. */
+const MOST_MARGIN = 1_000;
 
+/** The right to begin one run of the handler. It counts until `withdraw`, or for a period from `begin` on. */
+export interface Admission {
+  readonly cost: number;
+  /** Monotonic. */
+  readonly admitted: number;
+}
+
+/** A run that has begun. */
 interface Start {
   /** Monotonic. */
   readonly at: number;
   readonly cost: number;
+  /** It counts until then. */
+  readonly until: number;
+  /** By how much later it is stored: the time that another process has stored is late enough. */
+  readonly margin: number;
 }
 
 /**
@@ -17,28 +31,41 @@ interface Start {
  * twice as many through in a period that begins before a burst; who counts calls on the other side would refuse them.)
  *
  * What counts is stored with the consumer before a run begins (`stored`), so that whoever works for it next goes on from there (`restore`).
+ * That write may take long. The period of a run is counted from the moment when its handler is called (`begin`); until then the run
+ * counts as one that begins now.
  *
  * A window of more messages than `most` begins when nothing counts any more, and then counts for as many periods as it takes.
  */
 export class RateLimiter {
+  /** By the time until which they count. */
   private starts: Start[] = [];
+  /** Admitted, and not begun. */
+  private readonly pending = new Set<Admission>();
+  /** Sum of what counts. */
+  private used = 0;
   /** Turns are taken in the order of the calls. */
   private turn: Promise<unknown> = Promise.resolve();
   /** Windows that wait. */
   waiting = 0;
+  private readonly margin: number;
 
   constructor(
     private readonly limit: RateLimit,
     private readonly clock: Clock,
     private readonly activity: Activity,
-  ) {}
+  ) {
+    this.margin = Math.min(Math.ceil(limit.per / 100), MOST_MARGIN);
+  }
 
-  /** What counts now, for the next process; times are those of the wall clock. */
+  /** What counts now, for the next process; times are those of the wall clock, and none is earlier than the start of its run. */
   stored(): readonly RateStart[] {
-    this.forget();
-    const starts = this.starts.filter(({ cost }) => cost > 0);
+    const now = this.forget();
     const { clock } = this;
     const offset = clock.now() - clock.monotonic();
+    const starts = [
+      ...this.starts.map(({ at, margin, cost }) => ({ at: at + margin, cost })),
+      ...[...this.pending].map(({ cost }) => ({ at: now + this.margin, cost })),
+    ].filter(({ cost }) => cost > 0);
     const share = Math.ceil(starts.length / STORED);
     const stored: RateStart[] = [];
     for (let from = 0; from < starts.length; from += share) {
@@ -56,11 +83,11 @@ export class RateLimiter {
   restore(stored: readonly RateStart[]): void {
     const { clock } = this;
     const now = clock.now();
-    this.starts = stored.map(({ at, cost }) => ({ at: clock.monotonic() - Math.max(0, now - at.getTime()), cost }));
+    for (const { at, cost } of stored) this.count(clock.monotonic() - Math.max(0, now - at.getTime()), cost, 0);
   }
 
-  /** Resolves with true when the run may begin, with false if the signal aborts before. */
-  async admit(messages: number, signal: AbortSignal): Promise<boolean> {
+  /** Resolves when the run may begin, with undefined if the signal aborts before. */
+  async admit(messages: number, signal: AbortSignal): Promise<Admission | undefined> {
     const cost = this.limit.unit === 'windows' ? 1 : messages;
     const before = this.turn;
     const admitted = before.then(() => this.wait(cost, signal));
@@ -73,13 +100,44 @@ export class RateLimiter {
     }
   }
 
-  private async wait(cost: number, signal: AbortSignal): Promise<boolean> {
+  /** The handler is called now. True if what was stored at the admission is earlier, so that it is to be stored again. */
+  begin(admission: Admission): boolean {
+    if (!this.withdraw(admission)) return false;
+    const now = this.clock.monotonic();
+    this.count(now, admission.cost, this.margin);
+    return now - admission.admitted > this.margin;
+  }
+
+  /** The run does not begin. False if it was begun or withdrawn before. */
+  withdraw(admission: Admission): boolean {
+    if (!this.pending.delete(admission)) return false;
+    this.used -= admission.cost;
+    return true;
+  }
+
+  /** So many windows more could begin now. */
+  get free(): number {
+    this.forget();
+    const room = this.limit.most - this.used;
+    if (this.limit.unit === 'windows') return Math.max(0, room - this.waiting);
+    // How many messages it will have is not known before it is cut.
+    return room > 0 && this.waiting === 0 ? Infinity : 0;
+  }
+
+  /** Milliseconds until one window more, or one message, could begin, as far as that is known now. */
+  get rest(): number {
+    return this.pause(1);
+  }
+
+  private async wait(cost: number, signal: AbortSignal): Promise<Admission | undefined> {
     for (;;) {
-      if (signal.aborted) return false;
+      if (signal.aborted) return undefined;
       const wait = this.pause(cost);
       if (wait <= 0) {
-        this.starts.push({ at: this.clock.monotonic(), cost });
-        return true;
+        const admission = { cost, admitted: this.clock.monotonic() };
+        this.pending.add(admission);
+        this.used += cost;
+        return admission;
       }
       await delay(this.clock, wait, signal);
     }
@@ -91,26 +149,36 @@ export class RateLimiter {
     if (cost === 0) return 0;
     const { most } = this.limit;
     const now = this.forget();
-    let room = most - this.starts.reduce((sum, start) => sum + start.cost, 0);
+    let room = most - this.used;
     // As much as ever fits.
     const needed = Math.min(cost, most);
-    if (needed <= room) return 0;
     for (const start of this.starts) {
+      if (needed <= room) break;
       room += start.cost;
-      if (needed <= room) return this.counts(start) - now;
+      if (needed <= room) return start.until - now;
     }
-    return 0;
+    // Those that have not begun will count for longer, but not less.
+    return needed <= room ? 0 : this.limit.per;
+  }
+
+  private count(at: number, cost: number, margin: number): void {
+    const { most, per } = this.limit;
+    const until = at + per * Math.max(1, Math.ceil(cost / most));
+    let place = this.starts.length;
+    while (place > 0 && (this.starts[place - 1] as Start).until > until) place -= 1;
+    this.starts.splice(place, 0, { at, cost, until, margin });
+    this.used += cost;
   }
 
   private forget(): number {
     const now = this.clock.monotonic();
-    this.starts = this.starts.filter((start) => this.counts(start) > now);
+    let over = 0;
+    for (const { until, cost } of this.starts) {
+      if (until > now) break;
+      over += 1;
+      this.used -= cost;
+    }
+    if (over > 0) this.starts.splice(0, over);
     return now;
-  }
-
-  /** Until when it counts. */
-  private counts({ at, cost }: Start): number {
-    const { most, per } = this.limit;
-    return at + per * Math.max(1, Math.ceil(cost / most));
   }
 }

@@ -79,9 +79,12 @@ async function noteStart(
 /** Each list of starts has all that counted when it was stored, so the one that was stored last has them all. */
 function latestStarts({ progress, open }: Recovery): readonly RateStart[] {
   const last = (starts: readonly RateStart[]) => Math.max(0, ...starts.map(({ at }) => at.getTime()));
-  return [progress.starts ?? [], ...open.map(({ starts = [] }) => starts)].reduce((latest, starts) =>
-    last(starts) > last(latest) ? starts : latest,
-  );
+  const sum = (starts: readonly RateStart[]) => starts.reduce((total, { cost }) => total + cost, 0);
+  return [progress.starts ?? [], ...open.map(({ starts = [] }) => starts)].reduce((latest, starts) => {
+    const later = last(starts) - last(latest);
+    // Of one and the same millisecond the one that has more is later.
+    return later > 0 || (later === 0 && sum(starts) > sum(latest)) ? starts : latest;
+  });
 }
 
 /** Their commit point is in the store: only the deletes may be missing. The handler is not called again. */

@@ -8,7 +8,7 @@ import { Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
 import { type OpenWindow, stopSignal, type TakenApart, takenApart } from './open-window.js';
 import { PartsRunner, type Probe } from './parts-runner.js';
-import type { RateLimiter } from './rate-limit.js';
+import { admit, withdraw } from './rate-starts.js';
 import { reschedule } from './reschedule.js';
 import type { Tenure } from './tenure.js';
 import { indicesOf, Trials, windowOf } from './window-trial.js';
@@ -92,6 +92,7 @@ export class WindowRunner {
       throw error;
     } finally {
       this.evidence.hopeless.delete(open);
+      withdraw(this.tenure, open);
     }
   }
 
@@ -134,19 +135,9 @@ export class WindowRunner {
     const part = probe === 'one' ? ONE : probe ? open.apart?.bisection.tried() : open.apart?.bisection.next();
     // The end of a window that was taken apart runs no handler.
     const messages = !open.apart ? open.messages.length : part && part.to - part.from;
-    const { limiter } = this.tenure;
-    if (limiter && messages !== undefined) {
-      if (!(await limiter.admit(messages, closing.signal))) return false;
-      await this.noteStart(open, limiter);
-    }
+    if (messages !== undefined && !(await admit(this.tenure, open, messages))) return false;
+    if (open.givenUp) return false;
     return !this.tenure.isClosing && (await this.tenure.isSure()) && !this.tenure.isClosing;
-  }
-
-  /** Before the handler begins, or a process that dies with it would leave no trace of what it called. */
-  private async noteStart(open: OpenWindow, limiter: RateLimiter): Promise<void> {
-    const { parts, lease } = this.tenure;
-    open.record = { ...open.record, starts: limiter.stored() };
-    await this.tenure.persist('note a start for the rate limit', () => parts.store.reschedule(lease, open.record));
   }
 
   // ---- the whole window

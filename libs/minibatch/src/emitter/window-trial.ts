@@ -7,6 +7,7 @@ import { BatchWindow, type WindowSignals } from './batch-window.js';
 import { DELIVERED, type Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
 import type { OpenWindow } from './open-window.js';
+import { begins } from './rate-starts.js';
 import { notify, type Tenure } from './tenure.js';
 import { limited } from './time-limit.js';
 import { buryUndecodable } from './undecodable.js';
@@ -45,7 +46,7 @@ export class Trials {
       }
       if (note) await note();
       const run = this.evidence.begin();
-      const outcome = await this.handle(window, (reason) => signal.abort(reason));
+      const outcome = await this.handle(open, window, (reason) => signal.abort(reason));
       if (outcome.failed) {
         notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, outcome.error));
         if (this.tenure.isClosing) return { kind: 'void' };
@@ -89,11 +90,13 @@ export class Trials {
   }
 
   private async handle(
+    open: OpenWindow,
     window: BatchWindow,
     abort: (reason: unknown) => void,
   ): Promise<{ failed: false; result: unknown } | { failed: true; error: unknown }> {
     const { definition } = this.tenure;
     notify(this.tenure, 'onProcess', () => definition.emitter.onProcess(window.shown));
+    const noted = begins(this.tenure, open);
     try {
       const result = await this.call(window, abort);
       notify(this.tenure, 'onEmit', () => definition.emitter.onEmit(window.shown, result));
@@ -106,6 +109,8 @@ export class Trials {
       } catch (wrong) {
         return { failed: true, error: wrong };
       }
+    } finally {
+      if (noted) await noted;
     }
   }
 }
