@@ -74,6 +74,14 @@ describe('the checker of the crash suite', () => {
     expect(kinds(entries)).toEqual([]);
   });
 
+  it('takes a commit that a stopped process wrote down late for the one that the next process found', () => {
+    const found = log(appended(1), claim('w', 1), ...run('w', 1), { pid: 2, ...recovered([], ['w']) });
+    const late = log(commit('w'));
+    expect(kinds([...found, ...late, ...log(end())])).toEqual([]);
+    expect(kinds([...found, ...late, ...late, ...log(end())])).toEqual(['committed twice']);
+    expect(kinds([...found, ...log({ pid: 2, ...commit('w') }, end())])).toEqual(['committed twice']);
+  });
+
   it.each<[string, Step[], ViolationKind[]]>([
     ['never committed', [appended(1, 2), claim('w', 1), ...run('w', 1), commit('w'), end()], ['lost']],
     ['in no sink', [appended(1), claim('w', 1), commit('w'), end()], ['committed before its sink', 'lost']],

@@ -115,6 +115,11 @@ class Story {
   /** Rows that were in a committed window and in no sink by then. */
   readonly unsent: { readonly row: number; readonly window: string }[] = [];
   private readonly committed = new Set<string>();
+  /**
+   * Windows whose commit a process has written down. One that was stopped right after its commit writes it down when it wakes,
+   * and by then the process that took over has found the window finished: that is still one commit.
+   */
+  private readonly told = new Set<string>();
   private readonly rowsOf = new Map<string, readonly number[]>();
   private readonly messageOf = new Map<number, string>();
   /** The process that took over last. One that was stopped meanwhile may begin a handler before it notices: that does not count. */
@@ -147,8 +152,11 @@ class Story {
         break;
       case 'committed':
         for (const window of entry.windows) {
-          if (this.committed.has(window)) this.report('committed twice', window);
-          else this.commit(window);
+          if (this.told.has(window) || (this.committed.has(window) && entry.pid === this.holder)) {
+            this.report('committed twice', window);
+          }
+          this.told.add(window);
+          this.commit(window);
         }
         break;
       case 'appended':
