@@ -1,5 +1,6 @@
 import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { shuttingDown } from '../errors/shutting-down.js';
 import { backoff } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
 
@@ -72,7 +73,7 @@ async function untilStuck(drain: Drain, over: AbortSignal): Promise<void> {
     const status = statusOf(drain);
     // The application was shut down, which stops consumers of all kinds.
     if (status === undefined || status.state === 'stopped' || status.state === 'stopping')
-      throw blocked(drain, status, 'it was stopped');
+      throw shuttingDown(`${definition.label} (group '${definition.key.group}')`);
     if (status.activity === 'paused') throw blocked(drain, status, 'the stream is paused');
     const now = `${status.state} ${status.activity} ${status.committedWindows} ${status.deadLettered}`;
     const works = status.activity === 'handling' || status.activity === 'retrying' || status.activity === 'throttled';

@@ -4,10 +4,16 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openStore } from '../../../../test/support/mongoose-store.js';
 import { type OpenStream, openStream } from '../client/index.js';
+import { EmitterScheduler } from '../emitter/scheduler.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
+import { InlineExecutor } from '../executors/inline.executor.js';
+import { DEFAULT_RETRY } from '../shared.options.js';
 import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { plainScope } from './consumer.scope.js';
+import { RunTimeConsumers } from './run-time-consumers.js';
 
 interface Opened {
   readonly store: StreamStore;
@@ -172,15 +178,37 @@ describe.each(STORES)('consumers at run time on %s', (_, open) => {
 
 describe('a drain that does not get on', () => {
   it('rejects a drain whose sink does not take a result', async () => {
-    const numbers = await openStream<number>(new MemoryStreamStore(), 'numbers', { log });
-    await numbers.append(1);
+    const store = new MemoryStreamStore();
+    const clock = new VirtualClock();
+    const engine = new EmitterScheduler(store, clock, log);
+    const consumers = new RunTimeConsumers({
+      engine,
+      clock,
+      executor: new InlineExecutor(),
+      log,
+      retry: DEFAULT_RETRY,
+      leaseTime: 15_000,
+      shutdownTimeout: 1_000,
+      scope: plainScope,
+      reserve: () => () => undefined,
+    });
+    await store.append([{ stream: 'numbers', data: 1, created: new Date(clock.now()) }]);
     const sink = { put: () => Promise.reject(new Error('full')) };
     const retry = { attempts: 1, backoff: 50, maxBackoff: 50, jitter: 0 };
-    await expect(numbers.drain({ size: 1, sink, retry }, () => 1)).rejects.toMatchObject({
+    const failure = consumers
+      .drain('numbers', { size: 1, sink, retry }, () => 1)
+      .then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+    await clock.advance(20_000);
+    expect(await failure).toMatchObject({
       code: ErrorCode.DrainBlocked,
       details: { activity: 'blocked', windows: 0 },
       message: expect.stringContaining('full'),
     });
-    await numbers.disconnect();
+    const stopping = engine.stop(0);
+    await clock.advance(5_000);
+    await stopping;
   });
 });

@@ -1,5 +1,6 @@
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { shuttingDown } from '../errors/shutting-down.js';
 import { Activity } from '../internal/activity.js';
 import { backoff } from '../internal/backoff.js';
 import { Ages } from '../internal/ages.js';
@@ -158,14 +159,13 @@ export class EmitterScheduler implements Engine {
   }
 
   async run(definition: ConsumerDefinition): Promise<void> {
-    if (this.stopping.signal.aborted) {
-      throw new MinibatchError(ErrorCode.ShuttingDown, `${definition.label}: the application is shutting down`);
-    }
+    if (this.stopping.signal.aborted) throw shuttingDown(definition.label);
     const consumer = this.enter(definition);
     consumer.asked = true;
     const registered = this.register(consumer);
     try {
       await this.inTime(registered);
+      if (this.stopping.signal.aborted) throw shuttingDown(definition.label);
     } catch (error) {
       this.consumers.delete(consumerId(definition.key));
       throw error;

@@ -94,7 +94,7 @@ export const ErrorCode = {
   UnknownDataset: 'MINIBATCH_UNKNOWN_DATASET',
   /** The omega|ml dataset is of a kind that is not read or written this way, or the rows do not fit it. */
   WrongDataset: 'MINIBATCH_WRONG_DATASET',
-  /** `stream.drain` could not go on, or was stopped; `details` has what it did before. What is left waits for the group. */
+  /** `stream.drain` could not go on; `details` has what it did before. What is left waits for the group. */
   DrainBlocked: 'MINIBATCH_DRAIN_BLOCKED',
   /** The operation came after shutdown had begun. */
   ShuttingDown: 'MINIBATCH_SHUTTING_DOWN',

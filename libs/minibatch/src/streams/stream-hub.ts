@@ -3,6 +3,7 @@ import type { DrainedStream } from '../consumers/drain.js';
 import type { RunningConsumer } from '../consumers/run-time-consumers.js';
 import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { isOutOfReach, shuttingDown } from '../errors/shutting-down.js';
 import type { BackoffOptions } from '../internal/backoff.js';
 import { checkKeys, checkName, invalidOption } from '../internal/checks.js';
 import { type Clock, delay } from '../internal/clock.js';
@@ -124,9 +125,7 @@ export class StreamHub implements StreamOperations {
 
   /** Opens the store, once; what failed is tried again with the next call. @throws MinibatchError `ShuttingDown` after `close` */
   async open(): Promise<void> {
-    if (this.isClosed) {
-      throw new MinibatchError(ErrorCode.ShuttingDown, 'the store is closed: the application is shutting down');
-    }
+    if (this.isClosed) throw shuttingDown('open the store');
     this.opening ??= this.parts.store.open().then(
       async () => {
         this.isOpen = true;
@@ -139,6 +138,17 @@ export class StreamHub implements StreamOperations {
       },
     );
     await this.opening;
+  }
+
+  /** Asks the open store. What fails because it was closed meanwhile says so. @param what the call, for errors */
+  private async ask<R>(what: string, call: (store: StreamStore) => Promise<R>): Promise<R> {
+    if (this.isClosed) throw shuttingDown(what);
+    try {
+      await this.open();
+      return await call(this.parts.store);
+    } catch (error) {
+      throw this.closing && isOutOfReach(error) ? shuttingDown(what, { cause: error }) : error;
+    }
   }
 
   stream<T>(stream: string | StreamRef<T>): Stream<T> {
@@ -292,14 +302,15 @@ export class StreamHub implements StreamOperations {
   async update(stream: string, change: StreamChange): Promise<void> {
     // Messages appended before a flush, a clear or a close are to be in the store when it takes effect.
     await this.queue.answered();
-    await this.open();
-    const { info } = this.remember(await this.parts.store.updateStream(stream, change));
-    await this.parts.listener?.refresh(stream);
-    if (change.clear && info.groups.length === 0) await this.parts.store.expire(stream);
+    await this.ask(`${nameOfChange(change)} of '${stream}'`, async (store) => {
+      const { info } = this.remember(await store.updateStream(stream, change));
+      await this.parts.listener?.refresh(stream);
+      if (change.clear && info.groups.length === 0) await store.expire(stream);
+    });
   }
 
   async stats(stream: string): Promise<StreamStats> {
-    const [stats] = await this.parts.store.stats([stream]);
+    const [stats] = await this.ask(`stats of '${stream}'`, (store) => store.stats([stream]));
     if (stats) return stats;
     throw new MinibatchError(
       ErrorCode.UnknownStream,
@@ -309,9 +320,11 @@ export class StreamHub implements StreamOperations {
   }
 
   async *deadLetters(stream: string, given: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined> {
-    const filter = checkFilter(`deadLetters of '${stream}'`, given);
+    const what = `deadLetters of '${stream}'`;
+    const filter = checkFilter(what, given);
     for (let after: string | undefined; ;) {
-      const page = await this.parts.store.deadLetters(stream, filter, after, LETTER_PAGE);
+      const from = after;
+      const page = await this.ask(what, (store) => store.deadLetters(stream, filter, from, LETTER_PAGE));
       yield* page;
       if (page.length < LETTER_PAGE) return;
       after = page.at(-1)?.id;
@@ -319,39 +332,47 @@ export class StreamHub implements StreamOperations {
   }
 
   async redrive(stream: string, filter: DeadLetterFilter): Promise<number> {
-    const count = await this.parts.store.redrive(stream, checkFilter(`redrive of '${stream}'`, filter));
+    const what = `redrive of '${stream}'`;
+    const checked = checkFilter(what, filter);
+    const count = await this.ask(what, (store) => store.redrive(stream, checked));
     if (count > 0) this.parts.listener?.wake(stream);
     return count;
   }
 
   async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
-    return this.parts.store.discard(stream, checkFilter(`discard of '${stream}'`, filter));
+    const what = `discard of '${stream}'`;
+    const checked = checkFilter(what, filter);
+    return this.ask(what, (store) => store.discard(stream, checked));
   }
 
   async drop(stream: string, options: RemovalOptions): Promise<void> {
     await this.queue.answered();
-    await this.open();
-    await this.removal.dropStream(stream, options);
+    await this.ask(`drop of '${stream}'`, () => this.removal.dropStream(stream, options));
     // The next append makes it anew.
     this.descriptions.delete(stream);
   }
 
   async removeGroup(stream: string, group: string, options: RemovalOptions): Promise<void> {
-    await this.open();
-    await this.removal.removeGroup(stream, group, options);
+    await this.ask(`removeGroup of '${stream}'`, () => this.removal.removeGroup(stream, group, options));
   }
 
   async giveUp(stream: string, given: OpenWindowChoice): Promise<void> {
     const where = `giveUp of '${stream}'`;
     checkKeys(where, given, ['group', 'window']);
-    const { group, window } = await this.openWindow(stream, where, given);
-    await this.request(stream, { group, window: window.id, action: 'giveUp' });
+    await this.ask(where, async () => {
+      const { group, window } = await this.openWindow(stream, where, given);
+      await this.request(stream, { group, window: window.id, action: 'giveUp' });
+    });
   }
 
   async skip(stream: string, given: SkipChoice): Promise<void> {
     const where = `skip of '${stream}'`;
     checkKeys(where, given, ['group', 'window', 'sink']);
     const sink = given.sink === undefined ? undefined : checkText(where, 'sink', given.sink);
+    await this.ask(where, () => this.skipSink(stream, where, given, sink));
+  }
+
+  private async skipSink(stream: string, where: string, given: SkipChoice, sink: string | undefined): Promise<void> {
     const { group, window } = await this.openWindow(stream, where, given);
     const blocked = window.blockedSinks ?? [];
     if (blocked.length === 0 || (sink !== undefined && !blocked.includes(sink))) {
@@ -381,7 +402,6 @@ export class StreamHub implements StreamOperations {
     const group = checkName(where, 'group', given.group ?? 'default');
     const window = checkText(where, 'window', given.window);
     const { store } = this.parts;
-    await this.open();
     const info = await store.describeStream(stream);
     if (!info) throw unknownStream(stream);
     if (!info.groups.includes(group)) throw unknownGroup(stream, group);
@@ -409,21 +429,19 @@ export class StreamHub implements StreamOperations {
   private consumers(stream: string): Pick<StreamOperations, 'consume' | 'drain'> {
     const { consumers } = this.parts;
     if (consumers && !this.refusing) return consumers;
-    throw new MinibatchError(ErrorCode.ShuttingDown, `'${stream}' can't be consumed: the application is shutting down`);
+    throw shuttingDown(`consume of '${stream}'`);
   }
 
   describe(stream: string): Promise<StreamInfo | undefined> {
-    return this.parts.store.describeStream(stream);
+    return this.ask(`describe of '${stream}'`, (store) => store.describeStream(stream));
   }
 
   list(): Promise<readonly StreamInfo[]> {
-    return this.parts.store.listStreams();
+    return this.ask('streams()', (store) => store.listStreams());
   }
 
   attach(stream: string, source: Source, options: AttachOptions = {}): AttachedSource {
-    if (this.closing) {
-      throw new MinibatchError(ErrorCode.ShuttingDown, `attach to '${stream}': the application is shutting down`);
-    }
+    if (this.closing) throw shuttingDown(`attach to '${stream}'`);
     const where = `source of '${stream}'`;
     const name = checkName(where, 'name', options.name ?? nameOf(source));
     for (const runner of this.runners) {
@@ -511,7 +529,7 @@ export class StreamHub implements StreamOperations {
         const messages = messagesOf(stream, data, each);
         checkOutcomes(stream, await write(messages, position));
       },
-      position: () => this.parts.store.readCheckpoint(stream, source),
+      position: () => this.ask(`position of source ${source}`, (store) => store.readCheckpoint(stream, source)),
     };
   }
 }
@@ -519,6 +537,14 @@ export class StreamHub implements StreamOperations {
 function checkText(where: string, option: string, given: unknown): string {
   if (typeof given === 'string') return given;
   throw invalidOption(where, option, given, 'a string');
+}
+
+/** The method of the handle that asks for it. */
+function nameOfChange({ paused, flush, clear }: StreamChange): string {
+  if (flush) return 'flush';
+  if (clear) return 'clear';
+  if (paused !== undefined) return paused ? 'pause' : 'resume';
+  return 'close';
 }
 
 /** The class, or a word for a plain object. */

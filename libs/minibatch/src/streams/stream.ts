@@ -90,7 +90,8 @@ export interface StreamOperations {
 export type StreamChange = StreamUpdate;
 
 /**
- * Handle of one stream. Cheap to keep: it holds no state of its own, and a process has one for each name.
+ * Handle of one stream. Cheap to keep: it holds no state of its own, and a process has one for each name. After the end of the
+ * application every call fails with the code `ShuttingDown`.
  *
  * @typeParam T what the stream's messages are
  */
