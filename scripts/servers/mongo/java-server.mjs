@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startChild } from '../child.mjs';
+import { freePort } from '../free-ports.mjs';
 import { cached, mavenJars, needJava } from '../programs.mjs';
 
 const run = promisify(execFile);
@@ -14,9 +15,10 @@ const SOURCE = fileURLToPath(new URL('MongoTestServer.java', import.meta.url));
 export const JAVA_SERVER = 'mongo-java-server 1.47.0';
 
 /** Starts mongo-java-server; without `file` it keeps its data in memory. */
-export async function startJavaServer({ port = 0, file, oplog = false, temporary }) {
+export async function startJavaServer({ port, file, oplog = false, temporary }) {
   const classpath = await prepare();
-  const args = ['-Xmx1g', '-XX:+UseSerialGC', '-cp', classpath, 'MongoTestServer', String(port), file ?? '-'];
+  const own = port ?? (await freePort());
+  const args = ['-Xmx1g', '-XX:+UseSerialGC', '-cp', classpath, 'MongoTestServer', String(own), file ?? '-'];
   if (oplog) args.push('oplog');
   const child = await startChild('java', args, { ready: /^READY (mongodb:\/\/\S+)/, temporary });
   return { ...child, uri: child.match[1] };

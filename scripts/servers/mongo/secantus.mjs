@@ -1,4 +1,5 @@
 import { startChild } from '../child.mjs';
+import { freePort } from '../free-ports.mjs';
 import { pythonWith } from '../python/venv.mjs';
 
 /** The name of the replica set that the server says it is. */
@@ -12,10 +13,11 @@ export function prepareSecantus() {
 }
 
 /** Starts SecantusDB, a MongoDB server that is a replica set of one unless it is to be standalone. Its data is in `dir`. */
-export async function startSecantus({ dir, port = 0, temporary, durable = false, standalone = false }) {
+export async function startSecantus({ dir, port, temporary, durable = false, standalone = false }) {
   const { python } = await prepareSecantus();
+  const own = port ?? (await freePort());
   // Isolated: nothing of the user's Python counts.
-  const args = ['-I', '-u', '-m', 'secantus', '--host', '127.0.0.1', '--port', String(port), '--storage-path', dir];
+  const args = ['-I', '-u', '-m', 'secantus', '--host', '127.0.0.1', '--port', String(own), '--storage-path', dir];
   args.push('--cache-size', '256M', '--enable-test-commands');
   if (durable) args.push('--sync-on-commit');
   if (standalone) args.push('--standalone');

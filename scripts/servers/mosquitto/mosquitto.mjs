@@ -2,7 +2,7 @@ import { access, chmod, constants, mkdtemp, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startChild } from '../child.mjs';
-import { freePort } from '../free-ports.mjs';
+import { freePorts } from '../free-ports.mjs';
 import { needPrograms } from '../programs.mjs';
 import { makeCertificates } from '../certificates.mjs';
 import { accessPlugin, passwordFile } from './access.mjs';
@@ -33,13 +33,13 @@ async function base() {
 
 async function start(program, dir, options) {
   await chmod(dir, 0o700);
-  const portIf = async (wanted) => (wanted ? await freePort() : undefined);
   const { tls, webSockets } = options;
+  const [plain, encrypted, ws, wss] = await freePorts(4);
   const ports = {
-    plain: options.port ?? (await freePort()),
-    tls: await portIf(tls),
-    ws: await portIf(webSockets),
-    wss: await portIf(tls && webSockets),
+    plain: options.port ?? plain,
+    tls: tls ? encrypted : undefined,
+    ws: webSockets ? ws : undefined,
+    wss: tls && webSockets ? wss : undefined,
   };
   const certificates = tls ? await makeCertificates(dir) : undefined;
   const file = join(dir, 'mosquitto.conf');
