@@ -71,7 +71,7 @@ describe.each([REDIS, RABBITMQ])('the events of Celery workers by $name', { time
       const complete = pool !== 'threads';
       // By their ids: what the worker of the test before has left undone comes to this one.
       const ended = () => follower.data.filter(({ task_id }) => sent.includes(task_id));
-      if (complete) await vi.waitUntil(() => ended().length >= 5, SOON);
+      if (complete) await vi.waitUntil(() => ended().length >= 5, { ...SOON, timeout: 60_000 });
       await worker.stop();
       // What the worker has sent comes before it.
       await publisher.publish(succeeded('the end'), 'task.succeeded');

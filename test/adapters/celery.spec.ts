@@ -14,7 +14,7 @@ import { wrapStore } from 'nestjs-minibatch/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startRabbitmq } from '../../scripts/servers/rabbitmq/rabbitmq.mjs';
 import { startRedis } from '../../scripts/servers/redis/redis.mjs';
-import { closeAll, later, SOON } from '../e2e/support/applications.js';
+import { closeAll, later, SOON, STOP_LIMIT } from '../e2e/support/applications.js';
 import { repository, succeed, temporaryFolder } from '../support/workspace.js';
 import {
   type BrokerKind,
@@ -246,7 +246,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     const began = performance.now();
     stop.abort();
     await running;
-    expect(performance.now() - began).toBeLessThan(1000);
+    expect(performance.now() - began).toBeLessThan(STOP_LIMIT);
     // It is told that those that were under way may be lost.
     expect(source.counters.dropped).toBeGreaterThan(0);
   });

@@ -47,7 +47,8 @@ describe('the example for Kafka', { timeout: 60_000 }, () => {
     const [report] = await tools.read('reports');
     expect(JSON.parse(String(report?.value))).toEqual({ flights: 2, worst: 25 });
     await expect(app.kill('SIGTERM')).resolves.toEqual({ code: null, signal: 'SIGTERM' });
-    expect(app.output).toMatch(/stopped: 0 windows drained, 0 abandoned/);
+    // That the report is in the topic does not say that its window is committed.
+    expect(app.output).toMatch(/stopped: \d+ windows drained, 0 abandoned/);
     expect(app.output).not.toMatch(/WARN|ERROR/);
     expect(await tools.members('minibatch.flights')).toBe(0);
   });

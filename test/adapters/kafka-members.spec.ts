@@ -63,8 +63,8 @@ describe('a member that is killed after its append, before the offset is committ
 
     const heir = group.member();
     await vi.waitUntil(async () => (await tools.committed(group.groupId, group.topic)) === COUNT, SOON);
-    // It did get again what had been appended and not committed.
-    expect(appendedBy(heir)).toBe(COUNT - committed);
+    // It did get again what had been appended and not committed; more than once if it lost its membership on the way.
+    expect(appendedBy(heir)).toBeGreaterThanOrEqual(COUNT - committed);
     await heir.kill('SIGKILL');
     expect(await contentOf(group, COUNT)).toEqual(upTo(COUNT));
   });
@@ -120,12 +120,20 @@ describe('several members', { timeout: 180_000 }, () => {
     const stop = new AbortController();
     const other = new Other().stream(numbers.target, stop.signal);
     await vi.waitUntil(async () => (await tools.members(groupId)) === 2, SOON);
-    await tools.produce(topic, jsonRows(3000, 3000));
-    await vi.waitUntil(() => numbers.all.length > 0, SOON);
-    await vi.waitUntil(async () => (await tools.committed(groupId, topic)) === 6000, SOON);
+    let produced = 3000;
+    // Again and again: it is a member before it has its partitions, and the first one takes what comes until then.
+    await vi.waitUntil(
+      async () => {
+        await tools.produce(topic, jsonRows(1000, produced));
+        produced += 1000;
+        return numbers.all.length > 0;
+      },
+      { ...SOON, interval: 200 },
+    );
+    await vi.waitUntil(async () => (await tools.committed(groupId, topic)) === produced, SOON);
     stop.abort();
     await other;
-    await vi.waitUntil(() => new Set([...collector.numbers, ...numbers.all]).size === 6000, SOON);
+    await vi.waitUntil(() => new Set([...collector.numbers, ...numbers.all]).size === produced, SOON);
     await expect(sourceStatus(app)).resolves.toMatchObject({ failures: 0 });
   });
 

@@ -47,6 +47,7 @@ describe('a running application', () => {
     }, SOON);
     await streams.append('flights', 'second', { dedupeId: 'second' });
     await vi.waitUntil(() => seen.includes('second'), SOON);
+    await vi.waitUntil(async () => (await streams.stream('flights').stats()).buffered === 0, SOON);
     expect(seen).toEqual(['first', 'second']);
     expect(await app.get(StatusService, { strict: false }).health()).toEqual({ status: 'ok', reasons: [] });
     expect(log.lines.join('\n')).not.toContain('another process');

@@ -61,7 +61,7 @@ describe('an application on a replica set', () => {
             () => true,
             () => false,
           ),
-        SOON,
+        { ...SOON, timeout: 60_000 },
       );
     };
     return {

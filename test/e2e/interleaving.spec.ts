@@ -78,7 +78,7 @@ describe('two producing processes and a consumer that is caught up', () => {
 
   it(
     'on MongoDB: 20,000 messages, none skipped, though many ids appear below one seen',
-    { timeout: 60_000 },
+    { timeout: 180_000 },
     async () => {
       const database = useDatabase();
       const rows = await run([mongoose(database), MinibatchModule.forRoot()], { store: 'mongo', uri: uriOf(database) });
@@ -89,7 +89,7 @@ describe('two producing processes and a consumer that is caught up', () => {
     },
   );
 
-  it('on LMDB: 20,000 messages, none skipped, all in one order', { timeout: 60_000 }, async () => {
+  it('on LMDB: 20,000 messages, none skipped, all in one order', { timeout: 180_000 }, async () => {
     const path = mkdtempSync(join(tmpdir(), 'minibatch-rows-'));
     later(async () => rmSync(path, { recursive: true, force: true }));
     const rows = await run([MinibatchModule.forRoot({ store: lmdbStore({ path }) })], { store: 'lmdb', path });

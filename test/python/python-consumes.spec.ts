@@ -11,7 +11,7 @@ afterEach(async () => {
   await closeAll();
 });
 
-describe('TypeScript produces, Python consumes', { timeout: 60_000 }, () => {
+describe('TypeScript produces, Python consumes', { timeout: 120_000 }, () => {
   it('2,500 messages, appended while the consumer runs: each of them once', async () => {
     const database = useDatabase();
     const app = await startApp(database);

@@ -13,7 +13,7 @@ afterEach(async () => {
   await closeAll();
 });
 
-describe('Python produces, TypeScript consumes', { timeout: 60_000 }, () => {
+describe('Python produces, TypeScript consumes', { timeout: 120_000 }, () => {
   it('2,500 messages, appended while the consumer runs: each of them once', async () => {
     const database = useDatabase();
     const Rows = takerOf('rows', { size: 100, interval: 50 });

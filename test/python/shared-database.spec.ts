@@ -30,7 +30,7 @@ afterEach(async () => {
   await closeAll();
 });
 
-describe('one database for Python and TypeScript', { timeout: 60_000 }, () => {
+describe('one database for Python and TypeScript', { timeout: 120_000 }, () => {
   let database: TestDatabase;
   let connection: Connection;
   beforeEach(async () => {
@@ -161,6 +161,8 @@ describe('one database for Python and TypeScript', { timeout: 60_000 }, () => {
       await connection.collection('stream').updateOne({ name: 'rows' }, { $set: { created, last_read: created } });
       await Peer.run(database, 'produce', { stream: 'rows', messages: 2 });
       await vi.waitUntil(() => dataOf(app, Rows).length === 2, SOON);
+      // Until it is committed, Python would take it too.
+      await vi.waitUntil(async () => (await documents('buffer')).length === 0, SOON);
       expect(await reasons()).toEqual([]);
 
       await streamOf(app, 'rows').pause();

@@ -6,6 +6,9 @@ import { openDatabase, type TestDatabase } from '../../support/mongo-server.js';
 /** Longest wait for a condition; a test that waits longer has failed. */
 export const SOON = { timeout: 20_000, interval: 10 } as const;
 
+/** A source stops within a second; the rest is for a machine that is busy with other tests. Milliseconds. */
+export const STOP_LIMIT = 5_000;
+
 /** What the module says. */
 export class Log implements LoggerService {
   readonly lines: string[] = [];
