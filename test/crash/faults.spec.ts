@@ -8,7 +8,7 @@ describe.concurrent('kill -9 at each named step', () => {
     ['mongo', 'mongo', inject('mongoUri')],
     ['mongo, a replica set', 'mongo', inject('replicaSetUri')],
   ] as const) {
-    it(`loses nothing and commits nothing twice: ${name}`, { timeout: 240_000 }, async ({ expect: expectHere }) => {
+    it(`loses nothing and commits nothing twice: ${name}`, { timeout: 600_000 }, async ({ expect: expectHere }) => {
       const seed = Number(process.env['CRASH_SEED'] ?? Math.floor(Math.random() * 1e9));
       const report = await runSuite({ store, uri }, { kills: STEPS.length, each: 1, atAnyTime: 1, lanes: 1, seed });
       console.log(`seed ${seed} (repeat with CRASH_SEED)\n${describeReport(report)}`);
