@@ -11,7 +11,7 @@ import { Committer } from './committer.js';
 import { Evidence } from './evidence.js';
 import { Expiry } from './expiry.js';
 import { takeOver } from './take-over.js';
-import type { ConsumerActivity, SetAside } from './emitter.interface.js';
+import type { BlockedSink, ConsumerActivity, SetAside } from './emitter.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
 import { type OpenWindow, openWindow } from './open-window.js';
 import { ReadAhead } from './read-ahead.js';
@@ -180,6 +180,10 @@ export class ConsumerLoop {
     if (this.evidence.isInDoubt) return 'blocked';
     if (this.isThrottled) return 'throttled';
     return this.cutter.stalled ? 'stalled' : 'waiting';
+  }
+
+  get blockedSinks(): readonly BlockedSink[] {
+    return this.runner.blockedSinks;
   }
 
   /** Windows that wait for evidence. */

@@ -4,7 +4,8 @@ import { backoff } from '../internal/backoff.js';
 import { delay } from '../internal/clock.js';
 import { asOwnCall } from '../internal/own-calls.js';
 import type { BatchWindow } from './batch-window.js';
-import type { NamedSink } from './emitter.interface.js';
+import { BlockedSinks, countFailure } from './blocked-sinks.js';
+import type { BlockedSink, NamedSink } from './emitter.interface.js';
 import { type OpenWindow, stopSignal } from './open-window.js';
 import { SinkSkips } from './sink-skips.js';
 import { RenewedSignal, type Tenure } from './tenure.js';
@@ -40,12 +41,16 @@ interface Shipment {
 /** Hands results to sinks. A sink that fails is tried again until it takes the result: the messages are not to blame. */
 export class Delivery {
   /** Sinks that did not take their result. */
-  private blockedSinks = 0;
+  private readonly blockedSinks = new BlockedSinks();
 
   constructor(private readonly tenure: Tenure) {}
 
   get blocked(): boolean {
-    return this.blockedSinks > 0;
+    return this.blockedSinks.size > 0;
+  }
+
+  get blockedBy(): readonly BlockedSink[] {
+    return this.blockedSinks.named;
   }
 
   async deliver(open: OpenWindow, result: unknown, window: BatchWindow): Promise<Delivered> {
@@ -70,6 +75,7 @@ export class Delivery {
     const signal = definition.retry.sinkTimeout === undefined ? undefined : new RenewedSignal(this.tenure);
     const window = shown.view(signal);
     let failures = 0;
+    let blocked: BlockedSink | undefined;
     try {
       for (;;) {
         if (!(await this.tenure.isSure())) return VOID;
@@ -91,8 +97,9 @@ export class Delivery {
             shipment.stop?.abort();
             return { kind: 'refused', error };
           }
+          blocked ??= this.blockedSinks.add(open.record.id, named.name, parts.clock.now());
+          countFailure(blocked, error);
           if (failures === 1) {
-            this.blockedSinks += 1;
             this.report(named.name, window, error, isFinal);
             await this.note(shipment, named.name);
           }
@@ -106,7 +113,7 @@ export class Delivery {
       }
     } finally {
       signal?.end();
-      if (failures > 0) this.blockedSinks -= 1;
+      if (blocked) this.blockedSinks.remove(blocked);
     }
   }
 

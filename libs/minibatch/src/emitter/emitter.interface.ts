@@ -163,6 +163,21 @@ export interface Unsettled {
 }
 
 /** A consumer of this process, as the status shows it. Counters since the start of the process. */
+/** A sink that does not take the result of a window. It is tried again until it does, or until `stream.skip` or `stream.giveUp`. */
+export interface BlockedSink {
+  /** Id of the window, for `skip` and `giveUp`. */
+  readonly window: string;
+  readonly sink: string;
+  /** When its first try failed in this process. */
+  readonly since: Date;
+  /** Tries that failed. */
+  readonly attempts: number;
+  /** It says that it can never take this result. */
+  readonly refused?: true;
+  /** What the last try failed with. */
+  readonly error: string;
+}
+
 export interface ConsumerStatus {
   readonly key: ConsumerKey;
   readonly label: string;
@@ -194,6 +209,8 @@ export interface ConsumerStatus {
   readonly recovered: number;
   /** Windows that wait until others show whether the fault is in their messages. */
   readonly setAside?: SetAside;
+  /** Sinks that do not take a result, with the windows that wait for them; ten at the most. */
+  readonly blockedSinks?: readonly BlockedSink[];
   /** Handlers and sinks that have not settled for five times the longest backoff, and at least for a minute, or have timed out; ten at the most. */
   readonly unsettled?: readonly Unsettled[];
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };

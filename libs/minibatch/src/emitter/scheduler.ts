@@ -640,6 +640,7 @@ export class EmitterScheduler implements Engine {
     const { definition, counters, calls, current } = consumer;
     const state = this.stateOf(consumer);
     const { unsettled } = calls;
+    const blockedSinks = current?.loop.blockedSinks ?? [];
     return {
       key: definition.key,
       label: definition.label,
@@ -659,6 +660,7 @@ export class EmitterScheduler implements Engine {
       damaged: counters.damaged,
       recovered: counters.recovered,
       ...(current?.loop.setAside ? { setAside: current.loop.setAside } : {}),
+      ...(blockedSinks.length > 0 ? { blockedSinks } : {}),
       ...(unsettled.length > 0 ? { unsettled } : {}),
       ...(counters.lastError ? { lastError: counters.lastError } : {}),
       ...(counters.lastCommit ? { lastCommit: counters.lastCommit } : {}),

@@ -5,6 +5,7 @@ import { delay } from '../internal/clock.js';
 import type { BatchWindow } from './batch-window.js';
 import { Bisection } from './bisection.js';
 import { Delivery } from './delivery.js';
+import type { BlockedSink } from './emitter.interface.js';
 import type { Evidence } from './evidence.js';
 import { type OpenWindow, stopSignal, type TakenApart, takenApart } from './open-window.js';
 import { PartsRunner, type Probe } from './parts-runner.js';
@@ -70,6 +71,11 @@ export class WindowRunner {
 
   get blocked(): boolean {
     return this.delivery.blocked || this.evidence.hopeless.size > 0;
+  }
+
+  /** Sinks that do not take a result. */
+  get blockedSinks(): readonly BlockedSink[] {
+    return this.delivery.blockedBy;
   }
 
   async run(open: OpenWindow, isProbe = false): Promise<RunResult> {

@@ -1,5 +1,3 @@
-import { ErrorCode } from '../errors/minibatch.error.js';
-import { REFUSALS } from '../errors/refusal.js';
 import { SourceState } from '../sources/source-runner.js';
 import type {
   ConsumerReport,
@@ -10,13 +8,6 @@ import type {
   StreamReport,
 } from './status.types.js';
 import { unservedAdvice } from './unserved-groups.js';
-
-/** How a blocked consumer failed last if it was not its sink: when the last message of a window has failed, or another try since. */
-const FAILED_ALONE: ReadonlySet<string> = new Set([
-  ErrorCode.AllFailed,
-  ErrorCode.HandlerFailed,
-  ErrorCode.HandlerTimeout,
-]);
 
 /** Judges a snapshot; `message` says what is wrong and, where one can tell, what to do. */
 export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary {
@@ -74,7 +65,7 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
   const last = local?.lastError ? `: ${local.lastError.message}` : '';
   switch (local?.activity) {
     case 'blocked':
-      yield reason('consumer-blocked', `${blockedBy(local)}${last}`);
+      for (const message of blockedBy(name, group, local)) yield reason('consumer-blocked', message);
       break;
     case 'stalled':
       yield reason(
@@ -92,19 +83,24 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
   }
 }
 
-/** What keeps a blocked consumer: a sink, or messages of which not one gets through alone. */
-function blockedBy({ label, lastError }: NonNullable<ConsumerReport['local']>): string {
-  if (lastError && REFUSALS.has(lastError.code)) {
-    return (
-      `a sink refuses the result of ${label} and will not take it: mend the handler or the sink, go on without the sink ` +
-      "by stream.skip(), give the window up by stream.giveUp(), or set onRefused: 'deadLetter'"
-    );
+/** What keeps a blocked consumer: sinks, or messages of which not one gets through alone. */
+function* blockedBy(
+  stream: string,
+  group: string,
+  { label, blockedSinks = [], lastError, setAside }: NonNullable<ConsumerReport['local']>,
+): Generator<string> {
+  for (const { sink, window, since, attempts, refused, error } of blockedSinks) {
+    const tries = `${attempts} ${attempts === 1 ? 'try' : 'tries'}`;
+    const skip = `skip({ group: '${group}', window: '${window}', sink: '${sink}' })`;
+    yield refused
+      ? `sink ${sink} of ${label} refuses the result of window ${window} since ${since} (${tries}): ${error}. Mend the handler or the ` +
+        `sink, go on without the sink by ${skip}, give the window up by giveUp(), or set onRefused: 'deadLetter'`
+      : `sink ${sink} of ${label} has not taken the result of window ${window} since ${since} (${tries}): ${error}. It is tried again; ` +
+        `${skip} goes on without it`;
   }
-  const isHopeless = lastError !== undefined && FAILED_ALONE.has(lastError.code);
-  const what = isHopeless
-    ? `every message of a window of ${label} fails`
-    : `a sink does not take the result of ${label}`;
-  return `${what}, which is tried again${isHopeless ? '' : ' (stream.skip() goes on without it)'}`;
+  if (blockedSinks.length > 0 && !setAside) return;
+  const last = lastError ? `: ${lastError.message}` : '';
+  yield `every message of a window of ${label} fails, which is tried again${last}`;
 }
 
 function* ofSource(stream: string, source: SourceReport): Generator<HealthReason> {

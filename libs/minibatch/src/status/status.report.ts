@@ -93,6 +93,7 @@ function storedConsumer({ lease, pending, openWindows, progress }: ConsumerStats
 function localConsumer({
   key: _,
   setAside,
+  blockedSinks,
   unsettled,
   lastError,
   lastCommit,
@@ -101,10 +102,15 @@ function localConsumer({
   return {
     ...status,
     ...(setAside ? { setAside: { ...setAside, since: setAside.since.toISOString() } } : {}),
-    ...(unsettled ? { unsettled: unsettled.map((each) => ({ ...each, since: each.since.toISOString() })) } : {}),
+    ...(blockedSinks ? { blockedSinks: blockedSinks.map(datedSince) } : {}),
+    ...(unsettled ? { unsettled: unsettled.map(datedSince) } : {}),
     ...(lastError ? { lastError: reportError(lastError) } : {}),
     ...(lastCommit ? { lastCommit: lastCommit.toISOString() } : {}),
   };
+}
+
+function datedSince<E extends { readonly since: Date }>(each: E): Omit<E, 'since'> & { readonly since: string } {
+  return { ...each, since: each.since.toISOString() };
 }
 
 function reportSource({ stream: _, lastError, ...status }: SourceStatus): SourceReport {

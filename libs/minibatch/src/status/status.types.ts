@@ -1,4 +1,10 @@
-import type { ConsumerActivity, ConsumerState, SetAside, Unsettled } from '../emitter/emitter.interface.js';
+import type {
+  BlockedSink,
+  ConsumerActivity,
+  ConsumerState,
+  SetAside,
+  Unsettled,
+} from '../emitter/emitter.interface.js';
 import type { SourceState } from '../sources/source-runner.js';
 
 /** The state of all streams, as plain JSON; times are ISO strings. */
@@ -76,6 +82,7 @@ export interface ConsumerReport {
     readonly damaged: number;
     readonly recovered: number;
     readonly setAside?: Omit<SetAside, 'since'> & { readonly since: string };
+    readonly blockedSinks?: readonly (Omit<BlockedSink, 'since'> & { readonly since: string })[];
     readonly unsettled?: readonly (Omit<Unsettled, 'since'> & { readonly since: string })[];
     readonly lastError?: ErrorReport;
     readonly lastCommit?: string;
