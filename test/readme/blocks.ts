@@ -32,6 +32,11 @@ interface Flight { origin: string; delay: number }
 declare const Flights: StreamRef<Flight>;
 `;
 
+const PAYMENTS = `
+import { RejectMessages, Streaming, Window } from 'nestjs-minibatch';
+interface Payment { amount: number }
+`;
+
 /** The frames of the blocks of the README and of each guide, in their order. Blocks of other pages stand alone: see `docs-frames.ts`. */
 export const FRAMES: Readonly<Record<string, readonly Frame[]>> = {
   'README.md': [{ file: 'sample', around: (code) => code }],
@@ -112,6 +117,21 @@ ${code}
     },
   ],
   'docs/guides/failures.md': [
+    {
+      file: 'rejections',
+      around: (code) => `${PAYMENTS}
+declare const Ledger: abstract new () => { put(payments: Payment[]): void };
+${code}`,
+    },
+    { file: 'rejected', around: (code) => `${PAYMENTS}${code}` },
+    {
+      file: 'out-of-the-way',
+      around: (code) => `
+import type { Stream } from 'nestjs-minibatch';
+declare const flights: Stream<{ delay: number }>;
+declare const id: string;
+${code}`,
+    },
     {
       file: 'delivery',
       around: (code) => `
