@@ -37,6 +37,12 @@ import { RejectMessages, Streaming, Window } from 'nestjs-minibatch';
 interface Payment { amount: number }
 `;
 
+const MY_STORE = `
+import type { StreamStore } from 'nestjs-minibatch';
+declare class MyDatabase { destroy(): Promise<void> }
+declare const MyStore: new (database: MyDatabase) => StreamStore;
+`;
+
 /** The frames of the blocks of the README and of each guide, in their order. Blocks of other pages stand alone: see `docs-frames.ts`. */
 export const FRAMES: Readonly<Record<string, readonly Frame[]>> = {
   'README.md': [{ file: 'sample', around: (code) => code }],
@@ -196,5 +202,9 @@ import { lmdbStore } from 'nestjs-minibatch/lmdb';
 abstract class ConfigService { abstract get<T = any>(name: string): T }
 ${code}`,
     },
+  ],
+  'docs/guides/writing-a-store.md': [
+    { file: 'store-contract', around: (code) => `${MY_STORE}${code}` },
+    { file: 'my-store', around: (code) => `${MY_STORE}import { MinibatchModule } from 'nestjs-minibatch';\n${code}` },
   ],
 };

@@ -5,6 +5,9 @@ import { repository } from '../support/workspace.js';
 
 const pages = [
   'README.md',
+  'CHANGELOG.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
   ...(await readdir(repository('docs'), { recursive: true })).map((page) => join('docs', page)),
 ].filter((page) => page.endsWith('.md'));
 
