@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { mongo } from 'mongoose';
+import type { MessageFilter } from 'nestjs-minibatch';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, SOON, useDatabase } from '../e2e/support/applications.js';
 import { endProcesses } from '../e2e/support/node-process.js';
@@ -49,6 +50,32 @@ describe('Python produces, TypeScript consumes', { timeout: 120_000 }, () => {
     }
     await peer.success();
     expect(dataOf(app, Rows)).toEqual([0, 1, 2, 3, 4].map((n) => ({ n, by: 'python' })));
+  });
+
+  it('what waits, is claimed or kept can be looked at, whoever appended it', async () => {
+    const database = useDatabase();
+    await Peer.run(database, 'produce', { stream: 'rows', messages: 5, batch: 100 });
+    const app = await startApp(database);
+    const rows = streamOf(app, 'rows');
+    const shown = async (filter?: MessageFilter) => {
+      const found: unknown[] = [];
+      for await (const { data, state } of rows.messages(filter)) found.push([(data as { n: number }).n, state]);
+      return found;
+    };
+    expect(await shown()).toEqual([0, 1, 2, 3, 4].map((n) => [n, 'waiting']));
+    await rows.drain({ size: 2, keep: true }, () => undefined);
+    expect(await shown()).toEqual([0, 1, 2, 3, 4].map((n) => [n, 'kept']));
+    await Peer.run(database, 'produce', { stream: 'rows', messages: 2, batch: 100 });
+    expect(await shown({ state: 'waiting' })).toEqual([
+      [0, 'waiting'],
+      [1, 'waiting'],
+    ]);
+    let windows = 0;
+    for await (const { state } of rows.windows()) windows += state === 'kept' ? 1 : 0;
+    expect(windows).toBe(3);
+    // Python's own windows and claims are not ours to show.
+    await Peer.run(database, 'consume', { stream: 'rows', size: 2, until: 2, keep: true });
+    expect(await shown()).toHaveLength(5);
   });
 
   it('every kind of value arrives as it was', async () => {

@@ -14,6 +14,10 @@ abstract class ConfigService { abstract get<T = any>(name: string): T }
 declare const kafka: KafkaConfig;
 declare const registry: { decode(value: Buffer): Promise<Flight> };
 ${code.startsWith('super(') ? `export class Feed extends KafkaSource<Flight | null> { constructor() { ${code} } }` : code}`,
+  'guides/reading.md': (code) => `
+import type { Stream } from 'nestjs-minibatch';
+declare const flights: Stream<{ origin: string; delay: number }>;
+${code}`,
   'adapters/mqtt.md': (code) => `
 import { Injectable } from '@nestjs/common';
 import { Streaming, StreamSource, Window } from 'nestjs-minibatch';

@@ -39,6 +39,8 @@ export type { RunningConsumer } from './consumers/run-time-consumers.js';
 export type { DrainOptions } from './consumers/streaming.options.js';
 export { Stream } from './streams/stream.js';
 export type { AppendManyOptions, AppendMessageOptions, OpenWindowChoice, SkipChoice } from './streams/stream.js';
+export type { MessageFilter, MessageState, StreamMessage } from './streams/message-reading.js';
+export type { StreamWindow, WindowFilter, WindowState } from './streams/window-reading.js';
 export type { RemovalOptions } from './streams/removal.js';
 export type { AppendResult, FailedAppend } from './streams/append-result.js';
 export { defineStream } from './streams/stream-ref.js';

@@ -19,6 +19,24 @@ describe('openStream', () => {
     expect(stored).toMatchObject({ status: 'open', buffered: 3 });
   });
 
+  it('shows what lies in the stream', async () => {
+    const flights = await openStream(memoryStore(), Flights);
+    await flights.appendMany([{ delay: 1 }, { delay: 2 }, { delay: 3 }]);
+    await flights.drain({ size: 2, keep: true }, () => undefined);
+    await flights.append({ delay: 4 });
+    const found: string[] = [];
+    for await (const { data, state } of flights.messages()) found.push(`${data.delay} ${state}`);
+    expect(found).toEqual(['1 kept', '2 kept', '3 kept', '4 waiting']);
+    const windows = [];
+    for await (const { state, messageIds } of flights.windows()) windows.push([state, messageIds.length]);
+    expect(windows).toEqual([
+      ['kept', 2],
+      ['kept', 1],
+    ]);
+    await flights.disconnect();
+    await expect(flights.messages().next()).rejects.toMatchObject({ code: ErrorCode.ShuttingDown });
+  });
+
   it('takes a store of your own, opens it and closes it', async () => {
     const store = new MemoryStreamStore();
     const [open, close] = [vi.spyOn(store, 'open'), vi.spyOn(store, 'close')];

@@ -19,6 +19,8 @@ export { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.erro
 export { defineStream } from '../streams/stream-ref.js';
 export type { StreamRef } from '../streams/stream-ref.js';
 export type { MaxAge, StreamOptions } from '../streams/stream-settings.js';
+export type { MessageFilter, MessageState, StreamMessage } from '../streams/message-reading.js';
+export type { StreamWindow, WindowFilter, WindowState } from '../streams/window-reading.js';
 export type { RemovalOptions } from '../streams/removal.js';
 export type { AppendResult, FailedAppend } from '../streams/append-result.js';
 export type {

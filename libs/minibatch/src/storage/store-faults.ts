@@ -28,6 +28,15 @@ export function unknownGroup(stream: string, group: string): MinibatchError {
   );
 }
 
+/** @param method of the port */
+export function readingUnsupported(store: string, call: string, method: string): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.StoreUnsupported,
+    `${call}: the ${store} store can't do this. Give it the method \`${method}\` of StreamStore, or use lmdbStore, mongooseStore or memoryStore`,
+    { details: { store, method } },
+  );
+}
+
 export function sessionUnsupported(store: string): MinibatchError {
   return new MinibatchError(
     ErrorCode.StoreUnsupported,

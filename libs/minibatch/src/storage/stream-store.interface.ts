@@ -248,6 +248,21 @@ export interface WindowRecord extends WindowBounds {
   readonly starts?: readonly RateStart[];
 }
 
+/** A window as a look at the stream finds it. */
+export interface ReadWindow extends WindowRecord {
+  /** True: its commit point is recorded, and its messages are about to leave the buffer. Only of a claimed window. */
+  readonly finished?: true;
+  /** When it was committed. Only of a kept window. */
+  readonly settled?: Date;
+}
+
+/** One read of the windows of a consumer. */
+export interface WindowPage {
+  readonly windows: readonly ReadWindow[];
+  /** Where the next read begins; absent on the last page. A page that has it may be empty. */
+  readonly next?: string;
+}
+
 /** A message that a consumer gave up. */
 export interface NewDeadLetter {
   /** The object that was fetched: the letter gets the bytes that were appended, whether or not they can be decoded. */
@@ -455,6 +470,8 @@ export interface StreamStore {
    * ids are given by the processes that append, and interleave.
    */
   readonly totalOrder: boolean;
+  /** What ids of messages look like, for those that people give. Absent: any text is taken for one. */
+  readonly idPattern?: RegExp;
   /**
    * How long the store looks for its server before it says that it is out of reach; milliseconds. Appends that wait in the process wait
    * as long. @default what the failed call took
@@ -600,6 +617,24 @@ export interface StreamStore {
   redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
   /** Removes them for good. Resolves with how many. */
   discard(stream: string, filter: DeadLetterFilter): Promise<number>;
+
+  // ---- looking into a stream. Read-only and without a lease. What needs one that the store lacks is refused with `StoreUnsupported`
+
+  /**
+   * Kept messages in the order of their ids, after the given one. What is in their place and is no message is passed over. The limits
+   * are those of `fetch`.
+   */
+  readKept?(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block>;
+  /**
+   * Windows of a consumer: `claimed` ones in the order of `seq`, also those whose commit is recorded; or `kept` ones, in an order that
+   * does not change while more are kept. At most `limit` of them where there may be many. `after` is the `next` of the page before.
+   */
+  readWindows?(
+    key: ConsumerKey,
+    state: 'claimed' | 'kept',
+    after: string | undefined,
+    limit: number,
+  ): Promise<WindowPage>;
 
   // ---- wake-ups and statistics
 

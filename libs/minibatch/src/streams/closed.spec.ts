@@ -29,6 +29,8 @@ const CALLS: Readonly<Record<Method, (stream: Stream<number>) => unknown>> = {
   resume: (stream) => stream.resume(),
   flush: (stream) => stream.flush(),
   clear: (stream) => stream.clear(),
+  messages: (stream) => stream.messages().next(),
+  windows: (stream) => stream.windows().next(),
   deadLetters: (stream) => stream.deadLetters().next(),
   redrive: (stream) => stream.redrive(),
   discard: (stream) => stream.discard(),

@@ -39,6 +39,7 @@ import { BufferLimit } from './buffer-limit.js';
 import { checkFilter } from './dead-letter-filter.js';
 import { labelsOf } from './message-labels.js';
 import { messagesOf } from './message-list.js';
+import { type MessageFilter, MessageReading, type StreamMessage } from './message-reading.js';
 import { DEFAULT_PENDING, type PendingLimits } from './pending-limit.js';
 import { Removal, type RemovalOptions } from './removal.js';
 import { toStorable } from './storable.js';
@@ -53,6 +54,7 @@ import {
 } from './stream.js';
 import { type StreamRef, streamOf } from './stream-ref.js';
 import type { StreamSettings } from './stream-settings.js';
+import { type StreamWindow, type WindowFilter, WindowReading } from './window-reading.js';
 
 /** A stream's description is looked up again when it is older; milliseconds. */
 const DESCRIPTION_AGE = 2000;
@@ -148,6 +150,19 @@ export class StreamHub implements StreamOperations {
       return await call(this.parts.store);
     } catch (error) {
       throw this.closing && isOutOfReach(error) ? shuttingDown(what, { cause: error }) : error;
+    }
+  }
+
+  /** The same for what comes page by page. */
+  private async *askEach<I>(
+    what: string,
+    read: (store: StreamStore) => AsyncGenerator<I, void, undefined>,
+  ): AsyncGenerator<I, void, undefined> {
+    const items = read(this.parts.store);
+    for (;;) {
+      const next = await this.ask(what, () => items.next());
+      if (next.done) return;
+      yield next.value;
     }
   }
 
@@ -317,6 +332,14 @@ export class StreamHub implements StreamOperations {
       `there is no stream '${stream}': it comes into being with the first append, or with its consumer`,
       { details: { stream } },
     );
+  }
+
+  messages(stream: string, filter: MessageFilter): AsyncGenerator<StreamMessage, void, undefined> {
+    return this.askEach(`messages of '${stream}'`, (store) => new MessageReading(store).messages(stream, filter));
+  }
+
+  windows(stream: string, filter: WindowFilter): AsyncGenerator<StreamWindow, void, undefined> {
+    return this.askEach(`windows of '${stream}'`, (store) => new WindowReading(store).windows(stream, filter));
   }
 
   async *deadLetters(stream: string, given: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined> {

@@ -18,7 +18,9 @@ import type { Window } from '../windows/window.js';
 import { appendOptions } from './append-options.js';
 import { type AppendResult, resultOf, resultsOf } from './append-result.js';
 import { messagesOf } from './message-list.js';
+import type { MessageFilter, StreamMessage } from './message-reading.js';
 import type { RemovalOptions } from './removal.js';
+import type { StreamWindow, WindowFilter } from './window-reading.js';
 
 export interface AppendMessageOptions {
   /** Kept with the message; consumers see it. Messages with the same key belong together. */
@@ -76,6 +78,8 @@ export interface StreamOperations {
   update(stream: string, change: StreamChange): Promise<void>;
   stats(stream: string): Promise<StreamStats>;
   describe(stream: string): Promise<StreamInfo | undefined>;
+  messages(stream: string, filter: MessageFilter): AsyncGenerator<StreamMessage, void, undefined>;
+  windows(stream: string, filter: WindowFilter): AsyncGenerator<StreamWindow, void, undefined>;
   deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined>;
   redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
   discard(stream: string, filter: DeadLetterFilter): Promise<number>;
@@ -170,6 +174,36 @@ export class Stream<T = unknown> {
    */
   async clear(): Promise<void> {
     await this.operations.update(this.name, { clear: true });
+  }
+
+  /**
+   * What lies in the stream, in the order of the messages' ids: `waiting`, `claimed` and `kept` messages, or those that the filter picks.
+   * Only a look: it takes no lease, and no consumer notices. Read page by page, each page as of its reading; what is appended meanwhile
+   * may be among them. A message that can't be decoded does not end it: see `undecodable`.
+   *
+   * @throws MinibatchError `InvalidOptions`, `UnknownGroup`, `StoreUnsupported`
+   * @example
+   * ```ts
+   * for await (const { id, state, data } of flights.messages({ state: 'waiting' })) console.log(id, state, data);
+   * ```
+   */
+  messages(filter: MessageFilter = {}): AsyncGenerator<StreamMessage<T>, void, undefined> {
+    // What the messages are, only the caller can know.
+    return this.operations.messages(this.name, filter) as AsyncGenerator<StreamMessage<T>, void, undefined>;
+  }
+
+  /**
+   * Windows of the stream's consumers: of each group those that are `claimed`, in the order of their claims, then those that are `kept`; or
+   * those that the filter picks. Only a look, as `messages`; their messages are told by their ids.
+   *
+   * @throws MinibatchError `InvalidOptions`, `UnknownGroup`, `StoreUnsupported`
+   * @example
+   * ```ts
+   * for await (const { id, attempt, error } of flights.windows({ state: 'claimed' })) console.log(id, attempt, error);
+   * ```
+   */
+  windows(filter: WindowFilter = {}): AsyncGenerator<StreamWindow, void, undefined> {
+    return this.operations.windows(this.name, filter);
   }
 
   /**

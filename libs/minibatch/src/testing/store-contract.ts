@@ -5,6 +5,7 @@ import type { ContractContext, StoreUnderTest, TestFunctions } from './store-con
 import { deadLettersContract } from './store-contract/dead-letters.js';
 import { groupsContract } from './store-contract/groups.js';
 import { leaseContract } from './store-contract/leases.js';
+import { lookingContract } from './store-contract/looking.js';
 import { readContract } from './store-contract/reading.js';
 import { recoveryContract } from './store-contract/recovery.js';
 import { retentionContract } from './store-contract/retention.js';
@@ -85,6 +86,7 @@ export function storeContract(
       settleContract,
       deadLettersContract,
       retentionContract,
+      lookingContract,
       statisticsContract,
     ]) {
       section(test, context);

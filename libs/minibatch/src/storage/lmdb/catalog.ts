@@ -189,6 +189,7 @@ function makeStream(view: WriteView, name: string): StreamRecord {
     flushes: 0,
     groups: [],
     nextGroup: 1,
+    keptOrder: true,
   });
 }
 

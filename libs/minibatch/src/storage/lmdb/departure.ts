@@ -1,16 +1,7 @@
 import { createdOf, dedupeIdOf, isDeduped, isIntact, isRedriven, type EncodedMessage } from '../message-codec.js';
 import { countKeyOf, registered, tailOf } from './catalog.js';
-import {
-  dedupeKey,
-  keptMessageKey,
-  Kind,
-  messageKey,
-  messageRange,
-  placeKey,
-  seqOf,
-  timeKey,
-  tombstoneKey,
-} from './keys.js';
+import { dedupeKey, Kind, messageKey, messageRange, placeKey, seqOf, timeKey, tombstoneKey } from './keys.js';
+import { keepMessage } from './kept.js';
 import { decodeNumber, encodeNumber, encodePosition, PRESENT, type StreamRecord } from './records.js';
 import { GroupStanding } from './standing.js';
 import type { WriteView } from './view.js';
@@ -126,7 +117,7 @@ export class Departure {
     }
     if (value === undefined) return;
     if (deduped) this.bury(value);
-    if (kept) view.put(keptMessageKey(stream.id, this.now, partition, seq), value);
+    if (kept) keepMessage(view, { stream: stream.id, settled: this.now, partition, seq }, value);
   }
 
   /** The dedupe entry stays as a tombstone, which says when the message left. */

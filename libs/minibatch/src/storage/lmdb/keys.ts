@@ -21,6 +21,7 @@ import type { MessageId } from '../stream-store.interface.js';
  * done       · stream group partition seq             committed by the group, beyond its position
  * window     · stream group partition number          an open window
  * keptMsg    · stream settled partition seq           a message kept after its commit
+ * keptAt     · stream seq                             when and where the message was kept: kept messages by their ids
  * keptWin    · stream settled group partition number  a window kept after its commit
  * checkpoint · stream sha256(source)                  position of a source
  * cleanup    · stream group                           a removal that goes on in several transactions
@@ -52,6 +53,7 @@ export const Kind = {
   Tally: 18,
   Letter: 19,
   Buried: 20,
+  KeptAt: 21,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
@@ -68,6 +70,7 @@ export const STREAM_KINDS: readonly Kind[] = [
   Kind.Done,
   Kind.Window,
   Kind.KeptMessage,
+  Kind.KeptAt,
   Kind.KeptWindow,
   Kind.Checkpoint,
   Kind.Tally,
@@ -219,6 +222,37 @@ export function keptMessageKey(stream: number, settled: number, partition: numbe
   return key;
 }
 
+/** What the key of a kept message says. */
+export interface KeptKey {
+  readonly stream: number;
+  /** Milliseconds. */
+  readonly settled: number;
+  readonly partition: number;
+  readonly seq: number;
+}
+
+export function parseKeptMessageKey(key: Buffer): KeptKey {
+  return {
+    stream: key.readUInt32BE(1),
+    settled: readTime(key, 5),
+    partition: key.readUInt16BE(13),
+    seq: key.readUIntBE(15, 6),
+  };
+}
+
+export function keptAtKey(stream: number, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(11);
+  key[0] = Kind.KeptAt;
+  key.writeUInt32BE(stream, 1);
+  key.writeUIntBE(seq, 5, 6);
+  return key;
+}
+
+/** Kept messages with `after` < seq ≤ `until`. */
+export function keptAtRange(stream: number, after: number, until: number = LAST_SEQ - 1): KeyRange {
+  return { start: keptAtKey(stream, after + 1), end: keptAtKey(stream, until + 1) };
+}
+
 export function keptWindowKey(place: Place, settled: number, seq: number): Buffer {
   const key = Buffer.allocUnsafe(25);
   key[0] = Kind.KeptWindow;
@@ -265,6 +299,14 @@ export function letterRange(stream: number, after: number, until: number = LAST_
   writeLetter(range.start, stream, after + 1);
   writeLetter(range.end, stream, until + 1);
   return range;
+}
+
+/** When the window was kept, by the place that it is of. */
+export function parseKeptWindowKey(key: Buffer): { readonly settled: number; readonly place: Place } {
+  return {
+    settled: readTime(key, 5),
+    place: { stream: key.readUInt32BE(1), group: key.readUInt32BE(13), partition: key.readUInt16BE(17) },
+  };
 }
 
 /** All keys that begin with these bytes. */

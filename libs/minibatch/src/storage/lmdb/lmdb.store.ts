@@ -30,6 +30,7 @@ import type {
   SweepResult,
   TimeCursor,
   TimeRange,
+  WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
 import {
@@ -46,6 +47,7 @@ import {
 import { cleanUp, dropStream, expireSome } from './cleanup.js';
 import { LmdbEnvironment } from './environment.js';
 import * as groups from './groups.js';
+import { ensureKeptOrder, readKept, readKeptWindows } from './kept.js';
 import * as leases from './leases.js';
 import { bury, listLetters, prepareLetter } from './letters.js';
 import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './messages.js';
@@ -87,6 +89,7 @@ export class LmdbStreamStore implements StreamStore {
   readonly polling = { busy: 20, idle: 250 };
   /** Numbers are given inside of write transactions, which come one after the other. */
   readonly totalOrder = true;
+  readonly idPattern = /^[0-9a-f]{20}$/;
   private opening: Promise<LmdbEnvironment> | undefined;
   private environment: LmdbEnvironment | undefined;
 
@@ -293,6 +296,24 @@ export class LmdbStreamStore implements StreamStore {
 
   async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
     return discardLetters(this.ready(), stream, filter);
+  }
+
+  // ---- looking into a stream
+
+  async readKept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    await ensureKeptOrder(this.ready(), stream);
+    return this.read((view) => readKept(view, stream, after, limits));
+  }
+
+  async readWindows(
+    key: ConsumerKey,
+    state: 'claimed' | 'kept',
+    after: string | undefined,
+    limit: number,
+  ): Promise<WindowPage> {
+    return this.read((view) =>
+      state === 'kept' ? readKeptWindows(view, key, after, limit) : { windows: windows.claimed(view, key) },
+    );
   }
 
   // ---- wake-ups and statistics

@@ -196,7 +196,7 @@ export function oldestCreated(view: ReadView, stream: StreamRecord, partition: n
   return undefined;
 }
 
-class BlockBuilder {
+export class BlockBuilder {
   private readonly messages: StoredMessage[] = [];
   private damaged: MessageId[] | undefined;
   private bytes = 0;
@@ -237,6 +237,6 @@ function toMessage(stream: StreamRecord, seq: number, value: Buffer): StoredMess
   return isCleared ? Object.assign(message, { cleared: true }) : message;
 }
 
-function seqAfter(stream: StreamRecord, after: MessageId | undefined): number {
+export function seqAfter(stream: StreamRecord, after: MessageId | undefined): number {
   return after === undefined ? 0 : (parseId(stream.id, after) ?? 0);
 }

@@ -43,6 +43,8 @@ export interface StreamRecord {
    * its group has replaced others that had letters, too.
    */
   readonly letterGroups?: readonly string[];
+  /** Every kept message has its `keptAt`. Absent on streams that an earlier version has made. */
+  readonly keptOrder?: true;
 }
 
 /** Read and written by every append: short, and of fixed places. */
@@ -255,6 +257,16 @@ export function decodeWindow(stream: number, bytes: Buffer, lastSeq: number): Wi
   });
   const split = decodeSplit(Buffer.isBuffer(apart) ? apart : undefined);
   return { ...rest, messageIds: decodeRuns(stream, runs), ...(split && { split }) };
+}
+
+/** Undefined if it is damaged. */
+export function soundWindow(stream: number, bytes: Buffer, lastSeq: number): WindowRecord | undefined {
+  try {
+    return decodeWindow(stream, bytes, lastSeq);
+  } catch (error) {
+    if (error instanceof MinibatchError && error.code === ErrorCode.StoreDamaged) return undefined;
+    throw error;
+  }
 }
 
 type PackedWindow = Omit<WindowRecord, 'messageIds' | 'split'> & {

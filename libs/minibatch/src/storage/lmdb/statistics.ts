@@ -11,6 +11,7 @@ import {
   settledBefore,
   streamKey,
 } from './keys.js';
+import { removeKept } from './kept.js';
 import { consumerAt, stateOf } from './leases.js';
 import { tallyOf } from './letters.js';
 import { oldestCreated } from './messages.js';
@@ -97,7 +98,8 @@ export function sweepSome(
   const messages = some(Kind.KeptMessage, before.kept);
   const windows = some(Kind.KeptWindow, before.kept);
   for (const key of tombstones) view.remove(dedupeOfTombstone(key));
-  for (const key of [...tombstones, ...messages, ...windows]) view.remove(key);
+  for (const key of [...tombstones, ...windows]) view.remove(key);
+  for (const key of messages) removeKept(view, key);
   return { tombstones: tombstones.length, messages: messages.length, windows: windows.length };
 }
 

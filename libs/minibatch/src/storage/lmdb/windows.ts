@@ -2,6 +2,7 @@ import type {
   Commit,
   ConsumerKey,
   Lease,
+  ReadWindow,
   Recovery,
   SettledWindow,
   SettleOptions,
@@ -10,8 +11,8 @@ import type {
 import { findPlace, groupNames, saveStream, tailOf, withGroup } from './catalog.js';
 import { Departure, type LeavingMessage } from './departure.js';
 import { keptWindowKey, Kind, parseId, placeKey, placeSeqKey, prefixRange } from './keys.js';
-import { held, saveConsumer } from './leases.js';
-import { decodeWindow, encodeWindow } from './records.js';
+import { consumerAt, held, saveConsumer } from './leases.js';
+import { decodeWindow, encodeWindow, soundWindow } from './records.js';
 import type { ReadView, WriteView } from './view.js';
 
 /**
@@ -31,6 +32,21 @@ export function recover(view: ReadView, lease: Lease): Recovery {
     (finishedSeqs.has(window.seq) ? finished : open).push(window);
   }
   return { progress: consumer.progress, finished, open, groups: groupNames(stream) };
+}
+
+/** As a look from outside finds them. What is damaged is passed over: it is the consumer's business. */
+export function claimed(view: ReadView, key: ConsumerKey): ReadWindow[] {
+  const found = findPlace(view, key);
+  if (!found) return [];
+  const { stream, place } = found;
+  const { lastSeq } = tailOf(view, stream.id);
+  const finished = new Set(consumerAt(view, stream, place).finished);
+  const windows: ReadWindow[] = [];
+  for (const { value } of view.entries(prefixRange(placeKey(Kind.Window, place)))) {
+    const window = soundWindow(stream.id, value, lastSeq);
+    if (window) windows.push(finished.has(window.seq) ? { ...window, finished: true } : window);
+  }
+  return windows;
 }
 
 export function find(view: ReadView, key: ConsumerKey, window: string): WindowRecord | undefined {

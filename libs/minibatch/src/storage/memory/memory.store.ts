@@ -36,6 +36,7 @@ import type {
   SweepResult,
   TimeCursor,
   TimeRange,
+  WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
 import { toDeadLetter } from './letter-box.js';
@@ -57,6 +58,7 @@ export class MemoryStreamStore implements StreamStore {
   readonly maxMessageBytes = MAX_MESSAGE_BYTES;
   readonly polling: StreamStore['polling'] = { busy: 20, idle: 250 };
   readonly totalOrder: boolean = true;
+  readonly idPattern = /^[0-9a-f]{14}$/;
 
   /**
    * @param database stores with the same one see each other's streams, as two processes on one server do.
@@ -289,8 +291,10 @@ export class MemoryStreamStore implements StreamStore {
         const entry = stream.messages.get(id);
         if (entry !== undefined) stream.done(entry, group, waiting, now);
       }
-      if (consumer.windows.delete(window.seq) && options.keep) {
-        stream.keptWindows.push({ settled: now, id: window.id });
+      const claimed = consumer.windows.get(window.seq);
+      consumer.windows.delete(window.seq);
+      if (claimed !== undefined && options.keep) {
+        stream.keptWindows.add({ settled: now, group, partition: lease.key.partition, window: claimed });
       }
     }
   }
@@ -340,6 +344,32 @@ export class MemoryStreamStore implements StreamStore {
     return letters.length;
   }
 
+  // ---- looking into a stream
+
+  async readKept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    const found = this.database.streams.get(stream);
+    return readBlock(found?.kept.after(after) ?? [], limits, ({ id, encoded }) => decodeMessage(id, encoded));
+  }
+
+  async readWindows(
+    key: ConsumerKey,
+    state: 'claimed' | 'kept',
+    after: string | undefined,
+    limit: number,
+  ): Promise<WindowPage> {
+    const stream = this.database.streams.get(key.stream);
+    if (stream === undefined) return { windows: [] };
+    if (state === 'kept') return stream.keptWindows.page(key.group, key.partition, after, limit);
+    const { windows = new Map<number, WindowRecord>(), finished = [] } = stream.consumer(key) ?? {};
+    const claimed = [...windows.values()].sort((a, b) => a.seq - b.seq);
+    return {
+      windows: claimed.map((window) => ({
+        ...copyWindow(window),
+        ...(finished.includes(window.seq) && { finished: true as const }),
+      })),
+    };
+  }
+
   // ---- wake-ups and statistics
 
   async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
@@ -370,11 +400,7 @@ export class MemoryStreamStore implements StreamStore {
       }
     }
     if (kept === undefined) return { tombstones, messages: 0, windows: 0 };
-    const messages = found.kept.length;
-    const windows = found.keptWindows.length;
-    found.kept = found.kept.filter(({ settled }) => settled >= kept);
-    found.keptWindows = found.keptWindows.filter(({ settled }) => settled >= kept);
-    return { tombstones, messages: messages - found.kept.length, windows: windows - found.keptWindows.length };
+    return { tombstones, messages: found.kept.sweep(kept), windows: found.keptWindows.sweep(kept) };
   }
 
   async expire(stream: string, before?: Date): Promise<number> {
@@ -441,16 +467,24 @@ export class MemoryStreamStore implements StreamStore {
   }
 
   private block(stream: MemoryStream | undefined, entries: Iterable<BufferedEntry>, limits: FetchLimits): Block {
-    const messages: StoredMessage[] = [];
-    let bytes = 0;
-    if (stream === undefined) return { messages, full: false };
-    for (const entry of entries) {
-      messages.push(toMessage(stream, entry));
-      bytes += entry.encoded.length;
-      if (messages.length >= limits.messages || bytes >= limits.bytes) return { messages, full: true };
-    }
-    return { messages, full: false };
+    if (stream === undefined) return { messages: [], full: false };
+    return readBlock(entries, limits, (entry) => toMessage(stream, entry));
   }
+}
+
+function readBlock(
+  entries: Iterable<BufferedEntry>,
+  limits: FetchLimits,
+  toStored: (entry: BufferedEntry) => StoredMessage,
+): Block {
+  const messages: StoredMessage[] = [];
+  let bytes = 0;
+  for (const entry of entries) {
+    messages.push(toStored(entry));
+    bytes += entry.encoded.length;
+    if (messages.length >= limits.messages || bytes >= limits.bytes) return { messages, full: true };
+  }
+  return { messages, full: false };
 }
 
 function toMessage(stream: MemoryStream, entry: BufferedEntry): StoredMessage {

@@ -12,6 +12,8 @@ import type {
 } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
 import { asRedriven, isRedriven } from '../message-codec.js';
+import { KeptMessages } from './kept-messages.js';
+import { KeptWindows } from './kept-windows.js';
 import { type BuriedMessage, LetterBox } from './letter-box.js';
 import { type BufferedEntry, MessageList } from './message-list.js';
 
@@ -46,8 +48,8 @@ export class MemoryStream {
   readonly messages = new MessageList();
   /** The ids that were seen; the value is when the message left the buffer, undefined while it is there. */
   readonly dedupe = new Map<string, { settled: Date | undefined }>();
-  kept: { readonly settled: Date; readonly id: MessageId }[] = [];
-  keptWindows: { readonly settled: Date; readonly id: string }[] = [];
+  readonly kept = new KeptMessages();
+  readonly keptWindows = new KeptWindows();
   readonly letters = new LetterBox();
   readonly checkpoints = new Map<string, Buffer>();
   /** By group and partition. */
@@ -130,7 +132,7 @@ export class MemoryStream {
     if (entry.dedupeId !== undefined) this.dedupe.set(entry.dedupeId, { settled: now });
     for (const group of entry.doneBy) {
       if (!this.groups.get(group)?.keeps) continue;
-      this.kept.push({ settled: now, id: entry.id });
+      this.kept.add({ settled: now, entry });
       return;
     }
   }
@@ -196,6 +198,7 @@ export class MemoryStream {
       consumer.counter += 1;
       this.consumers.set(consumerName(to, consumer.partition), consumer);
     }
+    this.keptWindows.rename(from, to);
     for (const { doneBy } of this.messages.after(undefined)) if (doneBy.delete(from)) doneBy.add(to);
   }
 

@@ -7,7 +7,14 @@ import { isHeld } from './leases.js';
 import { guarded } from './store-errors.js';
 import type { ClaimPlaces } from './claim-places.js';
 import type { WindowDocument } from './schemas/window.schema.js';
-import { toReschedule, toSharedDocument, toShares, toWindowDocument, toWindowRecords } from './window-codec.js';
+import {
+  isWindow,
+  toReschedule,
+  toSharedDocument,
+  toShares,
+  toWindowDocument,
+  toWindowRecords,
+} from './window-codec.js';
 
 /** Windows from their claim to their commit, and their adoption by a new holder of the lease. */
 export class Claims {
@@ -146,9 +153,4 @@ export class Claims {
     this.remember(lease, kept);
     return kept.flatMap(toWindowRecords).toSorted((a, b) => a.seq - b.seq);
   }
-}
-
-/** Others may write into the collection, too. */
-function isWindow({ _id, seq, ids, windows }: WindowDocument): boolean {
-  return typeof _id === 'string' && (Array.isArray(windows) || (typeof seq === 'number' && ids !== undefined));
 }

@@ -28,6 +28,7 @@ import type {
   SweepResult,
   TimeCursor,
   TimeRange,
+  WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
 import { Appends, MAX_MESSAGE_BYTES } from './appends.js';
@@ -54,6 +55,7 @@ import { guarded } from './store-errors.js';
 import { StreamRecords } from './stream-records.js';
 import { Sweeps } from './sweeps.js';
 import { TransactionInserts } from './transaction-inserts.js';
+import { WindowReads } from './window-reads.js';
 
 export interface MongooseStreamStoreOptions {
   /** Names of the collections; the defaults are those of the Python library minibatch, so that both work on one database. */
@@ -70,6 +72,7 @@ export class MongooseStreamStore implements StreamStore {
   readonly maxMessageBytes = MAX_MESSAGE_BYTES;
   readonly polling = { busy: 50, idle: 2_000 };
   readonly totalOrder = false;
+  readonly idPattern = /^[0-9a-f]{24}$/;
 
   private readonly collections: Collections;
   private readonly indexes: Indexes;
@@ -79,6 +82,7 @@ export class MongooseStreamStore implements StreamStore {
   private readonly checkpoints: Checkpoints;
   private readonly leases: Leases;
   private readonly reads: Reads;
+  private readonly windows: WindowReads;
   private readonly claims: Claims;
   private readonly settlement: Settlement;
   private readonly letters: DeadLetters;
@@ -115,6 +119,7 @@ export class MongooseStreamStore implements StreamStore {
     );
     this.leases = new Leases(this.collections);
     this.reads = new Reads(this.collections);
+    this.windows = new WindowReads(this.collections);
     const places = new ClaimPlaces();
     this.claims = new Claims(this.collections, places);
     this.settlement = new Settlement(this.collections, departures, places, this.sideBySide);
@@ -275,6 +280,19 @@ export class MongooseStreamStore implements StreamStore {
 
   discard(stream: string, filter: DeadLetterFilter): Promise<number> {
     return this.letters.discard(stream, filter);
+  }
+
+  readKept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    return this.reads.kept(stream, after, limits);
+  }
+
+  readWindows(
+    key: ConsumerKey,
+    state: 'claimed' | 'kept',
+    after: string | undefined,
+    limit: number,
+  ): Promise<WindowPage> {
+    return state === 'kept' ? this.windows.kept(key, after, limit) : this.windows.claimed(key);
   }
 
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {

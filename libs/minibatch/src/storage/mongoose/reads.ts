@@ -24,8 +24,19 @@ export class Reads {
   constructor(private readonly collections: Collections) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
-    const filter: Filter = after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
-    return this.block(key, filter, { _id: 1 }, limits);
+    return this.block(key.stream, { ...waiting(key), ...behind(after) }, { _id: 1 }, limits);
+  }
+
+  /** What this package has kept: Python's carries no time. `waits` serves the index. */
+  async kept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    const kept: object = {
+      ...MESSAGES,
+      processed: true,
+      waits: { $in: [null] },
+      keep: true,
+      settled: { $exists: true },
+    };
+    return this.block(stream, { ...kept, stream, ...behind(after) }, { _id: 1 }, limits);
   }
 
   async fetchByTime(
@@ -41,7 +52,7 @@ export class Reads {
       // The bound above lets the index start there; this leaves out what has been read of that moment.
       ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toObjectId(after.id) } }] }),
     };
-    return this.block(key, filter, { created: 1, _id: 1 }, limits);
+    return this.block(key.stream, { ...waiting(key), ...filter }, { created: 1, _id: 1 }, limits);
   }
 
   async scan(
@@ -80,9 +91,9 @@ export class Reads {
     return ids.flatMap((id) => found.get(id) ?? []);
   }
 
-  private async block(key: ConsumerKey, filter: Filter, sort: Record<string, 1>, limits: FetchLimits): Promise<Block> {
-    const { documents, more } = await guarded(`fetch from '${key.stream}'`, () =>
-      findRaw(this.collections.buffer, { filter: { ...waiting(key), ...filter }, sort, limit: limits.messages }),
+  private async block(stream: string, filter: Filter, sort: Record<string, 1>, limits: FetchLimits): Promise<Block> {
+    const { documents, more } = await guarded(`fetch from '${stream}'`, () =>
+      findRaw(this.collections.buffer, { filter, sort, limit: limits.messages }),
     );
     const messages: StoredMessage[] = [];
     let bytes = 0;
@@ -93,6 +104,10 @@ export class Reads {
     }
     return { messages, full: more || messages.length >= limits.messages };
   }
+}
+
+function behind(after: MessageId | undefined): Filter {
+  return after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
 }
 
 /**

@@ -75,6 +75,11 @@ function toClaimedWindow({ seq, id, messageIds, start, end, part, late, dropped 
   return { seq, windowId: id, ids: packIds(messageIds), ...defined({ start, end, part, late, dropped }) };
 }
 
+/** Others may write into the collection, too. */
+export function isWindow({ _id, seq, ids, windows }: WindowDocument): boolean {
+  return typeof _id === 'string' && (Array.isArray(windows) || (typeof seq === 'number' && ids !== undefined));
+}
+
 /** Of a document of either kind. */
 export function toWindowRecords(document: WindowDocument): WindowRecord[] {
   const { created, attempt = 1, recoveries = 0, nextTry, error, aside, blockedSinks, starts, apart } = document;

@@ -1,0 +1,99 @@
+import { checkKeys, checkName } from '../internal/checks.js';
+import { unknownGroup } from '../storage/store-faults.js';
+import type { ReadWindow, StreamStore, WindowBounds } from '../storage/stream-store.interface.js';
+import { checkState, needMethod } from './reading-options.js';
+
+/** `claimed`: open, a handler works on it or will. `kept`: committed by a consumer that keeps what it commits. */
+export type WindowState = 'claimed' | 'kept';
+
+/** Which windows of a stream; those that match all that is given. */
+export interface WindowFilter {
+  readonly state?: WindowState;
+  /** @default all groups */
+  readonly group?: string;
+}
+
+/** A window as it lies in a stream. */
+export interface StreamWindow extends WindowBounds {
+  /** As `window.id` in the handler. */
+  readonly id: string;
+  readonly group: string;
+  readonly state: WindowState;
+  /** Ids of its messages. */
+  readonly messageIds: readonly string[];
+  /** When it was claimed. */
+  readonly created: Date;
+  /** The run that comes next, or is under way: 1 for a fresh window. */
+  readonly attempt: number;
+  /** Processes that died while the handler may have been running. */
+  readonly recoveries: number;
+  /** What the last attempt failed with. */
+  readonly error?: string;
+  /** No attempt before this time. */
+  readonly nextTry?: Date;
+  /** Since when it is set aside, because all of it failed. */
+  readonly aside?: Date;
+  /** Its handler is through, and these sinks have failed to take its result so far. */
+  readonly blockedSinks?: readonly string[];
+  /** True: an own strategy dropped its messages, so no handler sees them. */
+  readonly dropped?: true;
+  /** When it was committed. Only of a kept window. */
+  readonly committed?: Date;
+}
+
+const STATES: readonly WindowState[] = ['claimed', 'kept'];
+
+/** Windows of one read. */
+const PAGE = 100;
+
+/** Looks at the windows of a stream's groups, without a lease and without a write. */
+export class WindowReading {
+  constructor(private readonly store: StreamStore) {}
+
+  /** @throws MinibatchError `InvalidOptions`, `UnknownGroup`, `StoreUnsupported` */
+  async *windows(stream: string, given: WindowFilter): AsyncGenerator<StreamWindow, void, undefined> {
+    const where = `windows of '${stream}'`;
+    const { state, group } = checkFilter(where, given);
+    needMethod(this.store, where, 'readWindows');
+    const info = await this.store.describeStream(stream);
+    if (info === undefined) return;
+    if (group !== undefined && !info.groups.includes(group)) throw unknownGroup(stream, group);
+    for (const each of group === undefined ? info.groups : [group]) {
+      for (const wanted of state === undefined ? STATES : [state]) yield* this.ofGroup(stream, each, wanted);
+    }
+  }
+
+  private async *ofGroup(
+    stream: string,
+    group: string,
+    state: WindowState,
+  ): AsyncGenerator<StreamWindow, void, undefined> {
+    for (let after: string | undefined; ;) {
+      const page = await this.store.readWindows?.({ stream, group, partition: 0 }, state, after, PAGE);
+      for (const window of page?.windows ?? []) if (!window.finished) yield toStreamWindow(group, state, window);
+      if (page?.next === undefined) return;
+      after = page.next;
+    }
+  }
+}
+
+function checkFilter(where: string, given: unknown): WindowFilter {
+  checkKeys(where, given, ['state', 'group']);
+  const { state, group } = given as Record<keyof WindowFilter, unknown>;
+  return {
+    ...(state === undefined ? {} : { state: checkState(where, state, STATES) }),
+    ...(group === undefined ? {} : { group: checkName(where, 'group', group) }),
+  };
+}
+
+/** Without what only the engine understands. */
+function toStreamWindow(group: string, state: WindowState, window: ReadWindow): StreamWindow {
+  const { seq: _, split: __, starts: ___, finished: ____, settled, dropped, ...shown } = window;
+  return {
+    ...shown,
+    group,
+    state,
+    ...(dropped && { dropped }),
+    ...(settled !== undefined && { committed: settled }),
+  };
+}
