@@ -15,7 +15,8 @@ export interface RunningConsumer {
   readonly group: string;
   /**
    * Starts no more windows and resolves when those under way are committed, after `shutdownTimeout` at the latest; then their signals
-   * abort, and they come again. The group stays registered: messages wait for it. Do not await this in the function itself.
+   * abort, and they come again. The group stays registered: messages wait for it. In the function itself call it without `await`, or it
+   * waits for itself.
    */
   stop(): Promise<DrainResult>;
   [Symbol.asyncDispose](): Promise<void>;

@@ -56,6 +56,10 @@ const START_WAIT = 5_000;
 const FLUSH_MEMORY = 2;
 /** What a stop waits for is told when it takes so long; milliseconds. */
 const TELL_AFTER = 500;
+const STOPPED_WAITING = 'stopping without waiting any longer';
+/** Which method awaits the stop can't be known without following every promise of the process. */
+const WAITS_FOR_ITSELF =
+  '. A method that awaits stop(), disconnect() or app.close() waits for itself: call them there without await';
 /** A stop waits so long for leases to be given back; milliseconds. */
 const RELEASE_WAIT = 2_000;
 
@@ -260,7 +264,7 @@ export class EmitterScheduler implements Engine {
         this.tell(`stopping, waiting for ${timeout} ms at the most for`, current);
     });
     await Promise.race([all, delay(this.clock, timeout, enough)]);
-    if (!late.signal.aborted) this.tell('stopping without waiting any longer for', current);
+    if (!late.signal.aborted) this.tell(`${STOPPED_WAITING} for`, current, WAITS_FOR_ITSELF);
     const abandoned = current.reduce((sum, { tenure, loop }) => sum + (tenure.isOver ? 0 : loop.underWay), 0);
     for (const { tenure } of current) tenure.end();
     late.abort();
@@ -274,9 +278,13 @@ export class EmitterScheduler implements Engine {
     return { drained, abandoned };
   }
 
-  private tell(what: string, current: readonly { readonly tenure: Tenure; readonly loop: ConsumerLoop }[]): void {
+  private tell(
+    what: string,
+    current: readonly { readonly tenure: Tenure; readonly loop: ConsumerLoop }[],
+    advice = '',
+  ): void {
     const waiting = stillUnderWay(current);
-    if (waiting !== undefined) this.log.warn(`${what} ${waiting}`);
+    if (waiting !== undefined) this.log.warn(`${what} ${waiting}${advice}`);
   }
 
   async remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
@@ -287,9 +295,9 @@ export class EmitterScheduler implements Engine {
     const { current } = consumer;
     let abandoned = 0;
     if (current) {
-      const { tenure, loop, done } = current;
+      const { tenure, loop } = current;
       tenure.closing.abort();
-      await this.within(timeout, done);
+      await this.ended(current, timeout);
       abandoned = tenure.isOver ? 0 : loop.underWay;
       tenure.end();
     }
@@ -297,6 +305,22 @@ export class EmitterScheduler implements Engine {
     if (this.consumers.get(consumerId(key)) === consumer) this.consumers.delete(consumerId(key));
     this.news.follow();
     return { drained: current?.loop.drained ?? 0, abandoned };
+  }
+
+  /** Waits for the end of one consumer, and tells what it waits for. */
+  private async ended(current: NonNullable<Consumer['current']>, timeout: number): Promise<void> {
+    const { definition } = current.tenure;
+    const over = new AbortController();
+    void delay(this.clock, TELL_AFTER, over.signal).then(() => {
+      if (!over.signal.aborted && timeout > TELL_AFTER)
+        this.tell(`stopping ${definition.label}, waiting for ${timeout} ms at the most for`, [current]);
+    });
+    await this.within(
+      timeout,
+      current.done.finally(() => over.abort()),
+    );
+    if (!over.signal.aborted) this.tell(`${STOPPED_WAITING} for`, [current], WAITS_FOR_ITSELF);
+    over.abort();
   }
 
   private async within(ms: number, work: Promise<void>): Promise<void> {

@@ -1,9 +1,11 @@
 import { setMaxListeners } from 'node:events';
+import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../internal/activity.js';
 import { backoff } from '../internal/backoff.js';
 import type { Ages } from '../internal/ages.js';
 import { type Clock, delay } from '../internal/clock.js';
+import { guarded } from '../internal/guarded-signal.js';
 import type { Caller } from '../internal/own-calls.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { Calls } from './calls.js';
@@ -91,8 +93,17 @@ export class Tenure {
 
   /** A signal for one attempt at a window, which aborts when the tenure is over. */
   signal(): AttemptSignal {
-    return new AttemptSignal(this.over.signal, this.closing.signal);
+    return new AttemptSignal(this.over.signal, this.listenerFailed, this.closing.signal);
   }
+
+  private readonly listenerFailed = (error: unknown): void => {
+    const { definition, counters, parts } = this;
+    counters.failed(parts.clock.now(), error, ErrorCode.HandlerFailed);
+    parts.log.error(
+      `${definition.label}: a listener of window.signal or window.closing threw, which changes nothing else: ${messageOf(error)}`,
+      stackOf(error),
+    );
+  };
 
   /**
    * Calls the store until it answers. A lost lease ends the tenure; everything else is tried again with backoff, since
@@ -137,6 +148,8 @@ export class AttemptSignal {
 
   constructor(
     private readonly over: AbortSignal,
+    /** Told what listeners throw. */
+    private readonly threw: (error: unknown) => void,
     /** Aborts when the consumer stops. @default only when the tenure is over */
     private readonly stopping = over,
   ) {}
@@ -144,6 +157,7 @@ export class AttemptSignal {
   get signal(): AbortSignal {
     if (!this.own) {
       this.own = new AbortController();
+      guarded(this.own.signal, this.threw);
       if (this.aborted) this.own.abort(this.aborted.reason);
       else if (this.over.aborted) this.follow();
       else if (!this.disposed) this.over.addEventListener('abort', this.follow, { once: true });
@@ -153,7 +167,7 @@ export class AttemptSignal {
 
   /** For the handler, for the same reason one of its own. */
   get closing(): AbortSignal {
-    return (this.stop ??= new AttemptSignal(this.stopping)).signal;
+    return (this.stop ??= new AttemptSignal(this.stopping, this.threw)).signal;
   }
 
   abort(reason: unknown): void {

@@ -109,7 +109,7 @@ export class WindowRunner {
   }
 
   private finished(open: OpenWindow): RunResult {
-    return { kind: 'finished', window: windowOf(this.tenure, open, undefined, this.tenure.over) };
+    return { kind: 'finished', window: windowOf(this.tenure, open, undefined, this.tenure.signal()) };
   }
 
   /** True if nothing has to be waited for, as for most windows: promises are a good part of what a window of one costs. */

@@ -3,6 +3,7 @@ import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { backoff, type BackoffOptions } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
+import { guarded } from '../internal/guarded-signal.js';
 import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import type { RetryOptions } from '../shared.options.js';
 import type { Source, SourceTarget } from './source.interface.js';
@@ -127,7 +128,7 @@ export class SourceRunner implements AttachedSource {
 
   private async run(): Promise<void> {
     const { clock, retry } = this.parts;
-    const { signal } = this.stopping;
+    const signal = guarded(this.stopping.signal, this.listenerFailed);
     while (!signal.aborted) {
       this.state = SourceState.Running;
       try {
@@ -144,6 +145,14 @@ export class SourceRunner implements AttachedSource {
     }
     this.state = SourceState.Stopped;
   }
+
+  private readonly listenerFailed = (error: unknown): void => {
+    const { log, name } = this.parts;
+    log.error(
+      `source ${name} of '${this.target.name}': a listener of its signal threw: ${messageOf(error)}`,
+      stackOf(error),
+    );
+  };
 
   private failed(error: unknown): void {
     const { clock, log, name } = this.parts;

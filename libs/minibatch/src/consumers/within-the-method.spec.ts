@@ -1,0 +1,133 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { openStore } from '../../../../test/support/mongoose-store.js';
+import { openStream } from '../client/index.js';
+import { EmitterScheduler } from '../emitter/scheduler.js';
+import { ErrorCode } from '../errors/minibatch.error.js';
+import { InlineExecutor } from '../executors/inline.executor.js';
+import { DEFAULT_RETRY } from '../shared.options.js';
+import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
+import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import type { StreamStore } from '../storage/stream-store.interface.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import type { Window } from '../windows/window.js';
+import { plainScope } from './consumer.scope.js';
+import { type RunningConsumer, RunTimeConsumers } from './run-time-consumers.js';
+
+const SOON = { timeout: 20_000, interval: 5 };
+
+function setUp() {
+  const store = new MemoryStreamStore();
+  const clock = new VirtualClock();
+  const lines: string[] = [];
+  const write = (line: string) => void lines.push(line);
+  const log = { log: write, warn: write, error: write };
+  const engine = new EmitterScheduler(store, clock, log);
+  const consumers = new RunTimeConsumers({
+    engine,
+    clock,
+    executor: new InlineExecutor(),
+    log,
+    retry: DEFAULT_RETRY,
+    leaseTime: 15_000,
+    shutdownTimeout: 5_000,
+    scope: plainScope,
+    reserve: () => () => undefined,
+  });
+  const append = async (data: number) => {
+    await store.append([{ stream: 'numbers', data, created: new Date(clock.now()) }]);
+    engine.wake('numbers');
+  };
+  const buffered = async () => (await store.stats(['numbers']))[0]?.buffered;
+  const end = async () => {
+    const stopping = engine.stop(0);
+    await clock.advance(5_000);
+    await stopping;
+  };
+  return { clock, lines, consumers, append, buffered, end };
+}
+
+describe('a function that stops its own consumer', () => {
+  it('is committed if it does not wait for that', async () => {
+    const { clock, consumers, append, buffered, end } = setUp();
+    let stopped: unknown;
+    const consumer: RunningConsumer = await consumers.consume('numbers', { size: 1 }, () => {
+      void consumer.stop().then((result) => (stopped = result));
+    });
+    await append(1);
+    await append(2);
+    await clock.advance(100);
+    expect(stopped).toEqual({ drained: 1, abandoned: 0 });
+    expect(await buffered()).toBe(1);
+    await end();
+  });
+
+  it('is told of it if it waits, and its window comes again', async () => {
+    const { clock, lines, consumers, append, buffered, end } = setUp();
+    const stopped: unknown[] = [];
+    const consumer: RunningConsumer = await consumers.consume('numbers', { size: 1 }, async () => {
+      stopped.push(await consumer.stop());
+    });
+    await append(1);
+    await clock.advance(8_000);
+    expect(stopped).toEqual([{ drained: 0, abandoned: 1 }]);
+    const method = /consume of 'numbers': the method with window \S+ since \S+/.source;
+    expect(lines).toContainEqual(
+      expect.stringMatching(
+        new RegExp(`^stopping consume of 'numbers', waiting for 5000 ms at the most for ${method}`),
+      ),
+    );
+    expect(lines).toContainEqual(
+      expect.stringMatching(
+        new RegExp(`^stopping without waiting any longer for ${method}\\. A method that awaits stop`),
+      ),
+    );
+    const seen: unknown[] = [];
+    await consumers.consume('numbers', { size: 1 }, ({ data }: Window) => void seen.push(...data));
+    await clock.advance(1_000);
+    expect([seen, await buffered()]).toEqual([[1], 0]);
+    await end();
+  });
+});
+
+const STORES: readonly (readonly [string, () => Promise<{ readonly store: StreamStore; dispose(): Promise<void> }>])[] =
+  [
+    ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
+    [
+      'LMDB',
+      async () => {
+        const path = await mkdtemp(join(tmpdir(), 'minibatch-within-'));
+        return { store: new LmdbStreamStore({ path }), dispose: () => rm(path, { recursive: true }) };
+      },
+    ],
+    ['MongoDB', () => openStore()],
+  ];
+
+describe.each(STORES)('what a function asks of its own stream, on %s', (_, open) => {
+  it('has an answer while it runs', async () => {
+    const { store, dispose } = await open();
+    const numbers = await openStream<number>(store, 'numbers', { log: { log() {}, warn() {}, error() {} } });
+    const refused = (call: Promise<unknown>) =>
+      call.then(
+        () => 'no error',
+        (error: unknown) => (error as { code?: unknown }).code,
+      );
+    const answers: unknown[] = [];
+    await numbers.consume({ size: 1 }, async () => {
+      if (answers.length > 0) return;
+      answers.push(
+        await refused(numbers.drain({ size: 1 }, () => undefined)),
+        await refused(numbers.removeGroup('default')),
+        await refused(numbers.drain({ size: 10, group: 'another' }, () => undefined)),
+        await refused(numbers.drop()),
+      );
+    });
+    await numbers.append(1);
+    await vi.waitUntil(() => answers.length > 0, SOON);
+    expect(answers).toEqual([ErrorCode.DuplicateGroup, ErrorCode.GroupInUse, 'no error', 'no error']);
+    await numbers.disconnect();
+    await dispose();
+  });
+});
