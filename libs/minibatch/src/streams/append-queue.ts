@@ -2,7 +2,13 @@ import type { AppendError } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
 import { answered, CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
-import type { AppendOutcome, Checkpoint, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
+import type {
+  AppendOptions,
+  AppendOutcome,
+  Checkpoint,
+  NewMessage,
+  StreamStore,
+} from '../storage/stream-store.interface.js';
 import { appendFailed, goingDown, notStored } from './append-failures.js';
 import { bytesOf, PendingLimit, type PendingLimits } from './pending-limit.js';
 import { isStoreAway, WaitingCalls } from './waiting-calls.js';
@@ -39,6 +45,17 @@ interface Entry extends Part {
   readonly settle: (outcomes: readonly AppendOutcome[]) => void;
   readonly reject: (error: CheckpointError | AppendError) => void;
   isAnswered: boolean;
+}
+
+/** A write under way. */
+interface Write {
+  readonly entries: readonly Entry[];
+  /** The positions that go with it. */
+  readonly checkpoints: ReadonlyMap<Entry, Checkpoint> | undefined;
+  /** Monotonic. */
+  readonly began: number;
+  /** Messages that are held up, by their index. */
+  held: Map<number, Promise<AppendOutcome>> | undefined;
 }
 
 export interface AppendQueueParts {
@@ -131,9 +148,10 @@ export class AppendQueue {
   }
 
   private enter(call: Call, messages: readonly NewMessage[]): Promise<readonly AppendOutcome[]> {
+    const [only] = messages;
+    if (only && messages.length === 1) return this.enqueue(call, { messages, bytes: bytesOf(only) }, true);
     const parts = split(messages);
-    const [only, another] = parts;
-    if (only && !another) return this.enqueue(call, only, true);
+    if (parts.length === 1 && parts[0]) return this.enqueue(call, parts[0], true);
     return joined(parts.map((part, index) => this.enqueue(call, part, index === parts.length - 1)));
   }
 
@@ -209,43 +227,46 @@ export class AppendQueue {
 
   private async write(group: readonly Entry[]): Promise<void> {
     this.current = group;
-    const streams = new Set<string>();
-    for (const { call } of group) streams.add(call.stream);
-    const entries = await this.prepared(group, streams);
+    const looks = this.looksAt(group);
+    const entries = looks ? await this.prepared(group, looks) : group;
     if (entries.length > 0) await this.send(entries);
     this.current = [];
   }
 
   private async send(entries: readonly Entry[]): Promise<void> {
     const { store, clock } = this.parts;
-    const messages: NewMessage[] = [];
-    for (const entry of entries) messages.push(...entry.messages);
-    const checkpoints = checkpointsOf(entries);
-    const began = clock.monotonic();
+    const write: Write = { entries, checkpoints: checkpointsOf(entries), began: clock.monotonic(), held: undefined };
     let outcomes: readonly AppendOutcome[];
-    let unstored: readonly FailedCheckpoint[] = [];
-    const waiting = new Map<number, Promise<AppendOutcome>>();
-    const late = (index: number, outcome: Promise<AppendOutcome>) => void waiting.set(index, outcome);
     try {
-      const options = checkpoints ? { late, checkpoints: [...checkpoints.values()] } : { late };
-      outcomes = await store.append(messages, options);
+      outcomes = await store.append(messagesOf(entries), optionsOf(write));
     } catch (error) {
-      if (!isCheckpointError(error)) {
-        const failure = appendFailed(error);
-        if (isStoreAway(failure)) this.waiting.storeIsAway(began, failure);
-        for (const entry of entries) this.fail(entry, failure);
-        return;
-      }
-      ({ outcomes, failed: unstored } = error);
+      this.answerFailure(write, error);
+      return;
     }
+    this.answer(write, outcomes);
+  }
+
+  private answerFailure(write: Write, error: unknown): void {
+    if (isCheckpointError(error)) {
+      this.answer(write, error.outcomes, error.failed);
+      return;
+    }
+    const failure = appendFailed(error);
+    if (isStoreAway(failure)) this.waiting.storeIsAway(write.began, failure);
+    for (const entry of write.entries) this.fail(entry, failure);
+  }
+
+  private answer(write: Write, outcomes: readonly AppendOutcome[], unstored?: readonly FailedCheckpoint[]): void {
+    const { entries, checkpoints, began } = write;
     const stored = new Set<string>();
     let from = 0;
     for (const entry of entries) {
       const { stream } = entry.call;
-      const answers = outcomes.slice(from, from + entry.messages.length);
-      const held = waiting.size > 0 ? answers.map((_, index) => waiting.get(from + index)) : [];
-      from += entry.messages.length;
-      if (held.some(Boolean) || entry.call.late.length > 0) {
+      const count = entry.messages.length;
+      const answers = entries.length === 1 ? outcomes : outcomes.slice(from, from + count);
+      const held = heldOf(write, from, count);
+      from += count;
+      if (held || entry.call.late.length > 0) {
         this.settleLate(entry, answers, held);
         continue;
       }
@@ -253,12 +274,12 @@ export class AppendQueue {
       this.settle(
         entry,
         answers,
-        unstored.find((failed) => failed.checkpoint === checkpoint),
+        unstored?.find((failed) => failed.checkpoint === checkpoint),
       );
-      if (!stored.has(stream) && answers.some(({ status }) => status === 'stored')) stored.add(stream);
+      if (!stored.has(stream) && answers.some(isStored)) stored.add(stream);
     }
     for (const stream of stored) this.parts.appended(stream);
-    const away = outcomes.find((outcome) => outcome.status === 'failed' && outcome.storeAway);
+    const away = outcomes.find(isAway);
     if (away?.status === 'failed') this.waiting.storeIsAway(began, away.error);
   }
 
@@ -266,13 +287,13 @@ export class AppendQueue {
   private settleLate(
     entry: Entry,
     answers: readonly AppendOutcome[],
-    held: readonly (Promise<AppendOutcome> | undefined)[],
+    held: readonly (Promise<AppendOutcome> | undefined)[] = [],
   ): void {
     const { call, last } = entry;
     const before = [...call.late];
     const settling = (async () => {
       const outcomes = await Promise.all(answers.map((answer, index) => held[index] ?? Promise.resolve(answer)));
-      if (outcomes.some(({ status }) => status === 'stored')) this.parts.appended(call.stream);
+      if (outcomes.some(isStored)) this.parts.appended(call.stream);
       if (!last || !call.position) return this.settle(entry, outcomes);
       await Promise.all(before);
       call.failed ||= outcomes.some(({ status }) => status === 'failed');
@@ -294,20 +315,30 @@ export class AppendQueue {
     }
   }
 
-  /** Without the entries whose stream takes no messages. */
-  private prepared(
-    group: readonly Entry[],
-    streams: ReadonlySet<string>,
-  ): readonly Entry[] | Promise<readonly Entry[]> {
-    const refused = new Map<string, unknown>();
-    const looks: Promise<unknown>[] = [];
-    const began = this.parts.clock.monotonic();
-    for (const stream of streams) {
-      const look = this.parts.prepare(stream)?.catch((error: unknown) => refused.set(stream, error));
-      if (look) looks.push(look);
+  /** One look for each stream of the group that is not known to take messages. */
+  private looksAt(group: readonly Entry[]): Map<string, Promise<void>> | undefined {
+    let looks: Map<string, Promise<void>> | undefined;
+    let last: string | undefined;
+    for (const { call } of group) {
+      const { stream } = call;
+      // Mostly they are all on one.
+      if (stream === last || looks?.has(stream)) continue;
+      last = stream;
+      const look = this.parts.prepare(stream);
+      if (look) looks = (looks ?? new Map<string, Promise<void>>()).set(stream, look);
     }
-    if (looks.length === 0) return group;
-    return Promise.all(looks).then(() => this.withoutRefused(group, refused, began));
+    return looks;
+  }
+
+  /** Without the entries whose stream takes no messages. */
+  private async prepared(
+    group: readonly Entry[],
+    looks: ReadonlyMap<string, Promise<void>>,
+  ): Promise<readonly Entry[]> {
+    const refused = new Map<string, unknown>();
+    const began = this.parts.clock.monotonic();
+    await Promise.all([...looks].map(([stream, look]) => look.catch((error: unknown) => refused.set(stream, error))));
+    return this.withoutRefused(group, refused, began);
   }
 
   private withoutRefused(
@@ -352,6 +383,40 @@ export class AppendQueue {
     this.pending.remove(entry.messages.length, entry.bytes);
     return true;
   }
+}
+
+function optionsOf(write: Write): AppendOptions {
+  const late = (index: number, outcome: Promise<AppendOutcome>) => {
+    write.held = (write.held ?? new Map<number, Promise<AppendOutcome>>()).set(index, outcome);
+  };
+  return write.checkpoints ? { late, checkpoints: [...write.checkpoints.values()] } : { late };
+}
+
+/** Of so many messages, those that are held up; undefined if none is. */
+function heldOf(
+  { held }: Write,
+  from: number,
+  count: number,
+): readonly (Promise<AppendOutcome> | undefined)[] | undefined {
+  if (!held) return undefined;
+  const some = Array.from({ length: count }, (_, index) => held.get(from + index));
+  return some.some(Boolean) ? some : undefined;
+}
+
+function isAway(outcome: AppendOutcome): boolean {
+  return outcome.status === 'failed' && outcome.storeAway === true;
+}
+
+function isStored({ status }: AppendOutcome): boolean {
+  return status === 'stored';
+}
+
+function messagesOf(entries: readonly Entry[]): readonly NewMessage[] {
+  const [first] = entries;
+  if (first && entries.length === 1) return first.messages;
+  const messages: NewMessage[] = [];
+  for (const entry of entries) messages.push(...entry.messages);
+  return messages;
 }
 
 function sourceKey({ stream }: Call, { source }: SourcePosition): string {

@@ -42,8 +42,8 @@ class Copier implements BsonCopier {
   bigints = false;
   /** Keys from the root to the value under the hand. */
   private readonly path: (string | number)[] = [];
-  /** The objects on that way: meeting one of them again is a cycle. */
-  private readonly ancestors = new Set<object>();
+  /** The objects on that way: meeting one of them again is a cycle. They are few, so a list does. */
+  private readonly ancestors: object[] = [];
   /** What this copier has thrown, to tell it from what the caller's own code throws. */
   private refusal: AppendError | undefined;
 
@@ -123,13 +123,13 @@ class Copier implements BsonCopier {
       }
       if (types.isRegExp(value)) return this.copyRegExp(value);
     }
-    if (this.ancestors.has(value)) throw this.notStorable('is a cycle: it contains itself');
-    if (this.ancestors.size >= MAX_DEPTH) {
+    if (this.ancestors.includes(value)) throw this.notStorable('is a cycle: it contains itself');
+    if (this.ancestors.length >= MAX_DEPTH) {
       throw this.notStorable(`is nested more than ${MAX_DEPTH} levels deep: flatten it, or store it as JSON string`);
     }
-    this.ancestors.add(value);
+    this.ancestors.push(value);
     const copy = this.copyContent(value, isPlain);
-    this.ancestors.delete(value);
+    this.ancestors.pop();
     return copy;
   }
 

@@ -211,7 +211,7 @@ export class StreamHub implements StreamOperations {
   }
 
   /** Copies and checks the messages before anything else happens, so later changes by the caller do not matter. */
-  private async writeAs(
+  private writeAs(
     stream: string,
     messages: readonly OutgoingMessage[],
     options: WriteOptions & { readonly position?: SourcePosition },
@@ -221,17 +221,25 @@ export class StreamHub implements StreamOperations {
       throw new AppendError(ErrorCode.ShuttingDown, `append to '${stream}': the application is shutting down`, 'no');
     }
     const now = new Date(this.parts.clock.now());
-    let outgoing = messages.map((message, index) => this.outgoing(stream, now, message, index, messages.length));
+    const outgoing = messages.map((message, index) => this.outgoing(stream, now, message, index, messages.length));
     const admitted = outgoing.length > 0 ? this.admit(stream, outgoing.length, waits) : undefined;
-    if (admitted) {
-      await admitted;
+    if (!admitted) return this.send(stream, outgoing, options, waits);
+    return admitted.then(() => {
       const created = new Date(this.parts.clock.now());
-      outgoing = outgoing.map((message) => ({ ...message, created }));
-    }
-    const { session } = options;
-    if (session !== undefined && session !== null) return this.writeInSession(stream, outgoing, session);
-    const { position } = options;
-    return outgoing.length > 0 || position ? this.queue.add(stream, outgoing, position, waits) : [];
+      const late = outgoing.map((message) => ({ ...message, created }));
+      return this.send(stream, late, options, waits);
+    });
+  }
+
+  private send(
+    stream: string,
+    messages: readonly NewMessage[],
+    { session, position }: WriteOptions & { readonly position?: SourcePosition },
+    waits: boolean,
+  ): Promise<readonly AppendOutcome[]> {
+    if (session !== undefined && session !== null) return this.writeInSession(stream, messages, session);
+    if (messages.length === 0 && !position) return Promise.resolve([]);
+    return this.queue.add(stream, messages, position, waits);
   }
 
   private admit(stream: string, messages: number, waits: boolean): Promise<void> | undefined {

@@ -118,13 +118,15 @@ export class Stream<T = unknown> {
    * ```
    */
   async append(data: T, options?: AppendMessageOptions): Promise<AppendResult> {
-    if (options === undefined) {
-      const [outcome] = await this.operations.write(this.name, [{ data, options }], NO_OPTIONS);
-      return resultOf(outcome);
-    }
+    const outcomes = await (options === undefined
+      ? this.operations.write(this.name, [{ data, options }], NO_OPTIONS)
+      : this.appendWith(data, options));
+    return resultOf(outcomes[0]);
+  }
+
+  private appendWith(data: T, options: AppendMessageOptions): Promise<readonly AppendOutcome[]> {
     const { session, ...own } = appendOptions(`append to '${this.name}'`, options, 'append');
-    const [outcome] = await this.operations.write(this.name, [{ data, options: own }], { session });
-    return resultOf(outcome);
+    return this.operations.write(this.name, [{ data, options: own }], { session });
   }
 
   /**

@@ -2,9 +2,10 @@ import { mongo } from 'mongoose';
 import { ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
+import { localAppends } from './change-watch.js';
 import type { Checkpoints } from './checkpoints.js';
 import type { Draft } from './draft.js';
-import { failAway, failed, type Inserts } from './inserts.js';
+import { failAway, failed, type Inserts, isDeduped } from './inserts.js';
 import { toDocument } from './message-codec.js';
 import type { MessageIds } from './message-ids.js';
 import type { TransactionInserts } from './transaction-inserts.js';
@@ -37,23 +38,28 @@ export class Appends {
   ) {}
 
   async append(messages: readonly NewMessage[], options: AppendOptions): Promise<readonly AppendOutcome[]> {
-    const { session, checkpoints = [] } = options;
     const drafts = messages.map((message) => this.draft(message));
-    const sendable = drafts.filter(({ outcome }) => outcome === undefined);
-    if (session !== undefined) {
-      await this.transactions.insert(sendable, session);
-      const outcomes = drafts.map(outcomeOf);
-      // Its type has been checked just before.
-      await this.checkpoints.write(checkpoints, outcomes, session as mongo.ClientSession);
-      return outcomes;
-    }
-    await this.insertInCommands(sendable);
-    const { late } = options;
-    if (late) tellLate(drafts, late);
-    else await Promise.all(drafts.flatMap((draft) => draft.late ?? []));
+    if (options.session !== undefined) return this.appendInSession(messages, drafts, options);
+    await this.insert(sendable(drafts));
+    localAppends.tell(messages);
+    if (drafts.some(isHeldUp)) await tellLate(drafts, options);
     const outcomes = drafts.map(outcomeOf);
+    const { checkpoints = [] } = options;
     if (checkpoints.length === 0) return outcomes;
     return answered(outcomes, await this.checkpoints.write(checkpoints, outcomes));
+  }
+
+  private async appendInSession(
+    messages: readonly NewMessage[],
+    drafts: readonly Draft[],
+    { session, checkpoints = [] }: AppendOptions,
+  ): Promise<readonly AppendOutcome[]> {
+    await this.transactions.insert(sendable(drafts), session);
+    const outcomes = drafts.map(outcomeOf);
+    // Its type has been checked just before.
+    await this.checkpoints.write(checkpoints, outcomes, session as mongo.ClientSession);
+    localAppends.tell(messages);
+    return outcomes;
   }
 
   private draft(message: NewMessage): Draft {
@@ -72,10 +78,15 @@ export class Appends {
   }
 
   /** One after the other, so that the order of the call is the order in the stream also for those who read meanwhile. */
-  private async insertInCommands(drafts: readonly Draft[]): Promise<void> {
-    const commands = byWaiting(drafts).flatMap((part) => [...inCommands(part)]);
-    for (const [index, command] of commands.entries()) {
-      if (await this.inserts.insert(command)) continue;
+  private insert(drafts: readonly Draft[]): Promise<unknown> {
+    // Most often: an append that is awaited before the next one.
+    if (drafts.length === 1) return this.inserts.insert(drafts);
+    return this.insertInTurn(byWaiting(drafts).flatMap(inCommands));
+  }
+
+  private async insertInTurn(commands: readonly (readonly Draft[])[]): Promise<void> {
+    for (let index = 0; index < commands.length; index += 1) {
+      if (await this.inserts.insert(commands[index] ?? [])) continue;
       const rest = commands.slice(index + 1).flat();
       failAway(rest, 'no', new Error('not sent, because the server did not answer to the messages before'));
       return;
@@ -88,14 +99,19 @@ export class Appends {
  * that use none here go in commands of their own; the order within a stream stays.
  */
 function byWaiting(drafts: readonly Draft[]): readonly (readonly Draft[])[] {
+  if (!drafts.some(isDeduped)) return [drafts];
   const deduped = new Set<string>();
-  for (const { document } of drafts) if (document.dedupeKey !== undefined) deduped.add(document.stream);
-  if (deduped.size === 0) return [drafts];
+  for (const draft of drafts) if (isDeduped(draft)) deduped.add(draft.document.stream);
   const others = drafts.filter(({ document }) => !deduped.has(document.stream));
   return others.length === 0 ? [drafts] : [others, drafts.filter(({ document }) => deduped.has(document.stream))];
 }
 
-function tellLate(drafts: readonly Draft[], late: NonNullable<AppendOptions['late']>): void {
+/** Who does not want to be told later waits. */
+async function tellLate(drafts: readonly Draft[], { late }: AppendOptions): Promise<void> {
+  if (!late) {
+    await Promise.all(drafts.flatMap((draft) => draft.late ?? []));
+    return;
+  }
   drafts.forEach((draft, index) => {
     if (draft.late && draft.outcome === undefined)
       late(
@@ -112,19 +128,34 @@ function estimate({ stream, bytes = Number.POSITIVE_INFINITY, key, headers, dedu
   return bytes + ENVELOPE_BYTES + MOST_BYTES_OF_A_CHARACTER * characters;
 }
 
-function* inCommands(drafts: readonly Draft[]): Generator<Draft[]> {
+function inCommands(drafts: readonly Draft[]): readonly Draft[][] {
+  const commands: Draft[][] = [];
   let command: Draft[] = [];
   let bytes = 0;
   for (const draft of drafts) {
     if (command.length > 0 && (command.length >= COMMAND_MESSAGES || bytes + draft.bytes > COMMAND_BYTES)) {
-      yield command;
+      commands.push(command);
       command = [];
       bytes = 0;
     }
     command.push(draft);
     bytes += draft.bytes;
   }
-  if (command.length > 0) yield command;
+  if (command.length > 0) commands.push(command);
+  return commands;
+}
+
+/** Without those that can't be stored. */
+function sendable(drafts: readonly Draft[]): readonly Draft[] {
+  return drafts.some(isRefused) ? drafts.filter((draft) => !isRefused(draft)) : drafts;
+}
+
+function isRefused({ outcome }: Draft): boolean {
+  return outcome !== undefined;
+}
+
+function isHeldUp({ late }: Draft): boolean {
+  return late !== undefined;
 }
 
 function outcomeOf(draft: Draft): AppendOutcome {

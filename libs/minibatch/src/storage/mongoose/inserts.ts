@@ -6,7 +6,7 @@ import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { Draft } from './draft.js';
 import { Isolation } from './isolation.js';
-import { write, type WriteFailure, type WriteReply } from './raw-writes.js';
+import { insertOne, write, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { advice, DUPLICATE_KEY, isLeaving, isServerLost, neverExecuted } from './store-errors.js';
 
@@ -45,8 +45,14 @@ export class Inserts {
    * that the caller sends no more.
    */
   async insert(drafts: readonly Draft[]): Promise<boolean> {
+    if (drafts.some(isDeduped) && this.transactions()) return this.insertOrIsolate(drafts);
+    const reply = await this.send(drafts);
+    return settleStored(drafts, reply) || this.conclude(drafts, reply, false);
+  }
+
+  /** An open transaction of others may hold a dedupe id. */
+  private async insertOrIsolate(drafts: readonly Draft[]): Promise<boolean> {
     const sending = this.send(drafts);
-    if (!this.transactions() || !drafts.some(isDeduped)) return this.conclude(drafts, await sending, false);
     if (await this.answersInTime(sending)) return this.conclude(drafts, await sending, false);
 
     const answered = new AbortController();
@@ -77,6 +83,7 @@ export class Inserts {
 
   /** @param again some of the documents may have been sent before */
   private async conclude(drafts: readonly Draft[], first: WriteReply | Error, again: boolean): Promise<boolean> {
+    if (settleStored(drafts, first)) return true;
     if (!(first instanceof Error) && !isHandingOver(first)) {
       const verdicts = await this.judge(drafts, first, again).catch(asError);
       if (!(verdicts instanceof Error)) {
@@ -116,8 +123,12 @@ export class Inserts {
 
   /** Resolves with what it failed with. */
   private send(drafts: readonly Draft[]): Promise<WriteReply | Error> {
+    const { buffer } = this.collections;
     const documents = drafts.map(({ document }) => document);
-    return write(this.collections.buffer, 'insert', documents).catch(asError);
+    const [only, another] = documents;
+    const isAlone = only !== undefined && another === undefined && !this.repeats();
+    const sending: Promise<WriteReply> = isAlone ? insertOne(buffer, only) : write(buffer, 'insert', documents);
+    return sending.catch(asError);
   }
 
   /** The serializer refused the command as a whole: without those it can't write, the rest goes. */
@@ -147,7 +158,6 @@ export class Inserts {
     { writeErrors = [], writeConcernError }: WriteReply,
     again: boolean,
   ): Promise<readonly (AppendOutcome | undefined)[]> {
-    if (writeErrors.length === 0 && !writeConcernError) return [];
     const verdicts: (AppendOutcome | undefined)[] = drafts.map(() => undefined);
     const seen: number[] = [];
     for (const failure of writeErrors) {
@@ -208,7 +218,7 @@ function settle(drafts: readonly Draft[], verdicts: readonly (AppendOutcome | un
   });
 }
 
-function isDeduped({ document }: Draft): boolean {
+export function isDeduped({ document }: Draft): boolean {
   return document.dedupeKey !== undefined;
 }
 
@@ -219,6 +229,13 @@ function serializationError(document: BufferDocument): unknown {
   } catch (error) {
     return error;
   }
+}
+
+/** False unless all documents were inserted, and will survive. */
+function settleStored(drafts: readonly Draft[], reply: WriteReply | Error): boolean {
+  if (reply instanceof Error || reply.writeErrors?.length || reply.writeConcernError) return false;
+  for (const draft of drafts) draft.outcome ??= { status: 'stored', id: draft.document._id.toHexString() };
+  return true;
 }
 
 /** The server that has executed it may be gone with it: the next one is asked, too. */

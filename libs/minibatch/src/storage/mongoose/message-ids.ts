@@ -32,10 +32,14 @@ export class MessageIds {
       this.second += 1;
       this.counter = 0;
     }
+    const { counter } = this;
     const bytes = Buffer.allocUnsafe(12);
     bytes.writeUInt32BE(this.second, 0);
-    this.origin.copy(bytes, 4);
-    bytes.writeUIntBE(this.counter, 9, 3);
+    // Byte by byte: a call into the runtime costs more than the five of them.
+    for (let index = 0; index < 5; index += 1) bytes[4 + index] = this.origin[index] ?? 0;
+    bytes[9] = counter >> 16;
+    bytes[10] = counter >> 8;
+    bytes[11] = counter;
     this.counter += 1;
     return new mongo.ObjectId(bytes);
   }

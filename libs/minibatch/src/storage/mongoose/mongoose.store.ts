@@ -32,7 +32,7 @@ import type {
   WindowRecord,
 } from '../stream-store.interface.js';
 import { Appends, MAX_MESSAGE_BYTES } from './appends.js';
-import { ChangeWatch, localAppends } from './change-watch.js';
+import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
 import { ClaimPlaces } from './claim-places.js';
 import { Claims } from './claims.js';
@@ -184,10 +184,8 @@ export class MongooseStreamStore implements StreamStore {
     return this.groups.remove(stream, group);
   }
 
-  async append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
-    const outcomes = await this.appends.append(messages, options);
-    localAppends.tell(messages);
-    return outcomes;
+  append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
+    return this.appends.append(messages, options);
   }
 
   readCheckpoint(stream: string, source: string): Promise<unknown> {
