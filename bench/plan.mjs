@@ -20,7 +20,7 @@ export function plan({ quick, bytes, indexed = false }) {
 function fullCases(bytes, drained) {
   const large = bytes === 200 ? 1000 : undefined;
   return [
-    append('one', 1, 1_000, bytes),
+    append('one', 1, 10_000, bytes),
     append('under way', 32, 30_000, bytes),
     append('bulk', 1000, 60_000, bytes),
     ...[1000, 100, 10, 1].map((size) => drain(size, drained, bytes)),
@@ -44,7 +44,7 @@ function fullCases(bytes, drained) {
 function quickCases(bytes) {
   const few = [...WITH_MONGO, ...WITH_LMDB, 'bullmq'];
   return [
-    append('one', 1, 1_000, bytes, WITH_MONGO),
+    append('one', 1, 10_000, bytes, WITH_MONGO),
     append('under way', 32, 30_000, bytes, few),
     ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? few : WITH_MONGO)),
     severalGroups('two', 100, 20_000, bytes, 1),

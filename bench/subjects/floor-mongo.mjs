@@ -21,7 +21,9 @@ export const bareMongo = ({ onward }) => ({
 
   async open({ servers, streams: [stream], clear, counting, groups, onWindow }) {
     const { connection } = await openMongo(servers.mongo, onward ? 'onward' : 'floor', { clear, counting });
-    const [buffer, window] = [connection.collection('buffer'), connection.collection('window')];
+    // As the module has it; elsewhere a standalone server would be asked for less.
+    const writeConcern = { w: 'majority', wtimeoutMS: 30_000 };
+    const [buffer, window] = ['buffer', 'window'].map((each) => connection.db.collection(each, { writeConcern }));
     await buffer.createIndexes([{ key: { stream: 1, processed: 1, _id: 1 }, name: 'minibatch_fetch' }]);
     const counted = counting && meter(connection.getClient());
     const document = (data) => ({ stream, created: new Date(), data, processed: false });
