@@ -8,12 +8,13 @@ import {
   type OnModuleDestroy,
   type OnModuleInit,
 } from '@nestjs/common';
-import { ModulesContainer } from '@nestjs/core';
+import { LazyModuleLoader, ModulesContainer } from '@nestjs/core';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { ErrorCode, MinibatchError, messageOf } from './errors/minibatch.error.js';
 import { type Clock, delay } from './internal/clock.js';
 import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
+import { afterLazyLoads } from './minibatch.lazy-modules.js';
 import { Impatience } from './minibatch.impatience.js';
 import { MinibatchRunner } from './minibatch.runner.js';
 import { unservedAdvice, unservedGroups } from './status/unserved-groups.js';
@@ -62,6 +63,7 @@ export class MinibatchLifecycle
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(ModulesContainer) private readonly modules: ModulesContainer,
+    @Inject(LazyModuleLoader) private readonly loader: LazyModuleLoader,
   ) {
     this.impatience = new Impatience(clock, this.logger);
   }
@@ -70,6 +72,7 @@ export class MinibatchLifecycle
     if (this.closed.signal.aborted) return;
     this.refuseSecondModule();
     await this.runner.collect();
+    afterLazyLoads(this.loader, () => this.runner.collectLate());
     if (this.closed.signal.aborted) return;
     await this.openStore();
   }

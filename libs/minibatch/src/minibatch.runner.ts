@@ -1,10 +1,10 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { bindConsumer } from './consumers/consumer.binder.js';
 import { bindingLine } from './consumers/binding-line.js';
-import { ConsumerExplorer } from './consumers/consumer.explorer.js';
-import { ConsumerRegistry } from './consumers/consumer.registry.js';
+import { ConsumerExplorer, type FoundConsumer } from './consumers/consumer.explorer.js';
+import { ConsumerRegistry, type RegisteredConsumer } from './consumers/consumer.registry.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
-import { resolveStreaming } from './consumers/streaming.resolve.js';
+import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.resolve.js';
 import type { DrainResult, Engine } from './emitter/emitter.interface.js';
 import type { Executor } from './executors/executor.interface.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
@@ -14,6 +14,12 @@ import type { ResolvedOptions } from './minibatch.options.js';
 import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
 import type { StreamHub } from './streams/stream-hub.js';
 
+/** Newly found. */
+interface Found {
+  readonly consumers: readonly RegisteredConsumer[];
+  readonly sources: readonly FoundSource[];
+}
+
 /**
  * Starts what the decorators bound. With `autoStart` (the default) the application does that at bootstrap; without, call
  * `start()` when you want consumers and sources to run in this process.
@@ -21,7 +27,13 @@ import type { StreamHub } from './streams/stream-hub.js';
 @Injectable()
 export class MinibatchRunner {
   private readonly logger = new Logger('Minibatch');
-  private sources: readonly FoundSource[] = [];
+  /** All that were found, whether they run in this process or not. */
+  private readonly found: FoundSource[] = [];
+  /** Of those the ones that run here and were not started yet. */
+  private readonly waiting: FoundSource[] = [];
+  private sources = 0;
+  /** From now on sources are started when they are found. */
+  private attaching = false;
   private consumers = 0;
   private starting: Promise<void> | undefined;
   private closed = false;
@@ -39,7 +51,7 @@ export class MinibatchRunner {
 
   /** Are there consumers or sources to run in this process? */
   get hasWork(): boolean {
-    return this.consumers > 0 || this.sources.length > 0;
+    return this.consumers > 0 || this.sources > 0;
   }
 
   /**
@@ -47,14 +59,49 @@ export class MinibatchRunner {
    * @internal
    */
   async collect(): Promise<void> {
-    this.sources = this.sourceExplorer.explore();
-    for (const found of this.consumerExplorer.explore()) {
-      this.registry.add({ ...found, resolved: resolveStreaming(found.label, found.options, this.options.retry) });
+    const { consumers, sources } = this.options;
+    const found = this.explore();
+    // A filter that names nothing there is would be noticed late: by a worker that does nothing.
+    this.registry.selected(consumers);
+    for (const name of sources ?? []) {
+      if (found.sources.some((source) => namesOf(source).includes(name))) continue;
+      const labels = found.sources.map(({ label }) => label).join(', ') || 'none, there are no sources';
+      const allowed = `class, name or stream of one of: ${labels}`;
+      throw invalidOption('MinibatchModule', 'sources (or MINIBATCH_SOURCES)', name, allowed);
     }
-    for (const { stream, settings } of [...this.registry.all(), ...this.sources]) this.hub.define(stream, settings);
-    const selected = new Set(this.registry.selected(this.options.consumers));
-    for (const consumer of this.registry.all()) {
-      if (!selected.has(consumer)) {
+    await this.bind(found);
+  }
+
+  /**
+   * The same for modules that were loaded since, and starts what is in them if the others were started.
+   * @internal
+   */
+  async collectLate(): Promise<void> {
+    if (this.closed) return;
+    await this.bind(this.explore());
+    if (this.attaching) this.attach();
+  }
+
+  /** What was not found before, with its options checked. */
+  private explore(): Found {
+    const sources = this.sourceExplorer
+      .explore()
+      .filter(({ source, stream }) => !this.found.some((each) => each.source === source && each.stream === stream));
+    const consumers = this.consumerExplorer
+      .explore()
+      .filter((consumer) => !this.registry.has(consumer))
+      .map((consumer) => this.registry.add({ ...consumer, resolved: this.resolve(consumer) }));
+    for (const { stream, settings } of [...consumers, ...sources]) this.hub.define(stream, settings);
+    return { consumers, sources };
+  }
+
+  private resolve({ label, options }: FoundConsumer): ResolvedStreaming {
+    return resolveStreaming(label, options, this.options.retry);
+  }
+
+  private async bind({ consumers, sources }: Found): Promise<void> {
+    for (const consumer of consumers) {
+      if (!this.registry.isSelected(consumer, this.options.consumers)) {
         this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process`);
         continue;
       }
@@ -63,36 +110,25 @@ export class MinibatchRunner {
       this.consumers += 1;
       this.logger.log(bindingLine(definition));
     }
-    this.selectSources();
+    this.selectSources(sources);
   }
 
-  /**
-   * Leaves those that run in this process. @throws MinibatchError `InvalidOptions` if two have one name, or if the filter names none
-   * that there is: a process that reads nothing would be noticed late
-   */
-  private selectSources(): void {
-    const namesOf = ({ label, stream, options }: FoundSource) => [label, options.name ?? label, stream];
-    const seen = new Set<string>();
-    for (const { stream, label, options } of this.sources) {
-      const id = `${stream}\0${options.name ?? label}`;
-      if (!seen.has(id)) seen.add(id);
-      else {
-        const allowed = 'one that no other source of the stream has; a position is kept under it';
-        throw invalidOption(`@StreamSource on ${label} (stream '${stream}')`, 'name', options.name ?? label, allowed);
-      }
-    }
+  /** Adds those that run in this process. @throws MinibatchError `InvalidOptions` if two have one name */
+  private selectSources(found: readonly FoundSource[]): void {
     const filter = this.options.sources;
-    for (const name of filter ?? []) {
-      if (this.sources.some((source) => namesOf(source).includes(name))) continue;
-      const labels = this.sources.map(({ label }) => label).join(', ') || 'none, there are no sources';
-      const allowed = `class, name or stream of one of: ${labels}`;
-      throw invalidOption('MinibatchModule', 'sources (or MINIBATCH_SOURCES)', name, allowed);
-    }
-    const found = this.sources;
-    this.sources = found.filter((source) => !filter || namesOf(source).some((name) => filter.includes(name)));
     for (const source of found) {
-      const { label, stream } = source;
-      const runs = this.sources.includes(source);
+      const { stream, label, options } = source;
+      const name = options.name ?? label;
+      if (this.found.some((other) => other.stream === stream && (other.options.name ?? other.label) === name)) {
+        const allowed = 'one that no other source of the stream has; a position is kept under it';
+        throw invalidOption(`@StreamSource on ${label} (stream '${stream}')`, 'name', name, allowed);
+      }
+      this.found.push(source);
+      const runs = !filter || namesOf(source).some((each) => filter.includes(each));
+      if (runs) {
+        this.sources += 1;
+        this.waiting.push(source);
+      }
       this.logger.log(`${label} → '${stream}'${runs ? '' : ': does not run in this process'}`);
     }
   }
@@ -113,7 +149,12 @@ export class MinibatchRunner {
   private async startAll(): Promise<void> {
     await this.engine.start();
     if (this.closed) return;
-    for (const { stream, source, options, label } of this.sources) {
+    this.attaching = true;
+    this.attach();
+  }
+
+  private attach(): void {
+    for (const { stream, source, options, label } of this.waiting.splice(0)) {
       this.hub.attach(stream, source, { name: label, ...options });
     }
   }
@@ -132,4 +173,8 @@ export class MinibatchRunner {
     await this.starting?.catch(() => undefined);
     return result;
   }
+}
+
+function namesOf({ label, stream, options }: FoundSource): readonly string[] {
+  return [label, options.name ?? label, stream];
 }

@@ -17,7 +17,7 @@ export class ConsumerRegistry {
   private readonly reserved = new Map<string, string>();
 
   /** @throws MinibatchError `DuplicateGroup` */
-  add(consumer: RegisteredConsumer): void {
+  add(consumer: RegisteredConsumer): RegisteredConsumer {
     const { stream, label } = consumer;
     const { group } = consumer.resolved;
     const id = `${stream}\0${group}`;
@@ -34,6 +34,15 @@ export class ConsumerRegistry {
       );
     }
     this.consumers.set(id, consumer);
+    return consumer;
+  }
+
+  /** True if it was added before. */
+  has({ instance, method, stream, options }: FoundConsumer): boolean {
+    return this.all().some(
+      (each) =>
+        each.instance === instance && each.method === method && each.stream === stream && each.options === options,
+    );
   }
 
   /** For a consumer that is started at run time, until the answer is called. @throws MinibatchError `DuplicateGroup` */
@@ -73,7 +82,11 @@ export class ConsumerRegistry {
         `Class.method, stream/group or stream of one of: ${labels.join(', ') || 'none, there are no consumers'}`,
       );
     }
-    return this.all().filter((consumer) => namesOf(consumer).some((name) => filter.includes(name)));
+    return this.all().filter((consumer) => this.isSelected(consumer, filter));
+  }
+
+  isSelected(consumer: RegisteredConsumer, filter: readonly string[] | undefined): boolean {
+    return !filter || namesOf(consumer).some((name) => filter.includes(name));
   }
 }
 
