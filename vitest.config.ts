@@ -21,8 +21,8 @@ function sources(): { find: RegExp; replacement: string }[] {
 const resolve = { alias: sources() };
 const common = {
   setupFiles: ['reflect-metadata', 'test/support/stuck-test.mjs'],
-  testTimeout: 30_000,
-  hookTimeout: 60_000,
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
 };
 
 /**

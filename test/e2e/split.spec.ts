@@ -12,7 +12,7 @@ afterEach(async () => {
   await closeAll();
 });
 
-describe('processes of one application, split by MINIBATCH_CONSUMERS', () => {
+describe('processes of one application, split by MINIBATCH_CONSUMERS', { timeout: 90_000 }, () => {
   let connection: Connection;
   let uri: string;
   beforeEach(async () => {

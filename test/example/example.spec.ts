@@ -28,7 +28,7 @@ const ALL = {
 };
 const ONLY_20K = { 'flights-20k': [SUMS_20K, SUMS_20K], all: [SUMS_20K, SUMS_20K] };
 
-describe('example', { timeout: 120_000 }, () => {
+describe('example', { timeout: 300_000 }, () => {
   const running: ExampleProcess[] = [];
   let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 
