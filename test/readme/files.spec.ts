@@ -36,3 +36,22 @@ describe('the files that the documentation names', () => {
     expect([...text.matchAll(/`[\w./-]+\.ts`/g)].length).toBeGreaterThan(80);
   });
 });
+
+describe('the page of what lies in the databases', async () => {
+  const page = await readFile(repository('docs/internals/storage.md'), 'utf8');
+
+  it('has every kind of record of LMDB', async () => {
+    const keys = await readFile(repository('libs/minibatch/src/storage/lmdb/keys.ts'), 'utf8');
+    const kinds = [...keys.matchAll(/^ \* (\w+) +· /gm)].map(([, kind]) => kind);
+    expect(kinds.length).toBeGreaterThan(15);
+    const rows = [...page.matchAll(/^\| `(\w+)` /gm)].map(([, name]) => name);
+    expect(kinds.filter((kind) => !rows.includes(kind))).toEqual([]);
+  });
+
+  it('has every index of MongoDB', async () => {
+    const indexes = await readFile(repository('libs/minibatch/src/storage/mongoose/indexes.ts'), 'utf8');
+    const names = [...indexes.matchAll(/name: '(\w+)'/g)].map(([, name]) => name);
+    expect(names.length).toBeGreaterThan(5);
+    expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
+  });
+});

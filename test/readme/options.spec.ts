@@ -8,10 +8,12 @@ import { repository } from '../support/workspace.js';
 const OTHERS = [
   'DeadLetterFilter',
   'MaxAge',
+  'MessageFilter',
   'MinibatchModuleExtras',
   'MongooseCollections',
   'OpenWindowChoice',
   'SkipChoice',
+  'WindowFilter',
 ];
 
 /** The names of options by the types that have them, as the sources of the package say. */
