@@ -7,12 +7,13 @@ interface Place {
   readonly _id: string;
   /** It has been written as a claim of several windows; how many are left does not matter. */
   readonly shared: boolean;
-  readonly seqs: Set<number>;
+  /** Those of its windows that are to stay. */
+  readonly staying: Set<number>;
 }
 
 /** What makes some windows leave. */
 export interface Leaving {
-  /** Documents that hold no others. */
+  /** Documents in which none stays. */
   readonly documents: readonly string[];
   /** Documents in which others stay. */
   readonly parts: readonly { readonly _id: string; readonly seqs: readonly number[] }[];
@@ -33,7 +34,7 @@ export class ClaimPlaces {
 
   put(lease: Lease, _id: string, seqs: readonly number[], shared: boolean): void {
     const bySeq = this.of(lease);
-    const place: Place = { _id, shared, seqs: new Set(seqs) };
+    const place: Place = { _id, shared, staying: new Set(seqs) };
     for (const seq of seqs) bySeq.set(seq, place);
   }
 
@@ -52,20 +53,25 @@ export class ClaimPlaces {
     return this.of(lease).get(seq)?._id ?? windowDocumentId(lease, seq);
   }
 
+  /**
+   * From now on the windows stay no more, also if what takes them out has to be repeated: of several that take windows out of a document at
+   * the same time, the last one finds that none stays.
+   */
   leaving(lease: Lease, seqs: readonly number[]): Leaving {
     const bySeq = this.of(lease);
     const documents: string[] = [];
     const touched = new Map<Place, number[]>();
     for (const seq of seqs) {
       const place = bySeq.get(seq);
+      place?.staying.delete(seq);
       const others = place && touched.get(place);
       if (place === undefined) documents.push(windowDocumentId(lease, seq));
       else if (others) others.push(seq);
       else touched.set(place, [seq]);
     }
     const parts: Leaving['parts'][number][] = [];
-    for (const [{ _id, seqs: held }, left] of touched) {
-      if (left.length === held.size) documents.push(_id);
+    for (const [{ _id, staying }, left] of touched) {
+      if (staying.size === 0) documents.push(_id);
       else parts.push({ _id, seqs: left });
     }
     return { documents, parts };
@@ -74,10 +80,7 @@ export class ClaimPlaces {
   /** They are no longer where they were. */
   left(lease: Lease, seqs: readonly number[]): void {
     const bySeq = this.of(lease);
-    for (const seq of seqs) {
-      bySeq.get(seq)?.seqs.delete(seq);
-      bySeq.delete(seq);
-    }
+    for (const seq of seqs) bySeq.delete(seq);
   }
 
   private of({ key, fence }: Lease): Map<number, Place> {

@@ -15,6 +15,7 @@ import {
   toWindowDocument,
   toWindowRecords,
 } from './window-codec.js';
+import { without } from './window-removals.js';
 
 /** Windows from their claim to their commit, and their adoption by a new holder of the lease. */
 export class Claims {
@@ -68,11 +69,11 @@ export class Claims {
     const { window } = this.collections;
     const { seq } = record;
     await insertMissing(window, [toWindowDocument(lease, record)]);
-    const { matchedCount } = await window.updateOne(
-      { _id: shared, fence: lease.fence },
-      { $pull: { windows: { seq: { $in: [seq] } } } },
-    );
+    const { matchedCount } = await window.updateOne({ _id: shared, fence: lease.fence }, without([seq]));
     if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
+    const { documents } = this.places.leaving(lease, [seq]);
+    // It was the last one.
+    if (documents.length > 0) await window.deleteMany({ _id: { $in: [...documents] } });
     this.places.left(lease, [seq]);
   }
 

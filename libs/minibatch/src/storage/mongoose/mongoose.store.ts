@@ -56,6 +56,7 @@ import { StreamRecords } from './stream-records.js';
 import { Sweeps } from './sweeps.js';
 import { TransactionInserts } from './transaction-inserts.js';
 import { WindowReads } from './window-reads.js';
+import { WindowRemovals } from './window-removals.js';
 
 export interface MongooseStreamStoreOptions {
   /** Names of the collections; the defaults are those of the Python library minibatch, so that both work on one database. */
@@ -122,7 +123,8 @@ export class MongooseStreamStore implements StreamStore {
     this.windows = new WindowReads(this.collections);
     const places = new ClaimPlaces();
     this.claims = new Claims(this.collections, places);
-    this.settlement = new Settlement(this.collections, departures, places, this.sideBySide);
+    const removals = new WindowRemovals(this.collections, places);
+    this.settlement = new Settlement(this.collections, departures, places, removals, this.sideBySide);
     const letters = new LetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);

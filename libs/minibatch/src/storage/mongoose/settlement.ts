@@ -23,6 +23,7 @@ import type { WindowDocument } from './schemas/window.schema.js';
 import type { SideBySide } from './side-by-side.js';
 import { guarded } from './store-errors.js';
 import { toWindowDocument } from './window-codec.js';
+import type { WindowRemovals } from './window-removals.js';
 
 /** A kept window's data are copied into its document up to here; beyond, they are only in the buffer. */
 const KEPT_DATA_BYTES = 15 * 1024 * 1024;
@@ -40,6 +41,7 @@ export class Settlement {
     private readonly collections: Collections,
     private readonly departures: Departures,
     private readonly places: ClaimPlaces,
+    private readonly removals: WindowRemovals,
     private readonly sideBySide: SideBySide,
   ) {}
 
@@ -54,7 +56,10 @@ export class Settlement {
         : this.settleAmongOthers(lease.key, messages, others, options));
       await (options.keep
         ? this.keepWindows(lease, windows, options.at ?? new Date())
-        : this.removeWindows(lease, windows));
+        : this.removals.remove(
+            lease,
+            windows.map(({ window }) => window.seq),
+          ));
     });
   }
 
@@ -120,38 +125,6 @@ export class Settlement {
     );
   }
 
-  private async removeWindows(lease: Lease, windows: readonly SettledWindow[]): Promise<void> {
-    await this.removeBySeq(
-      lease,
-      windows.map(({ window }) => window.seq),
-    );
-  }
-
-  /** By `_id`s where they are known. If not all were found, what is left goes by what the documents have in common. */
-  private async removeBySeq(lease: Lease, seqs: readonly number[]): Promise<void> {
-    const { window } = this.collections;
-    const { documents, parts } = this.places.leaving(lease, seqs);
-    let found = 0;
-    if (documents.length > 0) {
-      const { deletedCount } = await window.deleteMany({ _id: { $in: [...documents] } });
-      found += deletedCount;
-    }
-    if (parts.length > 0) {
-      const { matchedCount } = await window.bulkWrite(
-        parts.map(({ _id, seqs: left }) => ({ updateOne: { filter: { _id }, update: without(left) } })),
-        { ordered: false },
-      );
-      found += matchedCount;
-    }
-    if (found < documents.length + parts.length) {
-      const open = { processed: false, consumer: consumerDocumentId(lease.key), fence: lease.fence };
-      await window.deleteMany({ ...open, seq: { $in: [...seqs] } });
-      await window.updateMany({ ...open, 'windows.seq': { $in: [...seqs] } }, without(seqs));
-      await window.deleteMany({ ...open, windows: { $size: 0 } });
-    }
-    this.places.left(lease, seqs);
-  }
-
   /** In a document of its own each, before it leaves a shared one: it may be in both for a while, but never in none. */
   private async keepWindows(lease: Lease, windows: readonly SettledWindow[], settled: Date): Promise<void> {
     const kept = await this.withData(windows);
@@ -165,7 +138,7 @@ export class Settlement {
           return { document, bytes: sizeOf(document, window.data) };
         }),
       );
-      await this.removeBySeq(
+      await this.removals.remove(
         lease,
         shared.map(({ window }) => window.seq),
       );
@@ -229,10 +202,6 @@ export class Settlement {
 interface KeptWindow {
   readonly window: WindowRecord;
   readonly data: readonly (RawValue | undefined)[];
-}
-
-function without(seqs: readonly number[]): mongo.UpdateFilter<WindowDocument> {
-  return { $pull: { windows: { seq: { $in: [...seqs] } } } };
 }
 
 function asKept({ data }: KeptWindow, settled: Date) {

@@ -124,6 +124,39 @@ describe('windows that share a document', () => {
     expect(await seqs()).toEqual([[1, 3]]);
   });
 
+  it('is gone when its last window gets a document of its own', async () => {
+    const settled = await claim(3, 1);
+    await finish(lease, settled.slice(0, 1));
+    const again = settled.slice(1).map(({ window }) => ({ ...window, attempt: 2 }));
+    await Promise.all(again.map((window) => test.store.reschedule(lease, window)));
+    expect(await seqs()).toEqual([2, 3]);
+  });
+
+  it('is gone when several commits have taken its windows out of it at the same time', async () => {
+    const settled = await claim(4, 1);
+    const parts = [settled.slice(0, 1), settled.slice(1, 3), settled.slice(3)];
+    await test.store.commit(lease, { finished: [1, 2, 3, 4], progress: { lastSeq: 4, windows: 4, messages: 4 } });
+    await Promise.all(parts.map((part) => test.store.settle(lease, part, { groups: ['default'], keep: false })));
+    expect(await documents()).toEqual([]);
+  });
+
+  it('is gone when a commit takes the others out while one moves to a document of its own', async () => {
+    const settled = await claim(3, 1);
+    await Promise.all([
+      test.store.reschedule(lease, { ...settled[1]!.window, attempt: 2 }),
+      finish(lease, [settled[0]!, settled[2]!]),
+    ]);
+    expect(await seqs()).toEqual([2]);
+  });
+
+  it('is gone after a takeover if an earlier version has left it behind without windows', async () => {
+    await claim(2, 1);
+    await test.connection.collection<WindowDocument>('window').updateOne({}, { $set: { windows: [] } });
+    const rival = await takeLease(test.store, KEY, RIVAL);
+    expect(await open(rival)).toEqual([]);
+    expect(await documents()).toEqual([]);
+  });
+
   it('does not count where a process died after it had written the document of its own', async () => {
     const [first, second] = await claim(2, 1);
     const before = await documents();

@@ -1,0 +1,48 @@
+import { isNetworkError, isServerLost } from './store-errors.js';
+
+interface Call<Request, Result> {
+  readonly request: Request;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Sends the calls of one turn of the event loop as one command. Nothing is held up for it: a call goes out as soon as the code that is
+ * running has run.
+ *
+ * If the server refuses the joint command, each call goes out alone, so that a call fails only by its own fault.
+ */
+export class TurnBatch<Request, Result> {
+  private calls: Call<Request, Result>[] = [];
+
+  /** `send`: resolves with the results of the requests, in their order. There is at least one. */
+  constructor(private readonly send: (requests: readonly Request[]) => Promise<readonly Result[]>) {}
+
+  add(request: Request): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.calls.push({ request, resolve, reject });
+      if (this.calls.length > 1) return;
+      void endOfTurn().then(() => {
+        const { calls } = this;
+        this.calls = [];
+        return this.sendAll(calls);
+      });
+    });
+  }
+
+  private async sendAll(calls: readonly Call<Request, Result>[]): Promise<void> {
+    try {
+      const results = await this.send(calls.map(({ request }) => request));
+      for (const [index, { resolve }] of calls.entries()) resolve(results[index] as Result);
+    } catch (error) {
+      if (calls.length > 1 && !isNetworkError(error) && !isServerLost(error)) {
+        for (const call of calls) void this.sendAll([call]);
+      } else for (const { reject } of calls) reject(error);
+    }
+  }
+}
+
+/** Resolves when all that a reply has set off has run, however many promises that takes. */
+export function endOfTurn(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(resolve));
+}
