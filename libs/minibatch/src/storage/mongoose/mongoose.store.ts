@@ -49,6 +49,7 @@ import { messageIds } from './message-ids.js';
 import { Reads } from './reads.js';
 import { Redrive } from './redrive.js';
 import { Settlement } from './settlement.js';
+import { SharedReads } from './shared-reads.js';
 import { SideBySide } from './side-by-side.js';
 import { Status } from './status.js';
 import { guarded } from './store-errors.js';
@@ -119,12 +120,13 @@ export class MongooseStreamStore implements StreamStore {
       this.checkpoints,
     );
     this.leases = new Leases(this.collections);
-    this.reads = new Reads(this.collections);
+    const shared = new SharedReads(this.collections);
+    this.reads = new Reads(this.collections, shared);
     this.windows = new WindowReads(this.collections);
     const places = new ClaimPlaces();
     this.claims = new Claims(this.collections, places);
     const removals = new WindowRemovals(this.collections, places);
-    this.settlement = new Settlement(this.collections, departures, places, removals, this.sideBySide);
+    this.settlement = new Settlement(this.collections, departures, places, removals, shared, this.sideBySide);
     const letters = new LetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);

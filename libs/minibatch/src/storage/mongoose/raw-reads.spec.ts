@@ -14,6 +14,7 @@ import { BufferMessage } from './message-codec.js';
 import { RawDocument } from './raw-document.js';
 import { findRaw } from './raw-reads.js';
 import { Reads } from './reads.js';
+import { SharedReads } from './shared-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 const KEY = keyOf('flights');
@@ -38,7 +39,10 @@ describe('undecoded reads', () => {
   /** No reply holds more than three documents, as if they were large. */
   const small = () =>
     via((send) => (command, options) => send('find' in command ? { ...command, batchSize: 3 } : command, options));
-  const reads = (collection: Buffered) => new Reads({ buffer: collection } as unknown as Collections);
+  const reads = (collection: Buffered) => {
+    const collections = { buffer: collection } as unknown as Collections;
+    return new Reads(collections, new SharedReads(collections));
+  };
 
   it('say that there is more than fits into a reply, and leave no cursor open', async () => {
     const { documents, more } = await findRaw(small(), { filter: {}, sort: { _id: 1 }, limit: 8 });

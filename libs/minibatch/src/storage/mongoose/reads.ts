@@ -1,4 +1,3 @@
-import { mongo } from 'mongoose';
 import type {
   Block,
   ConsumerKey,
@@ -8,23 +7,24 @@ import type {
   TimeCursor,
   TimeRange,
 } from '../stream-store.interface.js';
+import { behind, type BufferFilter, findPage, toBlock, waiting } from './blocks.js';
 import type { Collections } from './collections.js';
 import { MESSAGES } from './foreign.js';
 import { BufferMessage } from './message-codec.js';
 import { toObjectId } from './message-ids.js';
-import { RawDocument } from './raw-document.js';
-import { findByIds, findRaw } from './raw-reads.js';
-import type { BufferDocument } from './schemas/buffer.schema.js';
+import { findByIds } from './raw-reads.js';
+import type { SharedReads } from './shared-reads.js';
 import { guarded } from './store-errors.js';
-
-type Filter = mongo.Filter<BufferDocument>;
 
 /** Reads of the buffer. Each is one round trip as long as the reply fits into one message of the server. */
 export class Reads {
-  constructor(private readonly collections: Collections) {}
+  constructor(
+    private readonly collections: Collections,
+    private readonly shared: SharedReads,
+  ) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
-    return this.block(key.stream, { ...waiting(key), ...behind(after) }, { _id: 1 }, limits);
+    return guarded(`fetch from '${key.stream}'`, () => this.shared.fetch(key, after, limits));
   }
 
   /** What this package has kept: Python's carries no time. `waits` serves the index. */
@@ -47,7 +47,7 @@ export class Reads {
   ): Promise<Block> {
     const first = after?.created ?? from;
     const created = { ...(first && { $gte: first }), ...(to && { $lt: to }) };
-    const filter: Filter = {
+    const filter: BufferFilter = {
       ...(first || to ? { created: { ...MESSAGES.created, ...created } } : {}),
       // The bound above lets the index start there; this leaves out what has been read of that moment.
       ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toObjectId(after.id) } }] }),
@@ -65,7 +65,8 @@ export class Reads {
       ...(after !== undefined && { $gt: toObjectId(after) }),
       ...(until !== undefined && { $lte: toObjectId(until) }),
     };
-    const filter: Filter = after === undefined && until === undefined ? {} : { _id: bounds };
+    this.shared.begin(key);
+    const filter: BufferFilter = after === undefined && until === undefined ? {} : { _id: bounds };
     const found = await guarded(`look through '${key.stream}'`, () =>
       this.collections.buffer
         .find({ ...waiting(key), ...filter }, { projection: { _id: 1 } })
@@ -91,36 +92,15 @@ export class Reads {
     return ids.flatMap((id) => found.get(id) ?? []);
   }
 
-  private async block(stream: string, filter: Filter, sort: Record<string, 1>, limits: FetchLimits): Promise<Block> {
-    const { documents, more } = await guarded(`fetch from '${stream}'`, () =>
-      findRaw(this.collections.buffer, { filter, sort, limit: limits.messages }),
+  private async block(
+    stream: string,
+    filter: BufferFilter,
+    sort: Record<string, 1>,
+    limits: FetchLimits,
+  ): Promise<Block> {
+    const page = await guarded(`fetch from '${stream}'`, () =>
+      findPage(this.collections, filter, sort, limits.messages),
     );
-    const messages: StoredMessage[] = [];
-    let bytes = 0;
-    for (const document of documents) {
-      messages.push(new BufferMessage(new RawDocument(document)));
-      bytes += document.length;
-      if (bytes >= limits.bytes) return { messages, full: true };
-    }
-    return { messages, full: more || messages.length >= limits.messages };
+    return toBlock(page, limits);
   }
-}
-
-function behind(after: MessageId | undefined): Filter {
-  return after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
-}
-
-/**
- * What the consumer has not committed; `waits` serves the index, `done` decides. Python's documents have neither these lists nor a
- * partition.
- */
-function waiting({ stream, group, partition }: ConsumerKey): Filter {
-  return {
-    ...MESSAGES,
-    stream,
-    processed: false,
-    waits: { $in: [null, group] },
-    done: { $ne: group },
-    partition: partition === 0 ? { $in: [0, null] } : partition,
-  } as Filter;
 }

@@ -20,6 +20,7 @@ import { findByIds } from './raw-reads.js';
 import { type RawValue, sizeOf } from './raw-value.js';
 import { throwIfFailed, write } from './raw-writes.js';
 import type { WindowDocument } from './schemas/window.schema.js';
+import type { SharedReads } from './shared-reads.js';
 import type { SideBySide } from './side-by-side.js';
 import { guarded } from './store-errors.js';
 import { toWindowDocument } from './window-codec.js';
@@ -42,12 +43,14 @@ export class Settlement {
     private readonly departures: Departures,
     private readonly places: ClaimPlaces,
     private readonly removals: WindowRemovals,
+    private readonly reads: SharedReads,
     private readonly sideBySide: SideBySide,
   ) {}
 
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
     if (windows.length === 0) return;
     const { group, stream } = lease.key;
+    this.reads.settled(lease.key, windows);
     await guarded(`settle windows of '${group}' on '${stream}'`, async () => {
       const messages = windows.flatMap((settled) => settled.messages);
       const others = options.groups.filter((other) => other !== group);

@@ -13,6 +13,19 @@ describe('SideBySide', () => {
     expect(groups.patience(KEY, ['audit', 'report'])).toBe(0);
   });
 
+  it('waits for a group that is as slow as this one is', () => {
+    let now = 0;
+    const groups = new SideBySide(() => now);
+    const patience = [];
+    for (now = 0; now < 6_000; now += 1_200) {
+      patience.push(groups.patience(KEY, ['audit']));
+      groups.claimed(keyOf('flights', 'audit'));
+    }
+    expect(patience.slice(1)).toEqual([2_400, 2_400, 2_400, 2_400]);
+    now += 1_800;
+    expect(groups.patience(KEY, ['audit'])).toBe(0);
+  });
+
   it('waits ever more rarely for a group that lags, and at once again after a wait that paid', () => {
     const groups = new SideBySide();
     const waits = (count: number) => {

@@ -1,6 +1,6 @@
 import { type ConsumerKey, consumerId } from '../stream-store.interface.js';
 
-/** A group that has claimed in this process so lately is at work here; milliseconds. */
+/** A group that has claimed in this process so lately is at work here, or since two settlements ago; milliseconds. */
 const LATELY = 1_000;
 /** A group waits for as long as two of its own settlements take: another one at the same pace has come by then. Milliseconds. */
 const PATIENCE = { least: 50, most: 3_000, settlements: 2, unknownPace: 300 };
@@ -21,15 +21,19 @@ export class SideBySide {
   /** By consumer: waits in vain in a row, and settlements until the next wait. */
   private readonly vain = new Map<string, { misses: number; skip: number }>();
 
+  /** @param clock monotonic, milliseconds */
+  constructor(private readonly clock: () => number = () => performance.now()) {}
+
   claimed(key: ConsumerKey): void {
-    this.lastClaim.set(consumerId(key), performance.now());
+    this.lastClaim.set(consumerId(key), this.clock());
   }
 
   /** How long the group waits for the others now; milliseconds. 0: not at all. */
   patience(key: ConsumerKey, others: readonly string[]): number {
-    const now = performance.now();
+    const now = this.clock();
     const interval = this.intervalUntil(key, now);
-    const since = now - LATELY;
+    const usual = Math.min(PATIENCE.settlements * interval, PATIENCE.most);
+    const since = now - Math.max(LATELY, usual);
     const isHere = (group: string) =>
       (this.lastClaim.get(consumerId({ ...key, group })) ?? Number.NEGATIVE_INFINITY) > since;
     if (!others.every(isHere)) return 0;
@@ -40,7 +44,7 @@ export class SideBySide {
     }
     if (interval === 0) return PATIENCE.unknownPace;
     if (interval > SLOW) return PATIENCE.least;
-    return Math.min(Math.max(PATIENCE.settlements * interval, PATIENCE.least), PATIENCE.most);
+    return Math.max(usual, PATIENCE.least);
   }
 
   /** Between the settlements of the consumer, on average. */

@@ -1,0 +1,70 @@
+import type { mongo } from 'mongoose';
+import type { Block, ConsumerKey, FetchLimits, MessageId, StoredMessage } from '../stream-store.interface.js';
+import type { Collections } from './collections.js';
+import { MESSAGES } from './foreign.js';
+import { BufferMessage } from './message-codec.js';
+import { toObjectId } from './message-ids.js';
+import { RawDocument } from './raw-document.js';
+import { findRaw } from './raw-reads.js';
+import type { BufferDocument } from './schemas/buffer.schema.js';
+
+export type BufferFilter = mongo.Filter<BufferDocument>;
+
+/** Documents of the buffer, in the order of the query. */
+export interface BufferPage {
+  readonly documents: readonly RawDocument[];
+  /** True if the read ended at a limit. */
+  readonly more: boolean;
+}
+
+export async function findPage(
+  { buffer }: Collections,
+  filter: BufferFilter,
+  sort: Record<string, 1>,
+  limit: number,
+): Promise<BufferPage> {
+  const { documents, more } = await findRaw(buffer, { filter, sort, limit });
+  return { documents: documents.map((document) => new RawDocument(document)), more: more || documents.length >= limit };
+}
+
+/**
+ * What the consumer has not committed; `waits` serves the index, `done` decides. Python's documents have neither these lists nor a
+ * partition.
+ */
+export function waiting({ stream, group, partition }: ConsumerKey): BufferFilter {
+  return { ...waitingForAny(stream, partition, [group]), done: { $ne: group } } as BufferFilter;
+}
+
+/** What one of the groups has not committed, and some of what all of them have. */
+export function waitingForAny(stream: string, partition: number, groups: readonly string[]): BufferFilter {
+  return {
+    ...MESSAGES,
+    stream,
+    processed: false,
+    waits: { $in: [null, ...groups] },
+    partition: partition === 0 ? { $in: [0, null] } : partition,
+  } as BufferFilter;
+}
+
+/** In append order. */
+export function behind(after: MessageId | undefined): BufferFilter {
+  return after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
+}
+
+/** What `waiting` says, of one document that was read for several groups. */
+export function waitsFor(document: RawDocument, group: string): boolean {
+  const waits = [document.get('waits') ?? null].flat();
+  const done = [document.get('done')].flat();
+  return (waits.includes(null) || waits.includes(group)) && !done.includes(group);
+}
+
+export function toBlock({ documents, more }: BufferPage, limits: FetchLimits): Block {
+  const messages: StoredMessage[] = [];
+  let bytes = 0;
+  for (const document of documents) {
+    messages.push(new BufferMessage(document));
+    bytes += document.bytes.length;
+    if (bytes >= limits.bytes || messages.length >= limits.messages) return { messages, full: true };
+  }
+  return { messages, full: more };
+}

@@ -1,0 +1,160 @@
+import {
+  type Block,
+  type ConsumerKey,
+  type FetchLimits,
+  type MessageId,
+  type SettledWindow,
+} from '../stream-store.interface.js';
+import { behind, type BufferPage, findPage, toBlock, waiting, waitingForAny, waitsFor } from './blocks.js';
+import type { Collections } from './collections.js';
+import { isNetworkError, isServerLost } from './store-errors.js';
+import { endOfTurn } from './turn-batch.js';
+
+/** The last read of a stream and partition. */
+interface Read {
+  readonly after: MessageId | undefined;
+  /** It finds what waits for any of these. */
+  readonly groups: Set<string>;
+  /** Those that have not taken it; once nobody is left it is forgotten. */
+  readonly expected: Set<string>;
+  limit: number;
+  /** The moment when it was sent; absent before. */
+  sent?: number;
+  readonly page: Promise<BufferPage>;
+}
+
+/** What matters of a consumer's own doings. */
+interface Reader {
+  /** Where it goes on; undefined: from the start. */
+  place: MessageId | undefined;
+  /** The moment when it began to look from the start. */
+  begun: number;
+  /** The last message, in the order of ids, that it has settled. */
+  settled: MessageId;
+}
+
+const IN_ORDER = { _id: 1 } as const;
+
+/**
+ * Groups of this process that go through a backlog side by side share their reads: the last block is kept for those that stood at the same
+ * place when it was read. And those that look from the start in the same turn of the event loop, since a message woke them, share that read.
+ *
+ * A kept block is older than the call that it answers. So a group only takes one in which nothing can be that it has settled, and that was
+ * read after it began to look from the start. What has been appended since is behind the block, or is what the reader's looks from the
+ * start find, as if the group had read the block at the time.
+ */
+export class SharedReads {
+  private readonly last = new Map<string, Read>();
+  private readonly readers = new Map<string, Map<string, Reader>>();
+  private moment = 0;
+
+  constructor(private readonly collections: Collections) {}
+
+  /** The consumer looks from the start. */
+  begin(key: ConsumerKey): void {
+    this.moment += 1;
+    this.readerOf(key).begun = this.moment;
+  }
+
+  settled(key: ConsumerKey, windows: readonly SettledWindow[]): void {
+    const reader = this.readerOf(key);
+    for (const { messages } of windows) {
+      for (const { id } of messages) if (id > reader.settled) reader.settled = id;
+    }
+  }
+
+  async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    const block = (await this.fetchTogether(key, after, limits)) ?? (await this.fetchAlone(key, after, limits));
+    this.readerOf(key).place = block.full ? block.messages.at(-1)?.id : undefined;
+    return block;
+  }
+
+  /** Undefined if what was read for others, too, is not enough. */
+  private async fetchTogether(
+    key: ConsumerKey,
+    after: MessageId | undefined,
+    limits: FetchLimits,
+  ): Promise<Block | undefined> {
+    const kept = this.keptFor(key, after);
+    const read = kept ?? this.send(key, after);
+    const isOld = read.sent !== undefined;
+    if (!isOld) {
+      read.groups.add(key.group);
+      read.limit = Math.max(read.limit, limits.messages);
+    }
+    if (after === undefined) this.begin(key);
+    let page: BufferPage | undefined;
+    try {
+      page = await read.page;
+    } catch (error) {
+      if (!kept && (read.groups.size === 1 || isNetworkError(error) || isServerLost(error))) throw error;
+    } finally {
+      this.taken(key, read, page);
+    }
+    if (!page || (isOld && !page.more)) return undefined;
+    const { documents, more } = page;
+    const block = toBlock({ documents: documents.filter((document) => waitsFor(document, key.group)), more }, limits);
+    // Only for others: there is no place to go on from.
+    return block.full && block.messages.length === 0 ? undefined : block;
+  }
+
+  private async fetchAlone(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
+    const filter = { ...waiting(key), ...behind(after) };
+    return toBlock(await findPage(this.collections, filter, IN_ORDER, limits.messages), limits);
+  }
+
+  private keptFor(key: ConsumerKey, after: MessageId | undefined): Read | undefined {
+    const read = this.last.get(partitionOf(key));
+    if (!read || read.after !== after) return undefined;
+    if (read.sent === undefined) return read;
+    if (after === undefined || !read.expected.has(key.group)) return undefined;
+    const { begun, settled } = this.readerOf(key);
+    return begun < read.sent && settled <= after ? read : undefined;
+  }
+
+  private send(key: ConsumerKey, after: MessageId | undefined): Read {
+    const id = partitionOf(key);
+    const companions: string[] = [];
+    if (after !== undefined) {
+      for (const [group, { place }] of this.readersOf(key)) if (place === after) companions.push(group);
+    }
+    const page = endOfTurn().then(() => {
+      this.moment += 1;
+      read.sent = this.moment;
+      const groups = [...read.groups];
+      const waits = groups.length === 1 ? waiting(key) : waitingForAny(key.stream, key.partition, groups);
+      return findPage(this.collections, { ...waits, ...behind(after) }, IN_ORDER, read.limit);
+    });
+    const read: Read = { after, groups: new Set(companions), expected: new Set(companions), limit: 0, page };
+    this.last.set(id, read);
+    return read;
+  }
+
+  /** Nothing is kept longer than somebody may want it. */
+  private taken(key: ConsumerKey, read: Read, page: BufferPage | undefined): void {
+    read.expected.delete(key.group);
+    const id = partitionOf(key);
+    if ((read.expected.size === 0 || !page?.more) && this.last.get(id) === read) this.last.delete(id);
+  }
+
+  private readerOf(key: ConsumerKey): Reader {
+    const readers = this.readersOf(key);
+    let reader = readers.get(key.group);
+    if (!reader) readers.set(key.group, (reader = { place: undefined, begun: 0, settled: '' }));
+    return reader;
+  }
+
+  private readersOf(key: ConsumerKey): Map<string, Reader> {
+    const id = partitionOf(key);
+    let readers = this.readers.get(id);
+    if (!readers) {
+      readers = new Map<string, Reader>();
+      this.readers.set(id, readers);
+    }
+    return readers;
+  }
+}
+
+function partitionOf({ stream, partition }: ConsumerKey): string {
+  return `${partition} ${stream}`;
+}
