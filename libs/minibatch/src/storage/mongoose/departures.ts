@@ -1,6 +1,8 @@
 import type { mongo } from 'mongoose';
+import type { MessageId } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { GroupCommits } from './group-commits.js';
+import { toObjectId } from './message-ids.js';
 import { throwIfFailed, write } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
@@ -68,14 +70,20 @@ export class Departures {
         ...multi(later, { $addToSet: { done: group }, $pull: { waits: group }, ...kept }),
       ];
       throwIfFailed(await write(this.collections.buffer, 'update', statements));
-      const marked = await this.collections.buffer
-        .find({ _id: { $in: idsOf(some) } }, { projection: MARKS, batchSize: IDS + 1 })
-        .toArray();
+      const marked = await this.marksOf(idsOf(some));
       await this.leave(marked.filter((document) => isDone(document, others)).map(toDeparting), settled);
       await this.correct(
         marked.filter((document) => !isDone(document, others)),
         others,
       );
+    }
+  }
+
+  /** Those leave that all groups have committed. @param ids of messages that may have left already */
+  async finish(ids: readonly MessageId[], groups: readonly string[], settled: Date | undefined): Promise<void> {
+    for (const some of chunks(ids, IDS)) {
+      const marked = await this.marksOf(some.map(toObjectId));
+      await this.leave(marked.filter((document) => isDone(document, groups)).map(toDeparting), settled);
     }
   }
 
@@ -123,6 +131,12 @@ export class Departures {
     }
   }
 
+  private marksOf(ids: readonly mongo.ObjectId[]): Promise<BufferDocument[]> {
+    return this.collections.buffer
+      .find({ _id: { $in: [...ids] } }, { projection: MARKS, batchSize: IDS + 1 })
+      .toArray();
+  }
+
   private update(ids: readonly mongo.ObjectId[], u: mongo.UpdateFilter<BufferDocument>): Promise<void> {
     return this.write('update', ids, (q) => ({ q, u, multi: true }));
   }
@@ -163,9 +177,9 @@ export function toTombstone(settled?: Date) {
   } as const;
 }
 
-/** By the group that has just marked it, and by the others. */
-function isDone({ done, processed }: BufferDocument, others: readonly string[]): boolean {
-  return !processed && others.every((group) => done?.includes(group));
+/** All of these groups have marked it, and it has not left. */
+function isDone({ done, processed }: BufferDocument, groups: readonly string[]): boolean {
+  return !processed && groups.every((group) => done?.includes(group));
 }
 
 function toDeparting({ _id, dedupeKey, keep }: BufferDocument): Departing {

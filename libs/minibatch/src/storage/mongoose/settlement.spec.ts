@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { mongo } from 'mongoose';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   appendAll,
   dataOf,
@@ -73,6 +74,40 @@ describe('claim, commit and settle', () => {
     expect(messages).toHaveLength(60);
     await store.settle(second, [{ window, messages }], { groups: recovery.groups, keep: false });
     expect([await count('buffer'), await count('window')]).toEqual([0, 0]);
+  });
+
+  it('finishes the last of several groups, which died after it had marked its messages', async () => {
+    const { store } = test;
+    const other = await takeLease(store, AUDIT);
+    const first = await takeLease(store, KEY);
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2, { dedupeId: 'a' })]);
+    const settled = await claimAll(first);
+    const audited = await claimAll(other);
+    const closing = AbortSignal.abort();
+    await store.settle(other, [audited], { groups: await commit(other, audited), keep: false, closing });
+
+    // In another process, which does not know that the other group is done: it marks, and ends before it removes.
+    const dying = await openStore({ database: test.database });
+    const groups = await commit(first, settled);
+    // The look at the marks.
+    const look = vi.spyOn(mongo.Collection.prototype, 'find').mockImplementation(() => {
+      throw new Error('killed');
+    });
+    try {
+      await expect(dying.store.settle(first, [settled], { groups, keep: false })).rejects.toThrow('killed');
+    } finally {
+      look.mockRestore();
+    }
+    expect(await count('buffer', { done: { $all: ['default', 'audit'] }, processed: false })).toBe(2);
+
+    const second = await takeLease(store, KEY, RIVAL);
+    const recovery = await store.recover(second);
+    const windows = recovery.finished.map((window) => ({ window, messages: [] }));
+    expect(await store.load(KEY, settled.window.messageIds)).toEqual([]);
+    await store.settle(second, windows, { groups: recovery.groups, keep: false });
+    expect([await count('buffer', { processed: false }), await count('window')]).toEqual([0, 0]);
+    expect(await count('buffer', { processed: true, dedupeKey: 'flights\0a' })).toBe(1);
+    await dying.store.close();
   });
 
   it('lets a former holder neither commit, reschedule nor take windows away, and its late claim is void', async () => {

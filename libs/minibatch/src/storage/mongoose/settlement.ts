@@ -53,6 +53,9 @@ export class Settlement {
     this.reads.settled(lease.key, windows);
     await guarded(`settle windows of '${group}' on '${stream}'`, async () => {
       const messages = windows.flatMap((settled) => settled.messages);
+      const gone = idsWithoutMessages(windows);
+      // They were loaded for a former holder's commit, and it had marked them: it may have ended before they left.
+      if (gone.length > 0) await this.departures.finish(gone, options.groups, options.at);
       const others = options.groups.filter((other) => other !== group);
       await (others.length === 0 && !messages.some(isKept)
         ? this.leave(messages, options)
@@ -199,6 +202,14 @@ export class Settlement {
       windows.map(({ window }) => window.seq),
     );
   }
+}
+
+function idsWithoutMessages(windows: readonly SettledWindow[]): readonly MessageId[] {
+  return windows.flatMap(({ window, messages }) => {
+    if (messages.length >= window.messageIds.length) return [];
+    const present = new Set(messages.map(({ id }) => id));
+    return window.messageIds.filter((id) => !present.has(id));
+  });
 }
 
 /** A window with what its messages were appended with. */
