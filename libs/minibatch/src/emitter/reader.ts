@@ -52,6 +52,8 @@ export class Reader {
   private timeCursor: TimeCursor | undefined;
   private averageBytes = 256;
   private stale = true;
+  /** When the last read began that came to the end of the stream. What is found after it was not there before. */
+  private foundAll = -Infinity;
   private readCleared = false;
   private readonly damaged = new Set<MessageId>();
   private untold: MessageId[] = [];
@@ -97,6 +99,8 @@ export class Reader {
   forget(): void {
     for (const { id } of this.buffer.messages) this.owned.delete(id);
     this.buffer.clear();
+    // What was found before is found once more.
+    this.foundAll = -Infinity;
     this.restart();
   }
 
@@ -129,10 +133,12 @@ export class Reader {
   async read(room: number): Promise<void> {
     const limit = Math.max(1, Math.min(room, this.limits.messages));
     this.stale = false;
+    const began = this.now();
     try {
       await this.during(async () => {
         this.buffer.complete = this.ranges ? await this.readByTime(limit) : await this.readOn(limit);
       });
+      if (this.buffer.complete && !this.ranges) this.foundAll = began;
     } catch (error) {
       this.stale = true;
       throw error;
@@ -267,12 +273,13 @@ export class Reader {
 
   private adopt(messages: readonly StoredMessage[]): readonly ReadMessage[] {
     const seen = this.now();
+    const notBefore = this.foundAll;
     const fresh: ReadMessage[] = [];
     for (const message of messages) {
       if (!this.owned.add(message.id)) continue;
       if (message.cleared) this.readCleared = true;
       // The store made the object for this read alone: no copy.
-      fresh.push(Object.assign(message, { seen }) as ReadMessage);
+      fresh.push(Object.assign(message, { seen, notBefore }) as ReadMessage);
     }
     return fresh;
   }

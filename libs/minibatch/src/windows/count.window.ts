@@ -9,7 +9,7 @@ const ROOM = 10_000;
  * Windows of `size` messages, as soon as so many are there, in the order in which they were read.
  *
  * With `interval` no message waits longer than that for a free worker: what is there `interval` after the first of them was
- * appended is emitted. The wait counts from that first message and is never restarted by a later one. While all workers are
+ * appended is emitted. Where the clock of its producer is wrong, what this process has seen of the stream bounds it. The wait counts from that first message and is never restarted by a later one. While all workers are
  * busy, a window that is due waits for the first of them and goes on filling. Without `interval` the tail waits for a `flush`.
  *
  * @example
@@ -54,9 +54,10 @@ export class CountWindow<T = unknown> extends WindowEmitter<T> {
 
   private deadline({ first, now }: MessageView<T>): number | undefined {
     if (this.interval === undefined || first === undefined) return undefined;
-    // `created` may come from a clock that is ahead of ours, and ours may be set back while the message waits.
+    // `created` may come from a clock that is ahead of ours or behind, and ours may be set back while the message waits.
     const known = this.waiting?.id === first.id ? this.waiting.since : Infinity;
-    const since = Math.min(first.created.getTime(), first.seen, now, known);
+    const appended = Math.max(first.created.getTime(), first.notBefore ?? -Infinity);
+    const since = Math.min(appended, first.seen, now, known);
     this.waiting = { id: first.id, since };
     return since + this.interval;
   }

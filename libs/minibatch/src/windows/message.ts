@@ -15,4 +15,9 @@ export interface BufferedMessage<T = unknown> extends Message<T> {
   readonly bytes: number;
   /** When this process first read it, milliseconds of its own clock; `created` may come from a clock that is wrong. */
   readonly seen: number;
+  /**
+   * It had not come yet when this process found everything that was there last, which began at this time by its own clock: it has waited
+   * for no longer, whatever `created` says. Absent if nothing is known.
+   */
+  readonly notBefore?: number;
 }

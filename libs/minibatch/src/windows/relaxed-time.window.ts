@@ -9,6 +9,9 @@ import {
   WindowEmitter,
 } from './window-emitter.js';
 
+/** No producer's clock is right when it is further ahead of ours; milliseconds. */
+const AHEAD = 1_000;
+
 /** What of the view goes into the tick's window, and whether the tick goes on afterwards. */
 interface Cut {
   readonly count: number;
@@ -118,10 +121,12 @@ export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
   private cut(view: MessageView<T>, end: number): Cut | undefined {
     if (view.complete) return { count: view.length, more: false };
     // Messages from beyond the tick at the very head may come from a clock that is ahead. They don't end the window, or
-    // else it would stay empty tick after tick until that time has come.
+    // else it would stay empty tick after tick until that time has come. Those from the future do come from such a clock and do
+    // not show how far the reading is; one interval is enough to find that out.
     let before = this.begun;
     const beyond = view.messages.findIndex(({ created }) => {
-      if (created.getTime() >= end) return before;
+      const time = created.getTime();
+      if (time >= end) return before && (time <= view.now + AHEAD || view.now >= end + this.interval);
       before = true;
       return false;
     });
