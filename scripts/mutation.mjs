@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AREAS } from '../tools/mutation/areas.mjs';
+import { isInstalled } from './is-installed.mjs';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const FOLDER = join(ROOT, 'tools/mutation');
@@ -21,23 +22,6 @@ function run(command, args, cwd, env) {
   const { status, error } = spawnSync(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
   if (error) console.error(`${command} could not be started: ${error.message}`);
   return status ?? 1;
-}
-
-/** @param {string} path @returns {Record<string, { version: string } | undefined>} */
-function versions(path) {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')).packages;
-  } catch {
-    return {};
-  }
-}
-
-function isInstalled() {
-  const wanted = versions(join(FOLDER, 'package-lock.json'));
-  const found = versions(join(FOLDER, 'node_modules/.package-lock.json'));
-  return Object.entries(wanted).every(
-    ([name, entry]) => name === '' || entry?.optional || found[name]?.version === entry?.version,
-  );
 }
 
 /** @param {readonly string[]} paths below `libs/minibatch/src` @returns {Map<string, readonly string[]>} areas and their files */
@@ -78,7 +62,7 @@ const options = process.argv.slice(2);
 const firstOption = options.findIndex((each) => each.startsWith('-'));
 const paths = firstOption < 0 ? options : options.slice(0, firstOption);
 const areas = chosen(paths);
-if (!isInstalled()) process.exitCode = run('npm', ['ci'], FOLDER);
+if (!isInstalled(FOLDER)) process.exitCode = run('npm', ['ci'], FOLDER);
 if (!process.exitCode) {
   for (const [area, files] of areas) {
     const exitCode = mutate(area, files, options.slice(paths.length));

@@ -1,5 +1,5 @@
 import { access, readdir, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { repository } from '../support/workspace.js';
 
@@ -37,5 +37,23 @@ describe('the links', () => {
       if (!exists || (anchor !== undefined && !(await headings()).includes(anchor))) dead.push(target);
     }
     expect(dead).toEqual([]);
+  });
+});
+
+describe('the pages of docs', () => {
+  const found = pages.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
+
+  it('are all in the index, and in the menu of the site', async () => {
+    const index = await readFile(repository('docs/README.md'), 'utf8');
+    const menu = await readFile(repository('tools/site/.vitepress/config.mjs'), 'utf8');
+    const missing = found.filter((page) => {
+      const path = page.replace('docs/', '');
+      const isReport = path.startsWith('benchmarks');
+      return (
+        !index.includes(`](${path})`) ||
+        !(isReport || menu.includes(`'${basename(path, '.md')}'`) || menu.includes(`'/${path.replace('.md', '')}'`))
+      );
+    });
+    expect(missing).toEqual([]);
   });
 });
