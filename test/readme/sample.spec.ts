@@ -61,6 +61,13 @@ describe('the code of the README and the guides', { timeout: 60_000 }, () => {
     expect(errors).toEqual([]);
   });
 
+  it('is short, with the two commands that CI runs', async () => {
+    const text = await readFile(repository('README.md'), 'utf8');
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(9_000);
+    for (const command of ['npm ci && npm start', 'npm ci && npm test'])
+      expect(text).toMatch(new RegExp(`^${command} `, 'm'));
+  });
+
   it('has a sample of at most 15 lines', () => {
     const [sample] = blocks;
     expect(sample?.page).toBe('README.md');
