@@ -54,7 +54,10 @@ export type AppendOutcome =
   | {
       readonly status: 'failed';
       readonly error: Error;
-      /** True: the store was out of reach, so that another call would fail in the same way. */
+      /**
+       * True: the store was out of reach, so that another call would fail in the same way. If the error says `stored: 'no'`, the message
+       * waits for the store and is appended again, as long as the call may take.
+       */
       readonly storeAway?: boolean;
     };
 

@@ -1,4 +1,4 @@
-import type { AppendError } from '../errors/minibatch.error.js';
+import { AppendError } from '../errors/minibatch.error.js';
 import { backoff } from '../internal/backoff.js';
 import { type Clock, delay } from '../internal/clock.js';
 import { answered, CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
@@ -11,7 +11,7 @@ import type {
 } from '../storage/stream-store.interface.js';
 import { appendFailed, goingDown, notStored } from './append-failures.js';
 import { bytesOf, PendingLimit, type PendingLimits } from './pending-limit.js';
-import { isStoreAway, WaitingCalls } from './waiting-calls.js';
+import { isOutOfReach, isStoreAway, WaitingCalls } from './waiting-calls.js';
 
 /** Most messages of one write. */
 export const GROUP_MESSAGES = 1000;
@@ -42,6 +42,8 @@ interface Entry extends Part {
   readonly since: number;
   /** No more of the call's messages follow: its position goes along. */
   readonly last: boolean;
+  /** Of all messages, also those that are answered while others of the entry are tried again. */
+  readonly count: number;
   readonly settle: (outcomes: readonly AppendOutcome[]) => void;
   readonly reject: (error: CheckpointError | AppendError) => void;
   isAnswered: boolean;
@@ -166,7 +168,8 @@ export class AppendQueue {
     const { messages, bytes } = part;
     let entry!: Entry;
     const answer = new Promise<readonly AppendOutcome[]>((settle, reject) => {
-      entry = { call, since: call.since, last, messages, bytes, settle, reject, isAnswered: false };
+      const count = messages.length;
+      entry = { call, since: call.since, last, messages, count, bytes, settle, reject, isAnswered: false };
     });
     this.last = answer;
     this.pending.add(messages.length, bytes);
@@ -183,14 +186,15 @@ export class AppendQueue {
     this.writing = true;
     // The end of the turn: the rest of a burst has been added by then.
     await Promise.resolve();
-    for (let looks = 1; this.waiting.length > 0;) {
-      if (!this.waiting.isStoreAway || (await this.storeAnswers())) {
-        looks = 1;
-        await this.write(this.nextGroup());
-      } else {
-        await delay(this.parts.clock, backoff(LOOK_BACKOFF, looks));
+    for (let looks = 0; this.waiting.length > 0;) {
+      if (this.waiting.isStoreAway) {
+        if (looks > 0) await delay(this.parts.clock, backoff(LOOK_BACKOFF, looks));
         looks += 1;
+        if (!(await this.storeAnswers())) continue;
       }
+      await this.write(this.nextGroup());
+      // It may answer a look and refuse the write.
+      if (!this.waiting.isStoreAway) looks = 0;
     }
     this.writing = false;
   }
@@ -252,12 +256,21 @@ export class AppendQueue {
       return;
     }
     const failure = appendFailed(error);
-    if (isStoreAway(failure)) this.waiting.storeIsAway(write.began, failure);
-    for (const entry of write.entries) this.fail(entry, failure);
+    const { entries, began } = write;
+    if (!isStoreAway(failure)) {
+      for (const entry of entries) this.fail(entry, failure);
+    } else if (failure.stored === 'no') {
+      this.tryAgain(entries, began, failure);
+    } else {
+      for (const entry of entries) this.fail(entry, failure);
+      this.waiting.storeIsAway(began, failure);
+    }
   }
 
   private answer(write: Write, outcomes: readonly AppendOutcome[], unstored?: readonly FailedCheckpoint[]): void {
     const { entries, checkpoints, began } = write;
+    const away = outcomes.find(isAway);
+    const unsent: Entry[] = [];
     const stored = new Set<string>();
     let from = 0;
     for (const entry of entries) {
@@ -270,17 +283,30 @@ export class AppendQueue {
         this.settleLate(entry, answers, held);
         continue;
       }
+      if (!stored.has(stream) && answers.some(isStored)) stored.add(stream);
+      if (away && answers.some(isUnsent)) {
+        unsent.push(unsentOf(entry, answers));
+        continue;
+      }
       const checkpoint = checkpoints?.get(entry);
       this.settle(
         entry,
         answers,
         unstored?.find((failed) => failed.checkpoint === checkpoint),
       );
-      if (!stored.has(stream) && answers.some(isStored)) stored.add(stream);
     }
     for (const stream of stored) this.parts.appended(stream);
-    const away = outcomes.find(isAway);
-    if (away?.status === 'failed') this.waiting.storeIsAway(began, away.error);
+    if (away) this.tryAgain(unsent, began, away.error);
+  }
+
+  /**
+   * They were surely not stored, because the store is away: they wait for it like those that come after them. A server that has just
+   * died refuses what is sent to it at once, so without this they would fail while later ones wait.
+   */
+  private tryAgain(entries: readonly Entry[], began: number, error: unknown): void {
+    if (this.isAbandoned) for (const entry of entries) this.fail(entry, goingDown('no'));
+    else this.waiting.putBack(entries.filter(({ isAnswered }) => !isAnswered));
+    this.waiting.storeIsAway(began, error);
   }
 
   /** Others do not wait for it. */
@@ -349,14 +375,14 @@ export class AppendQueue {
     const others: Entry[] = [];
     for (const entry of group) {
       if (entry.isAnswered) continue;
-      if (!refused.has(entry.call.stream)) others.push(entry);
-      else this.fail(entry, notStored(refused.get(entry.call.stream)));
+      const refusal = refused.get(entry.call.stream);
+      if (refusal === undefined || isOutOfReach(refusal)) others.push(entry);
+      else this.fail(entry, notStored(refusal));
     }
     const away = [...refused.values()].find(isStoreAway);
     if (away === undefined) return others;
-    // The others would wait once more for the same store.
-    this.waiting.putBack(others);
-    this.waiting.storeIsAway(began, away);
+    // Those whose stream is known would wait once more for the same store.
+    this.tryAgain(others, began, away);
     return [];
   }
 
@@ -380,7 +406,7 @@ export class AppendQueue {
   private finish(entry: Entry): boolean {
     if (entry.isAnswered) return false;
     entry.isAnswered = true;
-    this.pending.remove(entry.messages.length, entry.bytes);
+    this.pending.remove(entry.count, entry.bytes);
     return true;
   }
 }
@@ -403,8 +429,31 @@ function heldOf(
   return some.some(Boolean) ? some : undefined;
 }
 
-function isAway(outcome: AppendOutcome): boolean {
+type Away = Extract<AppendOutcome, { status: 'failed' }>;
+
+function isAway(outcome: AppendOutcome): outcome is Away {
   return outcome.status === 'failed' && outcome.storeAway === true;
+}
+
+/** The store was away, and surely has not stored the message. */
+function isUnsent(outcome: AppendOutcome): boolean {
+  return isAway(outcome) && outcome.error instanceof AppendError && outcome.error.stored === 'no';
+}
+
+/** What is to be tried again: the entry with its unsent messages. It is answered with the others, when they are. */
+function unsentOf(entry: Entry, answers: readonly AppendOutcome[]): Entry {
+  const unsent = answers.flatMap((answer, index) => (isUnsent(answer) ? [index] : []));
+  if (unsent.length === answers.length) return entry;
+  entry.call.failed ||= answers.some((answer) => answer.status === 'failed' && !isUnsent(answer));
+  return {
+    ...entry,
+    messages: unsent.flatMap((index) => entry.messages[index] ?? []),
+    settle: (outcomes) => {
+      const all = [...answers];
+      outcomes.forEach((outcome, index) => (all[unsent[index] ?? 0] = outcome));
+      entry.settle(all);
+    },
+  };
 }
 
 function isStored({ status }: AppendOutcome): boolean {

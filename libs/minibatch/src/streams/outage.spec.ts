@@ -186,6 +186,135 @@ describe.each([
   });
 });
 
+/** What a server that has just died does to what is sent to it: it refuses it at once, so it surely has not stored it. */
+const refused: AppendOutcome = {
+  status: 'failed',
+  error: new AppendError(ErrorCode.AppendFailed, 'connection refused', 'no'),
+  storeAway: true,
+};
+
+describe('appends that a store refuses because it has just gone away', () => {
+  /** Refuses the next writes; takes what comes after. `answers` decides about each message. */
+  function refuseNext(
+    store: FakeStore,
+    times: number,
+    answers: (data: unknown) => AppendOutcome | undefined = () => refused,
+  ) {
+    const append = store.append.bind(store);
+    let left = times;
+    let refusals = 0;
+    store.append = async (messages, ...rest) => {
+      if (left === 0) return append(messages, ...rest);
+      left -= 1;
+      refusals += 1;
+      const stored = messages.filter(({ data }) => answers(data) === undefined);
+      const outcomes = stored.length > 0 ? [...(await append(stored, {}))] : [];
+      return messages.map(({ data }) => answers(data) ?? outcomes.shift() ?? refused);
+    };
+    return () => refusals;
+  }
+
+  it('wait for it and are stored, once and in the order of the calls', async () => {
+    const { clock, store, append, settled, writtenData } = setUp();
+    store.patience = SELECTION;
+    await append('before');
+    const refusals = refuseNext(store, 3);
+    void append(1);
+    await turn();
+    void append(2);
+    void append(3, 'new');
+    await clock.advance(5_000, turn);
+    expect(settled.slice(1).map(({ error }) => error)).toEqual([undefined, undefined, undefined]);
+    expect(writtenData()).toEqual(['before', 1, 2, 3]);
+    expect(refusals()).toBe(3);
+  });
+
+  it('fail after one selection time if it stays away, and do not ask without a pause', async () => {
+    const { clock, store, append, settled } = setUp();
+    store.patience = SELECTION;
+    await append('before');
+    const refusals = refuseNext(store, Number.POSITIVE_INFINITY);
+    void append(1);
+    await clock.advance(10_000, turn);
+    void append(2);
+    await clock.advance(2 * SELECTION, turn);
+    expect(settled.slice(1)).toMatchObject([{ error: { stored: 'no' } }, { error: { stored: 'no' } }]);
+    for (const { after } of settled.slice(1)) {
+      expect(after).toBeGreaterThanOrEqual(SELECTION);
+      expect(after).toBeLessThan(SELECTION + 1_500);
+    }
+    expect(refusals()).toBeLessThan(100);
+  });
+
+  it('wait on a stream that was not known before, too', async () => {
+    const { clock, store, append, settled, writtenData } = setUp();
+    store.patience = SELECTION;
+    await append('before');
+    const ensure = store.ensureStream.bind(store);
+    let refusals = 0;
+    store.ensureStream = async (name) => {
+      if (name !== 'new' || refusals === 2) return ensure(name);
+      refusals += 1;
+      throw new MinibatchError(ErrorCode.StoreUnavailable, 'connection refused', { details: { outOfReach: true } });
+    };
+    void append(1, 'new');
+    void append(2);
+    await clock.advance(5_000, turn);
+    expect(settled.slice(1).map(({ error }) => error)).toEqual([undefined, undefined]);
+    expect(writtenData()).toEqual(['before', 1, 2]);
+  });
+
+  it('send only the messages of a call again that were refused, and answer it as a whole', async () => {
+    const { clock, store, hub, append, writtenData } = setUp();
+    store.patience = SELECTION;
+    await append('before');
+    const wrong = new AppendError(ErrorCode.NotStorable, 'wrong', 'no');
+    refuseNext(store, 1, (data) => {
+      if (data === 3) return { status: 'failed', error: wrong };
+      return data === 1 ? undefined : refused;
+    });
+    const failure = hub
+      .stream('s')
+      .appendMany([1, 2, 3, 4])
+      .catch((error: unknown) => error);
+    await clock.advance(5_000, turn);
+    expect(await failure).toMatchObject({
+      details: {
+        failed: [{ index: 2, error: wrong }],
+        results: [{ id: expect.any(String) as unknown }, { id: expect.any(String) as unknown }, undefined, {}],
+      },
+    });
+    expect(writtenData()).toEqual(['before', 1, 2, 4]);
+  });
+
+  it('store the position of a source behind them once all are stored, and not if one never will be', async () => {
+    const { clock, store, hub, append } = setUp();
+    store.patience = SELECTION;
+    await append('before');
+    refuseNext(store, 1, (data) => (data === 1 ? undefined : refused));
+    hub.stream('s').attach({
+      stream: async (target) => {
+        await target.appendMany([1, 2], { position: 'behind 2' });
+      },
+    });
+    await clock.advance(5_000, turn);
+    expect([...store.checkpoints.values()]).toEqual(['behind 2']);
+  });
+
+  it('fail as not stored when the application closes', async () => {
+    const { clock, store, hub, append, settled } = setUp();
+    store.patience = SELECTION;
+    await append('before');
+    refuseNext(store, Number.POSITIVE_INFINITY);
+    void append(1);
+    await turn();
+    const closing = hub.close(2_000);
+    await clock.advance(2_000, turn);
+    await closing;
+    expect(settled.slice(1)).toMatchObject([{ error: { code: ErrorCode.StoreUnavailable, stored: 'no' } }]);
+  });
+});
+
 describe('a failure that says at once that the store is away', () => {
   it('does not make the queue ask without a pause', async () => {
     const { clock, store, append, settled } = setUp();

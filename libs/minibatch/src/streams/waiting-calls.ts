@@ -1,5 +1,5 @@
 import type { Clock } from '../internal/clock.js';
-import { codeOf, ErrorCode } from '../errors/minibatch.error.js';
+import { codeOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 
 /** Nothing that waits is given up sooner; milliseconds. */
 const LEAST_PATIENCE = 1_000;
@@ -95,4 +95,9 @@ export class WaitingCalls<C extends WaitingCall> {
 /** The store could not be reached, or is as good as away. */
 export function isStoreAway(error: unknown): boolean {
   return codeOf(error, ErrorCode.AppendFailed) === ErrorCode.StoreUnavailable;
+}
+
+/** It says so: what it refuses for another reason, such as missing rights, is refused again however long it is waited for. */
+export function isOutOfReach(error: unknown): boolean {
+  return isStoreAway(error) && error instanceof MinibatchError && error.details['outOfReach'] === true;
 }

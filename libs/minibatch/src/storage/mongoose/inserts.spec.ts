@@ -1,6 +1,7 @@
 import { mongo } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { changedOnTheWay, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { SystemClock } from '../../internal/clock.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import { Collections, collectionNames } from './collections.js';
 import type { Draft } from './draft.js';
@@ -37,7 +38,7 @@ describe('an insert', () => {
     }));
 
   /** One insert, on a server that has these faults one after the other. */
-  async function insert(faults: readonly Fault[], { repeats = true, given = drafts(2) } = {}) {
+  async function insert(faults: readonly Fault[], { repeats = true, given = drafts(2), patience = 0 } = {}) {
     const { buffer } = new Collections(test.connection, collectionNames());
     const left = [...faults];
     const changed = changedOnTheWay(buffer, (send) => async (sent, options) => {
@@ -53,7 +54,13 @@ describe('an insert', () => {
       }
       throw new mongo.MongoWriteConcernError({ ...reply, ok: 1, writeConcernError: fault.concern });
     });
-    const inserts = new Inserts({ buffer: changed } as unknown as Collections, () => repeats);
+    const inserts = new Inserts(
+      { buffer: changed } as unknown as Collections,
+      () => repeats,
+      () => false,
+      new SystemClock(),
+      () => patience,
+    );
     test.commands();
     const goOn = await inserts.insert(given);
     const outcomes = given.map(({ outcome }) => {
@@ -95,6 +102,23 @@ describe('an insert', () => {
       goOn: false,
       outcomes: ['unknown', 'unknown'],
     });
+  });
+
+  it('is sent again, while the driver may look for a server, if it may be stored and connections are refused', async () => {
+    const faults = [{ after: reset() }, { before: cleared() }, { before: cleared() }, { before: cleared() }];
+    expect(await insert(faults, { repeats: false, patience: 60_000 })).toMatchObject({
+      goOn: true,
+      outcomes: ['stored', 'stored'],
+      left: 0,
+    });
+    expect(await stored()).toBe(2);
+  });
+
+  it('takes a server that refuses the command for one that is there', async () => {
+    const unauthorized = new mongo.MongoServerError({ ok: 0, code: 13, errmsg: 'not authorized' });
+    const given = drafts(1);
+    expect(await insert([{ before: unauthorized }], { given, patience: 60_000 })).toMatchObject({ outcomes: ['no'] });
+    expect(given[0]?.outcome).not.toHaveProperty('storeAway');
   });
 
   it('is in doubt without a majority, and asks the next server if this one hands over', async () => {

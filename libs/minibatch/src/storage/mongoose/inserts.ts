@@ -1,6 +1,7 @@
 import { mongo } from 'mongoose';
 import { asError } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
+import { backoff } from '../../internal/backoff.js';
 import { type Clock, delay, SystemClock } from '../../internal/clock.js';
 import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
@@ -8,11 +9,14 @@ import type { Draft } from './draft.js';
 import { Isolation } from './isolation.js';
 import { insertOne, write, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
-import { advice, DUPLICATE_KEY, isLeaving, isServerLost, neverExecuted } from './store-errors.js';
+import { advice, DUPLICATE_KEY, isLeaving, isOutOfReach, isServerLost, neverExecuted } from './store-errors.js';
 
 /** An insert with dedupe ids that takes longer, in milliseconds, or longer than usual by this factor, may wait for a transaction. */
 const SUSPICIOUS = 250;
 const UNUSUAL = 4;
+
+/** Waits between two sendings to a server that refuses connections. */
+const REPEAT_BACKOFF = { base: 50, max: 1000, jitter: 0.3 };
 
 /** Codes by which a server refuses one document for what is in it. */
 const NOT_STORABLE = new Set([
@@ -35,6 +39,8 @@ export class Inserts {
     /** Whether there may be transactions of others. */
     private readonly transactions: () => boolean = () => false,
     private readonly clock: Clock = new SystemClock(),
+    /** How long the driver looks for a server; milliseconds. */
+    private readonly patience: () => number = () => 0,
   ) {
     this.isolation = new Isolation(collections);
   }
@@ -95,23 +101,29 @@ export class Inserts {
     }
     if (first instanceof mongo.BSON.BSONError) return this.insertSerializable(drafts, first);
     const executed = again || !neverExecuted(first);
-    if (!executed && !(isServerLost(first) && this.repeats())) {
-      failAway(drafts, 'no', first);
-      return false;
-    }
+    if (!executed && !(isServerLost(first) && this.repeats())) return failBy(drafts, 'no', first);
     return this.repeat(
       drafts.filter(({ outcome }) => outcome === undefined),
       executed,
     );
   }
 
+  /**
+   * Once: the driver looks for a server as long as it may. But one that has just died refuses connections before the driver knows, so what
+   * it surely has not seen again is sent again within that time.
+   *
+   * @param executed some of the documents may be stored
+   */
   private async repeat(drafts: readonly Draft[], executed: boolean): Promise<boolean> {
     if (drafts.length === 0) return true;
-    const second = await this.send(drafts);
-    if (second instanceof Error) {
-      failAway(drafts, executed || !neverExecuted(second) ? 'unknown' : 'no', second);
-      return false;
+    const began = this.clock.monotonic();
+    let second = await this.send(drafts);
+    for (let tries = 1; executed && isTurnedAway(second); tries += 1) {
+      if (this.clock.monotonic() - began >= this.patience()) break;
+      await delay(this.clock, backoff(REPEAT_BACKOFF, tries));
+      second = await this.send(drafts);
     }
+    if (second instanceof Error) return failBy(drafts, executed || !neverExecuted(second) ? 'unknown' : 'no', second);
     const verdicts = await this.judge(drafts, second, true).catch(asError);
     if (verdicts instanceof Error) {
       failAway(drafts, 'unknown', verdicts);
@@ -198,6 +210,19 @@ export function failed(
 
 export function fail(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): void {
   for (const draft of drafts) draft.outcome ??= failed(ErrorCode.AppendFailed, stored, couldNotAppend(cause), cause);
+}
+
+/** It has not got to a server, which may be there in a moment. */
+function isTurnedAway(reply: WriteReply | Error): boolean {
+  return reply instanceof Error && neverExecuted(reply) && isOutOfReach(reply);
+}
+
+/** Answers with whether the server is there all the same, and may take what comes next. */
+function failBy(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): boolean {
+  const isThere = !isOutOfReach(cause);
+  if (isThere) fail(drafts, stored, cause);
+  else failAway(drafts, stored, cause);
+  return isThere;
 }
 
 /** As `fail`, where the server is out of reach. */

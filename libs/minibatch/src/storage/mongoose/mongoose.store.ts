@@ -1,4 +1,5 @@
 import type { Connection, mongo } from 'mongoose';
+import { SYSTEM_CLOCK } from '../../internal/clock.js';
 import type { MongooseCollections } from '../store-definition.js';
 import type {
   AppendOptions,
@@ -115,6 +116,8 @@ export class MongooseStreamStore implements StreamStore {
         this.collections,
         () => this.repeatsWrites,
         () => !this.standalone,
+        SYSTEM_CLOCK,
+        () => this.patience ?? 0,
       ),
       new TransactionInserts(this.collections),
       this.checkpoints,

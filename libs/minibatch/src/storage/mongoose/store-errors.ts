@@ -16,7 +16,7 @@ export function asStoreError(what: string, error: unknown): MinibatchError {
   return new MinibatchError(
     ErrorCode.StoreUnavailable,
     `MongoDB could not ${what}: ${messageOf(cause)}. ${advice(cause)}`,
-    { cause, details: { operation: what } },
+    { cause, details: { operation: what, ...(isOutOfReach(cause) && { outOfReach: true }) } },
   );
 }
 
@@ -107,6 +107,13 @@ export function neverExecuted(error: unknown): boolean {
   return (
     MISUSE.has(error.name) || NOT_SENT.has(error.name) || BEFORE_EXECUTION.some((label) => error.hasErrorLabel(label))
   );
+}
+
+/** The server does not answer, or takes nothing now. It may be back soon; a client that the application has closed will not. */
+export function isOutOfReach(error: unknown): boolean {
+  if (isServerLost(error)) return true;
+  if (!(error instanceof mongo.MongoError)) return false;
+  return NOT_SENT.has(error.name) || BEFORE_EXECUTION.some((label) => error.hasErrorLabel(label));
 }
 
 export const DUPLICATE_KEY = 11000;
