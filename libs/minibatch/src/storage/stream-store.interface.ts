@@ -511,7 +511,10 @@ export interface StreamStore {
     key: ConsumerKey,
     options?: { readonly timeOrder?: boolean; readonly replaces?: string },
   ): Promise<void>;
-  /** Forgets the group, its windows and its progress; messages only it held back leave the buffer. @throws UnknownGroup */
+  /**
+   * Forgets the group, its open windows and its progress; messages only it held back leave the buffer. What it has settled with `keep`
+   * is kept, also if it waits for other groups and leaves later. @throws UnknownGroup
+   */
   removeGroup(stream: string, group: string): Promise<void>;
 
   // ---- append

@@ -17,6 +17,7 @@ import {
 import {
   damagedRecord,
   decodeMeta,
+  decodePosition,
   decodeStream,
   decodeTail,
   encodeRecord,
@@ -150,6 +151,20 @@ export function withGroup(stream: StreamRecord, id: number, change: Partial<Grou
 /** Marks what has to be removed in further transactions; see cleanup.ts. */
 export function planCleanup(view: WriteView, stream: number, group: number = WHOLE_STREAM): void {
   view.put(groupKey(Kind.Cleanup, stream, group), PRESENT);
+}
+
+/** True while messages that the group has committed wait for others. */
+export function isWaitedFor(view: ReadView, stream: number, group: number): boolean {
+  const positions = view.entries(prefixRange(groupKey(Kind.Position, stream, group)));
+  return [...positions].some(({ value }) => decodePosition(value).done > 0);
+}
+
+/** A removed group whose kept messages have left the buffer. */
+export function forgetKeeper(view: WriteView, id: number, group: number): void {
+  const stream = streamById(view, id);
+  if (stream === undefined || isWaitedFor(view, id, group)) return;
+  saveStream(view, { ...stream, keepers: stream.keepers?.filter((other) => other !== group) ?? [] });
+  planCleanup(view, id, group);
 }
 
 /** Begins to keep the index of messages by time: from here on every append writes to it, as it reads in the same transaction. */

@@ -7,6 +7,7 @@ import {
   Kind,
   type KeyRange,
   nameKey,
+  PLACE_KINDS,
   prefixRange,
   STREAM_KINDS,
   streamKey,
@@ -40,11 +41,17 @@ export async function cleanUp(environment: LmdbEnvironment): Promise<void> {
     const prefixes =
       group === WHOLE_STREAM
         ? STREAM_KINDS.map((kind) => streamKey(kind, stream))
-        : GROUP_KINDS.map((kind) => groupKey(kind, stream, group));
+        : kindsOf(environment, stream, group).map((kind) => groupKey(kind, stream, group));
     for (const prefix of prefixes) await removeAll(environment, prefixRange(prefix));
     if (group !== WHOLE_STREAM) await purge(environment, stream);
     await environment.write((view) => view.remove(note));
   }
+}
+
+/** What a group has kept is known by what it has committed, until that has left the buffer. */
+function kindsOf(environment: LmdbEnvironment, stream: number, group: number): readonly Kind[] {
+  const isKeeper = environment.read((view) => streamById(view, stream)?.keepers?.includes(group));
+  return isKeeper ? GROUP_KINDS.filter((kind) => !PLACE_KINDS.includes(kind)) : GROUP_KINDS;
 }
 
 /** One transaction's part: messages that are cleared or too old, of a stream that nobody consumes. */

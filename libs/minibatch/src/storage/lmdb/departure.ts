@@ -1,5 +1,5 @@
 import { createdOf, dedupeIdOf, isDeduped, isIntact, isRedriven, type EncodedMessage } from '../message-codec.js';
-import { countKeyOf, registered, tailOf } from './catalog.js';
+import { countKeyOf, forgetKeeper, registered, tailOf } from './catalog.js';
 import { dedupeKey, Kind, messageKey, messageRange, placeKey, seqOf, timeKey, tombstoneKey } from './keys.js';
 import { keepMessage } from './kept.js';
 import { decodeNumber, encodeNumber, encodePosition, PRESENT, type StreamRecord } from './records.js';
@@ -20,6 +20,8 @@ export interface LeavingMessage {
 export class Departure {
   private readonly groups: readonly GroupStanding[];
   private readonly keepers: ReadonlySet<number>;
+  /** Removed groups that have kept messages. */
+  private readonly former: readonly GroupStanding[];
   private readonly timeOrder: boolean;
   private removed = 0;
   private readonly changed = new Set<GroupStanding>();
@@ -31,10 +33,12 @@ export class Departure {
     private readonly now: number,
   ) {
     const groups = registered(stream);
-    this.groups = groups.map(
-      ({ id, name }) => new GroupStanding(view, name, { stream: stream.id, group: id, partition }),
-    );
-    this.keepers = new Set(groups.filter(({ keeps }) => keeps).map(({ id }) => id));
+    const standing = (group: number, name: string) =>
+      new GroupStanding(view, name, { stream: stream.id, group, partition });
+    const { keepers = [] } = stream;
+    this.groups = groups.map(({ id, name }) => standing(id, name));
+    this.former = keepers.map((id) => standing(id, ''));
+    this.keepers = new Set([...groups.filter(({ keeps }) => keeps).map(({ id }) => id), ...keepers]);
     this.timeOrder = tailOf(view, stream.id).timeOrder;
   }
 
@@ -98,12 +102,15 @@ export class Departure {
     for (const group of this.changed) {
       view.put(placeKey(Kind.Position, group.place), encodePosition({ upTo: group.upTo, done: group.done }));
     }
+    for (const group of this.former) {
+      if (this.changed.has(group) && group.done === 0) forgetKeeper(view, stream.id, group.place.group);
+    }
   }
 
   private remove({ seq, created, deduped }: LeavingMessage, keep: boolean): void {
     const { view, stream, partition } = this;
     const key = messageKey(stream.id, partition, seq);
-    const done = this.groups.filter((group) => group.isDone(seq));
+    const done = [...this.groups, ...this.former].filter((group) => group.isDone(seq));
     const kept = keep || done.some(({ place }) => this.keepers.has(place.group));
     const value = kept || deduped ? view.get(key) : undefined;
     // Gone already: a call that is repeated.

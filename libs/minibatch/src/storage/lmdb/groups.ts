@@ -5,6 +5,7 @@ import {
   ensureStreamRecord,
   ensureTimeOrder,
   findStream,
+  isWaitedFor,
   planCleanup,
   saveStream,
   saveTail,
@@ -69,7 +70,13 @@ function hasBegun(view: WriteView, stream: number, group: number): boolean {
 /** Without its number nothing finds the group's records any more; they go in further transactions. */
 function forget(view: WriteView, stream: StreamRecord, group: number): StreamRecord {
   planCleanup(view, stream.id, group);
-  return { ...withoutFences(view, stream, group), groups: stream.groups.filter(({ id }) => id !== group) };
+  const { keepers = [], groups } = stream;
+  const keeps = groups.some(({ id, keeps: itKeeps }) => id === group && itKeeps) && isWaitedFor(view, stream.id, group);
+  return {
+    ...withoutFences(view, stream, group),
+    groups: groups.filter(({ id }) => id !== group),
+    ...(keeps && { keepers: [...keepers, group] }),
+  };
 }
 
 /** The fences of the group's consumers are used up, whoever gets the name. */

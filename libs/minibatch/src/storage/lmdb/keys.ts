@@ -80,6 +80,8 @@ export const STREAM_KINDS: readonly Kind[] = [
 
 /** Kinds whose key begins with a stream and a group. */
 export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.Done, Kind.Window];
+/** Of these, those that tell what a group has committed. */
+export const PLACE_KINDS: readonly Kind[] = [Kind.Position, Kind.Done];
 
 /** Greater than every sequence number. */
 const LAST_SEQ = 0xffff_ffff_ffff;

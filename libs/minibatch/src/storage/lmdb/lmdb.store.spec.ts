@@ -248,6 +248,24 @@ describe('LmdbStreamStore', () => {
       expect(await store.sweep('s', { kept: later })).toMatchObject({ messages: 2 });
     });
 
+    it('remembers what a removed group has kept for as long as others wait for it', async () => {
+      const store = await open();
+      const [keeper, other] = [await hold(store, key('keeper')), await hold(store, key('other'))];
+      await store.append(many(3));
+      const { messages } = await store.fetch(key('keeper'), undefined, all);
+      const window = { seq: 1, id: 'w', messageIds: [], created: new Date(), attempt: 1, recoveries: 0 };
+      const groups = ['keeper', 'other'];
+      await store.settle(keeper, [{ window, messages: messages.slice(0, 2) }], { groups, keep: true });
+      await store.removeGroup('s', 'keeper');
+      expect(await count(Kind.Position, Kind.Done)).toBeGreaterThan(0);
+      await settle(store, other, messages);
+      await store.close();
+      // What was left to clean up.
+      const again = await open();
+      expect(await count(Kind.Cleanup, Kind.Done)).toBe(0);
+      expect(await again.sweep('s', { kept: new Date(Date.now() + 60_000) })).toMatchObject({ messages: 2 });
+    });
+
     it('lets more messages go than fit into one transaction when a group is removed', async () => {
       const store = await open();
       const lease = await hold(store, key('fast'));

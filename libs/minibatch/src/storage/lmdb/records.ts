@@ -34,6 +34,8 @@ export interface StreamRecord {
   readonly clearedTo?: number;
   readonly requests?: readonly WindowRequest[];
   readonly groups: readonly GroupRecord[];
+  /** Groups that have kept messages which wait for others, and were removed: their places tell which messages. */
+  readonly keepers?: readonly number[];
   /** The number the next group gets; never given twice. */
   readonly nextGroup: number;
   /** The highest fence of any consumer that was removed, at least 1; new ones begin there, so that a fence never goes back. Absent: none was. */

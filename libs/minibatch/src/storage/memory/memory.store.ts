@@ -119,7 +119,7 @@ export class MemoryStreamStore implements StreamStore {
       }
       stream.letters.rename(replaces, key.group);
     }
-    if (!stream.groups.has(key.group)) stream.groups.set(key.group, { keeps: false });
+    stream.groups.add(key.group);
     stream.ensureConsumer(key);
     stream.revision += 1;
   }
@@ -275,26 +275,24 @@ export class MemoryStreamStore implements StreamStore {
     consumer.finished = [...commit.finished];
     consumer.progress = { ...commit.progress };
     consumer.counter += 1;
-    return [...stream.groups.keys()];
+    return [...stream.groups];
   }
 
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
     const { stream, consumer } = this.held(lease);
     const { group } = lease.key;
-    const now = options.at ?? new Date();
-    const registered = stream.groups.get(group);
-    if (registered !== undefined) registered.keeps = options.keep;
+    const { keep, at = new Date() } = options;
     // A group that was removed after the commit point holds nothing back.
     const waiting = options.groups.filter((other) => other !== group && stream.groups.has(other));
     for (const { window, messages } of windows) {
       for (const { id } of messages) {
         const entry = stream.messages.get(id);
-        if (entry !== undefined) stream.done(entry, group, waiting, now);
+        if (entry !== undefined) stream.done(entry, group, waiting, { keep, at });
       }
       const claimed = consumer.windows.get(window.seq);
       consumer.windows.delete(window.seq);
-      if (claimed !== undefined && options.keep) {
-        stream.keptWindows.add({ settled: now, group, partition: lease.key.partition, window: claimed });
+      if (claimed !== undefined && keep) {
+        stream.keptWindows.add({ settled: at, group, partition: lease.key.partition, window: claimed });
       }
     }
   }

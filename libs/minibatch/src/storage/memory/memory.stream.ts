@@ -42,8 +42,7 @@ export class MemoryStream {
   requests: readonly WindowRequest[] = [];
   /** The last message that was there at the last clearing. */
   private clearedTo: MessageId | undefined;
-  /** Registered groups; the value says whether the group keeps what it commits. */
-  groups = new Map<string, { keeps: boolean }>();
+  groups = new Set<string>();
   /** In append order. */
   readonly messages = new MessageList();
   /** The ids that were seen; the value is when the message left the buffer, undefined while it is there. */
@@ -103,7 +102,7 @@ export class MemoryStream {
       status: this.status,
       created: new Date(this.created),
       ...(this.closed !== undefined && { closed: new Date(this.closed) }),
-      groups: [...this.groups.keys()],
+      groups: [...this.groups],
       paused: this.paused,
       flushes: this.flushes,
       ...(this.clearings > 0 && { clearings: this.clearings }),
@@ -121,27 +120,29 @@ export class MemoryStream {
   }
 
   /** The group needs the message no more; it leaves when nobody else does. */
-  done(entry: BufferedEntry, group: string, waiting: readonly string[], now: Date): void {
+  done(
+    entry: BufferedEntry,
+    group: string,
+    waiting: readonly string[],
+    { keep, at }: { keep: boolean; at: Date },
+  ): void {
     entry.doneBy.add(group);
-    if (waiting.every((other) => entry.doneBy.has(other))) this.remove(entry, now);
+    if (keep) entry.kept = true;
+    if (waiting.every((other) => entry.doneBy.has(other))) this.remove(entry, at);
   }
 
   /** Takes the message out of the buffer. A deduped one goes on being remembered. */
   remove(entry: BufferedEntry, now: Date): void {
     this.messages.delete(entry.id);
     if (entry.dedupeId !== undefined) this.dedupe.set(entry.dedupeId, { settled: now });
-    for (const group of entry.doneBy) {
-      if (!this.groups.get(group)?.keeps) continue;
-      this.kept.add({ settled: now, entry });
-      return;
-    }
+    if (entry.kept) this.kept.add({ settled: now, entry });
   }
 
   /** Puts the message of a dead letter back, for its own group; false if that is not there any more. */
   redrive(letter: BuriedMessage, id: MessageId): boolean {
     const { group, partition, created, encoded } = letter;
     if (!this.groups.has(group)) return false;
-    const doneBy = new Set(this.groups.keys());
+    const doneBy = new Set(this.groups);
     doneBy.delete(group);
     this.messages.push({ id, partition, created, encoded: asRedriven(encoded), doneBy });
     this.letters.delete(letter);
@@ -153,7 +154,7 @@ export class MemoryStream {
   stats(): StreamStats {
     const entries = [...this.messages.after(undefined)];
     const oldest = entries.reduce((least, { created }) => Math.min(least, created), Number.POSITIVE_INFINITY);
-    const consumers = [...this.groups.keys()].flatMap((group): ConsumerStats[] => {
+    const consumers = [...this.groups].flatMap((group): ConsumerStats[] => {
       const found = [...this.consumers.values()].filter((consumer) => consumer.group === group);
       return found.map((consumer) => ({
         group,
@@ -185,7 +186,7 @@ export class MemoryStream {
   /** The group goes on under another name, with all that is its own. */
   rename(from: string, to: string): void {
     // In place, so that the order of the groups stays.
-    this.groups = new Map([...this.groups].map(([name, group]) => [name === from ? to : name, group]));
+    this.groups = new Set([...this.groups].map((name) => (name === from ? to : name)));
     for (const consumer of [...this.consumers.values()]) {
       if (consumer.group !== from) continue;
       this.consumers.delete(consumerName(from, consumer.partition));
@@ -210,7 +211,7 @@ export class MemoryStream {
       this.retireFence(consumer);
       this.consumers.delete(name);
     }
-    const rest = [...this.groups.keys()];
+    const rest = [...this.groups];
     const now = new Date();
     for (const entry of [...this.messages.after(undefined)]) {
       entry.doneBy.delete(group);

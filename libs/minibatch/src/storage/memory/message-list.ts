@@ -11,6 +11,8 @@ export interface BufferedEntry {
   readonly dedupeId?: string;
   /** Groups that have committed it. */
   readonly doneBy: Set<string>;
+  /** One of them wants it kept, and may be gone by now. */
+  kept?: true;
 }
 
 /**

@@ -83,7 +83,9 @@ export class Settlement {
     const { keep, at: settled, closing } = options;
     const { commits } = this.departures;
     let rest = await this.inTurn(stream, async () => {
-      const covered = (message: StoredMessage) => isCovered(message, others) || commits.covers(message.id, others);
+      // One that a group keeps is looked at: that group may be gone, or keep nothing by now.
+      const covered = (message: StoredMessage) =>
+        !isKept(message) && (isCovered(message, others) || commits.covers(message.id, others));
       const last: StoredMessage[] = [];
       const waiting: StoredMessage[] = [];
       for (const message of messages) (covered(message) ? last : waiting).push(message);
@@ -222,9 +224,9 @@ function asKept({ data }: KeptWindow, settled: Date) {
   return { processed: true, settled, data };
 }
 
-/** As it was read: all others have committed it, and nobody keeps it. */
+/** As it was read: all others have committed it. */
 function isCovered(message: StoredMessage, others: readonly string[]): boolean {
-  if (!(message instanceof BufferMessage) || isKept(message)) return false;
+  if (!(message instanceof BufferMessage)) return false;
   return others.every((group) => message.done?.includes(group));
 }
 

@@ -222,6 +222,27 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(ids(await read(store)), all.slice(2));
     });
 
+    it('keeps what a group has kept, also if the group is removed before the others are through', async () => {
+      const { store } = context;
+      await register(store, 'default', 'other');
+      await append(store, ...numbers(4));
+      const messages = await read(store);
+      const other = await hold(store, key('other'));
+      await finish(store, await hold(store), 1, messages.slice(0, 2), { keep: true });
+      await finish(store, other, 1, messages.slice(1, 3));
+      await store.removeGroup(STREAM, 'default');
+      // The third one waited for the removed group alone.
+      assert.deepEqual(ns(await read(store, key('other'))), [0, 3]);
+      // In its next life the group has committed nothing, and keeps nothing.
+      await register(store, 'default');
+      assert.deepEqual(ns(await read(store)), [0, 3]);
+      await finish(store, other, 2, await read(store, key('other')));
+      await finish(store, await hold(store), 1, await read(store));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      const later = new Date(Date.now() + 60_000);
+      assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 2, windows: 1 });
+    });
+
     it('settles windows whose messages are gone', async () => {
       const { store } = context;
       await register(store, 'default');
