@@ -69,6 +69,19 @@ describe('documents that are no messages', () => {
     expect(await store.poll([KEY])).not.toEqual(before);
   });
 
+  it('take no room in a stream with a limit', async () => {
+    const { store, commands } = test;
+    expect(await store.count('flights', FOREIGN.length)).toBe(3);
+    expect(await store.count('flights', 4)).toBe(3);
+    expect(await store.count('flights', 3)).toBe(3);
+    await appendAll(store, [messageOf('flights', 4), messageOf('flights', 5)]);
+    commands();
+    expect(await store.count('flights', 5)).toBe(5);
+    expect(await store.count('flights', 100)).toBe(5);
+    // A full stream is not read through each time.
+    expect(commands()).toEqual(['aggregate', 'aggregate']);
+  });
+
   it('stay when messages leave and when old ones expire', async () => {
     const { store } = test;
     await consume(store, 'flights');

@@ -44,8 +44,14 @@ interface Letters {
   letters: number;
 }
 
+/** A count of documents that are no messages is good for so long; milliseconds. */
+const FOREIGN_AGE = 60_000;
+
 /** Statistics and wake-up tokens: counted in the database, in a fixed number of commands for any number of streams. */
 export class Status {
+  /** By stream, as last counted. */
+  private readonly foreign = new Map<string, { readonly documents: number; readonly at: number }>();
+
   constructor(
     private readonly collections: Collections,
     private readonly streams: StreamRecords,
@@ -88,9 +94,31 @@ export class Status {
   }
 
   async count(stream: string, most: number): Promise<number> {
-    return guarded(`count messages of '${stream}'`, () =>
-      this.collections.buffer.countDocuments({ stream, processed: false }, { limit: most }),
-    );
+    return guarded(`count messages of '${stream}'`, async () => {
+      const known = this.foreign.get(stream);
+      const counted = await this.countBeside(known?.documents ?? 0, stream, most);
+      if (counted < most || (known && performance.now() - known.at < FOREIGN_AGE)) return counted;
+      const documents = await this.countForeign(stream);
+      this.foreign.set(stream, { documents, at: performance.now() });
+      return documents === (known?.documents ?? 0) ? counted : this.countBeside(documents, stream, most);
+    });
+  }
+
+  /** By the index alone, which does not tell what is a message; so many are not. */
+  private async countBeside(foreign: number, stream: string, most: number): Promise<number> {
+    const all = await this.collections.buffer.countDocuments({ stream, processed: false }, { limit: most + foreign });
+    return Math.max(0, all - foreign);
+  }
+
+  /** Reads every document, so it is done only where the answer matters: when the stream seems to be full. */
+  private async countForeign(stream: string): Promise<number> {
+    const counts = await this.collections.buffer
+      .aggregate<{
+        _id: boolean;
+        documents: number;
+      }>([{ $match: { stream, processed: false } }, { $group: { _id: IS_MESSAGE, documents: { $sum: 1 } } }])
+      .toArray();
+    return counts.find(({ _id }) => !_id)?.documents ?? 0;
   }
 
   async stats(names?: readonly string[]): Promise<readonly StreamStats[]> {
