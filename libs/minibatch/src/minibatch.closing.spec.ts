@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type INestApplicationContext, Injectable, type OnModuleInit, type Provider } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { openDatabase, type TestDatabase } from '../../../test/support/mongo-server.js';
 import { Streaming } from './consumers/streaming.decorator.js';
 import { ConsumerState, type Engine } from './emitter/emitter.interface.js';
 import { ErrorCode } from './errors/minibatch.error.js';
@@ -16,6 +17,7 @@ import type { Source } from './sources/source.interface.js';
 import { StreamSource } from './sources/stream-source.decorator.js';
 import { LmdbStreamStore } from './storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from './storage/memory/index.js';
+import { MongooseStreamStore } from './storage/mongoose/index.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
 import { StreamService } from './streams/stream.service.js';
 import { type StoreCall, wrapStore } from './testing/wrapped-store.js';
@@ -82,8 +84,9 @@ const turns = async (count = 50) => {
   for (let i = 0; i < count; i += 1) await new Promise((resolve) => setImmediate(resolve));
 };
 
-describe.each(['memory', 'lmdb'])('an application that is closed, on %s', (kind) => {
+describe.each(['memory', 'LMDB', 'MongoDB'])('an application that is closed, on %s', (kind) => {
   let path: string;
+  let database: TestDatabase | undefined;
   let watched: Watched;
   let apps: INestApplicationContext[];
 
@@ -91,13 +94,20 @@ describe.each(['memory', 'lmdb'])('an application that is closed, on %s', (kind)
     path = await mkdtemp(join(tmpdir(), 'minibatch-closing-'));
   });
   afterAll(() => rm(path, { recursive: true }));
-  beforeEach(() => {
-    watched = new Watched(kind === 'lmdb' ? new LmdbStreamStore({ path }) : new MemoryStreamStore());
+  const createStore = async (): Promise<StreamStore> => {
+    if (kind === 'LMDB') return new LmdbStreamStore({ path });
+    if (kind === 'memory') return new MemoryStreamStore();
+    database = openDatabase();
+    return new MongooseStreamStore(await database.connect());
+  };
+  beforeEach(async () => {
+    watched = new Watched(await createStore());
     live.clear();
     apps = [];
   });
   afterEach(async () => {
     for (const app of apps) await app.close();
+    await database?.dispose();
   });
 
   const create = async (
