@@ -7,7 +7,17 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import { MemoryDatabase } from '../memory/memory.database.js';
 import { LmdbEnvironment } from './environment.js';
 import { LmdbStreamStore } from './index.js';
-import { Kind, letterRange, messageKey, META_KEY, nameKey, placeKey, placeSeqKey, streamKey } from './keys.js';
+import {
+  Kind,
+  letterRange,
+  messageKey,
+  META_KEY,
+  nameKey,
+  placeKey,
+  placeSeqKey,
+  prefixRange,
+  streamKey,
+} from './keys.js';
 
 /** Bits that a disk has changed: written over by the environment, as no store would. */
 describe('damage in an LmdbStreamStore', () => {
@@ -154,6 +164,41 @@ describe('damage in an LmdbStreamStore', () => {
       expect((await store.stats([STREAM]))[0]?.deadLetters).toBe(0);
     });
   }
+
+  it('passes over a damaged window, and finds and lists the others, while they are open and when they are kept', async () => {
+    await store.registerGroup(key);
+    const lease = (await store.acquireLease(key, owner, { fence: 0, counter: 0 }))!;
+    await append(1, 2, 3);
+    const { messages } = await store.fetch(key, undefined, all);
+    const windows = messages.map(({ id }, index) => ({
+      seq: index + 1,
+      id: `w${index + 1}`,
+      messageIds: [id],
+      created: new Date(),
+      attempt: 1,
+      recoveries: 0,
+    }));
+    await store.claim(lease, windows);
+    const listed = async (state: 'claimed' | 'kept') =>
+      (await store.readWindows(key, state, undefined, 10)).windows.map(({ id }) => id);
+    const broken = (bytes: Buffer) => Buffer.alloc(bytes.length, 0xff);
+
+    const open = placeSeqKey(Kind.Window, place, 1);
+    const whole = environment.read((view) => Buffer.from(view.get(open)!));
+    await damage(open, broken);
+    expect(await store.findWindow(key, 'w2')).toMatchObject({ id: 'w2' });
+    expect(await store.findWindow(key, 'w1')).toBeUndefined();
+    expect(await listed('claimed')).toEqual(['w2', 'w3']);
+
+    await damage(open, () => whole);
+    const settled = windows.map((window, index) => ({ window, messages: [messages[index]!] }));
+    await store.settle(lease, settled, { groups: ['default'], keep: true });
+    const [kept] = environment.read((view) => [...view.keys(prefixRange(streamKey(Kind.KeptWindow, 1)))]);
+    await damage(kept!, broken);
+    expect(await listed('kept')).toEqual(['w2', 'w3']);
+    // It leaves with its time all the same.
+    expect(await store.sweep(STREAM, { kept: new Date(Date.now() + 1_000) })).toMatchObject({ windows: 3 });
+  });
 
   it('does not read billions of ids out of a window with a flipped bit', async () => {
     await store.registerGroup(key);

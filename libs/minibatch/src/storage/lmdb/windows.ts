@@ -49,14 +49,15 @@ export function claimed(view: ReadView, key: ConsumerKey): ReadWindow[] {
   return windows;
 }
 
+/** A damaged one is passed over, so that others can be found behind it. */
 export function find(view: ReadView, key: ConsumerKey, window: string): WindowRecord | undefined {
   const found = findPlace(view, key);
   if (!found) return undefined;
   const { stream, place } = found;
   const { lastSeq } = tailOf(view, stream.id);
   for (const { value } of view.entries(prefixRange(placeKey(Kind.Window, place)))) {
-    const record = decodeWindow(stream.id, value, lastSeq);
-    if (record.id === window) return record;
+    const record = soundWindow(stream.id, value, lastSeq);
+    if (record?.id === window) return record;
   }
   return undefined;
 }
