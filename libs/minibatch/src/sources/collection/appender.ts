@@ -13,6 +13,8 @@ import { type CollectionPosition, encodePosition } from './position.js';
 /** A document on its way to becoming a message. */
 export interface ReadDocument extends FoundDocument {
   readonly dedupeId: string;
+  /** Why a cursor can't tell where the document stands. */
+  readonly unplaced?: Error;
 }
 
 interface OutgoingDocument extends Outgoing {
@@ -68,8 +70,9 @@ export class Appender {
   }
 
   /** Undefined for a document that `map` leaves out. */
-  private messageOf({ document, dedupeId, undecodable }: ReadDocument): OutgoingDocument | undefined {
-    if (undecodable) throw undecodable;
+  private messageOf({ document, dedupeId, undecodable, unplaced }: ReadDocument): OutgoingDocument | undefined {
+    const refusal = undecodable ?? unplaced;
+    if (refusal) throw refusal;
     const { where, map, key } = this.reading;
     const data = ask(where, 'map', () => map(document));
     if (data === undefined) return undefined;

@@ -250,6 +250,70 @@ describe('CollectionSource with a cursor', () => {
     expect(target.all('_id')).toEqual([1, 2, 5, 3, 4]);
   });
 
+  describe('at documents whose field holds an array', () => {
+    const at = (day: number) => new Date(Date.UTC(2024, 0, day));
+    const follow = { batch: 2, lookBack: 0 } as const;
+    /** The last batch of a look ends with an array; some reach into the future. */
+    const fill = (place: (value: unknown) => object) =>
+      orders.insertMany([
+        { _id: 1, ...place(at(1)) },
+        { _id: 2, ...place([at(2), at(30)]) },
+        { _id: 3, ...place(at(3)) },
+        { _id: 4, ...place([at(4)]) },
+        { _id: 5, ...place([]) },
+        { _id: 6, ...place(['x', 1]) },
+      ] as never[]);
+
+    it.each([
+      ['itself', 'time', (value: unknown) => ({ time: value })],
+      [
+        'on the way',
+        'steps.time',
+        (value: unknown) => ({ steps: Array.isArray(value) ? value.map((time) => ({ time })) : { time: value } }),
+      ],
+    ])('gives the others, each once, and those to unstorable: %s', async (_, field, place) => {
+      const refused: unknown[] = [];
+      const unstorable = ({ _id }: mongo.BSON.Document) => void refused.push(_id);
+      await fill(place);
+      start({ field, unstorable, ...follow });
+      await arrived(2);
+      await orders.insertMany([
+        { _id: 7, ...place(at(5)) },
+        { _id: 8, ...place([at(6), at(7)]) },
+        { _id: 9, ...place(at(6)) },
+      ] as never[]);
+      await arrived(4);
+      await until('the arrays', () => [2, 4, 8].every((id) => refused.includes(id)));
+      const count = refused.length;
+      await orders.insertOne({ _id: 10, ...place(at(8)) } as never);
+      await arrived(5);
+      await end();
+      expect(target.all('_id')).toEqual([1, 3, 7, 9, 10]);
+      expect(refused).toHaveLength(count);
+      expect(new Set(refused).size).toBe(count);
+
+      start({ field, unstorable, ...follow });
+      await orders.insertOne({ _id: 11, ...place(at(9)) } as never);
+      await arrived(6);
+      expect(target.all('_id')).toEqual([1, 3, 7, 9, 10, 11]);
+    });
+
+    it("says which document it is with unstorable: 'fail'", async () => {
+      await fill((time) => ({ time }));
+      start({ field: 'time', unstorable: 'fail', ...follow });
+      await expect(running).rejects.toMatchObject({
+        code: 'MINIBATCH_SOURCE_FAILED',
+        message: expect.stringContaining("its 'time' holds an array") as string,
+      });
+    });
+
+    it('fails where all documents are of that kind', async () => {
+      await orders.insertMany([{ time: [at(1)] }, { time: [at(2), at(3)] }]);
+      start({ field: 'time' });
+      await expect(running).rejects.toThrow(/no document has a single value there/);
+    });
+  });
+
   it('stores how far it is with numbers too, a look-back later', async () => {
     await orders.insertMany([{ _id: 1 }, { _id: 2 }] as never[]);
     start();

@@ -137,19 +137,25 @@ export class CursorFeed {
     let count = 0;
     const range = this.highest === undefined ? this.field.atLeast(this.from) : this.field.above(this.highest);
     for await (const documents of readInBatches(this.collection, this.field.reading, range, this.field.sort, signal)) {
-      const last = this.field.valueOf(documents.at(-1)?.document ?? {});
-      const settled = this.mark === undefined ? undefined : smaller(last, this.mark);
+      const last = this.lastOf(documents);
+      const settled = this.mark === undefined || last === undefined ? undefined : smaller(last, this.mark);
       count += await this.append(documents, settled === undefined ? this.from : this.forward(settled));
-      this.highest = this.highest === undefined ? last : larger(this.highest, last);
+      if (last !== undefined) this.highest = this.highest === undefined ? last : larger(this.highest, last);
       if (signal.aborted) return { count, complete: false };
       // Beyond the mark the position stands still. A tail that does not end would keep it there.
       const overdue = clock.monotonic() - startedAt > Math.max(lookBack, pollInterval);
-      if (overdue && (this.mark === undefined || compareValues(last, this.mark) > 0)) {
+      if (overdue && last !== undefined && (this.mark === undefined || compareValues(last, this.mark) > 0)) {
         this.lookedBackAt = Number.NEGATIVE_INFINITY;
         return { count, complete: false };
       }
     }
     return { count, complete: !signal.aborted };
+  }
+
+  /** The last one's that has a single value. */
+  private lastOf(documents: readonly FoundDocument[]): CursorValue | undefined {
+    const placed = documents.findLast(({ document }) => this.field.find(document) !== undefined);
+    return placed && this.field.find(placed.document);
   }
 
   private finishLookBack(newest: CursorValue): void {
@@ -164,8 +170,11 @@ export class CursorFeed {
       const { document } = found;
       const id = this.field.dedupeId(document);
       if (this.seen.has(id)) continue;
-      this.seen.add(id, this.field.valueOf(document));
-      fresh.push({ ...found, dedupeId: id });
+      const value = this.field.find(document);
+      const last = value ?? this.field.lastOf(document);
+      if (last !== undefined) this.seen.add(id, last);
+      const place = value === undefined ? { unplaced: this.field.unplaced(document) } : {};
+      fresh.push({ ...found, ...place, dedupeId: id });
     }
     this.moveTo(from);
     if (fresh.length === 0) return 0;

@@ -3,7 +3,7 @@ import type { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { show } from '../../internal/checks.js';
 import type { ResolvedReading } from './collection-source.options.js';
-import { type CursorValue, kindOf, type ValueKind } from './cursor-value.js';
+import { type CursorValue, kindOf, larger, type ValueKind } from './cursor-value.js';
 import { dedupeId, idText } from './dedupe-id.js';
 import { readInBatches } from './find-batches.js';
 import type { FoundDocument } from './found-document.js';
@@ -46,14 +46,25 @@ export class CursorField {
     return value;
   }
 
+  /** Arrays stand among the other values by one of their elements, and are passed over. */
   private async end(order: 1 | -1, filter: Document): Promise<CursorValue | undefined> {
-    const document = await this.collection.findOne(filter, {
+    const documents = this.collection.find<Document>(filter, {
       sort: { [this.name]: order },
       projection: { [this.name]: 1 },
       readPreference: 'primary',
       signal: this.signal,
     });
-    return document ? this.find(document) : undefined;
+    let arrays = 0;
+    for await (const document of documents) {
+      const value = this.find(document);
+      if (value !== undefined) return value;
+      // What follows has no value, either.
+      const { values, inArray } = this.valuesOf(document);
+      if (order === -1 && values.length === 0) break;
+      if (inArray) arrays += 1;
+    }
+    if (arrays > 0) throw this.cannotFollow('no document has a single value there, all of them are in arrays');
+    return undefined;
   }
 
   /** @throws MinibatchError `SourceFailed` if the field can't be followed */
@@ -84,25 +95,53 @@ export class CursorField {
     );
   }
 
-  valueOf(document: Document): CursorValue {
-    const value = this.find(document);
-    if (value !== undefined) return value;
-    throw this.cannotFollow(`the document ${idText(document['_id'])} has no single value there`);
+  /** Undefined for a document that the cursor can't place: it has several values, in an array, or none that can be decoded. */
+  find(document: Document): CursorValue | undefined {
+    const { values, inArray } = this.valuesOf(document);
+    return inArray ? undefined : values[0];
   }
 
-  private find(document: Document): CursorValue | undefined {
-    let value: unknown = document;
+  /** Queries find the document up to this value; undefined if they do not. */
+  lastOf(document: Document): CursorValue | undefined {
+    const values = this.valuesOf(document).values.filter((value) => kindOf(value) === this.kind);
+    return values.reduce<CursorValue | undefined>((last, value) => (last ? larger(last, value) : value), undefined);
+  }
+
+  /** Why a document can't be placed. */
+  unplaced(document: Document): MinibatchError {
+    const what = this.valuesOf(document).inArray ? 'holds an array' : 'has no value that can be decoded';
+    return new MinibatchError(
+      ErrorCode.SourceFailed,
+      `its '${this.name}' ${what}, so a cursor can't tell where the document stands: it needs a single value`,
+      { details: { reason: 'NO_SINGLE_VALUE', field: this.name } },
+    );
+  }
+
+  /** As the server compares them: an array on the way, or at its end, stands for each of its elements. */
+  private valuesOf(document: Document): { readonly values: readonly CursorValue[]; readonly inArray: boolean } {
+    let inArray = false;
+    const elements = (value: unknown): readonly unknown[] => {
+      if (!Array.isArray(value)) return [value];
+      inArray = true;
+      return value;
+    };
+    let values: readonly unknown[] = [document];
     for (const step of this.name.split('.')) {
-      value = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[step] : undefined;
+      values = values.flatMap((value) => {
+        if (Array.isArray(value) && step in value) return [value[Number(step)]] as readonly unknown[];
+        return elements(value).map((each) => (isObject(each) ? each[step] : undefined));
+      });
     }
-    return value ?? undefined;
+    const found = values.flatMap(elements).filter((value) => value !== undefined && value !== null);
+    return { values: found as readonly CursorValue[], inArray };
   }
 
-  /** With `_id` one message a document, else one for each value. */
+  /** With `_id`, or where there is no single value, one message a document, else one for each value. */
   dedupeId(document: Document): string {
     const id: unknown = document['_id'];
     const { namespace } = this.collection;
-    return this.name === '_id' ? dedupeId(namespace, id) : dedupeId(namespace, id, idText(this.valueOf(document)));
+    const value = this.name === '_id' ? undefined : this.find(document);
+    return value === undefined ? dedupeId(namespace, id) : dedupeId(namespace, id, idText(value));
   }
 
   /** The wanted documents from this value on; all if there is none. */
@@ -130,7 +169,10 @@ export class CursorField {
         signal: this.signal,
       })
       .toArray();
-    return documents.map((document) => this.markOf(document));
+    return documents.flatMap((document) => {
+      const value = this.lastOf(document);
+      return value === undefined ? [] : { id: this.dedupeId(document), value };
+    });
   }
 
   /** The documents between the values, both inclusive, that are not known; in batches. Only these are read as a whole. */
@@ -144,7 +186,7 @@ export class CursorField {
     const marks = { batch: Math.max(this.reading.batch, 1000), projection: this.marks() };
     for await (const documents of readInBatches(this.collection, marks, this.wanted(range), this.sort, this.signal)) {
       const ids = documents.flatMap(({ document }) =>
-        isKnown(this.markOf(document).id) ? [] : [document['_id'] as unknown],
+        isKnown(this.dedupeId(document)) ? [] : [document['_id'] as unknown],
       );
       if (ids.length > 0)
         yield* readInBatches(this.collection, this.reading, { _id: { $in: ids } }, this.sort, this.signal);
@@ -154,10 +196,10 @@ export class CursorField {
   private marks(): Record<string, 1> {
     return { _id: 1, [this.name]: 1 };
   }
+}
 
-  private markOf(document: Document): DocumentMark {
-    return { id: this.dedupeId(document), value: this.valueOf(document) };
-  }
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
 }
 
 /** Without the field in it, a document does not tell where to go on. */
