@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { WindowRecord } from '../storage/stream-store.interface.js';
+import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
@@ -184,6 +184,46 @@ describe('a process that takes over from one that died', () => {
     expect(rescheduled).toEqual([]);
     expect(p.engine.status()[0]).toMatchObject({ recovered: 2 });
     p.kill();
+  });
+
+  /** Takes over two windows, of 1 and 2, and of 3 and 4, from whose messages somebody has removed some. */
+  async function afterRemoval(...gone: unknown[]): Promise<Process> {
+    await stored(1, 2, 3, 4);
+    const died = await dieHandling(2, { size: 2, workers: 2 });
+    const left = (messages: readonly StoredMessage[]) => messages.filter(({ data }) => !gone.includes(data));
+    const p = new Process(database, {
+      clock: new VirtualClock(died),
+      around: async ({ method, proceed }) => {
+        const answer = await proceed();
+        if (method === 'load') return left(answer as readonly StoredMessage[]);
+        if (method !== 'fetch') return answer;
+        const block = answer as Awaited<ReturnType<MemoryStreamStore['fetch']>>;
+        return { ...block, messages: left(block.messages) };
+      },
+    }).consumer({ size: 2, workers: 2 });
+    await p.engine.start();
+    await p.clock.advance(LEASE * 2, () => turns(() => false, 60));
+    return p;
+  }
+
+  it('handles what is left of a window whose messages somebody removed, and says how many are missing', async () => {
+    const p = await afterRemoval(2);
+    expect(p.seen.map(({ data }) => data)).toEqual([[1], [3, 4]]);
+    const warnings = p.logged.filter((line) => line.includes('vanished'));
+    expect(warnings).toEqual([
+      expect.stringMatching(/^Test\.default: 1 of 2 messages of window \S+ have vanished from the buffer/),
+    ]);
+    expect(p.engine.status()[0]).toMatchObject({ vanished: 1, recovered: 2, inFlight: 0 });
+    expect((await plain.stats([STREAM]))[0]).toMatchObject({ consumers: [{ openWindows: 0 }] });
+    await stop(p);
+  });
+
+  it('closes a window of which nothing is left without calling the handler', async () => {
+    const p = await afterRemoval(1, 2);
+    expect(p.seen.map(({ data }) => data)).toEqual([[3, 4]]);
+    expect(p.engine.status()[0]).toMatchObject({ vanished: 2, recovered: 2, inFlight: 0, deadLettered: 0 });
+    expect((await plain.stats([STREAM]))[0]).toMatchObject({ consumers: [{ openWindows: 0 }] });
+    await stop(p);
   });
 
   it('goes on with the numbers of its windows, and knows which intervals they are of', async () => {
