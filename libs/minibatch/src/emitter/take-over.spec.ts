@@ -95,14 +95,19 @@ describe('a process that takes over from one that died', () => {
     await stop(p);
   });
 
-  it('takes a window apart after three deaths, and halves what goes on ending its process', async () => {
-    await stored(1, 2);
+  it.each([
+    { size: 2, tried: [2, 2, 2, 1, 1] },
+    // A part of several is halved at once: nothing is lost by it.
+    { size: 4, tried: [4, 4, 4, 2, 1, 1] },
+  ])('takes a window of $size apart after three deaths, and halves what goes on ending its process', async (row) => {
+    const { size, tried } = row;
+    await stored(...upTo(size));
     let at = new VirtualClock().now();
     const sizes: number[] = [];
-    for (let deaths = 0; deaths < 5; deaths += 1) {
+    for (let deaths = 0; deaths < tried.length; deaths += 1) {
       const p: Process = new Process(database, { clock: new VirtualClock(at) });
       p.consumer({
-        size: 2,
+        size,
         handler: (window) => {
           sizes.push(window.data.length);
           p.kill();
@@ -113,7 +118,7 @@ describe('a process that takes over from one that died', () => {
       await p.clock.advance(LEASE * 1.5, () => turns(() => false, 30));
       at = p.clock.now();
     }
-    expect(sizes).toEqual([2, 2, 2, 1, 1]);
+    expect(sizes).toEqual(tried);
   });
 
   it('gives up the message that ends its process again and again on its own, and handles the others once', async () => {
