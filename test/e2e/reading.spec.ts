@@ -155,6 +155,37 @@ describe.each(PLACES)('what lies in a stream, in %s', (_, makePlace) => {
     expect(await windows({ group: 'audit' })).toEqual([]);
   });
 
+  it('is handed to one group again, which runs meanwhile, and to no other', async () => {
+    const { app, harness, stream, shown } = await boot([Report, Audit]);
+    await harness.appendMany<Row>('rows', rows(0, 12));
+    const kept = rows(0, 12).map(({ row }) => `${row} kept`);
+    expect(await shown()).toEqual(kept);
+    const [report, audit] = [app.get(Report), app.get(Audit)];
+    const all = await Promise.all([report, audit].map(async (each) => [...each.rows]));
+    expect(all.map((each) => each.toSorted((a, b) => a - b))).toEqual(
+      [rows(0, 12), rows(0, 12)].map((each) => each.map(({ row }) => row)),
+    );
+
+    expect(await stream.replay({ group: 'report' })).toBe(12);
+    await harness.settled();
+    expect(report.rows.slice(12)).toEqual(rows(0, 12).map(({ row }) => row));
+    expect(audit.rows).toHaveLength(12);
+    expect((await stream.stats()).buffered).toBe(0);
+    expect(await shown()).toEqual(kept);
+
+    // Once more, while it fails: another call passes over what waits.
+    report.failing = true;
+    const ids = [];
+    for await (const { id } of stream.messages()) ids.push(id);
+    expect(await stream.replay({ group: 'report', from: ids[3]!, to: ids[9]! })).toBe(6);
+    expect(await stream.replay({ group: 'report', to: ids[6]! })).toBe(3);
+    report.failing = false;
+    await harness.advance('1 minute');
+    expect(report.rows.slice(24)).toEqual([3, 4, 5, 6, 7, 8, 0, 1, 2]);
+    expect(audit.rows).toHaveLength(12);
+    expect(await shown()).toEqual(kept);
+  });
+
   it('is read in pages, as much as there is, and no further than somebody wants', async () => {
     const { harness, stream, shown } = await boot([]);
     await harness.appendMany<Row>('rows', rows(0, 2_500));

@@ -73,9 +73,15 @@ describe('Python produces, TypeScript consumes', { timeout: 120_000 }, () => {
     let windows = 0;
     for await (const { state } of rows.windows()) windows += state === 'kept' ? 1 : 0;
     expect(windows).toBe(3);
+    expect(await rows.replay({ to: new Date(Date.now() + 60_000) })).toBe(5);
+    const again: unknown[] = [];
+    await rows.drain({ size: 100, keep: true }, ({ data }) => void again.push(...data));
+    // The ids of two producers interleave within a second.
+    expect(again.map((each) => (each as { n: number }).n).toSorted()).toEqual([0, 0, 1, 1, 2, 3, 4]);
+    await Peer.run(database, 'produce', { stream: 'rows', messages: 2, batch: 100 });
     // Python's own windows and claims are not ours to show.
     await Peer.run(database, 'consume', { stream: 'rows', size: 2, until: 2, keep: true });
-    expect(await shown()).toHaveLength(5);
+    expect(await shown()).toHaveLength(7);
   });
 
   it('every kind of value arrives as it was', async () => {

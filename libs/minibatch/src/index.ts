@@ -40,6 +40,7 @@ export type { DrainOptions } from './consumers/streaming.options.js';
 export { Stream } from './streams/stream.js';
 export type { AppendManyOptions, AppendMessageOptions, OpenWindowChoice, SkipChoice } from './streams/stream.js';
 export type { MessageFilter, MessageState, StreamMessage } from './streams/message-reading.js';
+export type { ReplayOptions } from './streams/replay.js';
 export type { StreamWindow, WindowFilter, WindowState } from './streams/window-reading.js';
 export type { RemovalOptions } from './streams/removal.js';
 export type { AppendResult, FailedAppend } from './streams/append-result.js';

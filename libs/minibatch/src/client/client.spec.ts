@@ -33,6 +33,10 @@ describe('openStream', () => {
       ['kept', 2],
       ['kept', 1],
     ]);
+    await expect(flights.replay()).resolves.toBe(3);
+    const again: number[] = [];
+    await flights.drain({ size: 10, keep: true }, ({ data }) => void again.push(...data.map(({ delay }) => delay)));
+    expect(again).toEqual([4, 1, 2, 3]);
     await flights.disconnect();
     await expect(flights.messages().next()).rejects.toMatchObject({ code: ErrorCode.ShuttingDown });
   });

@@ -20,6 +20,7 @@ export { defineStream } from '../streams/stream-ref.js';
 export type { StreamRef } from '../streams/stream-ref.js';
 export type { MaxAge, StreamOptions } from '../streams/stream-settings.js';
 export type { MessageFilter, MessageState, StreamMessage } from '../streams/message-reading.js';
+export type { ReplayOptions } from '../streams/replay.js';
 export type { StreamWindow, WindowFilter, WindowState } from '../streams/window-reading.js';
 export type { RemovalOptions } from '../streams/removal.js';
 export type { AppendResult, FailedAppend } from '../streams/append-result.js';

@@ -28,6 +28,7 @@ const LATEST = 8.64e15;
 const BODY = 9;
 const DEDUPED = 1;
 const REDRIVEN = 2;
+const REPLAYED = 4;
 
 const decoder = new BsonDecoder(BSON);
 
@@ -103,7 +104,7 @@ function readMessage(id: MessageId, encoded: EncodedMessage): Message {
 
 /** False if what stands around the data is damaged: then nothing can be said of the message, nor can it be put anywhere. */
 export function isIntact(encoded: EncodedMessage): boolean {
-  if (encoded.length <= BODY || (encoded[0]! & ~(DEDUPED | REDRIVEN)) !== 0) return false;
+  if (encoded.length <= BODY || (encoded[0]! & ~(DEDUPED | REDRIVEN | REPLAYED)) !== 0) return false;
   const created = encoded.readDoubleBE(CREATED);
   return Math.abs(created) <= LATEST && Number.isInteger(created);
 }
@@ -125,6 +126,18 @@ export function asRedriven(encoded: EncodedMessage): EncodedMessage {
   const copy = Buffer.from(encoded);
   copy[0] = (copy[0]! & ~DEDUPED) | REDRIVEN;
   return copy;
+}
+
+/** The copy of a kept message as it comes into the buffer. */
+export function asReplayed(encoded: EncodedMessage): EncodedMessage {
+  const copy = asRedriven(encoded);
+  copy[0]! |= REPLAYED;
+  return copy;
+}
+
+/** The message is kept under another id: it need not be kept once more. */
+export function isReplayed(encoded: EncodedMessage): boolean {
+  return (encoded[0]! & REPLAYED) !== 0;
 }
 
 export function dedupeIdOf(encoded: EncodedMessage): string | undefined {

@@ -106,7 +106,7 @@ export interface StoredMessage {
   readonly bytes: number;
   /** True if the message was appended with a `dedupeId`: committing it leaves a tombstone. */
   readonly deduped?: boolean;
-  /** True if it has been a dead letter and was put back: somebody wants it, however old it is. */
+  /** True if it was put back, as a dead letter or as the copy of a kept message: somebody wants it, however old it is. */
   readonly redriven?: boolean;
   /** True if the stream was cleared after the message had been appended: nobody wants it. Never together with `redriven`. */
   readonly cleared?: boolean;
@@ -138,6 +138,13 @@ export interface FetchLimits {
 export interface TimeCursor {
   readonly created: Date;
   readonly id: MessageId;
+}
+
+/** Of kept messages those that match all that is given. Half-open, as `TimeRange`: `from` ≤ id < `to`. */
+export interface KeptRange {
+  readonly from?: MessageId;
+  readonly to?: MessageId;
+  readonly created?: TimeRange;
 }
 
 /** Half-open: `from` ≤ created < `to`; an absent bound is open. */
@@ -641,6 +648,16 @@ export interface StreamStore {
     after: string | undefined,
     limit: number,
   ): Promise<WindowPage>;
+
+  /**
+   * Puts copies of kept messages into the buffer, in the order of their ids, behind what is there and for this group alone: for the other
+   * groups of the stream they count as committed. The kept messages stay. Resolves with how many copies it made.
+   *
+   * A message of which the group has a copy that it has not committed yet is passed over; so a call that is repeated after a crash in its
+   * middle goes on where that ended. A copy is `redriven`, has no dedupe id, and is never kept itself. Does nothing for a group that is not
+   * registered. What is kept after the call began may be left out.
+   */
+  replay?(stream: string, group: string, range: KeptRange): Promise<number>;
 
   // ---- wake-ups and statistics
 

@@ -31,6 +31,7 @@ const CALLS: Readonly<Record<Method, (stream: Stream<number>) => unknown>> = {
   clear: (stream) => stream.clear(),
   messages: (stream) => stream.messages().next(),
   windows: (stream) => stream.windows().next(),
+  replay: (stream) => stream.replay(),
   deadLetters: (stream) => stream.deadLetters().next(),
   redrive: (stream) => stream.redrive(),
   discard: (stream) => stream.discard(),

@@ -305,3 +305,60 @@ describe('options of a look', () => {
     expect(await shown({ state: 'waiting' }, without('readKept', 'idPattern'))).toEqual(['1 waiting']);
   });
 });
+
+describe('options of a replay', () => {
+  it.each<[string, unknown, string, RegExp]>([
+    [
+      'an unknown option',
+      { before: new Date() },
+      ErrorCode.InvalidOptions,
+      /no option 'before'; there are: group, from, to/,
+    ],
+    [
+      'a time as text',
+      { from: '2026-01-01' },
+      ErrorCode.InvalidOptions,
+      /from is '2026-01-01'; allowed: a valid Date, or the id/,
+    ],
+    ['no time', { to: new Date(Number.NaN) }, ErrorCode.InvalidOptions, /to is/],
+    ['a number', { from: 5 }, ErrorCode.InvalidOptions, /from is 5/],
+    [
+      'an end before the start',
+      { from: new Date(2), to: new Date(2) },
+      ErrorCode.InvalidOptions,
+      /to is .*behind `from`/,
+    ],
+    ['an unknown group', { group: 'x' }, ErrorCode.UnknownGroup, /No group "x"/],
+    ['no group where there is none of that name', {}, ErrorCode.UnknownGroup, /No group "default"/],
+  ])('refuses %s', async (_, options, code, message) => {
+    await hold('report');
+    const error: unknown = await streamOf()
+      .replay(options as never)
+      .catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code });
+    expect(String(error)).toMatch(message);
+  });
+
+  it('refuses a stream that is not there, and a store that can’t', async () => {
+    await expect(streamOf().replay()).rejects.toMatchObject({ code: ErrorCode.UnknownStream });
+    await hold('default');
+    const old = new Proxy(store, {
+      get: (target, name) => (name === 'replay' ? undefined : (Reflect.get(target, name, target) as unknown)),
+    });
+    await expect(streamOf(old).replay()).rejects.toMatchObject({
+      code: ErrorCode.StoreUnsupported,
+      message: expect.stringContaining('Give it the method `replay` of StreamStore') as string,
+    });
+  });
+
+  it('takes times and ids together', async () => {
+    const lease = await hold('default');
+    await append(0, 1, 2, 3);
+    await (await claim(lease, 1, [0, 1, 2, 3])).finish(true);
+    const [, one, , three] = await messages();
+    const replayed = await streamOf().replay({ from: one!.id, to: new Date(1) });
+    expect(replayed).toBe(3);
+    expect(await shown({ after: three!.id })).toEqual(['1 waiting', '2 waiting', '3 waiting']);
+    expect(await streamOf().replay({ from: new Date(0), to: three!.id })).toBe(1);
+  });
+});

@@ -16,6 +16,6 @@ export function checkId(store: StreamStore, where: string, option: string, given
 }
 
 /** A store of the application's own may lack it. @throws MinibatchError `StoreUnsupported` */
-export function needMethod(store: StreamStore, where: string, method: 'readKept' | 'readWindows'): void {
+export function needMethod(store: StreamStore, where: string, method: 'readKept' | 'readWindows' | 'replay'): void {
   if (store[method] === undefined) throw readingUnsupported(store.name, where, method);
 }

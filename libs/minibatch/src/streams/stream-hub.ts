@@ -53,6 +53,7 @@ import {
   type WriteOptions,
 } from './stream.js';
 import { type StreamRef, streamOf } from './stream-ref.js';
+import { replay, type ReplayOptions } from './replay.js';
 import type { StreamSettings } from './stream-settings.js';
 import { type StreamWindow, type WindowFilter, WindowReading } from './window-reading.js';
 
@@ -348,6 +349,12 @@ export class StreamHub implements StreamOperations {
 
   windows(stream: string, filter: WindowFilter): AsyncGenerator<StreamWindow, void, undefined> {
     return this.askEach(`windows of '${stream}'`, (store) => new WindowReading(store).windows(stream, filter));
+  }
+
+  async replay(stream: string, options: ReplayOptions): Promise<number> {
+    const count = await this.ask(`replay of '${stream}'`, (store) => replay(store, stream, options));
+    if (count > 0) this.parts.listener?.wake(stream);
+    return count;
   }
 
   async *deadLetters(stream: string, given: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined> {

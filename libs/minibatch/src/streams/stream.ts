@@ -20,6 +20,7 @@ import { type AppendResult, resultOf, resultsOf } from './append-result.js';
 import { messagesOf } from './message-list.js';
 import type { MessageFilter, StreamMessage } from './message-reading.js';
 import type { RemovalOptions } from './removal.js';
+import type { ReplayOptions } from './replay.js';
 import type { StreamWindow, WindowFilter } from './window-reading.js';
 
 export interface AppendMessageOptions {
@@ -80,6 +81,7 @@ export interface StreamOperations {
   describe(stream: string): Promise<StreamInfo | undefined>;
   messages(stream: string, filter: MessageFilter): AsyncGenerator<StreamMessage, void, undefined>;
   windows(stream: string, filter: WindowFilter): AsyncGenerator<StreamWindow, void, undefined>;
+  replay(stream: string, options: ReplayOptions): Promise<number>;
   deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined>;
   redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
   discard(stream: string, filter: DeadLetterFilter): Promise<number>;
@@ -206,6 +208,24 @@ export class Stream<T = unknown> {
    */
   windows(filter: WindowFilter = {}): AsyncGenerator<StreamWindow, void, undefined> {
     return this.operations.windows(this.name, filter);
+  }
+
+  /**
+   * Hands kept messages (`keep: true`) to a group again: copies of them, in the order of their ids, behind what is in the stream and for
+   * this group alone. What is kept stays kept, and the copies are not. Resolves with how many messages were handed over; those that are not
+   * kept any more, or not yet, are not among them.
+   *
+   * While a message that was handed over waits for the group, another call passes over it: a call that was cut off may be repeated, and hands
+   * over the rest. Once the group has committed it, another call hands it over once more.
+   *
+   * @throws MinibatchError `InvalidOptions`, `UnknownStream`, `UnknownGroup`, `StoreUnsupported`
+   * @example
+   * ```ts
+   * await flights.replay({ group: 'report', from: new Date('2026-01-01'), to: new Date('2026-01-02') });
+   * ```
+   */
+  replay(options: ReplayOptions = {}): Promise<number> {
+    return this.operations.replay(this.name, options);
   }
 
   /**

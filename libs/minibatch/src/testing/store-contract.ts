@@ -8,6 +8,7 @@ import { leaseContract } from './store-contract/leases.js';
 import { lookingContract } from './store-contract/looking.js';
 import { readContract } from './store-contract/reading.js';
 import { recoveryContract } from './store-contract/recovery.js';
+import { replayContract } from './store-contract/replay.js';
 import { retentionContract } from './store-contract/retention.js';
 import { settleContract } from './store-contract/settling.js';
 import { statisticsContract } from './store-contract/statistics.js';
@@ -87,6 +88,7 @@ export function storeContract(
       deadLettersContract,
       retentionContract,
       lookingContract,
+      replayContract,
       statisticsContract,
     ]) {
       section(test, context);

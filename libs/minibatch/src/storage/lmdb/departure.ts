@@ -1,4 +1,12 @@
-import { createdOf, dedupeIdOf, isDeduped, isIntact, isRedriven, type EncodedMessage } from '../message-codec.js';
+import {
+  createdOf,
+  dedupeIdOf,
+  isDeduped,
+  isIntact,
+  isRedriven,
+  isReplayed,
+  type EncodedMessage,
+} from '../message-codec.js';
 import { countKeyOf, forgetKeeper, registered, tailOf } from './catalog.js';
 import { dedupeKey, Kind, messageKey, messageRange, placeKey, seqOf, timeKey, tombstoneKey } from './keys.js';
 import { keepMessage } from './kept.js';
@@ -124,7 +132,7 @@ export class Departure {
     }
     if (value === undefined) return;
     if (deduped) this.bury(value);
-    if (kept) keepMessage(view, { stream: stream.id, settled: this.now, partition, seq }, value);
+    if (kept && !isReplayed(value)) keepMessage(view, { stream: stream.id, settled: this.now, partition, seq }, value);
   }
 
   /** The dedupe entry stays as a tombstone, which says when the message left. */

@@ -66,6 +66,33 @@ describe('kept messages and windows in an LmdbStreamStore', () => {
     expect([count(Kind.KeptMessage), count(Kind.KeptAt), count(Kind.KeptWindow)]).toEqual([0, 0, 0]);
   });
 
+  it('leave no record of their copies behind when they are swept, or when the group goes', async () => {
+    await store.registerGroup({ ...KEY, group: 'other' });
+    await append(4);
+    const messages = await fetch();
+    await keep(messages);
+    await store.removeGroup('s', 'other');
+    await store.registerGroup({ ...KEY, group: 'other' });
+    for (const group of ['default', 'other']) expect(await store.replay('s', group, {})).toBe(4);
+    expect(count(Kind.Replay)).toBe(8);
+    await store.removeGroup('s', 'other');
+    expect(count(Kind.Replay)).toBe(4);
+    await store.sweep('s', { kept: new Date(Date.now() + 60_000) });
+    expect([count(Kind.Replay), count(Kind.KeptAt), count(Kind.KeptMessage)]).toEqual([0, 0, 0]);
+  });
+
+  it('are replayed without those that are damaged', async () => {
+    await append(5);
+    await keep(await fetch());
+    await environment.write((view) => {
+      view.put(keptMessageKey(1, AT.getTime(), 0, 2), Buffer.from([1, 2, 3]));
+      view.put(keptAtKey(1, 3), Buffer.alloc(0));
+    });
+    expect(await store.replay('s', 'default', {})).toBe(3);
+    expect((await fetch()).map(({ data }) => data)).toEqual([0, 3, 4]);
+    expect(await store.replay('s', 'default', { created: { from: new Date(0) } })).toBe(0);
+  });
+
   it('that an earlier version has kept are put in order by the first look, however many', async () => {
     const MANY = 12_000;
     await append(MANY);

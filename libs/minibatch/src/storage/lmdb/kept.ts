@@ -10,12 +10,13 @@ import {
   Kind,
   parseKeptMessageKey,
   parseKeptWindowKey,
+  placeSeqKey,
   prefixRange,
   seqOf,
   streamKey,
 } from './keys.js';
 import { BlockBuilder, seqAfter } from './messages.js';
-import { soundWindow } from './records.js';
+import { soundWindow, type StreamRecord } from './records.js';
 import type { ReadView, WriteView } from './view.js';
 
 /** What stays after its commit: messages and windows, by the time when it was committed, and the messages by their ids, too. */
@@ -33,17 +34,29 @@ export function keepMessage(view: WriteView, key: KeptKey, encoded: EncodedMessa
   putKeptAt(view, key);
 }
 
-/** @param key of the kept message */
-export function removeKept(view: WriteView, key: Buffer): void {
-  const { stream, seq } = parseKeptMessageKey(key);
-  view.remove(key);
-  view.remove(keptAtKey(stream, seq));
+/** @param keys of kept messages */
+export function removeKept(view: WriteView, stream: StreamRecord, keys: readonly Buffer[]): void {
+  const isReplayed = [...view.keys(prefixRange(streamKey(Kind.Replay, stream.id)), 1)].length > 0;
+  for (const key of keys) {
+    const { partition, seq } = parseKeptMessageKey(key);
+    view.remove(key);
+    view.remove(keptAtKey(stream.id, seq));
+    if (!isReplayed) continue;
+    for (const { id } of stream.groups) {
+      view.remove(placeSeqKey(Kind.Replay, { stream: stream.id, group: id, partition }, seq));
+    }
+  }
 }
 
 /** The message by what `keptAt` says; undefined if it is not kept any more. */
 export function keptMessage(view: ReadView, stream: number, seq: number, at: Buffer): EncodedMessage | undefined {
   if (at.length !== PARTITION + 2) return undefined;
-  return view.get(keptMessageKey(stream, at.readDoubleBE(SETTLED), at.readUInt16BE(PARTITION), seq));
+  return view.get(keptMessageKey(stream, at.readDoubleBE(SETTLED), partitionOf(at), seq));
+}
+
+/** @param at what `keptAt` says */
+export function partitionOf(at: Buffer): number {
+  return at.readUInt16BE(PARTITION);
 }
 
 export function readKept(view: ReadView, name: string, after: MessageId | undefined, limits: FetchLimits): Block {

@@ -27,6 +27,7 @@ import type { MessageId } from '../stream-store.interface.js';
  * cleanup    · stream group                           a removal that goes on in several transactions
  * tally      · stream                                 last number of a dead letter, how many there are
  * letter     · stream number group partition died seq a dead letter
+ * replay     · stream group partition seq             the last copy of a kept message that was made for the group
  * buried     · stream group partition seq             the message is a dead letter of the group
  * ```
  *
@@ -54,6 +55,7 @@ export const Kind = {
   Letter: 19,
   Buried: 20,
   KeptAt: 21,
+  Replay: 22,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
@@ -71,6 +73,7 @@ export const STREAM_KINDS: readonly Kind[] = [
   Kind.Window,
   Kind.KeptMessage,
   Kind.KeptAt,
+  Kind.Replay,
   Kind.KeptWindow,
   Kind.Checkpoint,
   Kind.Tally,
@@ -79,7 +82,7 @@ export const STREAM_KINDS: readonly Kind[] = [
 ];
 
 /** Kinds whose key begins with a stream and a group. */
-export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.Done, Kind.Window];
+export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.Done, Kind.Window, Kind.Replay];
 /** Of these, those that tell what a group has committed. */
 export const PLACE_KINDS: readonly Kind[] = [Kind.Position, Kind.Done];
 

@@ -145,6 +145,46 @@ describe('LmdbStreamStore of several processes', () => {
     expect(await stats()).toMatchObject({ buffered: COUNT, deadLetters: 0 });
   });
 
+  it('loses no message, and doubles none that waits, when a process is killed in the middle of a replay', async () => {
+    const COUNT = 6_000;
+    await store.registerGroup(key);
+    await store.registerGroup({ ...key, group: 'other' });
+    const owner = { id: 'a', host: '', bootId: '', pid: 1, startTime: '' };
+    const data = (n: number) => ({ writer: 'here', n, filling: 'x'.repeat(200) });
+    await store.append(Array.from({ length: COUNT }, (_, n) => ({ stream: 's', data: data(n), created: new Date() })));
+    const limits = { messages: COUNT, bytes: 1e12 };
+    const window = { seq: 1, id: 'w', messageIds: [], created: new Date(), attempt: 1, recoveries: 0 };
+    for (const group of ['default', 'other']) {
+      const consumer = { ...key, group };
+      const lease = (await store.acquireLease(consumer, owner, { fence: 0, counter: 0 }))!;
+      const { messages } = await store.fetch(consumer, undefined, limits);
+      await store.settle(lease, [{ window, messages }], { groups: ['default', 'other'], keep: true });
+    }
+
+    const script = `
+      import { LmdbStreamStore } from 'nestjs-minibatch/lmdb';
+      const store = new LmdbStreamStore({ path: ${JSON.stringify(path)} });
+      await store.open();
+      await store.replay('s', 'default', {});
+      setInterval(() => undefined, 1000);`;
+    const buffered = async () => (await store.stats(['s']))[0]!.buffered;
+    for (const share of [1, 3]) {
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      children.push(child);
+      const exit = once(child, 'exit');
+      while ((await buffered()) < (COUNT * share) / 6) await new Promise((resolve) => setTimeout(resolve, 1));
+      child.kill('SIGKILL');
+      await exit;
+    }
+    const before = await buffered();
+    expect(await store.replay('s', 'default', {})).toBe(COUNT - before);
+    expect((await readAll()).map(({ data: { n } }) => n)).toEqual([...Array(COUNT).keys()]);
+    expect((await store.fetch({ ...key, group: 'other' }, undefined, limits)).messages).toEqual([]);
+    expect((await store.readKept('s', undefined, limits)).messages).toHaveLength(COUNT);
+  });
+
   it('says what is known of an append on a full disk, and lives on', async () => {
     const script = `ulimit -f 2000; exec "${process.execPath}" "${fixture('full-disk.mjs')}" "${join(path, 'full')}"`;
     const { stdout } = await promisify(execFile)('bash', ['-c', script]);

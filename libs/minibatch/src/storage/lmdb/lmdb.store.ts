@@ -12,6 +12,7 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   FetchLimits,
+  KeptRange,
   Lease,
   LeaseOwner,
   LeaseState,
@@ -54,6 +55,7 @@ import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages
 import { Positions, readPosition } from './positions.js';
 import type { StreamRecord } from './records.js';
 import { discardLetters, redriveLetters } from './redrive.js';
+import { replayMessages } from './replay.js';
 import { countMessages, pollToken, streamStats, sweepSome } from './statistics.js';
 import type { ReadView, WriteView } from './view.js';
 import * as windows from './windows.js';
@@ -314,6 +316,11 @@ export class LmdbStreamStore implements StreamStore {
     return this.read((view) =>
       state === 'kept' ? readKeptWindows(view, key, after, limit) : { windows: windows.claimed(view, key) },
     );
+  }
+
+  async replay(stream: string, group: string, range: KeptRange): Promise<number> {
+    await ensureKeptOrder(this.ready(), stream);
+    return replayMessages(this.ready(), stream, group, range);
   }
 
   // ---- wake-ups and statistics

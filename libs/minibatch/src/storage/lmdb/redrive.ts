@@ -1,12 +1,11 @@
-import { asRedriven, createdOf } from '../message-codec.js';
+import { asRedriven } from '../message-codec.js';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import { findStream, registered } from './catalog.js';
-import { Departure, type LeavingMessage } from './departure.js';
 import type { LmdbEnvironment } from './environment.js';
 import { type LetterKey, letterKey } from './keys.js';
 import { namedLetters, pickLetters, readLetter, removeLetter, saveTally, tallyOf } from './letters.js';
-import { StreamAppend } from './messages.js';
 import type { StreamRecord } from './records.js';
+import { Returns } from './returns.js';
 import type { ReadView, WriteView } from './view.js';
 
 /**
@@ -86,36 +85,19 @@ function sameStream(view: ReadView, name: string, id: number): StreamRecord | un
 /** Letters of a group that is not registered stay, and so do damaged ones. */
 function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey[]): Step {
   const groups = registered(stream);
-  const append = new StreamAppend(view, stream.id);
-  const back = new Map<number, Map<string, LeavingMessage[]>>();
+  const returns = new Returns(view, stream);
   let seen = 0;
   let left = 0;
-  let bytes = 0;
   for (const key of keys) {
-    if (bytes >= CHUNK_BYTES) break;
+    if (returns.bytes >= CHUNK_BYTES) break;
     seen += 1;
     const owner = stream.letterGroups?.[key.group];
     if (owner === undefined || !groups.some(({ name }) => name === owner)) continue;
     const letter = readLetter(view.get(letterKey(key)));
     if (letter === undefined || !removeLetter(view, key)) continue;
-    const encoded = asRedriven(letter.message);
-    const seq = append.put(key.partition, encoded);
-    const owners = back.get(key.partition) ?? new Map<string, LeavingMessage[]>();
-    const messages = owners.get(owner) ?? [];
-    messages.push({ seq, created: createdOf(encoded), deduped: false });
-    back.set(key.partition, owners.set(owner, messages));
+    returns.put(key.partition, owner, asRedriven(letter.message));
     left += 1;
-    bytes += encoded.length;
   }
-  append.finish();
-  const names = new Set(groups.map(({ name }) => name));
-  for (const [partition, owners] of back) {
-    const departure = new Departure(view, stream, partition, Date.now());
-    // Done for all but the owner, for whom they stay.
-    for (const [owner, messages] of owners) {
-      for (const { id, name } of groups) if (name !== owner) departure.done(id, messages, names, false);
-    }
-    departure.finish();
-  }
+  returns.finish();
   return { seen, left };
 }

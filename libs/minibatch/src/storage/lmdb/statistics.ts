@@ -99,7 +99,7 @@ export function sweepSome(
   const windows = some(Kind.KeptWindow, before.kept);
   for (const key of tombstones) view.remove(dedupeOfTombstone(key));
   for (const key of [...tombstones, ...windows]) view.remove(key);
-  for (const key of messages) removeKept(view, key);
+  removeKept(view, stream, messages);
   return { tombstones: tombstones.length, messages: messages.length, windows: windows.length };
 }
 

@@ -18,6 +18,7 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   FetchLimits,
+  KeptRange,
   Lease,
   LeaseOwner,
   LeaseState,
@@ -368,6 +369,12 @@ export class MemoryStreamStore implements StreamStore {
     };
   }
 
+  async replay(stream: string, group: string, range: KeptRange): Promise<number> {
+    const found = this.database.streams.get(stream);
+    const kept = [...(found?.kept.after(undefined) ?? [])].filter((entry) => isInRange(entry, range));
+    return found?.replay(group, kept, () => this.database.nextId()) ?? 0;
+  }
+
   // ---- wake-ups and statistics
 
   async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
@@ -483,6 +490,11 @@ function readBlock(
     if (messages.length >= limits.messages || bytes >= limits.bytes) return { messages, full: true };
   }
   return { messages, full: false };
+}
+
+function isInRange({ id, created }: BufferedEntry, { from, to, created: time }: KeptRange): boolean {
+  if ((from !== undefined && id < from) || (to !== undefined && id >= to)) return false;
+  return created >= (time?.from?.getTime() ?? -Infinity) && created < (time?.to?.getTime() ?? Infinity);
 }
 
 function toMessage(stream: MemoryStream, entry: BufferedEntry): StoredMessage {

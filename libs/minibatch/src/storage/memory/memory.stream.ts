@@ -135,19 +135,39 @@ export class MemoryStream {
   remove(entry: BufferedEntry, now: Date): void {
     this.messages.delete(entry.id);
     if (entry.dedupeId !== undefined) this.dedupe.set(entry.dedupeId, { settled: now });
-    if (entry.kept) this.kept.add({ settled: now, entry });
+    if (entry.kept && entry.origin === undefined) this.kept.add({ settled: now, entry });
   }
 
   /** Puts the message of a dead letter back, for its own group; false if that is not there any more. */
   redrive(letter: BuriedMessage, id: MessageId): boolean {
     const { group, partition, created, encoded } = letter;
     if (!this.groups.has(group)) return false;
+    this.putBack(group, { id, partition, created, encoded: asRedriven(encoded) });
+    this.letters.delete(letter);
+    return true;
+  }
+
+  /** Puts copies of these kept messages into the buffer, for this group; how many. */
+  replay(group: string, kept: Iterable<BufferedEntry>, nextId: () => MessageId): number {
+    if (!this.groups.has(group)) return 0;
+    const waiting = new Set<MessageId>();
+    for (const { origin, doneBy } of this.messages.after(undefined)) {
+      if (origin !== undefined && !doneBy.has(group)) waiting.add(origin);
+    }
+    let count = 0;
+    for (const { id: origin, partition, created, encoded } of kept) {
+      if (waiting.has(origin)) continue;
+      this.putBack(group, { id: nextId(), partition, created, encoded: asRedriven(encoded), origin });
+      count += 1;
+    }
+    return count;
+  }
+
+  private putBack(group: string, entry: Omit<BufferedEntry, 'doneBy'>): void {
     const doneBy = new Set(this.groups);
     doneBy.delete(group);
-    this.messages.push({ id, partition, created, encoded: asRedriven(encoded), doneBy });
-    this.letters.delete(letter);
+    this.messages.push({ ...entry, doneBy });
     this.revision += 1;
-    return true;
   }
 
   /** Counted now. */

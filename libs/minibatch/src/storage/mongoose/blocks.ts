@@ -47,6 +47,12 @@ export function waitingForAny(stream: string, partition: number, groups: readonl
 }
 
 /** In append order. */
+/** What this package has kept: Python's carries no time. `waits` serves the index. */
+export function kept(stream: string): BufferFilter {
+  const marks: object = { processed: true, waits: { $in: [null] }, keep: true, settled: { $exists: true } };
+  return { ...MESSAGES, stream, ...marks };
+}
+
 export function behind(after: MessageId | undefined): BufferFilter {
   return after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
 }

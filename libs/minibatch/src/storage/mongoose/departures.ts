@@ -168,7 +168,7 @@ function idsOf(messages: readonly { readonly _id: mongo.ObjectId }[]): mongo.Obj
   return messages.map(({ _id }) => _id);
 }
 
-const MARKS = { done: 1, waits: 1, keep: 1, dedupeKey: 1, processed: 1 } as const;
+const MARKS = { done: 1, waits: 1, keep: 1, dedupeKey: 1, processed: 1, replayOf: 1 } as const;
 
 export function toTombstone(settled?: Date) {
   return {
@@ -182,8 +182,8 @@ function isDone({ done, processed }: BufferDocument, groups: readonly string[]):
   return !processed && groups.every((group) => done?.includes(group));
 }
 
-function toDeparting({ _id, dedupeKey, keep }: BufferDocument): Departing {
-  return { _id, deduped: dedupeKey !== undefined, keep: keep === true };
+function toDeparting({ _id, dedupeKey, keep, replayOf }: BufferDocument): Departing {
+  return { _id, deduped: dedupeKey !== undefined, keep: keep === true && replayOf === undefined };
 }
 
 function chunks<V>(list: readonly V[], size: number): V[][] {

@@ -21,6 +21,7 @@ describe('indexes', () => {
       'minibatch_dedupe',
       'minibatch_done',
       'minibatch_redrive',
+      'minibatch_replay',
       'minibatch_sweep',
       'minibatch_waiting',
     ]);

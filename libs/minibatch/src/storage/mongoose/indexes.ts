@@ -13,11 +13,13 @@ const BUFFER: readonly Index[] = [
   { name: 'minibatch_waiting', key: { stream: 1, processed: 1, waits: 1, _id: 1 } },
   // Sparse: only messages with a dedupe id are in it.
   { name: 'minibatch_dedupe', key: { dedupeKey: 1 }, unique: true, sparse: true },
-  // The next three are sparse, so that a stream with one group that keeps nothing does not pay for them.
+  // The next ones are sparse, so that a stream with one group that keeps nothing does not pay for them.
   { name: 'minibatch_done', key: { done: 1 }, sparse: true },
   { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
   // Hidden copies of dead letters' messages.
   { name: 'minibatch_redrive', key: { redrives: 1 }, sparse: true },
+  // Copies of kept messages, by what they are copies of.
+  { name: 'minibatch_replay', key: { replayOf: 1 }, sparse: true },
 ];
 
 const BUFFER_BY_TIME: readonly Index[] = [

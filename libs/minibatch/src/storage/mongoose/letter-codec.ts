@@ -125,7 +125,8 @@ export function toCopy(letter: StoredLetter, _id: mongo.ObjectId, groups: readon
   return { document, bytes: sizeOf(document, Object.values(content)) };
 }
 
-function copied(document: RawDocument): Partial<Record<(typeof CONTENT)[number], RawValue>> {
+/** What a message consists of, as bytes. */
+export function copied(document: RawDocument): Partial<Record<(typeof CONTENT)[number], RawValue>> {
   const content: Partial<Record<(typeof CONTENT)[number], RawValue>> = {};
   for (const name of CONTENT) {
     const value = document.raw(name);

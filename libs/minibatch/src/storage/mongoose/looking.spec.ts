@@ -87,6 +87,28 @@ describe('a look at what lies in MongoDB', () => {
     expect(windows.map(({ seq }) => seq)).toEqual([1]);
   });
 
+  it('replays what is missing of a replay that died, and is told from nothing but its copies', async () => {
+    const { store, connection } = test;
+    const rows = Array.from({ length: 1_200 }, (_, n) => n);
+    await appendAll(
+      store,
+      rows.map((n) => messageOf('flights', n)),
+    );
+    await takeLease(store, keyOf('flights', 'other'));
+    for (const group of ['default', 'other']) await consume(store, 'flights', group, { keep: true });
+    expect(await store.replay('flights', 'default', {})).toBe(1_200);
+    // As if it had died in the middle of an insert.
+    const lost = await connection
+      .collection('buffer')
+      .deleteMany({ replayOf: { $exists: true }, data: { $in: [3, 499, 700, 1_199] } });
+    expect(lost.deletedCount).toBe(4);
+    expect(await store.replay('flights', 'default', {})).toBe(4);
+    const copies = await consume(store, 'flights', 'default', { keep: true });
+    expect(copies.map(({ data }) => data).toSorted((a, b) => Number(a) - Number(b))).toEqual(rows);
+    expect(await consume(store, 'flights', 'other')).toEqual([]);
+    expect(await connection.collection('buffer').countDocuments()).toBe(1_200);
+  });
+
   it('takes two commands for a page of messages, and none that writes', async () => {
     const { store, commands } = test;
     await appendAll(store, [messageOf('flights', 1)]);

@@ -32,6 +32,8 @@ export class BufferMessage extends LazyMessage {
   declare done?: readonly string[];
   /** A group keeps it. */
   declare keep?: boolean;
+  /** It is the copy of a kept message. */
+  declare replayed?: boolean;
   readonly #raw: Buffer;
   readonly #time: number;
   readonly #data: RawField | undefined;
@@ -55,8 +57,10 @@ export class BufferMessage extends LazyMessage {
     if (done !== undefined) this.done = done;
     if (document.get('keep')) this.keep = true;
     if (document.find('dedupeKey')) this.deduped = true;
-    if (document.find('redriven')) this.redriven = true;
-    else if (document.find('cleared')) this.cleared = true;
+    if (document.find('redriven')) {
+      this.redriven = true;
+      if (document.find('replayOf')) this.replayed = true;
+    } else if (document.find('cleared')) this.cleared = true;
   }
 
   read(): Message {

@@ -10,6 +10,7 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   FetchLimits,
+  KeptRange,
   Lease,
   LeaseOwner,
   LeaseState,
@@ -49,6 +50,7 @@ import { LetterReads } from './letter-reads.js';
 import { messageIds } from './message-ids.js';
 import { Reads } from './reads.js';
 import { Redrive } from './redrive.js';
+import { Replay } from './replay.js';
 import { Settlement } from './settlement.js';
 import { SharedReads } from './shared-reads.js';
 import { SideBySide } from './side-by-side.js';
@@ -90,6 +92,7 @@ export class MongooseStreamStore implements StreamStore {
   private readonly settlement: Settlement;
   private readonly letters: DeadLetters;
   private readonly redrives: Redrive;
+  private readonly replays: Replay;
   private readonly status: Status;
   private readonly sweeps: Sweeps;
   private readonly changes: ChangeWatch;
@@ -133,6 +136,7 @@ export class MongooseStreamStore implements StreamStore {
     const letters = new LetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);
+    this.replays = new Replay(this.collections, messageIds);
     this.status = new Status(this.collections, this.streams);
     this.sweeps = new Sweeps(this.collections, this.streams, departures);
     this.changes = new ChangeWatch(this.collections, {
@@ -298,6 +302,10 @@ export class MongooseStreamStore implements StreamStore {
     limit: number,
   ): Promise<WindowPage> {
     return state === 'kept' ? this.windows.kept(key, after, limit) : this.windows.claimed(key);
+  }
+
+  replay(stream: string, group: string, range: KeptRange): Promise<number> {
+    return this.replays.replay(stream, group, range);
   }
 
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {

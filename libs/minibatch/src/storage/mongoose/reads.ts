@@ -7,7 +7,7 @@ import type {
   TimeCursor,
   TimeRange,
 } from '../stream-store.interface.js';
-import { behind, type BufferFilter, findPage, toBlock, waiting } from './blocks.js';
+import { behind, type BufferFilter, findPage, kept, toBlock, waiting } from './blocks.js';
 import type { Collections } from './collections.js';
 import { MESSAGES } from './foreign.js';
 import { BufferMessage } from './message-codec.js';
@@ -27,16 +27,8 @@ export class Reads {
     return guarded(`fetch from '${key.stream}'`, () => this.shared.fetch(key, after, limits));
   }
 
-  /** What this package has kept: Python's carries no time. `waits` serves the index. */
   async kept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
-    const kept: object = {
-      ...MESSAGES,
-      processed: true,
-      waits: { $in: [null] },
-      keep: true,
-      settled: { $exists: true },
-    };
-    return this.block(stream, { ...kept, stream, ...behind(after) }, { _id: 1 }, limits);
+    return this.block(stream, { ...kept(stream), ...behind(after) }, { _id: 1 }, limits);
   }
 
   async fetchByTime(

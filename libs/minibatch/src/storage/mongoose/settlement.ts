@@ -128,7 +128,10 @@ export class Settlement {
 
   private leave(messages: readonly StoredMessage[], { keep, at }: SettleOptions): Promise<void> {
     return this.departures.leave(
-      messages.map(({ id, deduped }) => ({ _id: toObjectId(id), deduped: deduped === true, keep })),
+      messages.map((message) => {
+        const { id, deduped } = message;
+        return { _id: toObjectId(id), deduped: deduped === true, keep: keep && !isReplayed(message) };
+      }),
       at,
     );
   }
@@ -232,6 +235,11 @@ function isCovered(message: StoredMessage, others: readonly string[]): boolean {
 
 function isKept(message: StoredMessage): boolean {
   return message instanceof BufferMessage && message.keep === true;
+}
+
+/** What it is a copy of is kept already. */
+function isReplayed(message: StoredMessage): boolean {
+  return message instanceof BufferMessage && message.replayed === true;
 }
 
 function isFresh(message: StoredMessage): boolean {

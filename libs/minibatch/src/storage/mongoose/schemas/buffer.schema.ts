@@ -33,6 +33,8 @@ export interface BufferDocument {
   redrives?: [letter: string, copy: Types.ObjectId];
   /** A message that has been a dead letter. The stream's name once more: a change stream tells nothing else of the update. */
   redriven?: string;
+  /** Marks the copy of a kept message, that one's `_id`. The copy is not kept when it is committed. */
+  replayOf?: Types.ObjectId;
   /** The stream was cleared while the message was in it. */
   cleared?: boolean;
 }
@@ -54,6 +56,7 @@ export const BufferSchema = new Schema<BufferDocument>(
     settled: Date,
     redrives: { type: [Schema.Types.Mixed], default: undefined },
     redriven: String,
+    replayOf: Schema.Types.ObjectId,
     cleared: Boolean,
   },
   schemaOptions('buffer'),

@@ -1,0 +1,118 @@
+import { asReplayed, createdOf, isIntact } from '../message-codec.js';
+import type { KeptRange, MessageId } from '../stream-store.interface.js';
+import { findStream, registered } from './catalog.js';
+import type { LmdbEnvironment } from './environment.js';
+import { formatId, keptAtKey, keptAtRange, Kind, messageKey, parseId, type Place, placeSeqKey, seqOf } from './keys.js';
+import { keptMessage, partitionOf } from './kept.js';
+import { decodeNumber, encodeNumber, type GroupRecord } from './records.js';
+import { Returns } from './returns.js';
+import { GroupStanding } from './standing.js';
+import type { ReadView, WriteView } from './view.js';
+
+/**
+ * Kept messages are handed out again as copies. They are looked for in read transactions, and copied in as many write transactions as
+ * they need. Each of these notes which copy of a message is the group's last one; as long as that waits, nobody makes another one, so a
+ * crash, or another process at the same work, doubles nothing.
+ */
+
+/** Kept messages that one transaction looks at. */
+const CHUNK = 1_000;
+/** Bytes of messages that one transaction copies; it ends with the message that reaches them. */
+const CHUNK_BYTES = 16 * 1024 * 1024;
+
+export async function replayMessages(
+  environment: LmdbEnvironment,
+  name: string,
+  group: string,
+  range: KeptRange,
+): Promise<number> {
+  // Never beyond the last one of the beginning: consumers go on keeping others.
+  const first = environment.read((view) => {
+    const stream = findStream(view, name);
+    const last = stream && view.lastKey(keptAtRange(stream.id, 0));
+    return stream && last && { id: stream.id, last: seqOf(last) };
+  });
+  if (!first) return 0;
+  const until = Math.min(first.last, before(first.id, range.to));
+  let total = 0;
+  for (let after = range.from === undefined ? 0 : before(first.id, range.from); after < until;) {
+    const from = after;
+    const seqs = environment.read((view) => pick(view, first.id, range, from, until));
+    for (let at = 0; at < seqs.chosen.length;) {
+      const rest = seqs.chosen.slice(at);
+      const { seen, copies } = await environment.write((view) => copySome(view, name, first.id, group, rest));
+      at += seen;
+      total += copies;
+    }
+    after = seqs.last;
+  }
+  return total;
+}
+
+/** Of the next kept messages those whose time is in the range; `last` is the last one that was looked at. */
+function pick(
+  view: ReadView,
+  stream: number,
+  { created }: KeptRange,
+  after: number,
+  until: number,
+): { readonly chosen: readonly number[]; readonly last: number } {
+  const from = created?.from?.getTime() ?? Number.NEGATIVE_INFINITY;
+  const to = created?.to?.getTime() ?? Number.POSITIVE_INFINITY;
+  const chosen: number[] = [];
+  let looked = 0;
+  for (const { key, value } of view.entries(keptAtRange(stream, after, until))) {
+    const seq = seqOf(key);
+    looked += 1;
+    const encoded = created && keptMessage(view, stream, seq, value);
+    const time = encoded && isIntact(encoded) ? createdOf(encoded).getTime() : undefined;
+    if (created === undefined || (time !== undefined && time >= from && time < to)) chosen.push(seq);
+    if (looked >= CHUNK) return { chosen, last: seq };
+  }
+  return { chosen, last: until };
+}
+
+/** Messages that are not kept any more are passed over, and so are damaged ones and those of which a copy waits. */
+function copySome(
+  view: WriteView,
+  name: string,
+  id: number,
+  group: string,
+  seqs: readonly number[],
+): { readonly seen: number; readonly copies: number } {
+  const stream = findStream(view, name);
+  const owner = stream && registered(stream).find((each) => each.name === group);
+  // Dropped meanwhile, or removed.
+  if (stream?.id !== id || owner === undefined) return { seen: seqs.length, copies: 0 };
+  const returns = new Returns(view, stream);
+  let seen = 0;
+  let copies = 0;
+  for (const seq of seqs) {
+    if (returns.bytes >= CHUNK_BYTES) break;
+    seen += 1;
+    const at = view.get(keptAtKey(id, seq));
+    const encoded = at && keptMessage(view, id, seq, at);
+    if (encoded === undefined || !isIntact(encoded)) continue;
+    const place = { stream: id, group: owner.id, partition: partitionOf(at!) };
+    const mark = placeSeqKey(Kind.Replay, place, seq);
+    if (isWaiting(view, owner, place, decodeNumber(view.get(mark)))) continue;
+    view.put(mark, encodeNumber(returns.put(place.partition, group, asReplayed(encoded))));
+    copies += 1;
+  }
+  returns.finish();
+  return { seen, copies };
+}
+
+/** @param copy number of the group's last copy of a message; 0 if it has had none */
+function isWaiting(view: ReadView, { name }: GroupRecord, place: Place, copy: number): boolean {
+  if (copy === 0 || !view.has(messageKey(place.stream, place.partition, copy))) return false;
+  return !new GroupStanding(view, name, place).isDone(copy);
+}
+
+/** The number of the message before the one with this id; of one of an earlier stream, before all. */
+function before(stream: number, id: MessageId | undefined): number {
+  if (id === undefined) return Number.MAX_SAFE_INTEGER;
+  const seq = parseId(stream, id);
+  if (seq !== undefined) return seq - 1;
+  return id < formatId(stream, 0) ? 0 : Number.MAX_SAFE_INTEGER;
+}

@@ -1,0 +1,47 @@
+import { createdOf, type EncodedMessage } from '../message-codec.js';
+import { registered } from './catalog.js';
+import { Departure, type LeavingMessage } from './departure.js';
+import { StreamAppend } from './messages.js';
+import type { StreamRecord } from './records.js';
+import type { WriteView } from './view.js';
+
+/** Messages that come into the buffer for one group each, within one transaction: for all others they are done. */
+export class Returns {
+  /** Of the messages so far. */
+  bytes = 0;
+  private readonly append: StreamAppend;
+  private readonly messages = new Map<number, Map<string, LeavingMessage[]>>();
+
+  constructor(
+    private readonly view: WriteView,
+    private readonly stream: StreamRecord,
+  ) {
+    this.append = new StreamAppend(view, stream.id);
+  }
+
+  /** Behind all that is there; the message's number. */
+  put(partition: number, owner: string, encoded: EncodedMessage): number {
+    const seq = this.append.put(partition, encoded);
+    const owners = this.messages.get(partition) ?? new Map<string, LeavingMessage[]>();
+    const messages = owners.get(owner) ?? [];
+    messages.push({ seq, created: createdOf(encoded), deduped: false });
+    this.messages.set(partition, owners.set(owner, messages));
+    this.bytes += encoded.length;
+    return seq;
+  }
+
+  finish(): void {
+    const { view, stream } = this;
+    this.append.finish();
+    const groups = registered(stream);
+    const names = new Set(groups.map(({ name }) => name));
+    for (const [partition, owners] of this.messages) {
+      const departure = new Departure(view, stream, partition, Date.now());
+      // Done for all but the owner, for whom they stay.
+      for (const [owner, messages] of owners) {
+        for (const { id, name } of groups) if (name !== owner) departure.done(id, messages, names, false);
+      }
+      departure.finish();
+    }
+  }
+}

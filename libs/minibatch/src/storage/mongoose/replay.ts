@@ -1,0 +1,112 @@
+import type { mongo } from 'mongoose';
+import type { KeptRange } from '../stream-store.interface.js';
+import { findPage, kept } from './blocks.js';
+import { localAppends } from './change-watch.js';
+import type { Collections } from './collections.js';
+import { MESSAGES } from './foreign.js';
+import { insertMissingRaw, type RawInsert } from './insert-missing.js';
+import { copied } from './letter-codec.js';
+import { type MessageIds, toObjectId } from './message-ids.js';
+import type { RawDocument } from './raw-document.js';
+import { sizeOf } from './raw-value.js';
+import type { BufferDocument } from './schemas/buffer.schema.js';
+import { guarded } from './store-errors.js';
+
+/** Messages that are copied together. */
+const TOGETHER = 500;
+
+/**
+ * Kept messages are handed out again as copies, which name their original. Before a page of them is copied, those are left out of which
+ * the group has a copy that it has not committed: so a replay that dies and is repeated goes on where it ended. There is no transaction;
+ * two replays of the same messages for the same group at the same time may both copy them, and lose none.
+ */
+export class Replay {
+  constructor(
+    private readonly collections: Collections,
+    private readonly ids: MessageIds,
+  ) {}
+
+  async replay(stream: string, group: string, range: KeptRange): Promise<number> {
+    const { buffer } = this.collections;
+    return guarded(`replay kept messages of '${stream}'`, async () => {
+      // Never beyond the last one of the beginning: consumers go on keeping others.
+      const last = await buffer.findOne(inRange(stream, range), { sort: { _id: -1 }, projection: { _id: 1 } });
+      if (!last) return 0;
+      let total = 0;
+      for (let after: mongo.ObjectId | undefined; ;) {
+        const filter = inRange(stream, range, { ...(after && { $gt: after }), $lte: last._id });
+        const { documents: originals, more } = await findPage(this.collections, filter, { _id: 1 }, TOGETHER);
+        const copies = await this.copy(stream, group, originals);
+        if (copies === undefined) return total;
+        total += copies;
+        after = originals.at(-1)?.get('_id') as mongo.ObjectId | undefined;
+        if (after === undefined || !more) return total;
+      }
+    });
+  }
+
+  /** Undefined if the group is gone. */
+  private async copy(stream: string, group: string, originals: readonly RawDocument[]): Promise<number | undefined> {
+    if (originals.length === 0) return 0;
+    const { buffer } = this.collections;
+    // Again for each page: groups come and go while a long range is replayed.
+    const { groups = [] } =
+      (await this.collections.stream.findOne({ name: stream }, { projection: { groups: 1 } })) ?? {};
+    if (!groups.includes(group)) return undefined;
+    const others = groups.filter((other) => other !== group);
+    const ids = originals.map((document) => document.get('_id') as mongo.ObjectId);
+    // By these alone: a second condition beside `$in` makes some servers quadratic.
+    const copies = await buffer
+      .find({ replayOf: { $in: ids } }, { projection: { replayOf: 1, processed: 1, done: 1 } })
+      .toArray();
+    const waiting = new Set(
+      copies
+        .filter(({ processed, done }) => !processed && !done?.includes(group))
+        .map(({ replayOf }) => replayOf?.toHexString()),
+    );
+    const wanted = originals.filter((_, index) => !waiting.has(ids[index]?.toHexString()));
+    await insertMissingRaw(
+      buffer,
+      wanted.map((document) => toReplay(document, this.ids.next(), stream, group, others)),
+    );
+    if (wanted.length > 0) localAppends.tell([{ stream }]);
+    return wanted.length;
+  }
+}
+
+function inRange(stream: string, { from, to, created }: KeptRange, page: object = {}): mongo.Filter<BufferDocument> {
+  const time = { ...(created?.from && { $gte: created.from }), ...(created?.to && { $lt: created.to }) };
+  const ids = [
+    MESSAGES._id,
+    ...(from ? [{ $gte: toObjectId(from) }] : []),
+    ...(to ? [{ $lt: toObjectId(to) }] : []),
+    page,
+  ];
+  return {
+    ...kept(stream),
+    created: { ...MESSAGES.created, ...time },
+    $and: ids.filter((condition) => Object.keys(condition).length > 0).map((_id) => ({ _id })),
+  } as mongo.Filter<BufferDocument>;
+}
+
+function toReplay(
+  original: RawDocument,
+  _id: mongo.ObjectId,
+  stream: string,
+  group: string,
+  others: readonly string[],
+): RawInsert {
+  const content = copied(original);
+  const partition = original.get('partition');
+  const document = {
+    _id,
+    stream,
+    processed: false,
+    ...(typeof partition === 'number' && { partition }),
+    ...(others.length > 0 && { done: [...others], waits: [group] }),
+    redriven: stream,
+    replayOf: original.get('_id'),
+    ...content,
+  };
+  return { document, bytes: sizeOf(document, Object.values(content)) };
+}

@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import type { KeptRange, Lease, StreamStore } from '../../storage/stream-store.interface.js';
+import type { ContractContext, TestFunctions } from './context.js';
+import {
+  ALL,
+  append,
+  finish,
+  hold,
+  HOSTILE_NAMES,
+  ids,
+  key,
+  message,
+  NOON,
+  ns,
+  numbers,
+  read,
+  register,
+  STREAM,
+} from './fixtures.js';
+
+/** What a store may leave out. One that has it keeps these promises. */
+export function replayContract({ describe, it }: TestFunctions, context: ContractContext): void {
+  describe('replay', () => {
+    it('hands kept messages to a group again, behind what is there, and keeps them', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      const other = await context.another();
+      await register(store, 'default');
+      const created = new Date(NOON - 5);
+      await append(store, message({ n: 0, big: 2n }, { key: 'k', headers: { h: 'v ✈' }, created }), ...numbers(2));
+      const originals = (await read(store)).map((each) => each.read());
+      const lease = await keepAll(store);
+      await append(store, message({ n: 'new' }));
+      assert.equal(await other.replay!(STREAM, 'default', {}), 3);
+      const [first, ...copies] = await read(store);
+      assert.deepEqual(first?.data, { n: 'new' });
+      assert.deepEqual(
+        copies.map((each) => ({ ...each.read(), id: '' })),
+        originals.map((each) => ({ ...each, id: '' })),
+      );
+      assert.ok(copies.every(({ id }, n) => id !== originals[n]?.id && id > first!.id));
+      assert.ok(copies.every(({ redriven, deduped }) => redriven === true && !deduped));
+      assert.deepEqual(
+        ids(await keptOf(store)),
+        originals.map(({ id }) => id),
+      );
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 4);
+      // They are not kept once more.
+      await finish(store, lease, 2, copies, { keep: true });
+      assert.deepEqual(ns(await read(store)), ['new']);
+      assert.deepEqual(
+        ids(await keptOf(other)),
+        originals.map(({ id }) => id),
+      );
+    });
+
+    it('passes over what waits for the group, and hands over again what it has committed', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(4));
+      const lease = await keepAll(store);
+      const [, second] = await keptOf(store);
+      assert.equal(await store.replay(STREAM, 'default', { to: second!.id }), 1);
+      assert.equal(await other.replay!(STREAM, 'default', {}), 3);
+      assert.equal(await store.replay(STREAM, 'default', {}), 0);
+      const copies = await read(store);
+      assert.deepEqual(ns(copies), [0, 1, 2, 3]);
+      await finish(store, lease, 2, copies.slice(1, 3), { keep: true });
+      assert.equal(await store.replay(STREAM, 'default', {}), 2);
+      assert.deepEqual(ns(await read(store)), [0, 3, 1, 2]);
+      assert.equal((await keptOf(store)).length, 4);
+    });
+
+    it('is for one group alone, and another one may have its own', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      await register(store, 'a', 'b', 'c');
+      await append(store, ...numbers(2));
+      const leases = new Map<string, Lease>();
+      for (const group of ['a', 'b', 'c']) {
+        leases.set(group, await hold(store, key(group), group));
+        // Only one of them keeps what it commits.
+        await finish(store, leases.get(group)!, 1, await read(store, key(group)), { keep: group === 'b' });
+      }
+      assert.equal(await store.replay(STREAM, 'a', {}), 2);
+      for (const group of ['b', 'c']) assert.deepEqual(await read(store, key(group)), []);
+      assert.equal(await store.replay(STREAM, 'c', {}), 2);
+      assert.deepEqual(await read(store, key('b')), []);
+      for (const group of ['a', 'c']) {
+        assert.deepEqual(ns(await read(store, key(group))), [0, 1]);
+        assert.deepEqual((await store.stats([STREAM]))[0]?.consumers.find((each) => each.group === group)?.pending, 2);
+        await finish(store, leases.get(group)!, 2, await read(store, key(group)));
+      }
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      assert.equal((await keptOf(store)).length, 2);
+    });
+
+    it('picks by id and by time, half-open', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      await register(store, 'default');
+      const at = (ms: number) => new Date(NOON + ms);
+      const all = await append(store, ...[0, 30, 10, 20, 40].map((ms, n) => message({ n }, { created: at(ms) })));
+      const lease = await keepAll(store);
+      let seq = 1;
+      const replayed = async (range: KeptRange) => {
+        const count = await store.replay!(STREAM, 'default', range);
+        const copies = await read(store);
+        assert.equal(copies.length, count);
+        seq += 1;
+        await finish(store, lease, seq, copies);
+        return ns(copies);
+      };
+      assert.deepEqual(await replayed({ from: all[1]! }), [1, 2, 3, 4]);
+      assert.deepEqual(await replayed({ to: all[1]! }), [0]);
+      assert.deepEqual(await replayed({ from: all[1]!, to: all[3]! }), [1, 2]);
+      assert.deepEqual(await replayed({ created: { from: at(10), to: at(30) } }), [2, 3]);
+      assert.deepEqual(await replayed({ created: { from: at(30) } }), [1, 4]);
+      assert.deepEqual(await replayed({ created: { to: at(10) } }), [0]);
+      assert.deepEqual(await replayed({ from: all[2]!, created: { to: at(40) } }), [2, 3]);
+      assert.deepEqual(await replayed({ from: all[4]!, to: all[4]! }), []);
+    });
+
+    it('leaves out what is not kept any more, or not yet, and what is no group', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      assert.equal(await store.replay('missing', 'default', {}), 0);
+      await register(store, 'default');
+      assert.equal(await store.replay(STREAM, 'default', {}), 0);
+      await append(store, ...numbers(3), message({ n: 3 }, { dedupeId: 'd' }));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await finish(store, lease, 1, messages.slice(0, 1), { keep: true, at: new Date(NOON) });
+      await finish(store, lease, 2, [messages[1]!, messages[3]!], { keep: true, at: new Date(NOON + 10) });
+      await store.sweep(STREAM, { kept: new Date(NOON + 10) });
+      assert.equal(await store.replay(STREAM, 'nobody', {}), 0);
+      assert.equal(await store.replay(STREAM, 'default', {}), 2);
+      assert.deepEqual(ns(await read(store)), [2, 1, 3]);
+      // The original goes on remembering its id; its copy has none.
+      assert.equal((await store.append([message({}, { dedupeId: 'd' })]))[0]?.status, 'duplicate');
+      await finish(store, lease, 3, await read(store));
+      assert.equal((await store.append([message({}, { dedupeId: 'd' })]))[0]?.status, 'duplicate');
+      await store.sweep(STREAM, { kept: new Date(NOON + 60_000), tombstones: new Date(NOON + 60_000) });
+      assert.equal(await store.replay(STREAM, 'default', {}), 0);
+    });
+
+    it('hands over any number of them, and is not cleared', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      await register(store, 'default');
+      await append(store, ...numbers(2_500));
+      await keepAll(store);
+      const [before] = await store.poll([key()]);
+      assert.equal(await store.replay(STREAM, 'default', {}), 2_500);
+      const [after] = await store.poll([key()]);
+      assert.notEqual(after, before);
+      await store.updateStream(STREAM, { clear: true });
+      const copies = await read(store);
+      assert.deepEqual(
+        ns(copies),
+        Array.from({ length: 2_500 }, (_, n) => n),
+      );
+      assert.ok(copies.every(({ cleared }) => !cleared));
+    });
+
+    it('loses nothing when two do it at once', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      const other = await context.another();
+      await register(store, 'default');
+      await append(store, ...numbers(700));
+      await keepAll(store);
+      const counts = await Promise.all([store, other].map((each) => each.replay!(STREAM, 'default', {})));
+      const copies = await read(store);
+      assert.equal(copies.length, counts[0]! + counts[1]!);
+      assert.equal(new Set(ns(copies)).size, 700);
+      assert.equal(await store.replay(STREAM, 'default', {}), 0);
+    });
+
+    it('takes any name', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      for (const name of HOSTILE_NAMES) {
+        const consumer = key(name, name);
+        await store.ensureStream(name);
+        await store.registerGroup(consumer);
+        await append(store, message({ name }, { stream: name }));
+        await finish(store, await hold(store, consumer), 1, await read(store, consumer), { keep: true });
+      }
+      for (const name of HOSTILE_NAMES) {
+        assert.equal(await store.replay(name, name, {}), 1);
+        assert.deepEqual(
+          (await read(store, key(name, name))).map(({ data }) => data),
+          [{ name }],
+        );
+      }
+    });
+  });
+}
+
+/** Commits all that is there, as a consumer that keeps it. */
+async function keepAll(store: StreamStore): Promise<Lease> {
+  const lease = await hold(store);
+  await finish(store, lease, 1, await read(store), { keep: true });
+  return lease;
+}
+
+async function keptOf(store: StreamStore) {
+  return (await store.readKept!(STREAM, undefined, ALL)).messages;
+}
