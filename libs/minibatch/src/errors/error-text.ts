@@ -103,8 +103,8 @@ function describe(value: unknown): string {
   }
 }
 
-/** Getters and traps may throw. */
-function propertyOf(value: unknown, name: string): unknown {
+/** Undefined where there is no such property, or where its getter or a trap throws. */
+export function propertyOf(value: unknown, name: string): unknown {
   try {
     return (value as Record<string, unknown> | null | undefined)?.[name];
   } catch {

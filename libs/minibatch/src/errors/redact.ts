@@ -107,8 +107,9 @@ export function redactCause(cause: unknown, seen = new Set<unknown>()): unknown 
   // A cause of itself: what leads to it may be hidden, so it is not shown again.
   if (seen.has(cause)) return HIDDEN;
   seen.add(cause);
+  const descriptors = descriptorsOf(cause);
   const changes: Record<string, PropertyDescriptor> = {};
-  for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(cause))) {
+  for (const [name, descriptor] of Object.entries(descriptors)) {
     // Accessors (V8's own stack is one) are read, and may throw.
     const before = 'value' in descriptor ? (descriptor.value as unknown) : read(cause, name);
     const after = cleaned(name, before, seen);
@@ -119,7 +120,16 @@ export function redactCause(cause: unknown, seen = new Set<unknown>()): unknown 
   if (Object.keys(changes).length === 0) return cause;
   const copy = new Error('');
   Object.setPrototypeOf(copy, Object.getPrototypeOf(cause) as object);
-  return Object.defineProperties(copy, { ...Object.getOwnPropertyDescriptors(cause), ...changes });
+  return Object.defineProperties(copy, { ...descriptors, ...changes });
+}
+
+/** V8 makes the text of a stack when it is looked at, out of a message whose getter may throw. */
+function descriptorsOf(error: object): Record<string, PropertyDescriptor> {
+  try {
+    return Object.getOwnPropertyDescriptors(error);
+  } catch {
+    return {};
+  }
 }
 
 function cleaned(name: string, value: unknown, seen: Set<unknown>): unknown {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Channel, ChannelModel, ConsumeMessage, Options as AmqpOptions } from 'amqplib';
 import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { isA, propertyOf } from '../../errors/error-text.js';
 import { messageOf } from '../../errors/minibatch.error.js';
 import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
@@ -169,7 +170,7 @@ const RESOURCE_LOCKED = 405;
 const PRECONDITION_FAILED = 406;
 
 function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
+  return isA(error, Error) ? propertyOf(error, 'code') : undefined;
 }
 
 /** @throws MinibatchError `SourceFailed` */

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { isA, messageOf } from '../../errors/error-text.js';
 import { every, SYSTEM_CLOCK } from '../../internal/clock.js';
 import type { RedisBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
@@ -181,7 +182,7 @@ export class RedisConnection implements BrokerConnection {
 
 /** The server answered, and the answer was no. */
 function isRefusal(error: unknown): boolean {
-  return error instanceof Error && /WRONGPASS|NOAUTH|NOPERM|invalid password|Client sent AUTH/i.test(error.message);
+  return isA(error, Error) && /WRONGPASS|NOAUTH|NOPERM|invalid password|Client sent AUTH/i.test(messageOf(error));
 }
 
 /** Channels are named `/<database>.<exchange>/<routing key>`. */

@@ -1,4 +1,4 @@
-import { isA } from '../../errors/error-text.js';
+import { isA, propertyOf } from '../../errors/error-text.js';
 import { MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { ResolvedConnection } from './mqtt-connection.options.js';
 
@@ -46,12 +46,14 @@ export function givenUp({ where, code }: Place, what: string): MinibatchError {
 }
 
 export function reasonCodeOf(error: unknown): number | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'number' ? error.code : undefined;
+  const code = isA(error, Error) ? propertyOf(error, 'code') : undefined;
+  return typeof code === 'number' ? code : undefined;
 }
 
 /** A failed connection to several addresses has an empty message. */
 function textOf(error: unknown): string {
-  return isA(error, AggregateError) ? error.errors.map((each) => messageOf(each)).join('; ') : messageOf(error);
+  const errors = isA(error, AggregateError) ? propertyOf(error, 'errors') : undefined;
+  return Array.isArray(errors) ? errors.map((each) => messageOf(each)).join('; ') : messageOf(error);
 }
 
 /** What to do about a reason of a CONNACK (3.1.1 and 5) or a DISCONNECT. */

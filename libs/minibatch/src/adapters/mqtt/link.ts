@@ -1,5 +1,6 @@
 import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
 import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { propertyOf } from '../../errors/error-text.js';
 import { invalidOption } from '../../internal/checks.js';
 import type { MinibatchError } from '../../errors/minibatch.error.js';
 import { loadPackage } from '../../internal/missing-package.js';
@@ -112,7 +113,8 @@ export class Link {
       client.end(true);
     };
     client.on('disconnect', (packet) => {
-      reasonCode = packet.reasonCode;
+      const said = propertyOf(packet, 'reasonCode');
+      reasonCode = typeof said === 'number' ? said : undefined;
     });
     client.on('error', end);
     client.on('close', () => end(undefined));
