@@ -246,4 +246,49 @@ describe('a source', () => {
     hub.stream('t').attach(deaf);
     expect(hub.sources().map(({ stream: s, name }) => `${s}/${name}`)).toEqual(['s/source', 's/other', 't/source']);
   });
+
+  it.each<[string, () => unknown]>([
+    ['a plain generator', () => [1, 2, 3].values()],
+    ['an array', () => [1, 2, 3]],
+    ['an Observable', () => ({ subscribe: () => undefined })],
+  ])('that returns %s fails and says what to do', async (_, feed) => {
+    const { store, stream, lines } = setUp();
+    const source = stream.attach({ stream: feed as Source<number>['stream'] });
+    await turn();
+    expect(source.status).toMatchObject({ failures: 1, lastError: { code: ErrorCode.SourceFailed } });
+    expect(lines.join('\n')).toContain('Make it an async generator');
+    expect(store.written).toEqual([]);
+    await source.detach();
+  });
+
+  it('whose method returns nothing is done', async () => {
+    const { stream } = setUp();
+    const source = stream.attach({ stream: (() => undefined) as unknown as Source<number>['stream'] });
+    await source.finished;
+    expect(source.status).toMatchObject({ state: 'done', failures: 0 });
+  });
+
+  it.each([
+    ['nothing', undefined],
+    ['null', null],
+    ['a number', 5],
+    ['a class', Numbers],
+    ['an object without the method', { streams: () => undefined }],
+    ['an array', []],
+  ])('is refused where it is %s', (_, source) => {
+    const { stream } = setUp();
+    expect(() => stream.attach(source as unknown as Source<number>)).toThrow(
+      expect.objectContaining({
+        code: ErrorCode.InvalidOptions,
+        message: expect.stringContaining('stream(target, signal)'),
+      }),
+    );
+  });
+
+  it.each([null, 5, { names: 'x' }])('is refused with options %j', (options) => {
+    const { stream } = setUp();
+    expect(() => stream.attach(new Numbers(1), options as never)).toThrow(
+      expect.objectContaining({ code: ErrorCode.InvalidOptions }),
+    );
+  });
 });

@@ -172,9 +172,15 @@ export class SourceRunner implements AttachedSource {
   }
 
   private async feed(signal: AbortSignal): Promise<void> {
-    const feed = this.parts.source.stream(this.target, signal);
+    const feed: unknown = this.parts.source.stream(this.target, signal);
     if (isAsyncIterable(feed)) await this.pump(feed, signal);
-    else await feed;
+    else if (isOtherFeed(feed)) {
+      throw new MinibatchError(
+        ErrorCode.SourceFailed,
+        'stream() returned a plain iterable or an Observable, of which nothing is read. Make it an async generator ' +
+          '(async *stream(…) { yield … }), or append its items in an async method',
+      );
+    } else await feed;
   }
 
   /**
@@ -234,8 +240,13 @@ function powerOfTen(count: number): number {
   return count === 0 ? 0 : String(count).length;
 }
 
-function isAsyncIterable(value: object): value is AsyncIterable<unknown> {
-  return Symbol.asyncIterator in value;
+function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
+/** What else holds items: to await it would end the source without any of them. */
+function isOtherFeed(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && (Symbol.iterator in value || 'subscribe' in value);
 }
 
 /** Undefined if the signal aborts first. */

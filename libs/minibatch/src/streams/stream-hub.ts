@@ -481,6 +481,8 @@ export class StreamHub implements StreamOperations {
   attach(stream: string, source: Source, options: AttachOptions = {}): AttachedSource {
     if (this.closing) throw shuttingDown(`attach to '${stream}'`);
     const where = `source of '${stream}'`;
+    checkSource(where, source);
+    checkKeys(where, options, ['name', 'retry']);
     const name = checkName(where, 'name', options.name ?? nameOf(source));
     for (const runner of this.runners) {
       const { status } = runner;
@@ -583,6 +585,13 @@ function nameOfChange({ paused, flush, clear }: StreamChange): string {
   if (clear) return 'clear';
   if (paused !== undefined) return paused ? 'pause' : 'resume';
   return 'close';
+}
+
+/** @throws MinibatchError `InvalidOptions` */
+function checkSource(where: string, source: unknown): void {
+  if (typeof source === 'object' && source !== null && 'stream' in source && typeof source.stream === 'function')
+    return;
+  throw invalidOption(where, 'source', source, 'an instance with a method stream(target, signal)');
 }
 
 /** The class, or a word for a plain object. */
