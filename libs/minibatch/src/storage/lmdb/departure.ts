@@ -8,9 +8,27 @@ import {
   type EncodedMessage,
 } from '../message-codec.js';
 import { countKeyOf, forgetKeeper, registered, tailOf } from './catalog.js';
-import { dedupeKey, Kind, messageKey, messageRange, placeKey, seqOf, timeKey, tombstoneKey } from './keys.js';
+import {
+  dedupeKey,
+  Kind,
+  messageKey,
+  messageRange,
+  placeKey,
+  returnedKey,
+  seqOf,
+  timeKey,
+  tombstoneKey,
+} from './keys.js';
 import { keepMessage } from './kept.js';
-import { decodeNumber, encodeNumber, encodePosition, PRESENT, type StreamRecord } from './records.js';
+import {
+  decodeNumber,
+  decodeReturned,
+  encodeNumber,
+  encodePosition,
+  PRESENT,
+  type Returned,
+  type StreamRecord,
+} from './records.js';
 import { GroupStanding } from './standing.js';
 import type { WriteView } from './view.js';
 
@@ -19,6 +37,7 @@ export interface LeavingMessage {
   readonly seq: number;
   readonly created: Date;
   readonly deduped: boolean;
+  readonly redriven: boolean;
 }
 
 /**
@@ -78,7 +97,8 @@ export class Departure {
       const value = this.view.get(messageKey(this.stream.id, this.partition, seq));
       if (value === undefined) continue;
       if (!isIntact(value)) continue;
-      this.remove({ seq, created: createdOf(value), deduped: dedupeIdOf(value) !== undefined }, false);
+      const deduped = dedupeIdOf(value) !== undefined;
+      this.remove({ seq, created: createdOf(value), deduped, redriven: isRedriven(value) }, false);
     }
     return seqs.length < limit ? undefined : seqs.at(-1);
   }
@@ -96,7 +116,8 @@ export class Departure {
       const seq = seqOf(key);
       const created = createdOf(value);
       const isOld = before !== undefined && created.getTime() < before;
-      if (isOld || seq <= (stream.clearedTo ?? 0)) this.remove({ seq, created, deduped: isDeduped(value) }, false);
+      if (!isOld && seq > (stream.clearedTo ?? 0)) continue;
+      this.remove({ seq, created, deduped: isDeduped(value), redriven: false }, false);
     }
     return this.removed - removed;
   }
@@ -115,11 +136,12 @@ export class Departure {
     }
   }
 
-  private remove({ seq, created, deduped }: LeavingMessage, keep: boolean): void {
+  private remove({ seq, created, deduped, redriven }: LeavingMessage, keep: boolean): void {
     const { view, stream, partition } = this;
     const key = messageKey(stream.id, partition, seq);
     const done = [...this.groups, ...this.former].filter((group) => group.isDone(seq));
-    const kept = keep || done.some(({ place }) => this.keepers.has(place.group));
+    const returned = redriven ? this.takeReturned(seq) : undefined;
+    const kept = keep || done.some(({ place }) => this.keepers.has(place.group) && isFor(returned, place.group));
     const value = kept || deduped ? view.get(key) : undefined;
     // Gone already: a call that is repeated.
     if (!view.remove(key)) return;
@@ -133,6 +155,13 @@ export class Departure {
     if (value === undefined) return;
     if (deduped) this.bury(value);
     if (kept && !isReplayed(value)) keepMessage(view, { stream: stream.id, settled: this.now, partition, seq }, value);
+  }
+
+  private takeReturned(seq: number): Returned | undefined {
+    const key = returnedKey(this.stream.id, seq);
+    const returned = decodeReturned(this.view.get(key));
+    this.view.remove(key);
+    return returned;
   }
 
   /** The dedupe entry stays as a tombstone, which says when the message left. */
@@ -167,4 +196,9 @@ export class Departure {
     const last = this.view.lastKey(marks);
     return Math.max(group.upTo, last === undefined ? 0 : seqOf(last));
   }
+}
+
+/** False for the groups that had the message before it was redriven: they have not committed it a second time. */
+function isFor(returned: Returned | undefined, group: number): boolean {
+  return returned === undefined || group === returned.owner || group >= returned.later;
 }

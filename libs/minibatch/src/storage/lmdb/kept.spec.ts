@@ -66,7 +66,7 @@ describe('kept messages and windows in an LmdbStreamStore', () => {
     expect([count(Kind.KeptMessage), count(Kind.KeptAt), count(Kind.KeptWindow)]).toEqual([0, 0, 0]);
   });
 
-  it('leave no record of their copies behind when they are swept, or when the group goes', async () => {
+  it('leave no record of their copies behind when they are swept, nor after the next replay when they have left', async () => {
     await store.registerGroup({ ...KEY, group: 'other' });
     await append(4);
     const messages = await fetch();
@@ -76,9 +76,24 @@ describe('kept messages and windows in an LmdbStreamStore', () => {
     for (const group of ['default', 'other']) expect(await store.replay('s', group, {})).toBe(4);
     expect(count(Kind.Replay)).toBe(8);
     await store.removeGroup('s', 'other');
+    expect(await store.replay('s', 'default', {})).toBe(0);
     expect(count(Kind.Replay)).toBe(4);
     await store.sweep('s', { kept: new Date(Date.now() + 60_000) });
     expect([count(Kind.Replay), count(Kind.KeptAt), count(Kind.KeptMessage)]).toEqual([0, 0, 0]);
+  });
+
+  it('leave no record behind of a redriven message that has left', async () => {
+    await store.registerGroup({ ...KEY, group: 'other' });
+    await append(1);
+    const [message] = await fetch();
+    const letter = { message: message!, window: 'w', consumer: 'c', attempts: 1, error: 'e', died: AT };
+    for (const leaves of [async () => keep(await fetch()), () => store.removeGroup('s', 'default')]) {
+      await store.bury(lease, [letter]);
+      await store.redrive('s', {});
+      expect(count(Kind.Returned)).toBe(1);
+      await leaves();
+      expect(count(Kind.Returned)).toBe(0);
+    }
   });
 
   it('are replayed without those that are damaged', async () => {

@@ -10,8 +10,8 @@ import {
   Kind,
   parseKeptMessageKey,
   parseKeptWindowKey,
-  placeSeqKey,
   prefixRange,
+  replayRange,
   seqOf,
   streamKey,
 } from './keys.js';
@@ -38,13 +38,11 @@ export function keepMessage(view: WriteView, key: KeptKey, encoded: EncodedMessa
 export function removeKept(view: WriteView, stream: StreamRecord, keys: readonly Buffer[]): void {
   const isReplayed = [...view.keys(prefixRange(streamKey(Kind.Replay, stream.id)), 1)].length > 0;
   for (const key of keys) {
-    const { partition, seq } = parseKeptMessageKey(key);
+    const { seq } = parseKeptMessageKey(key);
     view.remove(key);
     view.remove(keptAtKey(stream.id, seq));
     if (!isReplayed) continue;
-    for (const { id } of stream.groups) {
-      view.remove(placeSeqKey(Kind.Replay, { stream: stream.id, group: id, partition }, seq));
-    }
+    for (const copy of [...view.keys(replayRange(stream.id, seq))]) view.remove(copy);
   }
 }
 

@@ -27,7 +27,8 @@ import type { MessageId } from '../stream-store.interface.js';
  * cleanup    · stream group                           a removal that goes on in several transactions
  * tally      · stream                                 last number of a dead letter, how many there are
  * letter     · stream number group partition died seq a dead letter
- * replay     · stream group partition seq             the last copy of a kept message that was made for the group
+ * replay     · stream seq copy                        a copy of the kept message `seq` was put into the buffer as `copy`
+ * returned   · stream seq                             which groups the redriven message is for
  * buried     · stream group partition seq             the message is a dead letter of the group
  * ```
  *
@@ -56,6 +57,7 @@ export const Kind = {
   Buried: 20,
   KeptAt: 21,
   Replay: 22,
+  Returned: 23,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
@@ -74,6 +76,7 @@ export const STREAM_KINDS: readonly Kind[] = [
   Kind.KeptMessage,
   Kind.KeptAt,
   Kind.Replay,
+  Kind.Returned,
   Kind.KeptWindow,
   Kind.Checkpoint,
   Kind.Tally,
@@ -82,7 +85,7 @@ export const STREAM_KINDS: readonly Kind[] = [
 ];
 
 /** Kinds whose key begins with a stream and a group. */
-export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.Done, Kind.Window, Kind.Replay];
+export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.Done, Kind.Window];
 /** Of these, those that tell what a group has committed. */
 export const PLACE_KINDS: readonly Kind[] = [Kind.Position, Kind.Done];
 
@@ -246,11 +249,24 @@ export function parseKeptMessageKey(key: Buffer): KeptKey {
 }
 
 export function keptAtKey(stream: number, seq: number): Buffer {
-  const key = Buffer.allocUnsafe(11);
-  key[0] = Kind.KeptAt;
-  key.writeUInt32BE(stream, 1);
-  key.writeUIntBE(seq, 5, 6);
+  return seqKey(Kind.KeptAt, stream, seq);
+}
+
+export function returnedKey(stream: number, seq: number): Buffer {
+  return seqKey(Kind.Returned, stream, seq);
+}
+
+/** `seqOf` gives the copy. */
+export function replayKey(stream: number, seq: number, copy: number): Buffer {
+  const key = Buffer.allocUnsafe(17);
+  seqKey(Kind.Replay, stream, seq).copy(key);
+  key.writeUIntBE(copy, 11, 6);
   return key;
+}
+
+/** The copies of one kept message. */
+export function replayRange(stream: number, seq: number): KeyRange {
+  return { start: replayKey(stream, seq, 0), end: replayKey(stream, seq, LAST_SEQ) };
 }
 
 /** Kept messages with `after` < seq ≤ `until`. */
@@ -353,6 +369,14 @@ export function parseId(stream: number, id: MessageId): number | undefined {
   if (id.length !== 20 || Number.parseInt(id.slice(0, 8), 16) !== stream) return undefined;
   const seq = Number.parseInt(id.slice(8), 16);
   return Number.isNaN(seq) ? undefined : seq;
+}
+
+function seqKey(kind: Kind, stream: number, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(11);
+  key[0] = kind;
+  key.writeUInt32BE(stream, 1);
+  key.writeUIntBE(seq, 5, 6);
+  return key;
 }
 
 function writePlace(key: Buffer, kind: Kind, { stream, group, partition }: Place): void {

@@ -83,6 +83,14 @@ export interface Tally {
   readonly count: number;
 }
 
+/** Of a redriven message, which other groups have had before it was put back. */
+export interface Returned {
+  /** Number of the group that it was put back for. */
+  readonly owner: number;
+  /** Groups from this number on were registered later, and get it, too. */
+  readonly later: number;
+}
+
 export interface Meta {
   readonly version: number;
   readonly lastStream: number;
@@ -227,6 +235,18 @@ export function decodeTally(bytes: Buffer | undefined): Tally {
   if (bytes === undefined) return { last: 0, count: 0 };
   const [last = 0, count = 0] = decodeCounts(bytes, 2, 16, 'the number of dead letters of a stream');
   return { last, count };
+}
+
+export function encodeReturned({ owner, later }: Returned): Buffer {
+  const bytes = Buffer.allocUnsafe(8);
+  bytes.writeUInt32BE(owner, 0);
+  bytes.writeUInt32BE(later, 4);
+  return bytes;
+}
+
+/** Undefined if there is no such record, or a damaged one: the message has to leave all the same. */
+export function decodeReturned(bytes: Buffer | undefined): Returned | undefined {
+  return bytes?.length === 8 ? { owner: bytes.readUInt32BE(0), later: bytes.readUInt32BE(4) } : undefined;
 }
 
 /** The ids as runs of consecutive numbers: a window of a stream's next thousand messages is one run. */

@@ -2,17 +2,27 @@ import { asReplayed, createdOf, isIntact } from '../message-codec.js';
 import type { KeptRange, MessageId } from '../stream-store.interface.js';
 import { findStream, registered } from './catalog.js';
 import type { LmdbEnvironment } from './environment.js';
-import { formatId, keptAtKey, keptAtRange, Kind, messageKey, parseId, type Place, placeSeqKey, seqOf } from './keys.js';
+import {
+  formatId,
+  keptAtKey,
+  keptAtRange,
+  messageKey,
+  parseId,
+  type Place,
+  replayKey,
+  replayRange,
+  seqOf,
+} from './keys.js';
 import { keptMessage, partitionOf } from './kept.js';
-import { decodeNumber, encodeNumber, type GroupRecord } from './records.js';
+import { type GroupRecord, PRESENT } from './records.js';
 import { Returns } from './returns.js';
 import { GroupStanding } from './standing.js';
 import type { ReadView, WriteView } from './view.js';
 
 /**
  * Kept messages are handed out again as copies. They are looked for in read transactions, and copied in as many write transactions as
- * they need. Each of these notes which copy of a message is the group's last one; as long as that waits, nobody makes another one, so a
- * crash, or another process at the same work, doubles nothing.
+ * they need. Each of these notes which copies of a message it makes. While one of them waits for a group, whichever group it was made
+ * for, that group gets no other, so a crash, or another process at the same work, doubles nothing.
  */
 
 /** Kept messages that one transaction looks at. */
@@ -94,19 +104,26 @@ function copySome(
     const encoded = at && keptMessage(view, id, seq, at);
     if (encoded === undefined || !isIntact(encoded)) continue;
     const place = { stream: id, group: owner.id, partition: partitionOf(at!) };
-    const mark = placeSeqKey(Kind.Replay, place, seq);
-    if (isWaiting(view, owner, place, decodeNumber(view.get(mark)))) continue;
-    view.put(mark, encodeNumber(returns.put(place.partition, group, asReplayed(encoded))));
+    if (hasWaitingCopy(view, owner, place, seq)) continue;
+    view.put(replayKey(id, seq, returns.put(place.partition, group, asReplayed(encoded))), PRESENT);
     copies += 1;
   }
   returns.finish();
   return { seen, copies };
 }
 
-/** @param copy number of the group's last copy of a message; 0 if it has had none */
-function isWaiting(view: ReadView, { name }: GroupRecord, place: Place, copy: number): boolean {
-  if (copy === 0 || !view.has(messageKey(place.stream, place.partition, copy))) return false;
-  return !new GroupStanding(view, name, place).isDone(copy);
+/** Forgets the copies that have left the buffer: nothing else does while the message is kept. */
+function hasWaitingCopy(view: WriteView, { name }: GroupRecord, place: Place, seq: number): boolean {
+  const marks = [...view.keys(replayRange(place.stream, seq))];
+  if (marks.length === 0) return false;
+  const standing = new GroupStanding(view, name, place);
+  let isWaiting = false;
+  for (const mark of marks) {
+    const copy = seqOf(mark);
+    if (!view.has(messageKey(place.stream, place.partition, copy))) view.remove(mark);
+    else if (!standing.isDone(copy)) isWaiting = true;
+  }
+  return isWaiting;
 }
 
 /** The number of the message before the one with this id; of one of an earlier stream, before all. */

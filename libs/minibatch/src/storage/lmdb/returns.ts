@@ -1,8 +1,9 @@
-import { createdOf, type EncodedMessage } from '../message-codec.js';
+import { createdOf, type EncodedMessage, isReplayed } from '../message-codec.js';
 import { registered } from './catalog.js';
 import { Departure, type LeavingMessage } from './departure.js';
 import { StreamAppend } from './messages.js';
-import type { StreamRecord } from './records.js';
+import { returnedKey } from './keys.js';
+import { encodeReturned, type GroupRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
 /** Messages that come into the buffer for one group each, within one transaction: for all others they are done. */
@@ -10,6 +11,7 @@ export class Returns {
   /** Of the messages so far. */
   bytes = 0;
   private readonly append: StreamAppend;
+  private readonly groups: readonly GroupRecord[];
   private readonly messages = new Map<number, Map<string, LeavingMessage[]>>();
 
   constructor(
@@ -17,6 +19,7 @@ export class Returns {
     private readonly stream: StreamRecord,
   ) {
     this.append = new StreamAppend(view, stream.id);
+    this.groups = registered(stream);
   }
 
   /** Behind all that is there; the message's number. */
@@ -24,16 +27,17 @@ export class Returns {
     const seq = this.append.put(partition, encoded);
     const owners = this.messages.get(partition) ?? new Map<string, LeavingMessage[]>();
     const messages = owners.get(owner) ?? [];
-    messages.push({ seq, created: createdOf(encoded), deduped: false });
+    messages.push({ seq, created: createdOf(encoded), deduped: false, redriven: true });
     this.messages.set(partition, owners.set(owner, messages));
     this.bytes += encoded.length;
+    // A copy of a kept message is not kept again, whoever commits it.
+    if (!isReplayed(encoded)) this.note(seq, owner);
     return seq;
   }
 
   finish(): void {
-    const { view, stream } = this;
+    const { view, stream, groups } = this;
     this.append.finish();
-    const groups = registered(stream);
     const names = new Set(groups.map(({ name }) => name));
     for (const [partition, owners] of this.messages) {
       const departure = new Departure(view, stream, partition, Date.now());
@@ -43,5 +47,13 @@ export class Returns {
       }
       departure.finish();
     }
+  }
+
+  /** By their positions alone, the other groups would seem to have committed the message, and to have kept it if they keep. */
+  private note(seq: number, owner: string): void {
+    const { view, stream, groups } = this;
+    const group = groups.find(({ name }) => name === owner);
+    if (group === undefined || groups.length === 1) return;
+    view.put(returnedKey(stream.id, seq), encodeReturned({ owner: group.id, later: stream.nextGroup }));
   }
 }

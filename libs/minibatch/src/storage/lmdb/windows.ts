@@ -104,9 +104,9 @@ export function reschedule(view: WriteView, lease: Lease, window: WindowRecord):
 
 function* leaving(stream: number, windows: readonly SettledWindow[]): Generator<LeavingMessage> {
   for (const { messages } of windows) {
-    for (const { id, created, deduped } of messages) {
+    for (const { id, created, deduped, redriven } of messages) {
       const seq = parseId(stream, id);
-      if (seq !== undefined) yield { seq, created, deduped: deduped === true };
+      if (seq !== undefined) yield { seq, created, deduped: deduped === true, redriven: redriven === true };
     }
   }
 }

@@ -97,6 +97,36 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal((await keptOf(store)).length, 2);
     });
 
+    it('hands waiting copies to a group that comes meanwhile, and passes their messages over for it', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(3));
+      const a = await hold(store, key('a'));
+      const b = await hold(store, key('b'), 'b');
+      await finish(store, a, 1, await read(store, key('a')), { keep: true });
+      await finish(store, b, 1, await read(store, key('b')));
+      const [, second] = await keptOf(store);
+      assert.equal(await store.replay(STREAM, 'b', { from: second!.id }), 2);
+      await store.registerGroup(key('new'));
+      assert.deepEqual(ns(await read(store, key('new'))), [1, 2]);
+      assert.equal(await store.replay(STREAM, 'new', {}), 1);
+      assert.deepEqual(ns(await read(store, key('new'))), [1, 2, 0]);
+      assert.deepEqual(ns(await read(store, key('b'))), [1, 2]);
+      assert.deepEqual(await read(store, key('a')), []);
+      // Nor does it matter that the group is gone for which they were made.
+      await store.removeGroup(STREAM, 'b');
+      assert.equal(await store.replay(STREAM, 'new', {}), 0);
+      const copies = await read(store, key('new'));
+      assert.deepEqual(ns(copies), [1, 2, 0]);
+      const lease = await hold(store, key('new'), 'n');
+      await finish(store, lease, 1, copies.slice(0, 1));
+      assert.equal(await store.replay(STREAM, 'new', {}), 1);
+      await finish(store, lease, 2, await read(store, key('new')));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      assert.equal(await store.replay(STREAM, 'new', {}), 3);
+    });
+
     it('picks by id and by time, half-open', async () => {
       const { store } = context;
       if (!store.replay) return;

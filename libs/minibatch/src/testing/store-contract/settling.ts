@@ -10,6 +10,7 @@ import {
   ids,
   key,
   message,
+  NOON,
   ns,
   numbers,
   progress,
@@ -241,6 +242,56 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
       const later = new Date(Date.now() + 60_000);
       assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 2, windows: 1 });
+    });
+
+    it('keeps a redriven message for the groups that commit it, not for those that had it before', async () => {
+      const { store } = context;
+      await register(store, 'keeps', 'fails');
+      const keeps = await hold(store, key('keeps'));
+      const fails = await hold(store, key('fails'), 'b');
+      const later = new Date(Date.now() + 60_000);
+      const sweptMessages = async () => (await store.sweep(STREAM, { kept: later })).messages;
+      // The keeper commits before the redrive, then after it; a group that is registered while the message waits commits it, too.
+      for (const [seq, commitsFirst, newGroup] of [
+        [1, true, undefined],
+        [2, false, undefined],
+        [3, true, { keep: false }],
+        [4, true, { keep: true }],
+      ] as const) {
+        await append(store, ...numbers(3));
+        const messages = await read(store, key('fails'));
+        const commit = () => finish(store, keeps, seq, messages, { keep: true });
+        if (commitsFirst) await commit();
+        const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
+        await store.bury(fails, [{ message: messages[1]!, ...note }]);
+        await finish(store, fails, seq * 2, messages);
+        assert.equal(await store.redrive(STREAM, {}), 1);
+        if (!commitsFirst) await commit();
+        const group = `new ${seq}`;
+        if (newGroup) {
+          await store.registerGroup(key(group));
+          const lease = await hold(store, key(group), group);
+          await finish(store, lease, 1, await read(store, key(group)), newGroup);
+        }
+        const back = await read(store, key('fails'));
+        assert.deepEqual(ns(back), [1]);
+        await finish(store, fails, seq * 2 + 1, back);
+        assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+        assert.equal(await sweptMessages(), newGroup?.keep ? 4 : 3, `round ${seq}`);
+        if (newGroup) await store.removeGroup(STREAM, group);
+      }
+      // Its own group keeps it, also if it has not kept the message that died.
+      await append(store, ...numbers(1));
+      const messages = await read(store, key('fails'));
+      await store.bury(fails, [
+        { message: messages[0]!, window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) },
+      ]);
+      await finish(store, fails, 10, messages);
+      await store.redrive(STREAM, {});
+      await finish(store, fails, 11, await read(store, key('fails')), { keep: true });
+      assert.equal(await sweptMessages(), 1);
+      await finish(store, keeps, 5, await read(store, key('keeps')), { keep: true });
+      assert.equal(await sweptMessages(), 1);
     });
 
     it('settles windows whose messages are gone', async () => {
