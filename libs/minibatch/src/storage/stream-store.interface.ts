@@ -623,8 +623,8 @@ export interface StreamStore {
     limit: number,
   ): Promise<readonly DeadLetter[]>;
   /**
-   * Puts the messages back into the buffer, behind what is there, for their own group only: other groups do not see them again.
-   * Then the letters are gone. Resolves with how many. A call that is repeated after a crash in its middle neither loses nor
+   * Puts the messages back into the buffer, behind what is there, for their own group only: other groups do not see them again, and do not
+   * keep them by what they committed before. A group that is registered while they wait gets them. Then the letters are gone. Resolves with how many. A call that is repeated after a crash in its middle neither loses nor
    * doubles a message. Letters of a group that was removed stay.
    */
   redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
@@ -651,10 +651,10 @@ export interface StreamStore {
 
   /**
    * Puts copies of kept messages into the buffer, in the order of their ids, behind what is there and for this group alone: for the other
-   * groups of the stream they count as committed. The kept messages stay. Resolves with how many copies it made.
+   * groups of the stream they count as committed. A group that is registered while they wait gets them, too. The kept messages stay. Resolves with how many copies it made.
    *
-   * A message of which the group has a copy that it has not committed yet is passed over; so a call that is repeated after a crash in its
-   * middle goes on where that ended. A copy is `redriven`, has no dedupe id, and is never kept itself. Does nothing for a group that is not
+   * A message is passed over while a copy of it waits for the group, whichever group the copy was made for; so a call that is repeated
+   * after a crash in its middle goes on where that ended. A copy is `redriven`, has no dedupe id, and is never kept itself. Does nothing for a group that is not
    * registered. What is kept after the call began may be left out.
    */
   replay?(stream: string, group: string, range: KeptRange): Promise<number>;

@@ -348,8 +348,8 @@ export class Stream<T = unknown> {
   }
 
   /**
-   * Removes a group that nobody serves any more: its windows, its progress, and the messages that only it held back. Its dead letters
-   * stay. If a process on another host held the group's lease last and may be alive, this takes up to a lease time (15 s) to find out.
+   * Removes a group that nobody serves any more: its open windows, its progress, and the messages that only it held back. Its dead
+   * letters stay, and so do the messages that it has kept. If a process on another host held the group's lease last and may be alive, this takes up to a lease time (15 s) to find out.
    * A consumer that still runs with `force` loses its lease, and does not come back before its process is restarted.
    *
    * @throws MinibatchError `GroupInUse` while a live process consumes the group; `UnknownStream`, `UnknownGroup`, `InvalidOptions`
