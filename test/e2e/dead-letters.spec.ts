@@ -611,7 +611,9 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
         expect((await running.health()).reasons).toMatchObject([
           {
             what: 'consumer-blocked',
-            message: expect.stringMatching(/^a sink refuses the result of Ledger\.handle .*: no 4/),
+            message: expect.stringMatching(
+              /^sink \S+ of Ledger\.handle refuses the result of window rows\/default\/\w+ since .*: no 4/,
+            ),
           },
         ]);
       }
@@ -631,7 +633,9 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
       stored: { buffered: 500, deadLetters: 0 },
       consumers: [{ local: { activity: 'blocked', failures: 0, lastError: { code: ErrorCode.SinkFailed } } }],
     });
-    expect((await running.health()).reasons[0]?.message).toMatch(/^a sink does not take the result of Report\.handle/);
+    expect((await running.health()).reasons[0]?.message).toMatch(
+      /^sink Delivered of Report\.handle has not taken the result of window rows\/default\/\w+ since .*: the warehouse is down/,
+    );
 
     sink.down = false;
     await harness.advance('1 minute');
