@@ -371,7 +371,7 @@ describe('what others have put into the collections', () => {
     expect(report.stored).toMatchObject({ buffered: 0, foreign: { documents: 4, example: expect.any(String) } });
     expect(report.consumers[0]?.local).not.toHaveProperty('lastError');
     expect((await status.health()).status).toBe('ok');
-    expect(log.lines.filter((line) => line.includes('are no messages'))).toHaveLength(1);
+    expect(log.lines.filter((line) => line.includes('are not messages'))).toHaveLength(1);
   });
 
   it('comes to the handler in its order, and into kept windows to the byte', async () => {

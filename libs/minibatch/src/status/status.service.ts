@@ -89,8 +89,9 @@ export class StatusService {
     if (this.warned.has(stream)) return;
     this.warned.add(stream);
     this.logger.warn(
-      `${documents} documents of '${stream}' in the buffer are no messages, and are passed over: their _id is no ObjectId, or their ` +
-        `created is no date. One of them is ${example}. Mend or remove what wrote them`,
+      `${documents} documents of '${stream}' in the buffer are not messages and are skipped: their _id is not an ObjectId, their ` +
+        `created is not a date, or their done, waits or partition has a wrong type. One of them is ${example}. Fix what wrote them, ` +
+        `then correct or remove them`,
     );
   }
 }

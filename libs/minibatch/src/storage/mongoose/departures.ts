@@ -1,6 +1,7 @@
 import type { mongo } from 'mongoose';
 import type { MessageId } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
+import { ARRAY, MESSAGES, WELL_FORMED } from './foreign.js';
 import { GroupCommits } from './group-commits.js';
 import { toObjectId } from './message-ids.js';
 import { throwIfFailed, write } from './raw-writes.js';
@@ -107,7 +108,7 @@ export class Departures {
   async waitForAll(stream: string, groups: readonly string[]): Promise<void> {
     for (const group of groups) {
       await this.collections.buffer.updateMany(
-        { stream, processed: false, waits: { $exists: true, $ne: group }, done: { $ne: group } },
+        { stream, processed: false, waits: { $type: ARRAY, $ne: group }, done: { $ne: group }, ...WELL_FORMED },
         { $addToSet: { waits: group } },
       );
     }
@@ -121,7 +122,7 @@ export class Departures {
     if (groups.length === 0) return;
     await this.waitForAll(stream, groups);
     const cursor = this.collections.buffer.find(
-      { done: { $all: [...groups] }, stream, processed: false },
+      { ...MESSAGES, done: { $all: [...groups] }, stream, processed: false },
       { projection: MARKS, batchSize: IDS },
     );
     try {
@@ -179,7 +180,8 @@ export function toTombstone(settled?: Date) {
 
 /** All of these groups have marked it, and it has not left. */
 function isDone({ done, processed }: BufferDocument, groups: readonly string[]): boolean {
-  return !processed && groups.every((group) => done?.includes(group));
+  // Others may have changed the document since it was read.
+  return !processed && groups.every((group) => Array.isArray(done) && done.includes(group));
 }
 
 function toDeparting({ _id, dedupeKey, keep, replayOf }: BufferDocument): Departing {

@@ -3,6 +3,7 @@ import { NO_PROGRESS, type ConsumerKey } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED } from './consumer-document.js';
 import type { Departures } from './departures.js';
+import { WELL_FORMED } from './foreign.js';
 import { makeTimeIndex } from './indexes.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
@@ -67,8 +68,8 @@ export class Groups {
     if (!list.groups.includes(from) && consumers.length === 0) return;
     for (const consumer of consumers) await this.handOver(consumer, to, list);
     const { buffer, deadletter } = this.collections;
-    await buffer.updateMany({ done: from, stream }, { $addToSet: { done: to } });
-    await buffer.updateMany({ stream, processed: false, waits: from }, { $addToSet: { waits: to } });
+    await buffer.updateMany({ done: from, stream, ...WELL_FORMED }, { $addToSet: { done: to } });
+    await buffer.updateMany({ stream, processed: false, waits: from, ...WELL_FORMED }, { $addToSet: { waits: to } });
     // Else nobody could redrive them any more.
     await deadletter.updateMany({ stream, group: from }, { $set: { group: to } });
     await this.forget(stream, from, consumers);
@@ -137,8 +138,8 @@ export class Groups {
       },
     );
     await window.deleteMany({ processed: false, consumer: { $in: consumers.map(({ _id }) => _id) } });
-    await buffer.updateMany({ done: group, stream }, { $pull: { done: group } });
-    await buffer.updateMany({ stream, processed: false, waits: group }, { $pull: { waits: group } });
+    await buffer.updateMany({ done: group, stream, ...WELL_FORMED }, { $pull: { done: group } });
+    await buffer.updateMany({ stream, processed: false, waits: group, ...WELL_FORMED }, { $pull: { waits: group } });
     await this.departures.removeLeftovers(stream, list.groups);
   }
 

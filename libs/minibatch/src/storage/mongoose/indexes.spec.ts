@@ -76,7 +76,7 @@ describe('indexes', () => {
     const buffer = connection.collection('buffer');
     // As the reads ask.
     const waiting = {
-      ...MESSAGES,
+      ...(MESSAGES as object),
       stream: 'flights',
       processed: false,
       waits: { $in: [null, 'default'] },

@@ -9,7 +9,7 @@ import type {
 } from '../stream-store.interface.js';
 import { behind, type BufferFilter, findPage, kept, toBlock, waiting } from './blocks.js';
 import type { Collections } from './collections.js';
-import { MESSAGES } from './foreign.js';
+import { isMessage, MESSAGES } from './foreign.js';
 import { BufferMessage } from './message-codec.js';
 import { toObjectId } from './message-ids.js';
 import { findByIds } from './raw-reads.js';
@@ -75,9 +75,9 @@ export class Reads {
     const found = new Map<MessageId, StoredMessage>();
     const documents = await guarded(`load messages of '${key.stream}'`, () => findByIds(this.collections.buffer, ids));
     for (const document of documents) {
+      if (document.get('processed') || !isMessage(document)) continue;
       const done = document.get('done') as readonly string[] | undefined;
-      if (document.get('processed') || done?.includes(key.group) || !(document.get('created') instanceof Date))
-        continue;
+      if (done?.includes(key.group)) continue;
       const message = new BufferMessage(document);
       found.set(message.id, message);
     }

@@ -61,7 +61,7 @@ export class Replay {
       .toArray();
     const waiting = new Set(
       copies
-        .filter(({ processed, done }) => !processed && !done?.includes(group))
+        .filter(({ processed, done }) => !processed && !(Array.isArray(done) && done.includes(group)))
         .map(({ replayOf }) => replayOf?.toHexString()),
     );
     const wanted = originals.filter((_, index) => !waiting.has(ids[index]?.toHexString()));

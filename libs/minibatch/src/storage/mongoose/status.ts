@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import type { ConsumerKey, ConsumerStats, StreamStats } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
-import { IS_MESSAGE } from './foreign.js';
+import { DONE, IS_MESSAGE } from './foreign.js';
 import { leaseState } from './leases.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
@@ -17,11 +17,6 @@ interface Pile {
   /** One of the documents. */
   example: unknown;
 }
-
-/** The marks as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
-const DONE = {
-  $reduce: { input: { $ifNull: ['$done', []] }, initialValue: '', in: { $concat: ['$$value', '\0', '$$this'] } },
-};
 
 /** Windows of a document of the window collection: those it shares among them, or the one that it is. */
 const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
