@@ -11,7 +11,7 @@ import type {
   WindowRequest,
 } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
-import { asRedriven, isRedriven } from '../message-codec.js';
+import { asRedriven, asReplayed, isRedriven, isReplayed } from '../message-codec.js';
 import { KeptMessages } from './kept-messages.js';
 import { KeptWindows } from './kept-windows.js';
 import { type BuriedMessage, LetterBox } from './letter-box.js';
@@ -135,7 +135,7 @@ export class MemoryStream {
   remove(entry: BufferedEntry, now: Date): void {
     this.messages.delete(entry.id);
     if (entry.dedupeId !== undefined) this.dedupe.set(entry.dedupeId, { settled: now });
-    if (entry.kept && entry.origin === undefined) this.kept.add({ settled: now, entry });
+    if (entry.kept && !isReplayed(entry.encoded)) this.kept.add({ settled: now, entry });
   }
 
   /** Puts the message of a dead letter back, for its own group; false if that is not there any more. */
@@ -157,7 +157,7 @@ export class MemoryStream {
     let count = 0;
     for (const { id: origin, partition, created, encoded } of kept) {
       if (waiting.has(origin)) continue;
-      this.putBack(group, { id: nextId(), partition, created, encoded: asRedriven(encoded), origin });
+      this.putBack(group, { id: nextId(), partition, created, encoded: asReplayed(encoded), origin });
       count += 1;
     }
     return count;

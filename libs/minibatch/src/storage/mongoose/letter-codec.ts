@@ -14,8 +14,8 @@ const MAX_LETTER_BYTES = 16 * 1024 * 1024 - 16 * 1024;
 /** What is left of an error, and of its stack, that would not fit beside its message; characters. */
 const CLIPPED = 4096;
 
-/** What a letter has of its message, as bytes. */
-const CONTENT = ['created', 'data', 'bigints', 'key', 'headers'] as const;
+/** What a letter has of its message, as bytes. A copy of a kept message remains one, so that it is not kept after a redrive. */
+const CONTENT = ['created', 'data', 'bigints', 'key', 'headers', 'replayOf'] as const;
 
 /** What is known of a letter without its message. */
 export type LetterHead = Pick<

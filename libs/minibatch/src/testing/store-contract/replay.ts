@@ -127,6 +127,31 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(await store.replay(STREAM, 'new', {}), 3);
     });
 
+    it('does not keep a copy that has died and was redriven', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      await register(store, 'default', 'other');
+      await append(store, ...numbers(2));
+      const lease = await keepAll(store);
+      const other = await hold(store, key('other'), 'b');
+      await finish(store, other, 1, await read(store, key('other')), { keep: true });
+      const originals = ids(await keptOf(store));
+      assert.equal(await store.replay(STREAM, 'default', {}), 2);
+      const copies = await read(store);
+      const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
+      await store.bury(
+        lease,
+        copies.map((each) => ({ message: each, ...note })),
+      );
+      await finish(store, lease, 2, copies, { keep: true });
+      assert.equal(await store.redrive(STREAM, {}), 2);
+      const back = await read(store);
+      assert.deepEqual(ns(back), [0, 1]);
+      await finish(store, lease, 3, back, { keep: true });
+      assert.deepEqual(ids(await keptOf(store)), originals);
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+    });
+
     it('picks by id and by time, half-open', async () => {
       const { store } = context;
       if (!store.replay) return;
