@@ -64,11 +64,12 @@ export function waitsFor(document: RawDocument, group: string): boolean {
   return (waits.includes(null) || waits.includes(group)) && !done.includes(group);
 }
 
-export function toBlock({ documents, more }: BufferPage, limits: FetchLimits): Block {
+/** @param groupsVersion see `BufferMessage` */
+export function toBlock({ documents, more }: BufferPage, limits: FetchLimits, groupsVersion?: number): Block {
   const messages: StoredMessage[] = [];
   let bytes = 0;
   for (const document of documents) {
-    messages.push(new BufferMessage(document));
+    messages.push(new BufferMessage(document, groupsVersion));
     bytes += document.bytes.length;
     if (bytes >= limits.bytes || messages.length >= limits.messages) return { messages, full: true };
   }

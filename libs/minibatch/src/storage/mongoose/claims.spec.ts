@@ -11,6 +11,7 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ClaimPlaces } from './claim-places.js';
+import { GroupLists } from './group-lists.js';
 import { Claims } from './claims.js';
 import { Collections, collectionNames } from './collections.js';
 
@@ -38,7 +39,11 @@ describe('the adoption of windows', () => {
         };
       },
     });
-    return new Claims(Object.create(collections, { window: { value: window } }) as Collections, new ClaimPlaces());
+    return new Claims(
+      Object.create(collections, { window: { value: window } }) as Collections,
+      new ClaimPlaces(),
+      new GroupLists(),
+    );
   }
 
   it.each(['deleteMany', 'updateMany'] as const)(

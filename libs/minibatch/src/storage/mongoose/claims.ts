@@ -2,6 +2,7 @@ import { leaseLost } from '../store-faults.js';
 import type { ConsumerKey, Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, inRanges } from './consumer-document.js';
+import type { GroupLists } from './group-lists.js';
 import { insertMissing } from './insert-missing.js';
 import { isHeld } from './leases.js';
 import { guarded } from './store-errors.js';
@@ -22,6 +23,7 @@ export class Claims {
   constructor(
     private readonly collections: Collections,
     private readonly places: ClaimPlaces,
+    private readonly lists: GroupLists,
   ) {}
 
   async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
@@ -108,6 +110,7 @@ export class Claims {
         { returnDocument: 'after' },
       );
       if (!adopted) throw leaseLost(lease.key);
+      this.lists.committed(lease.key, adopted.groupsVersion);
       const records = await this.adopted(lease);
       return {
         progress: adopted.progress,

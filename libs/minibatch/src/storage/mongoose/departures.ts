@@ -71,21 +71,49 @@ export class Departures {
         ...multi(later, { $addToSet: { done: group }, $pull: { waits: group }, ...kept }),
       ];
       throwIfFailed(await write(this.collections.buffer, 'update', statements));
-      const marked = await this.marksOf(idsOf(some));
-      await this.leave(marked.filter((document) => isDone(document, others)).map(toDeparting), settled);
-      await this.correct(
-        marked.filter((document) => !isDone(document, others)),
-        others,
-      );
+      await this.correct(await this.leaveIfDone(idsOf(some), others, settled), others);
     }
   }
 
   /** Those leave that all groups have committed. @param ids of messages that may have left already */
   async finish(ids: readonly MessageId[], groups: readonly string[], settled: Date | undefined): Promise<void> {
     for (const some of chunks(ids, IDS)) {
-      const marked = await this.marksOf(some.map(toObjectId));
-      await this.leave(marked.filter((document) => isDone(document, groups)).map(toDeparting), settled);
+      await this.leaveIfDone(some.map(toObjectId), groups, settled);
     }
+  }
+
+  /** Resolves with those that stay, as they were read. */
+  private async leaveIfDone(
+    ids: readonly mongo.ObjectId[],
+    groups: readonly string[],
+    settled: Date | undefined,
+  ): Promise<BufferDocument[]> {
+    const found = await this.marksOf(ids);
+    await this.leave(found.filter((document) => isDone(document, groups)).map(toDeparting), settled);
+    const departed = found.filter(({ processed, done, waits }) => processed && (done ?? waits) !== undefined);
+    if (departed.length > 0) await this.unmark({ _id: { $in: idsOf(departed) } });
+    return found.filter((document) => !document.processed && !isDone(document, groups));
+  }
+
+  /**
+   * A mark by ids alone also meets messages that have left already, and stay: kept, or as tombstones. With a list of groups that it
+   * waits for a kept message is not found by those who read what is kept.
+   */
+  private async unmark(departed: mongo.Filter<BufferDocument>): Promise<void> {
+    const lists = { done: '', waits: '' };
+    const statements = [
+      // There is nothing left of a tombstone that could be kept.
+      { q: { ...departed, data: { $exists: false } }, u: { $unset: { ...lists, keep: '' } }, multi: true },
+      { q: departed, u: { $unset: lists }, multi: true },
+    ];
+    throwIfFailed(await write(this.collections.buffer, 'update', statements));
+  }
+
+  /** Also finds what earlier versions have marked too late. By the index, which has few such entries or none. */
+  async unmarkDeparted(stream: string): Promise<void> {
+    // Whatever groups it names. Hidden copies of dead letters have such lists by right, and were never settled.
+    const waits: object = { $gte: '' };
+    await this.unmark({ stream, processed: true, waits, settled: { $exists: true } });
   }
 
   /**
@@ -100,7 +128,13 @@ export class Departures {
     }
     for (const group of others) {
       const lacking = listed.filter(({ waits, done }) => !waits?.includes(group) && !done?.includes(group));
-      await this.update(idsOf(lacking), { $addToSet: { waits: group } });
+      // Rare, so it may have the second condition: one that has left meanwhile must not wait for anybody.
+      if (lacking.length > 0) {
+        await this.collections.buffer.updateMany(
+          { _id: { $in: idsOf(lacking) }, processed: false },
+          { $addToSet: { waits: group } },
+        );
+      }
     }
   }
 

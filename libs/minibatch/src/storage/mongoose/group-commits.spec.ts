@@ -22,4 +22,19 @@ describe('GroupCommits', () => {
     commits.add(['1', '3', '4', '5'], 'b');
     expect(['1', '2', '3', '4', '5'].map((id) => commits.covers(id, ['b']))).toEqual([false, false, true, true, true]);
   });
+
+  it('tells what has left, also after the wait for it is over', async () => {
+    const commits = new GroupCommits();
+    const hold = commits.hold(['1', '2']);
+    await hold.untilLeft(60_000, AbortSignal.abort());
+    expect(commits.isEmpty).toBe(false);
+    commits.left(['1']);
+    expect(['1', '2'].map((id) => hold.has(id))).toEqual([false, true]);
+    const waiting = hold.untilLeft(60_000, new AbortController().signal);
+    commits.left(['2', '3']);
+    await waiting;
+    expect(hold.isEmpty).toBe(true);
+    hold.release();
+    expect(commits.isEmpty).toBe(true);
+  });
 });

@@ -13,7 +13,7 @@ const MOST = 50_000;
  */
 export class GroupCommits {
   private readonly commits = new Map<MessageId, readonly string[]>();
-  private readonly holds = new Set<Hold>();
+  private readonly holds = new Set<HeldMessages>();
 
   constructor(private readonly most = MOST) {}
 
@@ -36,8 +36,9 @@ export class GroupCommits {
     return known !== undefined && groups.length > 0 && groups.every((group) => known.includes(group));
   }
 
+  /** Nobody needs to be told what leaves. */
   get isEmpty(): boolean {
-    return this.commits.size === 0;
+    return this.commits.size === 0 && this.holds.size === 0;
   }
 
   /** They are not in the buffer any more. */
@@ -46,34 +47,51 @@ export class GroupCommits {
     for (const hold of this.holds) hold.left(ids);
   }
 
-  /** Resolves with those of the messages that are still there when the time is over, or with none as soon as all have left. */
-  async untilLeft(ids: readonly MessageId[], timeout: number, signal: AbortSignal): Promise<ReadonlySet<MessageId>> {
-    const hold = new Hold(ids);
-    this.holds.add(hold);
-    try {
-      return await hold.over(timeout, signal);
-    } finally {
-      this.holds.delete(hold);
-    }
+  /** Watches which of these messages leave, until it is released. */
+  hold(ids: readonly MessageId[]): Hold {
+    const held = new HeldMessages(ids, () => this.holds.delete(held));
+    this.holds.add(held);
+    return held;
   }
 }
 
 /** Messages that somebody waits for to leave. */
-class Hold {
+export interface Hold {
+  /** All have left. */
+  readonly isEmpty: boolean;
+  /** True as long as the message has not left. */
+  has(id: MessageId): boolean;
+  /** Resolves when all have left or the time is over. */
+  untilLeft(timeout: number, signal: AbortSignal): Promise<void>;
+  release(): void;
+}
+
+class HeldMessages implements Hold {
   private readonly rest: Set<MessageId>;
   private end: (() => void) | undefined;
 
-  constructor(ids: readonly MessageId[]) {
+  constructor(
+    ids: readonly MessageId[],
+    readonly release: () => void,
+  ) {
     this.rest = new Set(ids);
+  }
+
+  get isEmpty(): boolean {
+    return this.rest.size === 0;
+  }
+
+  has(id: MessageId): boolean {
+    return this.rest.has(id);
   }
 
   left(ids: readonly MessageId[]): void {
     for (const id of ids) this.rest.delete(id);
-    if (this.rest.size === 0) this.end?.();
+    if (this.isEmpty) this.end?.();
   }
 
-  async over(timeout: number, signal: AbortSignal): Promise<ReadonlySet<MessageId>> {
-    if (signal.aborted || this.rest.size === 0) return this.rest;
+  async untilLeft(timeout: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted || this.isEmpty) return;
     await new Promise<void>((resolve) => {
       const cancel = BACKGROUND_CLOCK.schedule(timeout, resolve);
       const end = () => {
@@ -84,6 +102,5 @@ class Hold {
       signal.addEventListener('abort', end, { once: true });
     });
     if (this.end) signal.removeEventListener('abort', this.end);
-    return this.rest;
   }
 }

@@ -14,6 +14,7 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Lease, StoredMessage } from '../stream-store.interface.js';
 import { Collections, collectionNames } from './collections.js';
 import { Departures } from './departures.js';
+import { GroupLists } from './group-lists.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
 import { MongooseStreamStore } from './mongoose.store.js';
@@ -88,7 +89,12 @@ describe('groups', () => {
       },
     });
     const sleepy = Object.create(collections, { consumer: { value: consumer } }) as Collections;
-    const groups = new Groups(sleepy, new StreamRecords(sleepy, new Indexes(sleepy)), new Departures(sleepy));
+    const groups = new Groups(
+      sleepy,
+      new StreamRecords(sleepy, new Indexes(sleepy)),
+      new Departures(sleepy),
+      new GroupLists(),
+    );
     const registering = groups.register(keyOf('flights', 'sleepy'), {});
     await asleep;
     await store.registerGroup(AUDIT);

@@ -4,6 +4,7 @@ import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED } from './consumer-document.js';
 import type { Departures } from './departures.js';
 import { WELL_FORMED } from './foreign.js';
+import type { GroupLists } from './group-lists.js';
 import { makeTimeIndex } from './indexes.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
@@ -28,6 +29,7 @@ export class Groups {
     private readonly collections: Collections,
     private readonly streams: StreamRecords,
     private readonly departures: Departures,
+    private readonly lists: GroupLists,
   ) {}
 
   async register(
@@ -38,6 +40,7 @@ export class Groups {
       if (timeOrder) await makeTimeIndex(this.collections);
       await this.streams.ensure(key.stream);
       const list = await this.add(key.stream, key.group);
+      this.lists.hear(key.stream, list.groupsVersion);
       if (replaces !== undefined && replaces !== key.group) await this.replace(key.stream, replaces, key.group);
       await this.insertConsumer(
         key,
@@ -68,7 +71,7 @@ export class Groups {
     if (!list.groups.includes(from) && consumers.length === 0) return;
     for (const consumer of consumers) await this.handOver(consumer, to, list);
     const { buffer, deadletter } = this.collections;
-    await buffer.updateMany({ done: from, stream, ...WELL_FORMED }, { $addToSet: { done: to } });
+    await buffer.updateMany({ done: from, stream, processed: false, ...WELL_FORMED }, { $addToSet: { done: to } });
     await buffer.updateMany({ stream, processed: false, waits: from, ...WELL_FORMED }, { $addToSet: { waits: to } });
     // Else nobody could redrive them any more.
     await deadletter.updateMany({ stream, group: from }, { $set: { group: to } });
@@ -138,7 +141,7 @@ export class Groups {
       },
     );
     await window.deleteMany({ processed: false, consumer: { $in: consumers.map(({ _id }) => _id) } });
-    await buffer.updateMany({ done: group, stream, ...WELL_FORMED }, { $pull: { done: group } });
+    await buffer.updateMany({ done: group, stream, processed: false, ...WELL_FORMED }, { $pull: { done: group } });
     await buffer.updateMany({ stream, processed: false, waits: group, ...WELL_FORMED }, { $pull: { waits: group } });
     await this.departures.removeLeftovers(stream, list.groups);
   }

@@ -2,6 +2,7 @@ import { leaseLost } from '../store-faults.js';
 import type { Commit, ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED, toRanges } from './consumer-document.js';
+import type { GroupLists } from './group-lists.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import { guarded } from './store-errors.js';
 
@@ -9,7 +10,10 @@ const MISSING: LeaseState = { fence: 0, counter: 0, missing: true };
 
 /** Leases, and the commit point, which is an update of the same document under the same condition. */
 export class Leases {
-  constructor(private readonly collections: Collections) {}
+  constructor(
+    private readonly collections: Collections,
+    private readonly lists: GroupLists,
+  ) {}
 
   async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
     const ids = keys.map(consumerDocumentId);
@@ -83,10 +87,11 @@ export class Leases {
       this.collections.consumer.findOneAndUpdate(
         heldBy(lease),
         { $set: { finished: toRanges(finished), progress }, $inc: { 'lease.counter': 1 } },
-        { returnDocument: 'after', projection: { groups: 1 } },
+        { returnDocument: 'after', projection: { groups: 1, groupsVersion: 1 } },
       ),
     );
     if (!document) throw leaseLost(lease.key);
+    this.lists.committed(lease.key, document.groupsVersion);
     return document.groups;
   }
 

@@ -40,9 +40,12 @@ export class BufferMessage extends LazyMessage {
   readonly #int64: Int64;
   readonly #key: RawField | undefined;
   readonly #headers: RawField | undefined;
+  readonly #groupsVersion: number | undefined;
 
-  constructor(document: RawDocument) {
+  /** @param groupsVersion what was known of the stream's list of groups when the read was sent, see `GroupLists` */
+  constructor(document: RawDocument, groupsVersion?: number) {
     super();
+    this.#groupsVersion = groupsVersion;
     const id = document.get('_id') as mongo.ObjectId;
     this.id = id.toHexString();
     this.created = document.get('created') as Date;
@@ -61,6 +64,11 @@ export class BufferMessage extends LazyMessage {
       this.redriven = true;
       if (document.find('replayOf')) this.replayed = true;
     } else if (document.find('cleared')) this.cleared = true;
+  }
+
+  /** Not a field of its own: those who compare messages have no use for it. */
+  get groupsVersion(): number | undefined {
+    return this.#groupsVersion;
   }
 
   read(): Message {

@@ -42,6 +42,7 @@ import { Collections, collectionNames } from './collections.js';
 import { DeadLetters } from './dead-letters.js';
 import { Departures } from './departures.js';
 import { firstConnection } from './first-connection.js';
+import { GroupLists } from './group-lists.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
 import { Inserts } from './inserts.js';
@@ -109,9 +110,10 @@ export class MongooseStreamStore implements StreamStore {
   ) {
     this.collections = new Collections(connection, collectionNames(options.collections));
     const departures = new Departures(this.collections);
+    const lists = new GroupLists();
     this.indexes = new Indexes(this.collections);
     this.streams = new StreamRecords(this.collections, this.indexes);
-    this.groups = new Groups(this.collections, this.streams, departures);
+    this.groups = new Groups(this.collections, this.streams, departures, lists);
     this.checkpoints = new Checkpoints(this.collections, this.streams);
     this.appends = new Appends(
       messageIds,
@@ -125,14 +127,14 @@ export class MongooseStreamStore implements StreamStore {
       new TransactionInserts(this.collections),
       this.checkpoints,
     );
-    this.leases = new Leases(this.collections);
-    const shared = new SharedReads(this.collections);
-    this.reads = new Reads(this.collections, shared);
+    this.leases = new Leases(this.collections, lists);
+    const shared = new SharedReads(this.collections, lists);
+    this.reads = new Reads(this.collections, shared, lists);
     this.windows = new WindowReads(this.collections);
     const places = new ClaimPlaces();
-    this.claims = new Claims(this.collections, places);
+    this.claims = new Claims(this.collections, places, lists);
     const removals = new WindowRemovals(this.collections, places);
-    this.settlement = new Settlement(this.collections, departures, places, removals, shared, this.sideBySide);
+    this.settlement = new Settlement(this.collections, departures, places, removals, shared, this.sideBySide, lists);
     const letters = new LetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);

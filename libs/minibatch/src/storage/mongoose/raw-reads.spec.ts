@@ -13,6 +13,7 @@ import type { Collections } from './collections.js';
 import { BufferMessage } from './message-codec.js';
 import { RawDocument } from './raw-document.js';
 import { findRaw } from './raw-reads.js';
+import { GroupLists } from './group-lists.js';
 import { Reads } from './reads.js';
 import { SharedReads } from './shared-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -41,7 +42,8 @@ describe('undecoded reads', () => {
     via((send) => (command, options) => send('find' in command ? { ...command, batchSize: 3 } : command, options));
   const reads = (collection: Buffered) => {
     const collections = { buffer: collection } as unknown as Collections;
-    return new Reads(collections, new SharedReads(collections));
+    const lists = new GroupLists();
+    return new Reads(collections, new SharedReads(collections, lists), lists);
   };
 
   it('say that there is more than fits into a reply, and leave no cursor open', async () => {

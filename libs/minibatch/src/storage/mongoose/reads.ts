@@ -10,6 +10,7 @@ import type {
 import { behind, type BufferFilter, findPage, kept, toBlock, waiting } from './blocks.js';
 import type { Collections } from './collections.js';
 import { isMessage, MESSAGES } from './foreign.js';
+import type { GroupLists } from './group-lists.js';
 import { BufferMessage } from './message-codec.js';
 import { toObjectId } from './message-ids.js';
 import { findByIds } from './raw-reads.js';
@@ -21,6 +22,7 @@ export class Reads {
   constructor(
     private readonly collections: Collections,
     private readonly shared: SharedReads,
+    private readonly lists: GroupLists,
   ) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
@@ -73,12 +75,13 @@ export class Reads {
   async load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]> {
     if (ids.length === 0) return [];
     const found = new Map<MessageId, StoredMessage>();
+    const groupsVersion = this.lists.current(key.stream);
     const documents = await guarded(`load messages of '${key.stream}'`, () => findByIds(this.collections.buffer, ids));
     for (const document of documents) {
       if (document.get('processed') || !isMessage(document)) continue;
       const done = document.get('done') as readonly string[] | undefined;
       if (done?.includes(key.group)) continue;
-      const message = new BufferMessage(document);
+      const message = new BufferMessage(document, groupsVersion);
       found.set(message.id, message);
     }
     return ids.flatMap((id) => found.get(id) ?? []);
@@ -90,9 +93,10 @@ export class Reads {
     sort: Record<string, 1>,
     limits: FetchLimits,
   ): Promise<Block> {
+    const groupsVersion = this.lists.current(stream);
     const page = await guarded(`fetch from '${stream}'`, () =>
       findPage(this.collections, filter, sort, limits.messages),
     );
-    return toBlock(page, limits);
+    return toBlock(page, limits, groupsVersion);
   }
 }

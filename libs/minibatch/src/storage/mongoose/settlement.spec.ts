@@ -43,6 +43,9 @@ describe('claim, commit and settle', () => {
     return test.store.commit(lease, { finished: [window.seq], progress });
   }
 
+  const keptData = async () =>
+    (await test.store.readKept('flights', undefined, LIMITS)).messages.map(({ data }) => data);
+
   it('may repeat a claim whose answer was lost', async () => {
     const lease = await takeLease(test.store, KEY);
     await appendAll(test.store, [messageOf('flights', 1)]);
@@ -193,6 +196,60 @@ describe('claim, commit and settle', () => {
     const last = await claimAll(audit);
     await store.settle(audit, [last], { groups: await commit(audit, last), keep: false });
     expect(await count('buffer', { processed: true, keep: true })).toBe(1);
+  });
+
+  it('marks nothing that leaves as kept while the mark waits for its turn', async () => {
+    const { store } = test;
+    const keeper = await takeLease(store, KEY);
+    const audit = await takeLease(store, AUDIT);
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2, { dedupeId: 'a' })]);
+    const [kept, other] = [await claimAll(keeper), await claimAll(audit)];
+    const groups = await commit(audit, other);
+    await commit(keeper, kept);
+    test.commands();
+    await Promise.all([
+      store.settle(audit, [other], { groups, keep: false, closing: AbortSignal.abort() }),
+      store.settle(keeper, [kept], { groups, keep: true }),
+    ]);
+    expect(await keptData()).toEqual([1, 2]);
+    expect(await count('buffer', { done: { $exists: true } })).toBe(0);
+    // The update that keeps the messages and the one that keeps the window.
+    expect(test.commands().filter((name) => name === 'update')).toHaveLength(2);
+  });
+
+  it('does not keep what is only a tombstone by now', async () => {
+    const { store } = test;
+    const keeper = await takeLease(store, KEY);
+    const audit = await takeLease(store, AUDIT);
+    await appendAll(store, [messageOf('flights', 1, { dedupeId: 'a' })]);
+    const [late, other] = [await claimAll(keeper), await claimAll(audit)];
+    const groups = await commit(keeper, late);
+    await store.removeGroup('flights', 'default');
+    await store.settle(audit, [other], { groups: await commit(audit, other), keep: false });
+    await store.settle(keeper, [late], { groups, keep: true });
+    expect(await keptData()).toEqual([]);
+    const later = new Date(Date.now() + 1000);
+    expect(await store.sweep('flights', { kept: later, tombstones: later })).toMatchObject({
+      messages: 0,
+      tombstones: 1,
+    });
+  });
+
+  it('shows again, after the next sweep, what an earlier version kept and then marked', async () => {
+    const { store, connection } = test;
+    const lease = await takeLease(store, KEY);
+    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2), messageOf('flights', 3)]);
+    const settled = await claimAll(lease);
+    await store.settle(lease, [settled], { groups: await commit(lease, settled), keep: true });
+    const buffer = connection.collection('buffer');
+    await buffer.updateMany({ data: { $lt: 3 } }, { $set: { done: ['b'], waits: ['a', 'default'] } });
+    // A dead letter's copy that is still hidden has such lists, too.
+    const hidden = { stream: 'flights', processed: true, redrives: ['letter'], done: ['b'], waits: ['a'], data: 4 };
+    await buffer.insertOne(hidden);
+    expect(await keptData()).toEqual([3]);
+    await store.sweep('flights', {});
+    expect(await keptData()).toEqual([1, 2, 3]);
+    expect(await buffer.findOne({ data: 4 })).toMatchObject({ done: ['b'], waits: ['a'] });
   });
 
   it('removes a message with the last of two groups that commit at the same time', async () => {

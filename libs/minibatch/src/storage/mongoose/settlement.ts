@@ -12,6 +12,7 @@ import type { ClaimPlaces } from './claim-places.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { Departures } from './departures.js';
+import type { GroupLists } from './group-lists.js';
 import { insertMissingRaw, portions } from './insert-missing.js';
 import { BufferMessage, documentOf } from './message-codec.js';
 import { toObjectId } from './message-ids.js';
@@ -45,6 +46,7 @@ export class Settlement {
     private readonly removals: WindowRemovals,
     private readonly reads: SharedReads,
     private readonly sideBySide: SideBySide,
+    private readonly lists: GroupLists,
   ) {}
 
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
@@ -57,9 +59,11 @@ export class Settlement {
       // They were loaded for a former holder's commit, and it had marked them: it may have ended before they left.
       if (gone.length > 0) await this.departures.finish(gone, options.groups, options.at);
       const others = options.groups.filter((other) => other !== group);
-      await (others.length === 0 && !messages.some(isKept)
+      const groupsVersion = this.lists.atCommit(lease.key);
+      const isUncertain = (message: StoredMessage) => isKept(message) || isOutdated(message, groupsVersion);
+      await (others.length === 0 && !messages.some(isUncertain)
         ? this.leave(messages, options)
-        : this.settleAmongOthers(lease.key, messages, others, options));
+        : this.settleAmongOthers(lease.key, messages, others, isUncertain, options));
       await (options.keep
         ? this.keepWindows(lease, windows, options.at ?? new Date())
         : this.removals.remove(
@@ -72,43 +76,48 @@ export class Settlement {
   /**
    * Messages that no other group waits for leave at once. The others are marked, unless the groups that they wait for are about to
    * commit them, too: then those let them leave.
+   *
+   * @param isUncertain of a message whose document has to tell whether it is kept: the group that keeps it may be gone, or keep nothing by
+   * now
    */
   private async settleAmongOthers(
     key: ConsumerKey,
     messages: readonly StoredMessage[],
     others: readonly string[],
+    isUncertain: (message: StoredMessage) => boolean,
     options: SettleOptions,
   ): Promise<void> {
     const { stream, group } = key;
     const { keep, at: settled, closing } = options;
     const { commits } = this.departures;
-    let rest = await this.inTurn(stream, async () => {
-      // One that a group keeps is looked at: that group may be gone, or keep nothing by now.
+    const waiting: StoredMessage[] = [];
+    const hold = await this.inTurn(stream, async () => {
       const covered = (message: StoredMessage) =>
-        !isKept(message) && (isCovered(message, others) || commits.covers(message.id, others));
+        !isUncertain(message) && (isCovered(message, others) || commits.covers(message.id, others));
       const last: StoredMessage[] = [];
-      const waiting: StoredMessage[] = [];
       for (const message of messages) (covered(message) ? last : waiting).push(message);
+      const ids = waiting.map(({ id }) => id);
       // One that keeps its messages wants them marked, and not removed by whoever comes last.
-      if (!keep) {
-        commits.add(
-          waiting.map(({ id }) => id),
-          group,
-        );
-      }
+      if (!keep) commits.add(ids, group);
       await this.leave(last, options);
-      return waiting;
+      return commits.hold(ids);
     });
-    const patience = keep || rest.length === 0 ? 0 : this.sideBySide.patience(key, others);
-    if (patience > 0) {
-      const ids = rest.map(({ id }) => id);
-      const left = await commits.untilLeft(ids, patience, closing ?? NEVER);
-      this.sideBySide.waited(key, left.size > 0);
-      rest = rest.filter(({ id }) => left.has(id));
+    try {
+      const patience = keep || hold.isEmpty || others.length === 0 ? 0 : this.sideBySide.patience(key, others);
+      if (patience > 0) {
+        await hold.untilLeft(patience, closing ?? NEVER);
+        this.sideBySide.waited(key, !hold.isEmpty);
+      }
+      if (hold.isEmpty) return;
+      await this.inTurn(stream, async () => {
+        // Others may have let them leave while this group waited for its turn.
+        const rest = waiting.filter(({ id }) => hold.has(id));
+        const marked = rest.map((message) => ({ _id: toObjectId(message.id), fresh: isFresh(message) }));
+        await this.departures.mark(marked, { group, others, keep, settled });
+      });
+    } finally {
+      hold.release();
     }
-    if (rest.length === 0) return;
-    const marked = rest.map((message) => ({ _id: toObjectId(message.id), fresh: isFresh(message) }));
-    await this.inTurn(stream, () => this.departures.mark(marked, { group, others, keep, settled }));
   }
 
   /** One group of a stream after the other: side by side, each would mark the same messages. */
@@ -235,6 +244,11 @@ function isCovered(message: StoredMessage, others: readonly string[]): boolean {
 
 function isKept(message: StoredMessage): boolean {
   return message instanceof BufferMessage && message.keep === true;
+}
+
+/** The groups of the stream have changed since it was read. */
+function isOutdated(message: StoredMessage, groupsVersion: number | undefined): boolean {
+  return !(message instanceof BufferMessage) || message.groupsVersion !== groupsVersion;
 }
 
 /** What it is a copy of is kept already. */

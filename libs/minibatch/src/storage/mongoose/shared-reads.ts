@@ -7,6 +7,7 @@ import {
 } from '../stream-store.interface.js';
 import { behind, type BufferPage, findPage, toBlock, waiting, waitingForAny, waitsFor } from './blocks.js';
 import type { Collections } from './collections.js';
+import type { GroupLists } from './group-lists.js';
 import { isNetworkError, isServerLost } from './store-errors.js';
 import { endOfTurn } from './turn-batch.js';
 
@@ -20,6 +21,8 @@ interface Read {
   limit: number;
   /** The moment when it was sent; absent before. */
   sent?: number;
+  /** Of the list of groups, as it was known at that moment. */
+  groupsVersion?: number | undefined;
   readonly page: Promise<BufferPage>;
 }
 
@@ -48,7 +51,10 @@ export class SharedReads {
   private readonly readers = new Map<string, Map<string, Reader>>();
   private moment = 0;
 
-  constructor(private readonly collections: Collections) {}
+  constructor(
+    private readonly collections: Collections,
+    private readonly lists: GroupLists,
+  ) {}
 
   /** The consumer looks from the start. */
   begin(key: ConsumerKey): void {
@@ -93,14 +99,16 @@ export class SharedReads {
     }
     if (!page || (isOld && !page.more)) return undefined;
     const { documents, more } = page;
-    const block = toBlock({ documents: documents.filter((document) => waitsFor(document, key.group)), more }, limits);
+    const own = documents.filter((document) => waitsFor(document, key.group));
+    const block = toBlock({ documents: own, more }, limits, read.groupsVersion);
     // Only for others: there is no place to go on from.
     return block.full && block.messages.length === 0 ? undefined : block;
   }
 
   private async fetchAlone(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
     const filter = { ...waiting(key), ...behind(after) };
-    return toBlock(await findPage(this.collections, filter, IN_ORDER, limits.messages), limits);
+    const groupsVersion = this.lists.current(key.stream);
+    return toBlock(await findPage(this.collections, filter, IN_ORDER, limits.messages), limits, groupsVersion);
   }
 
   private keptFor(key: ConsumerKey, after: MessageId | undefined): Read | undefined {
@@ -121,6 +129,7 @@ export class SharedReads {
     const page = endOfTurn().then(() => {
       this.moment += 1;
       read.sent = this.moment;
+      read.groupsVersion = this.lists.current(key.stream);
       const groups = [...read.groups];
       const waits = groups.length === 1 ? waiting(key) : waitingForAny(key.stream, key.partition, groups);
       return findPage(this.collections, { ...waits, ...behind(after) }, IN_ORDER, read.limit);

@@ -20,6 +20,7 @@ export class Sweeps {
 
   async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
     return guarded(`sweep '${stream}'`, async () => {
+      await this.departures.unmarkDeparted(stream);
       const info = await this.streams.describe(stream);
       if (info) await this.departures.removeLeftovers(stream, info.groups);
       const { messages, windows } = before.kept ? await this.kept(stream, before.kept) : { messages: 0, windows: 0 };

@@ -294,6 +294,48 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(await sweptMessages(), 1);
     });
 
+    it('keeps what a removed group has kept, also for groups that had read it before', async () => {
+      const { store } = context;
+      await register(store, 'keeps', 'b', 'c');
+      await append(store, ...numbers(3), message({ n: 3 }, { dedupeId: 'd' }));
+      const [keeper, b, c] = [
+        await hold(store, key('keeps')),
+        await hold(store, key('b')),
+        await hold(store, key('c')),
+      ];
+      const [forB, forC] = [await read(store, key('b')), await read(store, key('c'))];
+      await finish(store, keeper, 1, (await read(store, key('keeps'))).slice(1), { keep: true });
+      await store.removeGroup(STREAM, 'keeps');
+      await finish(store, b, 1, forB.slice(0, 2));
+      await finish(store, c, 1, forC);
+      // By now nobody else is left to wait for them.
+      await store.removeGroup(STREAM, 'c');
+      await finish(store, b, 2, forB.slice(2));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      const later = new Date(Date.now() + 60_000);
+      assert.equal((await store.sweep(STREAM, { kept: later })).messages, 3);
+    });
+
+    it('keeps what a group has kept when another repeats its settle', async () => {
+      const { store } = context;
+      await register(store, 'keeps', 'other');
+      await append(store, ...numbers(2), message({ n: 2 }, { dedupeId: 'd' }));
+      const [keeper, other] = [await hold(store, key('keeps')), await hold(store, key('other'))];
+      const messages = await read(store, key('other'));
+      const kept = await read(store, key('keeps'));
+      const { window, groups } = await claimAndCommit(store, other, 1, messages);
+      const settle = () => store.settle(other, [{ window, messages }], { groups, keep: false });
+      await settle();
+      await finish(store, keeper, 1, kept, { keep: true });
+      await settle();
+      if (store.readKept) {
+        const block = await store.readKept(STREAM, undefined, ALL);
+        assert.deepEqual(ids(block.messages), ids(messages));
+      }
+      const later = new Date(Date.now() + 60_000);
+      assert.equal((await store.sweep(STREAM, { kept: later })).messages, 3);
+    });
+
     it('settles windows whose messages are gone', async () => {
       const { store } = context;
       await register(store, 'default');
