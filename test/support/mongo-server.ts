@@ -26,15 +26,26 @@ export interface TestDatabase {
   dispose(): Promise<void>;
 }
 
+/** Milliseconds. */
+const LONGEST_CONNECT = 20_000;
+
 /** A database of its own for one test, on the run's server or on the one given. */
 export function openDatabase(uri: string = mongoUri()): TestDatabase {
   const name = `minibatch_test_${randomUUID().replaceAll('-', '')}`;
   const connections: Connection[] = [];
   const connect = async (options: ConnectOptions = {}) => {
-    const connection = mongoose.createConnection(uri, { dbName: name, autoIndex: false, ...options });
-    connections.push(connection);
-    await connection.asPromise();
-    return connection;
+    // Tests of outages wait only briefly for a server; on a busy machine even one that is up may not answer the first time.
+    for (const end = performance.now() + LONGEST_CONNECT; ;) {
+      const connection = mongoose.createConnection(uri, { dbName: name, autoIndex: false, ...options });
+      try {
+        await connection.asPromise();
+        connections.push(connection);
+        return connection;
+      } catch (error) {
+        await connection.close();
+        if (!(error instanceof mongoose.Error.MongooseServerSelectionError) || performance.now() > end) throw error;
+      }
+    }
   };
   return {
     name,
