@@ -18,7 +18,7 @@ export async function startSecantus({ dir, port, temporary, durable = false, sta
   const own = port ?? (await freePort());
   // Isolated: nothing of the user's Python counts.
   const args = ['-I', '-u', '-m', 'secantus', '--host', '127.0.0.1', '--port', String(own), '--storage-path', dir];
-  args.push('--cache-size', '256M', '--enable-test-commands');
+  args.push('--cache-size', '1G', '--enable-test-commands');
   if (durable) args.push('--sync-on-commit');
   if (standalone) args.push('--standalone');
   const child = await startChild(python, args, { ready: /listening on 127\.0\.0\.1:(\d+)/, temporary });
