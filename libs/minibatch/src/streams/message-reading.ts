@@ -6,12 +6,12 @@ import type {
   ConsumerKey,
   FetchLimits,
   MessageId,
-  ReadWindow,
   StoredMessage,
   StreamStore,
 } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import type { Stored } from '../windows/stored.js';
+import { pagedWindows } from './paged-windows.js';
 import { checkId, checkState, needMethod } from './reading-options.js';
 
 /**
@@ -47,8 +47,6 @@ const STATES: readonly MessageState[] = ['waiting', 'claimed', 'kept'];
 const PAGE: FetchLimits = { messages: 1_000, bytes: 4 * 1024 * 1024 };
 /** A read for one of many groups has at least so many bytes. */
 const LEAST_BYTES = 64 * 1024;
-/** Windows of one read. */
-const WINDOWS = 100;
 
 /** What the groups that are asked about have in the buffer. */
 interface Page {
@@ -143,19 +141,10 @@ export class MessageReading {
   private async claims(key: ConsumerKey): Promise<Claims> {
     const claimed = new Set<MessageId>();
     const finished = new Set<MessageId>();
-    for await (const window of this.openWindows(key)) {
+    for await (const window of pagedWindows(this.store, key, 'claimed')) {
       for (const id of window.messageIds) (window.finished ? finished : claimed).add(id);
     }
     return { claimed, finished };
-  }
-
-  private async *openWindows(key: ConsumerKey): AsyncGenerator<ReadWindow, void, undefined> {
-    for (let after: string | undefined; ;) {
-      const page = await this.store.readWindows?.(key, 'claimed', after, WINDOWS);
-      yield* page?.windows ?? [];
-      if (page?.next === undefined) return;
-      after = page.next;
-    }
   }
 
   /** After the one id, up to the other one. */

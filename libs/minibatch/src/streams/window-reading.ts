@@ -1,6 +1,7 @@
 import { checkKeys, checkName } from '../internal/checks.js';
 import { unknownGroup } from '../storage/store-faults.js';
 import type { ReadWindow, StreamStore, WindowBounds } from '../storage/stream-store.interface.js';
+import { pagedWindows } from './paged-windows.js';
 import { checkState, needMethod } from './reading-options.js';
 
 /** `claimed`: open, a handler works on it or will. `kept`: committed by a consumer that keeps what it commits. */
@@ -23,7 +24,7 @@ export interface StreamWindow extends WindowBounds {
   readonly messageIds: readonly string[];
   /** When it was claimed. */
   readonly created: Date;
-  /** The run that comes next, or is under way: 1 for a fresh window. */
+  /** The run in progress, or the next one: 1 for a fresh window. */
   readonly attempt: number;
   /** Processes that died while the handler may have been running. */
   readonly recoveries: number;
@@ -33,18 +34,15 @@ export interface StreamWindow extends WindowBounds {
   readonly nextTry?: Date;
   /** Since when it is set aside, because all of it failed. */
   readonly aside?: Date;
-  /** Its handler is through, and these sinks have failed to take its result so far. */
+  /** Its handler has succeeded, but these sinks have not taken its result yet. */
   readonly blockedSinks?: readonly string[];
-  /** True: an own strategy dropped its messages, so no handler sees them. */
+  /** True: a custom strategy dropped its messages, so no handler sees them. */
   readonly dropped?: true;
   /** When it was committed. Only of a kept window. */
   readonly committed?: Date;
 }
 
 const STATES: readonly WindowState[] = ['claimed', 'kept'];
-
-/** Windows of one read. */
-const PAGE = 100;
 
 /** Looks at the windows of a stream's groups, without a lease and without a write. */
 export class WindowReading {
@@ -68,11 +66,8 @@ export class WindowReading {
     group: string,
     state: WindowState,
   ): AsyncGenerator<StreamWindow, void, undefined> {
-    for (let after: string | undefined; ;) {
-      const page = await this.store.readWindows?.({ stream, group, partition: 0 }, state, after, PAGE);
-      for (const window of page?.windows ?? []) if (!window.finished) yield toStreamWindow(group, state, window);
-      if (page?.next === undefined) return;
-      after = page.next;
+    for await (const window of pagedWindows(this.store, { stream, group, partition: 0 }, state)) {
+      if (!window.finished) yield toStreamWindow(group, state, window);
     }
   }
 }
