@@ -67,16 +67,16 @@ module.exports = {
     {
       name: 'emitter-imports-ports',
       comment:
-        'The engine knows ports, windows, errors and small internals, and what Node has; never who implements a port.',
+        'The engine knows ports, windows, errors and common helpers, and what Node has; never who implements a port.',
       severity: 'error',
       from: { path: `${SRC}/emitter/`, pathNot: SPEC },
-      to: { pathNot: [`${SRC}/(emitter|windows|errors|internal)/`, PORTS], dependencyTypesNot: ['core'] },
+      to: { pathNot: [`${SRC}/(emitter|windows|errors|common)/`, PORTS], dependencyTypesNot: ['core'] },
     },
     {
       name: 'engine-reaches-no-framework',
       comment: 'Not by a detour either: the engine runs in unit tests without Nest and without a database.',
       severity: 'error',
-      from: { path: `${SRC}/(errors|windows|emitter|internal)/`, pathNot: SPEC },
+      from: { path: `${SRC}/(errors|windows|emitter|common)/`, pathNot: SPEC },
       to: { path: packages('@nestjs', 'mongoose', 'mongodb'), reachable: true },
     },
     {
@@ -87,11 +87,11 @@ module.exports = {
       to: { path: packages('@nestjs'), reachable: true },
     },
     {
-      name: 'internal-knows-no-feature',
+      name: 'common-knows-no-feature',
       comment: 'Small helpers are below everything else: they may name a port or an error and nothing more.',
       severity: 'error',
-      from: { path: `${SRC}/internal/`, pathNot: SPEC },
-      to: { path: `${SRC}/`, pathNot: [`${SRC}/(internal|errors)/`, PORTS] },
+      from: { path: `${SRC}/common/`, pathNot: SPEC },
+      to: { path: `${SRC}/`, pathNot: [`${SRC}/(common|errors)/`, PORTS] },
     },
     {
       name: 'ports-know-no-adapter',
@@ -108,7 +108,7 @@ module.exports = {
       from: { path: ADAPTER, pathNot: [SPEC, DATASETS] },
       to: {
         path: `${SRC}/`,
-        pathNot: [`${SRC}/(errors|internal|windows|collections)/`, `${SRC}/$1/`, PORTS],
+        pathNot: [`${SRC}/(errors|common|windows|collections)/`, `${SRC}/$1/`, PORTS],
       },
     },
     {
@@ -119,7 +119,7 @@ module.exports = {
       from: { path: DATASETS, pathNot: SPEC },
       to: {
         path: `${SRC}/`,
-        pathNot: [`${SRC}/(errors|internal|windows|collections)/`, DATASETS, COLLECTION_CLASSES, PORTS],
+        pathNot: [`${SRC}/(errors|common|windows|collections)/`, DATASETS, COLLECTION_CLASSES, PORTS],
       },
     },
     {

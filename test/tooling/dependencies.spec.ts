@@ -16,7 +16,7 @@ const PLANTED: readonly Planted[] = [
     files: { 'streams/planted-a.ts': ['./planted-b.js'], 'streams/planted-b.ts': ['./planted-a.js'] },
   },
   { rule: 'errors-import-nothing', files: { 'errors/planted.ts': ['node:os'] } },
-  { rule: 'windows-are-pure', files: { 'windows/planted-clock.ts': ['../internal/clock.js'] } },
+  { rule: 'windows-are-pure', files: { 'windows/planted-clock.ts': ['../common/clock.js'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-io.ts': ['node:fs'] } },
   { rule: 'emitter-imports-ports', files: { 'emitter/planted-nest.ts': ['@nestjs/common'] } },
   { rule: 'emitter-imports-ports', files: { 'emitter/planted-mongoose.ts': ['mongoose'] } },
@@ -27,8 +27,8 @@ const PLANTED: readonly Planted[] = [
   {
     rule: 'engine-reaches-no-framework',
     files: {
-      'emitter/planted-detour.ts': ['../internal/planted-detour.js'],
-      'internal/planted-detour.ts': ['mongoose'],
+      'emitter/planted-detour.ts': ['../common/planted-detour.js'],
+      'common/planted-detour.ts': ['mongoose'],
     },
   },
   {
@@ -36,8 +36,8 @@ const PLANTED: readonly Planted[] = [
     files: { 'client/planted.ts': ['../streams/planted-nest.js'], 'streams/planted-nest.ts': ['@nestjs/common'] },
   },
   {
-    rule: 'internal-knows-no-feature',
-    files: { 'internal/planted.ts': ['../consumers/planted.js'], 'consumers/planted.ts': [] },
+    rule: 'common-knows-no-feature',
+    files: { 'common/planted.ts': ['../consumers/planted.js'], 'consumers/planted.ts': [] },
   },
   {
     rule: 'ports-know-no-adapter',
@@ -98,7 +98,7 @@ const PLANTED: readonly Planted[] = [
 /** Allowed, however near to what is not. */
 const INNOCENT: Readonly<Record<string, readonly string[]>> = {
   'windows/innocent.ts': ['node:crypto', '../errors/minibatch.error.js'],
-  'emitter/innocent.ts': ['node:events', '../storage/stream-store.interface.js', '../internal/clock.js'],
+  'emitter/innocent.ts': ['node:events', '../storage/stream-store.interface.js', '../common/clock.js'],
   'emitter/innocent.spec.ts': ['../storage/planted-a/planted.store.js', 'fast-check'],
   'storage/planted-a/innocent.ts': ['./planted.store.js', '../stream-store.interface.js', 'mongoose'],
   'storage/lmdb/innocent.ts': ['lmdb', 'bson'],

@@ -71,7 +71,7 @@ describe('npm run lint', () => {
       ];
       expect(await lint('adapters/some/some.sink.ts')).toEqual(refused);
       expect(await lint('emitter/some.ts')).toEqual(refused);
-      expect(await lint('internal/clock.ts')).toEqual([]);
+      expect(await lint('common/clock.ts')).toEqual([]);
     } finally {
       await rm(folder, { recursive: true });
     }

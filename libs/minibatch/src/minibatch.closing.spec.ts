@@ -9,7 +9,7 @@ import { openDatabase, type TestDatabase } from '../../../test/support/mongo-ser
 import { Streaming } from './consumers/streaming.decorator.js';
 import { ConsumerState, type Engine } from './emitter/emitter.interface.js';
 import { ErrorCode } from './errors/minibatch.error.js';
-import { ENGINE } from './internal/tokens.js';
+import { ENGINE } from './common/tokens.js';
 import { MinibatchModule } from './minibatch.module.js';
 import type { MinibatchModuleOptions } from './minibatch.options.js';
 import { MinibatchRunner } from './minibatch.runner.js';

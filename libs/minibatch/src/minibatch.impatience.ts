@@ -1,5 +1,5 @@
 import type { EngineLog } from './emitter/emitter.interface.js';
-import type { Clock } from './internal/clock.js';
+import type { Clock } from './common/clock.js';
 
 /** What ends a process, and Nest listens to. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;

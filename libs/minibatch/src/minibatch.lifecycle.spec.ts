@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FakeEngine } from './consumers/fake-engine.spec.fixture.js';
 import { Streaming } from './consumers/streaming.decorator.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
-import { CLOCK, ENGINE } from './internal/tokens.js';
+import { CLOCK, ENGINE } from './common/tokens.js';
 import { MinibatchModule } from './minibatch.module.js';
 import type { MinibatchModuleExtras } from './minibatch.module-definition.js';
 import type { MinibatchModuleOptions } from './minibatch.options.js';

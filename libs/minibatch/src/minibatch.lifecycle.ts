@@ -11,8 +11,8 @@ import {
 import { LazyModuleLoader, ModulesContainer } from '@nestjs/core';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { ErrorCode, MinibatchError, messageOf } from './errors/minibatch.error.js';
-import { type Clock, delay } from './internal/clock.js';
-import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
+import { type Clock, delay } from './common/clock.js';
+import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { afterLazyLoads } from './minibatch.lazy-modules.js';
 import { Impatience } from './minibatch.impatience.js';

@@ -8,8 +8,8 @@ import type { Engine } from './emitter/emitter.interface.js';
 import { EmitterScheduler } from './emitter/scheduler.js';
 import type { Executor } from './executors/executor.interface.js';
 import { InlineExecutor } from './executors/inline.executor.js';
-import { type Clock, SystemClock } from './internal/clock.js';
-import { CLOCK, ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './internal/tokens.js';
+import { type Clock, SystemClock } from './common/clock.js';
+import { CLOCK, ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import { MinibatchLifecycle } from './minibatch.lifecycle.js';
 import {
   type ASYNC_OPTIONS_TYPE,

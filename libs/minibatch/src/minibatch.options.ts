@@ -1,5 +1,5 @@
 import type { EngineOptions } from './emitter/emitter.interface.js';
-import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './internal/checks.js';
+import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './common/checks.js';
 import { type PendingLimits, resolvePending } from './streams/pending-limit.js';
 import {
   type AttemptRetryOptions,

@@ -8,8 +8,8 @@ import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.
 import type { DrainResult, Engine } from './emitter/emitter.interface.js';
 import type { Executor } from './executors/executor.interface.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
-import { invalidOption } from './internal/checks.js';
-import { ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB } from './internal/tokens.js';
+import { invalidOption } from './common/checks.js';
+import { ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
 import type { StreamHub } from './streams/stream-hub.js';

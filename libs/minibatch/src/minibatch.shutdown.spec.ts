@@ -3,7 +3,7 @@ import { Injectable, type LoggerService, type Provider } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Streaming } from './consumers/streaming.decorator.js';
-import { CLOCK } from './internal/tokens.js';
+import { CLOCK } from './common/tokens.js';
 import { MinibatchModule } from './minibatch.module.js';
 import type { MinibatchModuleOptions } from './minibatch.options.js';
 import type { Sink } from './sinks/sink.interface.js';

@@ -2,8 +2,8 @@ import type { DynamicModule, FactoryProvider, Provider, Type } from '@nestjs/com
 import { getConnectionToken } from '@nestjs/mongoose';
 import type { Connection } from 'mongoose';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
-import { invalidOption } from './internal/checks.js';
-import { STREAM_STORE } from './internal/tokens.js';
+import { invalidOption } from './common/checks.js';
+import { STREAM_STORE } from './common/tokens.js';
 import type { MinibatchModuleExtras, StoreChoice } from './minibatch.module-definition.js';
 import { type MongooseStoreDefinition, mongooseStore, type StoreDefinition } from './storage/store-definition.js';
 import type { StreamStore } from './storage/stream-store.interface.js';

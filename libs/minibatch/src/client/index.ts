@@ -5,8 +5,8 @@ import { DEFAULT_ENGINE_OPTIONS, EmitterScheduler } from '../emitter/scheduler.j
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../errors/redact.js';
-import { checkDuration, checkKeys, invalidOption } from '../internal/checks.js';
-import { SystemClock } from '../internal/clock.js';
+import { checkDuration, checkKeys, invalidOption } from '../common/checks.js';
+import { SystemClock } from '../common/clock.js';
 import { DEFAULT_RETRY, type Duration, SHUTDOWN_TIMEOUT } from '../shared.options.js';
 import type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';

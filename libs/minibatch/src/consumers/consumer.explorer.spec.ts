@@ -14,7 +14,7 @@ import { REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { ENGINE } from '../internal/tokens.js';
+import { ENGINE } from '../common/tokens.js';
 import { MinibatchModule } from '../minibatch.module.js';
 import type { MinibatchModuleOptions } from '../minibatch.options.js';
 import { memoryStore } from '../storage/memory/index.js';

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { invalidOption } from '../internal/checks.js';
+import { invalidOption } from '../common/checks.js';
 import type { FoundConsumer } from './consumer.explorer.js';
 import type { ResolvedStreaming } from './streaming.resolve.js';
 

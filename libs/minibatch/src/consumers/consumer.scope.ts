@@ -1,6 +1,6 @@
 import type { NamedSink } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { invalidOption } from '../internal/checks.js';
+import { invalidOption } from '../common/checks.js';
 import { isSink, sinkName } from '../sinks/sink-instance.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
 import type { EmitterClass } from './streaming.options.js';

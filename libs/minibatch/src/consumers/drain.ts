@@ -1,8 +1,8 @@
 import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { shuttingDown } from '../errors/shutting-down.js';
-import { backoff } from '../internal/backoff.js';
-import { type Clock, delay } from '../internal/clock.js';
+import { backoff } from '../common/backoff.js';
+import { type Clock, delay } from '../common/clock.js';
 
 /** What `stream.drain()` has done. */
 export interface DrainedStream {

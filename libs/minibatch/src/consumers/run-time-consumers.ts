@@ -1,7 +1,7 @@
 import type { ConsumerDefinition, DrainResult, Engine, EngineLog } from '../emitter/emitter.interface.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
-import type { Clock } from '../internal/clock.js';
-import { checkKeys, invalidOption } from '../internal/checks.js';
+import type { Clock } from '../common/clock.js';
+import { checkKeys, invalidOption } from '../common/checks.js';
 import type { ResolvedAttempts } from '../shared.options.js';
 import { bindingLine } from './binding-line.js';
 import { definitionOf } from './consumer.definition.js';

@@ -1,7 +1,7 @@
 import type { OnAllFailed, OnRefused, RateLimit } from '../emitter/emitter.interface.js';
 import type { EmitterContext } from '../windows/window-emitter.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../internal/checks.js';
+import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../common/checks.js';
 import { type AttemptRetryOptions, resolveAttempts, type ResolvedAttempts } from '../shared.options.js';
 import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';

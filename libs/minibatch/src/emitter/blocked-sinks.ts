@@ -1,6 +1,6 @@
 import { messageOf } from '../errors/minibatch.error.js';
 import { isRefused } from '../errors/refusal.js';
-import type { Mutable } from '../internal/mutable.js';
+import type { Mutable } from '../common/mutable.js';
 import type { BlockedSink } from './emitter.interface.js';
 
 /** So many are named at the most. */

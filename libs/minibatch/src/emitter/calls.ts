@@ -1,4 +1,4 @@
-import type { Clock } from '../internal/clock.js';
+import type { Clock } from '../common/clock.js';
 import type { Unsettled } from './emitter.interface.js';
 
 /** None is said to hang sooner; milliseconds. */

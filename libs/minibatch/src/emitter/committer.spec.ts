@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { delay } from '../internal/clock.js';
+import { delay } from '../common/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import type { Commit, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { StoreCall } from '../testing/wrapped-store.js';

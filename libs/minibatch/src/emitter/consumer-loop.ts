@@ -1,7 +1,7 @@
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
-import { backoff } from '../internal/backoff.js';
-import { LiveSet } from '../internal/live-set.js';
+import { backoff } from '../common/backoff.js';
+import { LiveSet } from '../common/live-set.js';
 import type { StoredMessage, WindowRequest } from '../storage/stream-store.interface.js';
 import { MessageBuffer } from '../windows/message-buffer.js';
 import type { BufferedMessage } from '../windows/message.js';

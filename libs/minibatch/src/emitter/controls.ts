@@ -1,5 +1,5 @@
-import type { Activity } from '../internal/activity.js';
-import { type Clock, delay } from '../internal/clock.js';
+import type { Activity } from '../common/activity.js';
+import { type Clock, delay } from '../common/clock.js';
 
 /** A look takes a command of its own: so many times as long as a poll. */
 const FACTOR = 10;

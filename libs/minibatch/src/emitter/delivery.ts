@@ -1,8 +1,8 @@
 import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { isRefused } from '../errors/refusal.js';
-import { backoff } from '../internal/backoff.js';
-import { delay } from '../internal/clock.js';
-import { asOwnCall } from '../internal/own-calls.js';
+import { backoff } from '../common/backoff.js';
+import { delay } from '../common/clock.js';
+import { asOwnCall } from '../common/own-calls.js';
 import type { BatchWindow } from './batch-window.js';
 import { BlockedSinks, countFailure } from './blocked-sinks.js';
 import type { BlockedSink, NamedSink } from './emitter.interface.js';

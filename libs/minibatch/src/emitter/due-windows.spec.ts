@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { delay } from '../internal/clock.js';
+import { delay } from '../common/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { type MessageView, WindowEmitter } from '../windows/window-emitter.js';

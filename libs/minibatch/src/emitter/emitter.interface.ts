@@ -1,5 +1,5 @@
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
-import type { BackoffOptions } from '../internal/backoff.js';
+import type { BackoffOptions } from '../common/backoff.js';
 import type { Sink } from '../sinks/sink.interface.js';
 import type { ConsumerKey } from '../storage/stream-store.interface.js';
 import type { EmitterContext, WindowEmitter } from '../windows/window-emitter.js';

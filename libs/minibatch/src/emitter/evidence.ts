@@ -1,5 +1,5 @@
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { backoff } from '../internal/backoff.js';
+import { backoff } from '../common/backoff.js';
 import type { SetAside } from './emitter.interface.js';
 import type { OpenWindow } from './open-window.js';
 import type { Tenure } from './tenure.js';

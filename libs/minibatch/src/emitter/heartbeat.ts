@@ -1,4 +1,4 @@
-import type { Clock } from '../internal/clock.js';
+import type { Clock } from '../common/clock.js';
 
 /** Beats a lease time. */
 const BEATS = 6;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { delay } from '../internal/clock.js';
+import { delay } from '../common/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { Lease } from '../storage/stream-store.interface.js';

@@ -1,6 +1,6 @@
 import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
-import type { Clock } from '../internal/clock.js';
+import type { Clock } from '../common/clock.js';
 import { consumerId } from '../storage/stream-store.interface.js';
 import type {
   ConsumerKey,

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
-import { delay } from '../internal/clock.js';
+import { delay } from '../common/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { MessageId, StreamStore, WindowRecord } from '../storage/stream-store.interface.js';

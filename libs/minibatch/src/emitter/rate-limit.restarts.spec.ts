@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Activity } from '../internal/activity.js';
+import { Activity } from '../common/activity.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { RateLimit } from './emitter.interface.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { delay } from '../internal/clock.js';
+import { delay } from '../common/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { StoreCall } from '../testing/wrapped-store.js';

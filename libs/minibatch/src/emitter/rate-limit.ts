@@ -1,5 +1,5 @@
-import type { Activity } from '../internal/activity.js';
-import { type Clock, delay } from '../internal/clock.js';
+import type { Activity } from '../common/activity.js';
+import { type Clock, delay } from '../common/clock.js';
 import type { RateStart } from '../storage/stream-store.interface.js';
 import type { RateLimit } from './emitter.interface.js';
 

@@ -1,4 +1,4 @@
-import { LiveSet } from '../internal/live-set.js';
+import { LiveSet } from '../common/live-set.js';
 import type {
   Block,
   ConsumerKey,

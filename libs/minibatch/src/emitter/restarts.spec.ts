@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { thisProcess } from '../internal/process-identity.js';
+import { thisProcess } from '../common/process-identity.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import type { LeaseOwner } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';

@@ -1,11 +1,11 @@
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { shuttingDown } from '../errors/shutting-down.js';
-import { Activity } from '../internal/activity.js';
-import { backoff } from '../internal/backoff.js';
-import { Ages } from '../internal/ages.js';
-import { type Clock, delay } from '../internal/clock.js';
-import { isDead, thisProcess } from '../internal/process-identity.js';
+import { Activity } from '../common/activity.js';
+import { backoff } from '../common/backoff.js';
+import { Ages } from '../common/ages.js';
+import { type Clock, delay } from '../common/clock.js';
+import { isDead, thisProcess } from '../common/process-identity.js';
 import {
   consumerId,
   type ConsumerKey,

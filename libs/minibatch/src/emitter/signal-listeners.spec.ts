@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SystemClock } from '../internal/clock.js';
+import { SystemClock } from '../common/clock.js';
 import { SourceRunner } from '../sources/source-runner.js';
 import { DEFAULT_RETRY } from '../shared.options.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';

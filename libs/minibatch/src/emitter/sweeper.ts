@@ -1,7 +1,7 @@
 import { messageOf } from '../errors/minibatch.error.js';
-import type { Activity } from '../internal/activity.js';
-import type { Ages } from '../internal/ages.js';
-import { type Clock, delay } from '../internal/clock.js';
+import type { Activity } from '../common/activity.js';
+import type { Ages } from '../common/ages.js';
+import { type Clock, delay } from '../common/clock.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import type { EngineLog, Retention } from './emitter.interface.js';
 import { sweepPause } from './sweep-pause.js';

@@ -1,12 +1,12 @@
 import { setMaxListeners } from 'node:events';
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
-import type { Activity } from '../internal/activity.js';
-import { backoff } from '../internal/backoff.js';
-import type { Ages } from '../internal/ages.js';
-import { type Clock, delay } from '../internal/clock.js';
-import { guarded } from '../internal/guarded-signal.js';
-import type { Caller } from '../internal/own-calls.js';
+import type { Activity } from '../common/activity.js';
+import { backoff } from '../common/backoff.js';
+import type { Ages } from '../common/ages.js';
+import { type Clock, delay } from '../common/clock.js';
+import { guarded } from '../common/guarded-signal.js';
+import type { Caller } from '../common/own-calls.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Activity } from '../internal/activity.js';
+import { Activity } from '../common/activity.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamWatcher } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';

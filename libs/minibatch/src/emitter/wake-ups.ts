@@ -1,6 +1,6 @@
 import { codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
-import type { Activity } from '../internal/activity.js';
-import { delay, type Clock } from '../internal/clock.js';
+import type { Activity } from '../common/activity.js';
+import { delay, type Clock } from '../common/clock.js';
 import {
   consumerId,
   type ConsumerKey,

@@ -1,7 +1,7 @@
 import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
-import { backoff } from '../internal/backoff.js';
-import { delay } from '../internal/clock.js';
+import { backoff } from '../common/backoff.js';
+import { delay } from '../common/clock.js';
 import type { BatchWindow } from './batch-window.js';
 import { Bisection } from './bisection.js';
 import { Delivery } from './delivery.js';

@@ -1,6 +1,6 @@
 import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.error.js';
-import { asOwnCall } from '../internal/own-calls.js';
+import { asOwnCall } from '../common/own-calls.js';
 import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { windowId } from '../windows/window-id.js';
 import { BatchWindow, type WindowSignals } from './batch-window.js';

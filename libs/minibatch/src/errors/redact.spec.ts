@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { invalidOption } from '../internal/checks.js';
+import { invalidOption } from '../common/checks.js';
 import { messageOf, stackOf } from './error-text.js';
 import { ErrorCode, MinibatchError } from './minibatch.error.js';
 import { isAmbiguousUrl, isSecret, redact, redactCause, redactUrl, redactValue } from './redact.js';

@@ -1,4 +1,4 @@
-import { show } from '../internal/checks.js';
+import { show } from '../common/checks.js';
 import type { Sink } from './sink.interface.js';
 
 export function isSink(value: unknown): value is Sink {

@@ -2,7 +2,7 @@ import { Inject, Injectable, type InjectionToken } from '@nestjs/common';
 import type { ModuleRef } from '@nestjs/core';
 import type { NamedSink } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { invalidOption } from '../internal/checks.js';
+import { invalidOption } from '../common/checks.js';
 import { isSink, nameOf, sinkName } from './sink-instance.js';
 
 /** The module whose providers a consumer sees. */

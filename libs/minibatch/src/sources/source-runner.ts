@@ -1,9 +1,9 @@
 import type { EngineLog } from '../emitter/emitter.interface.js';
 import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
-import { backoff, type BackoffOptions } from '../internal/backoff.js';
-import { type Clock, delay } from '../internal/clock.js';
-import { guarded } from '../internal/guarded-signal.js';
+import { backoff, type BackoffOptions } from '../common/backoff.js';
+import { type Clock, delay } from '../common/clock.js';
+import { guarded } from '../common/guarded-signal.js';
 import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import type { RetryOptions } from '../shared.options.js';
 import type { Source, SourceTarget } from './source.interface.js';

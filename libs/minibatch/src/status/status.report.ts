@@ -1,5 +1,5 @@
 import type { ConsumerStatus } from '../emitter/emitter.interface.js';
-import { isDead } from '../internal/process-identity.js';
+import { isDead } from '../common/process-identity.js';
 import type { SourceStatus } from '../sources/source-runner.js';
 import type { ConsumerStats, StreamStats } from '../storage/stream-store.interface.js';
 import type { ConsumerReport, ErrorReport, SourceReport, StreamReport } from './status.types.js';

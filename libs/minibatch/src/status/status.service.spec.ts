@@ -5,7 +5,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { StreamStats } from '../storage/stream-store.interface.js';
 import { FakeStore } from '../streams/fake-store.spec.fixture.js';
 import { StreamHub } from '../streams/stream-hub.js';
-import { thisProcess } from '../internal/process-identity.js';
+import { thisProcess } from '../common/process-identity.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { StatusService } from './status.service.js';
 

@@ -1,6 +1,6 @@
-import { show } from '../internal/checks.js';
-import { type Clock, delay } from '../internal/clock.js';
-import { isDead } from '../internal/process-identity.js';
+import { show } from '../common/checks.js';
+import { type Clock, delay } from '../common/clock.js';
+import { isDead } from '../common/process-identity.js';
 import type { ConsumerKey, LeaseState, StreamInfo, StreamStore } from '../storage/stream-store.interface.js';
 
 export interface UnservedGroup {

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import { regExpOf } from '../internal/reg-exp.js';
-import { setOwn } from '../internal/set-own.js';
+import { regExpOf } from '../common/reg-exp.js';
+import { setOwn } from '../common/set-own.js';
 
 /** Element types, as the BSON specification numbers them. */
 const Type = {

@@ -1,6 +1,6 @@
 import { isA, withoutCode } from '../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
-import { checkKeys, invalidOption } from '../internal/checks.js';
+import { checkKeys, invalidOption } from '../common/checks.js';
 
 /** What can be said of a single message. */
 const MESSAGE = ['key', 'headers', 'dedupeId'] as const;

@@ -1,6 +1,6 @@
 import { AppendError } from '../errors/minibatch.error.js';
-import { backoff } from '../internal/backoff.js';
-import { type Clock, delay } from '../internal/clock.js';
+import { backoff } from '../common/backoff.js';
+import { type Clock, delay } from '../common/clock.js';
 import { answered, CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
 import type {
   AppendOptions,

@@ -1,7 +1,7 @@
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
-import { backoff } from '../internal/backoff.js';
-import { type Clock, delay } from '../internal/clock.js';
-import { followCalls, type OwnCall, ownCall } from '../internal/own-calls.js';
+import { backoff } from '../common/backoff.js';
+import { type Clock, delay } from '../common/clock.js';
+import { followCalls, type OwnCall, ownCall } from '../common/own-calls.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { notStored } from './append-failures.js';
 import { isStoreAway, WaitingCalls } from './waiting-calls.js';

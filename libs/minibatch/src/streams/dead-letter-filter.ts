@@ -1,4 +1,4 @@
-import { checkKeys, checkName, invalidOption } from '../internal/checks.js';
+import { checkKeys, checkName, invalidOption } from '../common/checks.js';
 import type { DeadLetterFilter } from '../storage/stream-store.interface.js';
 
 /**

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { isA } from '../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
-import { show } from '../internal/checks.js';
-import { setOwn } from '../internal/set-own.js';
+import { show } from '../common/checks.js';
+import { setOwn } from '../common/set-own.js';
 
 /** What a message has beside its data. */
 export interface MessageLabels {

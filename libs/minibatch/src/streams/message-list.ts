@@ -1,4 +1,4 @@
-import { invalidOption } from '../internal/checks.js';
+import { invalidOption } from '../common/checks.js';
 import { appendOptions, refusedCall } from './append-options.js';
 
 /**

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { SystemClock } from '../internal/clock.js';
+import { SystemClock } from '../common/clock.js';
 import { MemoryStreamStore } from '../storage/memory/index.js';
 import type { Lease, StoredMessage, StreamStore } from '../storage/stream-store.interface.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';

@@ -1,5 +1,5 @@
 import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
-import { checkKeys, checkName } from '../internal/checks.js';
+import { checkKeys, checkName } from '../common/checks.js';
 import { unknownGroup } from '../storage/store-faults.js';
 import type {
   Block,

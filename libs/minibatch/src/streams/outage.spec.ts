@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { Clock } from '../internal/clock.js';
+import type { Clock } from '../common/clock.js';
 import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { FakeStore, turn } from './fake-store.spec.fixture.js';

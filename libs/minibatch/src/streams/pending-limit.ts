@@ -1,5 +1,5 @@
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
-import { checkInteger } from '../internal/checks.js';
+import { checkInteger } from '../common/checks.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 
 /** How much may wait for the store's answer in this process. */

@@ -9,7 +9,7 @@ import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { AppendOptions, AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
 import { wrapStore } from '../testing/wrapped-store.js';
-import { SystemClock } from '../internal/clock.js';
+import { SystemClock } from '../common/clock.js';
 import { DEFAULT_PENDING } from './pending-limit.js';
 import { AppendQueue, GROUP_BYTES } from './append-queue.js';
 import { turn } from './fake-store.spec.fixture.js';

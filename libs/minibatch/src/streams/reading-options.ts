@@ -1,4 +1,4 @@
-import { invalidOption } from '../internal/checks.js';
+import { invalidOption } from '../common/checks.js';
 import { readingUnsupported } from '../storage/store-faults.js';
 import type { MessageId, StreamStore } from '../storage/stream-store.interface.js';
 

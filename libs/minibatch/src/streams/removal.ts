@@ -1,7 +1,7 @@
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { checkBoolean, checkKeys, checkName } from '../internal/checks.js';
-import { type Clock, delay } from '../internal/clock.js';
-import { isDead, thisProcess } from '../internal/process-identity.js';
+import { checkBoolean, checkKeys, checkName } from '../common/checks.js';
+import { type Clock, delay } from '../common/clock.js';
+import { isDead, thisProcess } from '../common/process-identity.js';
 import type { ConsumerKey, LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
 import { unknownGroup, unknownStream } from '../storage/store-faults.js';
 

@@ -1,4 +1,4 @@
-import { checkKeys, checkName, invalidOption } from '../internal/checks.js';
+import { checkKeys, checkName, invalidOption } from '../common/checks.js';
 import { unknownGroup, unknownStream } from '../storage/store-faults.js';
 import type { KeptRange, MessageId, StreamStore } from '../storage/stream-store.interface.js';
 import { needMethod } from './reading-options.js';

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
-import { setOwn } from '../internal/set-own.js';
+import { setOwn } from '../common/set-own.js';
 import { type BsonCopier, copyBsonValue, isBsonValue } from './bson-values.js';
 import { whyNotKept } from './unkept-objects.js';
 

@@ -4,10 +4,10 @@ import type { RunningConsumer } from '../consumers/run-time-consumers.js';
 import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { isOutOfReach, shuttingDown } from '../errors/shutting-down.js';
-import type { BackoffOptions } from '../internal/backoff.js';
-import { checkKeys, checkName, invalidOption } from '../internal/checks.js';
-import { type Clock, delay } from '../internal/clock.js';
-import type { Mutable } from '../internal/mutable.js';
+import type { BackoffOptions } from '../common/backoff.js';
+import { checkKeys, checkName, invalidOption } from '../common/checks.js';
+import { type Clock, delay } from '../common/clock.js';
+import type { Mutable } from '../common/mutable.js';
 import { resolveRetry } from '../shared.options.js';
 import {
   type AttachedSource,

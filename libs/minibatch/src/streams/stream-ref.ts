@@ -1,4 +1,4 @@
-import { checkName } from '../internal/checks.js';
+import { checkName } from '../common/checks.js';
 import { resolveStreamOptions, type StreamOptions, type StreamSettings } from './stream-settings.js';
 
 declare const streamType: unique symbol;

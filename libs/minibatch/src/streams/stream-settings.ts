@@ -1,4 +1,4 @@
-import { checkDuration, checkInteger, checkKeys, invalidOption } from '../internal/checks.js';
+import { checkDuration, checkInteger, checkKeys, invalidOption } from '../common/checks.js';
 import type { Duration } from '../shared.options.js';
 
 /** What is known of a stream beside its name. The same in every process: give it in one place, by `defineStream`. */

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { STREAM_HUB } from '../internal/tokens.js';
+import { STREAM_HUB } from '../common/tokens.js';
 import type { StreamInfo } from '../storage/stream-store.interface.js';
 import type { AppendResult } from './append-result.js';
 import type { AppendManyOptions, AppendMessageOptions, Stream } from './stream.js';

@@ -1,5 +1,5 @@
 import { types } from 'node:util';
-import { show } from '../internal/checks.js';
+import { show } from '../common/checks.js';
 
 type Test = (value: object) => boolean;
 

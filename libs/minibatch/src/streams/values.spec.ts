@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStore } from '../../../../test/support/mongoose-store.js';
 import { repository } from '../../../../test/support/workspace.js';
 import { AppendError, ErrorCode, isUnstorable } from '../errors/minibatch.error.js';
-import { SystemClock } from '../internal/clock.js';
+import { SystemClock } from '../common/clock.js';
 import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';

@@ -1,4 +1,4 @@
-import type { Clock } from '../internal/clock.js';
+import type { Clock } from '../common/clock.js';
 import { codeOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 
 /** Nothing that waits is given up sooner; milliseconds. */

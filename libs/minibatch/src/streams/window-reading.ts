@@ -1,4 +1,4 @@
-import { checkKeys, checkName } from '../internal/checks.js';
+import { checkKeys, checkName } from '../common/checks.js';
 import { unknownGroup } from '../storage/store-faults.js';
 import type { ReadWindow, StreamStore, WindowBounds } from '../storage/stream-store.interface.js';
 import { pagedWindows } from './paged-windows.js';

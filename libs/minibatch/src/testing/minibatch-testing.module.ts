@@ -1,7 +1,7 @@
 import { type DynamicModule, Logger } from '@nestjs/common';
 import { EmitterScheduler } from '../emitter/scheduler.js';
-import { type Clock, SystemClock } from '../internal/clock.js';
-import { CLOCK, ENGINE, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../internal/tokens.js';
+import { type Clock, SystemClock } from '../common/clock.js';
+import { CLOCK, ENGINE, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
 import { MinibatchModule } from '../minibatch.module.js';
 import type { StoreChoice } from '../minibatch.module-definition.js';
 import type { MinibatchModuleOptions, ResolvedOptions } from '../minibatch.options.js';

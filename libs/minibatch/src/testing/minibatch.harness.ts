@@ -1,8 +1,8 @@
 import type { Type } from '@nestjs/common';
 import type { ConsumerStatus } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { checkDuration } from '../internal/checks.js';
-import type { Clock } from '../internal/clock.js';
+import { checkDuration } from '../common/checks.js';
+import type { Clock } from '../common/clock.js';
 import type { Duration } from '../shared.options.js';
 import type { AppendManyOptions, AppendMessageOptions } from '../streams/stream.js';
 import type { StreamHub } from '../streams/stream-hub.js';

@@ -10,7 +10,7 @@ import type {
 import type { ConsumerKey } from '../storage/stream-store.interface.js';
 import type { Window } from '../windows/window.js';
 import { VirtualClock } from './virtual-clock.js';
-import type { Clock } from '../internal/clock.js';
+import type { Clock } from '../common/clock.js';
 
 /** One run of a handler that did not throw. */
 export interface RecordedWindow<R = unknown> {

@@ -1,4 +1,4 @@
-import type { Clock } from '../internal/clock.js';
+import type { Clock } from '../common/clock.js';
 
 interface Timer {
   readonly at: number;

@@ -1,5 +1,5 @@
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../../errors/redact.js';
-import { invalidOption, show } from '../../internal/checks.js';
+import { invalidOption, show } from '../../common/checks.js';
 
 interface Address {
   readonly host: string;

@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { checkBoolean, checkInteger, checkKeys, checkName, invalidOption } from '../../internal/checks.js';
+import { checkBoolean, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
 import { type Broker, parseBrokerUrl } from './broker-url.js';
 
 /** What Celery itself sends about tasks; an application may send events of its own. */

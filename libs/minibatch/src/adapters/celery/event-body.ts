@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { messageOf } from '../../errors/error-text.js';
-import { readPythonJson } from '../../internal/json-reader.js';
-import { writeJson } from '../../internal/json-writer.js';
+import { readPythonJson } from '../../common/json-reader.js';
+import { writeJson } from '../../common/json-writer.js';
 
 /** An event as Celery sends it. Further fields depend on `type`. */
 export interface CeleryEvent {

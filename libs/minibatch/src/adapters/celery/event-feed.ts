@@ -1,4 +1,4 @@
-import { worthALine } from '../../internal/worth-a-line.js';
+import { worthALine } from '../../common/worth-a-line.js';
 import type { DecodedBody } from './event-body.js';
 import type { EventIntake } from './event-intake.js';
 import { inTime } from './in-time.js';

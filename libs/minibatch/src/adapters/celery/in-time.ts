@@ -1,4 +1,4 @@
-import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 /** Milliseconds that are left for what is under way when a source is told to stop; after a second it is left behind. */
 export const GRACE = 400;
 

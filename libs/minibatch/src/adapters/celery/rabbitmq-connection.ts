@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Channel, ChannelModel, ConsumeMessage, Options as AmqpOptions } from 'amqplib';
-import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { isA, propertyOf } from '../../errors/error-text.js';
 import { messageOf } from '../../errors/minibatch.error.js';
 import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeBody } from './event-body.js';
 import type { BrokerConnection, Inlet } from './event-feed.js';
-import { loadPackage } from '../../internal/missing-package.js';
+import { loadPackage } from '../../common/missing-package.js';
 import { sourceFailure } from './source-failure.js';
 
 const CONNECT_TIMEOUT = 10_000;

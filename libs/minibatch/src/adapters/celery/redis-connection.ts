@@ -1,12 +1,12 @@
 import type { Redis } from 'ioredis';
 import { isA, messageOf } from '../../errors/error-text.js';
-import { every, SYSTEM_CLOCK } from '../../internal/clock.js';
+import { every, SYSTEM_CLOCK } from '../../common/clock.js';
 import type { RedisBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeEnvelope } from './event-body.js';
 import type { BrokerConnection, Inlet } from './event-feed.js';
 import type { EventIntake } from './event-intake.js';
-import { loadPackage } from '../../internal/missing-package.js';
+import { loadPackage } from '../../common/missing-package.js';
 import { sourceFailure } from './source-failure.js';
 
 /**

@@ -1,4 +1,4 @@
-import { BoundedMap } from '../../internal/bounded-map.js';
+import { BoundedMap } from '../../common/bounded-map.js';
 import type { CeleryEvent } from './event-body.js';
 import { type CeleryTaskInfo, OUTCOME_FIELDS, RUN_FIELDS, SENT_FIELDS } from './task-info.js';
 

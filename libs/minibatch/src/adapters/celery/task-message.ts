@@ -1,4 +1,4 @@
-import { writeJson } from '../../internal/json-writer.js';
+import { writeJson } from '../../common/json-writer.js';
 import type { CeleryEvent } from './event-body.js';
 import type { CeleryTaskInfo } from './task-info.js';
 import type { RememberedTask } from './task-memory.js';

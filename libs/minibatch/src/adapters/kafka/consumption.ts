@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import type { Consumer, ConsumerGroupJoinEvent, EachBatchPayload, Kafka } from 'kafkajs';
 import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { type Clock, delay } from '../../internal/clock.js';
+import { type Clock, delay } from '../../common/clock.js';
 import { keepAlive } from './heartbeat.js';
 import { recordOf } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';

@@ -1,5 +1,5 @@
 import { asError } from '../../errors/error-text.js';
-import { type Clock, delay } from '../../internal/clock.js';
+import { type Clock, delay } from '../../common/clock.js';
 
 /**
  * Keeps a member alive while something takes long: beats until it is stopped.

@@ -6,4 +6,4 @@ export type { RecordFormat } from './record-format.js';
 export type { KafkaRef } from './kafka-client.js';
 export { type FailedRecord, KafkaSink } from './kafka.sink.js';
 export type { KafkaCompression, KafkaSinkOptions, KafkaValue } from './kafka-sink.options.js';
-export type { LargeIntegers } from '../../internal/json-reader.js';
+export type { LargeIntegers } from '../../common/json-reader.js';

@@ -1,8 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { redact } from '../../errors/redact.js';
 import type { Kafka, KafkaConfig, LogEntry, logCreator } from 'kafkajs';
-import { invalidOption } from '../../internal/checks.js';
-import { loadPackage } from '../../internal/missing-package.js';
+import { invalidOption } from '../../common/checks.js';
+import { loadPackage } from '../../common/missing-package.js';
 
 /** A client that is there, or what one is made of. */
 export type KafkaRef = Kafka | KafkaConfig;

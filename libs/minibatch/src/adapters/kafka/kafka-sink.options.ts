@@ -1,5 +1,5 @@
 import type { ProducerConfig } from 'kafkajs';
-import { checkBoolean, checkInteger, checkKeys, checkName, invalidOption } from '../../internal/checks.js';
+import { checkBoolean, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
 import type { Window } from '../../windows/window.js';
 import { checkKafka, type KafkaOpener, type KafkaRef } from './kafka-client.js';
 

@@ -1,14 +1,7 @@
 import type { ConsumerConfig } from 'kafkajs';
 import type { StringValue } from 'ms';
-import {
-  checkBoolean,
-  checkDuration,
-  checkInteger,
-  checkKeys,
-  checkName,
-  invalidOption,
-} from '../../internal/checks.js';
-import { LARGE_INTEGERS, type LargeIntegers } from '../../internal/json-reader.js';
+import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
+import { LARGE_INTEGERS, type LargeIntegers } from '../../common/json-reader.js';
 import { checkKafka, type KafkaOpener, type KafkaRef } from './kafka-client.js';
 import { identityOf, type KafkaRecord } from './kafka-record.js';
 import type { RecordFormat } from './record-format.js';

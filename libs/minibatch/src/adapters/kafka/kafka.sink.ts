@@ -1,6 +1,6 @@
 import type { OnApplicationShutdown } from '@nestjs/common';
 import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
 import { kafkaError, typeOf } from './kafka-errors.js';

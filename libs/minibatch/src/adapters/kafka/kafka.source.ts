@@ -1,6 +1,6 @@
 import type { Kafka } from 'kafkajs';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { Consumption } from './consumption.js';
 import { kafkaError } from './kafka-errors.js';

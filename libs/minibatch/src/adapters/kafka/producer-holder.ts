@@ -1,5 +1,5 @@
 import type { ICustomPartitioner, Message, Producer } from 'kafkajs';
-import { type Clock, delay } from '../../internal/clock.js';
+import { type Clock, delay } from '../../common/clock.js';
 import { importKafkajs } from './kafka-client.js';
 import type { ResolvedKafkaSink } from './kafka-sink.options.js';
 

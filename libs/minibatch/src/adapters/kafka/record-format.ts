@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { messageOf } from '../../errors/minibatch.error.js';
-import { type LargeIntegers, readJson } from '../../internal/json-reader.js';
+import { type LargeIntegers, readJson } from '../../common/json-reader.js';
 import type { KafkaRecord } from './kafka-record.js';
 
 /**

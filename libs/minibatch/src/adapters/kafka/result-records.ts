@@ -1,7 +1,7 @@
 import type { Message } from 'kafkajs';
 import { messageOf, ResultRefused } from '../../errors/minibatch.error.js';
-import { show } from '../../internal/checks.js';
-import { bytesOf, writeJson } from '../../internal/json-writer.js';
+import { show } from '../../common/checks.js';
+import { bytesOf, writeJson } from '../../common/json-writer.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { KafkaValue, ResolvedKafkaSink } from './kafka-sink.options.js';

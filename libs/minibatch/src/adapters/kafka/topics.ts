@@ -1,6 +1,6 @@
 import type { Admin, Kafka } from 'kafkajs';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { type Clock, delay } from '../../internal/clock.js';
+import { type Clock, delay } from '../../common/clock.js';
 
 /** Topics that are there, and where. */
 export interface FoundTopics {

@@ -1,6 +1,6 @@
 import type { ClientProxy } from '@nestjs/microservices';
 import type { StringValue } from 'ms';
-import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from '../../internal/checks.js';
+import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from '../../common/checks.js';
 import type { Window } from '../../windows/window.js';
 
 /** @typeParam R one result */

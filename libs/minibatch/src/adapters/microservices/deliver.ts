@@ -1,9 +1,9 @@
 import { Subscription } from 'rxjs';
-import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { isA } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
-import { show } from '../../internal/checks.js';
-import { withDigits } from '../../internal/json-writer.js';
+import { show } from '../../common/checks.js';
+import { withDigits } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import type { ResolvedSending } from './client-proxy-sink.options.js';
 

@@ -5,4 +5,4 @@ export type { MqttSourceOptions, UnstorablePolicy } from './mqtt-source.options.
 export { MqttSink } from './mqtt.sink.js';
 export type { FailedPublish } from './publisher.js';
 export type { MqttSinkOptions } from './mqtt-sink.options.js';
-export type { LargeIntegers } from '../../internal/json-reader.js';
+export type { LargeIntegers } from '../../common/json-reader.js';

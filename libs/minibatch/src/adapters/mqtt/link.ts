@@ -1,9 +1,9 @@
 import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
-import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { propertyOf } from '../../errors/error-text.js';
-import { invalidOption } from '../../internal/checks.js';
+import { invalidOption } from '../../common/checks.js';
 import type { MinibatchError } from '../../errors/minibatch.error.js';
-import { loadPackage } from '../../internal/missing-package.js';
+import { loadPackage } from '../../common/missing-package.js';
 import { connectionClosed, connectionLost, givenUp, notConnected } from './failures.js';
 import type { ResolvedConnection } from './mqtt-connection.options.js';
 

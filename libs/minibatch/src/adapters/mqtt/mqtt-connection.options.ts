@@ -1,7 +1,7 @@
 import type { IClientOptions, MqttClient } from 'mqtt';
 import type { ErrorCode } from '../../errors/minibatch.error.js';
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../../errors/redact.js';
-import { checkKeys, invalidOption } from '../../internal/checks.js';
+import { checkKeys, invalidOption } from '../../common/checks.js';
 
 /** How the broker is reached. Either `url` or `createClient` must be given. */
 export interface MqttConnection {

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { IPublishPacket } from 'mqtt';
 import { asError } from '../../errors/error-text.js';
-import { type LargeIntegers, readJson } from '../../internal/json-reader.js';
+import { type LargeIntegers, readJson } from '../../common/json-reader.js';
 import { textOfValues } from '../source-text.js';
 
 /** A message as it came from the broker. */

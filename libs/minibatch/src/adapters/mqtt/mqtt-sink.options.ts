@@ -1,6 +1,6 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { checkBoolean, checkInteger, checkName, invalidOption } from '../../internal/checks.js';
-import { bytesOf, writeJson } from '../../internal/json-writer.js';
+import { checkBoolean, checkInteger, checkName, invalidOption } from '../../common/checks.js';
+import { bytesOf, writeJson } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import {
   checkFunction,

@@ -1,7 +1,7 @@
 import type { StringValue } from 'ms';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { checkDuration, checkInteger, invalidOption, show } from '../../internal/checks.js';
-import { LARGE_INTEGERS, type LargeIntegers } from '../../internal/json-reader.js';
+import { checkDuration, checkInteger, invalidOption, show } from '../../common/checks.js';
+import { LARGE_INTEGERS, type LargeIntegers } from '../../common/json-reader.js';
 import {
   checkFunction,
   checkGiven,

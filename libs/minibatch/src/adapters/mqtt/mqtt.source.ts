@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { MqttClient } from 'mqtt';
-import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { BatchWriter } from './batch-writer.js';
 import { Intake } from './intake.js';

@@ -1,4 +1,4 @@
-import { invalidOption } from '../../internal/checks.js';
+import { invalidOption } from '../../common/checks.js';
 
 /** Bytes of a topic; its length goes over the wire as 16 bits. */
 const LONGEST = 65_535;

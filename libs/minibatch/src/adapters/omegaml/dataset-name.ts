@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { checkName, invalidOption } from '../../internal/checks.js';
+import { checkName, invalidOption } from '../../common/checks.js';
 
 /** The store of `om.datasets`. */
 export const PREFIX = 'data/';

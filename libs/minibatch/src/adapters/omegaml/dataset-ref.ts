@@ -1,5 +1,5 @@
 import type { Connection } from 'mongoose';
-import { checkName, invalidOption } from '../../internal/checks.js';
+import { checkName, invalidOption } from '../../common/checks.js';
 import { checkDatasetName } from './dataset-name.js';
 
 /** Which dataset. */

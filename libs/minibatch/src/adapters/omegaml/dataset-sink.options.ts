@@ -1,4 +1,4 @@
-import { checkBoolean, checkInteger, checkKeys, invalidOption, show } from '../../internal/checks.js';
+import { checkBoolean, checkInteger, checkKeys, invalidOption, show } from '../../common/checks.js';
 import { checkDatasetRef, DATASET_REF_KEYS, type DatasetRef, needOptions } from './dataset-ref.js';
 import { DatasetKind } from './metadata.js';
 

@@ -1,6 +1,6 @@
 import type { mongo } from 'mongoose';
-import { checkDuration, checkKeys, invalidOption, show } from '../../internal/checks.js';
-import { SystemClock } from '../../internal/clock.js';
+import { checkDuration, checkKeys, invalidOption, show } from '../../common/checks.js';
+import { SystemClock } from '../../common/clock.js';
 import {
   type CollectionReading,
   type CollectionSourceOptions,

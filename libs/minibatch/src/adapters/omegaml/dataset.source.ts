@@ -1,5 +1,5 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { delay } from '../../internal/clock.js';
+import { delay } from '../../common/clock.js';
 import { CollectionSource } from '../../sources/collection/collection.source.js';
 import { type DatasetSourceOptions, resolveDatasetReading } from './dataset-source.options.js';
 import { type Dataset, Metadata } from './metadata.js';

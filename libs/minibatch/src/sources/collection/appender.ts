@@ -1,8 +1,8 @@
 import type { Document } from 'bson';
 import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import type { Mutable } from '../../internal/mutable.js';
-import { appendStorable, ask, named, type Outgoing, type Refused } from '../../internal/outgoing.js';
+import type { Mutable } from '../../common/mutable.js';
+import { appendStorable, ask, named, type Outgoing, type Refused } from '../../common/outgoing.js';
 import type { SourceTarget } from '../source.interface.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { idText, messageId } from './dedupe-id.js';

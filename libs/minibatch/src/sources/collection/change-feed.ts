@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { delay } from '../../internal/clock.js';
+import { delay } from '../../common/clock.js';
 import type { Appender, ReadDocument } from './appender.js';
 import { documentOf } from './change-message.js';
 import type { ChangeEvent, ChangeStream } from './change-stream.js';

@@ -1,5 +1,5 @@
 import type { Document } from 'bson';
-import { invalidOption, show } from '../../internal/checks.js';
+import { invalidOption, show } from '../../common/checks.js';
 
 /** The operators that may stand where a field's name stands: what is inside them are filters again. */
 const JOINERS = ['$and', '$or', '$nor'];

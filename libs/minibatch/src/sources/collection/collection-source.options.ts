@@ -2,8 +2,8 @@ import { Logger } from '@nestjs/common';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { mongo } from 'mongoose';
 import type { StringValue } from 'ms';
-import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../internal/checks.js';
-import { type Clock, SystemClock } from '../../internal/clock.js';
+import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../common/checks.js';
+import { type Clock, SystemClock } from '../../common/clock.js';
 import { checkFilter, checkProjection } from './change-pipeline.js';
 import {
   COLLECTION_REF_KEYS,

@@ -1,4 +1,4 @@
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import type { SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from '../source.interface.js';
 
 interface Appended {

@@ -1,5 +1,5 @@
 import type { mongo } from 'mongoose';
-import { invalidOption } from '../../internal/checks.js';
+import { invalidOption } from '../../common/checks.js';
 import type { Source, SourceTarget } from '../source.interface.js';
 import { Appender, unlessAborted } from './appender.js';
 import { followChanges } from './change-feed.js';

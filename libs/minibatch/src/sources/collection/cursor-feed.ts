@@ -1,5 +1,5 @@
 import type { mongo } from 'mongoose';
-import { delay } from '../../internal/clock.js';
+import { delay } from '../../common/clock.js';
 import type { Appender, ReadDocument } from './appender.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { CursorField } from './cursor-field.js';

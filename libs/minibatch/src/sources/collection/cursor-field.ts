@@ -1,7 +1,7 @@
 import type { Document } from 'bson';
 import type { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { show } from '../../internal/checks.js';
+import { show } from '../../common/checks.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { type CursorValue, kindOf, larger, type ValueKind } from './cursor-value.js';
 import { dedupeId, idText } from './dedupe-id.js';

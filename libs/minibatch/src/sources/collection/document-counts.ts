@@ -1,4 +1,4 @@
-import { worthALine } from '../../internal/worth-a-line.js';
+import { worthALine } from '../../common/worth-a-line.js';
 
 /** What a source has done with documents; since it was made. */
 export interface CollectionSourceCounts {

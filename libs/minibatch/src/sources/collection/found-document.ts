@@ -1,8 +1,8 @@
 import type { Document } from 'bson';
 import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import { regExpOf } from '../../internal/reg-exp.js';
-import { setOwn } from '../../internal/set-own.js';
+import { regExpOf } from '../../common/reg-exp.js';
+import { setOwn } from '../../common/set-own.js';
 
 const { BSONRegExp, deserialize, onDemand } = mongo.BSON;
 

@@ -1,4 +1,4 @@
-import { BoundedMap } from '../../internal/bounded-map.js';
+import { BoundedMap } from '../../common/bounded-map.js';
 import { compareValues, type CursorValue } from './cursor-value.js';
 
 /** Beyond this many the oldest are forgotten. Their documents are appended again, and ignored for their dedupe ids. */

@@ -1,6 +1,6 @@
 import { ObjectId } from 'bson';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Clock } from '../../internal/clock.js';
+import type { Clock } from '../../common/clock.js';
 import { createWaterMark } from './water-mark.js';
 
 class HandClock implements Clock {

@@ -1,5 +1,5 @@
 import { ObjectId } from 'bson';
-import type { Clock } from '../../internal/clock.js';
+import type { Clock } from '../../common/clock.js';
 import { compareValues, type CursorValue, type ValueKind } from './cursor-value.js';
 import { isObjectId } from './dedupe-id.js';
 

@@ -1,6 +1,6 @@
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import { Activity } from '../../internal/activity.js';
-import { loadPackage } from '../../internal/missing-package.js';
+import { Activity } from '../../common/activity.js';
+import { loadPackage } from '../../common/missing-package.js';
 import { FileWatch } from './file-watch.js';
 import { prepareDirectory, unusable } from './files.js';
 import { Presence } from './presence.js';

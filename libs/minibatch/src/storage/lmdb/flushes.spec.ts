@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type * as lmdb from 'lmdb';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DEFAULT_RETRY } from '../../shared.options.js';
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
 import { LmdbStreamStore } from './index.js';
 

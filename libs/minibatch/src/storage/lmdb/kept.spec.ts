@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
 import type { Lease, MessageId, StoredMessage } from '../stream-store.interface.js';
 import { findStream, saveStream } from './catalog.js';

@@ -1,4 +1,4 @@
-import { invalidOption } from '../../internal/checks.js';
+import { invalidOption } from '../../common/checks.js';
 import type { StoreDefinition } from '../store-definition.js';
 import { type LmdbStoreOptions, LmdbStreamStore } from './lmdb.store.js';
 

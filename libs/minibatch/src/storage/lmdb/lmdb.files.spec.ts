@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { thisProcess } from '../../internal/process-identity.js';
+import { thisProcess } from '../../common/process-identity.js';
 import { inspectDataFile } from './data-file.js';
 import { LmdbStreamStore } from './index.js';
 

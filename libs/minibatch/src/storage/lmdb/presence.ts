@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BACKGROUND_CLOCK, delay, every, SYSTEM_CLOCK } from '../../internal/clock.js';
+import { BACKGROUND_CLOCK, delay, every, SYSTEM_CLOCK } from '../../common/clock.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { isDead, thisProcess } from '../../internal/process-identity.js';
+import { isDead, thisProcess } from '../../common/process-identity.js';
 import type { LeaseOwner } from '../stream-store.interface.js';
 
 /** An owner touches its record so often; milliseconds. */

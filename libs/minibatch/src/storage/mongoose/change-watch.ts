@@ -1,6 +1,6 @@
 import type { mongo } from 'mongoose';
-import { backoff } from '../../internal/backoff.js';
-import { BACKGROUND_CLOCK, delay } from '../../internal/clock.js';
+import { backoff } from '../../common/backoff.js';
+import { BACKGROUND_CLOCK, delay } from '../../common/clock.js';
 import type { StreamWatcher } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';

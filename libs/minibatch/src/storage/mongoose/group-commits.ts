@@ -1,4 +1,4 @@
-import { BACKGROUND_CLOCK } from '../../internal/clock.js';
+import { BACKGROUND_CLOCK } from '../../common/clock.js';
 import type { MessageId } from '../stream-store.interface.js';
 
 /** Messages that are remembered; a few blocks of each of the streams that are busy at a time. */

@@ -2,7 +2,7 @@ import type { Connection } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openReplicaSet } from '../../../../../test/support/mongo-server.js';
 import { dataOf, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
 
 const range = (count: number) => Array.from({ length: count }, (_, index) => index);

@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { changedOnTheWay, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import { Collections, collectionNames } from './collections.js';
 import type { Draft } from './draft.js';

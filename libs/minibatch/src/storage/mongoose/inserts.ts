@@ -1,8 +1,8 @@
 import { mongo } from 'mongoose';
 import { asError } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
-import { backoff } from '../../internal/backoff.js';
-import { type Clock, delay, SystemClock } from '../../internal/clock.js';
+import { backoff } from '../../common/backoff.js';
+import { type Clock, delay, SystemClock } from '../../common/clock.js';
 import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { Draft } from './draft.js';

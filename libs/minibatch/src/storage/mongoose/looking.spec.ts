@@ -9,7 +9,7 @@ import {
   windowOf,
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
-import { SystemClock } from '../../internal/clock.js';
+import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
 import { consume } from './letters.spec.support.js';
 

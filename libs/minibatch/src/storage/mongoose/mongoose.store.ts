@@ -1,5 +1,5 @@
 import type { Connection, mongo } from 'mongoose';
-import { SYSTEM_CLOCK } from '../../internal/clock.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { MongooseCollections } from '../store-definition.js';
 import type {
   AppendOptions,
