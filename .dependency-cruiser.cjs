@@ -17,11 +17,11 @@ const PORTS = `${SRC}/(storage|executors|sinks|sources)/[^/]+\\.interface\\.ts$`
  */
 const ADAPTER = `${SRC}/(storage|executors|sinks|sources|adapters)/([^/]+/|[^/]+\\.(store|executor|sink|source)\\.ts$)`;
 /**
- * A dataset of omega|ml is a collection that is found through its metadata. To follow and to write collections so that nothing is lost
- * or doubled is hard enough to be done once: source and sink of datasets are subclasses of those of collections.
+ * A dataset of omega|ml is a collection that is found through its metadata. Following and writing a collection without losing or
+ * duplicating anything is hard enough to do once: the source and sink of datasets are subclasses of those of collections.
  */
 const DATASETS = `${SRC}/adapters/omegaml/`;
-const COLLECTION_CLASSES = `${SRC}/(sources/collection/collection[.-]source|sinks/collection/collection[.-]sink)(\\.options)?\\.ts$`;
+const COLLECTION_CLASSES = `${SRC}/adapters/collection/collection[.-](source|sink)(\\.options)?\\.ts$`;
 /** The only files that know which adapters and which engine there are. */
 const WIRING = [`${SRC}/minibatch\\.(module|lifecycle)\\.ts$`, `${SRC}/testing/`];
 const ENTRY_POINTS = [`${SRC}/index\\.ts$`, `${SRC}/client/index\\.ts$`];
@@ -103,12 +103,12 @@ module.exports = {
     {
       name: 'adapters-import-their-port',
       comment:
-        'An adapter gets its work through its port. What lies beside the port in its area is shared by its adapters; what sources and sinks of MongoDB share lies in `collections`.',
+        'An adapter gets its work through its port. What lies beside the port in its area is shared by its adapters.',
       severity: 'error',
       from: { path: ADAPTER, pathNot: [SPEC, DATASETS] },
       to: {
         path: `${SRC}/`,
-        pathNot: [`${SRC}/(errors|common|windows|collections)/`, `${SRC}/$1/`, PORTS],
+        pathNot: [`${SRC}/(errors|common|windows)/`, `${SRC}/$1/`, PORTS],
       },
     },
     {
@@ -119,7 +119,7 @@ module.exports = {
       from: { path: DATASETS, pathNot: SPEC },
       to: {
         path: `${SRC}/`,
-        pathNot: [`${SRC}/(errors|common|windows|collections)/`, DATASETS, COLLECTION_CLASSES, PORTS],
+        pathNot: [`${SRC}/(errors|common|windows)/`, DATASETS, COLLECTION_CLASSES, PORTS],
       },
     },
     {

@@ -57,8 +57,8 @@ const PLANTED: readonly Planted[] = [
   {
     rule: 'datasets-are-collections',
     files: {
-      'adapters/omegaml/planted.ts': ['../../sources/collection/planted.js'],
-      'sources/collection/planted.ts': [],
+      'adapters/omegaml/planted.ts': ['../collection/planted.js'],
+      'adapters/collection/planted.ts': [],
     },
   },
   {
@@ -102,6 +102,7 @@ const INNOCENT: Readonly<Record<string, readonly string[]>> = {
   'emitter/innocent.spec.ts': ['../storage/planted-a/planted.store.js', 'fast-check'],
   'storage/planted-a/innocent.ts': ['./planted.store.js', '../stream-store.interface.js', 'mongoose'],
   'storage/lmdb/innocent.ts': ['lmdb', 'bson'],
+  'adapters/omegaml/innocent.ts': ['../collection/collection.source.js', '../collection/collection-sink.options.js'],
   'adapters/celery/innocent.ts': ['ioredis', 'amqplib', '../../sources/source.interface.js'],
   'status/innocent.ts': ['@nestjs/common', '../emitter/emitter.interface.js'],
 };

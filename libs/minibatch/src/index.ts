@@ -57,19 +57,19 @@ export type { AttachedSource, AttachOptions, SourceStatus } from './sources/sour
 export type { Source, SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from './sources/source.interface.js';
 
 // Read from and write to MongoDB collections
-export { CollectionSource } from './sources/collection/collection.source.js';
+export { CollectionSource } from './adapters/collection/collection.source.js';
 export type {
   CollectionOperation,
   CollectionReading,
   CollectionSourceOptions,
   LostTokenPolicy,
   UnstorableDocumentPolicy,
-} from './sources/collection/collection-source.options.js';
-export type { CollectionSourceCounts } from './sources/collection/document-counts.js';
-export type { CollectionFinder, CollectionRef } from './collections/collection-ref.js';
-export { CollectionSink } from './sinks/collection/collection.sink.js';
-export type { CollectionSinkOptions, CollectionWriting } from './sinks/collection/collection-sink.options.js';
-export type { FailedDocument } from './sinks/collection/write-failures.js';
+} from './adapters/collection/collection-source.options.js';
+export type { CollectionSourceCounts } from './adapters/collection/document-counts.js';
+export type { CollectionFinder, CollectionRef } from './adapters/collection/collection-ref.js';
+export { CollectionSink } from './adapters/collection/collection.sink.js';
+export type { CollectionSinkOptions, CollectionWriting } from './adapters/collection/collection-sink.options.js';
+export type { FailedDocument } from './adapters/collection/write-failures.js';
 
 // Observe
 export { StatusController } from './status/status.controller.js';

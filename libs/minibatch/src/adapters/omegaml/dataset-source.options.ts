@@ -5,7 +5,7 @@ import {
   type CollectionReading,
   type CollectionSourceOptions,
   READING_KEYS,
-} from '../../sources/collection/collection-source.options.js';
+} from '../collection/collection-source.options.js';
 import { checkDatasetRef, DATASET_REF_KEYS, type DatasetRef, needOptions } from './dataset-ref.js';
 
 /**

@@ -1,7 +1,7 @@
 import type { mongo } from 'mongoose';
 import { isA } from '../../errors/error-text.js';
 import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
-import { CollectionSink } from '../../sinks/collection/collection.sink.js';
+import { CollectionSink } from '../collection/collection.sink.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import { toFrameDocuments } from './data-frame-rows.js';

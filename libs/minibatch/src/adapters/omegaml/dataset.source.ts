@@ -1,6 +1,6 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { delay } from '../../common/clock.js';
-import { CollectionSource } from '../../sources/collection/collection.source.js';
+import { CollectionSource } from '../collection/collection.source.js';
 import { type DatasetSourceOptions, resolveDatasetReading } from './dataset-source.options.js';
 import { type Dataset, Metadata } from './metadata.js';
 import { rowOf } from './rows.js';

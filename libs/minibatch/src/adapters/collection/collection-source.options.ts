@@ -5,12 +5,7 @@ import type { StringValue } from 'ms';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../common/checks.js';
 import { type Clock, SystemClock } from '../../common/clock.js';
 import { checkFilter, checkProjection } from './change-pipeline.js';
-import {
-  COLLECTION_REF_KEYS,
-  checkCollectionRef,
-  type CollectionRef,
-  type OpenCollection,
-} from '../../collections/collection-ref.js';
+import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef, type OpenCollection } from './collection-ref.js';
 
 /**
  * The collection is read from the primary, because a secondary shows documents late, and with the driver's usual conversions,

@@ -2,7 +2,7 @@ import type { mongo } from 'mongoose';
 import { ResultRefused } from '../../errors/minibatch.error.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
-import type { Sink } from '../sink.interface.js';
+import type { Sink } from '../../sinks/sink.interface.js';
 import { type CollectionSinkOptions, type ResolvedWriting, resolveWriting } from './collection-sink.options.js';
 import { documentsOf } from './result-documents.js';
 import { cutIntoBatches, type Numbered, unencodable, unencodableOf } from './write-batches.js';

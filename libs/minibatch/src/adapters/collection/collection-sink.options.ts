@@ -1,7 +1,7 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { mongo } from 'mongoose';
 import { checkInteger, checkKeys, invalidOption } from '../../common/checks.js';
-import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from '../../collections/collection-ref.js';
+import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from './collection-ref.js';
 
 /** How results are written. */
 export interface CollectionWriting {

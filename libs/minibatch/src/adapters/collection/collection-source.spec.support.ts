@@ -1,5 +1,5 @@
 import { SystemClock } from '../../common/clock.js';
-import type { SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from '../source.interface.js';
+import type { SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
 
 interface Appended {
   readonly data: unknown;

@@ -1,6 +1,6 @@
 import type { Connection, mongo } from 'mongoose';
-import { type ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { invalidOption } from '../common/checks.js';
+import { type ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { invalidOption } from '../../common/checks.js';
 
 /** The part of a native collection by which one is recognised; any document type fits. */
 export type NativeCollection = Pick<mongo.Collection, 'collectionName' | 'dbName' | 'namespace'>;

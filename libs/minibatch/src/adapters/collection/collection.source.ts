@@ -1,6 +1,6 @@
 import type { mongo } from 'mongoose';
 import { invalidOption } from '../../common/checks.js';
-import type { Source, SourceTarget } from '../source.interface.js';
+import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { Appender, unlessAborted } from './appender.js';
 import { followChanges } from './change-feed.js';
 import { ChangeStream } from './change-stream.js';
