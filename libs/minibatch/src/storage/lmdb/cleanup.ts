@@ -1,5 +1,5 @@
-import { findStream, findStreamId, planCleanup, registered, streamById } from './catalog.js';
-import { Departure } from './departure.js';
+import { findStream, findStreamId, planCleanup, registered, streamById } from './streams.js';
+import { MessageRemoval } from './message-removal.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
   GROUP_KINDS,
@@ -60,9 +60,9 @@ export function expireSome(view: WriteView, name: string, before: number | undef
   if (stream === undefined || registered(stream).length > 0) return 0;
   let expired = 0;
   for (const partition of partitionsWithMessages(view, stream.id)) {
-    const departure = new Departure(view, stream, partition, Date.now());
-    expired += departure.expire(before, limit);
-    departure.finish();
+    const removal = new MessageRemoval(view, stream, partition, Date.now());
+    expired += removal.expire(before, limit);
+    removal.finish();
   }
   return expired;
 }
@@ -89,9 +89,9 @@ async function purge(environment: LmdbEnvironment, stream: number): Promise<void
       after = await environment.write((view) => {
         const record = streamById(view, stream);
         if (record === undefined) return undefined;
-        const departure = new Departure(view, record, partition, Date.now());
-        const next = departure.purge(from, CHUNK);
-        departure.finish();
+        const removal = new MessageRemoval(view, record, partition, Date.now());
+        const next = removal.purge(from, CHUNK);
+        removal.finish();
         return next;
       });
     }

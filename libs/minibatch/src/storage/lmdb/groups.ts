@@ -11,9 +11,9 @@ import {
   saveTail,
   tailOf,
   withGroup,
-} from './catalog.js';
+} from './streams.js';
 import { groupKey, Kind, prefixRange } from './keys.js';
-import { renameLetterGroup } from './letters.js';
+import { renameLetterGroup } from './dead-letters.js';
 import { decodeConsumer, encodeRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 

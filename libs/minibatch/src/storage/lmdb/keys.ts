@@ -25,7 +25,7 @@ import type { MessageId } from '../stream-store.interface.js';
  * keptWin    · stream settled group partition number  a window kept after its commit
  * checkpoint · stream sha256(source)                  position of a source
  * cleanup    · stream group                           a removal that goes on in several transactions
- * tally      · stream                                 last number of a dead letter, how many there are
+ * deadCount  · stream                                 last number of a dead letter, how many there are
  * letter     · stream number group partition died seq a dead letter
  * replay     · stream seq copy                        a copy of the kept message `seq` was put into the buffer as `copy`
  * returned   · stream seq                             which groups the redriven message is for
@@ -52,7 +52,7 @@ export const Kind = {
   KeptWindow: 15,
   Checkpoint: 16,
   Cleanup: 17,
-  Tally: 18,
+  DeadLetterCounter: 18,
   Letter: 19,
   Buried: 20,
   KeptAt: 21,
@@ -79,7 +79,7 @@ export const STREAM_KINDS: readonly Kind[] = [
   Kind.Returned,
   Kind.KeptWindow,
   Kind.Checkpoint,
-  Kind.Tally,
+  Kind.DeadLetterCounter,
   Kind.Letter,
   Kind.Buried,
 ];

@@ -355,7 +355,7 @@ describe('LmdbStreamStore', () => {
       await store.acquireLease(key(), { ...owner, id: 'b' }, state!);
       const late = store.bury(lease, messages.map(letterOf));
       await expect(late).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
-      expect(await count(Kind.Letter, Kind.Buried, Kind.Tally)).toBe(0);
+      expect(await count(Kind.Letter, Kind.Buried, Kind.DeadLetterCounter)).toBe(0);
     });
 
     it('leaves no records behind when they were redriven and committed, or discarded', async () => {

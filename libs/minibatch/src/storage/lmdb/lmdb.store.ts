@@ -1,7 +1,7 @@
 import { withoutCode } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
-import { MAX_MESSAGE_BYTES } from '../message-codec.js';
+import { MAX_ENCODED_BYTES } from '../encoded-message.js';
 import { sessionUnsupported, unknownStream } from '../store-faults.js';
 import type {
   AppendOptions,
@@ -44,21 +44,21 @@ import {
   pickStreams,
   saveStream,
   tailOf,
-} from './catalog.js';
+} from './streams.js';
 import { cleanUp, dropStream, expireSome } from './cleanup.js';
 import { LmdbEnvironment } from './environment.js';
 import * as groups from './groups.js';
-import { ensureKeptOrder, readKept, readKeptWindows } from './kept.js';
+import { ensureKeptOrder, readKept, readKeptWindows } from './kept-messages.js';
 import * as leases from './leases.js';
-import { bury, listLetters, prepareLetter } from './letters.js';
-import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './messages.js';
-import { Positions, readPosition } from './positions.js';
+import { bury, listLetters, prepareLetter } from './dead-letters.js';
+import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './reads.js';
+import { EncodedCheckpoints, readCheckpoint } from './checkpoints.js';
 import type { StreamRecord } from './records.js';
 import { discardLetters, redriveLetters } from './redrive.js';
 import { replayMessages } from './replay.js';
 import { countMessages, pollToken, streamStats, sweepSome } from './statistics.js';
 import type { ReadView, WriteView } from './view.js';
-import * as windows from './windows.js';
+import * as windows from './claims.js';
 import { changedRequests } from '../window-requests.js';
 import { WriteFailed } from './write-failed.js';
 
@@ -87,7 +87,7 @@ const EXPIRE_CHUNK = 1_000;
  */
 export class LmdbStreamStore implements StreamStore {
   readonly name = 'lmdb';
-  readonly maxMessageBytes = MAX_MESSAGE_BYTES;
+  readonly maxMessageBytes = MAX_ENCODED_BYTES;
   readonly polling = { busy: 20, idle: 250 };
   /** Numbers are given inside of write transactions, which come one after the other. */
   readonly totalOrder = true;
@@ -173,23 +173,23 @@ export class LmdbStreamStore implements StreamStore {
     if (options.session !== undefined) throw appendError(sessionUnsupported(this.name));
     const { checkpoints = [] } = options;
     if (messages.length === 0 && checkpoints.length === 0) return [];
-    const positions = new Positions(checkpoints);
+    const encoded = new EncodedCheckpoints(checkpoints);
     let outcomes: readonly AppendOutcome[];
     try {
       const prepared = messages.map(prepare);
       outcomes = await this.write((view) => {
         const written = writeMessages(view, prepared);
-        positions.write(view, written);
+        encoded.write(view, written);
         return written;
       });
     } catch (error) {
       throw appendError(error);
     }
-    return answered(outcomes, positions.failed(outcomes));
+    return answered(outcomes, encoded.failed(outcomes));
   }
 
   async readCheckpoint(stream: string, source: string): Promise<unknown> {
-    return this.read((view) => readPosition(view, stream, source));
+    return this.read((view) => readCheckpoint(view, stream, source));
   }
 
   // ---- lease

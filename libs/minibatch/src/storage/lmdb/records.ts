@@ -77,7 +77,7 @@ export interface Position {
 }
 
 /** Of a stream's dead letters. */
-export interface Tally {
+export interface DeadLetterCounter {
   /** The last number that was given; none is given twice. */
   readonly last: number;
   readonly count: number;
@@ -224,14 +224,14 @@ export function decodePosition(bytes: Buffer | undefined): Position {
   return { upTo, done };
 }
 
-export function encodeTally({ last, count }: Tally): Buffer {
+export function encodeDeadLetterCounter({ last, count }: DeadLetterCounter): Buffer {
   const bytes = Buffer.allocUnsafe(16);
   bytes.writeDoubleBE(last, 0);
   bytes.writeDoubleBE(count, 8);
   return bytes;
 }
 
-export function decodeTally(bytes: Buffer | undefined): Tally {
+export function decodeDeadLetterCounter(bytes: Buffer | undefined): DeadLetterCounter {
   if (bytes === undefined) return { last: 0, count: 0 };
   const [last = 0, count = 0] = decodeCounts(bytes, 2, 16, 'the number of dead letters of a stream');
   return { last, count };

@@ -1,11 +1,18 @@
-import { asRedriven } from '../message-codec.js';
+import { asRedriven } from '../encoded-message.js';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
-import { findStream, registered } from './catalog.js';
+import { findStream, registered } from './streams.js';
 import type { LmdbEnvironment } from './environment.js';
 import { type LetterKey, letterKey } from './keys.js';
-import { namedLetters, pickLetters, readLetter, removeLetter, saveTally, tallyOf } from './letters.js';
+import {
+  namedLetters,
+  pickLetters,
+  readLetter,
+  removeLetter,
+  saveDeadLetterCounter,
+  deadLetterCounterOf,
+} from './dead-letters.js';
 import type { StreamRecord } from './records.js';
-import { Returns } from './returns.js';
+import { GroupAppend } from './group-append.js';
 import type { ReadView, WriteView } from './view.js';
 
 /**
@@ -44,7 +51,13 @@ async function removeLetters(
 ): Promise<number> {
   const first = environment.read((view) => {
     const stream = findStream(view, name);
-    return stream && { stream: stream.id, until: tallyOf(view, stream.id).last, ...namedLetters(stream.id, filter) };
+    return (
+      stream && {
+        stream: stream.id,
+        until: deadLetterCounterOf(view, stream.id).last,
+        ...namedLetters(stream.id, filter),
+      }
+    );
   });
   if (first === undefined) return 0;
   // Never beyond the last one of the beginning: a message that is redriven and dies again has a later number.
@@ -65,8 +78,8 @@ async function removeLetters(
         const stream = sameStream(view, name, id);
         if (stream === undefined) return { seen: rest.length, left: 0 };
         const step = remove(view, stream, rest);
-        const tally = tallyOf(view, id);
-        if (step.left > 0) saveTally(view, id, { ...tally, count: tally.count - step.left });
+        const counter = deadLetterCounterOf(view, id);
+        if (step.left > 0) saveDeadLetterCounter(view, id, { ...counter, count: counter.count - step.left });
         return step;
       });
       at += seen;
@@ -85,19 +98,19 @@ function sameStream(view: ReadView, name: string, id: number): StreamRecord | un
 /** Letters of a group that is not registered stay, and so do damaged ones. */
 function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey[]): Step {
   const groups = registered(stream);
-  const returns = new Returns(view, stream);
+  const append = new GroupAppend(view, stream);
   let seen = 0;
   let left = 0;
   for (const key of keys) {
-    if (returns.bytes >= CHUNK_BYTES) break;
+    if (append.bytes >= CHUNK_BYTES) break;
     seen += 1;
     const owner = stream.letterGroups?.[key.group];
     if (owner === undefined || !groups.some(({ name }) => name === owner)) continue;
     const letter = readLetter(view.get(letterKey(key)));
     if (letter === undefined || !removeLetter(view, key)) continue;
-    returns.put(key.partition, owner, asRedriven(letter.message));
+    append.put(key.partition, owner, asRedriven(letter.message));
     left += 1;
   }
-  returns.finish();
+  append.finish();
   return { seen, left };
 }

@@ -1,6 +1,6 @@
-import { asReplayed, createdOf, isIntact } from '../message-codec.js';
+import { asReplayed, createdOf, isIntact } from '../encoded-message.js';
 import type { KeptRange, MessageId } from '../stream-store.interface.js';
-import { findStream, registered } from './catalog.js';
+import { findStream, registered } from './streams.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
   formatId,
@@ -13,10 +13,10 @@ import {
   replayRange,
   seqOf,
 } from './keys.js';
-import { keptMessage, partitionOf } from './kept.js';
+import { keptMessage, partitionOf } from './kept-messages.js';
 import { type GroupRecord, PRESENT } from './records.js';
-import { Returns } from './returns.js';
-import { GroupStanding } from './standing.js';
+import { GroupAppend } from './group-append.js';
+import { GroupOffsets } from './group-offsets.js';
 import type { ReadView, WriteView } from './view.js';
 
 /**
@@ -94,21 +94,21 @@ function copySome(
   const owner = stream && registered(stream).find((each) => each.name === group);
   // Dropped meanwhile, or removed.
   if (stream?.id !== id || owner === undefined) return { seen: seqs.length, copies: 0 };
-  const returns = new Returns(view, stream);
+  const append = new GroupAppend(view, stream);
   let seen = 0;
   let copies = 0;
   for (const seq of seqs) {
-    if (returns.bytes >= CHUNK_BYTES) break;
+    if (append.bytes >= CHUNK_BYTES) break;
     seen += 1;
     const at = view.get(keptAtKey(id, seq));
     const encoded = at && keptMessage(view, id, seq, at);
     if (encoded === undefined || !isIntact(encoded)) continue;
     const place = { stream: id, group: owner.id, partition: partitionOf(at!) };
     if (hasWaitingCopy(view, owner, place, seq)) continue;
-    view.put(replayKey(id, seq, returns.put(place.partition, group, asReplayed(encoded))), PRESENT);
+    view.put(replayKey(id, seq, append.put(place.partition, group, asReplayed(encoded))), PRESENT);
     copies += 1;
   }
-  returns.finish();
+  append.finish();
   return { seen, copies };
 }
 
@@ -116,12 +116,12 @@ function copySome(
 function hasWaitingCopy(view: WriteView, { name }: GroupRecord, place: Place, seq: number): boolean {
   const marks = [...view.keys(replayRange(place.stream, seq))];
   if (marks.length === 0) return false;
-  const standing = new GroupStanding(view, name, place);
+  const offsets = new GroupOffsets(view, name, place);
   let isWaiting = false;
   for (const mark of marks) {
     const copy = seqOf(mark);
     if (!view.has(messageKey(place.stream, place.partition, copy))) view.remove(mark);
-    else if (!standing.isDone(copy)) isWaiting = true;
+    else if (!offsets.isDone(copy)) isWaiting = true;
   }
   return isWaiting;
 }

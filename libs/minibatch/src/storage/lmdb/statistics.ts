@@ -1,5 +1,5 @@
 import type { ConsumerStats, StreamStats, SweepResult } from '../stream-store.interface.js';
-import { findStream, findStreamId, infoOf, pickStreams, registered, tailOf } from './catalog.js';
+import { findStream, findStreamId, infoOf, pickStreams, registered, tailOf } from './streams.js';
 import {
   dedupeOfTombstone,
   groupKey,
@@ -11,10 +11,10 @@ import {
   settledBefore,
   streamKey,
 } from './keys.js';
-import { removeKept } from './kept.js';
+import { removeKept } from './kept-messages.js';
 import { consumerAt, stateOf } from './leases.js';
-import { tallyOf } from './letters.js';
-import { oldestCreated } from './messages.js';
+import { deadLetterCounterOf } from './dead-letters.js';
+import { oldestCreated } from './reads.js';
 import { decodeNumber, decodePosition, type StreamRecord } from './records.js';
 import type { ReadView, WriteView } from './view.js';
 
@@ -30,7 +30,7 @@ export function streamStats(view: ReadView, names: readonly string[] | undefined
       ...infoOf(stream),
       buffered,
       ...(times.length > 0 && { oldest: new Date(Math.min(...times)) }),
-      deadLetters: tallyOf(view, stream.id).count,
+      deadLetters: deadLetterCounterOf(view, stream.id).count,
       consumers: consumerStats(view, stream, counts),
     };
   });

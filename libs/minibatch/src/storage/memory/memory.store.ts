@@ -5,8 +5,8 @@ import {
   encodeMessage,
   encodeValue,
   isRedriven,
-  MAX_MESSAGE_BYTES,
-} from '../message-codec.js';
+  MAX_ENCODED_BYTES,
+} from '../encoded-message.js';
 import { answered, type FailedCheckpoint, isDue } from '../checkpoints.js';
 import { leaseLost, sessionUnsupported, unknownGroup, unknownStream } from '../store-faults.js';
 import type {
@@ -40,7 +40,7 @@ import type {
   WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
-import { toDeadLetter } from './letter-box.js';
+import { toDeadLetter } from './dead-letter-list.js';
 import { changedRequests } from '../window-requests.js';
 import { MemoryDatabase } from './memory.database.js';
 import { isVisible, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
@@ -56,7 +56,7 @@ export { MemoryDatabase } from './memory.database.js';
  */
 export class MemoryStreamStore implements StreamStore {
   readonly name = 'memory';
-  readonly maxMessageBytes = MAX_MESSAGE_BYTES;
+  readonly maxMessageBytes = MAX_ENCODED_BYTES;
   readonly polling: StreamStore['polling'] = { busy: 20, idle: 250 };
   readonly totalOrder: boolean = true;
   readonly idPattern = /^[0-9a-f]{14}$/;

@@ -11,10 +11,10 @@ import type {
   WindowRequest,
 } from '../stream-store.interface.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
-import { asRedriven, asReplayed, isRedriven, isReplayed } from '../message-codec.js';
+import { asRedriven, asReplayed, isRedriven, isReplayed } from '../encoded-message.js';
 import { KeptMessages } from './kept-messages.js';
 import { KeptWindows } from './kept-windows.js';
-import { type BuriedMessage, LetterBox } from './letter-box.js';
+import { type DeadLetterEntry, DeadLetterList } from './dead-letter-list.js';
 import { type BufferedEntry, MessageList } from './message-list.js';
 
 export interface MemoryConsumer {
@@ -49,7 +49,7 @@ export class MemoryStream {
   readonly dedupe = new Map<string, { settled: Date | undefined }>();
   readonly kept = new KeptMessages();
   readonly keptWindows = new KeptWindows();
-  readonly letters = new LetterBox();
+  readonly letters = new DeadLetterList();
   readonly checkpoints = new Map<string, Buffer>();
   /** By group and partition. */
   readonly consumers = new Map<string, MemoryConsumer>();
@@ -139,7 +139,7 @@ export class MemoryStream {
   }
 
   /** Puts the message of a dead letter back, for its own group; false if that is not there any more. */
-  redrive(letter: BuriedMessage, id: MessageId): boolean {
+  redrive(letter: DeadLetterEntry, id: MessageId): boolean {
     const { group, partition, created, encoded } = letter;
     if (!this.groups.has(group)) return false;
     this.putBack(group, { id, partition, created, encoded: asRedriven(encoded) });

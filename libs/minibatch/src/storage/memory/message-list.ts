@@ -1,4 +1,4 @@
-import type { EncodedMessage } from '../message-codec.js';
+import type { EncodedMessage } from '../encoded-message.js';
 import type { MessageId } from '../stream-store.interface.js';
 
 /** A message in the buffer. */

@@ -1,6 +1,6 @@
-import type { EncodedMessage } from '../message-codec.js';
+import type { EncodedMessage } from '../encoded-message.js';
 import type { Block, ConsumerKey, FetchLimits, MessageId, ReadWindow, WindowPage } from '../stream-store.interface.js';
-import { findPlace, findStream, saveStream, streamById, tailOf } from './catalog.js';
+import { findPlace, findStream, saveStream, streamById, tailOf } from './streams.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
   keptAtKey,
@@ -15,7 +15,7 @@ import {
   seqOf,
   streamKey,
 } from './keys.js';
-import { BlockBuilder, seqAfter } from './messages.js';
+import { BlockBuilder, seqAfter } from './reads.js';
 import { soundWindow, type StreamRecord } from './records.js';
 import type { ReadView, WriteView } from './view.js';
 

@@ -1,5 +1,5 @@
 import { AppendError } from '../../errors/minibatch.error.js';
-import { createdOf, decodeMessage, type EncodedMessage, encodeMessage, isIntact } from '../message-codec.js';
+import { createdOf, decodeMessage, type EncodedMessage, encodeMessage, isIntact } from '../encoded-message.js';
 import type {
   AppendOutcome,
   Block,
@@ -11,9 +11,9 @@ import type {
   TimeCursor,
   TimeRange,
 } from '../stream-store.interface.js';
-import { countKeyOf, ensureStreamId, findStream, saveTail, tailOf } from './catalog.js';
+import { countKeyOf, ensureStreamId, findStream, saveTail, tailOf } from './streams.js';
 import { dedupeKey, formatId, messageKey, messageRange, parseId, seqOf, timeKey } from './keys.js';
-import { Standing } from './standing.js';
+import { UncommittedFilter } from './group-offsets.js';
 import { decodeNumber, encodeNumber, PRESENT, type StreamRecord, type Tail } from './records.js';
 import type { ReadView, WriteView } from './view.js';
 
@@ -103,20 +103,20 @@ export function fetchMessages(
 ): Block {
   const stream = findStream(view, key.stream);
   if (stream === undefined) return EMPTY_BLOCK;
-  const standing = new Standing(view, stream, key);
+  const uncommitted = new UncommittedFilter(view, stream, key);
   const block = new BlockBuilder(stream, limits);
-  const from = Math.max(seqAfter(stream, after), standing.upTo);
+  const from = Math.max(seqAfter(stream, after), uncommitted.upTo);
   const { lastSeq } = tailOf(view, stream.id);
   if (lastSeq - from <= FEW) {
     for (let seq = from + 1; seq <= lastSeq; seq += 1) {
-      const value = standing.isDone(seq) ? undefined : view.get(messageKey(stream.id, key.partition, seq));
+      const value = uncommitted.isDone(seq) ? undefined : view.get(messageKey(stream.id, key.partition, seq));
       if (value !== undefined && block.add(seq, value)) return block.full();
     }
     return block.ended();
   }
   for (const { key: messageAt, value } of view.entries(messageRange(stream.id, key.partition, from))) {
     const seq = seqOf(messageAt);
-    if (!standing.isDone(seq) && block.add(seq, value)) return block.full();
+    if (!uncommitted.isDone(seq) && block.add(seq, value)) return block.full();
   }
   return block.ended();
 }
@@ -130,7 +130,7 @@ export function fetchMessagesByTime(
 ): Block {
   const stream = findStream(view, key.stream);
   if (stream === undefined) return EMPTY_BLOCK;
-  const standing = new Standing(view, stream, key);
+  const uncommitted = new UncommittedFilter(view, stream, key);
   const block = new BlockBuilder(stream, limits);
   const { partition } = key;
   const from = range.from?.getTime() ?? Number.NEGATIVE_INFINITY;
@@ -143,7 +143,7 @@ export function fetchMessagesByTime(
   if (start.compare(end) >= 0) return EMPTY_BLOCK;
   for (const indexed of view.keys({ start, end })) {
     const seq = seqOf(indexed);
-    if (standing.isDone(seq)) continue;
+    if (uncommitted.isDone(seq)) continue;
     const value = view.get(messageKey(stream.id, partition, seq));
     if (value !== undefined && block.add(seq, value)) return block.full();
   }
@@ -162,12 +162,12 @@ export function scanMessages(
   const stream = findStream(view, key.stream);
   if (stream === undefined) return ids;
   const last = until === undefined ? undefined : parseId(stream.id, until);
-  const standing = new Standing(view, stream, key);
-  const from = Math.max(seqAfter(stream, after), standing.upTo);
+  const uncommitted = new UncommittedFilter(view, stream, key);
+  const from = Math.max(seqAfter(stream, after), uncommitted.upTo);
   if (limit <= 0 || (last !== undefined && last <= from)) return ids;
   for (const messageAt of view.keys(messageRange(stream.id, key.partition, from, last))) {
     const seq = seqOf(messageAt);
-    if (standing.isDone(seq)) continue;
+    if (uncommitted.isDone(seq)) continue;
     ids.push(formatId(stream.id, seq));
     if (ids.length >= limit) break;
   }
@@ -177,11 +177,11 @@ export function scanMessages(
 export function loadMessages(view: ReadView, key: ConsumerKey, ids: readonly MessageId[]): StoredMessage[] {
   const stream = findStream(view, key.stream);
   if (stream === undefined) return [];
-  const standing = new Standing(view, stream, key);
+  const uncommitted = new UncommittedFilter(view, stream, key);
   const messages: StoredMessage[] = [];
   for (const id of ids) {
     const seq = parseId(stream.id, id);
-    if (seq === undefined || standing.isDone(seq)) continue;
+    if (seq === undefined || uncommitted.isDone(seq)) continue;
     const value = view.get(messageKey(stream.id, key.partition, seq));
     if (value !== undefined && isIntact(value)) messages.push(toMessage(stream, seq, value));
   }

@@ -1,13 +1,13 @@
-import { createdOf, type EncodedMessage, isReplayed } from '../message-codec.js';
-import { registered } from './catalog.js';
-import { Departure, type LeavingMessage } from './departure.js';
-import { StreamAppend } from './messages.js';
+import { createdOf, type EncodedMessage, isReplayed } from '../encoded-message.js';
+import { registered } from './streams.js';
+import { MessageRemoval, type LeavingMessage } from './message-removal.js';
+import { StreamAppend } from './reads.js';
 import { returnedKey } from './keys.js';
 import { encodeReturned, type GroupRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
 /** Messages that come into the buffer for one group each, within one transaction: for all others they are done. */
-export class Returns {
+export class GroupAppend {
   /** Of the messages so far. */
   bytes = 0;
   private readonly append: StreamAppend;
@@ -40,12 +40,12 @@ export class Returns {
     this.append.finish();
     const names = new Set(groups.map(({ name }) => name));
     for (const [partition, owners] of this.messages) {
-      const departure = new Departure(view, stream, partition, Date.now());
+      const removal = new MessageRemoval(view, stream, partition, Date.now());
       // Done for all but the owner, for whom they stay.
       for (const [owner, messages] of owners) {
-        for (const { id, name } of groups) if (name !== owner) departure.done(id, messages, names, false);
+        for (const { id, name } of groups) if (name !== owner) removal.done(id, messages, names, false);
       }
-      departure.finish();
+      removal.finish();
     }
   }
 

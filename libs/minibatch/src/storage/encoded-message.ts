@@ -20,7 +20,7 @@ import type { MessageId, NewMessage, StoredMessage } from './stream-store.interf
 export type EncodedMessage = Buffer;
 
 /** What MongoDB takes, so that a stream can move from one store to the other. */
-export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+export const MAX_ENCODED_BYTES = 16 * 1024 * 1024;
 
 const CREATED = 1;
 /** Of a `Date`, milliseconds. */
@@ -46,7 +46,7 @@ export function encodeMessage(message: NewMessage): EncodedMessage {
   if (message.headers !== undefined) body.h = message.headers;
   if (message.dedupeId !== undefined) body.u = message.dedupeId;
   const bytes = serialize(body, message.stream);
-  if (BODY + bytes.length > MAX_MESSAGE_BYTES) throw tooLarge(message.stream, BODY + bytes.length);
+  if (BODY + bytes.length > MAX_ENCODED_BYTES) throw tooLarge(message.stream, BODY + bytes.length);
   const encoded = Buffer.allocUnsafe(BODY + bytes.length);
   encoded[0] = message.dedupeId === undefined ? 0 : DEDUPED;
   encoded.writeDoubleBE(message.created.getTime(), CREATED);
@@ -184,9 +184,9 @@ function tooLarge(stream: string, bytes?: number, cause?: unknown): AppendError 
   const size = bytes === undefined ? 'more' : `${bytes} bytes`;
   return new AppendError(
     ErrorCode.MessageTooLarge,
-    `A message for stream "${stream}" has ${size}, at most ${MAX_MESSAGE_BYTES} bytes can be stored. ` +
+    `A message for stream "${stream}" has ${size}, at most ${MAX_ENCODED_BYTES} bytes can be stored. ` +
       'Append it in parts, or store the content elsewhere and append a reference to it',
     'no',
-    { cause, details: { stream, bytes, allowed: MAX_MESSAGE_BYTES } },
+    { cause, details: { stream, bytes, allowed: MAX_ENCODED_BYTES } },
   );
 }

@@ -8,8 +8,8 @@ import type {
   SettleOptions,
   WindowRecord,
 } from '../stream-store.interface.js';
-import { findPlace, groupNames, saveStream, tailOf, withGroup } from './catalog.js';
-import { Departure, type LeavingMessage } from './departure.js';
+import { findPlace, groupNames, saveStream, tailOf, withGroup } from './streams.js';
+import { MessageRemoval, type LeavingMessage } from './message-removal.js';
 import { keptWindowKey, Kind, parseId, placeKey, placeSeqKey, prefixRange } from './keys.js';
 import { consumerAt, held, saveConsumer } from './leases.js';
 import { decodeWindow, encodeWindow, soundWindow } from './records.js';
@@ -85,9 +85,9 @@ export function settle(
   const { stream, place } = held(view, lease);
   const group = stream.groups.find(({ id }) => id === place.group);
   if (group !== undefined && group.keeps !== keep) saveStream(view, withGroup(stream, place.group, { keeps: keep }));
-  const departure = new Departure(view, stream, place.partition, now);
-  departure.done(place.group, leaving(stream.id, windows), new Set(groups), keep);
-  departure.finish();
+  const removal = new MessageRemoval(view, stream, place.partition, now);
+  removal.done(place.group, leaving(stream.id, windows), new Set(groups), keep);
+  removal.finish();
   for (const { window } of windows) {
     const key = placeSeqKey(Kind.Window, place, window.seq);
     const value = keep ? view.get(key) : undefined;

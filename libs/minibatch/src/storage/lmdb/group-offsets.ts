@@ -1,11 +1,11 @@
 import type { ConsumerKey } from '../stream-store.interface.js';
-import { registered } from './catalog.js';
+import { registered } from './streams.js';
 import { Kind, type Place, placeKey, placeSeqKey } from './keys.js';
 import { decodePosition, type Position, type StreamRecord } from './records.js';
 import type { ReadView } from './view.js';
 
 /** What one group has committed of a partition. */
-export class GroupStanding {
+export class GroupOffsets {
   readonly place: Place;
   upTo: number;
   done: number;
@@ -31,15 +31,15 @@ export class GroupStanding {
 }
 
 /** How a partition's messages look to one group. Where the group is alone, what it has committed is not there any more. */
-export class Standing {
+export class UncommittedFilter {
   /** Nothing up to here is to be read. */
   readonly upTo: number;
-  private readonly own: GroupStanding | undefined;
+  private readonly own: GroupOffsets | undefined;
 
   constructor(view: ReadView, stream: StreamRecord, { group, partition }: ConsumerKey) {
     const groups = registered(stream);
     const own = groups.length > 1 ? groups.find(({ name }) => name === group) : undefined;
-    this.own = own && new GroupStanding(view, own.name, { stream: stream.id, group: own.id, partition });
+    this.own = own && new GroupOffsets(view, own.name, { stream: stream.id, group: own.id, partition });
     this.upTo = this.own?.upTo ?? 0;
   }
 

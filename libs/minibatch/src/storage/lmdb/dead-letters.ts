@@ -1,8 +1,8 @@
 import { BSON } from 'bson';
-import { decodeMessage, encodedOf, isIntact } from '../message-codec.js';
+import { decodeMessage, encodedOf, isIntact } from '../encoded-message.js';
 import { shownOf } from '../lazy-message.js';
 import type { DeadLetter, DeadLetterFilter, Lease, MessageId, NewDeadLetter } from '../stream-store.interface.js';
-import { findStream, saveStream } from './catalog.js';
+import { findStream, saveStream } from './streams.js';
 import {
   buriedKey,
   formatId,
@@ -15,7 +15,13 @@ import {
   streamKey,
 } from './keys.js';
 import { held } from './leases.js';
-import { decodeTally, encodeTally, PRESENT, type StreamRecord, type Tally } from './records.js';
+import {
+  decodeDeadLetterCounter,
+  encodeDeadLetterCounter,
+  PRESENT,
+  type StreamRecord,
+  type DeadLetterCounter,
+} from './records.js';
 import type { ReadView, WriteView } from './view.js';
 
 /**
@@ -71,7 +77,7 @@ export function bury(view: WriteView, lease: Lease, prepared: readonly PreparedL
   const { partition } = lease.key;
   const group = ensureLetterGroup(view, stream, lease.key.group);
   const others = letterGroupsOf(stream, lease.key.group).filter((other) => other !== group);
-  let { last, count } = tallyOf(view, stream.id);
+  let { last, count } = deadLetterCounterOf(view, stream.id);
   for (const { messageId, died, value } of prepared) {
     const seq = parseId(stream.id, messageId);
     // One of an earlier stream of the same name went with it.
@@ -82,7 +88,7 @@ export function bury(view: WriteView, lease: Lease, prepared: readonly PreparedL
     count += 1;
     view.put(letterKey({ stream: stream.id, number: last, group, partition, died, seq }), value);
   }
-  saveTally(view, stream.id, { last, count });
+  saveDeadLetterCounter(view, stream.id, { last, count });
 }
 
 export function listLetters(
@@ -172,12 +178,12 @@ function isNote(note: Partial<Note>): note is Note {
   );
 }
 
-export function tallyOf(view: ReadView, stream: number): Tally {
-  return decodeTally(view.get(streamKey(Kind.Tally, stream)));
+export function deadLetterCounterOf(view: ReadView, stream: number): DeadLetterCounter {
+  return decodeDeadLetterCounter(view.get(streamKey(Kind.DeadLetterCounter, stream)));
 }
 
-export function saveTally(view: WriteView, stream: number, tally: Tally): void {
-  view.put(streamKey(Kind.Tally, stream), encodeTally(tally));
+export function saveDeadLetterCounter(view: WriteView, stream: number, counter: DeadLetterCounter): void {
+  view.put(streamKey(Kind.DeadLetterCounter, stream), encodeDeadLetterCounter(counter));
 }
 
 function* candidates(view: ReadView, stream: number, { after, until, only }: LetterNumbers): Generator<LetterKey> {

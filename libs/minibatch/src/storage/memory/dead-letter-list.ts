@@ -1,9 +1,9 @@
-import { createdOf, decodeMessage, type EncodedMessage, encodedOf } from '../message-codec.js';
+import { createdOf, decodeMessage, type EncodedMessage, encodedOf } from '../encoded-message.js';
 import { shownOf } from '../lazy-message.js';
 import type { ConsumerKey, DeadLetter, DeadLetterFilter, MessageId, NewDeadLetter } from '../stream-store.interface.js';
 
 /** A dead letter; its message as bytes, so that it goes back into the buffer as it was. */
-export interface BuriedMessage {
+export interface DeadLetterEntry {
   readonly id: string;
   readonly group: string;
   readonly partition: number;
@@ -17,8 +17,8 @@ export interface BuriedMessage {
 }
 
 /** The dead letters of a stream, in the order of their ids. */
-export class LetterBox {
-  private readonly letters = new Map<string, BuriedMessage>();
+export class DeadLetterList {
+  private readonly letters = new Map<string, DeadLetterEntry>();
   /** The groups' messages that are in it, with the number of their letters: two where one group has replaced another. */
   private readonly buried = new Map<string, number>();
 
@@ -51,7 +51,7 @@ export class LetterBox {
   }
 
   /** Those that match all that is given and have an id greater than `after`. */
-  *select({ group, ids, before }: DeadLetterFilter, after?: string): Generator<BuriedMessage> {
+  *select({ group, ids, before }: DeadLetterFilter, after?: string): Generator<DeadLetterEntry> {
     const named = ids && new Set(ids);
     for (const letter of this.letters.values()) {
       if (after !== undefined && letter.id <= after) continue;
@@ -62,7 +62,7 @@ export class LetterBox {
     }
   }
 
-  delete({ id, group, messageId }: BuriedMessage): void {
+  delete({ id, group, messageId }: DeadLetterEntry): void {
     if (this.letters.delete(id)) this.count(markOf(group, messageId), -1);
   }
 
@@ -83,7 +83,7 @@ export class LetterBox {
   }
 }
 
-export function toDeadLetter(stream: string, letter: BuriedMessage): DeadLetter {
+export function toDeadLetter(stream: string, letter: DeadLetterEntry): DeadLetter {
   const { id, group, messageId, encoded, note, died } = letter;
   const message = decodeMessage(messageId, encoded);
   return {

@@ -6,8 +6,8 @@ import {
   isRedriven,
   isReplayed,
   type EncodedMessage,
-} from '../message-codec.js';
-import { countKeyOf, forgetKeeper, registered, tailOf } from './catalog.js';
+} from '../encoded-message.js';
+import { countKeyOf, forgetKeeper, registered, tailOf } from './streams.js';
 import {
   dedupeKey,
   Kind,
@@ -19,7 +19,7 @@ import {
   timeKey,
   tombstoneKey,
 } from './keys.js';
-import { keepMessage } from './kept.js';
+import { keepMessage } from './kept-messages.js';
 import {
   decodeNumber,
   decodeReturned,
@@ -29,7 +29,7 @@ import {
   type Returned,
   type StreamRecord,
 } from './records.js';
-import { GroupStanding } from './standing.js';
+import { GroupOffsets } from './group-offsets.js';
 import type { WriteView } from './view.js';
 
 /** What is known of a message that is to leave without reading it. */
@@ -44,14 +44,14 @@ export interface LeavingMessage {
  * Messages of one partition on their way out of the buffer, within one transaction; counters are kept here and written by
  * `finish`.
  */
-export class Departure {
-  private readonly groups: readonly GroupStanding[];
+export class MessageRemoval {
+  private readonly groups: readonly GroupOffsets[];
   private readonly keepers: ReadonlySet<number>;
   /** Removed groups that have kept messages. */
-  private readonly former: readonly GroupStanding[];
+  private readonly former: readonly GroupOffsets[];
   private readonly timeOrder: boolean;
   private removed = 0;
-  private readonly changed = new Set<GroupStanding>();
+  private readonly changed = new Set<GroupOffsets>();
 
   constructor(
     private readonly view: WriteView,
@@ -60,11 +60,11 @@ export class Departure {
     private readonly now: number,
   ) {
     const groups = registered(stream);
-    const standing = (group: number, name: string) =>
-      new GroupStanding(view, name, { stream: stream.id, group, partition });
+    const offsets = (group: number, name: string) =>
+      new GroupOffsets(view, name, { stream: stream.id, group, partition });
     const { keepers = [] } = stream;
-    this.groups = groups.map(({ id, name }) => standing(id, name));
-    this.former = keepers.map((id) => standing(id, ''));
+    this.groups = groups.map(({ id, name }) => offsets(id, name));
+    this.former = keepers.map((id) => offsets(id, ''));
     this.keepers = new Set([...groups.filter(({ keeps }) => keeps).map(({ id }) => id), ...keepers]);
     this.timeOrder = tailOf(view, stream.id).timeOrder;
   }
@@ -153,7 +153,7 @@ export class Departure {
       this.changed.add(group);
     }
     if (value === undefined) return;
-    if (deduped) this.bury(value);
+    if (deduped) this.leaveTombstone(value);
     if (kept && !isReplayed(value)) keepMessage(view, { stream: stream.id, settled: this.now, partition, seq }, value);
   }
 
@@ -165,14 +165,14 @@ export class Departure {
   }
 
   /** The dedupe entry stays as a tombstone, which says when the message left. */
-  private bury(value: EncodedMessage): void {
+  private leaveTombstone(value: EncodedMessage): void {
     const dedupeId = dedupeIdOf(value);
     if (dedupeId === undefined) return;
     const key = dedupeKey(this.stream.id, dedupeId);
     this.view.put(tombstoneKey(this.stream.id, this.now, key), PRESENT);
   }
 
-  private mark(own: GroupStanding, seq: number): void {
+  private mark(own: GroupOffsets, seq: number): void {
     if (seq <= own.upTo || !this.view.has(messageKey(this.stream.id, this.partition, seq))) return;
     if (!this.view.add(own.mark(seq), PRESENT)) return;
     own.done += 1;
@@ -180,7 +180,7 @@ export class Departure {
   }
 
   /** Marks without a gap from the front are put into one number, so that reads do not pass over them one by one. */
-  private advance(own: GroupStanding): void {
+  private advance(own: GroupOffsets): void {
     const covered: number[] = [];
     for (const key of this.view.keys(messageRange(this.stream.id, this.partition, own.upTo))) {
       const seq = seqOf(key);
@@ -191,7 +191,7 @@ export class Departure {
     own.upTo = covered.at(-1) ?? own.upTo;
   }
 
-  private lastDone(group: GroupStanding): number {
+  private lastDone(group: GroupOffsets): number {
     const marks = { start: group.mark(0), end: group.mark(0xffff_ffff_ffff) };
     const last = this.view.lastKey(marks);
     return Math.max(group.upTo, last === undefined ? 0 : seqOf(last));

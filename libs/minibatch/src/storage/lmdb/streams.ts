@@ -28,7 +28,7 @@ import {
   type StreamRecord,
   type Tail,
 } from './records.js';
-import { createdOf, isIntact } from '../message-codec.js';
+import { createdOf, isIntact } from '../encoded-message.js';
 import { DecodedRecords } from './decoded-records.js';
 import type { ReadView, WriteView } from './view.js';
 

@@ -1,12 +1,12 @@
 import { type FailedCheckpoint, isDue } from '../checkpoints.js';
-import { decodeValue, encodeValue } from '../message-codec.js';
+import { decodeValue, encodeValue } from '../encoded-message.js';
 import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
-import { ensureStreamId, findStreamId } from './catalog.js';
+import { ensureStreamId, findStreamId } from './streams.js';
 import { checkpointKey } from './keys.js';
 import type { ReadView, WriteView } from './view.js';
 
-/** Positions of one write, encoded before its transaction: in it nothing may throw because of what somebody appended. */
-export class Positions {
+/** EncodedCheckpoints of one write, encoded before its transaction: in it nothing may throw because of what somebody appended. */
+export class EncodedCheckpoints {
   private readonly encoded: { readonly checkpoint: Checkpoint; readonly bytes: Buffer }[] = [];
   private readonly refused: FailedCheckpoint[] = [];
 
@@ -33,7 +33,7 @@ export class Positions {
 }
 
 /** Undefined if there is none. */
-export function readPosition(view: ReadView, stream: string, source: string): unknown {
+export function readCheckpoint(view: ReadView, stream: string, source: string): unknown {
   const id = findStreamId(view, stream);
   const stored = id === undefined ? undefined : view.get(checkpointKey(id, source));
   return stored && decodeValue(stored);
