@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { Injectable, Logger, type LoggerService, Module, type ModuleMetadata } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { FakeEngine } from './consumers/fake-engine.spec.fixture.js';
+import { FakeEngine } from './consumers/fake-engine.spec.support.js';
 import { Streaming } from './consumers/streaming.decorator.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { CLOCK, ENGINE } from './common/tokens.js';

@@ -20,7 +20,7 @@ import {
 } from './minibatch.module-definition.js';
 import { type MinibatchModuleOptions, type ResolvedOptions, resolveOptions } from './minibatch.options.js';
 import { MinibatchRunner } from './minibatch.runner.js';
-import { storeParts } from './minibatch.store.js';
+import { storeParts } from './minibatch.providers.js';
 import { SourceExplorer } from './sources/source.explorer.js';
 import { StatusService } from './status/status.service.js';
 import { MongooseStreamStore } from './storage/mongoose/index.js';

@@ -19,7 +19,7 @@ import { MinibatchModule } from '../minibatch.module.js';
 import type { MinibatchModuleOptions } from '../minibatch.options.js';
 import { memoryStore } from '../storage/memory/index.js';
 import type { Window } from '../windows/window.js';
-import { FakeEngine } from './fake-engine.spec.fixture.js';
+import { FakeEngine } from './fake-engine.spec.support.js';
 import { Streaming } from './streaming.decorator.js';
 
 /** Starts an application and returns the consumers that were bound. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import type { AppendOutcome } from '../storage/stream-store.interface.js';
-import { FakeStore, turn } from '../streams/fake-store.spec.fixture.js';
+import { FakeStore, turn } from '../streams/fake-store.spec.support.js';
 import { StreamHub } from '../streams/stream-hub.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Source, SourceTarget } from './source.interface.js';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { FakeEngine } from '../consumers/fake-engine.spec.fixture.js';
+import { FakeEngine } from '../consumers/fake-engine.spec.support.js';
 import type { ConsumerStatus } from '../emitter/emitter.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { StreamStats } from '../storage/stream-store.interface.js';
-import { FakeStore } from '../streams/fake-store.spec.fixture.js';
+import { FakeStore } from '../streams/fake-store.spec.support.js';
 import { StreamHub } from '../streams/stream-hub.js';
 import { thisProcess } from '../common/process-identity.js';
 import { VirtualClock } from '../testing/virtual-clock.js';

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import type { SourceTarget } from '../sources/source.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { FakeStore } from './fake-store.spec.fixture.js';
+import { FakeStore } from './fake-store.spec.support.js';
 import { StreamHub } from './stream-hub.js';
 
 function setUp() {

@@ -5,7 +5,7 @@ import type { AppendOutcome, NewMessage } from '../storage/stream-store.interfac
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_PENDING } from './pending-limit.js';
 import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES, type SourcePosition } from './append-queue.js';
-import { FakeStore, type PendingWrite, turn } from './fake-store.spec.fixture.js';
+import { FakeStore, type PendingWrite, turn } from './fake-store.spec.support.js';
 
 const sized = (data: unknown, { stream = 's', bytes = 1 } = {}): NewMessage => ({
   stream,

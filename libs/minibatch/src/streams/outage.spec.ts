@@ -3,7 +3,7 @@ import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.erro
 import type { Clock } from '../common/clock.js';
 import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { FakeStore, turn } from './fake-store.spec.fixture.js';
+import { FakeStore, turn } from './fake-store.spec.support.js';
 import type { PendingLimits } from './pending-limit.js';
 import { defineStream } from './stream-ref.js';
 import { StreamHub } from './stream-hub.js';

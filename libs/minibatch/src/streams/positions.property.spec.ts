@@ -12,7 +12,7 @@ import { wrapStore } from '../testing/wrapped-store.js';
 import { SystemClock } from '../common/clock.js';
 import { DEFAULT_PENDING } from './pending-limit.js';
 import { AppendQueue, GROUP_BYTES } from './append-queue.js';
-import { turn } from './fake-store.spec.fixture.js';
+import { turn } from './fake-store.spec.support.js';
 
 const RUNS = Number(process.env['FC_RUNS'] ?? 200);
 

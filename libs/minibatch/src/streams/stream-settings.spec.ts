@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { FakeStore, turn } from './fake-store.spec.fixture.js';
+import { FakeStore, turn } from './fake-store.spec.support.js';
 import { StreamHub } from './stream-hub.js';
 import { defineStream } from './stream-ref.js';
 import type { StreamOptions } from './stream-settings.js';

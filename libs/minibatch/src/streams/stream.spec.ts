@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, isUnstorable } from '../errors/minibatch.error.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { FakeStore, turn } from './fake-store.spec.fixture.js';
+import { FakeStore, turn } from './fake-store.spec.support.js';
 import type { FailedAppend } from './append-result.js';
 import { defineStream } from './stream-ref.js';
 import { StreamHub } from './stream-hub.js';
