@@ -65,18 +65,18 @@ module.exports = {
       to: { pathNot: [`${SRC}/(windows|errors)/`, '^(node:)?crypto$'] },
     },
     {
-      name: 'emitter-imports-ports',
+      name: 'engine-imports-ports',
       comment:
         'The engine knows ports, windows, errors and common helpers, and what Node has; never who implements a port.',
       severity: 'error',
-      from: { path: `${SRC}/emitter/`, pathNot: SPEC },
-      to: { pathNot: [`${SRC}/(emitter|windows|errors|common)/`, PORTS], dependencyTypesNot: ['core'] },
+      from: { path: `${SRC}/engine/`, pathNot: SPEC },
+      to: { pathNot: [`${SRC}/(engine|windows|errors|common)/`, PORTS], dependencyTypesNot: ['core'] },
     },
     {
       name: 'engine-reaches-no-framework',
       comment: 'Not by a detour either: the engine runs in unit tests without Nest and without a database.',
       severity: 'error',
-      from: { path: `${SRC}/(errors|windows|emitter|common)/`, pathNot: SPEC },
+      from: { path: `${SRC}/(errors|windows|engine|common)/`, pathNot: SPEC },
       to: { path: packages('@nestjs', 'mongoose', 'mongodb'), reachable: true },
     },
     {
@@ -139,10 +139,10 @@ module.exports = {
     },
     {
       name: 'engine-is-wired-in-one-place',
-      comment: 'Features talk to the engine through emitter/emitter.interface.ts; only the wiring makes one.',
+      comment: 'Features talk to the engine through engine/engine.interface.ts; only the wiring makes one.',
       severity: 'error',
-      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/emitter/`, ...WIRING, ...ENTRY_POINTS] },
-      to: { path: `${SRC}/emitter/`, pathNot: `${SRC}/emitter/[^/]+\\.interface\\.ts$` },
+      from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/engine/`, ...WIRING, ...ENTRY_POINTS] },
+      to: { path: `${SRC}/engine/`, pathNot: `${SRC}/engine/[^/]+\\.interface\\.ts$` },
     },
     {
       name: 'nobody-imports-the-wiring',

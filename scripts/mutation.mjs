@@ -3,7 +3,7 @@
 //
 //   npm run test:mutation                                              every area, for hours
 //   npm run test:mutation -- windows                                   one area
-//   npm run test:mutation -- emitter/committer.ts emitter/lease-keeper.ts   some files of an area
+//   npm run test:mutation -- engine/committer.ts engine/lease-keeper.ts   some files of an area
 //
 // What begins with a dash, and all that follows it, goes to Stryker.
 import { spawnSync } from 'node:child_process';

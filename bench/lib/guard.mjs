@@ -9,7 +9,7 @@ const DIST = join(ROOT, 'libs/minibatch/dist');
 const PASSED = join(ROOT, 'bench/.results/guard.json');
 
 /** With each mistake planted they report it, and without they find nothing: fences hold, and nobody skips a look. */
-export const GUARDS = ['test/crash/planted.spec.ts', 'libs/minibatch/src/emitter/protocol.property.spec.ts'];
+export const GUARDS = ['test/crash/planted.spec.ts', 'libs/minibatch/src/engine/protocol.property.spec.ts'];
 
 /**
  * Speed that was bought by a dropped promise is none: a build whose fence and look tests fail is not measured. A build that has

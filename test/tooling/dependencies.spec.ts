@@ -18,16 +18,16 @@ const PLANTED: readonly Planted[] = [
   { rule: 'errors-import-nothing', files: { 'errors/planted.ts': ['node:os'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-clock.ts': ['../common/clock.js'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-io.ts': ['node:fs'] } },
-  { rule: 'emitter-imports-ports', files: { 'emitter/planted-nest.ts': ['@nestjs/common'] } },
-  { rule: 'emitter-imports-ports', files: { 'emitter/planted-mongoose.ts': ['mongoose'] } },
+  { rule: 'engine-imports-ports', files: { 'engine/planted-nest.ts': ['@nestjs/common'] } },
+  { rule: 'engine-imports-ports', files: { 'engine/planted-mongoose.ts': ['mongoose'] } },
   {
-    rule: 'emitter-imports-ports',
-    files: { 'emitter/planted-adapter.ts': ['../executors/planted.executor.js'], 'executors/planted.executor.ts': [] },
+    rule: 'engine-imports-ports',
+    files: { 'engine/planted-adapter.ts': ['../executors/planted.executor.js'], 'executors/planted.executor.ts': [] },
   },
   {
     rule: 'engine-reaches-no-framework',
     files: {
-      'emitter/planted-detour.ts': ['../common/planted-detour.js'],
+      'engine/planted-detour.ts': ['../common/planted-detour.js'],
       'common/planted-detour.ts': ['mongoose'],
     },
   },
@@ -67,7 +67,7 @@ const PLANTED: readonly Planted[] = [
   },
   {
     rule: 'engine-is-wired-in-one-place',
-    files: { 'status/planted-engine.ts': ['../emitter/planted.js'], 'emitter/planted.ts': [] },
+    files: { 'status/planted-engine.ts': ['../engine/planted.js'], 'engine/planted.ts': [] },
   },
   {
     rule: 'nobody-imports-the-wiring',
@@ -98,13 +98,13 @@ const PLANTED: readonly Planted[] = [
 /** Allowed, however near to what is not. */
 const INNOCENT: Readonly<Record<string, readonly string[]>> = {
   'windows/innocent.ts': ['node:crypto', '../errors/minibatch.error.js'],
-  'emitter/innocent.ts': ['node:events', '../storage/stream-store.interface.js', '../common/clock.js'],
-  'emitter/innocent.spec.ts': ['../storage/planted-a/planted.store.js', 'fast-check'],
+  'engine/innocent.ts': ['node:events', '../storage/stream-store.interface.js', '../common/clock.js'],
+  'engine/innocent.spec.ts': ['../storage/planted-a/planted.store.js', 'fast-check'],
   'storage/planted-a/innocent.ts': ['./planted.store.js', '../stream-store.interface.js', 'mongoose'],
   'storage/lmdb/innocent.ts': ['lmdb', 'bson'],
   'adapters/omegaml/innocent.ts': ['../collection/collection.source.js', '../collection/collection-sink.options.js'],
   'adapters/celery/innocent.ts': ['ioredis', 'amqplib', '../../sources/source.interface.js'],
-  'status/innocent.ts': ['@nestjs/common', '../emitter/emitter.interface.js'],
+  'status/innocent.ts': ['@nestjs/common', '../engine/engine.interface.js'],
 };
 
 interface Violation {

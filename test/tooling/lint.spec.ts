@@ -70,7 +70,7 @@ describe('npm run lint', () => {
         'eslint(no-restricted-properties)',
       ];
       expect(await lint('adapters/some/some.sink.ts')).toEqual(refused);
-      expect(await lint('emitter/some.ts')).toEqual(refused);
+      expect(await lint('engine/some.ts')).toEqual(refused);
       expect(await lint('common/clock.ts')).toEqual([]);
     } finally {
       await rm(folder, { recursive: true });

@@ -4,7 +4,7 @@ import { repository, run } from '../support/workspace.js';
 describe('npm run test:mutation', () => {
   it.each([
     { area: 'windows', spec: 'windows/count.window.spec.ts' },
-    { area: 'emitter', spec: 'emitter/committer.spec.ts' },
+    { area: 'engine', spec: 'engine/committer.spec.ts' },
     { area: 'storage', spec: 'storage/bson-decoder.spec.ts' },
     { area: 'storage/memory', spec: 'storage/memory/memory.store.spec.ts' },
   ])('tries a fault in $area with its specs, none of which needs a server', async ({ area, spec }) => {
@@ -16,9 +16,9 @@ describe('npm run test:mutation', () => {
     expect(stdout).not.toMatch(/mongoose|lmdb|streams\/values/);
   });
 
-  it.each(['emitter/no-such-file.ts', 'sinks'])('refuses %s, which it does not mutate', async (path) => {
+  it.each(['engine/no-such-file.ts', 'sinks'])('refuses %s, which it does not mutate', async (path) => {
     const { exitCode, stderr } = await run(process.execPath, [repository('scripts/mutation.mjs'), path]);
-    expect(stderr).toContain(`${path} is not there or in no area that is mutated: windows, emitter,`);
+    expect(stderr).toContain(`${path} is not there or in no area that is mutated: windows, engine,`);
     expect(exitCode).toBe(1);
   });
 });

@@ -6,12 +6,12 @@
  */
 export const AREAS = {
   windows: ['windows/*.spec.ts'],
-  emitter: ['emitter/*.spec.ts', 'windows/exactly-once.spec.ts'],
-  'storage/memory': ['storage/memory/*.spec.ts', 'emitter/retention.spec.ts'],
+  engine: ['engine/*.spec.ts', 'windows/exactly-once.spec.ts'],
+  'storage/memory': ['storage/memory/*.spec.ts', 'engine/retention.spec.ts'],
   storage: [
     'storage/*.spec.ts',
     'storage/memory/*.spec.ts',
     'streams/storable.spec.ts',
-    'emitter/{bisection,undecodable}.spec.ts',
+    'engine/{bisection,undecodable}.spec.ts',
   ],
 };

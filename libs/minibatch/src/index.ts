@@ -83,8 +83,8 @@ export type {
   StatusSnapshot,
   StreamReport,
 } from './status/status.types.js';
-export { ConsumerState } from './emitter/emitter.interface.js';
-export type { ConsumerActivity } from './emitter/emitter.interface.js';
+export { ConsumerState } from './engine/engine.interface.js';
+export type { ConsumerActivity } from './engine/engine.interface.js';
 
 // Handle errors
 export { AppendError, ErrorCode, MinibatchError, RejectMessages, ResultRefused } from './errors/minibatch.error.js';

@@ -7,7 +7,7 @@ import { Test } from '@nestjs/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openDatabase, type TestDatabase } from '../../../test/support/mongo-server.js';
 import { Streaming } from './consumers/streaming.decorator.js';
-import { ConsumerState, type Engine } from './emitter/emitter.interface.js';
+import { ConsumerState, type Engine } from './engine/engine.interface.js';
 import { ErrorCode } from './errors/minibatch.error.js';
 import { ENGINE } from './common/tokens.js';
 import { MinibatchModule } from './minibatch.module.js';

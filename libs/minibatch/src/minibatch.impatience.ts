@@ -1,4 +1,4 @@
-import type { EngineLog } from './emitter/emitter.interface.js';
+import type { EngineLog } from './engine/engine.interface.js';
 import type { Clock } from './common/clock.js';
 
 /** What ends a process, and Nest listens to. */

@@ -1,4 +1,4 @@
-import type { EngineOptions } from './emitter/emitter.interface.js';
+import type { EngineOptions } from './engine/engine.interface.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './common/checks.js';
 import { type PendingLimits, resolvePending } from './streams/pending-limit.js';
 import {

@@ -5,7 +5,7 @@ import { ConsumerExplorer, type FoundConsumer } from './consumers/consumer.explo
 import { ConsumerRegistry, type RegisteredConsumer } from './consumers/consumer.registry.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.resolve.js';
-import type { DrainResult, Engine } from './emitter/emitter.interface.js';
+import type { DrainResult, Engine } from './engine/engine.interface.js';
 import type { Executor } from './executors/executor.interface.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './common/checks.js';

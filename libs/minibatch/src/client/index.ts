@@ -1,7 +1,7 @@
-import type { EngineLog } from '../emitter/emitter.interface.js';
+import type { EngineLog } from '../engine/engine.interface.js';
 import { plainScope } from '../consumers/consumer.scope.js';
 import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
-import { DEFAULT_ENGINE_OPTIONS, EmitterScheduler } from '../emitter/scheduler.js';
+import { DEFAULT_ENGINE_OPTIONS, EmitterScheduler } from '../engine/scheduler.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../errors/redact.js';

@@ -1,6 +1,6 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
-import type { NamedSink } from '../emitter/emitter.interface.js';
+import type { NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { resolveSinksBy } from '../sinks/sink.resolver.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';

@@ -1,5 +1,5 @@
 import ms from 'ms';
-import type { ConsumerDefinition } from '../emitter/emitter.interface.js';
+import type { ConsumerDefinition } from '../engine/engine.interface.js';
 
 /** One line of the boot log: which stream goes where, and how it is cut into windows. */
 export function bindingLine({ key, label, emitter, emitterContext, sinks, workers }: ConsumerDefinition): string {

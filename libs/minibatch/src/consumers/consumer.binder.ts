@@ -1,4 +1,4 @@
-import type { ConsumerDefinition } from '../emitter/emitter.interface.js';
+import type { ConsumerDefinition } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import { resolveSinks } from '../sinks/sink.resolver.js';

@@ -1,4 +1,4 @@
-import type { ConsumerDefinition } from '../emitter/emitter.interface.js';
+import type { ConsumerDefinition } from '../engine/engine.interface.js';
 import type { ResolvedStreaming } from './streaming.resolve.js';
 
 /** What the options of a consumer do not tell. */

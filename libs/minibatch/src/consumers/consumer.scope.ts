@@ -1,4 +1,4 @@
-import type { NamedSink } from '../emitter/emitter.interface.js';
+import type { NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { invalidOption } from '../common/checks.js';
 import { isSink, sinkName } from '../sinks/sink-instance.js';

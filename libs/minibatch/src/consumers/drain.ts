@@ -1,4 +1,4 @@
-import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../emitter/emitter.interface.js';
+import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { shuttingDown } from '../errors/shutting-down.js';
 import { backoff } from '../common/backoff.js';

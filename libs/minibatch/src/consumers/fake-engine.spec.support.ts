@@ -4,7 +4,7 @@ import type {
   DrainResult,
   Engine,
   WakeUpStatus,
-} from '../emitter/emitter.interface.js';
+} from '../engine/engine.interface.js';
 import type { ConsumerKey } from '../storage/stream-store.interface.js';
 
 /** Remembers what it is told; runs nothing. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openStore } from '../../../../test/support/mongoose-store.js';
 import { type OpenStream, openStream } from '../client/index.js';
-import { EmitterScheduler } from '../emitter/scheduler.js';
+import { EmitterScheduler } from '../engine/scheduler.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { DEFAULT_RETRY } from '../shared.options.js';

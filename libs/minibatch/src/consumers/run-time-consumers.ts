@@ -1,4 +1,4 @@
-import type { ConsumerDefinition, DrainResult, Engine, EngineLog } from '../emitter/emitter.interface.js';
+import type { ConsumerDefinition, DrainResult, Engine, EngineLog } from '../engine/engine.interface.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import type { Clock } from '../common/clock.js';
 import { checkKeys, invalidOption } from '../common/checks.js';

@@ -1,4 +1,4 @@
-import type { OnAllFailed, OnRefused } from '../emitter/emitter.interface.js';
+import type { OnAllFailed, OnRefused } from '../engine/engine.interface.js';
 import type { SinkRef } from '../sinks/sink-ref.js';
 import type { AttemptRetryOptions, Duration } from '../shared.options.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';

@@ -1,4 +1,4 @@
-import type { OnAllFailed, OnRefused, RateLimit } from '../emitter/emitter.interface.js';
+import type { OnAllFailed, OnRefused, RateLimit } from '../engine/engine.interface.js';
 import type { EmitterContext } from '../windows/window-emitter.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../common/checks.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable, type InjectionToken } from '@nestjs/common';
 import type { ModuleRef } from '@nestjs/core';
-import type { NamedSink } from '../emitter/emitter.interface.js';
+import type { NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { invalidOption } from '../common/checks.js';
 import { isSink, nameOf, sinkName } from './sink-instance.js';

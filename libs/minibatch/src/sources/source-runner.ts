@@ -1,4 +1,4 @@
-import type { EngineLog } from '../emitter/emitter.interface.js';
+import type { EngineLog } from '../engine/engine.interface.js';
 import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { backoff, type BackoffOptions } from '../common/backoff.js';

@@ -3,7 +3,7 @@ import { ResultRefused } from '../errors/minibatch.error.js';
 import { health } from './health.js';
 import { reportStreams } from './status.report.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
-import { Process, STREAM } from '../emitter/process.spec.support.js';
+import { Process, STREAM } from '../engine/process.spec.support.js';
 
 const failing = (name: string, error: () => Error | undefined) => ({
   name,

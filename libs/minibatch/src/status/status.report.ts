@@ -1,4 +1,4 @@
-import type { ConsumerStatus } from '../emitter/emitter.interface.js';
+import type { ConsumerStatus } from '../engine/engine.interface.js';
 import { isDead } from '../common/process-identity.js';
 import type { SourceStatus } from '../sources/source-runner.js';
 import type { ConsumerStats, StreamStats } from '../storage/stream-store.interface.js';

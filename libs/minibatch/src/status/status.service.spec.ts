@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FakeEngine } from '../consumers/fake-engine.spec.support.js';
-import type { ConsumerStatus } from '../emitter/emitter.interface.js';
+import type { ConsumerStatus } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { StreamStats } from '../storage/stream-store.interface.js';
 import { FakeStore } from '../streams/fake-store.spec.support.js';

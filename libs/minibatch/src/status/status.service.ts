@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import type { Engine } from '../emitter/emitter.interface.js';
+import type { Engine } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { Clock } from '../common/clock.js';
 import { CLOCK, ENGINE, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';

@@ -1,10 +1,4 @@
-import type {
-  BlockedSink,
-  ConsumerActivity,
-  ConsumerState,
-  SetAside,
-  Unsettled,
-} from '../emitter/emitter.interface.js';
+import type { BlockedSink, ConsumerActivity, ConsumerState, SetAside, Unsettled } from '../engine/engine.interface.js';
 import type { SourceState } from '../sources/source-runner.js';
 
 /** The state of all streams, as plain JSON; times are ISO strings. */

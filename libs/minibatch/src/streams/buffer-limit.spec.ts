@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Process, STREAM, turns } from '../emitter/process.spec.support.js';
+import { Process, STREAM, turns } from '../engine/process.spec.support.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { BufferLimit } from './buffer-limit.js';

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { DrainedStream } from '../consumers/drain.js';
 import type { RunningConsumer } from '../consumers/run-time-consumers.js';
-import type { EngineLog, Retention } from '../emitter/emitter.interface.js';
+import type { EngineLog, Retention } from '../engine/engine.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { isOutOfReach, shuttingDown } from '../errors/shutting-down.js';
 import type { BackoffOptions } from '../common/backoff.js';

@@ -1,5 +1,5 @@
 import { type DynamicModule, Logger } from '@nestjs/common';
-import { EmitterScheduler } from '../emitter/scheduler.js';
+import { EmitterScheduler } from '../engine/scheduler.js';
 import { type Clock, SystemClock } from '../common/clock.js';
 import { CLOCK, ENGINE, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
 import { MinibatchModule } from '../minibatch.module.js';

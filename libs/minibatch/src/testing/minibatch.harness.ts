@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import type { ConsumerStatus } from '../emitter/emitter.interface.js';
+import type { ConsumerStatus } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkDuration } from '../common/checks.js';
 import type { Clock } from '../common/clock.js';

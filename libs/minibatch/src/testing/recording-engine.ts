@@ -1,4 +1,4 @@
-import { BatchWindow } from '../emitter/batch-window.js';
+import { BatchWindow } from '../engine/batch-window.js';
 import type {
   ConsumerDefinition,
   ConsumerStatus,
@@ -6,7 +6,7 @@ import type {
   Engine,
   Retention,
   WakeUpStatus,
-} from '../emitter/emitter.interface.js';
+} from '../engine/engine.interface.js';
 import type { ConsumerKey } from '../storage/stream-store.interface.js';
 import type { Window } from '../windows/window.js';
 import { VirtualClock } from './virtual-clock.js';

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Process, STREAM } from '../../emitter/process.spec.support.js';
+import { Process, STREAM } from '../../engine/process.spec.support.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { MemoryDatabase } from '../memory/memory.database.js';
 import { LmdbEnvironment } from './environment.js';

@@ -1,7 +1,7 @@
 import type { Activity } from '../common/activity.js';
 import { type Clock, delay } from '../common/clock.js';
 import type { RateStart } from '../storage/stream-store.interface.js';
-import type { RateLimit } from './emitter.interface.js';
+import type { RateLimit } from './engine.interface.js';
 
 /** So many starts are stored at the most: beyond them neighbours are taken together, as if all had been as late as the last. */
 const STORED = 64;

@@ -7,7 +7,7 @@ import {
   type StreamStore,
   type StreamWatcher,
 } from '../storage/stream-store.interface.js';
-import type { EngineLog, WakeUpStatus } from './emitter.interface.js';
+import type { EngineLog, WakeUpStatus } from './engine.interface.js';
 
 /** With a change stream, polling is only the safety net; milliseconds. */
 const WATCHED_POLL = 5_000;

@@ -8,7 +8,7 @@ import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import type { Window } from '../windows/window.js';
-import type { ConsumerDefinition, EngineOptions } from './emitter.interface.js';
+import type { ConsumerDefinition, EngineOptions } from './engine.interface.js';
 import { EmitterScheduler } from './scheduler.js';
 
 export const STREAM = 's';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
-import { ConsumerState } from './emitter.interface.js';
+import { ConsumerState } from './engine.interface.js';
 import { LEASE, Process, STREAM } from './process.spec.support.js';
 
 describe('a running consumer', () => {

@@ -28,7 +28,7 @@ import {
   type EngineOptions,
   type Retention,
   type WakeUpStatus,
-} from './emitter.interface.js';
+} from './engine.interface.js';
 import { Heartbeat } from './heartbeat.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import { stillUnderWay } from './still-under-way.js';

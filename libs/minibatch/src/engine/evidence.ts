@@ -1,6 +1,6 @@
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
-import type { SetAside } from './emitter.interface.js';
+import type { SetAside } from './engine.interface.js';
 import type { OpenWindow } from './open-window.js';
 import type { Tenure } from './tenure.js';
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../common/clock.js';
-import type { Unsettled } from './emitter.interface.js';
+import type { Unsettled } from './engine.interface.js';
 
 /** None is said to hang sooner; milliseconds. */
 const LEAST = 60_000;

@@ -3,7 +3,7 @@ import { delay } from '../common/clock.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
-import type { RateLimit } from './emitter.interface.js';
+import type { RateLimit } from './engine.interface.js';
 import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const some = () => turns(() => false, 20);

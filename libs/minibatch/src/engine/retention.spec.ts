@@ -5,7 +5,7 @@ import type { StreamStats } from '../storage/stream-store.interface.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import type { MessageView } from '../windows/window-emitter.js';
 import { CountWindow } from '../windows/count.window.js';
-import type { Retention } from './emitter.interface.js';
+import type { Retention } from './engine.interface.js';
 import { Process, type ProcessOptions, STREAM } from './process.spec.support.js';
 
 const MINUTE = 60_000;

@@ -3,7 +3,7 @@ import type { Activity } from '../common/activity.js';
 import type { Ages } from '../common/ages.js';
 import { type Clock, delay } from '../common/clock.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
-import type { EngineLog, Retention } from './emitter.interface.js';
+import type { EngineLog, Retention } from './engine.interface.js';
 import { sweepPause } from './sweep-pause.js';
 
 /** Between two looks at which streams there are; milliseconds. */

@@ -10,7 +10,7 @@ import type { Caller } from '../common/own-calls.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
-import type { ConsumerDefinition, EngineLog, EngineOptions, Retention } from './emitter.interface.js';
+import type { ConsumerDefinition, EngineLog, EngineOptions, Retention } from './engine.interface.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
 import { RateLimiter } from './rate-limit.js';
 import type { Workers } from './workers.js';

@@ -11,7 +11,7 @@ import { Committer } from './committer.js';
 import { Evidence } from './evidence.js';
 import { Expiry } from './expiry.js';
 import { takeOver } from './take-over.js';
-import type { BlockedSink, ConsumerActivity, SetAside } from './emitter.interface.js';
+import type { BlockedSink, ConsumerActivity, SetAside } from './engine.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
 import { type OpenWindow, openWindow } from './open-window.js';
 import { ReadAhead } from './read-ahead.js';

@@ -3,7 +3,7 @@ import { ErrorCode } from '../errors/minibatch.error.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import type { ConsumerDefinition } from './emitter.interface.js';
+import type { ConsumerDefinition } from './engine.interface.js';
 import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const some = () => turns(() => false, 20);

@@ -5,7 +5,7 @@ import { delay } from '../common/clock.js';
 import type { BatchWindow } from './batch-window.js';
 import { Bisection } from './bisection.js';
 import { Delivery } from './delivery.js';
-import type { BlockedSink } from './emitter.interface.js';
+import type { BlockedSink } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
 import { type OpenWindow, stopSignal, type TakenApart, takenApart } from './open-window.js';
 import { PartsRunner, type Probe } from './parts-runner.js';

@@ -1,7 +1,7 @@
 import { messageOf } from '../errors/minibatch.error.js';
 import { isRefused } from '../errors/refusal.js';
 import type { Mutable } from '../common/mutable.js';
-import type { BlockedSink } from './emitter.interface.js';
+import type { BlockedSink } from './engine.interface.js';
 
 /** So many are named at the most. */
 const MOST = 10;

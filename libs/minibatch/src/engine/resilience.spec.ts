@@ -7,7 +7,7 @@ import type { StoreCall } from '../testing/wrapped-store.js';
 import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import type { MessageView } from '../windows/window-emitter.js';
-import { ConsumerState } from './emitter.interface.js';
+import { ConsumerState } from './engine.interface.js';
 import { LEASE, Process, type ProcessOptions, STREAM, turns } from './process.spec.support.js';
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);

@@ -5,7 +5,7 @@ import { delay } from '../common/clock.js';
 import { asOwnCall } from '../common/own-calls.js';
 import type { BatchWindow } from './batch-window.js';
 import { BlockedSinks, countFailure } from './blocked-sinks.js';
-import type { BlockedSink, NamedSink } from './emitter.interface.js';
+import type { BlockedSink, NamedSink } from './engine.interface.js';
 import { type OpenWindow, stopSignal } from './open-window.js';
 import { SinkSkips } from './sink-skips.js';
 import { RenewedSignal, type Tenure } from './tenure.js';

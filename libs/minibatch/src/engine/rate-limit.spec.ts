@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Activity } from '../common/activity.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import type { RateLimit } from './emitter.interface.js';
+import type { RateLimit } from './engine.interface.js';
 import { Process, STREAM } from './process.spec.support.js';
 import { RateLimiter } from './rate-limit.js';
 

@@ -3,7 +3,7 @@ import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import type { Window } from '../windows/window.js';
-import type { Retention } from './emitter.interface.js';
+import type { Retention } from './engine.interface.js';
 import { type ConsumerChoice, Process, type ProcessOptions, STREAM } from './process.spec.support.js';
 
 const SECOND = 1_000;
