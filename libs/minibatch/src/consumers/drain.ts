@@ -1,6 +1,7 @@
 import type { ConsumerDefinition, ConsumerStatus, DrainResult, Engine } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { shuttingDown } from '../errors/shutting-down.js';
+import { orAborted } from '../common/abort.js';
 import { backoff } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
 
@@ -42,7 +43,8 @@ export async function watchDrain(drain: Drain): Promise<DrainedStream> {
   const { drained, signal, stop } = drain;
   const over = new AbortController();
   try {
-    await Promise.race([drained, untilAborted(signal, over.signal), untilStuck(drain, over.signal)]);
+    const ended = Promise.race([drained, untilStuck(drain, over.signal)]);
+    await (signal ? orAborted(ended, signal, () => signal.reason) : ended);
     return countsOf(statusOf(drain));
   } catch (error) {
     // What it waits for is not going to come.
@@ -52,15 +54,6 @@ export async function watchDrain(drain: Drain): Promise<DrainedStream> {
     over.abort();
     await stop();
   }
-}
-
-/** Settles only when the signal aborts. @throws its reason */
-async function untilAborted(signal: AbortSignal | undefined, over: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    if (signal?.aborted) resolve();
-    else signal?.addEventListener('abort', () => resolve(), { once: true, signal: over });
-  });
-  signal?.throwIfAborted();
 }
 
 async function untilStuck(drain: Drain, over: AbortSignal): Promise<void> {

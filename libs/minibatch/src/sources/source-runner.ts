@@ -1,6 +1,7 @@
 import type { EngineLog } from '../engine/engine.interface.js';
 import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { unlessAborted } from '../common/abort.js';
 import { backoff, type BackoffOptions } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
 import { guarded } from '../common/guarded-signal.js';
@@ -247,14 +248,4 @@ function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
 /** What else holds items: to await it would end the source without any of them. */
 function isOtherFeed(value: unknown): boolean {
   return typeof value === 'object' && value !== null && (Symbol.iterator in value || 'subscribe' in value);
-}
-
-/** Undefined if the signal aborts first. */
-function unlessAborted<R>(promise: Promise<R>, signal: AbortSignal): Promise<R | undefined> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => resolve(undefined);
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-  });
 }

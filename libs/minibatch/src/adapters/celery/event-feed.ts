@@ -1,8 +1,12 @@
+import { unlessAborted } from '../../common/abort.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { worthALine } from '../../common/worth-a-line.js';
 import type { DecodedBody } from './event-body.js';
 import type { EventIntake } from './event-intake.js';
-import { inTime } from './in-time.js';
 import { PendingBodies, type PendingBody } from './pending-bodies.js';
+
+/** What an append in flight gets when a source is told to stop; after a second the source is abandoned. */
+const GRACE = { clock: SYSTEM_CLOCK, ms: 400 };
 
 /** Bytes of bodies that wait for the stream. */
 const MOST_BYTES = 64 * 1024 * 1024;
@@ -92,7 +96,7 @@ export class EventFeed {
       },
     };
     try {
-      const connection = await inTime(this.connect(inlet, this.signal), this.signal, 0);
+      const connection = await unlessAborted(this.connect(inlet, this.signal), this.signal);
       this.connection = connection;
     } catch (error) {
       this.over = true;
@@ -103,7 +107,7 @@ export class EventFeed {
   private async store(bodies: readonly PendingBody[]): Promise<void> {
     const append = this.intake.append(bodies.flatMap(({ messages }) => messages)).then(() => true);
     try {
-      if (await inTime(append, this.signal)) bodies.at(-1)?.acknowledge?.();
+      if (await unlessAborted(append, this.signal, GRACE)) bodies.at(-1)?.acknowledge?.();
       else this.dropped(countOf(bodies), 'the source was stopped before the stream took them');
     } catch (error) {
       this.pending.putBack(bodies);

@@ -1,3 +1,4 @@
+import { unlessAborted } from '../../common/abort.js';
 import type { Document } from 'bson';
 import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
@@ -102,14 +103,4 @@ export class Appender {
     }
     this.counts.givenAway(messageOf(error));
   }
-}
-
-/** An append may wait for room for as long as consumers like; a source has a second to stop. */
-export function unlessAborted<R>(promise: Promise<R>, signal: AbortSignal): Promise<R | undefined> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => resolve(undefined);
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-  });
 }

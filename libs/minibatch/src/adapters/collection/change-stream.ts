@@ -1,5 +1,5 @@
 import type { mongo } from 'mongoose';
-import { unlessAborted } from './appender.js';
+import { unlessAborted } from '../../common/abort.js';
 import { changePipeline, WITHOUT_DOCUMENT } from './change-pipeline.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { undecodable, withRegExps } from './found-document.js';

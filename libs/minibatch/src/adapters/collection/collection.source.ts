@@ -1,7 +1,8 @@
 import type { mongo } from 'mongoose';
 import { invalidOption } from '../../common/checks.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
-import { Appender, unlessAborted } from './appender.js';
+import { unlessAborted } from '../../common/abort.js';
+import { Appender } from './appender.js';
 import { followChanges } from './change-feed.js';
 import { ChangeStream } from './change-stream.js';
 import { type CollectionSourceOptions, type ResolvedReading, resolveReading } from './collection-source.options.js';

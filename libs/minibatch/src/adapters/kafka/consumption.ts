@@ -1,3 +1,4 @@
+import { aborted } from '../../common/abort.js';
 import { Logger } from '@nestjs/common';
 import type { Consumer, ConsumerGroupJoinEvent, EachBatchPayload, Kafka } from 'kafkajs';
 import { asError } from '../../errors/error-text.js';
@@ -204,12 +205,4 @@ export class Consumption {
     await Promise.race([work, delay(this.parts.clock, ms, done.signal)]);
     done.abort();
   }
-}
-
-/** Resolves when `signal` aborts; or never, and then `forget` takes the listener away. */
-function aborted(signal: AbortSignal, forget?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true, ...(forget ? { signal: forget } : {}) });
-  });
 }

@@ -1,3 +1,4 @@
+import { orAborted } from '../../common/abort.js';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
 import { SystemClock } from '../../common/clock.js';
@@ -105,7 +106,8 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
     const messages = part.map(({ message }) => message);
     try {
       const sent = this.producers.use((producer) => producer.send({ topic, messages, acks, compression }), isTooLarge);
-      await unlessAborted(sent, window.signal);
+      const given = () => new Error('the window was aborted', { cause: window.signal.reason });
+      await orAborted(sent, window.signal, given);
     } catch (error) {
       if (!isTooLarge(error)) {
         const doing = `writing ${part.length} results of window ${window.id} to the topic '${topic}' failed`;
@@ -141,14 +143,4 @@ function tooLarge(
     `${where}: ${failed.length} of ${total} results of window ${window.id} are too large for the topic '${topic}': ${names.join(', ')}${failed.length > names.length ? ', …' : ''}. Raise the topic's max.message.bytes, use compression, or return smaller results; the others are written`,
     { details: { window: window.id, topic, failed, written: total - failed.length } },
   );
-}
-
-/** @throws the signal's reason if it aborts first */
-function unlessAborted<V>(promise: Promise<V>, signal: AbortSignal): Promise<V> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => reject(new Error('the result does not count any more', { cause: signal.reason }));
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-  });
 }

@@ -1,3 +1,4 @@
+import { unlessAborted } from '../../common/abort.js';
 import type { Kafka } from 'kafkajs';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { SystemClock } from '../../common/clock.js';
@@ -65,6 +66,7 @@ export class KafkaSource<T = unknown> implements Source<T> {
   private async consume(kafka: Kafka, target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
     const { reading, clock } = this;
     const mayCreate = reading.consumer.allowAutoTopicCreation === true;
+    // This may take as long as its retries do; a source has a second to stop.
     const found = await unlessAborted(findTopics(reading.where, kafka, reading.topics, mayCreate), signal);
     if (found === undefined) return;
     const { cluster, topics } = found;
@@ -86,14 +88,4 @@ export class KafkaSource<T = unknown> implements Source<T> {
       watch.abort();
     }
   }
-}
-
-/** Looking for topics may take as long as its retries do; a source has a second to stop. */
-function unlessAborted<R>(promise: Promise<R>, signal: AbortSignal): Promise<R | undefined> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => resolve(undefined);
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-  });
 }

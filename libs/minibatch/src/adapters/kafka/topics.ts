@@ -1,3 +1,4 @@
+import { aborted } from '../../common/abort.js';
 import type { Admin, Kafka } from 'kafkajs';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { type Clock, delay } from '../../common/clock.js';
@@ -49,10 +50,7 @@ export async function newTopics(
     const existing = await askAdmin(kafka, (admin) => admin.listTopics()).catch(() => []);
     if (patterns.some((pattern) => matching(pattern, existing).some((name) => !known.includes(name)))) return;
   }
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
+  await aborted(signal);
 }
 
 async function askAdmin<R>(kafka: Kafka, question: (admin: Admin) => Promise<R>): Promise<R> {

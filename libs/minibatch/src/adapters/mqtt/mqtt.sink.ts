@@ -1,3 +1,4 @@
+import { orAborted } from '../../common/abort.js';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { Sink } from '../../sinks/sink.interface.js';
@@ -93,7 +94,10 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
       throw new MinibatchError(ErrorCode.ShuttingDown, `${where}: the sink is closed`, { details: { sink: where } });
     }
     this.publisher ??= this.connect();
-    return await unlessAborted(this.publisher, signal, where);
+    return await orAborted(this.publisher, signal, () => {
+      const message = `${where}: connecting was given up: the window's signal aborted`;
+      return new MinibatchError(ErrorCode.SinkFailed, message, { details: { reason: 'ABORTED' } });
+    });
   }
 
   private connect(): Promise<Publisher> {
@@ -106,23 +110,5 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
     };
     connecting.catch(forget);
     return connecting;
-  }
-}
-
-async function unlessAborted<V>(work: Promise<V>, signal: AbortSignal, where: string): Promise<V> {
-  let forget = (): void => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    const give = () => {
-      const message = `${where}: connecting was given up: the window's signal aborted`;
-      reject(new MinibatchError(ErrorCode.SinkFailed, message, { details: { reason: 'ABORTED' } }));
-    };
-    signal.addEventListener('abort', give, { once: true });
-    if (signal.aborted) give();
-    forget = () => signal.removeEventListener('abort', give);
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    forget();
   }
 }

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { MqttClient } from 'mqtt';
+import { unlessAborted } from '../../common/abort.js';
 import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { BatchWriter } from './batch-writer.js';
@@ -89,7 +90,8 @@ export class MqttSource<T = unknown> implements Source<T> {
       await link.during(intake.failed, signal, 'reading');
     } finally {
       // What comes with the next connection must not overtake what is being written now.
-      await unlessStopped(intake.stop(), signal);
+      // An append may wait for room for as long as consumers like.
+      await unlessAborted(intake.stop(), signal, { clock: SYSTEM_CLOCK, ms: STOP_WAIT });
       await link.close();
     }
   }
@@ -111,21 +113,4 @@ function positionOf(stored: unknown): Position | undefined {
   if (typeof stored !== 'object' || stored === null) return undefined;
   const { clientId, topics } = stored as Partial<Position>;
   return typeof clientId === 'string' && Array.isArray(topics) ? { clientId, topics } : undefined;
-}
-
-/** Resolves with the work, or a while after the signal has aborted: an append may wait for room for as long as consumers like. */
-async function unlessStopped(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  let cancel: (() => void) | undefined;
-  let wait = (): void => undefined;
-  const stopped = new Promise<void>((resolve) => {
-    wait = () => (cancel = SYSTEM_CLOCK.schedule(STOP_WAIT, resolve));
-    if (signal.aborted) wait();
-    else signal.addEventListener('abort', wait, { once: true });
-  });
-  try {
-    await Promise.race([work, stopped]);
-  } finally {
-    cancel?.();
-    signal.removeEventListener('abort', wait);
-  }
 }
