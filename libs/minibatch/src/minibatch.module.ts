@@ -5,7 +5,7 @@ import { ConsumerExplorer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import type { Engine } from './engine/engine.interface.js';
-import { EmitterScheduler } from './engine/scheduler.js';
+import { ConsumerEngine } from './engine/consumer-engine.js';
 import type { Executor } from './executors/executor.interface.js';
 import { InlineExecutor } from './executors/inline.executor.js';
 import { type Clock, SystemClock } from './common/clock.js';
@@ -42,7 +42,7 @@ const providers: Provider[] = [
     provide: ENGINE,
     inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],
     useFactory: (store: StreamStore, clock: Clock, { engine }: ResolvedOptions): Engine =>
-      new EmitterScheduler(store, clock, new Logger('Minibatch'), engine),
+      new ConsumerEngine(store, clock, new Logger('Minibatch'), engine),
   },
   {
     provide: STREAM_HUB,

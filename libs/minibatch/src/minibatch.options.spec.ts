@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_ENGINE_OPTIONS } from './engine/scheduler.js';
+import { DEFAULT_ENGINE_OPTIONS } from './engine/consumer-engine.js';
 import { ErrorCode } from './errors/minibatch.error.js';
 import { resolveOptions } from './minibatch.options.js';
 

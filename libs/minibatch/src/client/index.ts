@@ -1,7 +1,7 @@
 import type { EngineLog } from '../engine/engine.interface.js';
 import { plainScope } from '../consumers/consumer.scope.js';
 import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
-import { DEFAULT_ENGINE_OPTIONS, EmitterScheduler } from '../engine/scheduler.js';
+import { DEFAULT_ENGINE_OPTIONS, ConsumerEngine } from '../engine/consumer-engine.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../errors/redact.js';
@@ -86,7 +86,7 @@ export async function openStream<T = unknown>(
   const opened = await makeStore(store);
   const clock = new SystemClock();
   const log = options.log ?? consoleLog;
-  const engine = new EmitterScheduler(opened, clock, log);
+  const engine = new ConsumerEngine(opened, clock, log);
   const consumers = new RunTimeConsumers({
     engine,
     clock,

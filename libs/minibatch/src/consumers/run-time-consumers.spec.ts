@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openStore } from '../../../../test/support/mongoose-store.js';
 import { type OpenStream, openStream } from '../client/index.js';
-import { EmitterScheduler } from '../engine/scheduler.js';
+import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { DEFAULT_RETRY } from '../shared.options.js';
@@ -180,7 +180,7 @@ describe('a drain that does not get on', () => {
   it('rejects a drain whose sink does not take a result', async () => {
     const store = new MemoryStreamStore();
     const clock = new VirtualClock();
-    const engine = new EmitterScheduler(store, clock, log);
+    const engine = new ConsumerEngine(store, clock, log);
     const consumers = new RunTimeConsumers({
       engine,
       clock,

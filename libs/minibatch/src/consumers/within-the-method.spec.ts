@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { openStore } from '../../../../test/support/mongoose-store.js';
 import { openStream } from '../client/index.js';
-import { EmitterScheduler } from '../engine/scheduler.js';
+import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { DEFAULT_RETRY } from '../shared.options.js';
@@ -24,7 +24,7 @@ function setUp() {
   const lines: string[] = [];
   const write = (line: string) => void lines.push(line);
   const log = { log: write, warn: write, error: write };
-  const engine = new EmitterScheduler(store, clock, log);
+  const engine = new ConsumerEngine(store, clock, log);
   const consumers = new RunTimeConsumers({
     engine,
     clock,

@@ -6,7 +6,7 @@ import type { StoreCall } from '../testing/wrapped-store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { advance, laterEnd } from './committer.js';
-import { openWindow } from './open-window.js';
+import { inFlightWindow } from './in-flight-window.js';
 import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const upTo = (n: number) => Array.from({ length: n }, (_, index) => index);
@@ -247,7 +247,7 @@ describe('the end of the last interval', () => {
   const after = (...windows: readonly Pick<WindowRecord, 'seq' | 'late' | 'end'>[]) => {
     const none = { lastSeq: 0, windows: 0, messages: 0 };
     const message = { id: 'm' } as StoredMessage;
-    const finished = windows.map((some) => ({ open: openWindow(some as WindowRecord, [message], false) }));
+    const finished = windows.map((some) => ({ open: inFlightWindow(some as WindowRecord, [message], false) }));
     return advance(none, 0, finished).progress;
   };
 

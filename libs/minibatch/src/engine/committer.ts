@@ -1,14 +1,14 @@
 import type { ConsumerProgress } from '../storage/stream-store.interface.js';
 import type { BatchWindow } from './batch-window.js';
-import type { OpenWindow } from './open-window.js';
-import { notify, type Tenure } from './tenure.js';
+import type { InFlightWindow } from './in-flight-window.js';
+import { notify, type LeaseTerm } from './lease-term.js';
 
 /** Commits whose messages may be leaving at the same time. */
 const MOST_LEAVING = 2;
 
 /** A window whose handler and sinks are through; without `window` if it was committed without a handler. */
 export interface FinishedWindow {
-  readonly open: OpenWindow;
+  readonly open: InFlightWindow;
   readonly window?: BatchWindow;
 }
 
@@ -38,7 +38,7 @@ export class Committer {
   private endedBy: number;
 
   constructor(
-    private readonly tenure: Tenure,
+    private readonly term: LeaseTerm,
     private progress: ConsumerProgress,
   ) {
     this.endedBy = progress.lastSeq;
@@ -64,12 +64,12 @@ export class Committer {
 
   /** As many messages wait as one commit takes. */
   get isFull(): boolean {
-    return this.waitingMessages >= this.tenure.parts.options.readAhead;
+    return this.waitingMessages >= this.term.parts.options.readAhead;
   }
 
   /** Milliseconds that the oldest finished window has waited; there is one. */
   waitedFor(): number {
-    return this.tenure.parts.clock.monotonic() - this.since;
+    return this.term.parts.clock.monotonic() - this.since;
   }
 
   /** A window with this id is finished, and has not left the store. */
@@ -78,7 +78,7 @@ export class Committer {
   }
 
   add(finished: FinishedWindow): void {
-    if (this.finished.length === 0) this.since = this.tenure.parts.clock.monotonic();
+    if (this.finished.length === 0) this.since = this.term.parts.clock.monotonic();
     this.finished.push(finished);
     this.waitingMessages += finished.open.messages.length;
   }
@@ -88,18 +88,18 @@ export class Committer {
    * and some servers take much longer for them. They are to be settled then.
    */
   async commit(): Promise<CommittedBatch> {
-    const { tenure } = this;
-    const { definition, counters, lease, parts } = tenure;
+    const { term } = this;
+    const { definition, counters, lease, parts } = term;
     const batch = this.take(parts.options.readAhead);
     this.leaving.add(batch);
     this.isWriting = true;
     try {
       const { progress: reached, endedBy } = advance(this.progress, this.endedBy, batch);
-      const { limiter } = tenure;
+      const { limiter } = term;
       const progress = limiter ? { ...reached, starts: limiter.stored() } : reached;
       const finished = [...this.leaving].flatMap((some) => some.map(({ open }) => open.record.seq));
       const sent = parts.clock.monotonic();
-      const groups = await tenure.persist('commit', () => parts.store.commit(lease, { finished, progress }));
+      const groups = await term.persist('commit', () => parts.store.commit(lease, { finished, progress }));
       this.progress = progress;
       this.endedBy = endedBy;
       parts.keeper.renewed(lease, sent);
@@ -107,21 +107,21 @@ export class Committer {
       counters.committedMessages += batch.reduce((sum, { open }) => sum + open.messages.length, 0);
       counters.lastCommit = new Date(parts.clock.now());
       for (const { window } of batch) {
-        if (window) notify(tenure, 'onCommit', () => definition.emitter.onCommit(window.shown));
+        if (window) notify(term, 'onCommit', () => definition.emitter.onCommit(window.shown));
       }
       return { windows: batch, groups };
     } finally {
-      // It fails only when the tenure is over, and the committer with it.
+      // It fails only when the term is over, and the committer with it.
       this.isWriting = false;
     }
   }
 
   /** Resolves when the messages of committed windows have left the buffer. */
   async settle({ windows: batch, groups }: CommittedBatch): Promise<void> {
-    const { definition, lease, parts, closing } = this.tenure;
+    const { definition, lease, parts, closing } = this.term;
     const windows = batch.map(({ open }) => ({ window: open.record, messages: open.messages }));
     try {
-      await this.tenure.persist('remove committed messages', () =>
+      await this.term.persist('remove committed messages', () =>
         parts.store.settle(lease, windows, {
           groups,
           keep: definition.keep,

@@ -13,10 +13,10 @@ import { Expiry } from './expiry.js';
 import { takeOver } from './take-over.js';
 import type { BlockedSink, ConsumerActivity, SetAside } from './engine.interface.js';
 import { isLeaseLost } from './lease-keeper.js';
-import { type OpenWindow, openWindow } from './open-window.js';
+import { type InFlightWindow, inFlightWindow } from './in-flight-window.js';
 import { ReadAhead } from './read-ahead.js';
 import { Reader } from './reader.js';
-import { type Tenure, TenureOver } from './tenure.js';
+import { type LeaseTerm, LeaseTermOver } from './lease-term.js';
 import { isDecodable } from './undecodable.js';
 import { skipSink, WindowRequests } from './window-requests.js';
 import { WindowRunner } from './window-runner.js';
@@ -36,7 +36,7 @@ const EMITTER_BACKOFF = { base: 1_000, max: 60_000, jitter: 0.1 };
  * One consumer at work, as long as it holds its lease. The only writer of its claims and commits.
  *
  * Four things go on side by side: a read ahead, a claim, a commit point, each at most once, and up to `workers` windows. Whatever
- * ends, or comes from outside, asks for a turn; a turn starts what can be started and returns. So reads and commits overlap
+ * ends, or comes from outside, asks for a pass; a pass starts what can be started and returns. So reads and commits overlap
  * with the handlers, and nothing polls.
  *
  * ```text
@@ -51,19 +51,19 @@ export class ConsumerLoop {
   private readonly runner: WindowRunner;
   private readonly expiry: Expiry;
   private committer: Committer | undefined;
-  private readonly ready: OpenWindow[] = [];
+  private readonly ready: InFlightWindow[] = [];
   /** Windows that failed as a whole, to be tried once more: others got through. */
-  private readonly released: OpenWindow[] = [];
+  private readonly released: InFlightWindow[] = [];
   private readonly evidence: Evidence;
   /** Seen to, or waiting for the takeover; by window. */
   private readonly requests = new WindowRequests();
-  private readonly running = new LiveSet<OpenWindow>();
+  private readonly running = new LiveSet<InFlightWindow>();
   private nextSeq = 1;
   /**
    * Open windows of a process that was cut off. One of them may have ended it: they are handled one at a time, each committed
    * before the next begins, or what was finished before the bad one would come again for ever.
    */
-  private readonly suspects = new Set<OpenWindow>();
+  private readonly suspects = new Set<InFlightWindow>();
 
   private claiming = false;
   private expiring = false;
@@ -71,7 +71,7 @@ export class ConsumerLoop {
   private unwanted: BufferedMessage[] = [];
   /** What was read ahead may have been cleared since. */
   private rereads = false;
-  private turnAsked = false;
+  private passScheduled = false;
   private paused = false;
   private flushing = false;
 
@@ -93,44 +93,44 @@ export class ConsumerLoop {
   private fail!: (error: unknown) => void;
   private hasInitialised = false;
 
-  constructor(private readonly tenure: Tenure) {
-    const { definition, parts } = tenure;
+  constructor(private readonly term: LeaseTerm) {
+    const { definition, parts } = term;
     const { readAhead, readAheadBytes } = parts.options;
     const block = Math.min(Math.max(readAhead, definition.emitterContext.size ?? 0), definition.lookAhead);
     this.reader = new Reader(parts.store, definition.key, this.buffer, { messages: block, bytes: readAheadBytes }, () =>
       parts.clock.now(),
     );
-    this.readAhead = new ReadAhead(tenure, this.reader, this.buffer);
+    this.readAhead = new ReadAhead(term, this.reader, this.buffer);
     const { maxSize, maxBytes } = definition;
     this.cutter = new WindowCutter(definition.emitter, { maxSize, maxBytes }, definition.key);
-    this.evidence = new Evidence(tenure, () => this.kick());
-    this.runner = new WindowRunner(tenure, this.evidence);
-    this.expiry = new Expiry(tenure, this.buffer, this.reader);
+    this.evidence = new Evidence(term, () => this.schedulePass());
+    this.runner = new WindowRunner(term, this.evidence);
+    this.expiry = new Expiry(term, this.buffer, this.reader);
     this.ended = new Promise((resolve, reject) => {
       this.end = resolve;
       this.fail = reject;
     });
     // Before `run` waits for it.
     this.ended.catch(() => undefined);
-    tenure.workers.freed = () => this.kick();
-    tenure.over.signal.addEventListener('abort', () => this.finish(), { once: true });
-    tenure.closing.signal.addEventListener('abort', () => this.kick(), { once: true });
+    term.workers.freed = () => this.schedulePass();
+    term.over.signal.addEventListener('abort', () => this.finish(), { once: true });
+    term.closing.signal.addEventListener('abort', () => this.schedulePass(), { once: true });
   }
 
   /**
-   * Takes up the work. Resolves when the tenure is over, or has been closed and all that was under way is committed. Rejects if it
+   * Takes up the work. Resolves when the term is over, or has been closed and all that was under way is committed. Rejects if it
    * can't go on, because the strategy does not start or something went wrong that must not.
    */
   async run(): Promise<void> {
-    const { parts } = this.tenure;
+    const { parts } = this.term;
     try {
       await parts.activity.track(() => this.recover());
     } catch (error) {
-      if (!this.tenure.isOver && !isLeaseLost(error)) throw error;
-      this.tenure.end();
+      if (!this.term.isOver && !isLeaseLost(error)) throw error;
+      this.term.end();
     }
-    if (this.tenure.definition.drained) this.flush();
-    this.kick();
+    if (this.term.definition.drained) this.flush();
+    this.schedulePass();
     await this.ended;
   }
 
@@ -166,12 +166,12 @@ export class ConsumerLoop {
   }
 
   /** True if only new messages, or the clock, can make it go on: worth a poll. */
-  get hungry(): boolean {
+  get awaitingMessages(): boolean {
     return this.committer !== undefined && !this.paused && this.readAhead.isExhausted;
   }
 
   get activity(): ConsumerActivity {
-    if (this.tenure.unavailable) return 'unavailable';
+    if (this.term.unavailable) return 'unavailable';
     if (this.runner.blocked || this.evidence.isOutage) return 'blocked';
     if (this.runner.retrying > 0) return 'retrying';
     if (this.runner.throttled > 0) return 'throttled';
@@ -194,13 +194,13 @@ export class ConsumerLoop {
   /** Messages have come. */
   wake(): void {
     this.reader.touch();
-    this.kick();
+    this.schedulePass();
   }
 
   setPaused(paused: boolean): void {
     if (this.paused === paused) return;
     this.paused = paused;
-    this.kick();
+    this.schedulePass();
   }
 
   /** How often the stream was cleared. What was read ahead is read again, for the store knows what of it is cleared. */
@@ -208,12 +208,12 @@ export class ConsumerLoop {
     if (!this.expiry.setClearings(count)) return;
     this.rereads = true;
     this.readAhead.restart();
-    this.kick();
+    this.schedulePass();
   }
 
   /** What operators want done with open windows. */
   setRequests(requests: readonly WindowRequest[]): void {
-    for (const request of requests) if (this.requests.add(request)) this.obey(request);
+    for (const request of requests) if (this.requests.add(request)) this.applyRequest(request);
   }
 
   /** Emits what is there now, ready or not. */
@@ -221,35 +221,35 @@ export class ConsumerLoop {
     this.flushing = true;
     this.readAhead.restart();
     this.ask = true;
-    this.kick();
+    this.schedulePass();
   }
 
-  // ---- the turn
+  // ---- the pass
 
-  private kick(): void {
-    if (this.turnAsked || this.tenure.isOver) return;
-    this.turnAsked = true;
-    this.tenure.parts.activity.enter();
+  private schedulePass(): void {
+    if (this.passScheduled || this.term.isOver) return;
+    this.passScheduled = true;
+    this.term.parts.activity.enter();
     queueMicrotask(() => {
-      this.turnAsked = false;
+      this.passScheduled = false;
       try {
-        this.turn();
+        this.pass();
       } catch (error) {
         this.fail(error);
       } finally {
-        this.tenure.parts.activity.leave();
+        this.term.parts.activity.leave();
       }
     });
   }
 
-  private turn(): void {
-    if (this.tenure.isOver || !this.committer) return;
+  private pass(): void {
+    if (this.term.isOver || !this.committer) return;
     if (this.rereads && !this.readAhead.isReading) {
       this.rereads = false;
       this.reader.forget();
     }
-    if (!this.tenure.isClosing) this.expire();
-    if (!this.paused && !this.tenure.isClosing) {
+    if (!this.term.isClosing) this.expire();
+    if (!this.paused && !this.term.isClosing) {
       // First of all: what runs no longer counts against reading ahead.
       this.startWindows();
       this.countFreeWorkers();
@@ -258,39 +258,39 @@ export class ConsumerLoop {
     }
     this.commitIfDue(this.committer);
     if (
-      this.tenure.isClosing &&
+      this.term.isClosing &&
       this.running.size === 0 &&
       !this.claiming &&
       !this.expiring &&
       this.committer.underWay === 0 &&
       this.committer.waiting === 0
     ) {
-      this.tenure.end();
+      this.term.end();
       return;
     }
     this.armTimer();
-    if (this.tenure.definition.drained && this.isDrained) this.tenure.definition.drained();
+    if (this.term.definition.drained && this.isDrained) this.term.definition.drained();
   }
 
   private get isDrained(): boolean {
     return !this.flushing && !this.claiming && !this.expiring && this.inFlight === 0;
   }
 
-  /** Starts a piece of work that is under way until it settles; its end asks for a turn. */
-  private launch(work: () => Promise<void>): void {
-    this.tenure.parts.activity.enter();
-    void this.worked(work);
+  /** Starts a piece of work that is under way until it settles; its end asks for a pass. */
+  private startTask(work: () => Promise<void>): void {
+    this.term.parts.activity.enter();
+    void this.runTask(work);
   }
 
-  private async worked(work: () => Promise<void>): Promise<void> {
+  private async runTask(work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
       // What it had in hand is nowhere now but in the store: only a new beginning finds it again.
-      if (!(error instanceof TenureOver) && !isLeaseLost(error)) this.fail(error);
+      if (!(error instanceof LeaseTermOver) && !isLeaseLost(error)) this.fail(error);
     } finally {
-      this.kick();
-      this.tenure.parts.activity.leave();
+      this.schedulePass();
+      this.term.parts.activity.leave();
     }
   }
 
@@ -303,18 +303,18 @@ export class ConsumerLoop {
   // ---- reading
 
   private readOn(): void {
-    const now = this.tenure.parts.clock.now();
+    const now = this.term.parts.clock.now();
     const { readAhead } = this;
     if (readAhead.isReading || this.isResting) return;
     try {
-      readAhead.follow(this.tenure.definition.emitter.reads(now, this.flushing, this.buffer.workerFree));
+      readAhead.follow(this.term.definition.emitter.reads(now, this.flushing, this.buffer.workerFree));
     } catch (error) {
       this.emitterFailed(now, error);
       return;
     }
     const { wanted } = readAhead;
     if (wanted === 0 || this.inFlightIsEnough()) return;
-    this.launch(async () => {
+    this.startTask(async () => {
       try {
         await readAhead.read(wanted);
       } finally {
@@ -324,13 +324,13 @@ export class ConsumerLoop {
   }
 
   /**
-   * Two blocks, one being worked on and one being read, are what it takes to never wait. Windows that are running don't count: their
+   * Two blocks, one being runTask on and one being read, are what it takes to never wait. Windows that are running don't count: their
    * number is bounded, and no worker is to wait for the others.
    */
   private inFlightIsEnough(): boolean {
     // What waits for evidence has bounds of its own, or there would never be any.
     const { size } = this.evidence;
-    const { readAhead, readAheadBytes } = this.tenure.parts.options;
+    const { readAhead, readAheadBytes } = this.term.parts.options;
     let messages = this.inFlightMessages - size.messages;
     let bytes = this.inFlightBytes - size.bytes;
     for (const open of this.running) {
@@ -356,25 +356,25 @@ export class ConsumerLoop {
     const { evidence, ready, released, suspects } = this;
     // One window that was not tried yet has to be there, as a probe, or those that are set aside might never get evidence.
     if (evidence.isInDoubt) return evidence.hasRoom && ready.every(({ doubted }) => doubted) ? 1 : 0;
-    const { free } = this.tenure.workers;
+    const { free } = this.term.workers;
     const workers = suspects.size === 0 ? free : Math.min(free, this.isAlone ? 1 : 0);
     return workers - ready.length - released.length;
   }
 
   /** So many windows the rate limit lets begin now, beyond those that are claimed. */
   private get allowedStarts(): number {
-    const { limiter } = this.tenure;
+    const { limiter } = this.term;
     return limiter ? limiter.free - this.ready.length - this.released.length : Infinity;
   }
 
   /** A worker is free, and the rate limit lets nothing begin. */
   private get isThrottled(): boolean {
-    if (!this.tenure.limiter || (this.buffer.length === 0 && !this.readAhead.isIdle)) return false;
+    if (!this.term.limiter || (this.buffer.length === 0 && !this.readAhead.isIdle)) return false;
     return this.freeWorkers > 0 && this.allowedStarts <= 0;
   }
 
   private cut(): void {
-    const now = this.tenure.parts.clock.now();
+    const now = this.term.parts.clock.now();
     if (this.readAhead.isTurning || this.isResting) return;
     if (this.claiming || !(this.ask || (this.nextCheck !== undefined && now >= this.nextCheck))) return;
     if (this.readAhead.isIdle) return;
@@ -382,13 +382,13 @@ export class ConsumerLoop {
     this.askAgainAt = undefined;
     const { buffer } = this;
     buffer.now = now;
-    buffer.monotonic = this.tenure.parts.clock.monotonic();
+    buffer.monotonic = this.term.parts.clock.monotonic();
     buffer.flushing = this.flushing;
     buffer.saturated = this.readAhead.isFull;
     let windows: readonly CutWindow[];
     try {
       windows = this.cutter.cut(buffer, CLAIM_WINDOWS);
-      this.nextCheck = this.tenure.definition.emitter.nextCheck(buffer);
+      this.nextCheck = this.term.definition.emitter.nextCheck(buffer);
       this.emitterFailures = 0;
     } catch (error) {
       if (!this.takeUndecodable(now)) this.emitterFailed(now, error);
@@ -402,17 +402,17 @@ export class ConsumerLoop {
     if (this.flushing && buffer.complete) {
       this.flushing = false;
       this.ask = true;
-      this.kick();
+      this.schedulePass();
     }
   }
 
   /** After an own strategy threw. */
   private get isResting(): boolean {
-    return this.askAgainAt !== undefined && this.tenure.parts.clock.monotonic() < this.askAgainAt;
+    return this.askAgainAt !== undefined && this.term.parts.clock.monotonic() < this.askAgainAt;
   }
 
   private emitterFailed(now: number, error: unknown): void {
-    const { counters, parts } = this.tenure;
+    const { counters, parts } = this.term;
     this.emitterFailures += 1;
     this.ask = true;
     this.askAgainAt = parts.clock.monotonic() + backoff(EMITTER_BACKOFF, this.emitterFailures);
@@ -429,7 +429,7 @@ export class ConsumerLoop {
     if (bad.length === 0) return false;
     this.buffer.remove(bad);
     this.ask = true;
-    const { maxSize } = this.tenure.definition;
+    const { maxSize } = this.term.definition;
     const cuts: CutWindow[] = [];
     for (let from = 0; from < bad.length; from += maxSize) {
       cuts.push({ messages: bad.slice(from, from + maxSize), bounds: {}, dropped: false });
@@ -443,23 +443,23 @@ export class ConsumerLoop {
     for (const open of opened) this.count(open, 1);
     this.claiming = true;
     this.overdue = 0;
-    this.launch(async () => {
+    this.startTask(async () => {
       try {
         await this.claimed(opened);
       } finally {
         this.claiming = false;
       }
       for (const open of opened) {
-        if (open.record.dropped) this.tenure.counters.dropped += open.messages.length;
+        if (open.record.dropped) this.term.counters.dropped += open.messages.length;
       }
     });
   }
 
   /** Resolves when they are claimed, and on their way. */
-  private async claimed(opened: readonly OpenWindow[]): Promise<void> {
-    const { lease, parts } = this.tenure;
+  private async claimed(opened: readonly InFlightWindow[]): Promise<void> {
+    const { lease, parts } = this.term;
     const records = opened.map(({ record }) => record);
-    await this.tenure.persist('claim', () => parts.store.claim(lease, records));
+    await this.term.persist('claim', () => parts.store.claim(lease, records));
     for (const open of opened) {
       if (open.record.dropped) this.committer?.add({ open });
       else this.ready.push(open);
@@ -476,7 +476,7 @@ export class ConsumerLoop {
     const { unwanted } = this;
     this.unwanted = [];
     this.expiring = true;
-    this.launch(async () => {
+    this.startTask(async () => {
       let expired = 0;
       const leave = async (messages: readonly BufferedMessage[]) => {
         await this.expired(messages);
@@ -489,7 +489,7 @@ export class ConsumerLoop {
         this.expiring = false;
       }
       if (expired > 0) {
-        const { definition, parts } = this.tenure;
+        const { definition, parts } = this.term;
         parts.log.log(
           `${definition.label}: ${expired} messages of '${definition.key.stream}' leave unhandled: they are older than ` +
             'maxAge, or the stream was cleared',
@@ -499,29 +499,29 @@ export class ConsumerLoop {
   }
 
   private async expired(messages: readonly BufferedMessage[]): Promise<void> {
-    const now = this.tenure.parts.clock.now();
-    const { maxSize } = this.tenure.definition;
-    const opened: OpenWindow[] = [];
+    const now = this.term.parts.clock.now();
+    const { maxSize } = this.term.definition;
+    const opened: InFlightWindow[] = [];
     for (let from = 0; from < messages.length; from += maxSize) {
       opened.push(this.open({ messages: messages.slice(from, from + maxSize), bounds: {}, dropped: true }, now));
     }
     for (const open of opened) this.count(open, 1);
     await this.claimed(opened);
-    this.tenure.counters.expired += messages.length;
-    this.kick();
+    this.term.counters.expired += messages.length;
+    this.schedulePass();
   }
 
-  private open(cut: CutWindow, now: number): OpenWindow {
-    const { key } = this.tenure.definition;
+  private open(cut: CutWindow, now: number): InFlightWindow {
+    const { key } = this.term.definition;
     // What the strategy chose from is what the reader put in: the same objects.
     const messages = cut.messages as unknown as readonly StoredMessage[];
     const messageIds = messages.map((message) => message.id);
     const id = windowId(key.stream, key.group, key.partition, messageIds, cut.bounds);
     const record = { seq: this.nextSeq++, id, messageIds, created: new Date(now), attempt: 1, recoveries: 0 };
-    return openWindow(Object.assign(record, cut.bounds, cut.dropped && { dropped: true }), messages);
+    return inFlightWindow(Object.assign(record, cut.bounds, cut.dropped && { dropped: true }), messages);
   }
 
-  private count({ messages, bytes }: OpenWindow, sign: 1 | -1): void {
+  private count({ messages, bytes }: InFlightWindow, sign: 1 | -1): void {
     this.inFlightMessages += sign * messages.length;
     this.inFlightBytes += sign * bytes;
   }
@@ -529,7 +529,7 @@ export class ConsumerLoop {
   // ---- handling
 
   private startWindows(): void {
-    while (this.tenure.workers.hasFree) {
+    while (this.term.workers.hasFree) {
       if (this.evidence.isInDoubt) this.release();
       const next = this.nextWindow();
       if (!next) return;
@@ -546,12 +546,12 @@ export class ConsumerLoop {
   }
 
   private get mayStart(): boolean {
-    return this.tenure.workers.hasFree && (this.suspects.size === 0 || this.isAlone);
+    return this.term.workers.hasFree && (this.suspects.size === 0 || this.isAlone);
   }
 
   /** Absent `from`: it is held. */
   private nextWindow():
-    { readonly open: OpenWindow; readonly from?: OpenWindow[]; readonly isProbe: boolean } | undefined {
+    { readonly open: InFlightWindow; readonly from?: InFlightWindow[]; readonly isProbe: boolean } | undefined {
     const { evidence, ready, released } = this;
     if (released[0]) return { open: released[0], from: released, isProbe: false };
     if (!evidence.isInDoubt) return ready[0] && { open: ready[0], from: ready, isProbe: false };
@@ -574,11 +574,11 @@ export class ConsumerLoop {
     }
   }
 
-  private start(open: OpenWindow, isProbe: boolean): void {
+  private start(open: InFlightWindow, isProbe: boolean): void {
     this.running.add(open);
-    this.tenure.workers.take();
-    this.tenure.counters.begun += 1;
-    this.launch(async () => {
+    this.term.workers.take();
+    this.term.counters.begun += 1;
+    this.startTask(async () => {
       let isHeld = false;
       try {
         const result = await this.runner.run(open, isProbe);
@@ -586,7 +586,7 @@ export class ConsumerLoop {
         if (result.kind === 'finished') this.committer?.add({ open, ...(result.window && { window: result.window }) });
       } finally {
         this.running.delete(open);
-        this.tenure.workers.release();
+        this.term.workers.release();
         // One that waits does not keep the others from going on.
         if (isHeld) this.suspects.delete(open);
         if (isProbe) this.evidence.probeEnded(open, isHeld);
@@ -596,7 +596,7 @@ export class ConsumerLoop {
   }
 
   /** Before the windows of an earlier holder are taken over, it waits for them. */
-  private obey(request: WindowRequest): void {
+  private applyRequest(request: WindowRequest): void {
     if (!this.committer) return;
     const { running, ready, released, evidence } = this;
     const open = [...running, ...ready, ...released, ...evidence.windows].find(
@@ -620,9 +620,9 @@ export class ConsumerLoop {
   }
 
   private answer(request: WindowRequest): void {
-    const { definition, parts } = this.tenure;
-    this.launch(async () => {
-      await this.tenure.persist('note that a window is gone', () =>
+    const { definition, parts } = this.term;
+    this.startTask(async () => {
+      await this.term.persist('note that a window is gone', () =>
         parts.store.updateStream(definition.key.stream, { answered: request }),
       );
       this.requests.delete(request);
@@ -640,19 +640,19 @@ export class ConsumerLoop {
     const [next] = this.ready;
     // A window that is being claimed is about to run.
     const nothingRuns = this.running.size === 0 && !this.claiming && (!next || this.paused || this.suspects.size > 0);
-    const due = nothingRuns || this.tenure.isClosing || committer.isFull || committer.waitedFor() >= GATHER;
+    const due = nothingRuns || this.term.isClosing || committer.isFull || committer.waitedFor() >= GATHER;
     if (!due) return;
-    this.launch(async () => {
+    this.startTask(async () => {
       const batch = await committer.commit();
       // The next commit point need not wait until these have left.
-      this.kick();
+      this.schedulePass();
       await committer.settle(batch);
-      if (this.tenure.isClosing) this.drainedWindows += batch.windows.length;
+      if (this.term.isClosing) this.drainedWindows += batch.windows.length;
       for (const { open } of batch.windows) this.forget(open);
     });
   }
 
-  private forget(open: OpenWindow): void {
+  private forget(open: InFlightWindow): void {
     for (const request of this.requests.of(open.record.id)) this.answer(request);
     this.suspects.delete(open);
     this.count(open, -1);
@@ -662,10 +662,10 @@ export class ConsumerLoop {
   // ---- waiting
 
   private armTimer(): void {
-    const { clock } = this.tenure.parts;
+    const { clock } = this.term.parts;
     const waits: number[] = [];
     let isOverdue = false;
-    if (!this.paused && !this.tenure.isClosing) {
+    if (!this.paused && !this.term.isClosing) {
       const now = clock.now();
       for (const at of [this.readAhead.idleUntil, this.readAhead.isIdle ? undefined : this.nextCheck]) {
         if (at === undefined || Number.isNaN(at)) continue;
@@ -673,22 +673,22 @@ export class ConsumerLoop {
         else isOverdue = true;
       }
       if (this.isResting && this.askAgainAt !== undefined) waits.push(this.askAgainAt - clock.monotonic());
-      // What is overdue waits for the read or the claim under way, whose end asks for a turn; else it comes soon. But not again
-      // and again: the strategy was asked and has nothing, and what changes that asks for a turn too.
+      // What is overdue waits for the read or the claim under way, whose end asks for a pass; else it comes soon. But not again
+      // and again: the strategy was asked and has nothing, and what changes that asks for a pass too.
       else if (isOverdue && !this.readAhead.isReading && !this.claiming)
         waits.push(backoff(OVERDUE_BACKOFF, this.overdue + 1));
     }
-    const { limiter } = this.tenure;
-    if (limiter && !this.paused && !this.tenure.isClosing && this.isThrottled) waits.push(limiter.rest);
+    const { limiter } = this.term;
+    if (limiter && !this.paused && !this.term.isClosing && this.isThrottled) waits.push(limiter.rest);
     if (!isOverdue) this.overdue = 0;
-    if (!this.paused && !this.tenure.isClosing && this.evidence.isInDoubt && !this.evidence.isProbing) {
+    if (!this.paused && !this.term.isClosing && this.evidence.isInDoubt && !this.evidence.isProbing) {
       const { pause } = this.evidence;
       if (pause > 0) waits.push(pause);
-      // It has become due since this turn looked for a window.
+      // It has become due since this pass looked for a window.
       else if (this.mayStart && this.nextWindow()) waits.push(0);
     }
     const look = this.expiry.wait;
-    if (look !== undefined && !this.expiring && !this.tenure.isClosing) waits.push(look);
+    if (look !== undefined && !this.expiring && !this.term.isClosing) waits.push(look);
     if (this.committer && this.committer.waiting > 0 && this.committer.underWay === 0) {
       waits.push(Math.max(0, GATHER - this.committer.waitedFor()));
     }
@@ -696,9 +696,9 @@ export class ConsumerLoop {
   }
 
   private wakeAfter(wait: number, isOverdue: boolean): void {
-    const { clock } = this.tenure.parts;
+    const { clock } = this.term.parts;
     const due = clock.monotonic() + Math.min(wait, LONGEST_WAIT);
-    // About the same: not worth another timer at every turn.
+    // About the same: not worth another timer at every pass.
     if (this.timer && Math.abs(this.timer.due - due) < 1 && wait !== Infinity) return;
     this.timer?.cancel();
     this.timer = undefined;
@@ -709,7 +709,7 @@ export class ConsumerLoop {
       if (isOverdue) this.overdue += 1;
       // The clock was set back: a time that the strategy asked for may be far away now.
       if (clock.now() < armed) this.ask = true;
-      this.kick();
+      this.schedulePass();
     });
     this.timer = { due, cancel };
   }
@@ -718,9 +718,9 @@ export class ConsumerLoop {
 
   /** Takes up where an earlier holder of the lease left off. */
   private async recover(): Promise<void> {
-    const { definition, parts } = this.tenure;
-    const { progress, windows, nextSeq, lastEnd } = await takeOver(this.tenure);
-    const committer = new Committer(this.tenure, progress);
+    const { definition, parts } = this.term;
+    const { progress, windows, nextSeq, lastEnd } = await takeOver(this.term);
+    const committer = new Committer(this.term, progress);
     this.nextSeq = nextSeq;
     for (const open of windows) {
       this.reader.own(open.messages);
@@ -743,6 +743,6 @@ export class ConsumerLoop {
       ...(lastEnd ? { lastEnd } : {}),
     });
     this.committer = committer;
-    for (const request of this.requests.all()) this.obey(request);
+    for (const request of this.requests.all()) this.applyRequest(request);
   }
 }

@@ -1,6 +1,6 @@
 import { codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 
-/** What a consumer has done in this process; one object for all its tenures. */
+/** What a consumer has done in this process; one object for all its terms. */
 export class ConsumerCounters {
   /** Windows that were taken to the handler. */
   begun = 0;

@@ -6,9 +6,9 @@ import { asOwnCall } from '../common/own-calls.js';
 import type { BatchWindow } from './batch-window.js';
 import { BlockedSinks, countFailure } from './blocked-sinks.js';
 import type { BlockedSink, NamedSink } from './engine.interface.js';
-import { type OpenWindow, stopSignal } from './open-window.js';
+import { type InFlightWindow, stopSignal } from './in-flight-window.js';
 import { SinkSkips } from './sink-skips.js';
-import { RenewedSignal, type Tenure } from './tenure.js';
+import { RenewedSignal, type LeaseTerm } from './lease-term.js';
 import { limited } from './time-limit.js';
 
 /** What became of a result. */
@@ -16,7 +16,7 @@ export type Delivered =
   | { readonly kind: 'delivered' }
   /** An operator gave its window up, or another sink refused it. */
   | { readonly kind: 'given up' }
-  /** The tenure is over. */
+  /** The term is over. */
   | { readonly kind: 'void' }
   /** A sink can never take it, and its messages are to be given up. */
   | { readonly kind: 'refused'; readonly error: unknown };
@@ -27,8 +27,8 @@ const VOID: Delivered = { kind: 'void' };
 const NOTED = Promise.resolve();
 
 /** A result on its way to the sinks of the consumer. */
-interface Shipment {
-  readonly open: OpenWindow;
+interface PendingResult {
+  readonly open: InFlightWindow;
   readonly result: unknown;
   /** A sink has refused the result: what the others failed to take is not tried again. */
   isRefused: boolean;
@@ -43,7 +43,7 @@ export class Delivery {
   /** Sinks that did not take their result. */
   private readonly blockedSinks = new BlockedSinks();
 
-  constructor(private readonly tenure: Tenure) {}
+  constructor(private readonly term: LeaseTerm) {}
 
   get blocked(): boolean {
     return this.blockedSinks.size > 0;
@@ -53,11 +53,11 @@ export class Delivery {
     return this.blockedSinks.named;
   }
 
-  async deliver(open: OpenWindow, result: unknown, window: BatchWindow): Promise<Delivered> {
-    const { definition, parts } = this.tenure;
+  async deliver(open: InFlightWindow, result: unknown, window: BatchWindow): Promise<Delivered> {
+    const { definition, parts } = this.term;
     if (definition.sinks.length === 0) return DELIVERED;
-    const shipment: Shipment = { open, result, isRefused: false, stop: undefined, noted: NOTED };
-    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(shipment, sink, window)));
+    const pending: PendingResult = { open, result, isRefused: false, stop: undefined, noted: NOTED };
+    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(pending, sink, window)));
     // Each of them: the worker is not free as long as one is under way.
     const ends = await parts.activity.aside(Promise.allSettled(puts));
     const done: Delivered[] = [];
@@ -68,24 +68,24 @@ export class Delivery {
     return done.find(({ kind }) => kind === 'refused') ?? done.find(({ kind }) => kind !== 'delivered') ?? DELIVERED;
   }
 
-  private async put(shipment: Shipment, named: NamedSink, shown: BatchWindow): Promise<Delivered> {
-    const { definition, counters, parts, over } = this.tenure;
-    const { open } = shipment;
+  private async put(pending: PendingResult, named: NamedSink, shown: BatchWindow): Promise<Delivered> {
+    const { definition, counters, parts, over } = this.term;
+    const { open } = pending;
     // One view for all tries: a sink may remember by it what it has written.
-    const signal = definition.retry.sinkTimeout === undefined ? undefined : new RenewedSignal(this.tenure);
+    const signal = definition.retry.sinkTimeout === undefined ? undefined : new RenewedSignal(this.term);
     const window = shown.view(signal);
     let failures = 0;
     let blocked: BlockedSink | undefined;
     try {
       for (;;) {
-        if (!(await this.tenure.isSure())) return VOID;
-        if (failures > 0 && (open.givenUp || shipment.isRefused)) return GIVEN_UP;
+        if (!(await this.term.isSure())) return VOID;
+        if (failures > 0 && (open.givenUp || pending.isRefused)) return GIVEN_UP;
         if (failures > 0 && open.skips?.has(named.name)) {
           this.reportSkip(named.name, window);
           return DELIVERED;
         }
         try {
-          await this.tryOnce(named, shipment.result, window, signal);
+          await this.tryOnce(named, pending.result, window, signal);
           return DELIVERED;
         } catch (error) {
           failures += 1;
@@ -93,21 +93,21 @@ export class Delivery {
           const isFinal = isRefused(error);
           counters.failed(parts.clock.now(), error, ErrorCode.SinkFailed);
           if (isFinal && definition.onRefused === 'deadLetter') {
-            shipment.isRefused = true;
-            shipment.stop?.abort();
+            pending.isRefused = true;
+            pending.stop?.abort();
             return { kind: 'refused', error };
           }
           blocked ??= this.blockedSinks.add(open.record.id, named.name, parts.clock.now());
           countFailure(blocked, error);
           if (failures === 1) {
             this.report(named.name, window, error, isFinal);
-            await this.note(shipment, named.name);
+            await this.note(pending, named.name);
           }
           if (open.skips?.has(named.name)) continue;
           const wait = backoff(definition.retry, failures);
-          shipment.stop ??= new AbortController();
+          pending.stop ??= new AbortController();
           open.skips ??= new SinkSkips();
-          const stop = AbortSignal.any([stopSignal(open, over.signal), shipment.stop.signal, open.skips.changed]);
+          const stop = AbortSignal.any([stopSignal(open, over.signal), pending.stop.signal, open.skips.changed]);
           await parts.activity.aside(delay(parts.clock, wait, stop));
         }
       }
@@ -123,11 +123,11 @@ export class Delivery {
     window: BatchWindow,
     signal: RenewedSignal | undefined,
   ): Promise<void> {
-    const { definition, calls } = this.tenure;
+    const { definition, calls } = this.term;
     const { sinkTimeout } = definition.retry;
     signal?.renew();
     const call = calls.begin(window.id, name);
-    const putting = asOwnCall(this.tenure.caller, async () => sink.put(result, window));
+    const putting = asOwnCall(this.term.caller, async () => sink.put(result, window));
     if (sinkTimeout !== undefined && signal) {
       const error = () =>
         new MinibatchError(
@@ -135,7 +135,7 @@ export class Delivery {
           `${definition.label}: sink ${name} did not settle within ${sinkTimeout} ms (retry.sinkTimeout)`,
         );
       const abort = (reason: unknown) => signal.abort(reason);
-      return limited(this.tenure, call, putting, { most: sinkTimeout, error, abort });
+      return limited(this.term, call, putting, { most: sinkTimeout, error, abort });
     }
     try {
       await putting;
@@ -145,20 +145,20 @@ export class Delivery {
   }
 
   /** Only a window that has this on record can be skipped, from any process. */
-  private async note(shipment: Shipment, sink: string): Promise<void> {
-    const { open } = shipment;
-    const { parts, lease } = this.tenure;
+  private async note(pending: PendingResult, sink: string): Promise<void> {
+    const { open } = pending;
+    const { parts, lease } = this.term;
     const known = open.record.blockedSinks ?? [];
     if (known.includes(sink)) return;
     open.record = { ...open.record, blockedSinks: [...known, sink] };
-    shipment.noted = shipment.noted.then(() =>
-      this.tenure.persist('store which sink did not take a result', () => parts.store.reschedule(lease, open.record)),
+    pending.noted = pending.noted.then(() =>
+      this.term.persist('store which sink did not take a result', () => parts.store.reschedule(lease, open.record)),
     );
-    await shipment.noted;
+    await pending.noted;
   }
 
   private reportSkip(sink: string, { id }: BatchWindow): void {
-    const { definition, parts, counters } = this.tenure;
+    const { definition, parts, counters } = this.term;
     counters.skippedSinks += 1;
     parts.log.warn(
       `${definition.label}: window ${id} goes on without sink ${sink}, which did not take its result (stream.skip)`,
@@ -166,7 +166,7 @@ export class Delivery {
   }
 
   private report(sink: string, { id }: BatchWindow, error: unknown, isFinal: boolean): void {
-    const { definition, parts } = this.tenure;
+    const { definition, parts } = this.term;
     if (isFinal) {
       parts.log.error(
         `${definition.label}: sink ${sink} refuses the result of window ${id} and will not take it: ${messageOf(error)}. The window ` +

@@ -111,7 +111,7 @@ describe('windows that are due while all workers are busy', () => {
     expect(p.engine.status()[0]).toMatchObject({ inFlight: 2, buffered: 5 });
   });
 
-  it('a worker that a run of an earlier tenure keeps is not free', async () => {
+  it('a worker that a run of an earlier term keeps is not free', async () => {
     const database = new MemoryDatabase();
     p = new Process(database);
     await begin({ size: 10, interval: 100, handler: held });

@@ -1,8 +1,8 @@
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
 import type { SetAside } from './engine.interface.js';
-import type { OpenWindow } from './open-window.js';
-import type { Tenure } from './tenure.js';
+import type { InFlightWindow } from './in-flight-window.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /** At the most so many windows wait for evidence at a time; and only so many whatever their size. */
 const MOST_HELD = 1_000;
@@ -11,7 +11,7 @@ const FEW = 4;
 const STEP = 4;
 
 interface HeldWindow {
-  readonly open: OpenWindow;
+  readonly open: InFlightWindow;
   /** Handlers that had begun when it failed. */
   failedAt: number;
   /** Each of its messages has failed alone; else it failed once, as a probe. */
@@ -34,7 +34,7 @@ interface HeldWindow {
  */
 export class Evidence {
   /** Windows that wait in their worker until everything works again (`onAllFailed: 'block'`). */
-  readonly hopeless = new Set<OpenWindow>();
+  readonly blocked = new Set<InFlightWindow>();
   private begun = 0;
   private lastSuccess = 0;
   private held: HeldWindow[] = [];
@@ -46,7 +46,7 @@ export class Evidence {
   private isReported = false;
 
   constructor(
-    private readonly tenure: Tenure,
+    private readonly term: LeaseTerm,
     /** There is news for windows that are held. */
     private readonly news: () => void,
   ) {}
@@ -64,12 +64,12 @@ export class Evidence {
     return this.begun;
   }
 
-  succeeded(open: OpenWindow, run: number): void {
-    this.hopeless.delete(open);
+  succeeded(open: InFlightWindow, run: number): void {
+    this.blocked.delete(open);
     this.lastSuccess = Math.max(this.lastSuccess, run);
     if (!this.isInDoubt) return;
     if (this.isReported) {
-      const { definition, parts } = this.tenure;
+      const { definition, parts } = this.term;
       parts.log.log(
         `${definition.label}: a window got through again; ${this.held.length} that were set aside are tried again`,
       );
@@ -102,7 +102,7 @@ export class Evidence {
   }
 
   /** Those that wait now; in the order in which they are probed. */
-  get windows(): readonly OpenWindow[] {
+  get windows(): readonly InFlightWindow[] {
     return this.probed ? [this.probed.open, ...this.held.map(({ open }) => open)] : this.held.map(({ open }) => open);
   }
 
@@ -135,13 +135,13 @@ export class Evidence {
   /** More windows may be tried and held; else probes go round among those that are. */
   get hasRoom(): boolean {
     if (this.held.length < FEW) return true;
-    const { readAhead, readAheadBytes } = this.tenure.parts.options;
+    const { readAhead, readAheadBytes } = this.term.parts.options;
     const { messages, bytes } = this.size;
     return this.held.length < MOST_HELD && messages < 2 * readAhead && bytes < 2 * readAheadBytes;
   }
 
   /** All of the window has failed, by the time of the mark. */
-  hold(open: OpenWindow, failedAt: number): void {
+  hold(open: InFlightWindow, failedAt: number): void {
     if (this.isInDoubt) {
       this.others = true;
     } else {
@@ -152,14 +152,14 @@ export class Evidence {
   }
 
   /** Takes out those for which there is evidence. */
-  release(): readonly { readonly open: OpenWindow; readonly whole: boolean }[] {
+  release(): readonly { readonly open: InFlightWindow; readonly whole: boolean }[] {
     const released = this.held.filter(({ failedAt }) => this.hasSince(failedAt));
     if (released.length > 0) this.held = this.held.filter(({ failedAt }) => !this.hasSince(failedAt));
     return released;
   }
 
   /** Takes one out, whatever becomes of it. */
-  drop(open: OpenWindow): void {
+  drop(open: InFlightWindow): void {
     this.held = this.held.filter((each) => each.open !== open);
     if (this.held.length === 0) this.others = false;
   }
@@ -168,15 +168,15 @@ export class Evidence {
 
   /** Milliseconds until the next probe; 0 if it is due. */
   get pause(): number {
-    return Math.max(0, this.nextProbe - this.tenure.parts.clock.monotonic());
+    return Math.max(0, this.nextProbe - this.term.parts.clock.monotonic());
   }
 
   /** The one among those held that was not probed for the longest time. */
-  get next(): OpenWindow | undefined {
+  get next(): InFlightWindow | undefined {
     return this.held[0]?.open;
   }
 
-  probing(open: OpenWindow): void {
+  probing(open: InFlightWindow): void {
     const known = this.held.find((each) => each.open === open);
     if (known) this.held = this.held.filter((each) => each !== known);
     open.probes += 1;
@@ -184,7 +184,7 @@ export class Evidence {
   }
 
   /** The run of the probed window is over. */
-  probeEnded(open: OpenWindow, isFailed: boolean): void {
+  probeEnded(open: InFlightWindow, isFailed: boolean): void {
     const { probed } = this;
     if (probed?.open !== open) return;
     this.probed = undefined;
@@ -201,8 +201,8 @@ export class Evidence {
   }
 
   /** What the handler failed with is less than what follows from it. */
-  private report({ record }: OpenWindow): void {
-    const { definition, counters, parts } = this.tenure;
+  private report({ record }: InFlightWindow): void {
+    const { definition, counters, parts } = this.term;
     const { held, others } = this;
     const what = others
       ? `${held.length} windows fail, one after the other, the last with: ${record.error}. Nothing is given up; they are tried again ` +
@@ -217,7 +217,7 @@ export class Evidence {
   }
 
   private wait(): void {
-    const { definition, parts } = this.tenure;
+    const { definition, parts } = this.term;
     this.nextProbe = parts.clock.monotonic() + backoff(definition.retry, 1 + Math.floor(this.level));
   }
 }

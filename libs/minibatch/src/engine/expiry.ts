@@ -3,7 +3,7 @@ import type { BufferedMessage } from '../windows/message.js';
 import type { MessageBuffer } from '../windows/message-buffer.js';
 import type { Reader, ReadMessage } from './reader.js';
 import { sweepPause } from './sweep-pause.js';
-import type { Tenure } from './tenure.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /**
  * Finds the messages of a consumer that nobody wants any more, since they are older than `maxAge`, or the stream was cleared. They
@@ -21,20 +21,20 @@ export class Expiry {
   private due: number | undefined;
 
   constructor(
-    private readonly tenure: Tenure,
+    private readonly term: LeaseTerm,
     private readonly buffer: MessageBuffer,
     private readonly reader: Reader,
   ) {
-    if (this.maxAge !== undefined) this.due = tenure.parts.clock.monotonic();
+    if (this.maxAge !== undefined) this.due = term.parts.clock.monotonic();
   }
 
   private get maxAge(): number | undefined {
-    return this.tenure.parts.retention(this.tenure.definition.key.stream)?.buffered;
+    return this.term.parts.retention(this.term.definition.key.stream)?.buffered;
   }
 
   /** Milliseconds until the next look; undefined if there is none. */
   get wait(): number | undefined {
-    return this.due === undefined ? undefined : Math.max(0, this.due - this.tenure.parts.clock.monotonic());
+    return this.due === undefined ? undefined : Math.max(0, this.due - this.term.parts.clock.monotonic());
   }
 
   /** How often the stream was cleared. True if that is news. */
@@ -42,7 +42,7 @@ export class Expiry {
     if (count <= this.clearings) return false;
     this.clearings = count;
     this.looksForCleared = true;
-    this.due = this.tenure.parts.clock.monotonic();
+    this.due = this.term.parts.clock.monotonic();
     return true;
   }
 
@@ -61,9 +61,9 @@ export class Expiry {
 
   /** Looks for what is too old, or cleared, and was not read, page by page; it is owned by the reader from then on. */
   async *unread(): AsyncGenerator<readonly ReadMessage[], void, undefined> {
-    const { tenure, reader, maxAge } = this;
-    const { store, clock, options } = tenure.parts;
-    const { key } = tenure.definition;
+    const { term, reader, maxAge } = this;
+    const { store, clock, options } = term.parts;
+    const { key } = term.definition;
     const limit = this.limit();
     const pause = maxAge && sweepPause(maxAge);
     this.due = pause && clock.monotonic() + pause;
@@ -79,19 +79,19 @@ export class Expiry {
         byAge && limit !== undefined
           ? store.fetchByTime(key, { to: new Date(limit) }, after, limits)
           : store.fetch(key, after?.id, limits);
-      const { block, fresh } = await tenure.persist('look for old messages', () =>
+      const { block, fresh } = await term.persist('look for old messages', () =>
         reader.beside(read, (message) => isUnwanted(message, limit)),
       );
       if (fresh.length > 0) yield fresh;
       last = block.messages.at(-1);
-      if (!block.full || last === undefined || tenure.isClosing) return;
+      if (!block.full || last === undefined || term.isClosing) return;
     }
   }
 
   /** Milliseconds since the epoch: what was created before is too old. */
   private limit(): number | undefined {
     const { maxAge } = this;
-    return maxAge === undefined ? undefined : this.tenure.parts.ages.limit(maxAge);
+    return maxAge === undefined ? undefined : this.term.parts.ages.limit(maxAge);
   }
 }
 

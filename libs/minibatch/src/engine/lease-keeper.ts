@@ -235,7 +235,7 @@ export class LeaseKeeper {
     const { seen } = watch;
     if (seen?.state.fence !== state.fence || seen.state.counter !== state.counter) watch.seen = { state, since: now };
     const unchanged = now - (watch.seen?.since ?? now);
-    const expected = this.takenUnawares(watch, state) ?? state;
+    const expected = this.acquiredUnknowingly(watch, state) ?? state;
     const patience = Math.max(this.leaseTime, state.holdTime ?? 0);
     const free = expected !== state || state.owner === undefined || unchanged >= patience || isDead(state.owner);
     if (!free) return;
@@ -263,7 +263,7 @@ export class LeaseKeeper {
   }
 
   /** The answer to the last try was lost, but it has succeeded: asking the same again gives the lease. */
-  private takenUnawares({ tried }: Watch, { owner, fence }: LeaseState): LeaseState | undefined {
+  private acquiredUnknowingly({ tried }: Watch, { owner, fence }: LeaseState): LeaseState | undefined {
     return tried && owner?.id === this.owner.id && fence === tried.fence + 1 ? tried : undefined;
   }
 }

@@ -3,9 +3,9 @@ import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.
 import type { IndexRange, WindowRecord } from '../storage/stream-store.interface.js';
 import { Bisection, type Part } from './bisection.js';
 import type { Evidence } from './evidence.js';
-import { type OpenWindow, type TakenApart, takenApart } from './open-window.js';
+import { type InFlightWindow, type TakenApart, takenApart } from './in-flight-window.js';
 import { reschedule } from './reschedule.js';
-import type { Tenure } from './tenure.js';
+import type { LeaseTerm } from './lease-term.js';
 import { indicesOf, messagesOf, type Trials } from './window-trial.js';
 
 /** How many messages of a window keep a stack in their dead letters. */
@@ -24,12 +24,12 @@ export type PartStep = 'more' | 'again' | 'probe one' | 'finished' | 'held' | 'g
 /** Takes a window through its handler in parts, and stores the messages that are given up. */
 export class PartsRunner {
   constructor(
-    private readonly tenure: Tenure,
+    private readonly term: LeaseTerm,
     private readonly trials: Trials,
     private readonly evidence: Evidence,
   ) {}
 
-  async step(open: OpenWindow, apart: TakenApart, probe: Probe): Promise<PartStep> {
+  async step(open: InFlightWindow, apart: TakenApart, probe: Probe): Promise<PartStep> {
     const part = this.partOf(open, apart, probe);
     if (!part) return this.conclude(open, apart);
     if (messagesOf(open, part).length === 0) {
@@ -39,7 +39,7 @@ export class PartsRunner {
     const isNoted = open.suspect || (open.noted && open.record.recoveries === 0);
     const trial = await this.trials.run(open, part, isNoted ? () => this.save(open, apart, 1) : undefined);
     if (trial.kind === 'void') {
-      if (!this.tenure.isOver) await this.save(open, apart, 0);
+      if (!this.term.isOver) await this.save(open, apart, 0);
       return 'void';
     }
     if (trial.kind === 'given up' || trial.kind === 'again') return trial.kind;
@@ -74,17 +74,17 @@ export class PartsRunner {
     apart.isProbed = false;
   }
 
-  private partOf(open: OpenWindow, { bisection }: TakenApart, probe: Probe): Part | undefined {
+  private partOf(open: InFlightWindow, { bisection }: TakenApart, probe: Probe): Part | undefined {
     if (!probe) return bisection.next();
     return probe === 'one' ? bisection.probe(open.probes) : bisection.tried();
   }
 
-  private async probeFailed(open: OpenWindow, apart: TakenApart, part: Part): Promise<PartStep> {
+  private async probeFailed(open: InFlightWindow, apart: TakenApart, part: Part): Promise<PartStep> {
     apart.bisection.probeFailed(part);
     if (apart.isProbed) {
       // It starts afresh when everything works again.
       open.apart = undefined;
-      await reschedule(this.tenure, open, { error: apart.error });
+      await reschedule(this.term, open, { error: apart.error });
     } else await this.save(open, apart, 0);
     return 'held';
   }
@@ -94,7 +94,7 @@ export class PartsRunner {
    *
    * @param why by default that an operator wants it
    */
-  async giveUpRest(open: OpenWindow, why?: unknown): Promise<void> {
+  async giveUpRest(open: InFlightWindow, why?: unknown): Promise<void> {
     const { record } = open;
     const apart = open.apart ?? takenApart(new Bisection(wholeOf(record)));
     const error = apart.error || record.error;
@@ -110,14 +110,14 @@ export class PartsRunner {
   }
 
   /** Nothing is left that may be tried now. */
-  private async conclude(open: OpenWindow, apart: TakenApart): Promise<PartStep> {
+  private async conclude(open: InFlightWindow, apart: TakenApart): Promise<PartStep> {
     const { bisection } = apart;
     if (bisection.isDone) {
       await this.bury(apart);
       this.told(open, apart);
       return 'finished';
     }
-    const { onAllFailed } = this.tenure.definition;
+    const { onAllFailed } = this.term.definition;
     if (onAllFailed === 'deadLetter' || this.evidence.hasSince(apart.failedAt)) {
       bisection.proven = true;
       return 'more';
@@ -130,8 +130,8 @@ export class PartsRunner {
     return 'held';
   }
 
-  private async setAside(open: OpenWindow, apart: TakenApart): Promise<void> {
-    const { definition, parts } = this.tenure;
+  private async setAside(open: InFlightWindow, apart: TakenApart): Promise<void> {
+    const { definition, parts } = this.term;
     const aside = open.record.aside ?? new Date(parts.clock.now());
     const error = this.allFailed(
       open,
@@ -141,19 +141,19 @@ export class PartsRunner {
     );
     parts.log.warn(error.message);
     await this.bury(apart);
-    await reschedule(this.tenure, open, { error: apart.error, split: apart.bisection.state, aside });
+    await reschedule(this.term, open, { error: apart.error, split: apart.bisection.state, aside });
   }
 
   /** `onAllFailed: 'block'`: the fault is not in the messages, so the window waits in its worker. */
-  private async block(open: OpenWindow, apart: TakenApart): Promise<void> {
-    const { definition, parts } = this.tenure;
+  private async block(open: InFlightWindow, apart: TakenApart): Promise<void> {
+    const { definition, parts } = this.term;
     const { record } = open;
     const error = this.allFailed(
       open,
       apart,
       "Nothing is given up; it is tried again until it works. Mend what they all need, or set onAllFailed: 'evidence' or 'deadLetter'",
     );
-    this.evidence.hopeless.add(open);
+    this.evidence.blocked.add(open);
     parts.log.error(error.message);
     const change = {
       attempt: record.attempt + 1,
@@ -165,16 +165,16 @@ export class PartsRunner {
     await this.bury(apart);
     if (isWhole) {
       open.apart = undefined;
-      await reschedule(this.tenure, open, change);
+      await reschedule(this.term, open, change);
     } else {
       const again = new Bisection({ pending: rest, alone: [], again: [], last: false });
       open.apart = { ...apart, bisection: again };
-      await reschedule(this.tenure, open, { ...change, split: again.state });
+      await reschedule(this.term, open, { ...change, split: again.state });
     }
   }
 
-  private allFailed({ record, messages }: OpenWindow, { error }: TakenApart, then: string): MinibatchError {
-    const { definition, counters, parts } = this.tenure;
+  private allFailed({ record, messages }: InFlightWindow, { error }: TakenApart, then: string): MinibatchError {
+    const { definition, counters, parts } = this.term;
     const failed = new MinibatchError(
       ErrorCode.AllFailed,
       `${definition.label}: all that is left of the ${messages.length} messages of window ${record.id} failed alone, the last with: ` +
@@ -186,8 +186,8 @@ export class PartsRunner {
 
   // ---- what is given up, and where it stands
 
-  private giveUp(open: OpenWindow, apart: TakenApart, index: number, error: unknown): void {
-    const { definition, parts } = this.tenure;
+  private giveUp(open: InFlightWindow, apart: TakenApart, index: number, error: unknown): void {
+    const { definition, parts } = this.term;
     const { record } = open;
     const [message] = messagesOf(open, { from: index, to: index + 1 });
     if (!message) return;
@@ -207,35 +207,35 @@ export class PartsRunner {
   private async bury(apart: TakenApart): Promise<void> {
     const { letters } = apart;
     if (letters.length === 0) return;
-    const { counters, lease, parts } = this.tenure;
-    await this.tenure.persist('store dead letters', () => parts.store.bury(lease, letters));
+    const { counters, lease, parts } = this.term;
+    await this.term.persist('store dead letters', () => parts.store.bury(lease, letters));
     counters.deadLettered += letters.length;
     apart.buried += letters.length;
     apart.letters = [];
   }
 
-  private async saveIfDue(open: OpenWindow, apart: TakenApart): Promise<void> {
-    const isDue = this.tenure.parts.clock.monotonic() - apart.savedAt >= SAVE_EVERY;
+  private async saveIfDue(open: InFlightWindow, apart: TakenApart): Promise<void> {
+    const isDue = this.term.parts.clock.monotonic() - apart.savedAt >= SAVE_EVERY;
     // Of a window that may end its process each step is stored: the next one is to know which part it was.
     if (open.suspect) await this.save(open, apart, 0);
     else if (isDue || apart.letters.length >= LETTERS) await this.save(open, apart, open.noted ? 1 : 0);
   }
 
-  private async save(open: OpenWindow, apart: TakenApart, begun: 0 | 1): Promise<void> {
+  private async save(open: InFlightWindow, apart: TakenApart, begun: 0 | 1): Promise<void> {
     await this.bury(apart);
     const { recoveries, aside, error } = open.record;
     const known = apart.error || error;
-    await reschedule(this.tenure, open, {
+    await reschedule(this.term, open, {
       ...(known && { error: known }),
       split: apart.bisection.state,
       recoveries: begun === 0 ? 0 : open.suspect ? recoveries + 1 : 1,
       ...(aside && { aside }),
     });
-    apart.savedAt = this.tenure.parts.clock.monotonic();
+    apart.savedAt = this.term.parts.clock.monotonic();
   }
 
-  private told({ record, messages }: OpenWindow, { buried, error }: TakenApart): void {
-    const { definition, parts } = this.tenure;
+  private told({ record, messages }: InFlightWindow, { buried, error }: TakenApart): void {
+    const { definition, parts } = this.term;
     if (buried === 0) return;
     parts.log.error(
       `${definition.label}: gave up ${buried} of ${messages.length} messages of window ${record.id}; ` +

@@ -9,7 +9,7 @@ import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import type { Window } from '../windows/window.js';
 import type { ConsumerDefinition, EngineOptions } from './engine.interface.js';
-import { EmitterScheduler } from './scheduler.js';
+import { ConsumerEngine } from './consumer-engine.js';
 
 export const STREAM = 's';
 /** Lease time of every process. */
@@ -43,7 +43,7 @@ export interface ProcessOptions {
 export class Process {
   readonly seen: Seen[] = [];
   readonly clock: VirtualClock;
-  readonly engine: EmitterScheduler;
+  readonly engine: ConsumerEngine;
   readonly store: StreamStore;
   readonly logged: string[] = [];
   private readonly mortal: ReturnType<typeof mortalStore>;
@@ -56,7 +56,7 @@ export class Process {
     this.mortal = mortalStore(store);
     this.store = this.mortal.store;
     const log = (line: string) => void this.logged.push(line);
-    this.engine = new EmitterScheduler(
+    this.engine = new ConsumerEngine(
       this.store,
       this.clock,
       { log, warn: log, error: log },

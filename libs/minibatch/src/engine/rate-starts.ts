@@ -1,17 +1,17 @@
-import { stopSignal, type OpenWindow } from './open-window.js';
-import type { Tenure } from './tenure.js';
+import { stopSignal, type InFlightWindow } from './in-flight-window.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /**
  * Waits until the rate limit lets the next run of a window begin, and stores that it is about to: a process that dies with it would leave
  * no trace of what it called. Resolves with false if the consumer is closing or the window was given up meanwhile.
  */
-export async function admit(tenure: Tenure, open: OpenWindow, messages: number): Promise<boolean> {
-  const { limiter, closing } = tenure;
+export async function admit(term: LeaseTerm, open: InFlightWindow, messages: number): Promise<boolean> {
+  const { limiter, closing } = term;
   // It may have been admitted, and its handler not called.
   if (!limiter || open.admission) return true;
   open.admission = await limiter.admit(messages, stopSignal(open, closing.signal));
   if (!open.admission) return false;
-  await store(tenure, open);
+  await store(term, open);
   return true;
 }
 
@@ -19,24 +19,24 @@ export async function admit(tenure: Tenure, open: OpenWindow, messages: number):
  * The handler of a window is called now. If it took longer to come to that than the stored time allows for, the time is stored again,
  * beside the handler; the promise tells when. The next write of the window has to wait for it.
  */
-export function begins(tenure: Tenure, open: OpenWindow): Promise<void> | undefined {
+export function begins(term: LeaseTerm, open: InFlightWindow): Promise<void> | undefined {
   const { admission } = open;
   if (!admission) return undefined;
   open.admission = undefined;
-  if (!tenure.limiter?.begin(admission)) return undefined;
-  // It fails only when the tenure is over, and then nothing follows from it.
-  return store(tenure, open).catch(() => undefined);
+  if (!term.limiter?.begin(admission)) return undefined;
+  // It fails only when the term is over, and then nothing follows from it.
+  return store(term, open).catch(() => undefined);
 }
 
 /** No run of the window begins any more. */
-export function withdraw({ limiter }: Tenure, open: OpenWindow): void {
+export function withdraw({ limiter }: LeaseTerm, open: InFlightWindow): void {
   if (open.admission) limiter?.withdraw(open.admission);
   open.admission = undefined;
 }
 
-async function store(tenure: Tenure, open: OpenWindow): Promise<void> {
-  const { limiter, parts, lease } = tenure;
+async function store(term: LeaseTerm, open: InFlightWindow): Promise<void> {
+  const { limiter, parts, lease } = term;
   if (!limiter) return;
   open.record = { ...open.record, starts: limiter.stored() };
-  await tenure.persist('note a start for the rate limit', () => parts.store.reschedule(lease, open.record));
+  await term.persist('note a start for the rate limit', () => parts.store.reschedule(lease, open.record));
 }

@@ -1,7 +1,7 @@
 import type { MessageBuffer } from '../windows/message-buffer.js';
 import type { ReadPlan } from '../windows/window-emitter.js';
 import type { Reader } from './reader.js';
-import type { Tenure } from './tenure.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /**
  * What is read next, and how much of it: turns the reader to the part of the stream that the strategy wants to see, and keeps the
@@ -18,7 +18,7 @@ export class ReadAhead {
   private isUnderWay = false;
 
   constructor(
-    private readonly tenure: Tenure,
+    private readonly term: LeaseTerm,
     private readonly reader: Reader,
     private readonly buffer: MessageBuffer,
   ) {}
@@ -48,7 +48,7 @@ export class ReadAhead {
 
   /** No more is read until something is taken out. */
   get isFull(): boolean {
-    return this.buffer.length >= this.room || this.buffer.bytes >= this.tenure.parts.options.readAheadBytes;
+    return this.buffer.length >= this.room || this.buffer.bytes >= this.term.parts.options.readAheadBytes;
   }
 
   /** Messages that a read may bring now; 0 if there is nothing to read, or no room for it. */
@@ -72,11 +72,11 @@ export class ReadAhead {
         this.until = plan.until;
         return;
       case 'append':
-        this.room = plan.room ?? this.tenure.definition.lookAhead;
+        this.room = plan.room ?? this.term.definition.lookAhead;
         if (restart) this.reader.restart();
         return;
       case 'time': {
-        this.room = this.tenure.definition.lookAhead;
+        this.room = this.term.definition.lookAhead;
         const end = plan.ranges[0]?.to;
         // A pass is frozen while it goes on: its bounds move with the clock.
         if (!restart && (this.passEnd === end || !this.buffer.complete)) return;
@@ -94,18 +94,18 @@ export class ReadAhead {
   async read(messages: number): Promise<void> {
     this.isUnderWay = true;
     try {
-      await this.tenure.persist('read', () => this.reader.read(messages));
+      await this.term.persist('read', () => this.reader.read(messages));
     } finally {
       this.isUnderWay = false;
       this.tellDamaged();
-      if (!this.reader.unread) this.tenure.parts.starved();
+      if (!this.reader.unread) this.term.parts.caughtUp();
     }
   }
 
   private tellDamaged(): void {
     const damaged = this.reader.takeDamaged();
     if (damaged.length === 0) return;
-    const { definition, counters, parts } = this.tenure;
+    const { definition, counters, parts } = this.term;
     counters.damaged += damaged.length;
     parts.log.error(
       `${definition.label}: ${damaged.length} messages of '${definition.key.stream}' are damaged in the store and are passed over; they ` +

@@ -1,6 +1,6 @@
 import type { WindowRecord } from '../storage/stream-store.interface.js';
-import type { OpenWindow } from './open-window.js';
-import type { Tenure } from './tenure.js';
+import type { InFlightWindow } from './in-flight-window.js';
+import type { LeaseTerm } from './lease-term.js';
 
 type Change = Partial<Pick<WindowRecord, 'attempt' | 'recoveries' | 'nextTry' | 'error' | 'split' | 'aside'>>;
 
@@ -8,8 +8,8 @@ type Change = Partial<Pick<WindowRecord, 'attempt' | 'recoveries' | 'nextTry' | 
  * Stores what a restart goes on from; what is not given is as in a fresh window. The process has come to the end of a handler, so
  * what ended others before does not count any more unless `recoveries` says so.
  */
-export async function reschedule(tenure: Tenure, open: OpenWindow, change: Change): Promise<void> {
-  const { parts, lease } = tenure;
+export async function reschedule(term: LeaseTerm, open: InFlightWindow, change: Change): Promise<void> {
+  const { parts, lease } = term;
   const {
     nextTry: _nextTry,
     error: _error,
@@ -19,7 +19,7 @@ export async function reschedule(tenure: Tenure, open: OpenWindow, change: Chang
     ...rest
   } = open.record;
   open.record = { ...rest, recoveries: 0, ...defined(change) };
-  await tenure.persist('store where a window stands', () => parts.store.reschedule(lease, open.record));
+  await term.persist('store where a window stands', () => parts.store.reschedule(lease, open.record));
 }
 
 /** Without what is undefined: an absent field and an undefined one are not the same to a database. */

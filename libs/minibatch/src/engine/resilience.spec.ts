@@ -87,7 +87,7 @@ describe('the engine in hard times', () => {
       ).consumer({ size: 1 });
       const starting = p.start();
       await turns(() => reads === 1);
-      // Its tenure is over before the connection is closed, as when an application ends.
+      // Its term is over before the connection is closed, as when an application ends.
       await p.engine.stop(0);
       close();
       await starting;

@@ -17,7 +17,7 @@ export interface SweptStream {
   readonly retention: Retention;
 }
 
-interface Broom {
+interface RetentionTask {
   /** What it sweeps. */
   readonly what: string;
   /** Milliseconds. */
@@ -76,14 +76,14 @@ export class Sweeper {
   private async round(): Promise<number> {
     let next = this.clock.monotonic() + LONGEST_PAUSE;
     for (const swept of this.streams()) {
-      for (const broom of this.brooms(swept)) {
+      for (const task of this.tasks(swept)) {
         if (this.stopped.signal.aborted) return next;
-        if (broom.age === undefined) continue;
-        const pause = sweepPause(broom.age);
-        const id = `${swept.stream}\0${broom.what}`;
+        if (task.age === undefined) continue;
+        const pause = sweepPause(task.age);
+        const id = `${swept.stream}\0${task.what}`;
         let due = this.due.get(id) ?? this.clock.monotonic() + pause;
         if (due <= this.clock.monotonic()) {
-          await this.sweep(swept, broom, broom.age);
+          await this.sweep(swept, task, task.age);
           due = this.clock.monotonic() + pause;
         }
         this.due.set(id, due);
@@ -93,7 +93,7 @@ export class Sweeper {
     return next;
   }
 
-  private brooms({ retention, consumed }: SweptStream): readonly Broom[] {
+  private tasks({ retention, consumed }: SweptStream): readonly RetentionTask[] {
     const { store } = this;
     return [
       {
@@ -122,7 +122,7 @@ export class Sweeper {
     ];
   }
 
-  private async sweep({ stream, consumed }: SweptStream, { what, sweep }: Broom, age: number): Promise<void> {
+  private async sweep({ stream, consumed }: SweptStream, { what, sweep }: RetentionTask, age: number): Promise<void> {
     try {
       // Somebody else may consume it, and then sweeps it.
       if (!consumed && ((await this.store.describeStream(stream))?.groups.length ?? 1) > 0) return;

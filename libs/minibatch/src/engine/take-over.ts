@@ -7,8 +7,8 @@ import type {
 } from '../storage/stream-store.interface.js';
 import { Bisection } from './bisection.js';
 import { laterEnd } from './committer.js';
-import { type OpenWindow, openWindow, takenApart } from './open-window.js';
-import type { Tenure } from './tenure.js';
+import { type InFlightWindow, inFlightWindow, takenApart } from './in-flight-window.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /** So many processes may end while they handle a window before it is taken apart. */
 const DEATHS = 3;
@@ -18,7 +18,7 @@ const DIED = 'the process ended while it was handled';
 export interface TakenOver {
   readonly progress: ConsumerProgress;
   /** Claimed and not committed, with what is left of their messages; by `seq`. */
-  readonly windows: readonly OpenWindow[];
+  readonly windows: readonly InFlightWindow[];
   /** Of the next window to be claimed. */
   readonly nextSeq: number;
   /** End of the last interval for which there is or was a window. */
@@ -26,13 +26,13 @@ export interface TakenOver {
 }
 
 /** Finishes what an earlier holder had committed, and takes over the windows that it had claimed. */
-export async function takeOver(tenure: Tenure): Promise<TakenOver> {
-  const { definition, lease, parts, counters } = tenure;
-  const recovery = await tenure.persist('take over', () => parts.store.recover(lease));
-  tenure.limiter?.restore(latestStarts(recovery));
-  await finishRecorded(tenure, recovery);
+export async function takeOver(term: LeaseTerm): Promise<TakenOver> {
+  const { definition, lease, parts, counters } = term;
+  const recovery = await term.persist('take over', () => parts.store.recover(lease));
+  term.limiter?.restore(latestStarts(recovery));
+  await finishRecorded(term, recovery);
 
-  const windows: OpenWindow[] = [];
+  const windows: InFlightWindow[] = [];
   let { lastEnd } = recovery.progress;
   let nextSeq = recovery.progress.lastSeq + 1;
   // Windows began out of order, and that was noted.
@@ -40,15 +40,15 @@ export async function takeOver(tenure: Tenure): Promise<TakenOver> {
   for (const [position, record] of recovery.open.entries()) {
     lastEnd = laterEnd(lastEnd, record, record.seq > recovery.progress.lastSeq);
     nextSeq = Math.max(nextSeq, record.seq + 1);
-    const open = await reopen(tenure, record);
-    await judge(tenure, open, !isNoted && position < definition.workers);
+    const open = await reopen(term, record);
+    await judge(term, open, !isNoted && position < definition.workers);
     windows.push(open);
   }
   counters.recovered += windows.length;
   if (windows.length > 0) {
     parts.log.log(`${definition.label}: took over ${windows.length} open windows of an earlier process`);
   }
-  const started = await noteStart(tenure, recovery.progress, lastEnd);
+  const started = await noteStart(term, recovery.progress, lastEnd);
   lastEnd = started ?? lastEnd;
   const progress = started ? { ...recovery.progress, lastEnd: started } : recovery.progress;
   return { progress, windows, nextSeq, ...(lastEnd ? { lastEnd } : {}) };
@@ -60,17 +60,17 @@ export async function takeOver(tenure: Tenure): Promise<TakenOver> {
  * clock that has been put right since: that is a first start, too.
  */
 async function noteStart(
-  tenure: Tenure,
+  term: LeaseTerm,
   progress: ConsumerProgress,
   lastEnd: Date | undefined,
 ): Promise<Date | undefined> {
-  const { definition, lease, parts } = tenure;
+  const { definition, lease, parts } = term;
   const { emitter, emitterContext } = definition;
   const now = parts.clock.now();
   if (!emitter.countsFromStart) return undefined;
   if (lastEnd && lastEnd.getTime() <= now + (emitterContext.interval ?? 0)) return undefined;
   const started = new Date(now);
-  await tenure.persist('note the first start', () =>
+  await term.persist('note the first start', () =>
     parts.store.commit(lease, { finished: [], progress: { ...progress, lastEnd: started } }),
   );
   return started;
@@ -88,12 +88,12 @@ function latestStarts({ progress, open }: Recovery): readonly RateStart[] {
 }
 
 /** Their commit point is in the store: only the deletes may be missing. The handler is not called again. */
-async function finishRecorded(tenure: Tenure, { finished, groups }: Recovery): Promise<void> {
-  const { definition, lease, parts } = tenure;
+async function finishRecorded(term: LeaseTerm, { finished, groups }: Recovery): Promise<void> {
+  const { definition, lease, parts } = term;
   if (finished.length === 0) return;
   const windows: { window: WindowRecord; messages: readonly StoredMessage[] }[] = [];
-  for (const window of finished) windows.push({ window, messages: await load(tenure, window.messageIds) });
-  await tenure.persist('remove committed messages', () =>
+  for (const window of finished) windows.push({ window, messages: await load(term, window.messageIds) });
+  await term.persist('remove committed messages', () =>
     parts.store.settle(lease, windows, { groups, keep: definition.keep, at: new Date(parts.clock.now()) }),
   );
 }
@@ -103,40 +103,40 @@ async function finishRecorded(tenure: Tenure, { finished, groups }: Recovery): P
  * takeover on each beginning is noted (`WindowRunner`); the very first is not, for the sake of speed: windows start in order, so it
  * is taken to be the first `workers` of those that were not waiting.
  */
-async function judge(tenure: Tenure, open: OpenWindow, mayHaveBegun: boolean): Promise<void> {
-  const { clean, lease, parts } = tenure;
+async function judge(term: LeaseTerm, open: InFlightWindow, mayHaveBegun: boolean): Promise<void> {
+  const { clean, lease, parts } = term;
   const { record } = open;
   const waits = record.nextTry !== undefined && record.nextTry.getTime() > parts.clock.now();
   const begun = record.recoveries === 0 && !waits && !record.dropped && mayHaveBegun ? 1 : 0;
   // A process that was stopped in an orderly way has not died of it.
   const recoveries = clean ? 0 : record.recoveries + begun;
   open.record = { ...record, recoveries };
-  if (recoveries > 0) await afterDeath(tenure, open);
+  if (recoveries > 0) await afterDeath(term, open);
   if (open.record.recoveries === record.recoveries && open.record.split === record.split) return;
-  await tenure.persist('count a recovery', () => parts.store.reschedule(lease, open.record));
+  await term.persist('count a recovery', () => parts.store.reschedule(lease, open.record));
 }
 
-async function reopen(tenure: Tenure, record: WindowRecord): Promise<OpenWindow> {
-  const messages = await load(tenure, record.messageIds);
+async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWindow> {
+  const messages = await load(term, record.messageIds);
   const vanished = record.messageIds.length - messages.length;
   if (vanished > 0) {
-    tenure.counters.vanished += vanished;
-    tenure.parts.log.warn(
-      `${tenure.definition.label}: ${vanished} of ${record.messageIds.length} messages of window ${record.id} ` +
+    term.counters.vanished += vanished;
+    term.parts.log.warn(
+      `${term.definition.label}: ${vanished} of ${record.messageIds.length} messages of window ${record.id} ` +
         'have vanished from the buffer; something else than this module removed them',
     );
   }
-  const open = openWindow(record, messages, !tenure.clean);
+  const open = inFlightWindow(record, messages, !term.clean);
   const all = { from: 0, to: record.messageIds.length };
   const split = record.split ?? (record.aside && { pending: [], alone: [], again: [all], last: false });
   if (split) open.apart = takenApart(new Bisection(split), record.error);
   return open;
 }
 
-async function load(tenure: Tenure, ids: readonly string[]): Promise<readonly StoredMessage[]> {
+async function load(term: LeaseTerm, ids: readonly string[]): Promise<readonly StoredMessage[]> {
   if (ids.length === 0) return [];
-  const { definition, parts } = tenure;
-  return tenure.persist('load open windows', () => parts.store.load(definition.key, ids));
+  const { definition, parts } = term;
+  return term.persist('load open windows', () => parts.store.load(definition.key, ids));
 }
 
 /**
@@ -144,7 +144,7 @@ async function load(tenure: Tenure, ids: readonly string[]): Promise<readonly St
  * as a death, so a message is given up only after `DEATHS` of them, once more than others that fail; to halve a part needs no
  * proof, since nothing is lost by it.
  */
-async function afterDeath(tenure: Tenure, open: OpenWindow): Promise<void> {
+async function afterDeath(term: LeaseTerm, open: InFlightWindow): Promise<void> {
   const { record, apart } = open;
   const part = apart?.bisection.tried();
   if (apart && !part) return;
@@ -152,16 +152,16 @@ async function afterDeath(tenure: Tenure, open: OpenWindow): Promise<void> {
   if (isAlone && record.recoveries < DEATHS) return;
   if (!apart || !part) {
     open.apart = takenApart(Bisection.begin(record.messageIds.length), DIED);
-    tenure.parts.log.warn(
-      `${tenure.definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
+    term.parts.log.warn(
+      `${term.definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
     );
-  } else if (apart.bisection.failed(part)) await bury(tenure, open, part.from);
+  } else if (apart.bisection.failed(part)) await bury(term, open, part.from);
   const { bisection } = open.apart ?? {};
   open.record = { ...record, recoveries: 0, error: DIED, ...(bisection && { split: bisection.state }) };
 }
 
-async function bury(tenure: Tenure, { record, messages }: OpenWindow, index: number): Promise<void> {
-  const { definition, counters, lease, parts } = tenure;
+async function bury(term: LeaseTerm, { record, messages }: InFlightWindow, index: number): Promise<void> {
+  const { definition, counters, lease, parts } = term;
   const message = messages.find(({ id }) => id === record.messageIds[index]);
   if (!message) return;
   const letter = {
@@ -172,7 +172,7 @@ async function bury(tenure: Tenure, { record, messages }: OpenWindow, index: num
     error: DIED,
     died: new Date(parts.clock.now()),
   };
-  await tenure.persist('store a dead letter', () => parts.store.bury(lease, [letter]));
+  await term.persist('store a dead letter', () => parts.store.bury(lease, [letter]));
   counters.deadLettered += 1;
   parts.log.error(`${definition.label}: gave up a message of window ${record.id}: ${DIED}`);
 }

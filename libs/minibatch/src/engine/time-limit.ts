@@ -1,6 +1,6 @@
 import type { MinibatchError } from '../errors/minibatch.error.js';
 import type { Call } from './calls.js';
-import type { Tenure } from './tenure.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /** How long something may take, and what it is if it takes longer. */
 export interface TimeLimit {
@@ -15,13 +15,13 @@ export interface TimeLimit {
  * begins when it has settled, or there would be more calls at a time than workers. Unless `retry.onTimeout` is `'abandon'`.
  */
 export async function limited<R>(
-  tenure: Tenure,
+  term: LeaseTerm,
   call: Call,
   running: Promise<R>,
   { most, error, abort }: TimeLimit,
 ): Promise<R> {
-  const { calls, counters, definition } = tenure;
-  const { clock, activity } = tenure.parts;
+  const { calls, counters, definition } = term;
+  const { clock, activity } = term.parts;
   const end = () => calls.end(call);
   const settled = running.then(end, end);
   let cancel = (): void => undefined;

@@ -1,7 +1,7 @@
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { StoredMessage } from '../storage/stream-store.interface.js';
-import type { OpenWindow } from './open-window.js';
-import type { Tenure } from './tenure.js';
+import type { InFlightWindow } from './in-flight-window.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /** A message whose bytes can't be decoded, and what the decoder says. */
 export interface Undecodable {
@@ -13,12 +13,12 @@ export interface Undecodable {
  * Buries these messages at once and takes them out of what the handler gets: no attempt would change them, and the others are not to
  * wait for them. Nothing is noted in the window; whoever takes it over finds them again, and a second burial changes nothing.
  */
-export async function buryUndecodable(
-  tenure: Tenure,
-  open: OpenWindow,
+export async function deadLetterUndecodable(
+  term: LeaseTerm,
+  open: InFlightWindow,
   undecodable: readonly Undecodable[],
 ): Promise<void> {
-  const { definition, counters, parts, lease } = tenure;
+  const { definition, counters, parts, lease } = term;
   const { stream } = definition.key;
   const died = new Date(parts.clock.now());
   const letters = undecodable.map(({ message, error }) => ({
@@ -29,7 +29,7 @@ export async function buryUndecodable(
     error: asError(stream, message, error).message,
     died,
   }));
-  await tenure.persist('store dead letters', () => parts.store.bury(lease, letters));
+  await term.persist('store dead letters', () => parts.store.bury(lease, letters));
   const buried = new Set(undecodable.map(({ message }) => message));
   open.readable = open.readable.filter((message) => !buried.has(message));
   counters.deadLettered += letters.length;

@@ -15,13 +15,13 @@ const WATCHED_POLL = 5_000;
 const GATHER = 50;
 
 /** A consumer that only new messages can make go on. */
-export interface Hungry {
+export interface AwaitingConsumer {
   readonly key: ConsumerKey;
   wake(): void;
 }
 
 /**
- * Notices messages that other processes appended: by the store's own watch where it has one, else by polling — all hungry
+ * Notices messages that other processes appended: by the store's own watch where it has one, else by polling — all awaiting
  * consumers in one command, often after activity and ever less often at rest.
  */
 export class WakeUps {
@@ -41,7 +41,7 @@ export class WakeUps {
     private readonly clock: Clock,
     private readonly log: EngineLog,
     private readonly activity: Activity,
-    private readonly hungry: () => readonly Hungry[],
+    private readonly awaitingMessages: () => readonly AwaitingConsumer[],
     /** Streams whose consumers run here. */
     private readonly consumed: () => readonly string[],
     private readonly wakeStream: (stream: string) => void,
@@ -59,7 +59,7 @@ export class WakeUps {
   }
 
   /** Something has happened on a stream: look often again. */
-  excite(): void {
+  pollSoon(): void {
     if (this.pause === this.store.polling.busy) return;
     this.pause = this.store.polling.busy;
     this.restartPause?.();
@@ -145,15 +145,15 @@ export class WakeUps {
   }
 
   private async look(): Promise<void> {
-    const hungry = this.hungry();
-    if (hungry.length === 0) {
+    const awaiting = this.awaitingMessages();
+    if (awaiting.length === 0) {
       this.pause = Math.min(this.pause * 2, this.store.polling.idle);
       return;
     }
     try {
-      const tokens = await this.store.poll(hungry.map(({ key }) => key));
+      const tokens = await this.store.poll(awaiting.map(({ key }) => key));
       let news = false;
-      for (const [index, consumer] of hungry.entries()) {
+      for (const [index, consumer] of awaiting.entries()) {
         const id = consumerId(consumer.key);
         const token = tokens[index] ?? '';
         if (this.tokens.get(id) === token) continue;

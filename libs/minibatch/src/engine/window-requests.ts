@@ -1,5 +1,5 @@
 import type { WindowRequest } from '../storage/stream-store.interface.js';
-import type { OpenWindow } from './open-window.js';
+import type { InFlightWindow } from './in-flight-window.js';
 import { SinkSkips } from './sink-skips.js';
 
 /** What operators want done with the open windows of a consumer, until each is answered. */
@@ -37,7 +37,7 @@ function keyOf({ window, action, sink = '' }: WindowRequest): string {
 }
 
 /** From now on a failure of the sink does not keep the window; one that waits for its next try is let go at once. */
-export function skipSink(open: OpenWindow, sink: string | undefined): void {
+export function skipSink(open: InFlightWindow, sink: string | undefined): void {
   open.skips ??= new SinkSkips();
   open.skips.add(sink);
 }

@@ -7,11 +7,11 @@ import { Bisection } from './bisection.js';
 import { Delivery } from './delivery.js';
 import type { BlockedSink } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
-import { type OpenWindow, stopSignal, type TakenApart, takenApart } from './open-window.js';
+import { type InFlightWindow, stopSignal, type TakenApart, takenApart } from './in-flight-window.js';
 import { PartsRunner, type Probe } from './parts-runner.js';
 import { admit, withdraw } from './rate-starts.js';
 import { reschedule } from './reschedule.js';
-import type { Tenure } from './tenure.js';
+import type { LeaseTerm } from './lease-term.js';
 import { indicesOf, Trials, windowOf } from './window-trial.js';
 
 /** What became of a window: finished and ready for its commit, waiting for evidence, or left open for the next holder of the lease. */
@@ -56,21 +56,21 @@ export class WindowRunner {
   private readonly parts: PartsRunner;
 
   constructor(
-    private readonly tenure: Tenure,
+    private readonly term: LeaseTerm,
     private readonly evidence: Evidence,
   ) {
-    this.delivery = new Delivery(tenure);
-    this.trials = new Trials(tenure, this.delivery, evidence);
-    this.parts = new PartsRunner(tenure, this.trials, evidence);
+    this.delivery = new Delivery(term);
+    this.trials = new Trials(term, this.delivery, evidence);
+    this.parts = new PartsRunner(term, this.trials, evidence);
   }
 
   /** Windows that wait because of the rate limit. */
   get throttled(): number {
-    return this.tenure.limiter?.waiting ?? 0;
+    return this.term.limiter?.waiting ?? 0;
   }
 
   get blocked(): boolean {
-    return this.delivery.blocked || this.evidence.hopeless.size > 0;
+    return this.delivery.blocked || this.evidence.blocked.size > 0;
   }
 
   /** Sinks that do not take a result. */
@@ -78,13 +78,13 @@ export class WindowRunner {
     return this.delivery.blockedBy;
   }
 
-  async run(open: OpenWindow, isProbe = false): Promise<RunResult> {
+  async run(open: InFlightWindow, isProbe = false): Promise<RunResult> {
     let probe: Probe = isProbe ? 'whole' : undefined;
     try {
       for (;;) {
         if (open.givenUp) return await this.giveUp(open);
         if (!this.mayTry(open) && !(await this.waitForTry(open, probe))) {
-          if (open.givenUp && !this.tenure.isClosing) continue;
+          if (open.givenUp && !this.term.isClosing) continue;
           return LEFT_OPEN;
         }
         const { apart } = open;
@@ -93,28 +93,28 @@ export class WindowRunner {
         probe = step;
       }
     } catch (error) {
-      // The tenure ended while the store was being asked: the window goes on elsewhere.
-      if (this.tenure.isOver) return LEFT_OPEN;
+      // The term ended while the store was being asked: the window goes on elsewhere.
+      if (this.term.isOver) return LEFT_OPEN;
       throw error;
     } finally {
-      this.evidence.hopeless.delete(open);
-      withdraw(this.tenure, open);
+      this.evidence.blocked.delete(open);
+      withdraw(this.term, open);
     }
   }
 
   /** All of it becomes dead letters, for an operator wants it out of the way. */
-  async giveUp(open: OpenWindow): Promise<RunResult> {
+  async giveUp(open: InFlightWindow): Promise<RunResult> {
     await this.parts.giveUpRest(open);
     return this.finished(open);
   }
 
-  private finished(open: OpenWindow): RunResult {
-    return { kind: 'finished', window: windowOf(this.tenure, open, undefined, this.tenure.signal()) };
+  private finished(open: InFlightWindow): RunResult {
+    return { kind: 'finished', window: windowOf(this.term, open, undefined, this.term.signal()) };
   }
 
   /** True if nothing has to be waited for, as for most windows: promises are a good part of what a window of one costs. */
-  private mayTry({ record }: OpenWindow): boolean {
-    const { parts, lease, isClosing, limiter } = this.tenure;
+  private mayTry({ record }: InFlightWindow): boolean {
+    const { parts, lease, isClosing, limiter } = this.term;
     return !record.nextTry && !limiter && !isClosing && parts.keeper.isFresh(lease);
   }
 
@@ -122,8 +122,8 @@ export class WindowRunner {
    * The backoff is stored as a time, so a restart neither skips nor restarts it; then the rate limit has its say. Resolves with
    * false if closing, or if the window was given up meanwhile.
    */
-  private async waitForTry(open: OpenWindow, probe: Probe): Promise<boolean> {
-    const { definition, parts, closing } = this.tenure;
+  private async waitForTry(open: InFlightWindow, probe: Probe): Promise<boolean> {
+    const { definition, parts, closing } = this.term;
     const { clock } = parts;
     const { nextTry } = open.record;
     if (nextTry) {
@@ -141,14 +141,14 @@ export class WindowRunner {
     const part = probe === 'one' ? ONE : probe ? open.apart?.bisection.tried() : open.apart?.bisection.next();
     // The end of a window that was taken apart runs no handler.
     const messages = !open.apart ? open.messages.length : part && part.to - part.from;
-    if (messages !== undefined && !(await admit(this.tenure, open, messages))) return false;
+    if (messages !== undefined && !(await admit(this.term, open, messages))) return false;
     if (open.givenUp) return false;
-    return !this.tenure.isClosing && (await this.tenure.isSure()) && !this.tenure.isClosing;
+    return !this.term.isClosing && (await this.term.isSure()) && !this.term.isClosing;
   }
 
   // ---- the whole window
 
-  private async attempt(open: OpenWindow, probe: Probe): Promise<Step> {
+  private async attempt(open: InFlightWindow, probe: Probe): Promise<Step> {
     const isNoted = open.suspect || (open.noted && open.record.recoveries === 0);
     const trial = await this.trials.run(open, undefined, isNoted ? () => this.noteBeginning(open) : undefined);
     switch (trial.kind) {
@@ -164,7 +164,7 @@ export class WindowRunner {
         const rejected = indicesOf(open.record, trial.window.rejected);
         if (rejected.length === 0) return { kind: 'finished', window: trial.window };
         open.apart = takenApart(Bisection.isolate(rejected));
-        await reschedule(this.tenure, open, { split: open.apart.bisection.state });
+        await reschedule(this.term, open, { split: open.apart.bisection.state });
         return undefined;
       }
       case 'failed':
@@ -174,14 +174,14 @@ export class WindowRunner {
     }
   }
 
-  private async noteBeginning(open: OpenWindow): Promise<void> {
-    const { parts, lease } = this.tenure;
+  private async noteBeginning(open: InFlightWindow): Promise<void> {
+    const { parts, lease } = this.term;
     open.record = { ...open.record, recoveries: open.record.recoveries + 1 };
-    await this.tenure.persist('note the beginning of a handler', () => parts.store.reschedule(lease, open.record));
+    await this.term.persist('note the beginning of a handler', () => parts.store.reschedule(lease, open.record));
   }
 
-  private async attemptFailed(open: OpenWindow, error: unknown): Promise<void> {
-    const { definition, parts } = this.tenure;
+  private async attemptFailed(open: InFlightWindow, error: unknown): Promise<void> {
+    const { definition, parts } = this.term;
     const { retry } = definition;
     const { record } = open;
     const what =
@@ -190,12 +190,12 @@ export class WindowRunner {
     if (record.attempt % retry.attempts === 0) {
       parts.log.warn(`${what}; its attempts are used up, looking for the bad messages`);
       open.apart = takenApart(Bisection.begin(record.messageIds.length), messageOf(error));
-      await reschedule(this.tenure, open, { error: messageOf(error), split: open.apart.bisection.state });
+      await reschedule(this.term, open, { error: messageOf(error), split: open.apart.bisection.state });
       return;
     }
     const wait = backoff(retry, record.attempt % retry.attempts);
     parts.log.warn(`${what}; next one in ${Math.round(wait)} ms`);
-    await reschedule(this.tenure, open, {
+    await reschedule(this.term, open, {
       attempt: record.attempt + 1,
       nextTry: new Date(parts.clock.now() + wait),
       error: messageOf(error),
@@ -203,12 +203,12 @@ export class WindowRunner {
   }
 
   /** Smaller results may fit where one of the whole window does not, and one bad message is not to take the others along. */
-  private async refused(open: OpenWindow, error: unknown): Promise<Step> {
+  private async refused(open: InFlightWindow, error: unknown): Promise<Step> {
     const { length } = open.record.messageIds;
     const text = messageOf(error);
     const isAlone = length <= 1;
-    this.tenure.parts.log.error(
-      `${this.tenure.definition.label}: the result of window ${open.record.id} (${length} messages) was refused: ${text}; ` +
+    this.term.parts.log.error(
+      `${this.term.definition.label}: the result of window ${open.record.id} (${length} messages) was refused: ${text}; ` +
         (isAlone ? 'it is given up' : 'trying parts of it (onRefused)'),
     );
     if (isAlone) {
@@ -216,14 +216,14 @@ export class WindowRunner {
       return this.finished(open);
     }
     open.apart = takenApart(Bisection.begin(length), text);
-    await reschedule(this.tenure, open, { error: text, split: open.apart.bisection.state });
+    await reschedule(this.term, open, { error: text, split: open.apart.bisection.state });
     return undefined;
   }
 
   /** The whole window says little if it is large: one bad message is enough. So one message of it is tried alone, too. */
-  private async probeFailed(open: OpenWindow, error: unknown): Promise<Step> {
+  private async probeFailed(open: InFlightWindow, error: unknown): Promise<Step> {
     const text = messageOf(error);
-    await reschedule(this.tenure, open, { error: text });
+    await reschedule(this.term, open, { error: text });
     const { length } = open.record.messageIds;
     if (length <= 1) return HELD;
     const all = [{ from: 0, to: length }];
@@ -234,7 +234,7 @@ export class WindowRunner {
 
   // ---- the window in parts
 
-  private async takeApart(open: OpenWindow, apart: TakenApart, probe: Probe): Promise<Step> {
+  private async takeApart(open: InFlightWindow, apart: TakenApart, probe: Probe): Promise<Step> {
     // Only a window that is to be blocked waits while it is taken apart, and only once.
     if (open.record.nextTry) open.record = withoutNextTry(open.record);
     switch (await this.parts.step(open, apart, probe)) {
@@ -256,7 +256,7 @@ export class WindowRunner {
   }
 }
 
-function withoutNextTry({ nextTry: _, ...record }: OpenWindow['record']): OpenWindow['record'] {
+function withoutNextTry({ nextTry: _, ...record }: InFlightWindow['record']): InFlightWindow['record'] {
   return record;
 }
 

@@ -6,11 +6,11 @@ import { windowId } from '../windows/window-id.js';
 import { BatchWindow, type WindowSignals } from './batch-window.js';
 import { DELIVERED, type Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
-import type { OpenWindow } from './open-window.js';
+import type { InFlightWindow } from './in-flight-window.js';
 import { begins } from './rate-starts.js';
-import { notify, type Tenure } from './tenure.js';
+import { notify, type LeaseTerm } from './lease-term.js';
 import { limited } from './time-limit.js';
-import { buryUndecodable } from './undecodable.js';
+import { deadLetterUndecodable } from './undecodable.js';
 
 /** What became of one run of the handler and the sinks. */
 export type Trial =
@@ -28,28 +28,28 @@ export type Trial =
 /** Runs the handler and the sinks once, with a window or a part of it. */
 export class Trials {
   constructor(
-    private readonly tenure: Tenure,
+    private readonly term: LeaseTerm,
     private readonly delivery: Delivery,
     private readonly evidence: Evidence,
   ) {}
 
   /** @param note stores that the handler is about to begin, so that only a process that dies with it counts against the window */
-  async run(open: OpenWindow, part?: IndexRange, note?: () => Promise<void>): Promise<Trial> {
-    const { definition, counters, parts } = this.tenure;
-    const signal = this.tenure.signal();
+  async run(open: InFlightWindow, part?: IndexRange, note?: () => Promise<void>): Promise<Trial> {
+    const { definition, counters, parts } = this.term;
+    const signal = this.term.signal();
     try {
-      const window = windowOf(this.tenure, open, part, signal);
+      const window = windowOf(this.term, open, part, signal);
       const undecodable = window.decode();
       if (undecodable.length > 0) {
-        await buryUndecodable(this.tenure, open, undecodable);
+        await deadLetterUndecodable(this.term, open, undecodable);
         return { kind: 'again' };
       }
       if (note) await note();
       const run = this.evidence.begin();
       const outcome = await this.handle(open, window, (reason) => signal.abort(reason));
       if (outcome.failed) {
-        notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, outcome.error));
-        if (this.tenure.isClosing) return { kind: 'void' };
+        notify(this.term, 'onUndo', () => definition.emitter.onUndo(window.shown, outcome.error));
+        if (this.term.isClosing) return { kind: 'void' };
         counters.failures += 1;
         counters.failed(parts.clock.now(), outcome.error, ErrorCode.HandlerFailed);
         return { kind: 'failed', error: outcome.error };
@@ -59,17 +59,17 @@ export class Trials {
       if (size === 0 || size < messagesOf(open, part).length) this.evidence.succeeded(open, run);
       const delivered =
         outcome.result === undefined ? DELIVERED : await this.delivery.deliver(open, outcome.result, window);
-      if (delivered.kind === 'delivered' && !this.tenure.isOver) return { kind: 'passed', window };
+      if (delivered.kind === 'delivered' && !this.term.isOver) return { kind: 'passed', window };
       const why: unknown = delivered.kind === 'refused' ? delivered.error : window.signal.reason;
-      notify(this.tenure, 'onUndo', () => definition.emitter.onUndo(window.shown, why));
-      return delivered.kind === 'delivered' || this.tenure.isOver ? { kind: 'void' } : delivered;
+      notify(this.term, 'onUndo', () => definition.emitter.onUndo(window.shown, why));
+      return delivered.kind === 'delivered' || this.term.isOver ? { kind: 'void' } : delivered;
     } finally {
       signal.dispose();
     }
   }
 
   private async call(window: BatchWindow, abort: (reason: unknown) => void): Promise<unknown> {
-    const { definition, calls } = this.tenure;
+    const { definition, calls } = this.term;
     const { timeout } = definition.retry;
     const call = calls.begin(window.id);
     const run = () => definition.executor.run(definition.handler, window);
@@ -79,27 +79,27 @@ export class Trials {
           ErrorCode.HandlerTimeout,
           `${definition.label} did not settle within ${timeout} ms (retry.timeout)`,
         );
-      const running = asOwnCall(this.tenure.caller, async () => run());
-      return limited(this.tenure, call, running, { most: timeout, error, abort });
+      const running = asOwnCall(this.term.caller, async () => run());
+      return limited(this.term, call, running, { most: timeout, error, abort });
     }
     try {
-      return await asOwnCall(this.tenure.caller, run);
+      return await asOwnCall(this.term.caller, run);
     } finally {
       calls.end(call);
     }
   }
 
   private async handle(
-    open: OpenWindow,
+    open: InFlightWindow,
     window: BatchWindow,
     abort: (reason: unknown) => void,
   ): Promise<{ failed: false; result: unknown } | { failed: true; error: unknown }> {
-    const { definition } = this.tenure;
-    notify(this.tenure, 'onProcess', () => definition.emitter.onProcess(window.shown));
-    const noted = begins(this.tenure, open);
+    const { definition } = this.term;
+    notify(this.term, 'onProcess', () => definition.emitter.onProcess(window.shown));
+    const noted = begins(this.term, open);
     try {
       const result = await this.call(window, abort);
-      notify(this.tenure, 'onEmit', () => definition.emitter.onEmit(window.shown, result));
+      notify(this.term, 'onEmit', () => definition.emitter.onEmit(window.shown, result));
       return { failed: false, result };
     } catch (error) {
       if (!isA(error, RejectMessages)) return { failed: true, error };
@@ -116,7 +116,10 @@ export class Trials {
 }
 
 /** Some may have vanished from the buffer, or can't be decoded: the indices are those of the record. */
-export function messagesOf({ record, readable }: OpenWindow, part: IndexRange | undefined): readonly StoredMessage[] {
+export function messagesOf(
+  { record, readable }: InFlightWindow,
+  part: IndexRange | undefined,
+): readonly StoredMessage[] {
   if (!part) return readable;
   const { from, to } = part;
   if (readable.length === record.messageIds.length) return readable.slice(from, to);
@@ -125,8 +128,8 @@ export function messagesOf({ record, readable }: OpenWindow, part: IndexRange | 
 }
 
 export function windowOf(
-  { definition }: Tenure,
-  open: OpenWindow,
+  { definition }: LeaseTerm,
+  open: InFlightWindow,
   part: IndexRange | undefined,
   signal: WindowSignals,
 ): BatchWindow {

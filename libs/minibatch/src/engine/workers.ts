@@ -1,6 +1,6 @@
 /**
- * The workers of a consumer in this process. They outlive its tenures: a run of the handler that has not settled when the lease is lost
- * keeps its worker in the next tenure, too, so there are never more runs than workers.
+ * The workers of a consumer in this process. They outlive its terms: a run of the handler that has not settled when the lease is lost
+ * keeps its worker in the next term, too, so there are never more runs than workers.
  */
 export class Workers {
   private taken = 0;

@@ -1,5 +1,5 @@
 import { type DynamicModule, Logger } from '@nestjs/common';
-import { EmitterScheduler } from '../engine/scheduler.js';
+import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { type Clock, SystemClock } from '../common/clock.js';
 import { CLOCK, ENGINE, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
 import { MinibatchModule } from '../minibatch.module.js';
@@ -36,7 +36,7 @@ export class MinibatchTestingModule {
           provide: ENGINE,
           inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],
           useFactory: (made: StreamStore, time: Clock, { engine }: ResolvedOptions) =>
-            new RecordingEngine(new EmitterScheduler(made, time, new Logger('Minibatch'), engine), time),
+            new RecordingEngine(new ConsumerEngine(made, time, new Logger('Minibatch'), engine), time),
         },
         {
           provide: MinibatchHarness,

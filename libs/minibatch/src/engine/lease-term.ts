@@ -29,17 +29,17 @@ export interface EngineParts {
   readonly retention: (stream: string) => Retention | undefined;
   readonly ages: Ages;
   /** A consumer has read all that there is: look often for more. */
-  readonly starved: () => void;
+  readonly caughtUp: () => void;
 }
 
 /**
  * The time between the acquisition of a consumer's lease and its end, by loss or by stop; what the parts that work in this time
  * share. Ends once and for ever: the next acquisition begins a new one.
  */
-export class Tenure {
+export class LeaseTerm {
   /** Aborts when nothing done here counts any more; every window's signal hangs on it. */
   readonly over = new AbortController();
-  /** Aborts when no new attempt may begin: the consumer is stopping, or the tenure is over. */
+  /** Aborts when no new attempt may begin: the consumer is stopping, or the term is over. */
   readonly closing = new AbortController();
   /** True while the store does not answer. */
   unavailable = false;
@@ -55,7 +55,7 @@ export class Tenure {
     readonly clean: boolean,
     readonly counters: ConsumerCounters,
     readonly parts: EngineParts,
-    /** Handlers and sinks under way; of earlier tenures, too. */
+    /** Handlers and sinks under way; of earlier terms, too. */
     readonly calls: Calls,
     readonly workers: Workers,
   ) {
@@ -80,7 +80,7 @@ export class Tenure {
     this.over.abort();
   }
 
-  /** Makes sure of a lease that may be another's by now. Resolves with false if the tenure is over. */
+  /** Makes sure of a lease that may be another's by now. Resolves with false if the term is over. */
   async isSure(): Promise<boolean> {
     const { keeper } = this.parts;
     try {
@@ -91,7 +91,7 @@ export class Tenure {
     return !this.isOver;
   }
 
-  /** A signal for one attempt at a window, which aborts when the tenure is over. */
+  /** A signal for one attempt at a window, which aborts when the term is over. */
   signal(): AttemptSignal {
     return new AttemptSignal(this.over.signal, this.listenerFailed, this.closing.signal);
   }
@@ -106,13 +106,13 @@ export class Tenure {
   };
 
   /**
-   * Calls the store until it answers. A lost lease ends the tenure; everything else is tried again with backoff, since
-   * every method of the port may be repeated. Rejects only when the tenure is over.
+   * Calls the store until it answers. A lost lease ends the term; everything else is tried again with backoff, since
+   * every method of the port may be repeated. Rejects only when the term is over.
    */
   async persist<R>(what: string, call: () => Promise<R>): Promise<R> {
     const { clock, log, activity, keeper } = this.parts;
     for (let failures = 0; ; failures += 1) {
-      if (this.isOver) throw new TenureOver();
+      if (this.isOver) throw new LeaseTermOver();
       try {
         const result = await call();
         if (this.unavailable && failures > 0) log.log(`${this.definition.label}: the store answers again`);
@@ -124,8 +124,8 @@ export class Tenure {
           this.end();
           throw error;
         }
-        // The application closes its connection when the tenure is over, also in the middle of a read.
-        if (this.isOver) throw new TenureOver();
+        // The application closes its connection when the term is over, also in the middle of a read.
+        if (this.isOver) throw new LeaseTermOver();
         this.counters.failed(clock.now(), error);
         this.unavailable = true;
         if (failures === 0) log.warn(`${this.definition.label}: can't ${what}, trying again: ${messageOf(error)}`);
@@ -136,7 +136,7 @@ export class Tenure {
 }
 
 /**
- * The signal of one attempt. Its own, because what a handler hangs on it is to go with the window, while the tenure may last for weeks.
+ * The signal of one attempt. Its own, because what a handler hangs on it is to go with the window, while the term may last for weeks.
  * And made only when somebody asks for it: most handlers never do, and a signal costs more than all the rest of a window of one.
  */
 export class AttemptSignal {
@@ -150,7 +150,7 @@ export class AttemptSignal {
     private readonly over: AbortSignal,
     /** Told what listeners throw. */
     private readonly threw: (error: unknown) => void,
-    /** Aborts when the consumer stops. @default only when the tenure is over */
+    /** Aborts when the consumer stops. @default only when the term is over */
     private readonly stopping = over,
   ) {}
 
@@ -175,7 +175,7 @@ export class AttemptSignal {
     this.own?.abort(reason);
   }
 
-  /** The attempt is over: what becomes of the tenure does not matter to it any more. */
+  /** The attempt is over: what becomes of the term does not matter to it any more. */
   dispose(): void {
     this.stop?.dispose();
     if (this.over.aborted) this.follow();
@@ -188,8 +188,8 @@ export class AttemptSignal {
 export class RenewedSignal {
   private current: AttemptSignal;
 
-  constructor(private readonly tenure: Tenure) {
-    this.current = tenure.signal();
+  constructor(private readonly term: LeaseTerm) {
+    this.current = term.signal();
   }
 
   get signal(): AbortSignal {
@@ -202,7 +202,7 @@ export class RenewedSignal {
 
   renew(): void {
     this.current.dispose();
-    this.current = this.tenure.signal();
+    this.current = this.term.signal();
   }
 
   abort(reason: unknown): void {
@@ -215,9 +215,9 @@ export class RenewedSignal {
 }
 
 /** Calls one of an own strategy's notifications; what it throws, at once or later, is counted and never stops the loop. */
-export function notify(tenure: Tenure, what: string, call: () => unknown): void {
+export function notify(term: LeaseTerm, what: string, call: () => unknown): void {
   const threw = (error: unknown) => {
-    const { definition, counters, parts } = tenure;
+    const { definition, counters, parts } = term;
     const wrapped = new MinibatchError(
       ErrorCode.EmitterFailed,
       `${what} of the emitter of ${definition.label} threw: ${messageOf(error)}. It is only told what happens; mend it`,
@@ -234,9 +234,9 @@ export function notify(tenure: Tenure, what: string, call: () => unknown): void 
   }
 }
 
-/** Ends the work of a part whose tenure is over; never seen outside the loop. */
-export class TenureOver extends Error {
+/** Ends the work of a part whose term is over; never seen outside the loop. */
+export class LeaseTermOver extends Error {
   constructor() {
-    super('tenure is over');
+    super('term is over');
   }
 }

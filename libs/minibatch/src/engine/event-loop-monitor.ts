@@ -7,7 +7,7 @@ const BEATS = 6;
  * Notices that the process did not come to its timers for a time: the event loop was blocked, or the process was stopped. Only
  * afterwards, of course.
  */
-export class Heartbeat {
+export class EventLoopMonitor {
   private cancel: (() => void) | undefined;
 
   /**

@@ -16,7 +16,7 @@ import {
 } from '../storage/stream-store.interface.js';
 import { Calls } from './calls.js';
 import { ConsumerLoop } from './consumer-loop.js';
-import { type AtWork, Controls } from './controls.js';
+import { type WaitingConsumers, StreamControlPoller } from './stream-control-poller.js';
 import { ConsumerCounters } from './counters.js';
 import {
   type ConsumerDefinition,
@@ -29,12 +29,12 @@ import {
   type Retention,
   type WakeUpStatus,
 } from './engine.interface.js';
-import { Heartbeat } from './heartbeat.js';
+import { EventLoopMonitor } from './event-loop-monitor.js';
 import { LeaseKeeper } from './lease-keeper.js';
-import { stillUnderWay } from './still-under-way.js';
-import { type EngineParts, Tenure } from './tenure.js';
+import { describePendingWork } from './pending-work.js';
+import { type EngineParts, LeaseTerm } from './lease-term.js';
 import { Sweeper, type SweptStream } from './sweeper.js';
-import { type Hungry, WakeUps } from './wake-ups.js';
+import { type AwaitingConsumer, WakeUps } from './wake-ups.js';
 import { Workers } from './workers.js';
 
 export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
@@ -63,7 +63,7 @@ const WAITS_FOR_ITSELF =
 /** A stop waits so long for leases to be given back; milliseconds. */
 const RELEASE_WAIT = 2_000;
 
-/** One consumer of this process through all its tenures. */
+/** One consumer of this process through all its terms. */
 interface Consumer {
   readonly definition: ConsumerDefinition;
   readonly counters: ConsumerCounters;
@@ -83,21 +83,21 @@ interface Consumer {
   leaving?: Promise<void>;
   /** Windows that were open when the lease was lost. */
   left?: number;
-  current?: { readonly tenure: Tenure; readonly loop: ConsumerLoop; readonly done: Promise<void> };
+  current?: { readonly term: LeaseTerm; readonly loop: ConsumerLoop; readonly done: Promise<void> };
 }
 
 /**
  * The engine. Owns the consumers of this process: registers their groups, competes for their leases, and gives each a
  * `ConsumerLoop` for as long as it holds its lease.
  */
-export class EmitterScheduler implements Engine {
+export class ConsumerEngine implements Engine {
   private readonly consumers = new Map<string, Consumer>();
   private readonly parts: EngineParts;
   private readonly keeper: LeaseKeeper;
   private readonly news: WakeUps;
   private readonly sweeper: Sweeper;
-  private readonly controls: Controls;
-  private readonly heartbeat: Heartbeat;
+  private readonly controls: StreamControlPoller;
+  private readonly heartbeat: EventLoopMonitor;
   /** By stream. */
   private readonly retentions = new Map<string, Retention>();
   private readonly activity = new Activity();
@@ -122,7 +122,7 @@ export class EmitterScheduler implements Engine {
       wentTo: (key, other) => this.wentTo(key, other),
       missing: (key) => this.missing(key),
     });
-    const starved = () => this.news.excite();
+    const caughtUp = () => this.news.pollSoon();
     this.parts = {
       store,
       clock,
@@ -132,25 +132,25 @@ export class EmitterScheduler implements Engine {
       options: resolved,
       retention: (stream) => this.retentions.get(stream),
       ages: new Ages(clock),
-      starved,
+      caughtUp,
     };
     this.sweeper = new Sweeper(store, clock, this.parts.ages, log, this.activity, resolved.dedupeTime, () =>
       this.swept(),
     );
-    this.controls = new Controls(
+    this.controls = new StreamControlPoller(
       store.polling,
       clock,
       this.activity,
-      () => this.atWork(),
+      () => this.waiting(),
       (streams) => this.control(streams),
     );
-    this.heartbeat = new Heartbeat(clock, resolved.leaseTime, (late) => this.beat(late));
+    this.heartbeat = new EventLoopMonitor(clock, resolved.leaseTime, (late) => this.beat(late));
     this.news = new WakeUps(
       store,
       clock,
       log,
       this.activity,
-      () => this.hungry(),
+      () => this.awaitingMessages(),
       () => this.running().map(({ definition }) => definition.key.stream),
       (stream) => this.wake(stream),
     );
@@ -252,7 +252,7 @@ export class EmitterScheduler implements Engine {
     this.heartbeat.stop();
     this.roundNow?.();
     const current = [...this.consumers.values()].flatMap(({ current: c }) => (c ? [c] : []));
-    for (const { tenure } of current) tenure.closing.abort();
+    for (const { term } of current) term.closing.abort();
 
     const late = new AbortController();
     const all = Promise.all([this.rounds, ...current.map(({ done }) => done)]).then(() => late.abort());
@@ -265,8 +265,8 @@ export class EmitterScheduler implements Engine {
     });
     await Promise.race([all, delay(this.clock, timeout, enough)]);
     if (!late.signal.aborted) this.tell(`${STOPPED_WAITING} for`, current, WAITS_FOR_ITSELF);
-    const abandoned = current.reduce((sum, { tenure, loop }) => sum + (tenure.isOver ? 0 : loop.underWay), 0);
-    for (const { tenure } of current) tenure.end();
+    const abandoned = current.reduce((sum, { term, loop }) => sum + (term.isOver ? 0 : loop.underWay), 0);
+    for (const { term } of current) term.end();
     late.abort();
 
     const drained = current.reduce((sum, { loop }) => sum + loop.drained, 0);
@@ -280,10 +280,10 @@ export class EmitterScheduler implements Engine {
 
   private tell(
     what: string,
-    current: readonly { readonly tenure: Tenure; readonly loop: ConsumerLoop }[],
+    current: readonly { readonly term: LeaseTerm; readonly loop: ConsumerLoop }[],
     advice = '',
   ): void {
-    const waiting = stillUnderWay(current);
+    const waiting = describePendingWork(current);
     if (waiting !== undefined) this.log.warn(`${what} ${waiting}${advice}`);
   }
 
@@ -295,11 +295,11 @@ export class EmitterScheduler implements Engine {
     const { current } = consumer;
     let abandoned = 0;
     if (current) {
-      const { tenure, loop } = current;
-      tenure.closing.abort();
+      const { term, loop } = current;
+      term.closing.abort();
       await this.ended(current, timeout);
-      abandoned = tenure.isOver ? 0 : loop.underWay;
-      tenure.end();
+      abandoned = term.isOver ? 0 : loop.underWay;
+      term.end();
     }
     await this.within(RELEASE_WAIT, this.leave(consumer));
     if (this.consumers.get(consumerId(key)) === consumer) this.consumers.delete(consumerId(key));
@@ -309,7 +309,7 @@ export class EmitterScheduler implements Engine {
 
   /** Waits for the end of one consumer, and tells what it waits for. */
   private async ended(current: NonNullable<Consumer['current']>, timeout: number): Promise<void> {
-    const { definition } = current.tenure;
+    const { definition } = current.term;
     const over = new AbortController();
     void delay(this.clock, TELL_AFTER, over.signal).then(() => {
       if (!over.signal.aborted && timeout > TELL_AFTER)
@@ -332,7 +332,7 @@ export class EmitterScheduler implements Engine {
     for (const { definition, current } of this.consumers.values()) {
       if (definition.key.stream === stream) current?.loop.wake();
     }
-    this.news.excite();
+    this.news.pollSoon();
   }
 
   async refresh(stream: string): Promise<void> {
@@ -451,7 +451,7 @@ export class EmitterScheduler implements Engine {
   private async control(streams: readonly string[]): Promise<void> {
     if (streams.length === 0) return;
     const infos = await this.store.listStreams(streams);
-    for (const info of infos) this.obey(info);
+    for (const info of infos) this.applyStreamControl(info);
     if (infos.length < streams.length)
       await this.remake(streams.filter((name) => !infos.some((info) => info.name === name)));
   }
@@ -467,7 +467,7 @@ export class EmitterScheduler implements Engine {
     }
   }
 
-  private obey({ name, paused, flushes, clearings = 0, requests = [] }: StreamInfo): void {
+  private applyStreamControl({ name, paused, flushes, clearings = 0, requests = [] }: StreamInfo): void {
     for (const consumer of this.consumers.values()) {
       const { definition, current, flushes: known } = consumer;
       // One that does not run yet finds it when it begins.
@@ -537,7 +537,7 @@ export class EmitterScheduler implements Engine {
     }
   }
 
-  // ---- tenures
+  // ---- terms
 
   private begin(key: ConsumerKey, lease: Lease, clean: boolean): void {
     const consumer = this.consumers.get(consumerId(key));
@@ -547,7 +547,7 @@ export class EmitterScheduler implements Engine {
     const known = consumer.flushes;
     if (known && this.clock.monotonic() - known.at > FLUSH_MEMORY * this.parts.options.leaseTime)
       delete consumer.flushes;
-    const tenure = new Tenure(
+    const term = new LeaseTerm(
       consumer.definition,
       lease,
       clean,
@@ -556,44 +556,44 @@ export class EmitterScheduler implements Engine {
       consumer.calls,
       consumer.workers,
     );
-    const loop = new ConsumerLoop(tenure);
-    const done = this.serve(consumer, tenure, loop);
-    consumer.current = { tenure, loop, done };
+    const loop = new ConsumerLoop(term);
+    const done = this.serve(consumer, term, loop);
+    consumer.current = { term, loop, done };
     this.news.follow();
   }
 
-  private async serve(consumer: Consumer, tenure: Tenure, loop: ConsumerLoop): Promise<void> {
+  private async serve(consumer: Consumer, term: LeaseTerm, loop: ConsumerLoop): Promise<void> {
     try {
-      const { stream } = tenure.definition.key;
-      await this.activity.track(() => tenure.persist('look up the stream', () => this.control([stream])));
+      const { stream } = term.definition.key;
+      await this.activity.track(() => term.persist('look up the stream', () => this.control([stream])));
       await loop.run();
     } catch (error) {
-      if (!tenure.isOver) this.startAnew(consumer, tenure, error);
+      if (!term.isOver) this.startAnew(consumer, term, error);
     }
     consumer.initialised ||= loop.initialised;
-    if (!this.stopping.signal.aborted && consumer.current?.tenure === tenure) {
+    if (!this.stopping.signal.aborted && consumer.current?.term === term) {
       delete consumer.current;
       this.news.follow();
     }
   }
 
-  private startAnew(consumer: Consumer, tenure: Tenure, error: unknown): void {
+  private startAnew(consumer: Consumer, term: LeaseTerm, error: unknown): void {
     consumer.counters.failed(this.clock.now(), error, ErrorCode.EmitterFailed);
     this.log.error(
       `${consumer.definition.label} can't work and starts anew in a while: ${messageOf(error)}`,
       stackOf(error),
     );
-    tenure.end();
+    term.end();
     // The lease is kept, unused, and runs out: another process may have better luck, and this one tries again.
-    this.keeper.drop(tenure.lease);
+    this.keeper.drop(term.lease);
   }
 
   private lost(key: ConsumerKey): void {
     const consumer = this.consumers.get(consumerId(key));
     const current = consumer?.current;
-    if (!consumer || !current || current.tenure.isOver) return;
+    if (!consumer || !current || current.term.isOver) return;
     consumer.left = current.loop.inFlight;
-    current.tenure.end();
+    current.term.end();
     // To whom, the next round sees.
     this.roundNow?.();
   }
@@ -642,21 +642,23 @@ export class EmitterScheduler implements Engine {
     }
   }
 
-  private atWork(): AtWork {
+  private waiting(): WaitingConsumers {
     // One that has a backlog needs no flush, and is not to pay for the looks.
-    const working = this.running().filter(({ current: { loop } }) => loop.hungry && loop.buffered + loop.inFlight > 0);
-    const standing = working.map(({ definition, counters, current: { loop } }) =>
+    const working = this.running().filter(
+      ({ current: { loop } }) => loop.awaitingMessages && loop.buffered + loop.inFlight > 0,
+    );
+    const fingerprint = working.map(({ definition, counters, current: { loop } }) =>
       [consumerId(definition.key), loop.buffered, loop.inFlight, counters.committedWindows].join(' '),
     );
     return {
-      standing: standing.length === 0 ? undefined : standing.join('\n'),
+      fingerprint: fingerprint.length === 0 ? undefined : fingerprint.join('\n'),
       streams: [...new Set(working.map(({ definition }) => definition.key.stream))],
     };
   }
 
-  private hungry(): readonly Hungry[] {
+  private awaitingMessages(): readonly AwaitingConsumer[] {
     return this.running()
-      .filter(({ current }) => current.loop.hungry)
+      .filter(({ current }) => current.loop.awaitingMessages)
       .map(({ definition, current }) => ({ key: definition.key, wake: () => current.loop.wake() }));
   }
 

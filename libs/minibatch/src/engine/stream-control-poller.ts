@@ -5,9 +5,9 @@ import { type Clock, delay } from '../common/clock.js';
 const FACTOR = 10;
 
 /** Consumers that have read all there is and hold some of it, for they are the ones that a flush is for. */
-export interface AtWork {
+export interface WaitingConsumers {
   /** Differs from the one before if anything has happened. Undefined: there are none. */
-  readonly standing: string | undefined;
+  readonly fingerprint: string | undefined;
   readonly streams: readonly string[];
 }
 
@@ -15,18 +15,18 @@ export interface AtWork {
  * Looks for what other processes ask of a stream (`flush`, `pause`, `clear`, requests of operators) while windows of it are incomplete:
  * often while messages come and go, ever less often while they only wait. Else the rounds of leases look, and this does not.
  */
-export class Controls {
+export class StreamControlPoller {
   private readonly stopped = new AbortController();
   private readonly shortest: number;
   private pause: number;
   private readonly longest: number;
-  private standing: string | undefined;
+  private fingerprint: string | undefined;
 
   constructor(
     polling: { readonly busy: number; readonly idle: number },
     private readonly clock: Clock,
     private readonly activity: Activity,
-    private readonly atWork: () => AtWork,
+    private readonly waiting: () => WaitingConsumers,
     /** Reads what is asked of these streams, and sees to it. */
     private readonly look: (streams: readonly string[]) => Promise<void>,
   ) {
@@ -49,10 +49,10 @@ export class Controls {
       await delay(this.clock, this.shortest, this.stopped.signal);
       if (this.stopped.signal.aborted) return;
       waited += this.shortest;
-      const { standing, streams } = this.atWork();
-      const isNew = standing !== this.standing;
-      this.standing = standing;
-      if (standing === undefined || (!isNew && waited < this.pause)) continue;
+      const { fingerprint, streams } = this.waiting();
+      const isNew = fingerprint !== this.fingerprint;
+      this.fingerprint = fingerprint;
+      if (fingerprint === undefined || (!isNew && waited < this.pause)) continue;
       this.pause = isNew ? this.shortest : Math.min(this.pause * 2, this.longest);
       waited = 0;
       // The rounds of leases say what is wrong with the store.

@@ -4,7 +4,7 @@ import type { Admission } from './rate-limit.js';
 import type { SinkSkips } from './sink-skips.js';
 
 /** A claimed window on its way through the loop: ready, running, set aside, finished, committing. */
-export interface OpenWindow {
+export interface InFlightWindow {
   /** As it lies in the store; replaced when an attempt failed. */
   record: WindowRecord;
   readonly messages: readonly StoredMessage[];
@@ -48,7 +48,11 @@ export interface TakenApart {
   failedAt: number;
 }
 
-export function openWindow(record: WindowRecord, messages: readonly StoredMessage[], suspect = false): OpenWindow {
+export function inFlightWindow(
+  record: WindowRecord,
+  messages: readonly StoredMessage[],
+  suspect = false,
+): InFlightWindow {
   return {
     record,
     messages,
@@ -71,7 +75,7 @@ export function takenApart(bisection: Bisection, error = ''): TakenApart {
 }
 
 /** Aborts with the given signal, or when the window is given up. */
-export function stopSignal(open: OpenWindow, signal: AbortSignal): AbortSignal {
+export function stopSignal(open: InFlightWindow, signal: AbortSignal): AbortSignal {
   open.stop ??= new AbortController();
   return AbortSignal.any([signal, open.stop.signal]);
 }

@@ -1,8 +1,8 @@
-import type { Tenure } from './tenure.js';
+import type { LeaseTerm } from './lease-term.js';
 
 /** A consumer that is being stopped. */
 interface Stopping {
-  readonly tenure: Tenure;
+  readonly term: LeaseTerm;
   readonly loop: { readonly inFlight: number };
 }
 
@@ -10,16 +10,16 @@ interface Stopping {
 const MOST = 5;
 
 /** What consumers that are being stopped still wait for, in words; undefined if it is nothing. */
-export function stillUnderWay(consumers: readonly Stopping[]): string | undefined {
-  const waiting = consumers.filter(({ tenure }) => !tenure.isOver);
+export function describePendingWork(consumers: readonly Stopping[]): string | undefined {
+  const waiting = consumers.filter(({ term }) => !term.isOver);
   if (waiting.length === 0) return undefined;
   const named = waiting.slice(0, MOST).map(wordsOf);
   if (waiting.length > MOST) named.push(`${waiting.length - MOST} more consumers`);
   return named.join('; ');
 }
 
-function wordsOf({ tenure, loop }: Stopping): string {
-  const { definition, calls } = tenure;
+function wordsOf({ term, loop }: Stopping): string {
+  const { definition, calls } = term;
   const parts = calls.current.map(
     ({ window, sink, since }) =>
       `${sink === undefined ? 'the method' : `sink ${sink}`} with window ${window} since ${since.toISOString()}`,

@@ -17,7 +17,7 @@ class Interleaving extends MemoryStreamStore {
   override readonly totalOrder = false;
 }
 
-describe('EmitterScheduler', () => {
+describe('ConsumerEngine', () => {
   const processes: Process[] = [];
   const database = { current: new MemoryDatabase() };
   const make = (options?: ConstructorParameters<typeof Process>[1]) => {
