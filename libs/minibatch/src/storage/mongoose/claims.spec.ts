@@ -10,6 +10,7 @@ import {
   windowOf,
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
 import { ClaimPlaces } from './claim-places.js';
 import { GroupLists } from './group-lists.js';
 import { Claims } from './claims.js';
@@ -69,4 +70,40 @@ describe('the adoption of windows', () => {
       expect(seqs(await store.recover(await takeLease(store, KEY, RIVAL)))).toEqual([1]);
     },
   );
+});
+
+describe('groups of one process that claim in the same turn', () => {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore();
+  });
+  afterEach(() => test.dispose());
+
+  it('send one command', async () => {
+    const leases = [await takeLease(test.store, KEY), await takeLease(test.store, keyOf('flights', 'audit'))];
+    test.commands();
+    await Promise.all(leases.map((lease) => test.store.claim(lease, [windowOf(1, []), windowOf(2, [])])));
+    expect(test.commands()).toEqual(['insert']);
+    for (const lease of leases) {
+      expect((await test.store.recover(lease)).open.map(({ seq }) => seq)).toEqual([1, 2]);
+    }
+  });
+
+  it('fail each by its own fault', async () => {
+    const good = await takeLease(test.store, KEY);
+    const bad = await takeLease(test.store, keyOf('flights', 'audit'));
+    const unwritable = {
+      toBSON: () => {
+        throw new Error('no BSON');
+      },
+    };
+    const claims = await Promise.allSettled([
+      test.store.claim(bad, [windowOf(1, [], { start: unwritable as unknown as Date })]),
+      test.store.claim(good, [windowOf(1, [])]),
+    ]);
+    expect(claims).toMatchObject([{ status: 'rejected', reason: { code: ErrorCode.StoreUnavailable } }, {}]);
+    expect(claims[1]).toEqual({ status: 'fulfilled', value: undefined });
+    expect((await test.store.recover(good)).open.map(({ seq }) => seq)).toEqual([1]);
+    expect((await test.store.recover(bad)).open).toEqual([]);
+  });
 });

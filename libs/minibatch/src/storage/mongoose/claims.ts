@@ -8,6 +8,7 @@ import { isHeld } from './leases.js';
 import { guarded } from './store-errors.js';
 import type { ClaimPlaces } from './claim-places.js';
 import type { WindowDocument } from './schemas/window.schema.js';
+import { TurnBatch } from './turn-batch.js';
 import {
   isWindow,
   toReschedule,
@@ -20,11 +21,19 @@ import { without } from './window-removals.js';
 
 /** Windows from their claim to their commit, and their adoption by a new holder of the lease. */
 export class Claims {
+  /** Only one lease makes the ids of a claim, so groups that claim in the same turn can share the insert. */
+  private readonly inserts: TurnBatch<readonly WindowDocument[], undefined>;
+
   constructor(
     private readonly collections: Collections,
     private readonly places: ClaimPlaces,
     private readonly lists: GroupLists,
-  ) {}
+  ) {
+    this.inserts = new TurnBatch(async (claims) => {
+      await insertMissing(this.collections.window, claims.flat());
+      return claims.map(() => undefined);
+    });
+  }
 
   async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
     const fresh = windows.filter(({ seq }) => !this.places.has(lease, seq));
@@ -33,10 +42,7 @@ export class Claims {
       const [only, ...others] = share;
       return only && others.length === 0 ? toWindowDocument(lease, only) : toSharedDocument(lease, share);
     });
-    // Only this lease makes these ids.
-    await guarded(`claim windows of '${lease.key.group}' on '${lease.key.stream}'`, () =>
-      insertMissing(this.collections.window, documents),
-    );
+    await guarded(`claim windows of '${lease.key.group}' on '${lease.key.stream}'`, () => this.inserts.add(documents));
     this.remember(lease, documents);
   }
 
