@@ -101,9 +101,9 @@ export class ChangeWatch {
   }
 
   private pipeline(streams: readonly string[]): mongo.Document[] {
-    const isOthers = {
-      $expr: { $ne: [{ $substrBytes: [{ $toString: '$fullDocument._id' }, 8, 10] }, this.parts.origin] },
-    };
+    // Other writers may use any `_id`: no value of it may make the expression fail, which would end the change stream.
+    const id = { $convert: { input: '$fullDocument._id', to: 'string', onError: '', onNull: '' } };
+    const isOthers = { $expr: { $ne: [{ $substrCP: [id, 8, 10] }, this.parts.origin] } };
     const isInTransaction = { txnNumber: { $exists: true } };
     return [
       {

@@ -63,6 +63,14 @@ describe('wake-ups by change stream', () => {
     expect(heard.states).toEqual(['started']);
   });
 
+  it('go on when others use ids of any kind', async () => {
+    await watch(['flights']);
+    const ids = [{ a: { b: 1 } }, 'é'.repeat(12), 7, new Date(0), 'x'];
+    for (const _id of ids) await appendElsewhere(test.connection, 'flights', { _id });
+    await heard.until(({ woken }) => woken.length === ids.length);
+    expect(heard.states).toEqual(['started']);
+  });
+
   it('make the server send the names of the streams, of these streams, and nothing that this process appended', async () => {
     const sent: mongo.Document[] = [];
     test.connection.getClient().on('commandSucceeded', ({ commandName, reply }) => {
