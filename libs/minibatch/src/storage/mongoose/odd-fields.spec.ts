@@ -104,7 +104,9 @@ describe('a document with a field in an odd shape', () => {
     await appendAll(other.store, [messageOf('flights', 3)]);
     const after = await store.poll([A, B]);
     expect(after.map((token, n) => token === before[n])).toEqual([false, false]);
-    expect(await foreign()).toBe(shapes.length);
+    // A partition that no consumer reads.
+    const elsewhere = field === 'partition' ? 1 : 0;
+    expect(await foreign()).toBe(shapes.length + elsewhere);
     for (const group of GROUPS) {
       const taken = (await consume(store, 'flights', group)).map(({ data }) => data);
       expect(taken.filter((data) => typeof data === 'number' && data > 0 && data < 4)).toEqual([1, 2, 3]);
@@ -113,10 +115,22 @@ describe('a document with a field in an odd shape', () => {
     await store.sweep('flights', {});
     for (const group of GROUPS) await consume(store, 'flights', group);
     const [stats] = await store.stats(['flights']);
-    const elsewhere = field === 'partition' ? 1 : 0;
-    expect(stats).toMatchObject({ buffered: elsewhere, consumers: [{ pending: 0 }, { pending: 0 }] });
-    expect(stats?.foreign?.documents ?? 0).toBe(shapes.length);
+    expect(stats).toMatchObject({ buffered: 0, consumers: [{ pending: 0 }, { pending: 0 }] });
+    expect(stats?.foreign?.documents ?? 0).toBe(shapes.length + elsewhere);
+    expect(await store.count('flights', 1)).toBe(0);
     expect(await buffer().countDocuments({ processed: false })).toBe(shapes.length + elsewhere);
+  });
+
+  it('is a message once a consumer reads its partition', async () => {
+    const { store } = test;
+    await insert([{ partition: 7, data: 7 }]);
+    expect(await foreign()).toBe(1);
+    const key = { stream: 'flights', group: 'a', partition: 7 };
+    await store.registerGroup(key);
+    expect(await dataOf(store, key)).toEqual([7]);
+    expect((await store.stats(['flights']))[0]).toMatchObject({ buffered: 1 });
+    expect(await foreign()).toBe(0);
+    expect(await store.count('flights', 1)).toBe(1);
   });
 
   it('is passed over by every read, and stays when groups come, go and take over', async () => {

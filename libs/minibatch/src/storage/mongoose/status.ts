@@ -108,12 +108,16 @@ export class Status {
   /** Reads every document, so it is done only where the answer matters: when the stream seems to be full. */
   private async countForeign(stream: string): Promise<number> {
     const counts = await this.collections.buffer
-      .aggregate<{
-        _id: boolean;
-        documents: number;
-      }>([{ $match: { stream, processed: false } }, { $group: { _id: IS_MESSAGE, documents: { $sum: 1 } } }])
+      .aggregate<{ _id: Pick<Pile['_id'], 'ours' | 'partition'>; documents: number }>([
+        { $match: { stream, processed: false } },
+        { $group: { _id: { ours: IS_MESSAGE, partition: '$partition' }, documents: { $sum: 1 } } },
+      ])
       .toArray();
-    return counts.find(({ _id }) => !_id)?.documents ?? 0;
+    const consumers = await this.collections.consumer
+      .find({ stream, ...NOT_RETIRED }, { projection: { partition: 1 } })
+      .toArray();
+    const strangers = counts.filter(({ _id }) => !isReadable(_id, consumers));
+    return strangers.reduce((total, { documents }) => total + documents, 0);
   }
 
   async stats(names?: readonly string[]): Promise<readonly StreamStats[]> {
@@ -156,8 +160,7 @@ export class Status {
       streamStats(
         stream,
         consumers.filter((consumer) => consumer.stream === stream.name),
-        piles.filter(({ _id }) => _id.stream === stream.name && _id.ours),
-        piles.filter(({ _id }) => _id.stream === stream.name && !_id.ours),
+        piles.filter(({ _id }) => _id.stream === stream.name),
         windows,
         letters.get(stream.name) ?? 0,
       ),
@@ -177,12 +180,13 @@ function isReadByPython(stream: StreamDocument): stream is StreamDocument & { la
 function streamStats(
   stream: StreamDocument,
   consumers: readonly ConsumerDocument[],
-  piles: readonly Pile[],
-  foreign: readonly Pile[],
+  all: readonly Pile[],
   windows: ReadonlyMap<string, number>,
   deadLetters: number,
 ): StreamStats {
   const info = toInfo(stream);
+  const piles = all.filter(({ _id }) => isReadable(_id, consumers));
+  const foreign = all.filter((pile) => !piles.includes(pile));
   const waiting = piles.filter(
     ({ _id }) => info.groups.length === 0 || info.groups.some((group) => !isDone(_id, group)),
   );
@@ -208,6 +212,14 @@ function consumerStats(consumer: ConsumerDocument, piles: readonly Pile[], openW
     openWindows,
     pending: sum(piles.filter(({ _id }) => (_id.partition ?? 0) === partition && !isDone(_id, group))),
   };
+}
+
+/** False for what is no message, and for what is in a partition that no consumer reads: all messages are in the first one until a group has more. */
+function isReadable(
+  { ours, partition }: Pick<Pile['_id'], 'ours' | 'partition'>,
+  consumers: readonly Pick<ConsumerDocument, 'partition'>[],
+): boolean {
+  return ours && ((partition ?? 0) === 0 || consumers.some((consumer) => consumer.partition === partition));
 }
 
 function isDone({ done }: Pick<Pile['_id'], 'done'>, group: string): boolean {
