@@ -46,13 +46,16 @@ export function waitingForAny(stream: string, partition: number, groups: readonl
   } as BufferFilter;
 }
 
-/** In append order. */
-/** What this package has kept: Python's carries no time. `waits` serves the index. */
-export function kept(stream: string): BufferFilter {
-  const marks: object = { processed: true, waits: { $in: [null] }, keep: true, settled: { $exists: true } };
+/**
+ * What this package has kept: Python's carries no time. `waits` serves the index. A group that marked a message after it was kept has
+ * named other groups of the stream in it, until it finds that out.
+ */
+export function kept(stream: string, groups: readonly string[]): BufferFilter {
+  const marks: object = { processed: true, waits: { $in: [null, ...groups] }, keep: true, settled: { $exists: true } };
   return { ...MESSAGES, stream, ...marks };
 }
 
+/** In append order. */
 export function behind(after: MessageId | undefined): BufferFilter {
   return after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
 }

@@ -111,9 +111,9 @@ export class Departures {
 
   /** Also finds what earlier versions have marked too late. By the index, which has few such entries or none. */
   async unmarkDeparted(stream: string): Promise<void> {
-    // Whatever groups it names. Hidden copies of dead letters have such lists by right, and were never settled.
-    const waits: object = { $gte: '' };
-    await this.unmark({ stream, processed: true, waits, settled: { $exists: true } });
+    // Whatever groups it names, or none. Hidden copies of dead letters have such lists by right, and were never settled.
+    const lists: mongo.Filter<BufferDocument>[] = [{ waits: { $gte: '' } as object }, { waits: [] }];
+    for (const list of lists) await this.unmark({ stream, processed: true, ...list, settled: { $exists: true } });
   }
 
   /**

@@ -109,7 +109,7 @@ describe('a look at what lies in MongoDB', () => {
     expect(await connection.collection('buffer').countDocuments()).toBe(1_200);
   });
 
-  it('takes two commands for a page of messages, and none that writes', async () => {
+  it('takes few commands for a page of messages, and none that writes', async () => {
     const { store, commands } = test;
     await appendAll(store, [messageOf('flights', 1)]);
     const hub = stream();
@@ -118,6 +118,7 @@ describe('a look at what lies in MongoDB', () => {
     const sent = commands();
     expect(new Set(sent)).toEqual(new Set(['find']));
     await store.readKept('flights', undefined, ALL);
-    expect(commands()).toEqual(['find']);
+    // The groups of the stream first.
+    expect(commands()).toEqual(['find', 'find']);
   });
 });

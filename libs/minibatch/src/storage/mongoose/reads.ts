@@ -16,6 +16,7 @@ import { toObjectId } from './message-ids.js';
 import { findByIds } from './raw-reads.js';
 import type { SharedReads } from './shared-reads.js';
 import { guarded } from './store-errors.js';
+import { groupsOf } from './stream-records.js';
 
 /** Reads of the buffer. Each is one round trip as long as the reply fits into one message of the server. */
 export class Reads {
@@ -30,7 +31,8 @@ export class Reads {
   }
 
   async kept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
-    return this.block(stream, { ...kept(stream), ...behind(after) }, { _id: 1 }, limits);
+    const groups = await guarded(`read the groups of '${stream}'`, () => groupsOf(this.collections, stream));
+    return this.block(stream, { ...kept(stream, groups), ...behind(after) }, { _id: 1 }, limits);
   }
 
   async fetchByTime(

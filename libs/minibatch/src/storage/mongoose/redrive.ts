@@ -6,6 +6,7 @@ import { type StoredLetter, toCopy } from './letter-codec.js';
 import { selectionOf, type LetterReads } from './letter-reads.js';
 import type { MessageIds } from './message-ids.js';
 import { guarded } from './store-errors.js';
+import { groupsOf } from './stream-records.js';
 
 /** Letters that are redriven together. */
 const TOGETHER = { letters: 500, bytes: 16 * 1024 * 1024 };
@@ -37,7 +38,7 @@ export class Redrive {
       let groups: readonly string[] = [];
       const selection = async () => {
         // Again for each page: groups come and go while a long list is redriven.
-        groups = await this.groupsOf(stream);
+        groups = await groupsOf(this.collections, stream);
         const wanted = filter.group === undefined ? groups : groups.filter((group) => group === filter.group);
         return { ...selectionOf(stream, filter), groups: wanted };
       };
@@ -87,10 +88,5 @@ export class Redrive {
       .find({ _id: { $in: [...ids] } }, { projection: { copies: 1 }, batchSize: ids.length + 1 })
       .toArray();
     return found.flatMap(({ _id, copies }) => (copies?.[0] ? [{ _id, copy: copies[0] }] : []));
-  }
-
-  private async groupsOf(stream: string): Promise<readonly string[]> {
-    const found = await this.collections.stream.findOne({ name: stream }, { projection: { groups: 1 } });
-    return found?.groups ?? [];
   }
 }

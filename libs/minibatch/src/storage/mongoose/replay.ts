@@ -11,6 +11,7 @@ import type { RawDocument } from './raw-document.js';
 import { sizeOf } from './raw-value.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
+import { groupsOf } from './stream-records.js';
 
 /** Messages that are copied together. */
 const TOGETHER = 500;
@@ -29,12 +30,13 @@ export class Replay {
   async replay(stream: string, group: string, range: KeptRange): Promise<number> {
     const { buffer } = this.collections;
     return guarded(`replay kept messages of '${stream}'`, async () => {
+      const atFirst = await groupsOf(this.collections, stream);
       // Never beyond the last one of the beginning: consumers go on keeping others.
-      const last = await buffer.findOne(inRange(stream, range), { sort: { _id: -1 }, projection: { _id: 1 } });
+      const last = await buffer.findOne(inRange(stream, atFirst, range), { sort: { _id: -1 }, projection: { _id: 1 } });
       if (!last) return 0;
       let total = 0;
       for (let after: mongo.ObjectId | undefined; ;) {
-        const filter = inRange(stream, range, { ...(after && { $gt: after }), $lte: last._id });
+        const filter = inRange(stream, atFirst, range, { ...(after && { $gt: after }), $lte: last._id });
         const { documents: originals, more } = await findPage(this.collections, filter, { _id: 1 }, TOGETHER);
         const copies = await this.copy(stream, group, originals);
         if (copies === undefined) return total;
@@ -50,8 +52,7 @@ export class Replay {
     if (originals.length === 0) return 0;
     const { buffer } = this.collections;
     // Again for each page: groups come and go while a long range is replayed.
-    const { groups = [] } =
-      (await this.collections.stream.findOne({ name: stream }, { projection: { groups: 1 } })) ?? {};
+    const groups = await groupsOf(this.collections, stream);
     if (!groups.includes(group)) return undefined;
     const others = groups.filter((other) => other !== group);
     const ids = originals.map((document) => document.get('_id') as mongo.ObjectId);
@@ -74,7 +75,12 @@ export class Replay {
   }
 }
 
-function inRange(stream: string, { from, to, created }: KeptRange, page: object = {}): mongo.Filter<BufferDocument> {
+function inRange(
+  stream: string,
+  groups: readonly string[],
+  { from, to, created }: KeptRange,
+  page: object = {},
+): mongo.Filter<BufferDocument> {
   const time = { ...(created?.from && { $gte: created.from }), ...(created?.to && { $lt: created.to }) };
   const ids = [
     MESSAGES._id,
@@ -83,7 +89,7 @@ function inRange(stream: string, { from, to, created }: KeptRange, page: object 
     page,
   ];
   return {
-    ...kept(stream),
+    ...kept(stream, groups),
     created: { ...MESSAGES.created, ...time },
     $and: ids.filter((condition) => Object.keys(condition).length > 0).map((_id) => ({ _id })),
   } as mongo.Filter<BufferDocument>;

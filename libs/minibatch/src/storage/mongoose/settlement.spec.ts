@@ -217,6 +217,35 @@ describe('claim, commit and settle', () => {
     expect(test.commands().filter((name) => name === 'update')).toHaveLength(2);
   });
 
+  it('shows what is kept also while a former holder in another process marks it', async () => {
+    const { store } = test;
+    const keeper = await takeLease(store, KEY);
+    const audit = await takeLease(store, AUDIT);
+    await appendAll(store, [messageOf('flights', 1)]);
+    const [kept, other] = [await claimAll(keeper), await claimAll(audit)];
+    const former = await openStore({ database: test.database });
+    const messages = await former.store.load(AUDIT, other.window.messageIds);
+    const groups = await commit(audit, other);
+    await commit(keeper, kept);
+    await store.settle(audit, [other], { groups, keep: false, closing: AbortSignal.abort() });
+    await store.settle(keeper, [kept], { groups, keep: true });
+
+    // It marks, and ends before it finds that the message has left.
+    const look = vi.spyOn(mongo.Collection.prototype, 'find').mockImplementation(() => {
+      throw new Error('killed');
+    });
+    try {
+      const late = former.store.settle(audit, [{ ...other, messages }], { groups, keep: false });
+      await expect(late).rejects.toThrow('killed');
+    } finally {
+      look.mockRestore();
+    }
+    expect(await count('buffer', { processed: true, waits: { $exists: true } })).toBe(1);
+    expect(await keptData()).toEqual([1]);
+    expect(await store.replay('flights', 'audit', {})).toBe(1);
+    await former.store.close();
+  });
+
   it('does not keep what is only a tombstone by now', async () => {
     const { store } = test;
     const keeper = await takeLease(store, KEY);
@@ -238,18 +267,22 @@ describe('claim, commit and settle', () => {
   it('shows again, after the next sweep, what an earlier version kept and then marked', async () => {
     const { store, connection } = test;
     const lease = await takeLease(store, KEY);
-    await appendAll(store, [messageOf('flights', 1), messageOf('flights', 2), messageOf('flights', 3)]);
+    await appendAll(
+      store,
+      [1, 2, 3, 4].map((n) => messageOf('flights', n)),
+    );
     const settled = await claimAll(lease);
     await store.settle(lease, [settled], { groups: await commit(lease, settled), keep: true });
     const buffer = connection.collection('buffer');
-    await buffer.updateMany({ data: { $lt: 3 } }, { $set: { done: ['b'], waits: ['a', 'default'] } });
+    await buffer.updateMany({ data: { $lt: 3 } }, { $set: { done: ['b'], waits: ['a', 'c'] } });
+    await buffer.updateMany({ data: 4 }, { $set: { waits: [] } });
     // A dead letter's copy that is still hidden has such lists, too.
-    const hidden = { stream: 'flights', processed: true, redrives: ['letter'], done: ['b'], waits: ['a'], data: 4 };
+    const hidden = { stream: 'flights', processed: true, redrives: ['letter'], done: ['b'], waits: ['a'], data: 5 };
     await buffer.insertOne(hidden);
     expect(await keptData()).toEqual([3]);
     await store.sweep('flights', {});
-    expect(await keptData()).toEqual([1, 2, 3]);
-    expect(await buffer.findOne({ data: 4 })).toMatchObject({ done: ['b'], waits: ['a'] });
+    expect(await keptData()).toEqual([1, 2, 3, 4]);
+    expect(await buffer.findOne({ data: 5 })).toMatchObject({ done: ['b'], waits: ['a'] });
   });
 
   it('removes a message with the last of two groups that commit at the same time', async () => {

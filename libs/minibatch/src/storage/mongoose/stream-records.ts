@@ -174,6 +174,12 @@ export class StreamRecords {
   }
 }
 
+/** None of a stream that does not exist. */
+export async function groupsOf(collections: Collections, stream: string): Promise<readonly string[]> {
+  const found = await collections.stream.findOne({ name: stream }, { projection: { groups: 1 } });
+  return found?.groups ?? [];
+}
+
 /** Its fields always in the same order: to a database another order is another value. */
 function toRequest({ group, window, action, sink }: WindowRequest): WindowRequest {
   return { group, window, action, ...(sink === undefined ? {} : { sink }) };
