@@ -132,6 +132,8 @@ export interface FetchLimits {
   readonly messages: number;
   /** Soft bound in bytes: a read ends with the message that reaches it, so at least one message is returned. */
   readonly bytes: number;
+  /** True: the caller inspects the stream from outside. A store that lets consumers share their reads keeps this one apart. */
+  readonly inspecting?: true;
 }
 
 /** Position in a read ordered by time. */

@@ -101,6 +101,31 @@ describe('groups of one process that read the same', () => {
     expect(test.commands()).toEqual(['find']);
   });
 
+  it('get nothing back of a window that is settled without its messages', async () => {
+    const [first] = await both();
+    const { messages } = await fetch(KEY, lastOf(first));
+    const ids = messages.map(({ id }) => id);
+    // A former holder had marked them, and ended.
+    await test.connection
+      .collection('buffer')
+      .updateMany({ data: { $in: [3, 4, 5] } }, { $set: { done: ['audit'], waits: ['default'] } });
+    const window = windowOf(1, ids);
+    await test.store.claim(leases.audit, [window]);
+    await test.store.settle(leases.audit, [{ window, messages: [] }], { groups: ['default', 'audit'], keep: false });
+    expect(numbersOf(await fetch(AUDIT, lastOf(first)))).toEqual([6, 7, 8]);
+  });
+
+  it('lose no block to somebody who inspects the stream', async () => {
+    const [first] = await both();
+    test.commands();
+    await fetch(KEY, lastOf(first));
+    const inspecting = { ...LIMITS, inspecting: true } as const;
+    expect(numbersOf(await test.store.fetch(AUDIT, lastOf(first), inspecting))).toEqual([3, 4, 5]);
+    expect(test.commands()).toEqual(['find', 'find']);
+    expect(numbersOf(await fetch(AUDIT, lastOf(first)))).toEqual([3, 4, 5]);
+    expect(test.commands()).toEqual([]);
+  });
+
   it('are not given a block that is older than their look from the start', async () => {
     const [first] = await both();
     await fetch(KEY, lastOf(first));

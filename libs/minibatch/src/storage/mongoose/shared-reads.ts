@@ -64,8 +64,11 @@ export class SharedReads {
 
   settled(key: ConsumerKey, windows: readonly SettledWindow[]): void {
     const reader = this.readerOf(key);
-    for (const { messages } of windows) {
+    for (const { window, messages } of windows) {
       for (const { id } of messages) if (id > reader.settled) reader.settled = id;
+      // Those that had left, or were marked, before the window was loaded.
+      if (messages.length === window.messageIds.length) continue;
+      for (const id of window.messageIds) if (id > reader.settled) reader.settled = id;
     }
   }
 
