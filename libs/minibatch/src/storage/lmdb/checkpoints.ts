@@ -1,7 +1,7 @@
 import { type FailedCheckpoint, isDue } from '../checkpoints.js';
 import { decodeValue, encodeValue } from '../encoded-message.js';
 import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
-import { ensureStreamId, findStreamId } from './streams.js';
+import { ensureStreamId, findStreamId } from './stream-records.js';
 import { checkpointKey } from './keys.js';
 import type { ReadView, WriteView } from './view.js';
 

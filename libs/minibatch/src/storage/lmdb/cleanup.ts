@@ -1,36 +1,26 @@
-import { findStream, findStreamId, planCleanup, registered, streamById } from './streams.js';
-import { MessageRemoval } from './message-removal.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
   GROUP_KINDS,
   groupKey,
   Kind,
   type KeyRange,
-  nameKey,
   PLACE_KINDS,
   prefixRange,
   STREAM_KINDS,
   streamKey,
   WHOLE_STREAM,
 } from './keys.js';
-import type { ReadView, WriteView } from './view.js';
+import { MessageRemoval } from './message-removal.js';
+import { partitionsWithMessages, streamById } from './stream-records.js';
 
 /**
- * Removals of any size. The first transaction takes away what leads to the records, so that they are gone for everybody, and
- * leaves a note; the records go in as many transactions as they need, so that nobody waits long for the writer's lock. If
- * the process dies on the way, the next `open` goes on by the note.
+ * Removals of any size. The first transaction removes what leads to the records, so that they are gone for everybody, and leaves a note.
+ * The records go in as many transactions as they need, so that nobody waits long for the writer's lock. If the process dies halfway,
+ * the next `open` resumes from the note.
  */
 
 /** Records of one transaction. */
 const CHUNK = 5_000;
-
-export function dropStream(view: WriteView, name: string): void {
-  const id = findStreamId(view, name);
-  if (id === undefined) return;
-  view.remove(nameKey(name));
-  view.remove(streamKey(Kind.Stream, id));
-  planCleanup(view, id);
-}
 
 /** Carries out all that is noted. */
 export async function cleanUp(environment: LmdbEnvironment): Promise<void> {
@@ -52,23 +42,6 @@ export async function cleanUp(environment: LmdbEnvironment): Promise<void> {
 function kindsOf(environment: LmdbEnvironment, stream: number, group: number): readonly Kind[] {
   const isKeeper = environment.read((view) => streamById(view, stream)?.keepers?.includes(group));
   return isKeeper ? GROUP_KINDS.filter((kind) => !PLACE_KINDS.includes(kind)) : GROUP_KINDS;
-}
-
-/** One transaction's part: messages that are cleared or too old, of a stream that nobody consumes. */
-export function expireSome(view: WriteView, name: string, before: number | undefined, limit: number): number {
-  const stream = findStream(view, name);
-  if (stream === undefined || registered(stream).length > 0) return 0;
-  let expired = 0;
-  for (const partition of partitionsWithMessages(view, stream.id)) {
-    const removal = new MessageRemoval(view, stream, partition, Date.now());
-    expired += removal.expire(before, limit);
-    removal.finish();
-  }
-  return expired;
-}
-
-function partitionsWithMessages(view: ReadView, stream: number): number[] {
-  return [...view.keys(prefixRange(streamKey(Kind.Count, stream)))].map((key) => key.readUInt16BE(5));
 }
 
 async function removeAll(environment: LmdbEnvironment, range: KeyRange): Promise<void> {

@@ -1,7 +1,7 @@
 import { createdOf, type EncodedMessage, isReplayed } from '../encoded-message.js';
-import { registered } from './streams.js';
+import { registered } from './stream-records.js';
 import { MessageRemoval, type LeavingMessage } from './message-removal.js';
-import { StreamAppend } from './reads.js';
+import { StreamAppend } from './append.js';
 import { returnedKey } from './keys.js';
 import { encodeReturned, type GroupRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';

@@ -1,5 +1,5 @@
 import type { ConsumerKey } from '../stream-store.interface.js';
-import { registered } from './streams.js';
+import { registered } from './stream-records.js';
 import { Kind, type Place, placeKey, placeSeqKey } from './keys.js';
 import { decodePosition, type Position, type StreamRecord } from './records.js';
 import type { ReadView } from './view.js';

@@ -11,7 +11,7 @@ import {
   saveTail,
   tailOf,
   withGroup,
-} from './streams.js';
+} from './stream-records.js';
 import { groupKey, Kind, prefixRange } from './keys.js';
 import { renameLetterGroup } from './dead-letters.js';
 import { decodeConsumer, encodeRecord, type StreamRecord } from './records.js';

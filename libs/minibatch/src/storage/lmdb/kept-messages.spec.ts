@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
 import type { Lease, MessageId, StoredMessage } from '../stream-store.interface.js';
-import { findStream, saveStream } from './streams.js';
+import { findStream, saveStream } from './stream-records.js';
 import { LmdbEnvironment } from './environment.js';
 import { LmdbStreamStore } from './index.js';
 import { keptAtKey, keptMessageKey, keptWindowKey, Kind, messageKey, placeSeqKey, prefixRange } from './keys.js';

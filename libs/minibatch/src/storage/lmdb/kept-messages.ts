@@ -1,30 +1,23 @@
 import type { EncodedMessage } from '../encoded-message.js';
-import type { Block, ConsumerKey, FetchLimits, MessageId, ReadWindow, WindowPage } from '../stream-store.interface.js';
-import { findPlace, findStream, saveStream, streamById, tailOf } from './streams.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
   keptAtKey,
-  keptAtRange,
   type KeptKey,
   keptMessageKey,
   Kind,
   parseKeptMessageKey,
-  parseKeptWindowKey,
   prefixRange,
   replayRange,
-  seqOf,
   streamKey,
 } from './keys.js';
-import { BlockBuilder, seqAfter } from './reads.js';
-import { soundWindow, type StreamRecord } from './records.js';
+import type { StreamRecord } from './records.js';
+import { findStream, saveStream, streamById } from './stream-records.js';
 import type { ReadView, WriteView } from './view.js';
 
-/** What stays after its commit: messages and windows, by the time when it was committed, and the messages by their ids, too. */
+/** Messages that stay after their commit: by the time of the commit, and by their ids. */
 
 /** Records of one transaction. */
 const CHUNK = 5_000;
-/** Keys that one read looks at to find windows of a group. */
-const LOOKED_AT = 5_000;
 const SETTLED = 0;
 const PARTITION = 8;
 
@@ -57,48 +50,7 @@ export function partitionOf(at: Buffer): number {
   return at.readUInt16BE(PARTITION);
 }
 
-export function readKept(view: ReadView, name: string, after: MessageId | undefined, limits: FetchLimits): Block {
-  const stream = findStream(view, name);
-  if (stream === undefined) return { messages: [], full: false };
-  const block = new BlockBuilder({ ...stream, clearedTo: 0 }, limits);
-  for (const { key, value } of view.entries(keptAtRange(stream.id, seqAfter(stream, after)))) {
-    const seq = seqOf(key);
-    const encoded = keptMessage(view, stream.id, seq, value);
-    if (encoded !== undefined && block.add(seq, encoded)) return block.full();
-  }
-  return block.ended();
-}
-
-/** In the order of their commits. */
-export function readKeptWindows(
-  view: ReadView,
-  key: ConsumerKey,
-  after: string | undefined,
-  limit: number,
-): WindowPage {
-  const found = findPlace(view, key);
-  if (!found) return { windows: [] };
-  const { stream, place } = found;
-  const { lastSeq } = tailOf(view, stream.id);
-  const range = prefixRange(streamKey(Kind.KeptWindow, stream.id));
-  // Behind the last one that was looked at: a zero makes the least key that is greater.
-  const start = after === undefined ? range.start : Buffer.concat([Buffer.from(after, 'hex'), Buffer.from([0])]);
-  const windows: ReadWindow[] = [];
-  let looked = 0;
-  for (const at of view.keys({ ...range, start })) {
-    looked += 1;
-    const { settled, place: of } = parseKeptWindowKey(at);
-    if (of.group === place.group && of.partition === place.partition) {
-      const value = view.get(at);
-      const window = value && soundWindow(stream.id, value, lastSeq);
-      if (window) windows.push({ ...window, settled: new Date(settled) });
-    }
-    if (windows.length >= limit || looked >= LOOKED_AT) return { windows, next: at.toString('hex') };
-  }
-  return { windows };
-}
-
-/** Gives the messages that an earlier version has kept their `keptAt`. The one that keeps more meanwhile gives it at once. */
+/** Adds `keptAt` for messages that an earlier version kept. A process that keeps messages meanwhile adds it itself. */
 export async function ensureKeptOrder(environment: LmdbEnvironment, name: string): Promise<void> {
   const id = environment.read((view) => {
     const stream = findStream(view, name);

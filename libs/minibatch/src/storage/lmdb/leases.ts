@@ -1,6 +1,6 @@
 import { leaseLost } from '../store-faults.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
-import { findPlace, findStream } from './streams.js';
+import { findPlace, findStream } from './stream-records.js';
 import { DecodedRecords } from './decoded-records.js';
 import { Kind, type Place, placeKey } from './keys.js';
 import { type ConsumerRecord, decodeConsumer, encodeRecord, NEW_CONSUMER, type StreamRecord } from './records.js';

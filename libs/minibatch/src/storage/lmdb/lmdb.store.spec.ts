@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { storeContract } from '../../testing/store-contract.js';
 import type { ConsumerKey, Lease, NewDeadLetter, StoredMessage } from '../stream-store.interface.js';
-import { dropStream } from './cleanup.js';
+import { dropStream } from './streams.js';
 import { LmdbEnvironment } from './environment.js';
 import { lmdbStore, LmdbStreamStore } from './index.js';
 import { Kind, META_KEY, prefixRange } from './keys.js';

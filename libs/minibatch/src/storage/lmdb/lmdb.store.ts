@@ -1,8 +1,4 @@
-import { withoutCode } from '../../errors/error-text.js';
-import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import { answered } from '../checkpoints.js';
 import { MAX_ENCODED_BYTES } from '../encoded-message.js';
-import { sessionUnsupported, unknownStream } from '../store-faults.js';
 import type {
   AppendOptions,
   AppendOutcome,
@@ -34,38 +30,32 @@ import type {
   WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
-import {
-  checkSchema,
-  ensureStreamRecord,
-  ensureTimeOrder,
-  findStream,
-  findStreamId,
-  infoOf,
-  pickStreams,
-  saveStream,
-  tailOf,
-} from './streams.js';
-import { cleanUp, dropStream, expireSome } from './cleanup.js';
+import { append } from './append.js';
+import { readCheckpoint } from './checkpoints.js';
+import * as claims from './claims.js';
+import { cleanUp } from './cleanup.js';
+import { commit } from './commit.js';
+import { bury, discardLetters, listLetters, prepareLetter } from './dead-letters.js';
 import { LmdbEnvironment } from './environment.js';
 import * as groups from './groups.js';
-import { ensureKeptOrder, readKept, readKeptWindows } from './kept-messages.js';
+import { ensureKeptOrder } from './kept-messages.js';
 import * as leases from './leases.js';
-import { bury, listLetters, prepareLetter } from './dead-letters.js';
-import { fetchMessages, fetchMessagesByTime, loadMessages, prepare, scanMessages, writeMessages } from './reads.js';
-import { EncodedCheckpoints, readCheckpoint } from './checkpoints.js';
-import type { StreamRecord } from './records.js';
-import { discardLetters, redriveLetters } from './redrive.js';
+import { fetchMessages, fetchMessagesByTime, loadMessages, scanMessages } from './reads.js';
+import { redriveLetters } from './redrive.js';
 import { replayMessages } from './replay.js';
-import { countMessages, pollToken, streamStats, sweepSome } from './statistics.js';
+import { expire, sweep } from './retention.js';
+import { settle } from './settle.js';
+import { countMessages, pollToken, streamStats } from './statistics.js';
+import { checkSchema, ensureTimeOrder, findStreamId, tailOf } from './stream-records.js';
+import * as streams from './streams.js';
 import type { ReadView, WriteView } from './view.js';
-import * as windows from './claims.js';
-import { changedRequests } from '../window-requests.js';
+import { findWindow, readKept, readWindows } from './windows.js';
 import { WriteFailed } from './write-failed.js';
 
 export interface LmdbStoreOptions {
   /** A directory on a local disk; made if it is not there. Processes of one host share it by giving the same. */
   readonly path: string;
-  /** Most processes that may have the path open at the same time. @default 126 */
+  /** Maximum number of processes that have the path open at the same time. @default 126 */
   readonly maxReaders?: number;
   /**
    * Permissions of the files that the store makes, as for `chmod`; the process's umask may take some away. A directory that it makes is
@@ -73,11 +63,6 @@ export interface LmdbStoreOptions {
    */
   readonly mode?: number;
 }
-
-/** Records that one transaction of a sweep removes. */
-const SWEEP_CHUNK = 5_000;
-/** Messages that one transaction looks at to find old ones. */
-const EXPIRE_CHUNK = 1_000;
 
 /**
  * Keeps streams in an LMDB environment: embedded, durable, shared by the processes of one host.
@@ -124,33 +109,23 @@ export class LmdbStreamStore implements StreamStore {
   // ---- streams and groups
 
   ensureStream(stream: string): Promise<StreamInfo> {
-    return this.write((view) => {
-      const found = ensureStreamRecord(view, stream);
-      return infoOf(found.status === 'init' ? saveStream(view, { ...found, status: 'open' }) : found);
-    });
+    return this.write((view) => streams.ensureStream(view, stream));
   }
 
   async describeStream(stream: string): Promise<StreamInfo | undefined> {
-    return this.read((view) => {
-      const found = findStream(view, stream);
-      return found && infoOf(found);
-    });
+    return this.read((view) => streams.describeStream(view, stream));
   }
 
-  async listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]> {
-    return this.read((view) => pickStreams(view, streams).map(infoOf));
+  async listStreams(names?: readonly string[]): Promise<readonly StreamInfo[]> {
+    return this.read((view) => streams.listStreams(view, names));
   }
 
   updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo> {
-    return this.write((view) => {
-      const found = findStream(view, stream);
-      if (found === undefined) throw unknownStream(stream);
-      return infoOf(saveStream(view, changed(found, change, tailOf(view, found.id).lastSeq)));
-    });
+    return this.write((view) => streams.updateStream(view, stream, change));
   }
 
   async dropStream(stream: string): Promise<void> {
-    await this.write((view) => dropStream(view, stream));
+    await this.write((view) => streams.dropStream(view, stream));
     await this.cleanUp();
   }
 
@@ -169,23 +144,8 @@ export class LmdbStreamStore implements StreamStore {
 
   // ---- append
 
-  async append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
-    if (options.session !== undefined) throw appendError(sessionUnsupported(this.name));
-    const { checkpoints = [] } = options;
-    if (messages.length === 0 && checkpoints.length === 0) return [];
-    const encoded = new EncodedCheckpoints(checkpoints);
-    let outcomes: readonly AppendOutcome[];
-    try {
-      const prepared = messages.map(prepare);
-      outcomes = await this.write((view) => {
-        const written = writeMessages(view, prepared);
-        encoded.write(view, written);
-        return written;
-      });
-    } catch (error) {
-      throw appendError(error);
-    }
-    return answered(outcomes, encoded.failed(outcomes));
+  append(messages: readonly NewMessage[], options: AppendOptions = {}): Promise<readonly AppendOutcome[]> {
+    return append((change) => this.write(change), messages, options);
   }
 
   async readCheckpoint(stream: string, source: string): Promise<unknown> {
@@ -219,7 +179,7 @@ export class LmdbStreamStore implements StreamStore {
   // ---- the consumer's loop
 
   async recover(lease: Lease): Promise<Recovery> {
-    return this.read((view) => windows.recover(view, lease));
+    return this.read((view) => claims.recover(view, lease));
   }
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
@@ -254,25 +214,24 @@ export class LmdbStreamStore implements StreamStore {
     return this.read((view) => loadMessages(view, key, ids));
   }
 
-  async claim(lease: Lease, claimed: readonly WindowRecord[]): Promise<void> {
-    if (claimed.length > 0) await this.write((view) => windows.claim(view, lease, claimed));
+  async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
+    if (windows.length > 0) await this.write((view) => claims.claim(view, lease, windows));
   }
 
-  commit(lease: Lease, commit: Commit): Promise<readonly string[]> {
-    return this.write((view) => windows.commit(view, lease, commit));
+  commit(lease: Lease, point: Commit): Promise<readonly string[]> {
+    return this.write((view) => commit(view, lease, point));
   }
 
   settle(lease: Lease, settled: readonly SettledWindow[], options: SettleOptions): Promise<void> {
-    const now = options.at?.getTime() ?? Date.now();
-    return this.write((view) => windows.settle(view, lease, settled, options, now));
+    return this.write((view) => settle(view, lease, settled, options));
   }
 
   async findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined> {
-    return this.read((view) => windows.find(view, key, window));
+    return this.read((view) => findWindow(view, key, window));
   }
 
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {
-    return this.write((view) => windows.reschedule(view, lease, window));
+    return this.write((view) => claims.reschedule(view, lease, window));
   }
 
   // ---- dead letters
@@ -313,9 +272,7 @@ export class LmdbStreamStore implements StreamStore {
     after: string | undefined,
     limit: number,
   ): Promise<WindowPage> {
-    return this.read((view) =>
-      state === 'kept' ? readKeptWindows(view, key, after, limit) : { windows: windows.claimed(view, key) },
-    );
+    return this.read((view) => readWindows(view, key, state, after, limit));
   }
 
   async replay(stream: string, group: string, range: KeptRange): Promise<number> {
@@ -338,26 +295,11 @@ export class LmdbStreamStore implements StreamStore {
   }
 
   async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
-    const total = { tombstones: 0, messages: 0, windows: 0 };
-    for (;;) {
-      const {
-        tombstones,
-        messages,
-        windows: kept,
-      } = await this.write((view) => sweepSome(view, stream, before, SWEEP_CHUNK));
-      total.tombstones += tombstones;
-      total.messages += messages;
-      total.windows += kept;
-      if (Math.max(tombstones, messages, kept) < SWEEP_CHUNK) return total;
-    }
+    return sweep(this.ready(), stream, before);
   }
 
   async expire(stream: string, before?: Date): Promise<number> {
-    for (let total = 0; ;) {
-      const expired = await this.write((view) => expireSome(view, stream, before?.getTime(), EXPIRE_CHUNK));
-      if (expired === 0) return total;
-      total += expired;
-    }
+    return expire(this.ready(), stream, before);
   }
 
   // ---- within
@@ -377,11 +319,11 @@ export class LmdbStreamStore implements StreamStore {
 
   private ready(): LmdbEnvironment {
     if (this.environment !== undefined) return this.environment;
-    throw new WriteFailed('no', `The LMDB store at '${this.options.path}' is not open. Call open() before`);
+    throw new WriteFailed('no', `The LMDB store at '${this.options.path}' is not open. Call open() first`);
   }
 
-  private read<R>(look: (view: ReadView) => R): R {
-    return this.ready().read(look);
+  private read<R>(query: (view: ReadView) => R): R {
+    return this.ready().read(query);
   }
 
   private async write<R>(change: (view: WriteView) => R): Promise<R> {
@@ -391,29 +333,4 @@ export class LmdbStreamStore implements StreamStore {
   private cleanUp(): Promise<void> {
     return cleanUp(this.ready());
   }
-}
-
-/** @param lastSeq number of the last message that was appended */
-function changed(stream: StreamRecord, change: StreamUpdate, lastSeq: number): StreamRecord {
-  const { closed, ...rest } = stream;
-  const status = change.status ?? stream.status;
-  const closedAt = status === 'closed' ? (closed ?? new Date()) : undefined;
-  return {
-    ...rest,
-    status,
-    ...(closedAt !== undefined && { closed: closedAt }),
-    paused: change.paused ?? stream.paused,
-    flushes: stream.flushes + (change.flush ? 1 : 0),
-    ...(change.clear && { clearings: (stream.clearings ?? 0) + 1, clearedTo: lastSeq }),
-    requests: changedRequests(stream.requests, change),
-  };
-}
-
-function appendError(error: unknown): AppendError {
-  if (error instanceof AppendError) return error;
-  const code = error instanceof MinibatchError ? error.code : ErrorCode.AppendFailed;
-  const stored = error instanceof WriteFailed ? error.stored : 'no';
-  return new AppendError(code, `append failed: ${withoutCode(messageOf(error))}`, stored, {
-    cause: error,
-  });
 }

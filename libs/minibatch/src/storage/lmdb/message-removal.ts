@@ -7,7 +7,7 @@ import {
   isReplayed,
   type EncodedMessage,
 } from '../encoded-message.js';
-import { countKeyOf, forgetKeeper, registered, tailOf } from './streams.js';
+import { countKeyOf, forgetKeeper, registered, tailOf } from './stream-records.js';
 import {
   dedupeKey,
   Kind,

@@ -1,99 +1,25 @@
-import { AppendError } from '../../errors/minibatch.error.js';
-import { createdOf, decodeMessage, type EncodedMessage, encodeMessage, isIntact } from '../encoded-message.js';
+import { createdOf, decodeMessage, isIntact } from '../encoded-message.js';
 import type {
-  AppendOutcome,
   Block,
   ConsumerKey,
   FetchLimits,
   MessageId,
-  NewMessage,
   StoredMessage,
   TimeCursor,
   TimeRange,
 } from '../stream-store.interface.js';
-import { countKeyOf, ensureStreamId, findStream, saveTail, tailOf } from './streams.js';
-import { dedupeKey, formatId, messageKey, messageRange, parseId, seqOf, timeKey } from './keys.js';
 import { UncommittedFilter } from './group-offsets.js';
-import { decodeNumber, encodeNumber, PRESENT, type StreamRecord, type Tail } from './records.js';
-import type { ReadView, WriteView } from './view.js';
-
-/** A message ready to be written, or why it can't be. */
-export type PreparedMessage = { readonly message: NewMessage; readonly encoded: EncodedMessage } | AppendOutcome;
+import { formatId, messageKey, messageRange, parseId, seqOf, timeKey } from './keys.js';
+import type { StreamRecord } from './records.js';
+import { findStream, tailOf } from './stream-records.js';
+import type { ReadView } from './view.js';
 
 const EMPTY_BLOCK: Block = { messages: [], full: false };
 /**
- * So many at the most are looked up one by one. What an iteration of lmdb-js refers to, and what that leads to, survives minor garbage
- * collections: one for each message is a major collection every two seconds at 1,000 messages/s.
+ * Up to this many messages are looked up one at a time. What an iteration of lmdb-js refers to survives minor garbage collections: one
+ * iteration for each message causes a major collection every two seconds at 1,000 messages/s.
  */
 const FEW = 16;
-
-/** Before the transaction: in it nothing may throw because of what a user appended. */
-export function prepare(message: NewMessage): PreparedMessage {
-  try {
-    return { message, encoded: encodeMessage(message) };
-  } catch (error) {
-    if (error instanceof AppendError) return { status: 'failed', error };
-    throw error;
-  }
-}
-
-export function writeMessages(view: WriteView, prepared: readonly PreparedMessage[]): AppendOutcome[] {
-  const streams = new Map<string, StreamAppend>();
-  const outcomes = prepared.map((each): AppendOutcome => {
-    if (!('encoded' in each)) return each;
-    const { stream } = each.message;
-    let append = streams.get(stream);
-    if (append === undefined) {
-      append = new StreamAppend(view, ensureStreamId(view, stream));
-      streams.set(stream, append);
-    }
-    return append.write(each.message, each.encoded);
-  });
-  for (const append of streams.values()) append.finish();
-  return outcomes;
-}
-
-/** Messages on their way into one stream's buffer, within one transaction: numbers are counted here and written once. */
-export class StreamAppend {
-  private readonly tail: Tail;
-  private lastSeq: number;
-  private readonly counts = new Map<number, number>();
-
-  constructor(
-    private readonly view: WriteView,
-    private readonly stream: number,
-  ) {
-    this.tail = tailOf(view, stream);
-    this.lastSeq = this.tail.lastSeq;
-  }
-
-  write(message: NewMessage, encoded: EncodedMessage): AppendOutcome {
-    const { view, stream } = this;
-    const { partition = 0, dedupeId } = message;
-    if (dedupeId !== undefined && !view.add(dedupeKey(stream, dedupeId), PRESENT)) return { status: 'duplicate' };
-    return { status: 'stored', id: formatId(stream, this.put(partition, encoded)) };
-  }
-
-  /** Behind all that is there; the message's number. */
-  put(partition: number, encoded: EncodedMessage): number {
-    const { view, stream } = this;
-    this.lastSeq += 1;
-    const seq = this.lastSeq;
-    view.put(messageKey(stream, partition, seq), encoded);
-    if (this.tail.timeOrder) view.put(timeKey(stream, partition, createdOf(encoded).getTime(), seq), PRESENT);
-    this.counts.set(partition, (this.counts.get(partition) ?? 0) + 1);
-    return seq;
-  }
-
-  finish(): void {
-    if (this.counts.size === 0) return;
-    saveTail(this.view, this.stream, { ...this.tail, lastSeq: this.lastSeq });
-    for (const [partition, count] of this.counts) {
-      const key = countKeyOf(this.stream, partition);
-      this.view.put(key, encodeNumber(decodeNumber(this.view.get(key)) + count));
-    }
-  }
-}
 
 export function fetchMessages(
   view: ReadView,

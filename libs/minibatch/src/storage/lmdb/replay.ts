@@ -1,6 +1,6 @@
 import { asReplayed, createdOf, isIntact } from '../encoded-message.js';
 import type { KeptRange, MessageId } from '../stream-store.interface.js';
-import { findStream, registered } from './streams.js';
+import { findStream, registered } from './stream-records.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
   formatId,

@@ -1,22 +1,12 @@
-import type { ConsumerStats, StreamStats, SweepResult } from '../stream-store.interface.js';
-import { findStream, findStreamId, infoOf, pickStreams, registered, tailOf } from './streams.js';
-import {
-  dedupeOfTombstone,
-  groupKey,
-  Kind,
-  type KeyRange,
-  type Place,
-  placeKey,
-  prefixRange,
-  settledBefore,
-  streamKey,
-} from './keys.js';
-import { removeKept } from './kept-messages.js';
+import type { ConsumerStats, StreamStats } from '../stream-store.interface.js';
+import { findStreamId, registered, tailOf } from './stream-records.js';
+import { infoOf, pickStreams } from './streams.js';
+import { groupKey, Kind, type Place, placeKey, prefixRange, streamKey } from './keys.js';
 import { consumerAt, stateOf } from './leases.js';
-import { deadLetterCounterOf } from './dead-letters.js';
+import { deadLetterCounterOf } from './dead-letter-records.js';
 import { oldestCreated } from './reads.js';
 import { decodeNumber, decodePosition, type StreamRecord } from './records.js';
-import type { ReadView, WriteView } from './view.js';
+import type { ReadView } from './view.js';
 
 /** Counters are kept by the transactions that change what they count, so nothing is counted here. */
 export function streamStats(view: ReadView, names: readonly string[] | undefined): StreamStats[] {
@@ -81,28 +71,4 @@ export function pollToken(view: ReadView, stream: number | undefined): string {
   if (stream === undefined) return '';
   const { lastSeq, returns } = tailOf(view, stream);
   return `${stream}.${lastSeq}.${returns}`;
-}
-
-/** One transaction's part of a sweep: at most `limit` of each. */
-export function sweepSome(
-  view: WriteView,
-  name: string,
-  before: { readonly tombstones?: Date; readonly kept?: Date },
-  limit: number,
-): SweepResult {
-  const stream = findStream(view, name);
-  if (stream === undefined) return { tombstones: 0, messages: 0, windows: 0 };
-  const some = (kind: Kind, until: Date | undefined) =>
-    until === undefined ? [] : keysOf(view, settledBefore(kind, stream.id, until.getTime()), limit);
-  const tombstones = some(Kind.Tombstone, before.tombstones);
-  const messages = some(Kind.KeptMessage, before.kept);
-  const windows = some(Kind.KeptWindow, before.kept);
-  for (const key of tombstones) view.remove(dedupeOfTombstone(key));
-  for (const key of [...tombstones, ...windows]) view.remove(key);
-  removeKept(view, stream, messages);
-  return { tombstones: tombstones.length, messages: messages.length, windows: windows.length };
-}
-
-function keysOf(view: ReadView, range: KeyRange, limit: number): Buffer[] {
-  return [...view.keys(range, limit)];
 }
