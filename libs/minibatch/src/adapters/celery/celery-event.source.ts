@@ -3,7 +3,7 @@ import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { type CeleryEventSourceOptions, type ResolvedCeleryOptions, resolveCelery } from './celery-source.options.js';
 import { type CeleryEventCounters, noCounts } from './event-counters.js';
 import { type Connect, EventFeed } from './event-feed.js';
-import { EventIntake } from './event-intake.js';
+import { EventAppender } from './event-appender.js';
 import { RabbitmqConnection } from './rabbitmq-connection.js';
 import { RedisConnection } from './redis-connection.js';
 import { TaskMemory } from './task-memory.js';
@@ -65,11 +65,11 @@ export class CeleryEventSource<T = CeleryTaskEvent> implements Source<T> {
     const known = this.feeds.get(signal);
     if (known && !known.over) return known;
     const { where, broker, maxPending } = this.options;
-    const intake = new EventIntake(target, this.options, this.memory, this.counts, this.log);
+    const appender = new EventAppender(target, this.options, this.memory, this.counts, this.log);
     const feed = new EventFeed(
       where,
-      this.connectTo(intake),
-      intake,
+      this.connectTo(appender),
+      appender,
       signal,
       broker.kind === 'redis' ? maxPending : Infinity,
     );
@@ -77,11 +77,11 @@ export class CeleryEventSource<T = CeleryTaskEvent> implements Source<T> {
     return feed;
   }
 
-  private connectTo(intake: EventIntake): Connect {
+  private connectTo(appender: EventAppender): Connect {
     const { options } = this;
     const { broker } = options;
     return broker.kind === 'redis'
-      ? (inlet, signal) => RedisConnection.open(broker, options, intake, inlet, signal)
-      : (inlet, signal) => RabbitmqConnection.open(broker, options, inlet, signal);
+      ? (listener, signal) => RedisConnection.open(broker, options, appender, listener, signal)
+      : (listener, signal) => RabbitmqConnection.open(broker, options, listener, signal);
   }
 }

@@ -54,7 +54,7 @@ class FakeRedis extends EventEmitter {
 }
 
 /** What the connection fails with, if it does; it fails once. */
-function inlet() {
+function listener() {
   const failures: Error[] = [];
   return { failures, receive: () => undefined, fail: (error: Error) => void failures.push(error) };
 }
@@ -80,7 +80,7 @@ describe('callbacks of a connection let no throw out, whatever the client calls 
       fc.asyncProperty(fc.array(event, { minLength: 1, maxLength: 5 }), async (events) => {
         const model = new FakeModel();
         clients.rabbitmq = model;
-        const { failures, ...target } = inlet();
+        const { failures, ...target } = listener();
         const connection = await RabbitmqConnection.open(broker, options, target, NEVER);
         for (const [name, ofChannel, make] of events) (ofChannel ? model.channel : model).emit(name, make());
         model.channel.take?.(null);
@@ -98,9 +98,9 @@ describe('callbacks of a connection let no throw out, whatever the client calls 
       fc.asyncProperty(fc.array(event, { minLength: 1, maxLength: 5 }), hostileValue, async (events, refusal) => {
         const client = new FakeRedis(refusal);
         clients.redis = client;
-        const { failures, ...target } = inlet();
-        const intake = { counts: noCounts(), log };
-        const connection = await RedisConnection.open(broker, options, intake, target, NEVER);
+        const { failures, ...target } = listener();
+        const appender = { counts: noCounts(), log };
+        const connection = await RedisConnection.open(broker, options, appender, target, NEVER);
         for (const [name, make] of events) {
           client.emit(name, make());
           await new Promise((resolve) => setImmediate(resolve));

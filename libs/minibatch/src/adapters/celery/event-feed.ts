@@ -2,7 +2,7 @@ import { unlessAborted } from '../../common/abort.js';
 import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { worthALine } from '../../common/worth-a-line.js';
 import type { DecodedBody } from './event-body.js';
-import type { EventIntake } from './event-intake.js';
+import type { EventAppender } from './event-appender.js';
 import { PendingBodies, type PendingBody } from './pending-bodies.js';
 
 /** What an append in flight gets when a source is told to stop; after a second the source is abandoned. */
@@ -12,7 +12,7 @@ const GRACE = { clock: SYSTEM_CLOCK, ms: 400 };
 const MOST_BYTES = 64 * 1024 * 1024;
 
 /** Where a connection hands over what it gets. */
-export interface Inlet {
+export interface ConnectionListener {
   receive(body: DecodedBody, bytes: number, acknowledge?: () => void): void;
   /** The connection is lost, and not to be had again without a new start. */
   fail(error: Error): void;
@@ -26,7 +26,7 @@ export interface BrokerConnection {
 }
 
 /** @throws MinibatchError `SourceFailed` */
-export type Connect = (inlet: Inlet, signal: AbortSignal) => Promise<BrokerConnection>;
+export type Connect = (listener: ConnectionListener, signal: AbortSignal) => Promise<BrokerConnection>;
 
 /**
  * Events on their way from a broker to a stream. They are acknowledged when they are stored.
@@ -54,7 +54,7 @@ export class EventFeed {
   constructor(
     private readonly where: string,
     private readonly connect: Connect,
-    private readonly intake: EventIntake,
+    private readonly appender: EventAppender,
     private readonly signal: AbortSignal,
     private readonly maxPending: number,
   ) {
@@ -84,9 +84,9 @@ export class EventFeed {
 
   private async open(): Promise<void> {
     if (this.connection) return;
-    const inlet: Inlet = {
+    const listener: ConnectionListener = {
       receive: (body, bytes, acknowledge) => {
-        const messages = this.intake.take(body);
+        const messages = this.appender.take(body);
         const added = this.pending.add({ messages, bytes, ...(acknowledge ? { acknowledge } : {}) });
         if (!added) this.dropped(messages.length, `${this.maxPending} events or more wait for the stream`);
       },
@@ -96,7 +96,7 @@ export class EventFeed {
       },
     };
     try {
-      const connection = await unlessAborted(this.connect(inlet, this.signal), this.signal);
+      const connection = await unlessAborted(this.connect(listener, this.signal), this.signal);
       this.connection = connection;
     } catch (error) {
       this.over = true;
@@ -105,7 +105,7 @@ export class EventFeed {
   }
 
   private async store(bodies: readonly PendingBody[]): Promise<void> {
-    const append = this.intake.append(bodies.flatMap(({ messages }) => messages)).then(() => true);
+    const append = this.appender.append(bodies.flatMap(({ messages }) => messages)).then(() => true);
     try {
       if (await unlessAborted(append, this.signal, GRACE)) bodies.at(-1)?.acknowledge?.();
       else this.dropped(countOf(bodies), 'the source was stopped before the stream took them');
@@ -125,7 +125,7 @@ export class EventFeed {
   private dropped(events: number, why: string): void {
     // What stays in a queue comes again.
     if (events === 0 || this.connection?.durable === true) return;
-    const { counts, log } = this.intake;
+    const { counts, log } = this.appender;
     const before = counts.dropped;
     counts.dropped += events;
     const crossed = Math.floor(before / 1000) < Math.floor(counts.dropped / 1000);

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from './event-intake.js';
+import type { IncomingMessage } from './event-appender.js';
 
 /** Messages and bytes of one append. */
 const BATCH_MESSAGES = 1000;

@@ -6,9 +6,9 @@ import { messageOf } from '../../errors/minibatch.error.js';
 import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeBody } from './event-body.js';
-import type { BrokerConnection, Inlet } from './event-feed.js';
+import type { BrokerConnection, ConnectionListener } from './event-feed.js';
 import { loadPackage } from '../../common/missing-package.js';
-import { sourceFailure } from './source-failure.js';
+import { connectionError } from './connection-errors.js';
 
 const CONNECT_TIMEOUT = 10_000;
 /** Seconds; a connection that says nothing for two of them is dead. */
@@ -40,7 +40,7 @@ export class RabbitmqConnection implements BrokerConnection {
     private readonly broker: RabbitmqBroker,
     private readonly options: Options,
     private readonly model: ChannelModel,
-    private readonly inlet: Inlet,
+    private readonly listener: ConnectionListener,
   ) {
     this.durable = options.queue !== undefined;
     model.on('error', (error: unknown) => (this.broken = error));
@@ -50,11 +50,11 @@ export class RabbitmqConnection implements BrokerConnection {
   static async open(
     broker: RabbitmqBroker,
     options: Options,
-    inlet: Inlet,
+    listener: ConnectionListener,
     signal: AbortSignal,
   ): Promise<RabbitmqConnection> {
     const model = await connect(broker, options);
-    const connection = new RabbitmqConnection(broker, options, model, inlet);
+    const connection = new RabbitmqConnection(broker, options, model, listener);
     try {
       if (!signal.aborted) await connection.consume();
       return connection;
@@ -125,7 +125,7 @@ export class RabbitmqConnection implements BrokerConnection {
     const { content, properties } = message;
     const contentType: unknown = properties.contentType;
     const body = decodeBody(content, typeof contentType === 'string' ? contentType : undefined);
-    this.inlet.receive(body, content.length, () => this.acknowledge(channel, message));
+    this.listener.receive(body, content.length, () => this.acknowledge(channel, message));
   }
 
   /** All up to this one. */
@@ -140,7 +140,7 @@ export class RabbitmqConnection implements BrokerConnection {
   private fail(what: string, error: unknown): void {
     if (this.closed) return;
     void this.close();
-    this.inlet.fail(this.failureOf(error ?? this.broken, what));
+    this.listener.fail(this.failureOf(error ?? this.broken, what));
   }
 
   private failureOf(error: unknown, what = 'there is no connection'): Error {
@@ -149,16 +149,16 @@ export class RabbitmqConnection implements BrokerConnection {
     switch (codeOf(error)) {
       case ACCESS_REFUSED: {
         const message = `RabbitMQ at ${label} refuses us; check that the user of url may configure, write and read the exchange '${exchange}' and the queue '${queue ?? `${exchange}.minibatch.…`}'`;
-        return sourceFailure(where, 'CREDENTIALS', message, error);
+        return connectionError(where, 'CREDENTIALS', message, error);
       }
       case RESOURCE_LOCKED:
       case PRECONDITION_FAILED: {
         const message = `RabbitMQ at ${label} has an exchange '${exchange}' or a queue '${queue ?? ''}' that is not what it has to be (a durable topic exchange; a queue that is not exclusive to another connection); delete it, or give another name`;
-        return sourceFailure(where, 'DECLARATION', message, error);
+        return connectionError(where, 'DECLARATION', message, error);
       }
       default: {
         const message = `${what} to RabbitMQ at ${label}; check that it runs and that the address is right`;
-        return sourceFailure(where, 'CONNECTION', message, error);
+        return connectionError(where, 'CONNECTION', message, error);
       }
     }
   }
@@ -196,9 +196,9 @@ async function connect(broker: RabbitmqBroker, { where, tls }: Options): Promise
   } catch (error) {
     if (/ACCESS.REFUSED|NOT.ALLOWED|Expected ConnectionOpenOk/i.test(messageOf(error))) {
       const message = `RabbitMQ at ${label} refuses us; check user and password in url, and that the virtual host '${broker.virtualHost}' is there`;
-      throw sourceFailure(where, 'CREDENTIALS', message, error);
+      throw connectionError(where, 'CREDENTIALS', message, error);
     }
     const message = `there is no connection to RabbitMQ at ${label}; check that it runs and that the address is right`;
-    throw sourceFailure(where, 'CONNECTION', message, error);
+    throw connectionError(where, 'CONNECTION', message, error);
   }
 }

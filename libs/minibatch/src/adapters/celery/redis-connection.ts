@@ -4,10 +4,10 @@ import { every, SYSTEM_CLOCK } from '../../common/clock.js';
 import type { RedisBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeEnvelope } from './event-body.js';
-import type { BrokerConnection, Inlet } from './event-feed.js';
-import type { EventIntake } from './event-intake.js';
+import type { BrokerConnection, ConnectionListener } from './event-feed.js';
+import type { EventAppender } from './event-appender.js';
 import { loadPackage } from '../../common/missing-package.js';
-import { sourceFailure } from './source-failure.js';
+import { connectionError } from './connection-errors.js';
 
 /**
  * A lost connection is tried anew at once, because what is sent meanwhile is lost; after this time the source fails, so that its
@@ -37,8 +37,8 @@ export class RedisConnection implements BrokerConnection {
   private constructor(
     private readonly broker: RedisBroker,
     private readonly options: Options,
-    private readonly intake: Pick<EventIntake, 'counts' | 'log'>,
-    private readonly inlet: Inlet,
+    private readonly appender: Pick<EventAppender, 'counts' | 'log'>,
+    private readonly listener: ConnectionListener,
   ) {
     this.patterns = patternsOf(broker, options);
   }
@@ -46,11 +46,11 @@ export class RedisConnection implements BrokerConnection {
   static async open(
     broker: RedisBroker,
     options: Options,
-    intake: Pick<EventIntake, 'counts' | 'log'>,
-    inlet: Inlet,
+    appender: Pick<EventAppender, 'counts' | 'log'>,
+    listener: ConnectionListener,
     signal: AbortSignal,
   ): Promise<RedisConnection> {
-    const connection = new RedisConnection(broker, options, intake, inlet);
+    const connection = new RedisConnection(broker, options, appender, listener);
     const close = () => void connection.close();
     signal.addEventListener('abort', close, { once: true });
     try {
@@ -114,7 +114,7 @@ export class RedisConnection implements BrokerConnection {
     client.on('end', () => this.fail(this.lastError));
     client.on('ready', () => void this.returned(client));
     client.on('pmessage', (_pattern: string, _channel: string, text: string) => {
-      this.inlet.receive(decodeEnvelope(text), text.length);
+      this.listener.receive(decodeEnvelope(text), text.length);
     });
     return client;
   }
@@ -122,7 +122,7 @@ export class RedisConnection implements BrokerConnection {
   private lost(): void {
     if (!this.established || this.closed || this.lostAt !== 0) return;
     this.lostAt = performance.now();
-    const { counts, log } = this.intake;
+    const { counts, log } = this.appender;
     counts.interruptions += 1;
     log.warn(
       `${this.options.where}: the connection to ${this.broker.label} is lost (${counts.interruptions} times so far); events that are sent until it is back are lost`,
@@ -134,7 +134,7 @@ export class RedisConnection implements BrokerConnection {
     try {
       await client.psubscribe(...this.patterns);
       this.lostAt = 0;
-      this.intake.log.log(`${this.options.where}: the connection to ${this.broker.label} is back`);
+      this.appender.log.log(`${this.options.where}: the connection to ${this.broker.label} is back`);
     } catch (error) {
       if (client.status === 'ready') this.fail(error);
     }
@@ -164,7 +164,7 @@ export class RedisConnection implements BrokerConnection {
   private fail(error: unknown): void {
     if (!this.established || this.closed) return;
     void this.close();
-    this.inlet.fail(this.failureOf(error));
+    this.listener.fail(this.failureOf(error));
   }
 
   private failureOf(error: unknown): Error {
@@ -172,11 +172,11 @@ export class RedisConnection implements BrokerConnection {
     const { label } = this.broker;
     if (isRefusal(error)) {
       const message = `Redis at ${label} refuses us; check user and password in url, and that the user may psubscribe to ${this.patterns.join(', ')}`;
-      return sourceFailure(where, 'CREDENTIALS', message, error);
+      return connectionError(where, 'CREDENTIALS', message, error);
     }
     const what = this.established ? 'the connection was lost' : 'there is no connection';
     const message = `${what} to Redis at ${label}; check that it runs and that the address is right`;
-    return sourceFailure(where, 'CONNECTION', message, error);
+    return connectionError(where, 'CONNECTION', message, error);
   }
 }
 

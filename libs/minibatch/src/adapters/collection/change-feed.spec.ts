@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Appender } from './appender.js';
+import { DocumentAppender } from './document-appender.js';
 import { followChanges } from './change-feed.js';
 import type { ChangeEvent } from './change-stream.js';
 import { JumpingClock, MemoryTarget } from './collection-source.spec.support.js';
@@ -36,7 +36,7 @@ describe('followChanges', () => {
         return Promise.resolve(events);
       },
     };
-    const appender = new Appender('shop.orders', target, reading, counts, stop.signal);
+    const appender = new DocumentAppender('shop.orders', target, reading, counts, stop.signal);
     const next = await followChanges(changes, appender, reading);
     return { target, writes, next, position: decodePosition('Feed', 'shop.orders', target.stored) };
   }

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { delay } from '../../common/clock.js';
-import type { Appender, ReadDocument } from './appender.js';
+import type { DocumentAppender, ReadDocument } from './document-appender.js';
 import { documentOf } from './change-message.js';
 import type { ChangeEvent, ChangeStream } from './change-stream.js';
 import type { ResolvedReading } from './collection-source.options.js';
@@ -22,7 +22,7 @@ const STORE_IDLE = 10_000;
  */
 export async function followChanges(
   changes: Pick<ChangeStream, 'read' | 'position'>,
-  appender: Appender,
+  appender: DocumentAppender,
   { clock, pollInterval }: Pick<ResolvedReading, 'clock' | 'pollInterval'>,
   overlap?: SnapshotOverlap,
 ): Promise<ChangeStart | undefined> {

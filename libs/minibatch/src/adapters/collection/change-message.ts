@@ -1,5 +1,5 @@
 import { EJSON } from 'bson';
-import type { ReadDocument } from './appender.js';
+import type { ReadDocument } from './document-appender.js';
 import type { ChangeEvent } from './change-stream.js';
 import { dedupeId } from './dedupe-id.js';
 

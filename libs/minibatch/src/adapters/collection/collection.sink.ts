@@ -5,7 +5,7 @@ import type { Window } from '../../windows/window.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import { type CollectionSinkOptions, type ResolvedWriting, resolveWriting } from './collection-sink.options.js';
 import { documentsOf } from './result-documents.js';
-import { cutIntoBatches, type Numbered, unencodable, unencodableOf } from './write-batches.js';
+import { cutIntoBatches, type ResultDocument, unencodable, unencodableOf } from './write-batches.js';
 import { type FailedDocument, notWritten, refusedOf } from './write-failures.js';
 
 const OPTIONS = {
@@ -82,9 +82,9 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
     if (failed.length > 0) throw notWritten(where, collection.namespace, window.id, failed, documents.length, cause);
   }
 
-  private numbered(result: unknown, window: Window): readonly Numbered[] {
+  private numbered(result: unknown, window: Window): readonly ResultDocument[] {
     const isList = Array.isArray(result);
-    return this.documents(result).flatMap((document, index): Numbered[] => {
+    return this.documents(result).flatMap((document, index): ResultDocument[] => {
       if (document === undefined) return [];
       if (this.writing.mode === 'insert') return [{ index, document, replaces: false }];
       const made = resultId(window, isList ? index : undefined);
@@ -113,7 +113,7 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
     return typeof id === 'string' && (id === window.id || id.startsWith(`${window.id}:`));
   }
 
-  private async writeBatch(collection: mongo.Collection, batch: readonly Numbered[]): Promise<Refused> {
+  private async writeBatch(collection: mongo.Collection, batch: readonly ResultDocument[]): Promise<Refused> {
     if (this.writing.mode === 'insert') return insert(collection, batch);
     // A window is written once, except after a failure: an insert is many times cheaper than an upsert.
     const fresh = batch.filter(({ replaces }) => !replaces);
@@ -128,12 +128,12 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
   }
 }
 
-function insert(collection: mongo.Collection, batch: readonly Numbered[]): Promise<Refused> {
+function insert(collection: mongo.Collection, batch: readonly ResultDocument[]): Promise<Refused> {
   const documents = batch.map(({ document }) => document);
   return refusedBy(batch, () => collection.insertMany(documents, OPTIONS));
 }
 
-function replace(collection: mongo.Collection, batch: readonly Numbered[]): Promise<Refused> {
+function replace(collection: mongo.Collection, batch: readonly ResultDocument[]): Promise<Refused> {
   const replacements = batch.map(({ document: { _id, ...replacement } }) => ({
     // By `$eq`: an id that a result brings along must never be read as a condition.
     replaceOne: { filter: { _id: { $eq: _id as mongo.BSON.ObjectId } }, replacement, upsert: true },
@@ -153,7 +153,7 @@ interface Refused {
 }
 
 /** Rejects if the write failed as a whole. */
-async function refusedBy(batch: readonly Numbered[], write: () => Promise<unknown>): Promise<Refused> {
+async function refusedBy(batch: readonly ResultDocument[], write: () => Promise<unknown>): Promise<Refused> {
   if (batch.length === 0) return { documents: [] };
   try {
     await write();

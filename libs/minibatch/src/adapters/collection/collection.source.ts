@@ -2,13 +2,13 @@ import type { mongo } from 'mongoose';
 import { invalidOption } from '../../common/checks.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { unlessAborted } from '../../common/abort.js';
-import { Appender } from './appender.js';
+import { DocumentAppender } from './document-appender.js';
 import { followChanges } from './change-feed.js';
 import { ChangeStream } from './change-stream.js';
 import { type CollectionSourceOptions, type ResolvedReading, resolveReading } from './collection-source.options.js';
 import { CursorFeed } from './cursor-feed.js';
 import { type CollectionSourceCounts, DocumentCounts } from './document-counts.js';
-import { type Beginning, beginAfterLoss, beginningOf, timeOfToken } from './lost-position.js';
+import { type StartingPoint, startAfterLoss, startingPointOf, timeOfToken } from './lost-position.js';
 import { openChanges } from './open-changes.js';
 import type { SnapshotPosition } from './position.js';
 import { serverFacts } from './server-facts.js';
@@ -67,8 +67,8 @@ export class CollectionSource<
       // The connection may still be waiting for its server.
       const collection = await unlessAborted(this.reading.open(signal), signal);
       if (collection === undefined) return;
-      const appender = new Appender(collection.namespace, target, this.reading, this.counted, signal);
-      const beginning = beginningOf(this.reading, collection.namespace, await target.position());
+      const appender = new DocumentAppender(collection.namespace, target, this.reading, this.counted, signal);
+      const beginning = startingPointOf(this.reading, collection.namespace, await target.position());
       if (this.reading.mode === 'cursor') await this.followCursor(collection, appender, beginning);
       else await this.followChanges(collection, appender, beginning);
     } catch (error) {
@@ -77,7 +77,11 @@ export class CollectionSource<
     }
   }
 
-  private async followCursor(collection: mongo.Collection, appender: Appender, beginning: Beginning): Promise<void> {
+  private async followCursor(
+    collection: mongo.Collection,
+    appender: DocumentAppender,
+    beginning: StartingPoint,
+  ): Promise<void> {
     const { reading } = this;
     const { position, snapshot } = beginning;
     if (position === undefined) {
@@ -87,11 +91,15 @@ export class CollectionSource<
     } else {
       const field = position.mode === 'cursor' ? `field '${position.field}'` : 'change stream';
       const why = `it is one of the ${field}, and now a cursor on '${reading.field}' is used`;
-      await this.followCursor(collection, appender, beginAfterLoss(reading, collection.namespace, why));
+      await this.followCursor(collection, appender, startAfterLoss(reading, collection.namespace, why));
     }
   }
 
-  private async followChanges(collection: mongo.Collection, appender: Appender, beginning: Beginning): Promise<void> {
+  private async followChanges(
+    collection: mongo.Collection,
+    appender: DocumentAppender,
+    beginning: StartingPoint,
+  ): Promise<void> {
     const { reading } = this;
     const { position } = beginning;
     const start = position && position.mode !== 'cursor' ? position.start : undefined;
@@ -101,7 +109,7 @@ export class CollectionSource<
       await this.followCursor(collection, appender, beginning);
     } else if ('lost' in opening) {
       const why = 'the server has forgotten what came after it; a larger oplog remembers more';
-      const after = beginAfterLoss(reading, collection.namespace, why, {
+      const after = startAfterLoss(reading, collection.namespace, why, {
         cause: opening.lost,
         since: timeOfToken(start),
       });
@@ -109,7 +117,7 @@ export class CollectionSource<
     } else if (position?.mode === 'cursor' && position.field !== '_id') {
       await opening.changes.close();
       const why = `it is one of the field '${position.field}', and now a change stream is used`;
-      await this.followChanges(collection, appender, beginAfterLoss(reading, collection.namespace, why));
+      await this.followChanges(collection, appender, startAfterLoss(reading, collection.namespace, why));
     } else {
       await this.snapshotThenTail(collection, appender, beginning, opening.changes);
     }
@@ -127,8 +135,8 @@ export class CollectionSource<
 
   private async snapshotThenTail(
     collection: mongo.Collection,
-    appender: Appender,
-    beginning: Beginning,
+    appender: DocumentAppender,
+    beginning: StartingPoint,
     opened: ChangeStream,
   ): Promise<void> {
     const { reading } = this;
@@ -170,7 +178,7 @@ export class CollectionSource<
 }
 
 /** What is to be read before the change stream, if anything is. */
-function snapshotOf({ position, snapshot }: Beginning, changes: ChangeStream): SnapshotPosition | undefined {
+function snapshotOf({ position, snapshot }: StartingPoint, changes: ChangeStream): SnapshotPosition | undefined {
   if (position?.mode === 'snapshot') return position;
   const start = changes.position;
   if (position?.mode === 'cursor') {

@@ -1,6 +1,6 @@
 import type { mongo } from 'mongoose';
 import { delay } from '../../common/clock.js';
-import type { Appender, ReadDocument } from './appender.js';
+import type { DocumentAppender, ReadDocument } from './document-appender.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { CursorField } from './cursor-field.js';
 import { compareValues, type CursorValue, larger, smaller } from './cursor-value.js';
@@ -8,7 +8,7 @@ import { readInBatches } from './find-batches.js';
 import type { FoundDocument } from './found-document.js';
 import type { CursorPosition, SkippedDocuments } from './position.js';
 import { SeenDocuments } from './seen-documents.js';
-import { createWaterMark, type WaterMark } from './water-mark.js';
+import { createWatermark, type Watermark } from './watermark.js';
 
 /** First wait while nothing comes; doubles up to the poll interval. */
 const SHORTEST_PAUSE = 50;
@@ -30,7 +30,7 @@ const MOST_SKIPPED = 1000;
  * ```
  *
  * The tail is read at each look. The look-back finds documents that turned up below `highest` after it was reached, once per poll
- * interval. `from` is the position: it grows up to the water mark of the last look-back, because below that nothing turns up any
+ * interval. `from` is the position: it grows up to the watermark of the last look-back, because below that nothing turns up any
  * more and what had turned up before has been read since.
  */
 export class CursorFeed {
@@ -38,8 +38,8 @@ export class CursorFeed {
   private readonly seen = new SeenDocuments();
   private from: CursorValue | undefined;
   private highest: CursorValue | undefined;
-  private waterMark: WaterMark | undefined;
-  /** The water mark at the last look-back. */
+  private watermark: Watermark | undefined;
+  /** The watermark at the last look-back. */
   private mark: CursorValue | undefined;
   private lookedBackAt = Number.NEGATIVE_INFINITY;
   private skip: SkippedDocuments | undefined;
@@ -49,7 +49,7 @@ export class CursorFeed {
   constructor(
     private readonly collection: mongo.Collection,
     private readonly reading: ResolvedReading,
-    private readonly appender: Appender,
+    private readonly appender: DocumentAppender,
   ) {
     this.field = new CursorField(collection, reading, appender.signal);
     this.storedAt = reading.clock.monotonic();
@@ -60,12 +60,12 @@ export class CursorFeed {
     const { clock, pollInterval, snapshot } = this.reading;
     const { signal } = this.appender;
     await this.field.check();
-    if (position) this.goOn(position);
+    if (position) this.resume(position);
     else if (!snapshot) await this.startNow();
     const shortest = Math.min(SHORTEST_PAUSE, pollInterval);
     let pause = shortest;
     while (!signal.aborted) {
-      const { found, complete } = await this.look();
+      const { found, complete } = await this.scan();
       if (!complete) continue;
       if (!found) await this.storeIdle();
       pause = found ? shortest : Math.min(pause * 2, pollInterval);
@@ -73,7 +73,7 @@ export class CursorFeed {
     }
   }
 
-  private goOn({ from, skip }: CursorPosition): void {
+  private resume({ from, skip }: CursorPosition): void {
     this.from = from;
     this.stored = from;
     this.skip = skip;
@@ -97,7 +97,7 @@ export class CursorFeed {
   }
 
   /** One look at the collection. Not complete: there is more, and it is time to look back first. */
-  private async look(): Promise<{ readonly found: boolean; readonly complete: boolean }> {
+  private async scan(): Promise<{ readonly found: boolean; readonly complete: boolean }> {
     const { clock, pollInterval } = this.reading;
     const startedAt = clock.monotonic();
     let newest: CursorValue | undefined;
@@ -116,8 +116,8 @@ export class CursorFeed {
 
   private observe(newest: CursorValue): CursorValue | undefined {
     const { lookBack, clock } = this.reading;
-    this.waterMark ??= createWaterMark(this.field.kindOf(newest), lookBack, clock);
-    return this.waterMark.observe(newest);
+    this.watermark ??= createWatermark(this.field.kindOf(newest), lookBack, clock);
+    return this.watermark.observe(newest);
   }
 
   private async lookBack(): Promise<number> {

@@ -3,19 +3,19 @@ import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { LostTokenPolicy } from './collection-source.options.js';
 import { resolveReading } from './collection-source.options.js';
-import { beginAfterLoss, timeOfToken } from './lost-position.js';
+import { startAfterLoss, timeOfToken } from './lost-position.js';
 
 describe('a position that is lost', () => {
   const collection = { namespace: 'shop.orders', watch: () => undefined };
   const since = new Date('2026-01-02T03:04:05.000Z');
 
-  function begin(onLostToken: LostTokenPolicy, more: Parameters<typeof beginAfterLoss>[3] = {}) {
+  function begin(onLostToken: LostTokenPolicy, more: Parameters<typeof startAfterLoss>[3] = {}) {
     const lines: string[] = [];
     const reading = {
       ...resolveReading('Feed', { collection: collection as never, onLostToken }),
       warn: (line: string) => void lines.push(line),
     };
-    return { lines, beginning: beginAfterLoss(reading, 'shop.orders', 'the oplog is too small', more) };
+    return { lines, beginning: startAfterLoss(reading, 'shop.orders', 'the oplog is too small', more) };
   }
 
   it("'now' warns of what is skipped, and since when", () => {

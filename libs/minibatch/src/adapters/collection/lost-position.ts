@@ -3,26 +3,26 @@ import type { ResolvedReading } from './collection-source.options.js';
 import { type ChangeStart, type CollectionPosition, decodePosition } from './position.js';
 
 /** Where to begin. Without a position: with what is there (`snapshot`), or with what comes. */
-export interface Beginning {
+export interface StartingPoint {
   readonly position?: CollectionPosition;
   readonly snapshot: boolean;
 }
 
-/** @throws MinibatchError as `beginAfterLoss`, and `SchemaTooNew` */
-export function beginningOf(reading: ResolvedReading, collection: string, stored: unknown): Beginning {
+/** @throws MinibatchError as `startAfterLoss`, and `SchemaTooNew` */
+export function startingPointOf(reading: ResolvedReading, collection: string, stored: unknown): StartingPoint {
   const position = decodePosition(reading.where, collection, stored);
   if (position === undefined) return { snapshot: reading.snapshot };
-  if ('unusable' in position) return beginAfterLoss(reading, collection, position.unusable);
+  if ('unusable' in position) return startAfterLoss(reading, collection, position.unusable);
   return { position, snapshot: reading.snapshot };
 }
 
 /** Carries out `onLostToken`. @throws MinibatchError `SourceFailed` if it is 'fail' */
-export function beginAfterLoss(
+export function startAfterLoss(
   reading: ResolvedReading,
   collection: string,
   why: string,
   { cause, since }: { readonly cause?: unknown; readonly since?: Date | undefined } = {},
-): Beginning {
+): StartingPoint {
   const { where, onLostToken } = reading;
   const said = cause === undefined ? '' : ` (${messageOf(cause)})`;
   const what = `${where}: the stored position can't be gone on from: ${why}${said}`;

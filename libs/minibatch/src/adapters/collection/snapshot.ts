@@ -1,5 +1,5 @@
 import type { mongo } from 'mongoose';
-import type { Appender } from './appender.js';
+import type { DocumentAppender } from './document-appender.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { dedupeId } from './dedupe-id.js';
 import { readInBatches } from './find-batches.js';
@@ -13,7 +13,7 @@ export async function readSnapshot(
   collection: mongo.Collection,
   reading: Pick<ResolvedReading, 'filter' | 'projection' | 'batch'>,
   { start, from }: SnapshotPosition,
-  appender: Appender,
+  appender: DocumentAppender,
 ): Promise<boolean> {
   const { namespace, signal } = appender;
   const rest = from === undefined || (await hasSeveralTypes(collection, signal)) ? {} : { _id: { $gte: from } };

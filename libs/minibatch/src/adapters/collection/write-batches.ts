@@ -9,7 +9,7 @@ const LARGEST = 16 * 1024 * 1024;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
 /** A document of a result. */
-export interface Numbered {
+export interface ResultDocument {
   /** Its place in the result. */
   readonly index: number;
   readonly document: Document;
@@ -22,9 +22,13 @@ export interface Numbered {
  *
  * @throws MinibatchError `MessageTooLarge` or `ResultRefused`, before anything is written
  */
-export function cutIntoBatches(where: string, documents: readonly Numbered[], most: number): readonly Numbered[][] {
-  const batches: Numbered[][] = [];
-  let batch: Numbered[] = [];
+export function cutIntoBatches(
+  where: string,
+  documents: readonly ResultDocument[],
+  most: number,
+): readonly ResultDocument[][] {
+  const batches: ResultDocument[][] = [];
+  let batch: ResultDocument[] = [];
   let bytes = 0;
   for (const numbered of documents) {
     const size = sizeOf(where, numbered);
@@ -41,7 +45,7 @@ export function cutIntoBatches(where: string, documents: readonly Numbered[], mo
   return batches;
 }
 
-function sizeOf(where: string, numbered: Numbered): number {
+function sizeOf(where: string, numbered: ResultDocument): number {
   try {
     return calculateObjectSize(numbered.document, { ignoreUndefined: true });
   } catch (cause) {
@@ -53,7 +57,7 @@ function sizeOf(where: string, numbered: Numbered): number {
  * The first of the documents that BSON has no form for, as an error; undefined if each can be encoded. Dear: for a write that failed
  * before it reached the server.
  */
-export function unencodableOf(where: string, documents: readonly Numbered[]): ResultRefused | undefined {
+export function unencodableOf(where: string, documents: readonly ResultDocument[]): ResultRefused | undefined {
   for (const { index, document } of documents) {
     try {
       serialize(document, { ignoreUndefined: true });
@@ -72,7 +76,7 @@ export function unencodable(where: string, index: number | undefined, cause: unk
   });
 }
 
-function tooLarge(where: string, { index, document }: Numbered, size: number): MinibatchError {
+function tooLarge(where: string, { index, document }: ResultDocument, size: number): MinibatchError {
   return new MinibatchError(
     ErrorCode.MessageTooLarge,
     `${where}: document ${index} of the result (_id ${idText(document['_id'])}) has ${size} bytes, and MongoDB takes ${LARGEST}: return smaller results, or an array of them`,

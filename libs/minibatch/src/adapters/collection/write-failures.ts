@@ -1,5 +1,5 @@
 import { ErrorCode, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
-import type { Numbered } from './write-batches.js';
+import type { ResultDocument } from './write-batches.js';
 
 /** A document that was not written. */
 export interface FailedDocument {
@@ -20,7 +20,7 @@ const REFUSALS: ReadonlySet<number | undefined> = new Set([
 ]);
 
 /** Which documents of a batch the server refused; undefined if the write failed as a whole. */
-export function refusedOf(error: unknown, batch: readonly Numbered[]): readonly FailedDocument[] | undefined {
+export function refusedOf(error: unknown, batch: readonly ResultDocument[]): readonly FailedDocument[] | undefined {
   if (!(error instanceof Error) || error.name !== 'MongoBulkWriteError') return undefined;
   const { writeErrors } = error as { writeErrors?: unknown };
   const list: readonly unknown[] = Array.isArray(writeErrors) ? writeErrors : [writeErrors];

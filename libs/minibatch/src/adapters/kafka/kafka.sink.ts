@@ -6,7 +6,7 @@ import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
 import { kafkaError, typeOf } from './kafka-errors.js';
 import { type KafkaSinkOptions, type ResolvedKafkaSink, resolveKafkaSink } from './kafka-sink.options.js';
-import { ProducerHolder } from './producer-holder.js';
+import { SharedProducer } from './shared-producer.js';
 import { cutBySize, type OutgoingRecord, recordsOf } from './result-records.js';
 
 /** A result that Kafka did not take; in `details.failed` of the sink's error. */
@@ -48,14 +48,14 @@ interface Progress {
  */
 export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicationShutdown {
   private readonly writing: ResolvedKafkaSink;
-  private readonly producers: ProducerHolder;
+  private readonly producers: SharedProducer;
   private readonly progress = new WeakMap<Window, Progress>();
   private isShutDown = false;
 
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: KafkaSinkOptions<R>) {
     this.writing = resolveKafkaSink(new.target.name, options);
-    this.producers = new ProducerHolder(this.writing, new SystemClock());
+    this.producers = new SharedProducer(this.writing, new SystemClock());
   }
 
   /**

@@ -3,7 +3,7 @@ import type { Kafka } from 'kafkajs';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { SystemClock } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
-import { Consumption } from './consumption.js';
+import { GroupMember } from './group-member.js';
 import { kafkaError } from './kafka-errors.js';
 import { type KafkaSourceOptions, type ResolvedKafkaSource, resolveKafkaSource } from './kafka-source.options.js';
 import { RecordAppender } from './record-appender.js';
@@ -74,7 +74,7 @@ export class KafkaSource<T = unknown> implements Source<T> {
     const over = AbortSignal.any([signal, watch.signal]);
     void newTopics(kafka, reading.topics, topics, reading.topicRefresh, clock, over).then(() => watch.abort());
     try {
-      await new Consumption({
+      await new GroupMember({
         kafka,
         groupId: reading.groupId ?? `minibatch.${target.name}`,
         cluster,

@@ -8,7 +8,7 @@ const NONE = '-1';
  * committed: a source that stopped before its first message came would begin at a later end the next time, and what came between
  * would never be seen. So the end is committed at once, and reading begins there.
  */
-export async function holdStart(
+export async function commitStartOffsets(
   kafka: Kafka,
   consumer: Consumer,
   groupId: string,

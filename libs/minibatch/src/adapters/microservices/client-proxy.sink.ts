@@ -3,7 +3,7 @@ import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../error
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
 import { type ClientProxySinkOptions, type ResolvedSending, resolveSending } from './client-proxy-sink.options.js';
-import { deliver, type GiveUp } from './deliver.js';
+import { deliver, type Cancel } from './deliver.js';
 import { inParallel } from './in-parallel.js';
 
 /**
@@ -51,25 +51,25 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
   async put(result: R | readonly R[], window: Window): Promise<void> {
     const { signal } = window;
     if (signal.aborted) throw this.notOurs(window);
-    const underWay = new Set<GiveUp>();
+    const inFlight = new Set<Cancel>();
     // One for all elements.
     const abort = () => {
-      for (const giveUp of underWay) giveUp();
+      for (const cancel of inFlight) cancel();
     };
     signal.addEventListener('abort', abort, { once: true });
     try {
-      if (this.sending.each && Array.isArray(result)) await this.deliverEach(result, window, underWay);
-      else await this.deliver(result, window, 0, underWay);
+      if (this.sending.each && Array.isArray(result)) await this.deliverEach(result, window, inFlight);
+      else await this.deliver(result, window, 0, inFlight);
     } finally {
       signal.removeEventListener('abort', abort);
     }
   }
 
-  private async deliverEach(list: readonly unknown[], window: Window, underWay: Set<GiveUp>): Promise<void> {
+  private async deliverEach(list: readonly unknown[], window: Window, inFlight: Set<Cancel>): Promise<void> {
     const indexes = this.deliveredOf(list, window);
     const left = [...list.keys()].filter((index) => !indexes.has(index));
     const failures = await inParallel(left, this.sending.concurrency, window.signal, async (index) => {
-      await this.deliver(list[index], window, index, underWay);
+      await this.deliver(list[index], window, index, inFlight);
       indexes.add(index);
     });
     const [first] = failures;
@@ -84,10 +84,10 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
     throw new MinibatchError(ErrorCode.SinkFailed, text, { cause: first, details });
   }
 
-  private async deliver(result: unknown, window: Window, index: number, underWay: Set<GiveUp>): Promise<void> {
+  private async deliver(result: unknown, window: Window, index: number, inFlight: Set<Cancel>): Promise<void> {
     if (result === undefined) return;
     const data = this.mapped(result, window, index);
-    if (data !== undefined) await deliver(this.sending, data, window, underWay);
+    if (data !== undefined) await deliver(this.sending, data, window, inFlight);
   }
 
   private mapped(result: unknown, window: Window, index: number): unknown {

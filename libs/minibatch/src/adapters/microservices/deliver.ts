@@ -7,14 +7,14 @@ import { withDigits } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import type { ResolvedSending } from './client-proxy-sink.options.js';
 
-/** Gives up a message that is under way. */
-export type GiveUp = () => void;
+/** Abandons a message that is in flight. */
+export type Cancel = () => void;
 
 /**
  * Sends one message. Resolves when the client says that it is done: with `emit` the transport has taken it, with `send` the other
  * side's handler has completed its reply.
  *
- * @param underWay to be called when nobody waits for it any more; holds this one until it is settled
+ * @param inFlight to be called when nobody waits for it any more; holds this one until it is settled
  * @throws MinibatchError `SinkFailed`
  * @throws ResultRefused if no client can send it
  */
@@ -22,7 +22,7 @@ export function deliver(
   { where, client, pattern, mode, timeout }: ResolvedSending,
   data: unknown,
   window: Pick<Window, 'id'>,
-  underWay: Set<GiveUp>,
+  inFlight: Set<Cancel>,
 ): Promise<void> {
   const message = (why: string) => {
     const named = show(typeof pattern === 'object' ? JSON.stringify(pattern) : pattern);
@@ -51,18 +51,18 @@ export function deliver(
     }
     const reply = new Subscription();
     const settle = (error?: MinibatchError) => {
-      cancel();
-      underWay.delete(giveUp);
+      cancelTimer();
+      inFlight.delete(cancel);
       // The client forgets a request that nobody waits for.
       reply.unsubscribe();
       if (error === undefined) resolve();
       else reject(error);
     };
-    const giveUp = () => settle(failed('it was given up, for the window is no longer ours'));
-    const cancel = SYSTEM_CLOCK.schedule(timeout, () => {
+    const cancel = () => settle(failed('it was given up, for the window is no longer ours'));
+    const cancelTimer = SYSTEM_CLOCK.schedule(timeout, () => {
       settle(failed(`${mode === 'send' ? 'no reply' : 'not done'} within ${timeout} ms`));
     });
-    underWay.add(giveUp);
+    inFlight.add(cancel);
     try {
       const given = mode === 'send' ? client.send<unknown>(pattern, sent) : client.emit<unknown>(pattern, sent);
       // A handler may reply with several values, or with none.

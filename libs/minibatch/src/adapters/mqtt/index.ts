@@ -1,4 +1,4 @@
-export type { MqttConnection } from './mqtt-connection.options.js';
+export type { MqttConnectionOptions } from './mqtt-connection.options.js';
 export type { MqttMessage } from './mqtt-message.js';
 export { type MqttSourceCounters, MqttSource } from './mqtt.source.js';
 export type { MqttSourceOptions, UnstorablePolicy } from './mqtt-source.options.js';

@@ -4,7 +4,7 @@ import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../../errors/redact.
 import { checkKeys, invalidOption } from '../../common/checks.js';
 
 /** How the broker is reached. Either `url` or `createClient` must be given. */
-export interface MqttConnection {
+export interface MqttConnectionOptions {
   /**
    * `mqtt://host:1883`, `mqtts://host:8883`, `ws://…` or `wss://…`. User and password may stand in it; certificates are
    * `clientOptions`.
@@ -73,7 +73,7 @@ const OWN_PROPERTIES = ['sessionExpiryInterval', 'receiveMaximum'] as const;
 export function resolveConnection(
   where: string,
   code: ErrorCode,
-  connection: MqttConnection,
+  connection: MqttConnectionOptions,
   own: IClientOptions,
 ): ResolvedConnection {
   const { url, clientOptions = {}, createClient, protocolVersion = 5 } = connection;

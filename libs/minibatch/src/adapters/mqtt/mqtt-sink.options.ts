@@ -5,14 +5,14 @@ import type { Window } from '../../windows/window.js';
 import {
   checkFunction,
   checkGiven,
-  type MqttConnection,
+  type MqttConnectionOptions,
   type ResolvedConnection,
   resolveConnection,
 } from './mqtt-connection.options.js';
 import { wrongTopic } from './topics.js';
 
 /** Where results are published, and how. @typeParam R one result; a handler returns it or an array of it */
-export interface MqttSinkOptions<R = unknown> extends MqttConnection {
+export interface MqttSinkOptions<R = unknown> extends MqttConnectionOptions {
   /** The topic, or what makes it of a result. */
   readonly topic: string | ((result: R, window: Window) => string);
   /**

@@ -5,7 +5,7 @@ import { LARGE_INTEGERS, type LargeIntegers } from '../../common/json-reader.js'
 import {
   checkFunction,
   checkGiven,
-  type MqttConnection,
+  type MqttConnectionOptions,
   type ResolvedConnection,
   resolveConnection,
 } from './mqtt-connection.options.js';
@@ -17,7 +17,7 @@ export type UnstorablePolicy =
   'hold' | 'skip' | 'drop' | 'fail' | ((message: MqttMessage, error: Error) => void | Promise<void>);
 
 /** Which messages become messages of the stream, and how. @typeParam T the stream's messages */
-export interface MqttSourceOptions<T = unknown> extends MqttConnection {
+export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
   /**
    * One or several topic filters: `'sensors/+/temperature'`, `'sensors/#'`; `'$share/<group>/sensors/#'` spreads the messages over all
    * sources with this group, in other processes too, each with a `clientId` of its own.

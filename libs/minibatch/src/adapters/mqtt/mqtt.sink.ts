@@ -3,7 +3,7 @@ import type { OnApplicationShutdown } from '@nestjs/common';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
-import { Link } from './link.js';
+import { MqttConnection } from './mqtt-connection.js';
 import { type MqttSinkOptions, type ResolvedSink, resolveSink } from './mqtt-sink.options.js';
 import { type Publication, publicationsOf } from './publications.js';
 import { Publisher } from './publisher.js';
@@ -72,7 +72,7 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
   async close(): Promise<void> {
     this.closing.abort();
     const publisher = await this.publisher?.catch(() => undefined);
-    await publisher?.link.close();
+    await publisher?.connection.close();
   }
 
   async onApplicationShutdown(): Promise<void> {
@@ -101,10 +101,12 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
   }
 
   private connect(): Promise<Publisher> {
-    const connecting = Link.open(this.sink.connection, this.closing.signal, () => undefined).then(({ link }) => {
-      link.onEnd(forget);
-      return new Publisher(link, this.sink);
-    });
+    const connecting = MqttConnection.open(this.sink.connection, this.closing.signal, () => undefined).then(
+      ({ connection }) => {
+        connection.onEnd(forget);
+        return new Publisher(connection, this.sink);
+      },
+    );
     const forget = () => {
       if (this.publisher === connecting) this.publisher = undefined;
     };

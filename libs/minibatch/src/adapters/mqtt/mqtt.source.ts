@@ -3,9 +3,9 @@ import type { MqttClient } from 'mqtt';
 import { unlessAborted } from '../../common/abort.js';
 import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
-import { BatchWriter } from './batch-writer.js';
-import { Intake } from './intake.js';
-import { Link } from './link.js';
+import { MessageAppender } from './message-appender.js';
+import { MessageReceiver } from './message-receiver.js';
+import { MqttConnection } from './mqtt-connection.js';
 import { type MqttSourceOptions, type ResolvedSource, resolveSource } from './mqtt-source.options.js';
 import { type MqttSourceCounters, Oddities } from './oddities.js';
 import { subscribe, unsubscribe } from './subscriptions.js';
@@ -80,19 +80,19 @@ export class MqttSource<T = unknown> implements Source<T> {
   private async feed(target: SourceTarget, signal: AbortSignal): Promise<void> {
     const { source } = this;
     const before = positionOf(await target.position());
-    const writer = new BatchWriter(target, source, this.oddities);
-    const prepare = (client: MqttClient) => new Intake(client, writer, source);
-    const { link, connack, prepared: intake } = await Link.open(source.connection, signal, prepare);
+    const writer = new MessageAppender(target, source, this.oddities);
+    const prepare = (client: MqttClient) => new MessageReceiver(client, writer, source);
+    const { connection, connack, prepared: receiver } = await MqttConnection.open(source.connection, signal, prepare);
     try {
-      const work = this.subscribe(link.client, target, connack.sessionPresent ? before : undefined);
-      await Promise.race([link.during(work, signal, 'subscribing'), intake.failed]);
+      const work = this.subscribe(connection.client, target, connack.sessionPresent ? before : undefined);
+      await Promise.race([connection.during(work, signal, 'subscribing'), receiver.failed]);
       // Until it fails, the connection breaks, or the signal aborts.
-      await link.during(intake.failed, signal, 'reading');
+      await connection.during(receiver.failed, signal, 'reading');
     } finally {
       // What comes with the next connection must not overtake what is being written now.
       // An append may wait for room for as long as consumers like.
-      await unlessAborted(intake.stop(), signal, { clock: SYSTEM_CLOCK, ms: STOP_WAIT });
-      await link.close();
+      await unlessAborted(receiver.stop(), signal, { clock: SYSTEM_CLOCK, ms: STOP_WAIT });
+      await connection.close();
     }
   }
 

@@ -1,7 +1,7 @@
 import type { IClientPublishOptions } from 'mqtt';
 import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
-import { reasonCodeOf } from './failures.js';
-import type { Link } from './link.js';
+import { reasonCodeOf } from './connection-errors.js';
+import type { MqttConnection } from './mqtt-connection.js';
 import type { ResolvedSink } from './mqtt-sink.options.js';
 import type { Publication } from './publications.js';
 
@@ -28,10 +28,10 @@ export class Publisher {
   private readonly queue: (() => void)[] = [];
 
   constructor(
-    readonly link: Link,
+    readonly connection: MqttConnection,
     private readonly sink: ResolvedSink,
   ) {
-    this.most = Math.min(sink.maxInFlight, link.client.serverProperties?.receiveMaximum ?? 65_535);
+    this.most = Math.min(sink.maxInFlight, connection.client.serverProperties?.receiveMaximum ?? 65_535);
   }
 
   /**
@@ -71,12 +71,12 @@ export class Publisher {
         });
       }
     });
-    await this.link.during(sent, signal, 'publishing');
+    await this.connection.during(sent, signal, 'publishing');
     if (failed.length > 0) throw notPublished(this.sink, tooLarge, failed, publications.length);
   }
 
   private get largest(): number | undefined {
-    return this.link.client.serverProperties?.maximumPacketSize;
+    return this.connection.client.serverProperties?.maximumPacketSize;
   }
 
   /** A broker that gets one ends the connection, for all of them. */
@@ -91,7 +91,7 @@ export class Publisher {
   private send(publication: Publication, signal: AbortSignal, done: (error?: Error) => void): void {
     this.queue.push(() => {
       // Else nobody waits for it any more.
-      if (!signal.aborted && !this.link.failure) this.sendNow(publication, done);
+      if (!signal.aborted && !this.connection.failure) this.sendNow(publication, done);
     });
     this.sendQueued();
   }
@@ -108,7 +108,7 @@ export class Publisher {
     this.inFlight += 1;
     const { qos, retain } = this.sink;
     const options: IClientPublishOptions = { qos, retain, ...(userProperties && { properties: { userProperties } }) };
-    this.link.client.publish(topic, payload, options, (error) => {
+    this.connection.client.publish(topic, payload, options, (error) => {
       this.inFlight -= 1;
       done(error ?? undefined);
       this.sendQueued();

@@ -9,7 +9,7 @@ import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.err
  */
 export type FailureReason = 'CREDENTIALS' | 'DECLARATION' | 'CONNECTION';
 
-export function sourceFailure(
+export function connectionError(
   where: string,
   reason: FailureReason,
   message: string,

@@ -4,7 +4,7 @@ import type { MqttClient } from 'mqtt';
 import { describe, expect, it } from 'vitest';
 import { hostileValue } from '../../../../../test/support/hostile-values.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { Link } from './link.js';
+import { MqttConnection } from './mqtt-connection.js';
 import { resolveConnection } from './mqtt-connection.options.js';
 
 class FakeClient extends EventEmitter {
@@ -30,8 +30,8 @@ describe('a connection to a broker', () => {
         let client: FakeClient | undefined;
         const createClient = (options: object) => (client = new FakeClient(options)) as unknown as MqttClient;
         const settings = resolveConnection('MqttSource', ErrorCode.SourceFailed, { createClient }, {});
-        const opening = Link.open(settings, new AbortController().signal, (made) => made).then(
-          ({ link }) => link,
+        const opening = MqttConnection.open(settings, new AbortController().signal, (made) => made).then(
+          ({ connection }) => connection,
           (error: unknown) => error,
         );
         while (client === undefined) await new Promise((resolve) => setImmediate(resolve));
@@ -42,7 +42,7 @@ describe('a connection to a broker', () => {
         }
         client.emit('close');
         const opened = await opening;
-        const failure = opened instanceof Link ? opened.failure : opened;
+        const failure = opened instanceof MqttConnection ? opened.failure : opened;
         expect(failure).toBeInstanceOf(MinibatchError);
         expect((failure as MinibatchError).code).toBe(ErrorCode.SourceFailed);
       }),

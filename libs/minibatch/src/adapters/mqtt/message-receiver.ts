@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { IPublishPacket, MqttClient } from 'mqtt';
 import { acknowledge, LATER } from './acknowledge.js';
-import type { BatchWriter } from './batch-writer.js';
+import type { MessageAppender } from './message-appender.js';
 import type { MqttMessage } from './mqtt-message.js';
 import type { ResolvedSource } from './mqtt-source.options.js';
 
@@ -17,7 +17,7 @@ interface Arrival {
  * Takes the messages of one connection, has those written together that have gathered while the last write was under way, and
  * acknowledges them when they are stored. While too much is in memory no further packet is read, and the broker waits.
  */
-export class Intake {
+export class MessageReceiver {
   private waiting: Arrival[] = [];
   private count = 0;
   private bytes = 0;
@@ -32,7 +32,7 @@ export class Intake {
 
   constructor(
     private readonly client: MqttClient,
-    private readonly writer: BatchWriter,
+    private readonly writer: MessageAppender,
     private readonly limits: Pick<ResolvedSource, 'maxInFlight' | 'maxBytes'>,
   ) {
     this.failed.catch(() => undefined);

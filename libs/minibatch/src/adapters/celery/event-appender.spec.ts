@@ -7,7 +7,7 @@ import type { CeleryEventSourceOptions } from './celery-source.options.js';
 import { resolveCelery } from './celery-source.options.js';
 import { decodeBody, decodeEnvelope } from './event-body.js';
 import { noCounts } from './event-counters.js';
-import { EventIntake } from './event-intake.js';
+import { EventAppender } from './event-appender.js';
 import { TaskMemory } from './task-memory.js';
 
 /** Takes what a store takes. */
@@ -39,9 +39,9 @@ function make(
   const lines: string[] = [];
   const say = (line: string) => void lines.push(line);
   const resolved = resolveCelery('Feed', { url: 'redis://h', ...options });
-  const intake = new EventIntake(target, resolved, new TaskMemory(10), counts, { log: say, warn: say, error: say });
-  const feed = (text: string) => intake.append(intake.take(decodeBody(text, undefined)));
-  return { intake, counts, lines, feed, stored: target.stored };
+  const appender = new EventAppender(target, resolved, new TaskMemory(10), counts, { log: say, warn: say, error: say });
+  const feed = (text: string) => appender.append(appender.take(decodeBody(text, undefined)));
+  return { appender, counts, lines, feed, stored: target.stored };
 }
 
 const ended = (uuid: string, more = '') => `{"type":"task-succeeded","uuid":${JSON.stringify(uuid)}${more}}`;
@@ -72,7 +72,7 @@ describe('what workers send', () => {
   });
 
   it('never throws in the client’s callback', async () => {
-    const { intake, counts } = make({ raw: true, events: '*' });
+    const { appender, counts } = make({ raw: true, events: '*' });
     const field = fc.oneof(fc.jsonValue(), fc.constantFrom({ toString: null }, '\0', '\ud800', 'x'.repeat(600), ''));
     const event = fc.dictionary(
       fc.constantFrom('type', 'uuid', 'hostname', 'pid', 'clock', 'timestamp', 'name', 'retries', '__proto__', 'a'),
@@ -86,13 +86,13 @@ describe('what workers send', () => {
       fc.asyncProperty(text, fc.boolean(), async (body, isEnveloped) => {
         const envelope = JSON.stringify({ body, properties: {} });
         const decoded = isEnveloped ? decodeEnvelope(envelope) : decodeBody(Buffer.from(body), undefined);
-        await intake.append(intake.take(decoded));
+        await appender.append(appender.take(decoded));
       }),
     );
     await fc.assert(
       fc.asyncProperty(fc.uint8Array(), async (bytes) => {
-        await intake.append(intake.take(decodeBody(Buffer.from(bytes), undefined)));
-        await intake.append(intake.take(decodeEnvelope(Buffer.from(bytes).toString())));
+        await appender.append(appender.take(decodeBody(Buffer.from(bytes), undefined)));
+        await appender.append(appender.take(decodeEnvelope(Buffer.from(bytes).toString())));
       }),
     );
     expect(counts.malformed + counts.appended + counts.unstorable).toBeGreaterThan(100);

@@ -4,7 +4,7 @@ import { propertyOf } from '../../errors/error-text.js';
 import { invalidOption } from '../../common/checks.js';
 import type { MinibatchError } from '../../errors/minibatch.error.js';
 import { loadPackage } from '../../common/missing-package.js';
-import { connectionClosed, connectionLost, givenUp, notConnected } from './failures.js';
+import { connectionClosed, connectionLost, connectionAborted, notConnected } from './connection-errors.js';
 import type { ResolvedConnection } from './mqtt-connection.options.js';
 
 /** A broker that does not answer a DISCONNECT is left; milliseconds. */
@@ -14,7 +14,7 @@ const CLOSE_WAIT = 300;
  * One connection to the broker, from CONNECT to its end. It is never mended: who needs it longer opens the next one, so that
  * each break is seen, counted, and waited after by the one backoff there is.
  */
-export class Link {
+export class MqttConnection {
   private over: MinibatchError | undefined;
   private readonly listeners = new Set<(error: MinibatchError) => void>();
 
@@ -32,17 +32,17 @@ export class Link {
     settings: ResolvedConnection,
     signal: AbortSignal,
     prepare: (client: MqttClient) => P,
-  ): Promise<{ readonly link: Link; readonly connack: IConnackPacket; readonly prepared: P }> {
+  ): Promise<{ readonly connection: MqttConnection; readonly connack: IConnackPacket; readonly prepared: P }> {
     const connect = await importConnect(settings);
-    if (signal.aborted) throw givenUp(settings, 'connecting');
-    const link = new Link(createClient(settings, connect), settings);
-    const prepared = prepare(link.client);
-    const connected = new Promise<IConnackPacket>((resolve) => link.client.once('connect', resolve));
-    link.watch(connected);
+    if (signal.aborted) throw connectionAborted(settings, 'connecting');
+    const connection = new MqttConnection(createClient(settings, connect), settings);
+    const prepared = prepare(connection.client);
+    const connected = new Promise<IConnackPacket>((resolve) => connection.client.once('connect', resolve));
+    connection.watch(connected);
     try {
-      return { link, connack: await link.during(connected, signal, 'connecting'), prepared };
+      return { connection, connack: await connection.during(connected, signal, 'connecting'), prepared };
     } catch (error) {
-      await link.close();
+      await connection.close();
       throw error;
     }
   }
@@ -63,7 +63,7 @@ export class Link {
   async during<R>(work: Promise<R>, signal: AbortSignal, what: string): Promise<R> {
     let forget = (): void => undefined;
     const broken = new Promise<never>((_, reject) => {
-      const aborted = () => reject(givenUp(this.settings, what));
+      const aborted = () => reject(connectionAborted(this.settings, what));
       const forgetEnd = this.onEnd(reject);
       signal.addEventListener('abort', aborted, { once: true });
       if (signal.aborted) aborted();

@@ -4,12 +4,12 @@ import type { Consumer, ConsumerGroupJoinEvent, EachBatchPayload, Kafka } from '
 import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { type Clock, delay } from '../../common/clock.js';
-import { keepAlive } from './heartbeat.js';
+import { keepAlive } from './keep-alive.js';
 import { recordOf } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
 import { OffsetCommits } from './offset-commits.js';
 import type { RecordAppender } from './record-appender.js';
-import { holdStart } from './start-offsets.js';
+import { commitStartOffsets } from './start-offsets.js';
 
 /** An offset is committed after its batch, and this often while the batch is long; milliseconds. */
 const COMMIT_EVERY = 1000;
@@ -18,7 +18,7 @@ const LAST_APPEND = 400;
 /** So long the member may take to leave its group before it is left to do so alone; a source has a second in all. */
 const LEAVE_WAIT = 850;
 
-export interface ConsumptionParts {
+export interface GroupMemberParts {
   readonly kafka: Kafka;
   readonly groupId: string;
   /** The cluster's id. */
@@ -39,7 +39,7 @@ export interface ConsumptionParts {
  * in memory to one fetch (`maxBytes`). Meanwhile the member's heart is kept beating. A rebalance that is announced meanwhile is
  * obeyed after the part; what was appended and could not be committed is delivered again, and ignored for its dedupe id.
  */
-export class Consumption {
+export class GroupMember {
   private readonly consumer: Consumer;
   private readonly logger = new Logger('Minibatch');
   private fail: (error: unknown) => void = () => undefined;
@@ -51,7 +51,7 @@ export class Consumption {
   private prepared: Promise<void> = Promise.resolve();
   private readonly commits = new OffsetCommits();
 
-  constructor(private readonly parts: ConsumptionParts) {
+  constructor(private readonly parts: GroupMemberParts) {
     const { kafka, groupId, reading } = parts;
     this.consumer = kafka.consumer({ ...reading.consumer, groupId });
     this.failed = new Promise((_, reject) => {
@@ -130,7 +130,7 @@ export class Consumption {
   private prepare(assigned: Readonly<Record<string, readonly number[]>>): void {
     const { kafka, groupId, reading } = this.parts;
     if (reading.fromBeginning) return;
-    this.prepared = holdStart(kafka, this.consumer, groupId, assigned);
+    this.prepared = commitStartOffsets(kafka, this.consumer, groupId, assigned);
     this.prepared.catch(this.fail);
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { connectionLost, notConnected } from './failures.js';
+import { connectionLost, notConnected } from './connection-errors.js';
 
 const place = {
   where: 'Feed',

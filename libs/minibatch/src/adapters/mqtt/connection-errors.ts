@@ -39,7 +39,7 @@ export function connectionClosed({ where, code, address }: Place): MinibatchErro
 }
 
 /** What was being done when the signal aborted. */
-export function givenUp({ where, code }: Place, what: string): MinibatchError {
+export function connectionAborted({ where, code }: Place, what: string): MinibatchError {
   return new MinibatchError(code, `${where}: ${what} was given up: the signal aborted`, {
     details: { reason: 'ABORTED' },
   });

@@ -1,7 +1,7 @@
 import type { Document } from 'bson';
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { Appender } from './appender.js';
+import { DocumentAppender } from './document-appender.js';
 import { MemoryTarget } from './collection-source.spec.support.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { DocumentCounts } from './document-counts.js';
@@ -41,7 +41,7 @@ const REFUSALS: readonly [string, (target: MemoryTarget) => void][] = [
   ],
 ];
 
-describe('Appender', () => {
+describe('DocumentAppender', () => {
   function appender(options: Partial<ResolvedReading> = {}) {
     const target = new MemoryTarget();
     const lines: string[] = [];
@@ -54,7 +54,7 @@ describe('Appender', () => {
       unstorable: 'skip' as const,
       ...options,
     };
-    const made = new Appender('shop.orders', target, reading, counts, stop.signal);
+    const made = new DocumentAppender('shop.orders', target, reading, counts, stop.signal);
     const append = (documents: readonly Document[] = DOCUMENTS) =>
       made.append(
         documents.map((document) => ({ document, dedupeId: String(document['_id']) })),

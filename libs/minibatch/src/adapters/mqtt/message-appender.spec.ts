@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { BatchWriter } from './batch-writer.js';
+import { MessageAppender } from './message-appender.js';
 import type { MqttMessage } from './mqtt-message.js';
 import { type MqttSourceOptions, resolveSource } from './mqtt-source.options.js';
 import { Oddities } from './oddities.js';
@@ -33,7 +33,7 @@ class Target implements SourceTarget {
   }
 }
 
-describe('BatchWriter', () => {
+describe('MessageAppender', () => {
   const message = (data: unknown): MqttMessage => ({
     topic: 't',
     payload: Buffer.from(JSON.stringify(data)),
@@ -49,7 +49,7 @@ describe('BatchWriter', () => {
     const lines: string[] = [];
     const say = (line: string) => void lines.push(line);
     const oddities = new Oddities({ warn: say, error: say });
-    return { writer: new BatchWriter(target, source, oddities), oddities, lines };
+    return { writer: new MessageAppender(target, source, oddities), oddities, lines };
   }
 
   it.each(['before', 'after'] as const)(

@@ -17,7 +17,7 @@ export interface IncomingMessage extends Outgoing {
 }
 
 /** Makes messages of what a broker delivers, and appends them. */
-export class EventIntake {
+export class EventAppender {
   constructor(
     private readonly target: SourceTarget,
     private readonly options: Pick<ResolvedCeleryOptions, 'where' | 'wanted' | 'raw' | 'malformed' | 'unstorable'>,

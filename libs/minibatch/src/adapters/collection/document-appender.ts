@@ -25,7 +25,7 @@ interface OutgoingDocument extends Outgoing {
 type RefusedDocument = Refused<{ readonly document: Document }>;
 
 /** Makes messages of documents and appends them with the position behind them. */
-export class Appender {
+export class DocumentAppender {
   constructor(
     readonly namespace: string,
     private readonly target: SourceTarget,

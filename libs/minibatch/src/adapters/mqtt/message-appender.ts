@@ -11,7 +11,7 @@ interface Entry extends Outgoing {
 }
 
 /** Appends messages together; looks after those that can't be. */
-export class BatchWriter {
+export class MessageAppender {
   private held = 0;
 
   constructor(

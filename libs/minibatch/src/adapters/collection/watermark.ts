@@ -5,10 +5,10 @@ import { isObjectId } from './dedupe-id.js';
 
 /**
  * Several writers make ids on their own: one that is smaller than what was read already may turn up later, because clocks
- * differ, a second has many ids, or a write takes its time. The look-back is how much later. A water mark turns it into a value:
+ * differ, a second has many ids, or a write takes its time. The look-back is how much later. A watermark turns it into a value:
  * what turns up from now on is not below it.
  */
-export interface WaterMark {
+export interface Watermark {
   /**
    * @param newest the largest value in the collection just now
    * @returns undefined as long as nothing can be said
@@ -16,7 +16,7 @@ export interface WaterMark {
   observe(newest: CursorValue): CursorValue | undefined;
 }
 
-export function createWaterMark(kind: ValueKind, lookBack: number, clock: Clock): WaterMark {
+export function createWatermark(kind: ValueKind, lookBack: number, clock: Clock): Watermark {
   if (kind === 'objectId') return new TimeMark(OBJECT_ID_TIME, lookBack, clock);
   if (kind === 'date') return new TimeMark(DATE_TIME, lookBack, clock);
   return new ObservedMark(lookBack, clock);
@@ -48,7 +48,7 @@ const DATE_TIME: TimeOf = {
  * Values that are times: what turns up is at most the look-back older than the newest one. As time goes by without a newer one,
  * the mark comes closer to it, by this process's monotonic clock, until it is reached.
  */
-class TimeMark implements WaterMark {
+class TimeMark implements Watermark {
   private newest: CursorValue | undefined;
   private since = 0;
 
@@ -74,7 +74,7 @@ class TimeMark implements WaterMark {
 }
 
 /** Other values say nothing of time: the mark is the newest value as it was a look-back ago. */
-class ObservedMark implements WaterMark {
+class ObservedMark implements Watermark {
   private readonly seen: { readonly value: CursorValue; readonly at: number }[] = [];
 
   constructor(
