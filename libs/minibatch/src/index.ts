@@ -3,7 +3,7 @@ export { MinibatchModule } from './minibatch.module.js';
 export type { MinibatchModuleExtras, StatusControllerOptions, StoreChoice } from './minibatch.module-definition.js';
 export type { MinibatchModuleOptions } from './minibatch.options.js';
 export { MinibatchRunner } from './minibatch.runner.js';
-export type { AttemptRetryOptions, Duration, RetryOptions } from './shared.options.js';
+export type { AttemptRetryOptions, Duration, RetryOptions } from './definitions/shared.options.js';
 
 // Consume
 export { Streaming } from './consumers/streaming.decorator.js';
@@ -44,9 +44,9 @@ export type { ReplayOptions } from './streams/replay.js';
 export type { StreamWindow, WindowFilter, WindowState } from './streams/window-reading.js';
 export type { RemovalOptions } from './streams/removal.js';
 export type { AppendResult, FailedAppend } from './streams/append-result.js';
-export { defineStream } from './streams/stream-ref.js';
-export type { StreamRef } from './streams/stream-ref.js';
-export type { MaxAge, StreamOptions } from './streams/stream-settings.js';
+export { defineStream } from './definitions/stream-ref.js';
+export type { StreamRef } from './definitions/stream-ref.js';
+export type { MaxAge, StreamOptions } from './definitions/stream-settings.js';
 export { getStreamToken, InjectStream } from './streams/inject-stream.decorator.js';
 
 // Feed streams from outside

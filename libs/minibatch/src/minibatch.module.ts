@@ -27,7 +27,7 @@ import { MongooseStreamStore } from './storage/mongoose/index.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
 import { streamProviders } from './streams/inject-stream.decorator.js';
 import { StreamHub } from './streams/stream-hub.js';
-import type { StreamRef } from './streams/stream-ref.js';
+import type { StreamRef } from './definitions/stream-ref.js';
 import { StreamService } from './streams/stream.service.js';
 
 const providers: Provider[] = [

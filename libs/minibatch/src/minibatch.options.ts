@@ -7,7 +7,7 @@ import {
   resolveAttempts,
   type ResolvedAttempts,
   SHUTDOWN_TIMEOUT,
-} from './shared.options.js';
+} from './definitions/shared.options.js';
 
 /**
  * How the module behaves in this process. What decides which providers exist at all (the store, the status controller)

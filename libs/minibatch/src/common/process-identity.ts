@@ -1,10 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import type { LeaseOwner } from '../storage/stream-store.interface.js';
 
-/** Says who this process is, in a form by which another process on the same host can tell that it is dead. */
-export function thisProcess(): LeaseOwner {
+/** Names a process so that another one on the same host can tell whether it is dead. */
+export interface ProcessIdentity {
+  readonly id: string;
+  readonly host: string;
+  /** The boot and the pid namespace; empty where they can't be read. */
+  readonly bootId: string;
+  readonly pid: number;
+  /** Empty where it can't be read. */
+  readonly startTime: string;
+}
+
+export function thisProcess(): ProcessIdentity {
   return {
     id: randomUUID(),
     host: hostname(),
@@ -18,7 +27,7 @@ export function thisProcess(): LeaseOwner {
  * True only if it is certain: the owner ran on this very host, in this boot and process namespace, and its process is gone
  * (or its pid belongs to another one now). Every doubt is false; then the lease time decides.
  */
-export function isDead(owner: LeaseOwner): boolean {
+export function isDead(owner: ProcessIdentity): boolean {
   const boot = bootId();
   if (boot === '' || owner.startTime === '' || owner.bootId !== boot || owner.host !== hostname()) return false;
   const stat = processStat(owner.pid);

@@ -2,7 +2,7 @@ import { Injectable, type Type } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import type { NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { resolveSinksBy } from '../sinks/sink.resolver.js';
+import { resolveSinksBy } from './sink.resolver.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 import type { ConsumerScope } from './consumer.scope.js';
 import type { EmitterClass } from './streaming.options.js';

@@ -1,7 +1,7 @@
 import type { ConsumerDefinition } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
-import { resolveSinks } from '../sinks/sink.resolver.js';
+import { resolveSinks } from './sink.resolver.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
 import { definitionOf } from './consumer.definition.js';
 import type { RegisteredConsumer } from './consumer.registry.js';

@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
-import { providerHosts, requireInstance } from '../discovery/provider-hosts.js';
-import type { StreamSettings } from '../streams/stream-settings.js';
-import type { HostModule } from '../sinks/sink.resolver.js';
+import { providerHosts, requireInstance } from '../definitions/provider-hosts.js';
+import type { StreamSettings } from '../definitions/stream-settings.js';
+import type { HostModule } from './sink.resolver.js';
 import { streamingEntriesOf } from './streaming.decorator.js';
 
 /** One `@Streaming`, found on an instance. */

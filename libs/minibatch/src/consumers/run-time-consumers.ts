@@ -2,7 +2,7 @@ import type { ConsumerDefinition, DrainResult, Engine, EngineLog } from '../engi
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import type { Clock } from '../common/clock.js';
 import { checkKeys, invalidOption } from '../common/checks.js';
-import type { ResolvedAttempts } from '../shared.options.js';
+import type { ResolvedAttempts } from '../definitions/shared.options.js';
 import { bindingLine } from './binding-line.js';
 import { definitionOf } from './consumer.definition.js';
 import type { ConsumerScope } from './consumer.scope.js';

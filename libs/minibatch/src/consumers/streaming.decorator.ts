@@ -1,8 +1,8 @@
 import 'reflect-metadata';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
-import { type StreamRef, streamOf } from '../streams/stream-ref.js';
-import type { StreamSettings } from '../streams/stream-settings.js';
+import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
+import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Stored } from '../windows/stored.js';
 import type { Window } from '../windows/window.js';
 import type { StreamingOptions } from './streaming.options.js';

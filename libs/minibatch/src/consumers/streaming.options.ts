@@ -1,6 +1,6 @@
 import type { OnAllFailed, OnRefused } from '../engine/engine.interface.js';
 import type { SinkRef } from '../sinks/sink-ref.js';
-import type { AttemptRetryOptions, Duration } from '../shared.options.js';
+import type { AttemptRetryOptions, Duration } from '../definitions/shared.options.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 
 /** A strategy class; one instance is made for each consumer, with its dependencies injected. */

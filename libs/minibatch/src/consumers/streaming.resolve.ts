@@ -2,7 +2,7 @@ import type { OnAllFailed, OnRefused, RateLimit } from '../engine/engine.interfa
 import type { EmitterContext } from '../windows/window-emitter.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../common/checks.js';
-import { type AttemptRetryOptions, resolveAttempts, type ResolvedAttempts } from '../shared.options.js';
+import { type AttemptRetryOptions, resolveAttempts, type ResolvedAttempts } from '../definitions/shared.options.js';
 import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';

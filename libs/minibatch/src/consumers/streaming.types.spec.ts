@@ -1,7 +1,7 @@
 import { forwardRef, Injectable } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';
 import type { Sink } from '../sinks/sink.interface.js';
-import { defineStream } from '../streams/stream-ref.js';
+import { defineStream } from '../definitions/stream-ref.js';
 import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import { Window } from '../windows/window.js';
 import { Streaming } from './streaming.decorator.js';

@@ -7,7 +7,7 @@ import { openStream } from '../client/index.js';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
-import { DEFAULT_RETRY } from '../shared.options.js';
+import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SystemClock } from '../common/clock.js';
 import { SourceRunner } from '../sources/source-runner.js';
-import { DEFAULT_RETRY } from '../shared.options.js';
+import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { Process, turns } from './process.spec.support.js';
 

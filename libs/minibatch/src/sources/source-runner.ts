@@ -6,7 +6,7 @@ import { backoff, type BackoffOptions } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
 import { guarded } from '../common/guarded-signal.js';
 import type { AppendOutcome } from '../storage/stream-store.interface.js';
-import type { RetryOptions } from '../shared.options.js';
+import type { RetryOptions } from '../definitions/shared.options.js';
 import type { Source, SourceTarget } from './source.interface.js';
 
 /**

@@ -4,7 +4,7 @@ import { DiscoveryModule } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { defineStream } from '../streams/stream-ref.js';
+import { defineStream } from '../definitions/stream-ref.js';
 import { SourceExplorer } from './source.explorer.js';
 import type { Source } from './source.interface.js';
 import { StreamSource } from './stream-source.decorator.js';

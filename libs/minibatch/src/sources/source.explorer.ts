@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { providerHosts, requireInstance } from '../discovery/provider-hosts.js';
-import type { StreamSettings } from '../streams/stream-settings.js';
+import { providerHosts, requireInstance } from '../definitions/provider-hosts.js';
+import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Source } from './source.interface.js';
 import { type StreamSourceOptions, streamSourcesOf } from './stream-source.decorator.js';
 

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
-import type { RetryOptions } from '../shared.options.js';
-import { type StreamRef, streamOf } from '../streams/stream-ref.js';
-import type { StreamSettings } from '../streams/stream-settings.js';
+import type { RetryOptions } from '../definitions/shared.options.js';
+import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
+import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Source } from './source.interface.js';
 
 export interface StreamSourceOptions {

@@ -1,6 +1,6 @@
 import { type FactoryProvider, Inject } from '@nestjs/common';
 import type { Stream } from './stream.js';
-import { type StreamRef, streamName } from './stream-ref.js';
+import { type StreamRef, streamName } from '../definitions/stream-ref.js';
 import { StreamService } from './stream.service.js';
 
 /** The injection token of a stream's handle. */

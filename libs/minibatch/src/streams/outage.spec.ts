@@ -5,9 +5,9 @@ import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { FakeStore, turn } from './fake-store.spec.support.js';
 import type { PendingLimits } from './pending-limit.js';
-import { defineStream } from './stream-ref.js';
+import { defineStream } from '../definitions/stream-ref.js';
 import { StreamHub } from './stream-hub.js';
-import type { StreamOptions } from './stream-settings.js';
+import type { StreamOptions } from '../definitions/stream-settings.js';
 
 const SELECTION = 30_000;
 

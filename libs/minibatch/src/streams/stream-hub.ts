@@ -8,7 +8,7 @@ import type { BackoffOptions } from '../common/backoff.js';
 import { checkKeys, checkName, invalidOption } from '../common/checks.js';
 import { type Clock, delay } from '../common/clock.js';
 import type { Mutable } from '../common/mutable.js';
-import { resolveRetry } from '../shared.options.js';
+import { resolveRetry } from '../definitions/shared.options.js';
 import {
   type AttachedSource,
   type AttachOptions,
@@ -52,9 +52,9 @@ import {
   type StreamOperations,
   type WriteOptions,
 } from './stream.js';
-import { type StreamRef, streamOf } from './stream-ref.js';
+import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import { replay, type ReplayOptions } from './replay.js';
-import type { StreamSettings } from './stream-settings.js';
+import type { StreamSettings } from '../definitions/stream-settings.js';
 import { type StreamWindow, type WindowFilter, WindowReading } from './window-reading.js';
 
 /** A stream's description is looked up again when it is older; milliseconds. */

@@ -5,7 +5,7 @@ import type { AppendResult } from './append-result.js';
 import type { AppendManyOptions, AppendMessageOptions, Stream } from './stream.js';
 import type { RemovalOptions } from './removal.js';
 import type { StreamHub } from './stream-hub.js';
-import type { StreamRef } from './stream-ref.js';
+import type { StreamRef } from '../definitions/stream-ref.js';
 
 /**
  * Appends to streams, by name or by what `defineStream` made.

@@ -4,7 +4,7 @@ import { AppendError, ErrorCode, isUnstorable } from '../errors/minibatch.error.
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { FakeStore, turn } from './fake-store.spec.support.js';
 import type { FailedAppend } from './append-result.js';
-import { defineStream } from './stream-ref.js';
+import { defineStream } from '../definitions/stream-ref.js';
 import { StreamHub } from './stream-hub.js';
 
 function setUp() {

@@ -3,10 +3,10 @@ import type { ConsumerStatus } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkDuration } from '../common/checks.js';
 import type { Clock } from '../common/clock.js';
-import type { Duration } from '../shared.options.js';
+import type { Duration } from '../definitions/shared.options.js';
 import type { AppendManyOptions, AppendMessageOptions } from '../streams/stream.js';
 import type { StreamHub } from '../streams/stream-hub.js';
-import type { StreamRef } from '../streams/stream-ref.js';
+import type { StreamRef } from '../definitions/stream-ref.js';
 import type { RecordedWindow, RecordingEngine } from './recording-engine.js';
 import { VirtualClock } from './virtual-clock.js';
 

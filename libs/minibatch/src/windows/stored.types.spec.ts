@@ -1,7 +1,7 @@
 import type { Binary, Long, ObjectId } from 'bson';
 import { describe, expectTypeOf, it } from 'vitest';
 import { Streaming } from '../consumers/streaming.decorator.js';
-import { defineStream } from '../streams/stream-ref.js';
+import { defineStream } from '../definitions/stream-ref.js';
 import type { Stored } from './stored.js';
 import { Window } from './window.js';
 

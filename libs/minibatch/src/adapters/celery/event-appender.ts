@@ -2,7 +2,7 @@ import type { Logger } from '@nestjs/common';
 import { asError, messageOf } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { appendStorable, ask, type Outgoing } from '../../common/outgoing.js';
+import { appendStorable, ask, type Outgoing } from '../outgoing.js';
 import { worthALine } from '../../common/worth-a-line.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import type { CeleryEvent, DecodedBody, MalformedBody } from './event-body.js';

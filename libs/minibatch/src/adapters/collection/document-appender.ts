@@ -3,7 +3,7 @@ import type { Document } from 'bson';
 import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { Mutable } from '../../common/mutable.js';
-import { appendStorable, ask, named, type Outgoing, type Refused } from '../../common/outgoing.js';
+import { appendStorable, ask, named, type Outgoing, type Refused } from '../outgoing.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { idText, messageId } from './dedupe-id.js';

@@ -2,7 +2,7 @@ import { asError, messageOf } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { Mutable } from '../../common/mutable.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { appendStorable, ask, isNotStorable, named, type Outgoing, type Refused } from '../../common/outgoing.js';
+import { appendStorable, ask, isNotStorable, named, type Outgoing, type Refused } from '../outgoing.js';
 import { type KafkaRecord, messageHeaders } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
 import type { RecordCounts } from './record-counts.js';

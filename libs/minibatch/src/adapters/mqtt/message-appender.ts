@@ -1,7 +1,7 @@
 import { asError, messageOf } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { appendStorable, ask, isNotStorable, type Outgoing } from '../../common/outgoing.js';
+import { appendStorable, ask, isNotStorable, type Outgoing } from '../outgoing.js';
 import { headersOf, type MqttMessage, readPayload } from './mqtt-message.js';
 import type { ResolvedSource } from './mqtt-source.options.js';
 import type { Oddities } from './oddities.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as lmdb from 'lmdb';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { DEFAULT_RETRY } from '../../shared.options.js';
+import { DEFAULT_RETRY } from '../../definitions/shared.options.js';
 import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
 import { LmdbStreamStore } from './index.js';

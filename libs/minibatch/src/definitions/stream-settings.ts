@@ -1,5 +1,5 @@
 import { checkDuration, checkInteger, checkKeys, invalidOption } from '../common/checks.js';
-import type { Duration } from '../shared.options.js';
+import type { Duration } from './shared.options.js';
 
 /** What is known of a stream beside its name. The same in every process: give it in one place, by `defineStream`. */
 export interface StreamOptions {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { FakeStore, turn } from './fake-store.spec.support.js';
-import { StreamHub } from './stream-hub.js';
+import { FakeStore, turn } from '../streams/fake-store.spec.support.js';
+import { StreamHub } from '../streams/stream-hub.js';
 import { defineStream } from './stream-ref.js';
 import type { StreamOptions } from './stream-settings.js';
 

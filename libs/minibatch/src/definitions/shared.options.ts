@@ -1,6 +1,6 @@
 import type { StringValue } from 'ms';
-import type { BackoffOptions } from './common/backoff.js';
-import { checkDuration, checkInteger, checkKeys, invalidOption } from './common/checks.js';
+import type { BackoffOptions } from '../common/backoff.js';
+import { checkDuration, checkInteger, checkKeys, invalidOption } from '../common/checks.js';
 
 /** A number is milliseconds; a string is read by the `ms` package: `'5s'`, `'2 minutes'`. */
 export type Duration = number | StringValue;

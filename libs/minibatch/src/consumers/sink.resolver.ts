@@ -3,7 +3,7 @@ import type { ModuleRef } from '@nestjs/core';
 import type { NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { invalidOption } from '../common/checks.js';
-import { isSink, nameOf, sinkName } from './sink-instance.js';
+import { isSink, nameOf, sinkName } from '../sinks/sink-instance.js';
 
 /** The module whose providers a consumer sees. */
 export interface HostModule {

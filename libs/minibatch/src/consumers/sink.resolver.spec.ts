@@ -4,7 +4,7 @@ import { ModuleRef } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import type { Sink } from './sink.interface.js';
+import type { Sink } from '../sinks/sink.interface.js';
 import { resolveSinks } from './sink.resolver.js';
 
 @Injectable()
