@@ -11,7 +11,7 @@ import {
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import type { CheckpointError } from '../checkpoints.js';
 import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
-import { MAX_MESSAGE_BYTES } from './appends.js';
+import { MAX_MESSAGE_BYTES } from './append.js';
 
 const KEY = keyOf('flights');
 

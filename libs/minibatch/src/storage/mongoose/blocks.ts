@@ -2,7 +2,7 @@ import type { mongo } from 'mongoose';
 import type { Block, ConsumerKey, FetchLimits, MessageId, StoredMessage } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { MESSAGES } from './foreign.js';
-import { BufferMessage } from './message-codec.js';
+import { BufferMessage } from './buffer-message.js';
 import { toObjectId } from './message-ids.js';
 import { RawDocument } from './raw-document.js';
 import { findRaw } from './raw-reads.js';

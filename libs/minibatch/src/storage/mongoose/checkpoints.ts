@@ -5,13 +5,13 @@ import type { Collections } from './collections.js';
 import { decode } from './raw-document.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded } from './store-errors.js';
-import type { StreamRecords } from './stream-records.js';
+import type { Streams } from './streams.js';
 
 /** Positions of sources, in the document of their stream. */
 export class Checkpoints {
   constructor(
     private readonly collections: Collections,
-    private readonly streams: StreamRecords,
+    private readonly streams: Streams,
   ) {}
 
   async read(stream: string, source: string): Promise<unknown> {

@@ -11,8 +11,8 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { ClaimPlaces } from './claim-places.js';
-import { GroupLists } from './group-lists.js';
+import { ClaimLocations } from './claim-locations.js';
+import { GroupListVersions } from './group-list-versions.js';
 import { Claims } from './claims.js';
 import { Collections, collectionNames } from './collections.js';
 
@@ -42,8 +42,8 @@ describe('the adoption of windows', () => {
     });
     return new Claims(
       Object.create(collections, { window: { value: window } }) as Collections,
-      new ClaimPlaces(),
-      new GroupLists(),
+      new ClaimLocations(),
+      new GroupListVersions(),
     );
   }
 

@@ -2,11 +2,11 @@ import { leaseLost } from '../store-faults.js';
 import type { ConsumerKey, Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, inRanges } from './consumer-document.js';
-import type { GroupLists } from './group-lists.js';
+import type { GroupListVersions } from './group-list-versions.js';
 import { insertMissing } from './insert-missing.js';
 import { isHeld } from './leases.js';
 import { guarded } from './store-errors.js';
-import type { ClaimPlaces } from './claim-places.js';
+import type { ClaimLocations } from './claim-locations.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import { TurnBatch } from './turn-batch.js';
 import {
@@ -17,7 +17,7 @@ import {
   toWindowDocument,
   toWindowRecords,
 } from './window-codec.js';
-import { without } from './window-removals.js';
+import { without } from './window-removal.js';
 
 /** Windows from their claim to their commit, and their adoption by a new holder of the lease. */
 export class Claims {
@@ -26,8 +26,8 @@ export class Claims {
 
   constructor(
     private readonly collections: Collections,
-    private readonly places: ClaimPlaces,
-    private readonly lists: GroupLists,
+    private readonly places: ClaimLocations,
+    private readonly lists: GroupListVersions,
   ) {
     this.inserts = new TurnBatch(async (claims) => {
       await insertMissing(this.collections.window, claims.flat());

@@ -10,7 +10,7 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { MAX_MESSAGE_BYTES } from './appends.js';
+import { MAX_MESSAGE_BYTES } from './append.js';
 import { buryAll, consume, DIED, letterOf } from './letters.spec.support.js';
 
 const KEY = keyOf('flights');

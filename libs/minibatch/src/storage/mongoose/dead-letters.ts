@@ -3,8 +3,8 @@ import type { DeadLetter, DeadLetterFilter, Lease, NewDeadLetter } from '../stre
 import type { Collections } from './collections.js';
 import { insertMissingRaw } from './insert-missing.js';
 import { isHeld } from './leases.js';
-import { HEAD_ONLY, toDeadLetter, toLetterInsert } from './letter-codec.js';
-import { selectionOf, type LetterReads } from './letter-reads.js';
+import { HEAD_ONLY, toDeadLetter, toLetterInsert } from './dead-letter-codec.js';
+import { selectionOf, type DeadLetterReads } from './dead-letter-reads.js';
 import { guarded } from './store-errors.js';
 
 /** Of one command that removes letters. */
@@ -14,7 +14,7 @@ const REMOVED = { letters: 1000, bytes: Number.POSITIVE_INFINITY };
 export class DeadLetters {
   constructor(
     private readonly collections: Collections,
-    private readonly reads: LetterReads,
+    private readonly reads: DeadLetterReads,
   ) {}
 
   /**

@@ -13,12 +13,12 @@ import {
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Lease, StoredMessage } from '../stream-store.interface.js';
 import { Collections, collectionNames } from './collections.js';
-import { Departures } from './departures.js';
-import { GroupLists } from './group-lists.js';
+import { MessageRemoval } from './message-removal.js';
+import { GroupListVersions } from './group-list-versions.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
 import { MongooseStreamStore } from './mongoose.store.js';
-import { StreamRecords } from './stream-records.js';
+import { Streams } from './streams.js';
 
 const KEY = keyOf('flights');
 const AUDIT = keyOf('flights', 'audit');
@@ -91,9 +91,9 @@ describe('groups', () => {
     const sleepy = Object.create(collections, { consumer: { value: consumer } }) as Collections;
     const groups = new Groups(
       sleepy,
-      new StreamRecords(sleepy, new Indexes(sleepy)),
-      new Departures(sleepy),
-      new GroupLists(),
+      new Streams(sleepy, new Indexes(sleepy)),
+      new MessageRemoval(sleepy),
+      new GroupListVersions(),
     );
     const registering = groups.register(keyOf('flights', 'sleepy'), {});
     await asleep;

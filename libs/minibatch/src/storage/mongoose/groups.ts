@@ -2,14 +2,14 @@ import { unknownGroup, unknownStream } from '../store-faults.js';
 import { NO_PROGRESS, type ConsumerKey } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED } from './consumer-document.js';
-import type { Departures } from './departures.js';
+import type { MessageRemoval } from './message-removal.js';
 import { WELL_FORMED } from './foreign.js';
-import type { GroupLists } from './group-lists.js';
+import type { GroupListVersions } from './group-list-versions.js';
 import { makeTimeIndex } from './indexes.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
-import type { StreamRecords } from './stream-records.js';
+import type { Streams } from './streams.js';
 
 /** What a consumer begins with. */
 type ConsumerState = Pick<ConsumerDocument, 'lease' | 'adopted' | 'finished' | 'progress' | 'replaces'>;
@@ -27,9 +27,9 @@ type GroupList = Required<Pick<StreamDocument, 'groups' | 'groupsVersion'>>;
 export class Groups {
   constructor(
     private readonly collections: Collections,
-    private readonly streams: StreamRecords,
-    private readonly departures: Departures,
-    private readonly lists: GroupLists,
+    private readonly streams: Streams,
+    private readonly departures: MessageRemoval,
+    private readonly lists: GroupListVersions,
   ) {}
 
   async register(

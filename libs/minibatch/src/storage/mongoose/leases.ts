@@ -2,7 +2,7 @@ import { leaseLost } from '../store-faults.js';
 import type { Commit, ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED, toRanges } from './consumer-document.js';
-import type { GroupLists } from './group-lists.js';
+import type { GroupListVersions } from './group-list-versions.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import { guarded } from './store-errors.js';
 
@@ -12,7 +12,7 @@ const MISSING: LeaseState = { fence: 0, counter: 0, missing: true };
 export class Leases {
   constructor(
     private readonly collections: Collections,
-    private readonly lists: GroupLists,
+    private readonly lists: GroupListVersions,
   ) {}
 
   async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {

@@ -33,35 +33,35 @@ import type {
   WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
-import { Appends, MAX_MESSAGE_BYTES } from './appends.js';
+import { Appends, MAX_MESSAGE_BYTES } from './append.js';
 import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
-import { ClaimPlaces } from './claim-places.js';
+import { ClaimLocations } from './claim-locations.js';
 import { Claims } from './claims.js';
 import { Collections, collectionNames } from './collections.js';
 import { DeadLetters } from './dead-letters.js';
-import { Departures } from './departures.js';
+import { MessageRemoval } from './message-removal.js';
 import { firstConnection } from './first-connection.js';
-import { GroupLists } from './group-lists.js';
+import { GroupListVersions } from './group-list-versions.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
-import { Inserts } from './inserts.js';
+import { BufferInserts } from './buffer-inserts.js';
 import { Leases } from './leases.js';
-import { LetterReads } from './letter-reads.js';
+import { DeadLetterReads } from './dead-letter-reads.js';
 import { messageIds } from './message-ids.js';
 import { Reads } from './reads.js';
 import { Redrive } from './redrive.js';
 import { Replay } from './replay.js';
-import { Settlement } from './settlement.js';
+import { Settlement } from './settle.js';
 import { SharedReads } from './shared-reads.js';
-import { SideBySide } from './side-by-side.js';
-import { Status } from './status.js';
+import { MarkDelay } from './mark-delay.js';
+import { Statistics } from './statistics.js';
 import { guarded } from './store-errors.js';
-import { StreamRecords } from './stream-records.js';
-import { Sweeps } from './sweeps.js';
+import { Streams } from './streams.js';
+import { Retention } from './retention.js';
 import { TransactionInserts } from './transaction-inserts.js';
-import { WindowReads } from './window-reads.js';
-import { WindowRemovals } from './window-removals.js';
+import { WindowReads } from './windows.js';
+import { WindowRemoval } from './window-removal.js';
 
 export interface MongooseStreamStoreOptions {
   /** Names of the collections; the defaults are those of the Python library minibatch, so that both work on one database. */
@@ -82,7 +82,7 @@ export class MongooseStreamStore implements StreamStore {
 
   private readonly collections: Collections;
   private readonly indexes: Indexes;
-  private readonly streams: StreamRecords;
+  private readonly streams: Streams;
   private readonly groups: Groups;
   private readonly appends: Appends;
   private readonly checkpoints: Checkpoints;
@@ -94,10 +94,10 @@ export class MongooseStreamStore implements StreamStore {
   private readonly letters: DeadLetters;
   private readonly redrives: Redrive;
   private readonly replays: Replay;
-  private readonly status: Status;
-  private readonly sweeps: Sweeps;
+  private readonly status: Statistics;
+  private readonly sweeps: Retention;
   private readonly changes: ChangeWatch;
-  private readonly sideBySide = new SideBySide();
+  private readonly sideBySide = new MarkDelay();
   private readonly closing = new AbortController();
   private opening: Promise<void> | undefined;
   /** Until it is known: the careful assumption. */
@@ -109,15 +109,15 @@ export class MongooseStreamStore implements StreamStore {
     options: MongooseStreamStoreOptions = {},
   ) {
     this.collections = new Collections(connection, collectionNames(options.collections));
-    const departures = new Departures(this.collections);
-    const lists = new GroupLists();
+    const departures = new MessageRemoval(this.collections);
+    const lists = new GroupListVersions();
     this.indexes = new Indexes(this.collections);
-    this.streams = new StreamRecords(this.collections, this.indexes);
+    this.streams = new Streams(this.collections, this.indexes);
     this.groups = new Groups(this.collections, this.streams, departures, lists);
     this.checkpoints = new Checkpoints(this.collections, this.streams);
     this.appends = new Appends(
       messageIds,
-      new Inserts(
+      new BufferInserts(
         this.collections,
         () => this.repeatsWrites,
         () => !this.standalone,
@@ -131,16 +131,16 @@ export class MongooseStreamStore implements StreamStore {
     const shared = new SharedReads(this.collections, lists);
     this.reads = new Reads(this.collections, shared, lists);
     this.windows = new WindowReads(this.collections);
-    const places = new ClaimPlaces();
+    const places = new ClaimLocations();
     this.claims = new Claims(this.collections, places, lists);
-    const removals = new WindowRemovals(this.collections, places);
+    const removals = new WindowRemoval(this.collections, places);
     this.settlement = new Settlement(this.collections, departures, places, removals, shared, this.sideBySide, lists);
-    const letters = new LetterReads(this.collections);
+    const letters = new DeadLetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);
     this.replays = new Replay(this.collections, messageIds);
-    this.status = new Status(this.collections, this.streams);
-    this.sweeps = new Sweeps(this.collections, this.streams, departures);
+    this.status = new Statistics(this.collections, this.streams);
+    this.sweeps = new Retention(this.collections, this.streams, departures);
     this.changes = new ChangeWatch(this.collections, {
       origin: messageIds.originHex,
       isStandalone: () => this.standalone,

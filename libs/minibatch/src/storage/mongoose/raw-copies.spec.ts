@@ -3,8 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { keyOf, openStore, takeLease, RIVAL, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import type { Lease, SettledWindow } from '../stream-store.interface.js';
 import { letterOf } from './letters.spec.support.js';
-import { toDeadLetter, toLetterInsert, toStoredLetter } from './letter-codec.js';
-import { BufferMessage } from './message-codec.js';
+import { toDeadLetter, toLetterInsert, toStoredDeadLetter } from './dead-letter-codec.js';
+import { BufferMessage } from './buffer-message.js';
 import { RawDocument } from './raw-document.js';
 import { RawValue, sizeOf } from './raw-value.js';
 
@@ -96,7 +96,7 @@ describe('what is copied', () => {
     expect(letter.bytes.length).toBe(size);
     const [from, to] = [new RawDocument(bytes), letter].map((each) => mongo.BSON.serialize({ data: each.raw('data') }));
     expect(Buffer.from(to!).toString('hex')).toBe(Buffer.from(from!).toString('hex'));
-    expect(toDeadLetter(toStoredLetter(letter)!)).toMatchObject({
+    expect(toDeadLetter(toStoredDeadLetter(letter)!)).toMatchObject({
       data: undefined,
       undecodable: expect.stringContaining('UTF-8'),
     });

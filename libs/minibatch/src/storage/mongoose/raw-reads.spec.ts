@@ -10,10 +10,10 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import type { Collections } from './collections.js';
-import { BufferMessage } from './message-codec.js';
+import { BufferMessage } from './buffer-message.js';
 import { RawDocument } from './raw-document.js';
 import { findRaw } from './raw-reads.js';
-import { GroupLists } from './group-lists.js';
+import { GroupListVersions } from './group-list-versions.js';
 import { Reads } from './reads.js';
 import { SharedReads } from './shared-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -42,7 +42,7 @@ describe('undecoded reads', () => {
     via((send) => (command, options) => send('find' in command ? { ...command, batchSize: 3 } : command, options));
   const reads = (collection: Buffered) => {
     const collections = { buffer: collection } as unknown as Collections;
-    const lists = new GroupLists();
+    const lists = new GroupListVersions();
     return new Reads(collections, new SharedReads(collections, lists), lists);
   };
 

@@ -10,20 +10,20 @@ import type {
 import { behind, type BufferFilter, findPage, kept, toBlock, waiting } from './blocks.js';
 import type { Collections } from './collections.js';
 import { isMessage, MESSAGES } from './foreign.js';
-import type { GroupLists } from './group-lists.js';
-import { BufferMessage } from './message-codec.js';
+import type { GroupListVersions } from './group-list-versions.js';
+import { BufferMessage } from './buffer-message.js';
 import { toObjectId } from './message-ids.js';
 import { findByIds } from './raw-reads.js';
 import type { SharedReads } from './shared-reads.js';
 import { guarded } from './store-errors.js';
-import { groupsOf } from './stream-records.js';
+import { groupsOf } from './streams.js';
 
 /** Reads of the buffer. Each is one round trip as long as the reply fits into one message of the server. */
 export class Reads {
   constructor(
     private readonly collections: Collections,
     private readonly shared: SharedReads,
-    private readonly lists: GroupLists,
+    private readonly lists: GroupListVersions,
   ) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {

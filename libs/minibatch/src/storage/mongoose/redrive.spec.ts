@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dataOf, keyOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import { Collections, collectionNames } from './collections.js';
-import { LetterReads } from './letter-reads.js';
+import { DeadLetterReads } from './dead-letter-reads.js';
 import { buryAll, consume } from './letters.spec.support.js';
 import { messageIds } from './message-ids.js';
 import { Redrive } from './redrive.js';
@@ -25,7 +25,7 @@ class Stepped {
 
   constructor(test: TestStore, stream: string) {
     const collections = gated(new Collections(test.connection, collectionNames()), () => this.pass());
-    this.result = new Redrive(collections, new LetterReads(collections), messageIds).redrive(stream, {});
+    this.result = new Redrive(collections, new DeadLetterReads(collections), messageIds).redrive(stream, {});
   }
 
   /** Runs until it stands at this point, or is through. */

@@ -2,11 +2,11 @@ import type { mongo } from 'mongoose';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { insertMissingRaw } from './insert-missing.js';
-import { type StoredLetter, toCopy } from './letter-codec.js';
-import { selectionOf, type LetterReads } from './letter-reads.js';
+import { type StoredDeadLetter, toCopy } from './dead-letter-codec.js';
+import { selectionOf, type DeadLetterReads } from './dead-letter-reads.js';
 import type { MessageIds } from './message-ids.js';
 import { guarded } from './store-errors.js';
-import { groupsOf } from './stream-records.js';
+import { groupsOf } from './streams.js';
 
 /** Letters that are redriven together. */
 const TOGETHER = { letters: 500, bytes: 16 * 1024 * 1024 };
@@ -29,7 +29,7 @@ const TOGETHER = { letters: 500, bytes: 16 * 1024 * 1024 };
 export class Redrive {
   constructor(
     private readonly collections: Collections,
-    private readonly reads: LetterReads,
+    private readonly reads: DeadLetterReads,
     private readonly ids: MessageIds,
   ) {}
 
@@ -50,7 +50,7 @@ export class Redrive {
     });
   }
 
-  private async all(stream: string, letters: readonly StoredLetter[], groups: readonly string[]): Promise<number> {
+  private async all(stream: string, letters: readonly StoredDeadLetter[], groups: readonly string[]): Promise<number> {
     const { buffer, deadletter } = this.collections;
     await this.copy(letters, groups);
     const ids = letters.map(({ head }) => head._id);
@@ -65,7 +65,7 @@ export class Redrive {
   }
 
   /** Not for letters that have a copy: another redrive was or is at it. */
-  private async copy(letters: readonly StoredLetter[], groups: readonly string[]): Promise<void> {
+  private async copy(letters: readonly StoredDeadLetter[], groups: readonly string[]): Promise<void> {
     const { buffer, deadletter } = this.collections;
     const fresh = letters.filter(({ head }) => !head.copies?.length);
     if (fresh.length === 0) return;

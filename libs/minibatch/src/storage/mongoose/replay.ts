@@ -5,13 +5,13 @@ import { localAppends } from './change-watch.js';
 import type { Collections } from './collections.js';
 import { MESSAGES } from './foreign.js';
 import { insertMissingRaw, type RawInsert } from './insert-missing.js';
-import { copied } from './letter-codec.js';
+import { copied } from './dead-letter-codec.js';
 import { type MessageIds, toObjectId } from './message-ids.js';
 import type { RawDocument } from './raw-document.js';
 import { sizeOf } from './raw-value.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
-import { groupsOf } from './stream-records.js';
+import { groupsOf } from './streams.js';
 
 /** Messages that are copied together. */
 const TOGETHER = 500;

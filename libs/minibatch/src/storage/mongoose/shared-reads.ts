@@ -7,7 +7,7 @@ import {
 } from '../stream-store.interface.js';
 import { behind, type BufferPage, findPage, toBlock, waiting, waitingForAny, waitsFor } from './blocks.js';
 import type { Collections } from './collections.js';
-import type { GroupLists } from './group-lists.js';
+import type { GroupListVersions } from './group-list-versions.js';
 import { isNetworkError, isServerLost } from './store-errors.js';
 import { endOfTurn } from './turn-batch.js';
 
@@ -53,7 +53,7 @@ export class SharedReads {
 
   constructor(
     private readonly collections: Collections,
-    private readonly lists: GroupLists,
+    private readonly lists: GroupListVersions,
   ) {}
 
   /** The consumer looks from the start. */

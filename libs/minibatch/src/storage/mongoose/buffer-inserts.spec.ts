@@ -5,7 +5,7 @@ import { SystemClock } from '../../common/clock.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import { Collections, collectionNames } from './collections.js';
 import type { Draft } from './draft.js';
-import { Inserts } from './inserts.js';
+import { BufferInserts } from './buffer-inserts.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** What happens to a sending: it fails before the server sees it, or after, or the server says more than "done". */
@@ -54,7 +54,7 @@ describe('an insert', () => {
       }
       throw new mongo.MongoWriteConcernError({ ...reply, ok: 1, writeConcernError: fault.concern });
     });
-    const inserts = new Inserts(
+    const inserts = new BufferInserts(
       { buffer: changed } as unknown as Collections,
       () => repeats,
       () => false,

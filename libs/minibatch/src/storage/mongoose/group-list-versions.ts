@@ -5,7 +5,7 @@ import { type ConsumerKey, consumerId } from '../stream-store.interface.js';
  * when it is settled: as long as the list has not changed since the copy was read, every group that may have marked the message to be
  * kept is still on the list. If it has changed, such a group may be gone, and only the document knows of its mark.
  */
-export class GroupLists {
+export class GroupListVersions {
   private readonly heard = new Map<string, number>();
   private readonly commits = new Map<string, number>();
 

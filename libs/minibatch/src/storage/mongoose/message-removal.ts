@@ -34,7 +34,7 @@ export interface Mark {
  * How messages leave the buffer: removed, or marked processed where they are kept, or as a tombstone that remembers the
  * dedupe id. Always by ids and by nothing else beside them: a second condition makes some servers quadratic.
  */
-export class Departures {
+export class MessageRemoval {
   /** Commits of this process's groups. */
   readonly commits = new GroupCommits();
 

@@ -14,7 +14,7 @@ const MOST_SKIPPED = 64;
  * that go through a stream side by side commit the same messages shortly after one another: then the last one removes them, and
  * nobody has to mark them. A group that others lag behind does not wait for long, and ever more rarely.
  */
-export class SideBySide {
+export class MarkDelay {
   private readonly lastClaim = new Map<string, number>();
   /** By consumer: when it settled last, and how long after the time before. */
   private readonly pace = new Map<string, { readonly at: number; readonly interval: number }>();

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { keyOf } from '../../../../../test/support/mongoose-store.js';
-import { SideBySide } from './side-by-side.js';
+import { MarkDelay } from './mark-delay.js';
 
 const KEY = keyOf('flights');
 
-describe('SideBySide', () => {
+describe('MarkDelay', () => {
   it('waits only for groups that have claimed in this process', () => {
-    const groups = new SideBySide();
+    const groups = new MarkDelay();
     groups.claimed(keyOf('flights', 'audit'));
     groups.claimed(keyOf('trains', 'report'));
     expect(groups.patience(KEY, ['audit'])).toBeGreaterThan(0);
@@ -15,7 +15,7 @@ describe('SideBySide', () => {
 
   it('waits for a group that is as slow as this one is', () => {
     let now = 0;
-    const groups = new SideBySide(() => now);
+    const groups = new MarkDelay(() => now);
     const patience = [];
     for (now = 0; now < 6_000; now += 1_200) {
       patience.push(groups.patience(KEY, ['audit']));
@@ -27,7 +27,7 @@ describe('SideBySide', () => {
   });
 
   it('waits ever more rarely for a group that lags, and at once again after a wait that paid', () => {
-    const groups = new SideBySide();
+    const groups = new MarkDelay();
     const waits = (count: number) => {
       groups.claimed(keyOf('flights', 'audit'));
       return Array.from({ length: count }, () => groups.patience(KEY, ['audit']) > 0);

@@ -23,7 +23,7 @@ export interface Leaving {
  * Which document an open window lies in, for the leases that this process holds. It only spares a search: what it does not know is
  * found by the window's number.
  */
-export class ClaimPlaces {
+export class ClaimLocations {
   /** By consumer: a newer lease takes the place of an older one. */
   private readonly consumers = new Map<string, { readonly fence: number; readonly bySeq: Map<number, Place> }>();
 

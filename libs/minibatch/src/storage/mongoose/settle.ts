@@ -8,13 +8,13 @@ import type {
   StoredMessage,
   WindowRecord,
 } from '../stream-store.interface.js';
-import type { ClaimPlaces } from './claim-places.js';
+import type { ClaimLocations } from './claim-locations.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
-import type { Departures } from './departures.js';
-import type { GroupLists } from './group-lists.js';
+import type { MessageRemoval } from './message-removal.js';
+import type { GroupListVersions } from './group-list-versions.js';
 import { insertMissingRaw, portions } from './insert-missing.js';
-import { BufferMessage, documentOf } from './message-codec.js';
+import { BufferMessage, documentOf } from './buffer-message.js';
 import { toObjectId } from './message-ids.js';
 import type { RawDocument } from './raw-document.js';
 import { findByIds } from './raw-reads.js';
@@ -22,10 +22,10 @@ import { type RawValue, sizeOf } from './raw-value.js';
 import { throwIfFailed, write } from './raw-writes.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import type { SharedReads } from './shared-reads.js';
-import type { SideBySide } from './side-by-side.js';
+import type { MarkDelay } from './mark-delay.js';
 import { guarded } from './store-errors.js';
 import { toWindowDocument } from './window-codec.js';
-import type { WindowRemovals } from './window-removals.js';
+import type { WindowRemoval } from './window-removal.js';
 
 /** A kept window's data are copied into its document up to here; beyond, they are only in the buffer. */
 const KEPT_DATA_BYTES = 15 * 1024 * 1024;
@@ -41,12 +41,12 @@ export class Settlement {
 
   constructor(
     private readonly collections: Collections,
-    private readonly departures: Departures,
-    private readonly places: ClaimPlaces,
-    private readonly removals: WindowRemovals,
+    private readonly departures: MessageRemoval,
+    private readonly places: ClaimLocations,
+    private readonly removals: WindowRemoval,
     private readonly reads: SharedReads,
-    private readonly sideBySide: SideBySide,
-    private readonly lists: GroupLists,
+    private readonly sideBySide: MarkDelay,
+    private readonly lists: GroupListVersions,
   ) {}
 
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {

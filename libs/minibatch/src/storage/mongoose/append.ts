@@ -5,8 +5,8 @@ import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.i
 import { localAppends } from './change-watch.js';
 import type { Checkpoints } from './checkpoints.js';
 import type { Draft } from './draft.js';
-import { failAway, failed, type Inserts, isDeduped } from './inserts.js';
-import { toDocument } from './message-codec.js';
+import { failAway, failed, type BufferInserts, isDeduped } from './buffer-inserts.js';
+import { toDocument } from './buffer-message.js';
 import type { MessageIds } from './message-ids.js';
 import type { TransactionInserts } from './transaction-inserts.js';
 
@@ -32,7 +32,7 @@ const COMMAND_BYTES = 16 * 1024 * 1024;
 export class Appends {
   constructor(
     private readonly ids: MessageIds,
-    private readonly inserts: Inserts,
+    private readonly inserts: BufferInserts,
     private readonly transactions: TransactionInserts,
     private readonly checkpoints: Checkpoints,
   ) {}

@@ -7,10 +7,10 @@ import { leaseState } from './leases.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded } from './store-errors.js';
-import { toInfo, type StreamRecords } from './stream-records.js';
+import { toInfo, type Streams } from './streams.js';
 
 /** Messages in the buffer that have these marks in common; there are few different ones. */
-interface Pile {
+interface BufferCount {
   _id: { stream: string; partition?: number | null; done: string; ours: boolean };
   messages: number;
   oldest?: Date;
@@ -23,7 +23,7 @@ const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
 
 /** What a stream has for some of its groups. */
 interface News {
-  _id: Pick<Pile['_id'], 'stream' | 'done'>;
+  _id: Pick<BufferCount['_id'], 'stream' | 'done'>;
   n: number;
   first: unknown;
   last: unknown;
@@ -43,13 +43,13 @@ interface Letters {
 const FOREIGN_AGE = 60_000;
 
 /** Statistics and wake-up tokens: counted in the database, in a fixed number of commands for any number of streams. */
-export class Status {
+export class Statistics {
   /** By stream, as last counted. */
   private readonly foreign = new Map<string, { readonly documents: number; readonly at: number }>();
 
   constructor(
     private readonly collections: Collections,
-    private readonly streams: StreamRecords,
+    private readonly streams: Streams,
   ) {}
 
   /**
@@ -108,7 +108,7 @@ export class Status {
   /** Reads every document, so it is done only where the answer matters: when the stream seems to be full. */
   private async countForeign(stream: string): Promise<number> {
     const counts = await this.collections.buffer
-      .aggregate<{ _id: Pick<Pile['_id'], 'ours' | 'partition'>; documents: number }>([
+      .aggregate<{ _id: Pick<BufferCount['_id'], 'ours' | 'partition'>; documents: number }>([
         { $match: { stream, processed: false } },
         { $group: { _id: { ours: IS_MESSAGE, partition: '$partition' }, documents: { $sum: 1 } } },
       ])
@@ -131,7 +131,7 @@ export class Status {
           .sort({ group: 1, partition: 1 })
           .toArray(),
         this.collections.buffer
-          .aggregate<Pile>([
+          .aggregate<BufferCount>([
             { $match: { stream: present, processed: false } },
             {
               $group: {
@@ -180,7 +180,7 @@ function isReadByPython(stream: StreamDocument): stream is StreamDocument & { la
 function streamStats(
   stream: StreamDocument,
   consumers: readonly ConsumerDocument[],
-  all: readonly Pile[],
+  all: readonly BufferCount[],
   windows: ReadonlyMap<string, number>,
   deadLetters: number,
 ): StreamStats {
@@ -202,7 +202,7 @@ function streamStats(
   };
 }
 
-function consumerStats(consumer: ConsumerDocument, piles: readonly Pile[], openWindows: number): ConsumerStats {
+function consumerStats(consumer: ConsumerDocument, piles: readonly BufferCount[], openWindows: number): ConsumerStats {
   const { group, partition, progress } = consumer;
   return {
     group,
@@ -216,16 +216,16 @@ function consumerStats(consumer: ConsumerDocument, piles: readonly Pile[], openW
 
 /** False for what is no message, and for what is in a partition that no consumer reads: all messages are in the first one until a group has more. */
 function isReadable(
-  { ours, partition }: Pick<Pile['_id'], 'ours' | 'partition'>,
+  { ours, partition }: Pick<BufferCount['_id'], 'ours' | 'partition'>,
   consumers: readonly Pick<ConsumerDocument, 'partition'>[],
 ): boolean {
   return ours && ((partition ?? 0) === 0 || consumers.some((consumer) => consumer.partition === partition));
 }
 
-function isDone({ done }: Pick<Pile['_id'], 'done'>, group: string): boolean {
+function isDone({ done }: Pick<BufferCount['_id'], 'done'>, group: string): boolean {
   return done.split('\0').slice(1).includes(group);
 }
 
-function sum(piles: readonly Pile[]): number {
+function sum(piles: readonly BufferCount[]): number {
   return piles.reduce((total, { messages }) => total + messages, 0);
 }

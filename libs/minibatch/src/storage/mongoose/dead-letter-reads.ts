@@ -1,7 +1,7 @@
 import type { mongo } from 'mongoose';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { type StoredLetter, toStoredLetter } from './letter-codec.js';
+import { type StoredDeadLetter, toStoredDeadLetter } from './dead-letter-codec.js';
 import { RawDocument } from './raw-document.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
@@ -13,14 +13,14 @@ export interface Selection {
   readonly before?: Date;
 }
 
-export interface LetterLimits {
+export interface DeadLetterLimits {
   readonly letters: number;
   /** As of the buffer: a page ends with the letter that reaches it. */
   readonly bytes: number;
 }
 
-export interface LetterPage {
-  readonly letters: readonly StoredLetter[];
+export interface DeadLetterPage {
+  readonly letters: readonly StoredDeadLetter[];
   /** After which id the next page begins; absent on the last one. */
   readonly next?: string;
 }
@@ -35,15 +35,15 @@ export function selectionOf(stream: string, { group, ids, before }: DeadLetterFi
 }
 
 /** Reads of dead letters, in the order of their ids; each is one round trip. */
-export class LetterReads {
+export class DeadLetterReads {
   constructor(private readonly collections: Collections) {}
 
   async page(
     selection: Selection,
     after: string | undefined,
-    limits: LetterLimits,
+    limits: DeadLetterLimits,
     projection?: mongo.Document,
-  ): Promise<LetterPage> {
+  ): Promise<DeadLetterPage> {
     const { ids } = selection;
     if (ids) return this.named(selection, remaining(ids, after), limits, projection);
     const { letters, last, full } = await this.read(
@@ -60,9 +60,9 @@ export class LetterReads {
    */
   async *pages(
     selection: () => Selection | Promise<Selection>,
-    limits: LetterLimits,
+    limits: DeadLetterLimits,
     projection?: mongo.Document,
-  ): AsyncGenerator<readonly StoredLetter[]> {
+  ): AsyncGenerator<readonly StoredDeadLetter[]> {
     let end: string | undefined;
     for (let after: string | undefined; ;) {
       const selected = await selection();
@@ -84,9 +84,9 @@ export class LetterReads {
   private async named(
     selection: Selection,
     ids: readonly string[],
-    limits: LetterLimits,
+    limits: DeadLetterLimits,
     projection?: mongo.Document,
-  ): Promise<LetterPage> {
+  ): Promise<DeadLetterPage> {
     const now = ids.slice(0, limits.letters);
     if (now.length === 0) return { letters: [] };
     const { letters, last, full, count } = await this.read({ _id: { $in: now } }, limits, projection);
@@ -101,21 +101,21 @@ export class LetterReads {
   /** `full`: it ended at a limit, with the document `last`. What is no letter is counted and passed over. */
   private async read(
     filter: mongo.Filter<DeadletterDocument>,
-    limits: LetterLimits,
+    limits: DeadLetterLimits,
     projection: mongo.Document | undefined,
-  ): Promise<{ letters: readonly StoredLetter[]; last: string | undefined; full: boolean; count: number }> {
+  ): Promise<{ letters: readonly StoredDeadLetter[]; last: string | undefined; full: boolean; count: number }> {
     const cursor = this.collections.deadletter
       .find(filter, { raw: true, ...(projection && { projection }) })
       .sort({ _id: 1 })
       .limit(limits.letters)
       .batchSize(limits.letters + 1);
-    const letters: StoredLetter[] = [];
+    const letters: StoredDeadLetter[] = [];
     let last: string | undefined;
     let count = 0;
     let bytes = 0;
     for await (const buffer of cursor as mongo.FindCursor<unknown> as mongo.FindCursor<Buffer>) {
       const document = new RawDocument(buffer);
-      const letter = toStoredLetter(document);
+      const letter = toStoredDeadLetter(document);
       if (letter) letters.push(letter);
       // By strings alone the reads go on.
       last = document.get('_id') as string;
@@ -131,7 +131,7 @@ function conditions({ stream, groups, before }: Selection): mongo.Filter<Deadlet
   return { stream, ...(groups && { group: { $in: [...groups] } }), ...(before && { died: { $lt: before } }) };
 }
 
-function matches({ head: letter }: StoredLetter, { stream, groups, before }: Selection): boolean {
+function matches({ head: letter }: StoredDeadLetter, { stream, groups, before }: Selection): boolean {
   return (
     letter.stream === stream &&
     (groups?.includes(letter.group) ?? true) &&

@@ -27,7 +27,7 @@ const NOT_STORABLE = new Set([
 const TOO_LARGE = new Set([10334, 17419, 17420]);
 
 /** Inserts one command's worth of messages and finds out what became of each. */
-export class Inserts {
+export class BufferInserts {
   private readonly isolation: Isolation;
   /** Milliseconds that an insert takes, on average. */
   private usual = 0;

@@ -2,7 +2,7 @@ import { mongo } from 'mongoose';
 import { shownOf } from '../lazy-message.js';
 import type { DeadLetter, Lease, NewDeadLetter } from '../stream-store.interface.js';
 import type { RawInsert } from './insert-missing.js';
-import { contentOf, documentOf } from './message-codec.js';
+import { contentOf, documentOf } from './buffer-message.js';
 import { toObjectId } from './message-ids.js';
 import type { RawDocument } from './raw-document.js';
 import { sizeOf, type RawValue } from './raw-value.js';
@@ -18,14 +18,14 @@ const CLIPPED = 4096;
 const CONTENT = ['created', 'data', 'bigints', 'key', 'headers', 'replayOf'] as const;
 
 /** What is known of a letter without its message. */
-export type LetterHead = Pick<
+export type DeadLetterHead = Pick<
   DeadletterDocument,
   '_id' | 'stream' | 'group' | 'partition' | 'message' | 'created' | 'died' | 'copies'
 >;
 
 /** A letter as it was read: its message stays as bytes. */
-export interface StoredLetter {
-  readonly head: LetterHead;
+export interface StoredDeadLetter {
+  readonly head: DeadLetterHead;
   readonly document: RawDocument;
 }
 
@@ -60,7 +60,7 @@ export function toLetterInsert({ key }: Lease, letter: NewDeadLetter): RawInsert
 }
 
 /** Undefined for what is no letter: others may write into the collection, too. */
-export function toStoredLetter(document: RawDocument): StoredLetter | undefined {
+export function toStoredDeadLetter(document: RawDocument): StoredDeadLetter | undefined {
   const [_id, stream, group, partition, message, created, died, copies] = HEAD.map((name) => document.get(name));
   const isLetter =
     typeof _id === 'string' &&
@@ -85,7 +85,7 @@ const HEAD = ['_id', 'stream', 'group', 'partition', 'message', 'created', 'died
 /** What a read has to ask for at the least. */
 export const HEAD_ONLY: mongo.Document = Object.fromEntries(HEAD.map((name) => [name, 1]));
 
-export function toDeadLetter({ head, document }: StoredLetter): DeadLetter {
+export function toDeadLetter({ head, document }: StoredDeadLetter): DeadLetter {
   const { _id, stream, group, message, created, died } = head;
   const text = (name: string): string => {
     const value = document.get(name);
@@ -109,7 +109,7 @@ export function toDeadLetter({ head, document }: StoredLetter): DeadLetter {
 }
 
 /** The message as it comes back: for its own group only, and hidden at first (see `redrive.ts`). Never deduped again. */
-export function toCopy(letter: StoredLetter, _id: mongo.ObjectId, groups: readonly string[]): RawInsert {
+export function toCopy(letter: StoredDeadLetter, _id: mongo.ObjectId, groups: readonly string[]): RawInsert {
   const { stream, group, partition } = letter.head;
   const done = groups.filter((other) => other !== group);
   const content = copied(letter.document);

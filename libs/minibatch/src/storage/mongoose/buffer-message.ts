@@ -42,7 +42,7 @@ export class BufferMessage extends LazyMessage {
   readonly #headers: RawField | undefined;
   readonly #groupsVersion: number | undefined;
 
-  /** @param groupsVersion what was known of the stream's list of groups when the read was sent, see `GroupLists` */
+  /** @param groupsVersion what was known of the stream's list of groups when the read was sent, see `GroupListVersions` */
   constructor(document: RawDocument, groupsVersion?: number) {
     super();
     this.#groupsVersion = groupsVersion;

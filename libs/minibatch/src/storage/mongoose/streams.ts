@@ -18,7 +18,7 @@ const PYTHON_INIT = 'initialize';
 const INFO = { projection: { checkpoints: 0 } } as const;
 
 /** The documents of the streams. */
-export class StreamRecords {
+export class Streams {
   constructor(
     private readonly collections: Collections,
     private readonly indexes: Indexes,

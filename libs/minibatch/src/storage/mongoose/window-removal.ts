@@ -1,6 +1,6 @@
 import type { mongo } from 'mongoose';
 import type { Lease } from '../stream-store.interface.js';
-import type { ClaimPlaces, Leaving } from './claim-places.js';
+import type { ClaimLocations, Leaving } from './claim-locations.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { WindowDocument } from './schemas/window.schema.js';
@@ -10,12 +10,12 @@ import { TurnBatch } from './turn-batch.js';
  * How committed windows leave the collection of windows. Groups that settle in the same turn share the commands: each document was
  * written under one lease and is named by its `_id`, so no group touches what is another's.
  */
-export class WindowRemovals {
+export class WindowRemoval {
   private readonly batch: TurnBatch<Leaving, boolean>;
 
   constructor(
     private readonly collections: Collections,
-    private readonly places: ClaimPlaces,
+    private readonly places: ClaimLocations,
   ) {
     this.batch = new TurnBatch(async (leaving) => {
       const isComplete = await this.take(leaving);

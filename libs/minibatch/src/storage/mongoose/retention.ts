@@ -1,21 +1,21 @@
 import type { mongo } from 'mongoose';
 import type { SweepResult } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { toTombstone, type Departures } from './departures.js';
+import { toTombstone, type MessageRemoval } from './message-removal.js';
 import { MESSAGES } from './foreign.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
-import type { StreamRecords } from './stream-records.js';
+import type { Streams } from './streams.js';
 
 /** Messages that are expired together. */
 const EXPIRE = 1_000;
 
 /** Removes what was settled long ago. Only what this package settled: Python's processed messages carry no such time. */
-export class Sweeps {
+export class Retention {
   constructor(
     private readonly collections: Collections,
-    private readonly streams: StreamRecords,
-    private readonly departures: Departures,
+    private readonly streams: Streams,
+    private readonly departures: MessageRemoval,
   ) {}
 
   async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
