@@ -54,6 +54,8 @@ export { StreamSource } from './sources/stream-source.decorator.js';
 export type { StreamSourceOptions } from './sources/stream-source.decorator.js';
 export { SourceState } from './sources/source-runner.js';
 export type { AttachedSource, AttachOptions, SourceStatus } from './sources/source-runner.js';
+export type { Clock } from './common/clock.js';
+export type { Log } from './common/log.js';
 export type { Source, SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from './sources/source.interface.js';
 
 // Read from and write to MongoDB collections

@@ -1,4 +1,4 @@
-import type { EngineLog } from './engine/engine.interface.js';
+import type { Log } from './common/log.js';
 import type { Clock } from './common/clock.js';
 
 /** What ends a process, and Nest listens to. */
@@ -20,7 +20,7 @@ export class Impatience {
 
   constructor(
     private readonly clock: Clock,
-    private readonly log: EngineLog,
+    private readonly log: Log,
   ) {}
 
   /** Aborts with the second signal. */

@@ -1,4 +1,4 @@
-import type { EngineLog } from '../engine/engine.interface.js';
+import type { Log } from '../common/log.js';
 import { plainScope } from '../consumers/consumer.scope.js';
 import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
 import { DEFAULT_ENGINE_OPTIONS, ConsumerEngine } from '../engine/consumer-engine.js';
@@ -47,7 +47,7 @@ export interface OpenStream<T = unknown> extends Stream<T> {
 
 export interface OpenStreamOptions {
   /** Where sources that fail are reported. @default the console */
-  readonly log?: EngineLog;
+  readonly log?: Log;
   /** How long `disconnect()` waits for running consumers, and then for the store to answer appends under way; then they fail. @default '5s' */
   readonly shutdownTimeout?: Duration;
   /**
@@ -178,7 +178,7 @@ async function makeStore(store: StoreDefinition | StreamStore): Promise<StreamSt
 }
 
 /** There is no logger in a plain program. */
-const consoleLog: EngineLog = {
+const consoleLog: Log = {
   log: (message) => process.stderr.write(`${message}\n`),
   warn: (message) => process.stderr.write(`${message}\n`),
   error: (message) => process.stderr.write(`${message}\n`),

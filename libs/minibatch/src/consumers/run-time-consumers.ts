@@ -1,4 +1,5 @@
-import type { ConsumerDefinition, DrainResult, Engine, EngineLog } from '../engine/engine.interface.js';
+import type { Log } from '../common/log.js';
+import type { ConsumerDefinition, DrainResult, Engine } from '../engine/engine.interface.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import type { Clock } from '../common/clock.js';
 import { checkKeys, invalidOption } from '../common/checks.js';
@@ -26,7 +27,7 @@ export interface RunTimeParts {
   readonly engine: Engine;
   readonly clock: Clock;
   readonly executor: Executor;
-  readonly log: EngineLog;
+  readonly log: Log;
   /** Defaults of the consumers. */
   readonly retry: ResolvedAttempts;
   readonly leaseTime: number;

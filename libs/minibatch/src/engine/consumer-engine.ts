@@ -1,3 +1,4 @@
+import type { Log } from '../common/log.js';
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { shuttingDown } from '../errors/shutting-down.js';
@@ -24,7 +25,6 @@ import {
   type ConsumerStatus,
   type DrainResult,
   type Engine,
-  type EngineLog,
   type EngineOptions,
   type Retention,
   type WakeUpStatus,
@@ -111,7 +111,7 @@ export class ConsumerEngine implements Engine {
   constructor(
     private readonly store: StreamStore,
     private readonly clock: Clock,
-    private readonly log: EngineLog,
+    private readonly log: Log,
     options: Partial<EngineOptions> = {},
     owner: LeaseOwner = thisProcess(),
   ) {

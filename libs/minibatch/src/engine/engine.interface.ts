@@ -84,13 +84,6 @@ export interface NamedSink {
   readonly sink: Sink;
 }
 
-/** Where log lines go; Nest's `Logger` is one. */
-export interface EngineLog {
-  log(message: string): void;
-  warn(message: string): void;
-  error(message: string, stack?: string): void;
-}
-
 export interface EngineOptions {
   /** A holder that has not renewed for so long is replaced by another process. @default 15 s */
   readonly leaseTime: number;

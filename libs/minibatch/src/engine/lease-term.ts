@@ -1,3 +1,4 @@
+import type { Log } from '../common/log.js';
 import { setMaxListeners } from 'node:events';
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
@@ -10,7 +11,7 @@ import type { Caller } from '../common/own-calls.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
-import type { ConsumerDefinition, EngineLog, EngineOptions, Retention } from './engine.interface.js';
+import type { ConsumerDefinition, EngineOptions, Retention } from './engine.interface.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
 import { RateLimiter } from './rate-limit.js';
 import type { Workers } from './workers.js';
@@ -22,7 +23,7 @@ const STORE_BACKOFF = { base: 100, max: 5_000, jitter: 0.3 };
 export interface EngineParts {
   readonly store: StreamStore;
   readonly clock: Clock;
-  readonly log: EngineLog;
+  readonly log: Log;
   readonly activity: Activity;
   readonly keeper: LeaseKeeper;
   readonly options: EngineOptions;

@@ -1,9 +1,10 @@
+import type { Log } from '../common/log.js';
 import { messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../common/activity.js';
 import type { Ages } from '../common/ages.js';
 import { type Clock, delay } from '../common/clock.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
-import type { EngineLog, Retention } from './engine.interface.js';
+import type { Retention } from './engine.interface.js';
 import { sweepPause } from './sweep-pause.js';
 
 /** Between two looks at which streams there are; milliseconds. */
@@ -41,7 +42,7 @@ export class Sweeper {
     private readonly store: StreamStore,
     private readonly clock: Clock,
     private readonly ages: Ages,
-    private readonly log: EngineLog,
+    private readonly log: Log,
     private readonly activity: Activity,
     /** How long a `dedupeId` is remembered after its message was committed; milliseconds. */
     private readonly dedupeTime: number,

@@ -1,3 +1,4 @@
+import type { Log } from '../common/log.js';
 import { codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../common/activity.js';
 import { delay, type Clock } from '../common/clock.js';
@@ -7,7 +8,7 @@ import {
   type StreamStore,
   type StreamWatcher,
 } from '../storage/stream-store.interface.js';
-import type { EngineLog, WakeUpStatus } from './engine.interface.js';
+import type { WakeUpStatus } from './engine.interface.js';
 
 /** With a change stream, polling is only the safety net; milliseconds. */
 const WATCHED_POLL = 5_000;
@@ -39,7 +40,7 @@ export class WakeUps {
   constructor(
     private readonly store: StreamStore,
     private readonly clock: Clock,
-    private readonly log: EngineLog,
+    private readonly log: Log,
     private readonly activity: Activity,
     private readonly awaitingMessages: () => readonly AwaitingConsumer[],
     /** Streams whose consumers run here. */

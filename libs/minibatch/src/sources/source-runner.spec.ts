@@ -84,6 +84,23 @@ describe('a source', () => {
     expect(hub.sources()).toMatchObject([{ name: 'file', appended: 3, state: 'done' }]);
   });
 
+  it('is told where to log and which clock to wait by', async () => {
+    const { clock, stream, lines } = setUp();
+    const times: number[] = [];
+    const source = stream.attach({
+      async stream({ log, clock: given }: SourceTarget<number>, signal: AbortSignal) {
+        log?.warn('nobody sends anything');
+        given?.schedule(60_000, () => times.push(given.monotonic()));
+        await aborted(signal);
+      },
+    });
+    await turn();
+    await clock.advance(60_000);
+    expect(lines).toEqual(['nobody sends anything']);
+    expect(times).toEqual([60_000]);
+    await source.detach();
+  });
+
   it('counts duplicates apart, and says so once for each power of ten', async () => {
     const { store, stream, lines } = setUp();
     store.auto = false;

@@ -1,4 +1,4 @@
-import type { EngineLog } from '../engine/engine.interface.js';
+import type { Log } from '../common/log.js';
 import { isA, stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { unlessAborted } from '../common/abort.js';
@@ -66,7 +66,7 @@ export interface SourceRunnerParts {
   /** The stream, for a source whose outcomes are told to `count`. */
   readonly target: (count: OutcomeCounter) => SourceTarget;
   readonly clock: Clock;
-  readonly log: EngineLog;
+  readonly log: Log;
   readonly retry: BackoffOptions;
 }
 
@@ -91,7 +91,8 @@ export class SourceRunner implements AttachedSource {
   finished: Promise<void> = Promise.resolve();
 
   constructor(private readonly parts: SourceRunnerParts) {
-    this.target = parts.target((outcomes) => this.count(outcomes));
+    const { clock, log } = parts;
+    this.target = { ...parts.target((outcomes) => this.count(outcomes)), clock, log };
   }
 
   get status(): SourceStatus {

@@ -1,9 +1,16 @@
+import type { Clock } from '../common/clock.js';
+import type { Log } from '../common/log.js';
+
 /** The part of a stream's handle that a source needs. */
 export interface SourceTarget<T = unknown> {
   /** The stream's name. */
   readonly name: string;
   /** The source's own name; its positions are stored under it. Left out only by targets of tests. */
   readonly source?: string;
+  /** Where a source logs: the module's logger, or the `log` of `openStream`. Left out only by targets of tests. */
+  readonly log?: Log;
+  /** The time to wait by: that of the module, which a test moves by hand. Left out only by targets of tests. */
+  readonly clock?: Clock;
   /** Resolves when the message is durable: acknowledge upstream only then. */
   append(data: T, options?: SourceAppendOptions): Promise<void>;
   appendMany(data: readonly T[], options?: SourceAppendManyOptions<T>): Promise<void>;

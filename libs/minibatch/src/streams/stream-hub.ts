@@ -1,7 +1,8 @@
+import type { Log } from '../common/log.js';
 import { isDeepStrictEqual } from 'node:util';
 import type { DrainedStream } from '../consumers/drain.js';
 import type { RunningConsumer } from '../consumers/run-time-consumers.js';
-import type { EngineLog, Retention } from '../engine/engine.interface.js';
+import type { Retention } from '../engine/engine.interface.js';
 import { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { isOutOfReach, shuttingDown } from '../errors/shutting-down.js';
 import type { BackoffOptions } from '../common/backoff.js';
@@ -76,7 +77,7 @@ export interface HubListener {
 export interface HubParts {
   readonly store: StreamStore;
   readonly clock: Clock;
-  readonly log: EngineLog;
+  readonly log: Log;
   /** Waits before a failed source is started again. */
   readonly retry: BackoffOptions;
   /** A lease that is not renewed for so long is up; milliseconds. @default 15 s */
