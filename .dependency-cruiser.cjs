@@ -22,6 +22,27 @@ const ADAPTER = `${SRC}/(storage|executors|sinks|sources|adapters)/([^/]+/|[^/]+
  */
 const DATASETS = `${SRC}/adapters/omegaml/`;
 const COLLECTION_CLASSES = `${SRC}/adapters/collection/collection[.-](source|sink)(\\.options)?\\.ts$`;
+/**
+ * The folders, lowest first. A folder imports those before it, so no two folders need each other, directly or by a detour. The wiring, in
+ * files beside these folders, is above all of them but the testing tools.
+ */
+const LAYERS = [
+  'errors',
+  'windows',
+  'common',
+  'executors',
+  'storage',
+  'sinks',
+  'engine',
+  'definitions',
+  'sources',
+  'consumers',
+  'streams',
+  'status',
+  'adapters',
+  'client',
+  'testing',
+];
 /** The only files that know which adapters and which engine there are. */
 const WIRING = [`${SRC}/minibatch\\.(module|lifecycle)\\.ts$`, `${SRC}/testing/`];
 const ENTRY_POINTS = [`${SRC}/index\\.ts$`, `${SRC}/client/index\\.ts$`];
@@ -46,6 +67,26 @@ module.exports = {
       severity: 'error',
       from: {},
       to: { circular: true },
+    },
+    ...LAYERS.map((folder, layer) => ({
+      name: 'no-folder-cycles',
+      comment: `A folder imports only folders below it: see LAYERS. Move what both need into a lower one.`,
+      severity: 'error',
+      from: { path: `${SRC}/${folder}/`, pathNot: SPEC },
+      to: {
+        path: `${SRC}/`,
+        pathNot: [
+          `${SRC}/(${LAYERS.slice(0, layer + 1).join('|')})/`,
+          ...(folder === 'testing' ? [`${SRC}/[^/]+$`] : []),
+        ],
+      },
+    })),
+    {
+      name: 'every-folder-has-its-layer',
+      comment: 'A new folder has to be put into LAYERS, or it could be part of a cycle.',
+      severity: 'error',
+      from: { path: `${SRC}/` },
+      to: { path: `${SRC}/[^/]+/`, pathNot: `${SRC}/(${LAYERS.join('|')})/` },
     },
     {
       name: 'errors-import-nothing',
@@ -88,10 +129,10 @@ module.exports = {
     },
     {
       name: 'common-knows-no-feature',
-      comment: 'Small helpers are below everything else: they may name a port or an error and nothing more.',
+      comment: 'Small helpers are below everything else: they may name an error and nothing more.',
       severity: 'error',
       from: { path: `${SRC}/common/`, pathNot: SPEC },
-      to: { path: `${SRC}/`, pathNot: [`${SRC}/(common|errors)/`, PORTS] },
+      to: { path: `${SRC}/`, pathNot: `${SRC}/(common|errors)/` },
     },
     {
       name: 'ports-know-no-adapter',

@@ -15,6 +15,19 @@ const PLANTED: readonly Planted[] = [
     rule: 'no-cycles',
     files: { 'streams/planted-a.ts': ['./planted-b.js'], 'streams/planted-b.ts': ['./planted-a.js'] },
   },
+  {
+    rule: 'no-folder-cycles',
+    files: {
+      'sources/planted-cycle.ts': ['../streams/planted-cycle.js'],
+      'streams/planted-cycle.ts': ['../sources/source.interface.js'],
+    },
+  },
+  { rule: 'no-folder-cycles', files: { 'common/planted-port.ts': ['../storage/stream-store.interface.js'] } },
+  { rule: 'no-folder-cycles', files: { 'definitions/planted-root.ts': ['../minibatch.options.js'] } },
+  {
+    rule: 'every-folder-has-its-layer',
+    files: { 'status/planted-folder.ts': ['../planted/planted.js'], 'planted/planted.ts': [] },
+  },
   { rule: 'errors-import-nothing', files: { 'errors/planted.ts': ['node:os'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-clock.ts': ['../common/clock.js'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-io.ts': ['node:fs'] } },
