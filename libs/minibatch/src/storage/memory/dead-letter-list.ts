@@ -1,6 +1,5 @@
-import { createdOf, decodeMessage, type EncodedMessage, encodedOf } from '../encoded-message.js';
-import { shownOf } from '../lazy-message.js';
-import type { ConsumerKey, DeadLetter, DeadLetterFilter, MessageId, NewDeadLetter } from '../stream-store.interface.js';
+import { createdOf, type EncodedMessage, encodedOf } from '../encoded-message.js';
+import type { ConsumerKey, DeadLetterFilter, MessageId, NewDeadLetter } from '../stream-store.interface.js';
 
 /** A dead letter; its message as bytes, so that it goes back into the buffer as it was. */
 export interface DeadLetterEntry {
@@ -19,7 +18,7 @@ export interface DeadLetterEntry {
 /** The dead letters of a stream, in the order of their ids. */
 export class DeadLetterList {
   private readonly letters = new Map<string, DeadLetterEntry>();
-  /** The groups' messages that are in it, with the number of their letters: two where one group has replaced another. */
+  /** The groups' messages in the list, with their number of letters: two where one group has replaced another. */
   private readonly buried = new Map<string, number>();
 
   get size(): number {
@@ -27,11 +26,11 @@ export class DeadLetterList {
   }
 
   /**
-   * A message that is in it already stays as it is.
+   * A message that is in the list already stays as it is.
    *
-   * @param nextId gives ids that grow
+   * @param nextId returns ids that grow
    */
-  bury({ group, partition }: ConsumerKey, letter: NewDeadLetter, nextId: () => string): void {
+  add({ group, partition }: ConsumerKey, letter: NewDeadLetter, nextId: () => string): void {
     const { message, window, consumer, attempts, error, stack, died } = letter;
     const mark = markOf(group, message.id);
     if (this.buried.has(mark)) return;
@@ -66,7 +65,7 @@ export class DeadLetterList {
     if (this.letters.delete(id)) this.count(markOf(group, messageId), -1);
   }
 
-  /** Those of one group become another's. */
+  /** Hands the letters of one group to another. */
   rename(from: string, to: string): void {
     for (const letter of [...this.select({ group: from })]) {
       // In place, so that the order stays.
@@ -81,21 +80,6 @@ export class DeadLetterList {
     if (count > 0) this.buried.set(mark, count);
     else this.buried.delete(mark);
   }
-}
-
-export function toDeadLetter(stream: string, letter: DeadLetterEntry): DeadLetter {
-  const { id, group, messageId, encoded, note, died } = letter;
-  const message = decodeMessage(messageId, encoded);
-  return {
-    id,
-    stream,
-    group,
-    messageId,
-    created: message.created,
-    ...shownOf(() => message.read()),
-    ...note,
-    died: new Date(died),
-  };
 }
 
 function markOf(group: string, messageId: MessageId): string {

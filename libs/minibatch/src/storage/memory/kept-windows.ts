@@ -10,7 +10,7 @@ export interface KeptWindow {
 
 /** Kept windows in the order of their commits. */
 export class KeptWindows {
-  /** By a number that grows with each, so that a read can go on after one that has been swept. */
+  /** By a growing number, so that a read can resume after a window that has been swept. */
   private windows = new Map<number, KeptWindow>();
   private last = 0;
 
@@ -40,7 +40,7 @@ export class KeptWindows {
     return size - this.size;
   }
 
-  /** Those of one group become another's. */
+  /** Hands the windows of one group to another. */
   rename(from: string, to: string): void {
     for (const [number, kept] of this.windows) {
       if (kept.group === from) this.windows.set(number, { ...kept, group: to });

@@ -16,7 +16,7 @@ export class MemoryDatabase {
   readonly streams = new Map<string, MemoryStream>();
   private lastId = 0;
 
-  /** One sequence for all streams, so that the messages of a stream that was dropped and made again have other ids. @internal */
+  /** One sequence for all streams, so that the messages of a stream that was dropped and created again have other ids. @internal */
   nextId(): MessageId {
     this.lastId += 1;
     return this.lastId.toString(16).padStart(14, '0');
@@ -30,5 +30,13 @@ export class MemoryDatabase {
       this.streams.set(name, stream);
     }
     return stream;
+  }
+
+  /** By name; those that exist. @internal */
+  pick(names: readonly string[] | undefined): MemoryStream[] {
+    return [...(names === undefined ? this.streams.keys() : new Set(names))]
+      .sort()
+      .map((name) => this.streams.get(name))
+      .filter((stream) => stream !== undefined);
   }
 }
