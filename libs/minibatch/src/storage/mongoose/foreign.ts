@@ -1,11 +1,15 @@
 import { mongo } from 'mongoose';
-import type { RawDocument } from './raw-document.js';
+import { decodeField, type RawDocument, type RawField } from './raw-document.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** The least `ObjectId`. A comparison with it finds values of its own type alone, by the index on `_id`. */
-const LEAST_ID = new mongo.ObjectId('0'.repeat(24));
+export const LEAST_ID = new mongo.ObjectId('0'.repeat(24));
+const OBJECT_ID = 7;
 const DATE = 9;
+const NULL = 10;
 export const ARRAY = 4;
+/** Double, int32, int64, decimal128. */
+const NUMBERS = new Set([1, 16, 18, 19]);
 
 /** A filter for documents whose marks and partition can be read and written. Not `$or`: several reads have one of their own. */
 export const WELL_FORMED: { readonly $nor: mongo.Filter<BufferDocument>[] } = {
@@ -56,20 +60,24 @@ function isListOrAbsent(field: string) {
   return { $or: [{ $isArray: field }, { $and: [{ $lte: [field, null] }, { $not: [isNull] }] }] };
 }
 
-/** The same of a document that was found by its `ObjectId`. */
+/** The same of a document that has been read, by its fields' types: nothing is decoded but an unusual partition. */
 export function isMessage(document: RawDocument): boolean {
-  const partition = document.get('partition') ?? 0;
   return (
-    document.get('created') instanceof Date &&
-    isListOrUndefined(document.get('done')) &&
-    isListOrUndefined(document.get('waits')) &&
-    (typeof partition === 'bigint' || typeof partition === 'number') &&
-    partition >= 0
+    document.find('_id')?.[0] === OBJECT_ID &&
+    document.find('created')?.[0] === DATE &&
+    isListOrUndefined(document.find('done')) &&
+    isListOrUndefined(document.find('waits')) &&
+    isPartition(document, document.find('partition'))
   );
 }
 
-function isListOrUndefined(marks: unknown): boolean {
-  return marks === undefined || Array.isArray(marks);
+function isListOrUndefined(field: RawField | undefined): boolean {
+  return field === undefined || field[0] === ARRAY;
+}
+
+function isPartition(document: RawDocument, field: RawField | undefined): boolean {
+  if (field === undefined || field[0] === NULL) return true;
+  return NUMBERS.has(field[0]) && Number(decodeField(document.bytes, field)) >= 0;
 }
 
 /** The groups of `$done` as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */

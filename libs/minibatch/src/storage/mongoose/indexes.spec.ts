@@ -1,6 +1,8 @@
+import type { mongo } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { appendAll, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
+import { waiting as waitingFor } from './blocks.js';
 import { MESSAGES } from './foreign.js';
 import { MongooseStreamStore } from './mongoose.store.js';
 
@@ -74,26 +76,17 @@ describe('indexes', () => {
       Array.from({ length: 100 }, (_, i) => messageOf('flights', i)),
     );
     const buffer = connection.collection('buffer');
-    // As the reads ask.
-    const waiting = {
-      ...(MESSAGES as object),
-      stream: 'flights',
-      processed: false,
-      waits: { $in: [null, 'default'] },
-      done: { $ne: 'default' },
-      partition: { $in: [0, null] },
-    };
+    const waiting = waitingFor(keyOf('flights')) as mongo.Filter<mongo.Document>;
     const plan = async (find: ReturnType<typeof buffer.find>) => JSON.stringify((await find.explain())['queryPlanner']);
-    const byId = await plan(buffer.find(waiting).sort({ _id: 1 }).limit(10));
-    expect(byId).toContain('minibatch_waiting');
-    expect(byId).not.toContain('"SORT"');
-    const byTime = await plan(
-      buffer
-        .find({ ...waiting, created: { ...MESSAGES.created, $gte: new Date(0) } })
-        .sort({ created: 1, _id: 1 })
-        .limit(10),
-    );
-    expect(byTime).toContain('minibatch_waiting_by_time');
-    expect(byTime).not.toContain('"SORT"');
+    // Without foreign documents, and with some.
+    for (const asked of [waiting, { ...waiting, $and: [MESSAGES as mongo.Filter<mongo.Document>] }]) {
+      const byId = await plan(buffer.find(asked).sort({ _id: 1 }).limit(10));
+      expect(byId).toContain('minibatch_waiting');
+      expect(byId).not.toContain('"SORT"');
+      const recent = { ...asked, created: { $gte: new Date(0) } };
+      const byTime = await plan(buffer.find(recent).sort({ created: 1, _id: 1 }).limit(10));
+      expect(byTime).toContain('minibatch_waiting_by_time');
+      expect(byTime).not.toContain('"SORT"');
+    }
   });
 });

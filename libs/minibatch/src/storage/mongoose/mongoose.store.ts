@@ -34,6 +34,7 @@ import type {
   WindowRecord,
 } from '../stream-store.interface.js';
 import { Appends, MAX_MESSAGE_BYTES } from './append.js';
+import { BufferPages } from './blocks.js';
 import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
 import { ClaimLocations } from './claim-locations.js';
@@ -128,8 +129,9 @@ export class MongooseStreamStore implements StreamStore {
       this.checkpoints,
     );
     this.leases = new Leases(this.collections, lists);
-    const shared = new SharedReads(this.collections, lists);
-    this.reads = new Reads(this.collections, shared, lists);
+    const pages = new BufferPages(this.collections);
+    const shared = new SharedReads(pages, lists);
+    this.reads = new Reads(this.collections, pages, shared, lists);
     this.windows = new WindowReads(this.collections);
     const places = new ClaimLocations();
     this.claims = new Claims(this.collections, places, lists);
@@ -138,7 +140,7 @@ export class MongooseStreamStore implements StreamStore {
     const letters = new DeadLetterReads(this.collections);
     this.letters = new DeadLetters(this.collections, letters);
     this.redrives = new Redrive(this.collections, letters, messageIds);
-    this.replays = new Replay(this.collections, messageIds);
+    this.replays = new Replay(this.collections, pages, messageIds);
     this.status = new Statistics(this.collections, this.streams);
     this.sweeps = new Retention(this.collections, this.streams, departures);
     this.changes = new ChangeWatch(this.collections, {

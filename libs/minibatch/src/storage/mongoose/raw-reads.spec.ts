@@ -9,6 +9,7 @@ import {
   type SendCommand,
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
+import { BufferPages } from './blocks.js';
 import type { Collections } from './collections.js';
 import { BufferMessage } from './buffer-message.js';
 import { RawDocument } from './raw-document.js';
@@ -43,7 +44,8 @@ describe('undecoded reads', () => {
   const reads = (collection: Buffered) => {
     const collections = { buffer: collection } as unknown as Collections;
     const lists = new GroupListVersions();
-    return new Reads(collections, new SharedReads(collections, lists), lists);
+    const pages = new BufferPages(collections);
+    return new Reads(collections, pages, new SharedReads(pages, lists), lists);
   };
 
   it('say that there is more than fits into a reply, and leave no cursor open', async () => {

@@ -7,7 +7,7 @@ import type {
   TimeCursor,
   TimeRange,
 } from '../stream-store.interface.js';
-import { behind, type BufferFilter, findPage, kept, toBlock, waiting } from './blocks.js';
+import { behind, type BufferFilter, type BufferPages, kept, toBlock, waiting } from './blocks.js';
 import type { Collections } from './collections.js';
 import { isMessage, MESSAGES } from './foreign.js';
 import type { GroupListVersions } from './group-list-versions.js';
@@ -22,6 +22,7 @@ import { groupsOf } from './streams.js';
 export class Reads {
   constructor(
     private readonly collections: Collections,
+    private readonly pages: BufferPages,
     private readonly shared: SharedReads,
     private readonly lists: GroupListVersions,
   ) {}
@@ -45,7 +46,7 @@ export class Reads {
     const first = after?.created ?? from;
     const created = { ...(first && { $gte: first }), ...(to && { $lt: to }) };
     const filter: BufferFilter = {
-      ...(first || to ? { created: { ...MESSAGES.created, ...created } } : {}),
+      ...(first || to ? { created } : {}),
       // The bound above lets the index start there; this leaves out what has been read of that moment.
       ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toObjectId(after.id) } }] }),
     };
@@ -66,7 +67,7 @@ export class Reads {
     const filter: BufferFilter = after === undefined && until === undefined ? {} : { _id: bounds };
     const found = await guarded(`look through '${key.stream}'`, () =>
       this.collections.buffer
-        .find({ ...waiting(key), ...filter }, { projection: { _id: 1 } })
+        .find({ ...waiting(key), ...MESSAGES, ...filter }, { projection: { _id: 1 } })
         .sort({ _id: 1 })
         .limit(limit)
         .batchSize(limit + 1)
@@ -97,9 +98,7 @@ export class Reads {
     limits: FetchLimits,
   ): Promise<Block> {
     const groupsVersion = this.lists.current(stream);
-    const page = await guarded(`fetch from '${stream}'`, () =>
-      findPage(this.collections, filter, sort, limits.messages),
-    );
+    const page = await guarded(`fetch from '${stream}'`, () => this.pages.find(stream, filter, sort, limits.messages));
     return toBlock(page, limits, groupsVersion);
   }
 }

@@ -1,6 +1,6 @@
 import type { mongo } from 'mongoose';
 import type { KeptRange } from '../stream-store.interface.js';
-import { findPage, kept } from './blocks.js';
+import { type BufferPages, kept, type BufferFilter } from './blocks.js';
 import { localAppends } from './change-watch.js';
 import type { Collections } from './collections.js';
 import { MESSAGES } from './foreign.js';
@@ -9,7 +9,6 @@ import { copied } from './dead-letter-codec.js';
 import { type MessageIds, toObjectId } from './message-ids.js';
 import type { RawDocument } from './raw-document.js';
 import { sizeOf } from './raw-value.js';
-import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 import { groupsOf } from './streams.js';
 
@@ -24,6 +23,7 @@ const TOGETHER = 500;
 export class Replay {
   constructor(
     private readonly collections: Collections,
+    private readonly pages: BufferPages,
     private readonly ids: MessageIds,
   ) {}
 
@@ -37,7 +37,7 @@ export class Replay {
       let total = 0;
       for (let after: mongo.ObjectId | undefined; ;) {
         const filter = inRange(stream, atFirst, range, { ...(after && { $gt: after }), $lte: last._id });
-        const { documents: originals, more } = await findPage(this.collections, filter, { _id: 1 }, TOGETHER);
+        const { documents: originals, more } = await this.pages.find(stream, filter, { _id: 1 }, TOGETHER);
         const copies = await this.copy(stream, group, originals);
         if (copies === undefined) return total;
         total += copies;
@@ -80,7 +80,7 @@ function inRange(
   groups: readonly string[],
   { from, to, created }: KeptRange,
   page: object = {},
-): mongo.Filter<BufferDocument> {
+): BufferFilter {
   const time = { ...(created?.from && { $gte: created.from }), ...(created?.to && { $lt: created.to }) };
   const ids = [
     MESSAGES._id,
@@ -92,7 +92,7 @@ function inRange(
     ...kept(stream, groups),
     created: { ...MESSAGES.created, ...time },
     $and: ids.filter((condition) => Object.keys(condition).length > 0).map((_id) => ({ _id })),
-  } as mongo.Filter<BufferDocument>;
+  } as BufferFilter;
 }
 
 function toReplay(

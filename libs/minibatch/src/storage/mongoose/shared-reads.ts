@@ -5,8 +5,7 @@ import {
   type MessageId,
   type SettledWindow,
 } from '../stream-store.interface.js';
-import { behind, type BufferPage, findPage, toBlock, waiting, waitingForAny, waitsFor } from './blocks.js';
-import type { Collections } from './collections.js';
+import { behind, type BufferPage, type BufferPages, toBlock, waiting, waitingForAny, waitsFor } from './blocks.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { isNetworkError, isServerLost } from './store-errors.js';
 import { endOfTurn } from './turn-batch.js';
@@ -52,7 +51,7 @@ export class SharedReads {
   private moment = 0;
 
   constructor(
-    private readonly collections: Collections,
+    private readonly pages: BufferPages,
     private readonly lists: GroupListVersions,
   ) {}
 
@@ -102,7 +101,8 @@ export class SharedReads {
     }
     if (!page || (isOld && !page.more)) return undefined;
     const { documents, more } = page;
-    const own = documents.filter((document) => waitsFor(document, key.group));
+    // A read for one group asked for what waits for it alone.
+    const own = read.groups.size === 1 ? documents : documents.filter((document) => waitsFor(document, key.group));
     const block = toBlock({ documents: own, more }, limits, read.groupsVersion);
     // Only for others: there is no place to go on from.
     return block.full && block.messages.length === 0 ? undefined : block;
@@ -111,7 +111,7 @@ export class SharedReads {
   private async fetchAlone(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
     const filter = { ...waiting(key), ...behind(after) };
     const groupsVersion = this.lists.current(key.stream);
-    return toBlock(await findPage(this.collections, filter, IN_ORDER, limits.messages), limits, groupsVersion);
+    return toBlock(await this.pages.find(key.stream, filter, IN_ORDER, limits.messages), limits, groupsVersion);
   }
 
   private keptFor(key: ConsumerKey, after: MessageId | undefined): Read | undefined {
@@ -135,7 +135,7 @@ export class SharedReads {
       read.groupsVersion = this.lists.current(key.stream);
       const groups = [...read.groups];
       const waits = groups.length === 1 ? waiting(key) : waitingForAny(key.stream, key.partition, groups);
-      return findPage(this.collections, { ...waits, ...behind(after) }, IN_ORDER, read.limit);
+      return this.pages.find(key.stream, { ...waits, ...behind(after) }, IN_ORDER, read.limit);
     });
     const read: Read = { after, groups: new Set(companions), expected: new Set(companions), limit: 0, page };
     this.last.set(id, read);
