@@ -11,7 +11,7 @@ import {
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import type { CheckpointError } from '../checkpoints.js';
 import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
-import { MAX_MESSAGE_BYTES } from './append.js';
+import { MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
 
 const KEY = keyOf('flights');
 
@@ -50,7 +50,7 @@ describe('append', () => {
   });
 
   it('refuses what only its key or a header makes too large, however small its data were counted', async () => {
-    const large = 'x'.repeat(MAX_MESSAGE_BYTES);
+    const large = 'x'.repeat(MAX_DOCUMENT_MESSAGE_BYTES);
     const outcomes = await test.store.append([
       messageOf('flights', 1, { bytes: 4, key: large }),
       messageOf('flights', 2, { bytes: 4, headers: { h: large } }),
@@ -66,7 +66,7 @@ describe('append', () => {
       messageOf('flights', { 'a\0b': 1 }),
       messageOf('flights', { _bsontype: 'Nonsense' }),
       messageOf('flights', 2, { headers: { 'x\0': 'y' } }),
-      messageOf('flights', 'x'.repeat(MAX_MESSAGE_BYTES)),
+      messageOf('flights', 'x'.repeat(MAX_DOCUMENT_MESSAGE_BYTES)),
       messageOf('flights', 3),
     ]);
     expect(outcomes.map(codeOf)).toEqual([

@@ -14,7 +14,7 @@ import type { TransactionInserts } from './transaction-inserts.js';
  * MongoDB takes documents of 16 MiB; a little is left for what is added to a message later: marks of groups, times. A
  * larger one would not be refused by every server with an error, but by closing the connection.
  */
-export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024 - 64 * 1024;
+export const MAX_DOCUMENT_MESSAGE_BYTES = 16 * 1024 * 1024 - 64 * 1024;
 
 /** A message that is estimated to be smaller needs no exact count, which takes as long as writing it. */
 const SURELY_FITS = 1024 * 1024;
@@ -68,8 +68,8 @@ export class Appends {
     if (about < SURELY_FITS) return { document, bytes: about };
     try {
       const bytes = mongo.BSON.calculateObjectSize(document, { ignoreUndefined: false });
-      if (bytes <= MAX_MESSAGE_BYTES) return { document, bytes };
-      const reason = `the message has ${bytes} bytes, more than the ${MAX_MESSAGE_BYTES} that fit: split it, or store a reference`;
+      if (bytes <= MAX_DOCUMENT_MESSAGE_BYTES) return { document, bytes };
+      const reason = `the message has ${bytes} bytes, more than the ${MAX_DOCUMENT_MESSAGE_BYTES} that fit: split it, or store a reference`;
       return { document, bytes, outcome: failed(ErrorCode.MessageTooLarge, 'no', reason, undefined) };
     } catch (error) {
       const reason = `data can't be written as BSON: ${messageOf(error)}`;

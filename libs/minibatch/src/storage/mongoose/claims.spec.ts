@@ -14,6 +14,7 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import { ClaimLocations } from './claim-locations.js';
 import { GroupListVersions } from './group-list-versions.js';
 import { Claims } from './claims.js';
+import { MarkDelay } from './mark-delay.js';
 import { Collections, collectionNames } from './collections.js';
 
 const KEY = keyOf('flights');
@@ -44,6 +45,7 @@ describe('the adoption of windows', () => {
       Object.create(collections, { window: { value: window } }) as Collections,
       new ClaimLocations(),
       new GroupListVersions(),
+      new MarkDelay(),
     );
   }
 

@@ -7,6 +7,7 @@ import { insertMissing } from './insert-missing.js';
 import { isHeld } from './leases.js';
 import { guarded } from './store-errors.js';
 import type { ClaimLocations } from './claim-locations.js';
+import type { MarkDelay } from './mark-delay.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import { TurnBatch } from './turn-batch.js';
 import {
@@ -26,8 +27,9 @@ export class Claims {
 
   constructor(
     private readonly collections: Collections,
-    private readonly places: ClaimLocations,
-    private readonly lists: GroupListVersions,
+    private readonly locations: ClaimLocations,
+    private readonly versions: GroupListVersions,
+    private readonly markDelay: MarkDelay,
   ) {
     this.inserts = new TurnBatch(async (claims) => {
       await insertMissing(this.collections.window, claims.flat());
@@ -36,7 +38,8 @@ export class Claims {
   }
 
   async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
-    const fresh = windows.filter(({ seq }) => !this.places.has(lease, seq));
+    this.markDelay.claimed(lease.key);
+    const fresh = windows.filter(({ seq }) => !this.locations.has(lease, seq));
     if (fresh.length === 0) return;
     const documents = toShares(fresh).map((share) => {
       const [only, ...others] = share;
@@ -48,7 +51,7 @@ export class Claims {
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     await guarded(`store the next try of window '${window.id}'`, async () => {
-      const shared = this.places.sharedBy(lease, window.seq);
+      const shared = this.locations.sharedBy(lease, window.seq);
       if (shared !== undefined) return this.moveOut(lease, window, shared);
       const { matchedCount } = await this.collections.window.updateOne(
         { processed: false, consumer: consumerDocumentId(lease.key), seq: window.seq, fence: lease.fence },
@@ -79,22 +82,22 @@ export class Claims {
     await insertMissing(window, [toWindowDocument(lease, record)]);
     const { matchedCount } = await window.updateOne({ _id: shared, fence: lease.fence }, without([seq]));
     if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
-    const { documents } = this.places.leaving(lease, [seq]);
+    const { documents } = this.locations.remove(lease, [seq]);
     // It was the last one.
     if (documents.length > 0) await window.deleteMany({ _id: { $in: [...documents] } });
-    this.places.left(lease, [seq]);
+    this.locations.removed(lease, [seq]);
   }
 
   private remember(lease: Lease, documents: readonly WindowDocument[]): void {
     for (const { _id, seq, windows } of documents) {
       if (windows)
-        this.places.put(
+        this.locations.put(
           lease,
           _id,
           windows.map((window) => window.seq),
           true,
         );
-      else if (seq !== undefined) this.places.put(lease, _id, [seq], false);
+      else if (seq !== undefined) this.locations.put(lease, _id, [seq], false);
     }
   }
 
@@ -107,7 +110,7 @@ export class Claims {
   async recover(lease: Lease): Promise<Recovery> {
     const { consumer } = this.collections;
     return guarded(`recover '${lease.key.group}' on '${lease.key.stream}'`, async () => {
-      this.places.begin(lease);
+      this.locations.begin(lease);
       // The first holder finds none of an earlier one.
       if (lease.fence > 1) await this.adopt(lease);
       const adopted = await consumer.findOneAndUpdate(
@@ -116,7 +119,7 @@ export class Claims {
         { returnDocument: 'after' },
       );
       if (!adopted) throw leaseLost(lease.key);
-      this.lists.committed(lease.key, adopted.groupsVersion);
+      this.versions.committed(lease.key, adopted.groupsVersion);
       const records = await this.adopted(lease);
       return {
         progress: adopted.progress,

@@ -10,7 +10,7 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { MAX_MESSAGE_BYTES } from './append.js';
+import { MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
 import { buryAll, consume, DIED, letterOf } from './letters.spec.support.js';
 
 const KEY = keyOf('flights');
@@ -85,7 +85,7 @@ describe('dead letters', () => {
   it('take a message that is as large as one can be, with what fits of its error', async () => {
     const { store } = test;
     const lease = await takeLease(store, KEY);
-    const [outcome] = await store.append([messageOf('flights', 'x'.repeat(MAX_MESSAGE_BYTES - 200))]);
+    const [outcome] = await store.append([messageOf('flights', 'x'.repeat(MAX_DOCUMENT_MESSAGE_BYTES - 200))]);
     expect(outcome?.status).toBe('stored');
     const [message] = (await store.fetch(KEY, undefined, LIMITS)).messages;
     await store.bury(lease, [letterOf(message!, { error: 'é'.repeat(100_000), stack: 's'.repeat(100_000) })]);
@@ -94,7 +94,7 @@ describe('dead letters', () => {
     expect(letter?.error).toMatch(/^é+$/);
     expect(letter?.stack).toMatch(/^s+$/);
     expect(await store.redrive('flights', {})).toBe(1);
-    expect((await dataOf(store, KEY))[0]).toHaveLength(MAX_MESSAGE_BYTES - 200);
+    expect((await dataOf(store, KEY))[0]).toHaveLength(MAX_DOCUMENT_MESSAGE_BYTES - 200);
   });
 
   it('keep short errors whole, beside a small message', async () => {

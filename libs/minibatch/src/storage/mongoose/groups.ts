@@ -28,8 +28,8 @@ export class Groups {
   constructor(
     private readonly collections: Collections,
     private readonly streams: Streams,
-    private readonly departures: MessageRemoval,
-    private readonly lists: GroupListVersions,
+    private readonly removal: MessageRemoval,
+    private readonly versions: GroupListVersions,
   ) {}
 
   async register(
@@ -40,7 +40,7 @@ export class Groups {
       if (timeOrder) await makeTimeIndex(this.collections);
       await this.streams.ensure(key.stream);
       const list = await this.add(key.stream, key.group);
-      this.lists.hear(key.stream, list.groupsVersion);
+      this.versions.hear(key.stream, list.groupsVersion);
       if (replaces !== undefined && replaces !== key.group) await this.replace(key.stream, replaces, key.group);
       await this.insertConsumer(
         key,
@@ -48,7 +48,7 @@ export class Groups {
         list,
       );
       // What others have committed and still wait for is there for the new group, too, also if those others are gone by now.
-      await this.departures.waitForAll(key.stream, [key.group]);
+      await this.removal.waitForAll(key.stream, [key.group]);
     });
   }
 
@@ -143,7 +143,7 @@ export class Groups {
     await window.deleteMany({ processed: false, consumer: { $in: consumers.map(({ _id }) => _id) } });
     await buffer.updateMany({ done: group, stream, processed: false, ...WELL_FORMED }, { $pull: { done: group } });
     await buffer.updateMany({ stream, processed: false, waits: group, ...WELL_FORMED }, { $pull: { waits: group } });
-    await this.departures.removeLeftovers(stream, list.groups);
+    await this.removal.removeLeftovers(stream, list.groups);
   }
 
   /** To the truth; `insertConsumer` tells the others. */

@@ -1,19 +1,14 @@
-import { leaseLost } from '../store-faults.js';
-import type { Commit, ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
+import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { consumerDocumentId, heldBy, NOT_RETIRED, toRanges } from './consumer-document.js';
-import type { GroupListVersions } from './group-list-versions.js';
+import { consumerDocumentId, heldBy, NOT_RETIRED } from './consumer-document.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import { guarded } from './store-errors.js';
 
 const MISSING: LeaseState = { fence: 0, counter: 0, missing: true };
 
-/** Leases, and the commit point, which is an update of the same document under the same condition. */
+/** Leases. Each is part of its consumer's document. */
 export class Leases {
-  constructor(
-    private readonly collections: Collections,
-    private readonly lists: GroupListVersions,
-  ) {}
+  constructor(private readonly collections: Collections) {}
 
   async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
     const ids = keys.map(consumerDocumentId);
@@ -80,19 +75,6 @@ export class Leases {
         $inc: { 'lease.counter': 1 },
       }),
     );
-  }
-
-  async commit(lease: Lease, { finished, progress }: Commit): Promise<readonly string[]> {
-    const document = await guarded(`commit windows of '${lease.key.group}' on '${lease.key.stream}'`, () =>
-      this.collections.consumer.findOneAndUpdate(
-        heldBy(lease),
-        { $set: { finished: toRanges(finished), progress }, $inc: { 'lease.counter': 1 } },
-        { returnDocument: 'after', projection: { groups: 1, groupsVersion: 1 } },
-      ),
-    );
-    if (!document) throw leaseLost(lease.key);
-    this.lists.committed(lease.key, document.groupsVersion);
-    return document.groups;
   }
 
   private find(ids: string[]): Promise<Pick<ConsumerDocument, '_id' | 'lease'>[]> {

@@ -9,8 +9,8 @@ describe('MarkDelay', () => {
     const groups = new MarkDelay();
     groups.claimed(keyOf('flights', 'audit'));
     groups.claimed(keyOf('trains', 'report'));
-    expect(groups.patience(KEY, ['audit'])).toBeGreaterThan(0);
-    expect(groups.patience(KEY, ['audit', 'report'])).toBe(0);
+    expect(groups.delay(KEY, ['audit'])).toBeGreaterThan(0);
+    expect(groups.delay(KEY, ['audit', 'report'])).toBe(0);
   });
 
   it('waits for a group that is as slow as this one is', () => {
@@ -18,19 +18,19 @@ describe('MarkDelay', () => {
     const groups = new MarkDelay(() => now);
     const patience = [];
     for (now = 0; now < 6_000; now += 1_200) {
-      patience.push(groups.patience(KEY, ['audit']));
+      patience.push(groups.delay(KEY, ['audit']));
       groups.claimed(keyOf('flights', 'audit'));
     }
     expect(patience.slice(1)).toEqual([2_400, 2_400, 2_400, 2_400]);
     now += 1_800;
-    expect(groups.patience(KEY, ['audit'])).toBe(0);
+    expect(groups.delay(KEY, ['audit'])).toBe(0);
   });
 
   it('waits ever more rarely for a group that lags, and at once again after a wait that paid', () => {
     const groups = new MarkDelay();
     const waits = (count: number) => {
       groups.claimed(keyOf('flights', 'audit'));
-      return Array.from({ length: count }, () => groups.patience(KEY, ['audit']) > 0);
+      return Array.from({ length: count }, () => groups.delay(KEY, ['audit']) > 0);
     };
     groups.waited(KEY, true);
     expect(waits(3)).toEqual([false, false, true]);

@@ -29,7 +29,7 @@ export class MarkDelay {
   }
 
   /** How long the group waits for the others now; milliseconds. 0: not at all. */
-  patience(key: ConsumerKey, others: readonly string[]): number {
+  delay(key: ConsumerKey, others: readonly string[]): number {
     const now = this.clock();
     const interval = this.intervalUntil(key, now);
     const usual = Math.min(PATIENCE.settlements * interval, PATIENCE.most);

@@ -33,13 +33,14 @@ import type {
   WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
-import { Appends, MAX_MESSAGE_BYTES } from './append.js';
+import { Appends, MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
 import { BufferPages } from './blocks.js';
 import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
 import { ClaimLocations } from './claim-locations.js';
 import { Claims } from './claims.js';
 import { Collections, collectionNames } from './collections.js';
+import { CommitPoint } from './commit.js';
 import { DeadLetters } from './dead-letters.js';
 import { MessageRemoval } from './message-removal.js';
 import { firstConnection } from './first-connection.js';
@@ -47,6 +48,7 @@ import { GroupListVersions } from './group-list-versions.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
 import { BufferInserts } from './buffer-inserts.js';
+import { KeptWindows } from './kept-windows.js';
 import { Leases } from './leases.js';
 import { DeadLetterReads } from './dead-letter-reads.js';
 import { messageIds } from './message-ids.js';
@@ -72,11 +74,11 @@ export interface MongooseStreamStoreOptions {
 /**
  * The default store: MongoDB, by the application's own Mongoose connection, which it neither opens nor closes.
  *
- * This class only hands out the work; each role has a file of its own.
+ * The store only composes its roles. Each role is a class in a file of its own.
  */
 export class MongooseStreamStore implements StreamStore {
   readonly name = 'mongoose';
-  readonly maxMessageBytes = MAX_MESSAGE_BYTES;
+  readonly maxMessageBytes = MAX_DOCUMENT_MESSAGE_BYTES;
   readonly polling = { busy: 50, idle: 2_000 };
   readonly totalOrder = false;
   readonly idPattern = /^[0-9a-f]{24}$/;
@@ -91,17 +93,17 @@ export class MongooseStreamStore implements StreamStore {
   private readonly reads: Reads;
   private readonly windows: WindowReads;
   private readonly claims: Claims;
+  private readonly commits: CommitPoint;
   private readonly settlement: Settlement;
-  private readonly letters: DeadLetters;
+  private readonly deadLetterRecords: DeadLetters;
   private readonly redrives: Redrive;
   private readonly replays: Replay;
-  private readonly status: Statistics;
-  private readonly sweeps: Retention;
+  private readonly statistics: Statistics;
+  private readonly retention: Retention;
   private readonly changes: ChangeWatch;
-  private readonly sideBySide = new MarkDelay();
   private readonly closing = new AbortController();
   private opening: Promise<void> | undefined;
-  /** Until it is known: the careful assumption. */
+  /** Assumed until the server has said otherwise, because it is the safe assumption. */
   private repeatsWrites = true;
   private standalone = false;
 
@@ -109,41 +111,42 @@ export class MongooseStreamStore implements StreamStore {
     private readonly connection: Connection,
     options: MongooseStreamStoreOptions = {},
   ) {
-    this.collections = new Collections(connection, collectionNames(options.collections));
-    const departures = new MessageRemoval(this.collections);
-    const lists = new GroupListVersions();
-    this.indexes = new Indexes(this.collections);
-    this.streams = new Streams(this.collections, this.indexes);
-    this.groups = new Groups(this.collections, this.streams, departures, lists);
-    this.checkpoints = new Checkpoints(this.collections, this.streams);
-    this.appends = new Appends(
-      messageIds,
-      new BufferInserts(
-        this.collections,
-        () => this.repeatsWrites,
-        () => !this.standalone,
-        SYSTEM_CLOCK,
-        () => this.patience ?? 0,
-      ),
-      new TransactionInserts(this.collections),
-      this.checkpoints,
+    const collections = new Collections(connection, collectionNames(options.collections));
+    const versions = new GroupListVersions();
+    const removal = new MessageRemoval(collections);
+    const pages = new BufferPages(collections);
+    const sharedReads = new SharedReads(pages, versions);
+    const locations = new ClaimLocations();
+    const windowRemoval = new WindowRemoval(collections, locations);
+    const keptWindows = new KeptWindows(collections, locations, windowRemoval);
+    const markDelay = new MarkDelay();
+    const deadLetterReads = new DeadLetterReads(collections);
+
+    this.collections = collections;
+    this.indexes = new Indexes(collections);
+    this.streams = new Streams(collections, this.indexes);
+    this.groups = new Groups(collections, this.streams, removal, versions);
+    this.checkpoints = new Checkpoints(collections, this.streams);
+    const inserts = new BufferInserts(
+      collections,
+      () => this.repeatsWrites,
+      () => !this.standalone,
+      SYSTEM_CLOCK,
+      () => this.patience ?? 0,
     );
-    this.leases = new Leases(this.collections, lists);
-    const pages = new BufferPages(this.collections);
-    const shared = new SharedReads(pages, lists);
-    this.reads = new Reads(this.collections, pages, shared, lists);
-    this.windows = new WindowReads(this.collections);
-    const places = new ClaimLocations();
-    this.claims = new Claims(this.collections, places, lists);
-    const removals = new WindowRemoval(this.collections, places);
-    this.settlement = new Settlement(this.collections, departures, places, removals, shared, this.sideBySide, lists);
-    const letters = new DeadLetterReads(this.collections);
-    this.letters = new DeadLetters(this.collections, letters);
-    this.redrives = new Redrive(this.collections, letters, messageIds);
-    this.replays = new Replay(this.collections, pages, messageIds);
-    this.status = new Statistics(this.collections, this.streams);
-    this.sweeps = new Retention(this.collections, this.streams, departures);
-    this.changes = new ChangeWatch(this.collections, {
+    this.appends = new Appends(messageIds, inserts, new TransactionInserts(collections), this.checkpoints);
+    this.leases = new Leases(collections);
+    this.reads = new Reads(collections, pages, sharedReads, versions);
+    this.windows = new WindowReads(collections);
+    this.claims = new Claims(collections, locations, versions, markDelay);
+    this.commits = new CommitPoint(collections, versions);
+    this.settlement = new Settlement(removal, windowRemoval, keptWindows, sharedReads, markDelay, versions);
+    this.deadLetterRecords = new DeadLetters(collections, deadLetterReads);
+    this.redrives = new Redrive(collections, deadLetterReads, messageIds);
+    this.replays = new Replay(collections, pages, messageIds);
+    this.statistics = new Statistics(collections, this.streams);
+    this.retention = new Retention(collections, this.streams, removal);
+    this.changes = new ChangeWatch(collections, {
       origin: messageIds.originHex,
       isStandalone: () => this.standalone,
       removed: () => this.indexes.ensureNow(),
@@ -254,12 +257,11 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
-    this.sideBySide.claimed(lease.key);
     return this.claims.claim(lease, windows);
   }
 
   commit(lease: Lease, commit: Commit): Promise<readonly string[]> {
-    return this.leases.commit(lease, commit);
+    return this.commits.commit(lease, commit);
   }
 
   settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
@@ -275,7 +277,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
-    return this.letters.bury(lease, letters);
+    return this.deadLetterRecords.bury(lease, letters);
   }
 
   deadLetters(
@@ -284,7 +286,7 @@ export class MongooseStreamStore implements StreamStore {
     after: string | undefined,
     limit: number,
   ): Promise<readonly DeadLetter[]> {
-    return this.letters.list(stream, filter, after, limit);
+    return this.deadLetterRecords.list(stream, filter, after, limit);
   }
 
   redrive(stream: string, filter: DeadLetterFilter): Promise<number> {
@@ -292,7 +294,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   discard(stream: string, filter: DeadLetterFilter): Promise<number> {
-    return this.letters.discard(stream, filter);
+    return this.deadLetterRecords.discard(stream, filter);
   }
 
   readKept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
@@ -313,7 +315,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
-    return this.status.poll(keys);
+    return this.statistics.poll(keys);
   }
 
   watch(streams: readonly string[], watcher: StreamWatcher, signal: AbortSignal): Promise<void> {
@@ -321,19 +323,19 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   count(stream: string, most: number): Promise<number> {
-    return this.status.count(stream, most);
+    return this.statistics.count(stream, most);
   }
 
   stats(streams?: readonly string[]): Promise<readonly StreamStats[]> {
-    return this.status.stats(streams);
+    return this.statistics.stats(streams);
   }
 
   sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
-    return this.sweeps.sweep(stream, before);
+    return this.retention.sweep(stream, before);
   }
 
   expire(stream: string, before?: Date): Promise<number> {
-    return this.sweeps.expire(stream, before);
+    return this.retention.expire(stream, before);
   }
 
   private async prepare(): Promise<void> {

@@ -24,7 +24,7 @@ export class Reads {
     private readonly collections: Collections,
     private readonly pages: BufferPages,
     private readonly shared: SharedReads,
-    private readonly lists: GroupListVersions,
+    private readonly versions: GroupListVersions,
   ) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
@@ -79,7 +79,7 @@ export class Reads {
   async load(key: ConsumerKey, ids: readonly MessageId[]): Promise<readonly StoredMessage[]> {
     if (ids.length === 0) return [];
     const found = new Map<MessageId, StoredMessage>();
-    const groupsVersion = this.lists.current(key.stream);
+    const groupsVersion = this.versions.current(key.stream);
     const documents = await guarded(`load messages of '${key.stream}'`, () => findByIds(this.collections.buffer, ids));
     for (const document of documents) {
       if (document.get('processed') || !isMessage(document)) continue;
@@ -97,7 +97,7 @@ export class Reads {
     sort: Record<string, 1>,
     limits: FetchLimits,
   ): Promise<Block> {
-    const groupsVersion = this.lists.current(stream);
+    const groupsVersion = this.versions.current(stream);
     const page = await guarded(`fetch from '${stream}'`, () => this.pages.find(stream, filter, sort, limits.messages));
     return toBlock(page, limits, groupsVersion);
   }

@@ -15,14 +15,14 @@ export class Retention {
   constructor(
     private readonly collections: Collections,
     private readonly streams: Streams,
-    private readonly departures: MessageRemoval,
+    private readonly removal: MessageRemoval,
   ) {}
 
   async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
     return guarded(`sweep '${stream}'`, async () => {
-      await this.departures.unmarkDeparted(stream);
+      await this.removal.unmarkDeparted(stream);
       const info = await this.streams.describe(stream);
-      if (info) await this.departures.removeLeftovers(stream, info.groups);
+      if (info) await this.removal.removeLeftovers(stream, info.groups);
       const { messages, windows } = before.kept ? await this.kept(stream, before.kept) : { messages: 0, windows: 0 };
       const tombstones = before.tombstones ? await this.tombstones(stream, before.tombstones) : 0;
       return { tombstones, messages, windows };
@@ -42,7 +42,7 @@ export class Retention {
           .toArray();
         const info = await this.streams.describe(stream);
         if (old.length === 0 || info === undefined || info.groups.length > 0) return total;
-        await this.departures.leave(
+        await this.removal.leave(
           old.map(({ _id, dedupeKey }) => ({ _id, deduped: dedupeKey !== undefined, keep: false })),
         );
         total += old.length;

@@ -52,7 +52,7 @@ export class SharedReads {
 
   constructor(
     private readonly pages: BufferPages,
-    private readonly lists: GroupListVersions,
+    private readonly versions: GroupListVersions,
   ) {}
 
   /** The consumer looks from the start. */
@@ -110,7 +110,7 @@ export class SharedReads {
 
   private async fetchAlone(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
     const filter = { ...waiting(key), ...behind(after) };
-    const groupsVersion = this.lists.current(key.stream);
+    const groupsVersion = this.versions.current(key.stream);
     return toBlock(await this.pages.find(key.stream, filter, IN_ORDER, limits.messages), limits, groupsVersion);
   }
 
@@ -132,7 +132,7 @@ export class SharedReads {
     const page = endOfTurn().then(() => {
       this.moment += 1;
       read.sent = this.moment;
-      read.groupsVersion = this.lists.current(key.stream);
+      read.groupsVersion = this.versions.current(key.stream);
       const groups = [...read.groups];
       const waits = groups.length === 1 ? waiting(key) : waitingForAny(key.stream, key.partition, groups);
       return this.pages.find(key.stream, { ...waits, ...behind(after) }, IN_ORDER, read.limit);

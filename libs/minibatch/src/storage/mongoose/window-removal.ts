@@ -1,39 +1,39 @@
 import type { mongo } from 'mongoose';
 import type { Lease } from '../stream-store.interface.js';
-import type { ClaimLocations, Leaving } from './claim-locations.js';
+import type { ClaimLocations, WindowsToRemove } from './claim-locations.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import { TurnBatch } from './turn-batch.js';
 
 /**
- * How committed windows leave the collection of windows. Groups that settle in the same turn share the commands: each document was
- * written under one lease and is named by its `_id`, so no group touches what is another's.
+ * Removes committed windows from their collection. Groups that settle in the same turn of the event loop share the commands. Each document
+ * was written under one lease and is addressed by its `_id`, so no group touches a window of another.
  */
 export class WindowRemoval {
-  private readonly batch: TurnBatch<Leaving, boolean>;
+  private readonly batch: TurnBatch<WindowsToRemove, boolean>;
 
   constructor(
     private readonly collections: Collections,
-    private readonly places: ClaimLocations,
+    private readonly locations: ClaimLocations,
   ) {
-    this.batch = new TurnBatch(async (leaving) => {
-      const isComplete = await this.take(leaving);
-      return leaving.map(() => isComplete);
+    this.batch = new TurnBatch(async (removals) => {
+      const isComplete = await this.removeFrom(removals);
+      return removals.map(() => isComplete);
     });
   }
 
-  /** By `_id`s where they are known. If not all were found, what is left goes by what the documents have in common. */
+  /** By `_id` where it is known. If a document was not found, the rest is removed by number, under the fence of the lease. */
   async remove(lease: Lease, seqs: readonly number[]): Promise<void> {
-    if (!(await this.batch.add(this.places.leaving(lease, seqs)))) await this.removeBySeq(lease, seqs);
-    this.places.left(lease, seqs);
+    if (!(await this.batch.add(this.locations.remove(lease, seqs)))) await this.removeBySeq(lease, seqs);
+    this.locations.removed(lease, seqs);
   }
 
-  /** True if everything was there. */
-  private async take(leaving: readonly Leaving[]): Promise<boolean> {
+  /** True if all documents were found. */
+  private async removeFrom(removals: readonly WindowsToRemove[]): Promise<boolean> {
     const { window } = this.collections;
-    const documents = leaving.flatMap((each) => each.documents);
-    const parts = leaving.flatMap((each) => each.parts);
+    const documents = removals.flatMap((each) => each.documents);
+    const parts = removals.flatMap((each) => each.parts);
     let found = 0;
     if (documents.length > 0) {
       const { deletedCount } = await window.deleteMany({ _id: { $in: documents } });
@@ -58,7 +58,7 @@ export class WindowRemoval {
   }
 }
 
-/** Takes these windows out of a document that they share with others. */
+/** An update that removes these windows from a document they share with others. */
 export function without(seqs: readonly number[]): mongo.UpdateFilter<WindowDocument> {
   return { $pull: { windows: { seq: { $in: [...seqs] } } } };
 }
