@@ -1,4 +1,4 @@
-import type { ConsumerKey } from '../stream-store.interface.js';
+import type { ConsumerKey, RegisterGroupOptions } from '../stream-store.interface.js';
 import { unknownGroup } from '../store-faults.js';
 import {
   addGroup,
@@ -17,13 +17,8 @@ import { renameLetterGroup } from './dead-letters.js';
 import { decodeConsumer, encodeRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
-export interface RegisterOptions {
-  readonly timeOrder?: boolean;
-  readonly replaces?: string;
-}
-
 /** True if something is left to clean up. */
-export function register(view: WriteView, key: ConsumerKey, options: RegisterOptions): boolean {
+export function register(view: WriteView, key: ConsumerKey, options: RegisterGroupOptions): boolean {
   let stream = ensureStreamRecord(view, key.stream);
   let leaves = false;
   const { replaces } = options;

@@ -16,6 +16,7 @@ import type {
   NewDeadLetter,
   NewMessage,
   Recovery,
+  RegisterGroupOptions,
   Renewal,
   SettledWindow,
   SettleOptions,
@@ -25,6 +26,7 @@ import type {
   StreamStore,
   StreamUpdate,
   SweepResult,
+  SweepTimes,
   TimeCursor,
   TimeRange,
   WindowPage,
@@ -129,10 +131,7 @@ export class LmdbStreamStore implements StreamStore {
     await this.cleanUp();
   }
 
-  async registerGroup(
-    key: ConsumerKey,
-    options: { readonly timeOrder?: boolean; readonly replaces?: string } = {},
-  ): Promise<void> {
+  async registerGroup(key: ConsumerKey, options: RegisterGroupOptions = {}): Promise<void> {
     const leaves = await this.write((view) => groups.register(view, key, options));
     if (leaves) await this.cleanUp();
   }
@@ -294,7 +293,7 @@ export class LmdbStreamStore implements StreamStore {
     return this.read((view) => streamStats(view, streams));
   }
 
-  async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
+  async sweep(stream: string, before: SweepTimes): Promise<SweepResult> {
     return sweep(this.ready(), stream, before);
   }
 

@@ -1,4 +1,4 @@
-import type { SweepResult } from '../stream-store.interface.js';
+import type { SweepResult, SweepTimes } from '../stream-store.interface.js';
 import type { LmdbEnvironment } from './environment.js';
 import { dedupeOfTombstone, Kind, settledBefore } from './keys.js';
 import { removeKept } from './kept-messages.js';
@@ -10,11 +10,6 @@ import type { WriteView } from './view.js';
 const SWEEP_CHUNK = 5_000;
 /** Messages that one transaction examines to find expired ones. */
 const EXPIRE_CHUNK = 1_000;
-
-interface SweepTimes {
-  readonly tombstones?: Date;
-  readonly kept?: Date;
-}
 
 export async function sweep(environment: LmdbEnvironment, stream: string, before: SweepTimes): Promise<SweepResult> {
   const total = { tombstones: 0, messages: 0, windows: 0 };

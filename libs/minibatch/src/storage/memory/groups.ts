@@ -1,14 +1,9 @@
 import { unknownGroup } from '../store-faults.js';
-import type { ConsumerKey } from '../stream-store.interface.js';
+import type { ConsumerKey, RegisterGroupOptions } from '../stream-store.interface.js';
 import { consumerName, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
 import type { MemoryDatabase } from './memory.database.js';
 
-export interface RegisterOptions {
-  readonly timeOrder?: boolean;
-  readonly replaces?: string;
-}
-
-export function registerGroup(database: MemoryDatabase, key: ConsumerKey, { replaces }: RegisterOptions): void {
+export function registerGroup(database: MemoryDatabase, key: ConsumerKey, { replaces }: RegisterGroupOptions): void {
   const stream = database.ensure(key.stream);
   if (replaces !== undefined && replaces !== key.group && stream.groups.has(replaces)) {
     // The group keeps what it has done under its own name.

@@ -16,6 +16,7 @@ import type {
   NewDeadLetter,
   NewMessage,
   Recovery,
+  RegisterGroupOptions,
   Renewal,
   SettledWindow,
   SettleOptions,
@@ -25,6 +26,7 @@ import type {
   StreamStore,
   StreamUpdate,
   SweepResult,
+  SweepTimes,
   TimeCursor,
   TimeRange,
   WindowPage,
@@ -94,10 +96,7 @@ export class MemoryStreamStore implements StreamStore {
     streams.dropStream(this.database, stream);
   }
 
-  async registerGroup(
-    key: ConsumerKey,
-    options: { readonly timeOrder?: boolean; readonly replaces?: string } = {},
-  ): Promise<void> {
+  async registerGroup(key: ConsumerKey, options: RegisterGroupOptions = {}): Promise<void> {
     registerGroup(this.database, key, options);
   }
 
@@ -246,7 +245,7 @@ export class MemoryStreamStore implements StreamStore {
     return streamStats(this.database, names);
   }
 
-  async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
+  async sweep(stream: string, before: SweepTimes): Promise<SweepResult> {
     return sweep(this.database, stream, before);
   }
 

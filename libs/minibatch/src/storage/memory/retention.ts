@@ -1,13 +1,9 @@
 import { isRedriven } from '../encoded-message.js';
-import type { SweepResult } from '../stream-store.interface.js';
+import type { SweepResult, SweepTimes } from '../stream-store.interface.js';
 import type { MemoryDatabase } from './memory.database.js';
 import type { MemoryStream } from './memory.stream.js';
 
-export function sweep(
-  database: MemoryDatabase,
-  name: string,
-  { tombstones, kept }: { readonly tombstones?: Date; readonly kept?: Date },
-): SweepResult {
+export function sweep(database: MemoryDatabase, name: string, { tombstones, kept }: SweepTimes): SweepResult {
   const stream = database.streams.get(name);
   return {
     tombstones: stream && tombstones ? sweepTombstones(stream, tombstones) : 0,

@@ -1,0 +1,83 @@
+import type { ConsumerKey } from './consumer-key.interface.js';
+
+/** A stream as it is stored. */
+export interface StreamInfo {
+  readonly name: string;
+  readonly status: 'init' | 'open' | 'closed';
+  readonly created: Date;
+  readonly closed?: Date;
+  readonly groups: readonly string[];
+  /** True: consumers of the stream start no new windows. */
+  readonly paused: boolean;
+  /** Grows with each request to emit the tail now. */
+  readonly flushes: number;
+  /** Grows with each `clear`; absent if there was none. */
+  readonly clearings?: number;
+  /** What operators want done with open windows; absent if there is nothing. */
+  readonly requests?: readonly WindowRequest[];
+}
+
+/** What an operator wants done with an open window, by whichever process holds the lease. */
+export interface WindowRequest {
+  readonly group: string;
+  /** Public id. */
+  readonly window: string;
+  /** `giveUp`: its messages become dead letters. `skip`: it is committed although a sink did not take its result. */
+  readonly action: 'giveUp' | 'skip';
+  /** `skip`: the name of the sink. Absent: every sink that fails. */
+  readonly sink?: string;
+}
+
+/** What can be changed of a stream. */
+export interface StreamUpdate {
+  readonly status?: 'open' | 'closed';
+  readonly paused?: boolean;
+  /** Asks for the tail to be emitted now. */
+  readonly flush?: true;
+  /**
+   * Messages that are in the buffer now are not wanted any more, but for redriven ones: from the moment this resolves reads give them
+   * as `cleared`, and consumers commit them unhandled. It goes by what is there, never by a clock: a message whose append was
+   * acknowledged before the call is cleared, one whose append begins after it has resolved never is.
+   */
+  readonly clear?: true;
+  /** Added to the requests, once. */
+  readonly request?: WindowRequest;
+  /** The window is not open any more: nothing is wanted of it. */
+  readonly answered?: WindowRequest;
+}
+
+export interface RegisterGroupOptions {
+  /** `fetchByTime` will be called for the group: the store may keep an index. */
+  readonly timeOrder?: boolean;
+  /** The group whose place it takes. */
+  readonly replaces?: string;
+}
+
+/** Which streams there are, their groups, and what operators ask of them. */
+export interface StreamCatalog {
+  /** Creates the stream if it is not there and opens it if its status is `init`. Does not open a closed one. */
+  ensureStream(stream: string): Promise<StreamInfo>;
+  /** The stream, or undefined. */
+  describeStream(stream: string): Promise<StreamInfo | undefined>;
+  /** Several at once, those that exist; all when no names are given. By name. */
+  listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]>;
+  /** Changes what is given. @throws UnknownStream */
+  updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo>;
+  /**
+   * Removes the stream with its messages, windows, consumers and checkpoints. Consumers that run lose their leases, and register again,
+   * which makes a new stream.
+   */
+  dropStream(stream: string): Promise<void>;
+  /**
+   * Makes the group known, so that from the moment this resolves no message leaves the buffer without it. Idempotent.
+   * `timeOrder` says that `fetchByTime` will be called for it: an adapter may keep an index. With `replaces`, the other group's
+   * progress, open windows, done marks and dead letters become this group's and the other one is gone. The letters join
+   * those it has, also if it has lived before and keeps its own progress: a message that both gave up has two.
+   */
+  registerGroup(key: ConsumerKey, options?: RegisterGroupOptions): Promise<void>;
+  /**
+   * Forgets the group, its open windows and its progress; messages only it held back leave the buffer. What it has settled with `keep`
+   * is kept, also if it waits for other groups and leaves later. @throws UnknownGroup
+   */
+  removeGroup(stream: string, group: string): Promise<void>;
+}
