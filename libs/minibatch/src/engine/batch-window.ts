@@ -2,10 +2,15 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ConsumerKey, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import { Window } from '../windows/window.js';
-import type { Undecodable } from './undecodable.js';
 
 const NONE: ReadonlyMap<string, unknown> = new Map();
 const ALL_FINE: readonly Undecodable[] = [];
+
+/** A message whose bytes can't be decoded, and what the decoder says. */
+export interface Undecodable {
+  readonly message: StoredMessage;
+  readonly error: unknown;
+}
 
 /** What a window's reader is told by; where there is no `closing`, `signal` says both. */
 export interface WindowSignals {

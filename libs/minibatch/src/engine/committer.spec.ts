@@ -247,7 +247,7 @@ describe('the end of the last interval', () => {
   const after = (...windows: readonly Pick<WindowRecord, 'seq' | 'late' | 'end'>[]) => {
     const none = { lastSeq: 0, windows: 0, messages: 0 };
     const message = { id: 'm' } as StoredMessage;
-    const finished = windows.map((some) => ({ open: inFlightWindow(some as WindowRecord, [message], false) }));
+    const finished = windows.map((some) => inFlightWindow(some as WindowRecord, [message], false));
     return advance(none, 0, finished).progress;
   };
 

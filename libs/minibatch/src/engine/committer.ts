@@ -1,115 +1,130 @@
 import type { ConsumerProgress } from '../storage/stream-store.interface.js';
-import type { BatchWindow } from './batch-window.js';
-import type { InFlightWindow } from './in-flight-window.js';
+import { type InFlightWindow, WindowState } from './in-flight-window.js';
+import type { InFlightWindows } from './in-flight-windows.js';
 import { notify, type LeaseTerm } from './lease-term.js';
+import type { PassScheduler } from './pass-scheduler.js';
 
 /** Commits whose messages may be leaving at the same time. */
 const MOST_LEAVING = 2;
 
-/** A window whose handler and sinks are through; without `window` if it was committed without a handler. */
-export interface FinishedWindow {
-  readonly open: InFlightWindow;
-  readonly window?: BatchWindow;
-}
-
-/** Windows whose commit point is in the store, on their way out of it. */
-export interface CommittedBatch {
-  readonly windows: readonly FinishedWindow[];
-  /** The groups of the stream at the commit point. */
-  readonly groups: readonly string[];
-}
+/** How long finished windows wait for others to share their commit, while others are claimed or running; milliseconds. */
+const GATHER = 25;
 
 /**
  * Commits finished windows in bulk: first the commit point, which says in one conditional update that they are done, then the
  * deletes. One commit point at a time; the messages of the one before may still be leaving, and it names their windows, too, so
- * that whoever takes over knows of both.
+ * that a process that takes over knows of both.
  */
 export class Committer {
-  private finished: FinishedWindow[] = [];
   /** When the first of the finished windows was finished; monotonic. */
   private since = 0;
-  /** Messages in finished windows that wait for their commit. */
-  waitingMessages = 0;
   /** True while a commit point is being written. */
   private isWriting = false;
-  /** Being committed, or leaving the store. */
-  private readonly leaving = new Set<readonly FinishedWindow[]>();
+  private progress: ConsumerProgress = { lastSeq: 0, windows: 0, messages: 0 };
   /** Number of the window whose end is the progress's `lastEnd`, at the most. */
-  private endedBy: number;
+  private endedBy = 0;
+  private drainedWindows = 0;
 
   constructor(
     private readonly term: LeaseTerm,
-    private progress: ConsumerProgress,
-  ) {
+    private readonly windows: InFlightWindows,
+    private readonly passes: PassScheduler,
+    /** Called with each window whose messages have left the store. */
+    private readonly left: (open: InFlightWindow) => void,
+  ) {}
+
+  /** Continues where an earlier holder of the lease has stopped. */
+  resume(progress: ConsumerProgress): void {
+    this.progress = progress;
     this.endedBy = progress.lastSeq;
   }
 
-  get waiting(): number {
-    return this.finished.length;
+  /** Windows committed since the consumer was told to stop. */
+  get drained(): number {
+    return this.drainedWindows;
   }
 
-  /** Windows that are being committed, or whose messages are leaving. */
-  get underWay(): number {
-    let windows = 0;
-    for (const batch of this.leaving) windows += batch.length;
-    return windows;
-  }
-
-  /** True if there is something for a commit, and nothing says that it should come later. */
-  get isReady(): boolean {
-    if (this.waiting === 0 || this.isWriting) return false;
-    // While messages leave, only as many again are worth a commit of their own; others are gathered.
-    return this.leaving.size === 0 || (this.isFull && this.leaving.size < MOST_LEAVING);
-  }
-
-  /** As many messages wait as one commit takes. */
-  get isFull(): boolean {
-    return this.waitingMessages >= this.term.parts.options.readAhead;
-  }
-
-  /** Milliseconds that the oldest finished window has waited; there is one. */
-  waitedFor(): number {
-    return this.term.parts.clock.monotonic() - this.since;
-  }
-
-  /** A window with this id is finished, and has not left the store. */
-  has(id: string): boolean {
-    return [this.finished, ...this.leaving].some((batch) => batch.some(({ open }) => open.record.id === id));
-  }
-
-  add(finished: FinishedWindow): void {
-    if (this.finished.length === 0) this.since = this.term.parts.clock.monotonic();
-    this.finished.push(finished);
-    this.waitingMessages += finished.open.messages.length;
+  /** A window is through, with its handler and its sinks or without a handler. */
+  add(open: InFlightWindow): void {
+    if (this.waiting.windows === 0) this.since = this.term.parts.clock.monotonic();
+    this.windows.transition(open, WindowState.Finished);
   }
 
   /**
-   * Commits the finished windows, the oldest first, up to about as many messages as are read ahead: larger deletes gain nothing,
-   * and some servers take much longer for them. They are to be settled then.
+   * Starts a commit if there is something for it and nothing more to gather.
+   *
+   * @param nothingRuns no other window is about to finish
    */
-  async commit(): Promise<CommittedBatch> {
+  commitIfDue(nothingRuns: boolean): void {
+    if (!this.isReady) return;
+    const isDue = nothingRuns || this.term.isClosing || this.isFull || this.waitedFor() >= GATHER;
+    if (isDue) this.passes.startTask(() => this.run());
+  }
+
+  /** Milliseconds until what is gathered is committed; undefined if nothing waits, or if the end of a commit is awaited. */
+  get wait(): number | undefined {
+    if (this.waiting.windows === 0 || this.windows.inCommits > 0) return undefined;
+    return Math.max(0, GATHER - this.waitedFor());
+  }
+
+  private get waiting() {
+    return this.windows.in(WindowState.Finished);
+  }
+
+  /** True if there is something for a commit, and nothing says that it should come later. */
+  private get isReady(): boolean {
+    if (this.waiting.windows === 0 || this.isWriting) return false;
+    // While messages leave, only as many again are worth a commit of their own; others are gathered.
+    const { commitCount } = this.windows;
+    return commitCount === 0 || (this.isFull && commitCount < MOST_LEAVING);
+  }
+
+  /** As many messages wait as one commit takes. */
+  private get isFull(): boolean {
+    return this.waiting.messages >= this.term.parts.options.readAhead;
+  }
+
+  /** Milliseconds that the oldest finished window has waited; there is one. */
+  private waitedFor(): number {
+    return this.term.parts.clock.monotonic() - this.since;
+  }
+
+  /** One commit, from the commit point until its messages have left. */
+  private async run(): Promise<void> {
+    // Larger deletes than as many messages as are read ahead gain nothing, and some servers take much longer for them.
+    const commit = this.windows.takeFinished(this.term.parts.options.readAhead);
+    const groups = await this.commit(commit);
+    for (const open of commit) this.windows.transition(open, WindowState.Leaving);
+    // The next commit point need not wait until these have left.
+    this.passes.schedule();
+    await this.settle(commit, groups);
+    if (this.term.isClosing) this.drainedWindows += commit.length;
+    this.windows.remove(commit);
+    for (const open of commit) this.left(open);
+  }
+
+  /** Resolves with the groups of the stream at the commit point. */
+  private async commit(commit: readonly InFlightWindow[]): Promise<readonly string[]> {
     const { term } = this;
     const { definition, counters, lease, parts } = term;
-    const batch = this.take(parts.options.readAhead);
-    this.leaving.add(batch);
     this.isWriting = true;
     try {
-      const { progress: reached, endedBy } = advance(this.progress, this.endedBy, batch);
+      const { progress: reached, endedBy } = advance(this.progress, this.endedBy, commit);
       const { limiter } = term;
       const progress = limiter ? { ...reached, starts: limiter.stored() } : reached;
-      const finished = [...this.leaving].flatMap((some) => some.map(({ open }) => open.record.seq));
+      const finished = this.windows.committedSeqs();
       const sent = parts.clock.monotonic();
       const groups = await term.persist('commit', () => parts.store.commit(lease, { finished, progress }));
       this.progress = progress;
       this.endedBy = endedBy;
       parts.keeper.renewed(lease, sent);
-      counters.committedWindows += batch.length;
-      counters.committedMessages += batch.reduce((sum, { open }) => sum + open.messages.length, 0);
+      counters.committedWindows += commit.length;
+      counters.committedMessages += commit.reduce((sum, { messages }) => sum + messages.length, 0);
       counters.lastCommit = new Date(parts.clock.now());
-      for (const { window } of batch) {
-        if (window) notify(term, 'onCommit', () => definition.emitter.onCommit(window.shown));
+      for (const { handled } of commit) {
+        if (handled) notify(term, 'onCommit', () => definition.emitter.onCommit(handled.shown));
       }
-      return { windows: batch, groups };
+      return groups;
     } finally {
       // It fails only when the term is over, and the committer with it.
       this.isWriting = false;
@@ -117,33 +132,17 @@ export class Committer {
   }
 
   /** Resolves when the messages of committed windows have left the buffer. */
-  async settle({ windows: batch, groups }: CommittedBatch): Promise<void> {
+  private async settle(commit: readonly InFlightWindow[], groups: readonly string[]): Promise<void> {
     const { definition, lease, parts, closing } = this.term;
-    const windows = batch.map(({ open }) => ({ window: open.record, messages: open.messages }));
-    try {
-      await this.term.persist('remove committed messages', () =>
-        parts.store.settle(lease, windows, {
-          groups,
-          keep: definition.keep,
-          at: new Date(parts.clock.now()),
-          closing: closing.signal,
-        }),
-      );
-    } finally {
-      this.leaving.delete(batch);
-    }
-  }
-
-  private take(messages: number): readonly FinishedWindow[] {
-    let taken = 0;
-    let count = 0;
-    for (const { open } of this.finished) {
-      if (count > 0 && taken + open.messages.length > messages) break;
-      taken += open.messages.length;
-      count += 1;
-    }
-    this.waitingMessages -= taken;
-    return this.finished.splice(0, count);
+    const windows = commit.map(({ record, messages }) => ({ window: record, messages }));
+    await this.term.persist('remove committed messages', () =>
+      parts.store.settle(lease, windows, {
+        groups,
+        keep: definition.keep,
+        at: new Date(parts.clock.now()),
+        closing: closing.signal,
+      }),
+    );
   }
 }
 
@@ -151,15 +150,15 @@ export class Committer {
 export function advance(
   progress: ConsumerProgress,
   endedBy: number,
-  batch: readonly FinishedWindow[],
+  commit: readonly InFlightWindow[],
 ): { progress: ConsumerProgress; endedBy: number } {
   let { lastSeq, lastEnd, windows, messages } = progress;
-  for (const { open } of batch) {
-    lastSeq = Math.max(lastSeq, open.record.seq);
-    lastEnd = laterEnd(lastEnd, open.record, open.record.seq > endedBy);
-    if (open.record.end && !open.record.late) endedBy = Math.max(endedBy, open.record.seq);
+  for (const { record, messages: some } of commit) {
+    lastSeq = Math.max(lastSeq, record.seq);
+    lastEnd = laterEnd(lastEnd, record, record.seq > endedBy);
+    if (record.end && !record.late) endedBy = Math.max(endedBy, record.seq);
     windows += 1;
-    messages += open.messages.length;
+    messages += some.length;
   }
   return { progress: { lastSeq, windows, messages, ...(lastEnd ? { lastEnd } : {}) }, endedBy };
 }

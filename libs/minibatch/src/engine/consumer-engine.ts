@@ -265,7 +265,7 @@ export class ConsumerEngine implements Engine {
     });
     await Promise.race([all, delay(this.clock, timeout, enough)]);
     if (!late.signal.aborted) this.tell(`${STOPPED_WAITING} for`, current, WAITS_FOR_ITSELF);
-    const abandoned = current.reduce((sum, { term, loop }) => sum + (term.isOver ? 0 : loop.underWay), 0);
+    const abandoned = current.reduce((sum, { term, loop }) => sum + (term.isOver ? 0 : loop.running), 0);
     for (const { term } of current) term.end();
     late.abort();
 
@@ -298,7 +298,7 @@ export class ConsumerEngine implements Engine {
       const { term, loop } = current;
       term.closing.abort();
       await this.ended(current, timeout);
-      abandoned = term.isOver ? 0 : loop.underWay;
+      abandoned = term.isOver ? 0 : loop.running;
       term.end();
     }
     await this.within(RELEASE_WAIT, this.leave(consumer));
@@ -501,7 +501,7 @@ export class ConsumerEngine implements Engine {
     for (const consumer of this.consumers.values()) {
       const { definition, counters, current } = consumer;
       // Also one that has just ended: what it answered came before any timer.
-      const worked = counters.begun > consumer.begun || (current?.loop.underWay ?? 0) > 0;
+      const worked = counters.begun > consumer.begun || (current?.loop.running ?? 0) > 0;
       consumer.begun = counters.begun;
       this.reportUnsettled(consumer);
       if (!isLate || !worked) continue;

@@ -1,10 +1,45 @@
 import type { NewDeadLetter, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import type { BatchWindow } from './batch-window.js';
 import type { Bisection } from './bisection.js';
 import type { Admission } from './rate-limit.js';
 import type { SinkSkips } from './sink-skips.js';
 
-/** A claimed window on its way through the loop: ready, running, set aside, finished, committing. */
+/**
+ * Where a window in flight stands.
+ *
+ * ```text
+ *                         ┌──────── set aside ◀──────┐
+ *                         ▼             │            │ everything fails
+ * claimed by ─▶ claiming ─▶ ready ─────▶ running ────┴─▶ finished ─▶ committing ─▶ leaving ─▶ gone
+ * the loop          │                   │                  ▲
+ *                   │                   └─▶ abandoned      │
+ *                   └──── no handler: dropped, expired ────┘
+ * ```
+ *
+ * - `claiming`: cut out of the buffer; its claim is being stored. Windows that a new holder of the lease takes over begin here, too.
+ * - `ready`: waits for a worker.
+ * - `running`: has a worker; in its handler, its sinks, or in a wait between two attempts.
+ * - `setAside`: everything in it failed, and it waits for evidence.
+ * - `finished`: waits for a commit.
+ * - `committing`: in a commit point that is being written.
+ * - `leaving`: committed; its messages are leaving the store.
+ * - `abandoned`: left to the next holder of the lease, because this one is stopping.
+ */
+export const WindowState = {
+  Claiming: 'claiming',
+  Ready: 'ready',
+  Running: 'running',
+  SetAside: 'setAside',
+  Finished: 'finished',
+  Committing: 'committing',
+  Leaving: 'leaving',
+  Abandoned: 'abandoned',
+} as const;
+export type WindowState = (typeof WindowState)[keyof typeof WindowState];
+
+/** A window that is claimed and not committed; `InFlightWindows` alone changes its state and what depends on that. */
 export interface InFlightWindow {
+  state: WindowState;
   /** As it lies in the store; replaced when an attempt failed. */
   record: WindowRecord;
   readonly messages: readonly StoredMessage[];
@@ -12,12 +47,24 @@ export interface InFlightWindow {
   readable: readonly StoredMessage[];
   /** Sum of their sizes. */
   readonly bytes: number;
-  /** Open when a process was cut off: it may be what ended it. */
+  /** In flight when a process was cut off: it may be what ended it. */
   readonly suspect: boolean;
+  /** A suspect that runs, or waits to run, with no other window beside it. */
+  isolated: boolean;
+  /** Runs again because others succeeded after everything in it had failed. */
+  retry: boolean;
+  /** Waits in its worker until everything works again (`onAllFailed: 'block'`). */
+  blocked: boolean;
   /** Started out of order: a successor can't tell by its place that its handler may have been running. */
-  noted: boolean;
-  /** It failed while it was tried to see whether anything works: others are better for that. */
-  doubted: boolean;
+  startedOutOfOrder: boolean;
+  /** It failed as a probe: others make better ones. */
+  failedAsProbe: boolean;
+  /** While set aside, or probed after that: handlers that had begun when it failed. */
+  failedAt: number;
+  /** While set aside: each of its messages has failed alone; otherwise it failed once, as a probe. */
+  failedWhole: boolean;
+  /** What its handler got last, once it is finished; absent if it is committed without a handler. */
+  handled: BatchWindow | undefined;
   /** Present while it is taken apart; ahead of `record.split`, which is what was stored last. */
   apart: TakenApart | undefined;
   /** How often it was tried to see whether anything works. */
@@ -39,7 +86,7 @@ export interface TakenApart {
   /** Given up and not stored yet. They are stored before a state that does not name them. */
   letters: NewDeadLetter[];
   /** Given up so far in this process. */
-  buried: number;
+  deadLettered: number;
   /** Monotonic time of the last save. */
   savedAt: number;
   /** What the handler failed with last. */
@@ -54,13 +101,20 @@ export function inFlightWindow(
   suspect = false,
 ): InFlightWindow {
   return {
+    state: WindowState.Claiming,
     record,
     messages,
     readable: messages,
     suspect,
     bytes: messages.reduce((sum, { bytes }) => sum + bytes, 0),
-    noted: false,
-    doubted: false,
+    isolated: false,
+    retry: false,
+    blocked: false,
+    startedOutOfOrder: false,
+    failedAsProbe: false,
+    failedAt: 0,
+    failedWhole: false,
+    handled: undefined,
     apart: undefined,
     probes: 0,
     givenUp: false,
@@ -71,7 +125,15 @@ export function inFlightWindow(
 }
 
 export function takenApart(bisection: Bisection, error = ''): TakenApart {
-  return { bisection, isProbed: false, letters: [], buried: 0, savedAt: Number.NEGATIVE_INFINITY, error, failedAt: 0 };
+  return {
+    bisection,
+    isProbed: false,
+    letters: [],
+    deadLettered: 0,
+    savedAt: Number.NEGATIVE_INFINITY,
+    error,
+    failedAt: 0,
+  };
 }
 
 /** Aborts with the given signal, or when the window is given up. */

@@ -19,7 +19,7 @@ const SAVE_EVERY = 100;
 export type Probe = 'whole' | 'one' | undefined;
 
 /** What follows a step: another one; the window is through; it waits for evidence; an operator gave it up; nothing counts any more. */
-export type PartStep = 'more' | 'again' | 'probe one' | 'finished' | 'held' | 'given up' | 'void';
+export type PartStep = 'more' | 'again' | 'probe one' | 'finished' | 'set aside' | 'given up' | 'void';
 
 /** Takes a window through its handler in parts, and stores the messages that are given up. */
 export class PartsRunner {
@@ -36,7 +36,7 @@ export class PartsRunner {
       apart.bisection.skip();
       return 'again';
     }
-    const isNoted = open.suspect || (open.noted && open.record.recoveries === 0);
+    const isNoted = open.suspect || (open.startedOutOfOrder && open.record.recoveries === 0);
     const trial = await this.trials.run(open, part, isNoted ? () => this.save(open, apart, 1) : undefined);
     if (trial.kind === 'void') {
       if (!this.term.isOver) await this.save(open, apart, 0);
@@ -86,7 +86,7 @@ export class PartsRunner {
       open.apart = undefined;
       await reschedule(this.term, open, { error: apart.error });
     } else await this.save(open, apart, 0);
-    return 'held';
+    return 'set aside';
   }
 
   /**
@@ -102,10 +102,10 @@ export class PartsRunner {
     for (const { from, to } of apart.bisection.rest) {
       for (let index = from; index < to; index += 1) {
         this.giveUp(open, apart, index, reason);
-        if (apart.letters.length >= LETTERS) await this.bury(apart);
+        if (apart.letters.length >= LETTERS) await this.storeLetters(apart);
       }
     }
-    await this.bury(apart);
+    await this.storeLetters(apart);
     this.told(open, apart);
   }
 
@@ -113,7 +113,7 @@ export class PartsRunner {
   private async conclude(open: InFlightWindow, apart: TakenApart): Promise<PartStep> {
     const { bisection } = apart;
     if (bisection.isDone) {
-      await this.bury(apart);
+      await this.storeLetters(apart);
       this.told(open, apart);
       return 'finished';
     }
@@ -127,7 +127,7 @@ export class PartsRunner {
       return 'more';
     }
     await this.setAside(open, apart);
-    return 'held';
+    return 'set aside';
   }
 
   private async setAside(open: InFlightWindow, apart: TakenApart): Promise<void> {
@@ -140,7 +140,7 @@ export class PartsRunner {
         `fail too, nothing is given up and ${definition.label} waits until it works`,
     );
     parts.log.warn(error.message);
-    await this.bury(apart);
+    await this.storeLetters(apart);
     await reschedule(this.term, open, { error: apart.error, split: apart.bisection.state, aside });
   }
 
@@ -153,7 +153,7 @@ export class PartsRunner {
       apart,
       "Nothing is given up; it is tried again until it works. Mend what they all need, or set onAllFailed: 'evidence' or 'deadLetter'",
     );
-    this.evidence.blocked.add(open);
+    this.evidence.block(open);
     parts.log.error(error.message);
     const change = {
       attempt: record.attempt + 1,
@@ -162,7 +162,7 @@ export class PartsRunner {
     };
     const { rest } = apart.bisection;
     const isWhole = rest.reduce((sum, { from, to }) => sum + to - from, 0) === record.messageIds.length;
-    await this.bury(apart);
+    await this.storeLetters(apart);
     if (isWhole) {
       open.apart = undefined;
       await reschedule(this.term, open, change);
@@ -191,7 +191,7 @@ export class PartsRunner {
     const { record } = open;
     const [message] = messagesOf(open, { from: index, to: index + 1 });
     if (!message) return;
-    const given = apart.buried + apart.letters.length;
+    const given = apart.deadLettered + apart.letters.length;
     const stack = given < MOST_STACKS ? stackOf(error) : undefined;
     apart.letters.push({
       message,
@@ -204,13 +204,13 @@ export class PartsRunner {
     });
   }
 
-  private async bury(apart: TakenApart): Promise<void> {
+  private async storeLetters(apart: TakenApart): Promise<void> {
     const { letters } = apart;
     if (letters.length === 0) return;
     const { counters, lease, parts } = this.term;
     await this.term.persist('store dead letters', () => parts.store.bury(lease, letters));
     counters.deadLettered += letters.length;
-    apart.buried += letters.length;
+    apart.deadLettered += letters.length;
     apart.letters = [];
   }
 
@@ -218,11 +218,11 @@ export class PartsRunner {
     const isDue = this.term.parts.clock.monotonic() - apart.savedAt >= SAVE_EVERY;
     // Of a window that may end its process each step is stored: the next one is to know which part it was.
     if (open.suspect) await this.save(open, apart, 0);
-    else if (isDue || apart.letters.length >= LETTERS) await this.save(open, apart, open.noted ? 1 : 0);
+    else if (isDue || apart.letters.length >= LETTERS) await this.save(open, apart, open.startedOutOfOrder ? 1 : 0);
   }
 
   private async save(open: InFlightWindow, apart: TakenApart, begun: 0 | 1): Promise<void> {
-    await this.bury(apart);
+    await this.storeLetters(apart);
     const { recoveries, aside, error } = open.record;
     const known = apart.error || error;
     await reschedule(this.term, open, {
@@ -234,11 +234,11 @@ export class PartsRunner {
     apart.savedAt = this.term.parts.clock.monotonic();
   }
 
-  private told({ record, messages }: InFlightWindow, { buried, error }: TakenApart): void {
+  private told({ record, messages }: InFlightWindow, { deadLettered, error }: TakenApart): void {
     const { definition, parts } = this.term;
-    if (buried === 0) return;
+    if (deadLettered === 0) return;
     parts.log.error(
-      `${definition.label}: gave up ${buried} of ${messages.length} messages of window ${record.id}; ` +
+      `${definition.label}: gave up ${deadLettered} of ${messages.length} messages of window ${record.id}; ` +
         `they are dead letters of '${definition.key.stream}'${error ? `, the last failed with: ${error}` : ''}`,
     );
   }

@@ -58,7 +58,7 @@ describe('what nobody wants any more', () => {
     expect(p.seen).toEqual([]);
     await p.append(...range(5, 14));
     expect(p.values).toEqual(range(4, 14));
-    expect(p.logged.join('\n')).toContain("3 messages of 's' leave unhandled");
+    expect(p.logged.join('\n')).toContain("discarded 3 messages of 's'");
   });
 
   it('is never handled by one that comes late, nor what waits behind', async () => {

@@ -1,17 +1,13 @@
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { StoredMessage } from '../storage/stream-store.interface.js';
+import type { Undecodable } from './batch-window.js';
 import type { InFlightWindow } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
 
-/** A message whose bytes can't be decoded, and what the decoder says. */
-export interface Undecodable {
-  readonly message: StoredMessage;
-  readonly error: unknown;
-}
-
 /**
- * Buries these messages at once and takes them out of what the handler gets: no attempt would change them, and the others are not to
- * wait for them. Nothing is noted in the window; whoever takes it over finds them again, and a second burial changes nothing.
+ * Makes dead letters of these messages at once and takes them out of what the handler gets: no attempt would change them, and the others
+ * are not to wait for them. Nothing is noted in the window; a process that takes it over finds them again, and storing a dead letter
+ * twice changes nothing.
  */
 export async function deadLetterUndecodable(
   term: LeaseTerm,
@@ -30,8 +26,8 @@ export async function deadLetterUndecodable(
     died,
   }));
   await term.persist('store dead letters', () => parts.store.bury(lease, letters));
-  const buried = new Set(undecodable.map(({ message }) => message));
-  open.readable = open.readable.filter((message) => !buried.has(message));
+  const given = new Set(undecodable.map(({ message }) => message));
+  open.readable = open.readable.filter((message) => !given.has(message));
   counters.deadLettered += letters.length;
   for (const { message, error } of undecodable.slice(0, 1)) {
     counters.failed(parts.clock.now(), asError(stream, message, error));

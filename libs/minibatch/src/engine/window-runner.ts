@@ -16,10 +16,10 @@ import { indicesOf, Trials, windowOf } from './window-trial.js';
 
 /** What became of a window: finished and ready for its commit, waiting for evidence, or left open for the next holder of the lease. */
 export type RunResult =
-  { readonly kind: 'finished'; readonly window?: BatchWindow } | { readonly kind: 'held' | 'left open' };
+  { readonly kind: 'finished'; readonly window?: BatchWindow } | { readonly kind: 'set aside' | 'left open' };
 
 const LEFT_OPEN: RunResult = { kind: 'left open' };
-const HELD: RunResult = { kind: 'held' };
+const SET_ASIDE: RunResult = { kind: 'set aside' };
 /** The clock may jump: it is looked at again after so long; milliseconds. */
 const LONGEST_LOOK = 60_000;
 
@@ -41,7 +41,7 @@ type Step = RunResult | Probe;
  *                     taken apart: part ─▶ handler ─▶ sinks, see bisection.ts
  *                            │
  *                            ├─ some got through, others failed once more ─▶ dead letters ─▶ finished
- *                            └─ none got through ─▶ held until there is evidence, see evidence.ts
+ *                            └─ none got through ─▶ set aside until there is evidence, see evidence.ts
  * ```
  *
  * A probe says whether anything works: it runs the whole window once, then one message of it, and counts as no attempt.
@@ -70,7 +70,7 @@ export class WindowRunner {
   }
 
   get blocked(): boolean {
-    return this.delivery.blocked || this.evidence.blocked.size > 0;
+    return this.delivery.blocked;
   }
 
   /** Sinks that do not take a result. */
@@ -97,7 +97,7 @@ export class WindowRunner {
       if (this.term.isOver) return LEFT_OPEN;
       throw error;
     } finally {
-      this.evidence.blocked.delete(open);
+      this.evidence.unblock(open);
       withdraw(this.term, open);
     }
   }
@@ -149,7 +149,7 @@ export class WindowRunner {
   // ---- the whole window
 
   private async attempt(open: InFlightWindow, probe: Probe): Promise<Step> {
-    const isNoted = open.suspect || (open.noted && open.record.recoveries === 0);
+    const isNoted = open.suspect || (open.startedOutOfOrder && open.record.recoveries === 0);
     const trial = await this.trials.run(open, undefined, isNoted ? () => this.noteBeginning(open) : undefined);
     switch (trial.kind) {
       case 'void':
@@ -225,7 +225,7 @@ export class WindowRunner {
     const text = messageOf(error);
     await reschedule(this.term, open, { error: text });
     const { length } = open.record.messageIds;
-    if (length <= 1) return HELD;
+    if (length <= 1) return SET_ASIDE;
     const all = [{ from: 0, to: length }];
     open.apart = takenApart(new Bisection({ pending: [], alone: [], again: all, last: false }), text);
     open.apart.isProbed = true;
@@ -246,8 +246,8 @@ export class WindowRunner {
         return undefined;
       case 'finished':
         return this.finished(open);
-      case 'held':
-        return HELD;
+      case 'set aside':
+        return SET_ASIDE;
       case 'given up':
         return this.giveUp(open);
       case 'void':

@@ -6,16 +6,17 @@ const COMPACT_FROM = 1024;
 
 /**
  * The messages that were read and not yet claimed, in the order in which they were read; what lies behind a strategy's
- * `MessageView`. Its reader pushes and sets the flags, the cutter removes.
+ * `MessageView`. The read-ahead fills it and sets its flags, the cutter takes windows out.
  *
  * Removing a prefix of n messages costs O(n), however many follow; any other selection costs one pass over the buffer.
  */
-export class MessageBuffer implements MessageView {
-  private items: BufferedMessage[] = [];
+export class MessageBuffer<M extends BufferedMessage = BufferedMessage> implements MessageView {
+  /** Those before `head` are gone, and holes. */
+  private items: (M | undefined)[] = [];
   /** Messages before this index were removed. */
   private head = 0;
-  private list: readonly BufferedMessage[] | undefined;
-  private byId: Map<string, BufferedMessage> | undefined;
+  private list: readonly M[] | undefined;
+  private byId: Map<string, M> | undefined;
   private sumOfBytes = 0;
   private passed = 0;
   private changes = 0;
@@ -36,21 +37,21 @@ export class MessageBuffer implements MessageView {
     return this.sumOfBytes;
   }
 
-  get first(): BufferedMessage | undefined {
+  get first(): M | undefined {
     return this.items[this.head];
   }
 
-  get messages(): readonly BufferedMessage[] {
-    // A copy even when nothing was removed: whoever sorts it in place must not sort the buffer.
-    return (this.list ??= this.items.slice(this.head));
+  get messages(): readonly M[] {
+    // A copy even when nothing was removed: a strategy that sorts it in place must not sort the buffer.
+    return (this.list ??= this.items.slice(this.head) as M[]);
   }
 
-  take(n: number): readonly BufferedMessage[] {
-    return this.items.slice(this.head, this.head + Math.max(0, Math.trunc(n)));
+  take(n: number): readonly M[] {
+    return this.items.slice(this.head, this.head + Math.max(0, Math.trunc(n))) as M[];
   }
 
   /** The message with this id, if it is here. */
-  get(id: string): BufferedMessage | undefined {
+  get(id: string): M | undefined {
     this.byId ??= new Map(this.messages.map((message) => [message.id, message]));
     return this.byId.get(id);
   }
@@ -61,7 +62,7 @@ export class MessageBuffer implements MessageView {
   }
 
   /** Adds messages behind the others. None of them may be here already. */
-  push(messages: readonly BufferedMessage[]): void {
+  push(messages: readonly M[]): void {
     if (messages.length === 0) return;
     for (const message of messages) {
       this.items.push(message);
@@ -119,7 +120,7 @@ export class MessageBuffer implements MessageView {
     this.time = now;
   }
 
-  /** False from the moment the reader turns to another part of the stream until it has read that to its end. */
+  /** False from the moment reading turns to another part of the stream until that has been read to its end. */
   get complete(): boolean {
     return this.isComplete;
   }
@@ -170,16 +171,16 @@ export class MessageBuffer implements MessageView {
     } else {
       // So that removed messages can be collected before the array is compacted: a hole costs 8 bytes, a message may
       // hold MBs.
-      this.items.fill(GONE, this.head - n, this.head);
+      this.items.fill(undefined, this.head - n, this.head);
     }
   }
 
   private removeSome(messages: readonly Message[]): void {
     const ids = new Set(messages.map((message) => message.id));
-    const kept: BufferedMessage[] = [];
+    const kept: M[] = [];
     let passed = 0;
     for (let i = this.head; i < this.items.length; i += 1) {
-      const message = this.items[i] as BufferedMessage;
+      const message = this.items[i] as M;
       if (ids.has(message.id)) {
         this.forget(message);
         passed = kept.length;
@@ -193,7 +194,7 @@ export class MessageBuffer implements MessageView {
     this.passed = passed;
   }
 
-  private forget(message: BufferedMessage | undefined): void {
+  private forget(message: M | undefined): void {
     if (!message) return;
     this.sumOfBytes -= message.bytes;
     this.byId?.delete(message.id);
@@ -204,5 +205,3 @@ export class MessageBuffer implements MessageView {
     this.changes += 1;
   }
 }
-
-const GONE: BufferedMessage = Object.freeze({ id: '', data: undefined, created: new Date(0), bytes: 0, seen: 0 });

@@ -4,9 +4,12 @@ import type { BufferedMessage, Message } from './message.js';
 import type { Selection, WindowEmitter } from './window-emitter.js';
 
 /** A selection that was checked: its messages are those of the buffer. */
-export interface CheckedSelection extends Omit<Selection, 'take' | 'drop'> {
-  readonly take: readonly BufferedMessage[];
-  readonly drop: readonly BufferedMessage[];
+export interface CheckedSelection<M extends BufferedMessage = BufferedMessage> extends Omit<
+  Selection,
+  'take' | 'drop'
+> {
+  readonly take: readonly M[];
+  readonly drop: readonly M[];
 }
 
 /**
@@ -15,12 +18,12 @@ export interface CheckedSelection extends Omit<Selection, 'take' | 'drop'> {
  *
  * @throws MinibatchError `EmitterFailed`
  */
-export function checkSelection(
+export function checkSelection<M extends BufferedMessage>(
   emitter: WindowEmitter,
   owner: EmitterOwner,
-  buffer: MessageBuffer,
+  buffer: MessageBuffer<M>,
   answer: unknown,
-): CheckedSelection {
+): CheckedSelection<M> {
   const fail = (what: string, messageId?: string) =>
     emitterFailed(emitter, owner, what, messageId === undefined ? {} : { messageId });
   const selection = shapeOf(answer);
@@ -45,7 +48,7 @@ export function checkSelection(
   if (drop.length === 0 && buffer.startsWith(take)) return { ...rest, take: buffer.take(take.length), drop: [] };
 
   const chosen = new Map<string, 'take' | 'drop'>();
-  const resolve = (message: Message | undefined, as: 'take' | 'drop'): BufferedMessage => {
+  const resolve = (message: Message | undefined, as: 'take' | 'drop'): M => {
     const id = message?.id;
     const known = id === undefined ? undefined : buffer.get(id);
     if (!known) {

@@ -18,8 +18,8 @@ export interface CutBounds {
 }
 
 /** A window that was cut out of the buffer, not yet claimed. */
-export interface CutWindow {
-  readonly messages: readonly BufferedMessage[];
+export interface CutWindow<M extends BufferedMessage = BufferedMessage> {
+  readonly messages: readonly M[];
   readonly bounds: CutBounds;
   /** True: the strategy dropped these messages; they leave without a handler. */
   readonly dropped: boolean;
@@ -78,12 +78,12 @@ export class WindowCutter {
    * @throws MinibatchError `EmitterFailed` if the strategy threw or broke its contract; then nothing has left the
    * buffer. If it had made windows before, they are returned, and the next call throws
    */
-  cut(buffer: MessageBuffer, max: number): CutWindow[] {
+  cut<M extends BufferedMessage>(buffer: MessageBuffer<M>, max: number): CutWindow<M>[] {
     const { failure } = this;
     this.failure = undefined;
     if (failure) throw failure;
 
-    const windows: CutWindow[] = [];
+    const windows: CutWindow<M>[] = [];
     let empty = 0;
     try {
       while (windows.length < max && empty < EMPTY_AT_ONCE) {
@@ -102,7 +102,7 @@ export class WindowCutter {
     return windows;
   }
 
-  private next(buffer: MessageBuffer): readonly CutWindow[] {
+  private next<M extends BufferedMessage>(buffer: MessageBuffer<M>): readonly CutWindow<M>[] {
     this.isStalled = false;
     const tail = buffer.flushing && buffer.complete;
     if (!tail && !this.isReady(buffer)) {
@@ -162,7 +162,10 @@ export class WindowCutter {
     return emitterFailed(this.emitter, this.owner, what, { cause });
   }
 
-  private apply(buffer: MessageBuffer, selection: CheckedSelection): readonly CutWindow[] {
+  private apply<M extends BufferedMessage>(
+    buffer: MessageBuffer<M>,
+    selection: CheckedSelection<M>,
+  ): readonly CutWindow<M>[] {
     const { take, drop } = selection;
     if (take.length === 0 && drop.length === 0) return this.emptyWindow(selection);
     this.lastEmpty = undefined;
@@ -172,7 +175,7 @@ export class WindowCutter {
     return [...taken, ...dropped.map((messages) => ({ messages, bounds: {}, dropped: true }))];
   }
 
-  private parts(selection: CheckedSelection): readonly CutWindow[] {
+  private parts<M extends BufferedMessage>(selection: CheckedSelection<M>): readonly CutWindow<M>[] {
     const pieces = split(selection.take, this.limits);
     const key = keyOf(selection);
     const continued = this.series?.key === key ? this.series.next : undefined;
@@ -186,7 +189,7 @@ export class WindowCutter {
     }));
   }
 
-  private emptyWindow(selection: CheckedSelection): readonly CutWindow[] {
+  private emptyWindow<M extends BufferedMessage>(selection: CheckedSelection<M>): readonly CutWindow<M>[] {
     const key = keyOf(selection);
     const ended = this.series?.key === key;
     this.series = undefined;
@@ -215,8 +218,8 @@ function boundsOf({ start, end, late }: CheckedSelection, part: number | undefin
 }
 
 /** Pieces within the limits, in order; a piece has at least one message, however large that is. */
-function split(messages: readonly BufferedMessage[], { maxSize, maxBytes }: CutLimits): (readonly BufferedMessage[])[] {
-  const pieces: (readonly BufferedMessage[])[] = [];
+function split<M extends BufferedMessage>(messages: readonly M[], { maxSize, maxBytes }: CutLimits): (readonly M[])[] {
+  const pieces: (readonly M[])[] = [];
   let from = 0;
   let bytes = 0;
   messages.forEach((message, i) => {

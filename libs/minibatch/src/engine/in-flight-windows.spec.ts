@@ -1,0 +1,115 @@
+import { describe, expect, it } from 'vitest';
+import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import { type InFlightWindow, inFlightWindow, WindowState } from './in-flight-window.js';
+import { InFlightWindows } from './in-flight-windows.js';
+
+const message = (bytes: number) => ({ id: 'm', bytes }) as StoredMessage;
+
+function window(seq: number, bytes: readonly number[] = [10], suspect = false): InFlightWindow {
+  return inFlightWindow({ seq, id: `w${seq}` } as WindowRecord, bytes.map(message), suspect);
+}
+
+function ready(windows: InFlightWindows, ...some: readonly InFlightWindow[]): void {
+  for (const open of some) {
+    windows.add(open);
+    windows.transition(open, WindowState.Ready);
+  }
+}
+
+describe('windows in flight', () => {
+  it('are counted in the state in which they are, from the claim until they have left', () => {
+    const windows = new InFlightWindows();
+    const [one, two] = [window(1, [10, 20]), window(2)];
+    windows.add(one);
+    expect(windows.in(WindowState.Claiming)).toEqual({ windows: 1, messages: 2, bytes: 30 });
+    expect(windows.size).toBe(0);
+    windows.transition(one, WindowState.Ready);
+    ready(windows, two);
+    expect(windows.size).toBe(2);
+    expect(windows.readAhead).toEqual({ messages: 3, bytes: 40 });
+    windows.transition(one, WindowState.Running);
+    expect(windows.readAhead).toEqual({ messages: 1, bytes: 10 });
+    windows.transition(one, WindowState.Finished);
+    expect(windows.isQuiet).toBe(false);
+    const commit = windows.takeFinished(1);
+    expect(commit).toEqual([one]);
+    expect(windows.in(WindowState.Committing)).toEqual({ windows: 1, messages: 2, bytes: 30 });
+    windows.transition(one, WindowState.Leaving);
+    expect([windows.inCommits, windows.commitCount, windows.committedSeqs()]).toEqual([1, 1, [1]]);
+    windows.remove(commit);
+    expect([windows.size, windows.inCommits, windows.commitCount, windows.isQuiet]).toEqual([1, 0, 0, true]);
+    expect(windows.readAhead).toEqual({ messages: 1, bytes: 10 });
+  });
+
+  it.each([
+    [[], WindowState.Running],
+    [[], WindowState.Committing],
+    [[WindowState.Ready], WindowState.Finished],
+    [[WindowState.Ready, WindowState.Running], WindowState.Ready],
+    [[WindowState.Ready, WindowState.Running, WindowState.Abandoned], WindowState.Running],
+    [[WindowState.Finished], WindowState.Ready],
+  ])('refuse a step that leaves out another: %j, then %s', (before, to) => {
+    const windows = new InFlightWindows();
+    const open = window(1);
+    windows.add(open);
+    for (const state of before) windows.transition(open, state);
+    expect(() => windows.transition(open, to)).toThrow(`can't become ${to}`);
+    expect(open.state).toBe(before.at(-1) ?? WindowState.Claiming);
+  });
+
+  it('are ready by number, those that run again before the others', () => {
+    const windows = new InFlightWindows();
+    const [one, two, three] = [window(1), window(2), window(3)];
+    ready(windows, one, two, three);
+    for (const open of [two, one]) {
+      windows.transition(open, WindowState.Running);
+      windows.transition(open, WindowState.SetAside);
+    }
+    expect(windows.setAside).toEqual([two, one]);
+    windows.transition(one, WindowState.Ready);
+    expect([windows.nextRetry, windows.nextFresh]).toEqual([undefined, one]);
+    two.retry = true;
+    windows.transition(two, WindowState.Ready);
+    expect([windows.nextRetry, windows.nextFresh]).toEqual([two, one]);
+    one.failedAsProbe = true;
+    expect(windows.nextUntried).toBe(three);
+    expect(windows.findRunnable('w2')).toBe(two);
+    windows.transition(two, WindowState.Running);
+    expect(windows.nextRetry).toBeUndefined();
+  });
+
+  it('keep a suspect alone until it has left or is set aside', () => {
+    const windows = new InFlightWindows();
+    const [suspect, other] = [window(1, [10], true), window(2)];
+    ready(windows, suspect, other);
+    windows.isolate(other);
+    expect(windows.hasIsolated).toBe(false);
+    windows.isolate(suspect);
+    windows.isolate(suspect);
+    expect(windows.hasIsolated).toBe(true);
+    windows.transition(suspect, WindowState.Running);
+    windows.transition(suspect, WindowState.SetAside);
+    expect(windows.hasIsolated).toBe(false);
+    windows.isolate(suspect);
+    windows.transition(suspect, WindowState.Running);
+    windows.transition(suspect, WindowState.Finished);
+    windows.remove(windows.takeFinished(10));
+    expect(windows.hasIsolated).toBe(false);
+  });
+
+  it('are committed up to as many messages as are asked for, and at least one window', () => {
+    const windows = new InFlightWindows();
+    const all = [window(1, [1, 1, 1]), window(2, [1, 1]), window(3, [1])];
+    for (const open of all) {
+      windows.add(open);
+      windows.transition(open, WindowState.Finished);
+    }
+    expect(windows.takeFinished(2)).toEqual([all[0]]);
+    expect(windows.takeFinished(2)).toEqual([all[1]]);
+    expect(windows.isFinishing('w2')).toBe(true);
+    expect(windows.isFinishing('w3')).toBe(true);
+    expect(windows.takeFinished(2)).toEqual([all[2]]);
+    expect(windows.committedSeqs()).toEqual([1, 2, 3]);
+    expect(windows.takeFinished(2)).toEqual([]);
+  });
+});

@@ -1,0 +1,271 @@
+import { LiveSet } from '../common/live-set.js';
+import { type InFlightWindow, WindowState } from './in-flight-window.js';
+
+/** Where a window may go from each state. */
+const NEXT: Readonly<Record<WindowState, readonly WindowState[]>> = {
+  [WindowState.Claiming]: [WindowState.Ready, WindowState.Finished, WindowState.SetAside],
+  [WindowState.Ready]: [WindowState.Running],
+  [WindowState.Running]: [WindowState.Finished, WindowState.SetAside, WindowState.Abandoned],
+  [WindowState.SetAside]: [WindowState.Ready, WindowState.Running],
+  [WindowState.Finished]: [WindowState.Committing],
+  [WindowState.Committing]: [WindowState.Leaving],
+  [WindowState.Leaving]: [],
+  [WindowState.Abandoned]: [],
+};
+
+/** How much is in one state. */
+interface Amount {
+  windows: number;
+  messages: number;
+  bytes: number;
+}
+
+/**
+ * The windows of a consumer that are claimed and not committed: the one owner of their states, of the queues that they wait in, and of
+ * how many there are. A window moves only by `transition`.
+ */
+export class InFlightWindows {
+  private readonly amounts: Readonly<Record<WindowState, Amount>> = {
+    [WindowState.Claiming]: { windows: 0, messages: 0, bytes: 0 },
+    [WindowState.Ready]: { windows: 0, messages: 0, bytes: 0 },
+    [WindowState.Running]: { windows: 0, messages: 0, bytes: 0 },
+    [WindowState.SetAside]: { windows: 0, messages: 0, bytes: 0 },
+    [WindowState.Finished]: { windows: 0, messages: 0, bytes: 0 },
+    [WindowState.Committing]: { windows: 0, messages: 0, bytes: 0 },
+    [WindowState.Leaving]: { windows: 0, messages: 0, bytes: 0 },
+    [WindowState.Abandoned]: { windows: 0, messages: 0, bytes: 0 },
+  };
+  private readonly total: Amount = { windows: 0, messages: 0, bytes: 0 };
+  private readonly fresh: InFlightWindow[] = [];
+  private readonly retries: InFlightWindow[] = [];
+  private readonly running = new LiveSet<InFlightWindow>();
+  private readonly aside: InFlightWindow[] = [];
+  private finished: InFlightWindow[] = [];
+  /** Those that are committing or leaving, by commit. */
+  private readonly commits = new Set<readonly InFlightWindow[]>();
+  private isolatedCount = 0;
+  private blockedCount = 0;
+
+  /** A window begins. */
+  add(open: InFlightWindow): void {
+    this.total.windows += 1;
+    this.total.messages += open.messages.length;
+    this.total.bytes += open.bytes;
+    this.count(open, 1);
+  }
+
+  transition(open: InFlightWindow, to: WindowState): void {
+    if (!NEXT[open.state].includes(to)) {
+      throw new Error(`Window ${open.record.id} is ${open.state} and can't become ${to}: a bug of nestjs-minibatch`);
+    }
+    this.leave(open);
+    this.count(open, -1);
+    open.state = to;
+    this.count(open, 1);
+    this.enter(open);
+  }
+
+  /** The windows of a commit have left the store. */
+  remove(commit: readonly InFlightWindow[]): void {
+    this.commits.delete(commit);
+    for (const open of commit) {
+      this.unisolate(open);
+      this.count(open, -1);
+      this.total.windows -= 1;
+      this.total.messages -= open.messages.length;
+      this.total.bytes -= open.bytes;
+    }
+  }
+
+  // ---- how many
+
+  in(state: WindowState): Readonly<Amount> {
+    return this.amounts[state];
+  }
+
+  /** Claimed and not committed. */
+  get size(): number {
+    return this.total.windows - this.amounts.claiming.windows - this.amounts.abandoned.windows;
+  }
+
+  /** Committing or leaving. */
+  get inCommits(): number {
+    return this.amounts.committing.windows + this.amounts.leaving.windows;
+  }
+
+  /**
+   * What counts against reading ahead. Running windows do not: their number is bounded, and no worker is to wait for the others. What is
+   * set aside has bounds of its own, or there would never be evidence for it.
+   */
+  get readAhead(): Readonly<Omit<Amount, 'windows'>> {
+    const { total } = this;
+    const { running, setAside } = this.amounts;
+    return {
+      messages: total.messages - running.messages - setAside.messages,
+      bytes: total.bytes - running.bytes - setAside.bytes,
+    };
+  }
+
+  /** No other window would run, or wait for its commit, beside one that starts now. */
+  get isQuiet(): boolean {
+    return this.amounts.running.windows + this.amounts.finished.windows + this.inCommits === 0;
+  }
+
+  /** The window with this id, if it may still run. */
+  findRunnable(id: string): InFlightWindow | undefined {
+    const isIt = ({ record }: InFlightWindow) => record.id === id;
+    return [...this.running, ...this.fresh, ...this.retries, ...this.aside].find(isIt);
+  }
+
+  /** The window with this id is finished, and has not left the store. */
+  isFinishing(id: string): boolean {
+    return [this.finished, ...this.commits].some((some) => some.some(({ record }) => record.id === id));
+  }
+
+  // ---- ready
+
+  /** First of those that run again. */
+  get nextRetry(): InFlightWindow | undefined {
+    return this.retries[0];
+  }
+
+  /** First of the others. */
+  get nextFresh(): InFlightWindow | undefined {
+    return this.fresh[0];
+  }
+
+  /** First of those that have not failed as a probe. */
+  get nextUntried(): InFlightWindow | undefined {
+    return this.fresh.find(({ failedAsProbe }) => !failedAsProbe);
+  }
+
+  // ---- suspects
+
+  /** A suspect is to run with no other window beside it, from now until it has left, or is set aside. */
+  isolate(open: InFlightWindow): void {
+    if (!open.suspect || open.isolated) return;
+    open.isolated = true;
+    this.isolatedCount += 1;
+  }
+
+  get hasIsolated(): boolean {
+    return this.isolatedCount > 0;
+  }
+
+  private unisolate(open: InFlightWindow): void {
+    if (!open.isolated) return;
+    open.isolated = false;
+    this.isolatedCount -= 1;
+  }
+
+  // ---- windows that wait for evidence
+
+  setBlocked(open: InFlightWindow, blocked: boolean): void {
+    if (open.blocked === blocked) return;
+    open.blocked = blocked;
+    this.blockedCount += blocked ? 1 : -1;
+  }
+
+  get hasBlocked(): boolean {
+    return this.blockedCount > 0;
+  }
+
+  /** In the order in which they are probed. */
+  get setAside(): readonly InFlightWindow[] {
+    return this.aside;
+  }
+
+  // ---- commits
+
+  /** Takes finished windows for a commit, the oldest first, up to about this many messages. */
+  takeFinished(messages: number): readonly InFlightWindow[] {
+    let taken = 0;
+    let count = 0;
+    for (const open of this.finished) {
+      if (count > 0 && taken + open.messages.length > messages) break;
+      taken += open.messages.length;
+      count += 1;
+    }
+    const commit = this.finished.splice(0, count);
+    for (const open of commit) this.transition(open, WindowState.Committing);
+    this.commits.add(commit);
+    return commit;
+  }
+
+  /** Numbers of all windows whose commit point is being written, or whose messages are leaving. */
+  committedSeqs(): readonly number[] {
+    const seqs: number[] = [];
+    for (const commit of this.commits) for (const { record } of commit) seqs.push(record.seq);
+    return seqs;
+  }
+
+  /** Commits that are being written, or whose messages are leaving. */
+  get commitCount(): number {
+    return this.commits.size;
+  }
+
+  // ---- transitions
+
+  private leave(open: InFlightWindow): void {
+    switch (open.state) {
+      case WindowState.Ready:
+        takeOut(open.retry ? this.retries : this.fresh, open);
+        return;
+      case WindowState.Running:
+        this.running.delete(open);
+        return;
+      case WindowState.SetAside:
+        takeOut(this.aside, open);
+        return;
+      default:
+      // Nowhere, or in a commit: `takeFinished` took it out of the finished ones.
+    }
+  }
+
+  private enter(open: InFlightWindow): void {
+    switch (open.state) {
+      case WindowState.Ready:
+        putInOrder(open.retry ? this.retries : this.fresh, open);
+        return;
+      case WindowState.Running:
+        this.running.add(open);
+        return;
+      case WindowState.SetAside:
+        // One that waits must not keep the others from running.
+        this.unisolate(open);
+        this.aside.push(open);
+        return;
+      case WindowState.Finished:
+        this.finished.push(open);
+        return;
+      default:
+    }
+  }
+
+  private count(open: InFlightWindow, sign: 1 | -1): void {
+    const amount = this.amounts[open.state];
+    amount.windows += sign;
+    amount.messages += sign * open.messages.length;
+    amount.bytes += sign * open.bytes;
+  }
+}
+
+function takeOut(list: InFlightWindow[], open: InFlightWindow): void {
+  // The usual case.
+  if (list[0] === open) list.shift();
+  else list.splice(list.indexOf(open), 1);
+}
+
+/** By number; new windows come last. */
+function putInOrder(list: InFlightWindow[], open: InFlightWindow): void {
+  const last = list.at(-1);
+  if (!last || last.record.seq < open.record.seq) {
+    list.push(open);
+    return;
+  }
+  list.splice(
+    list.findIndex(({ record }) => record.seq > open.record.seq),
+    0,
+    open,
+  );
+}
