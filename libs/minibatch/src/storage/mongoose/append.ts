@@ -11,24 +11,24 @@ import type { MessageIds } from './message-ids.js';
 import type { TransactionInserts } from './transaction-inserts.js';
 
 /**
- * MongoDB takes documents of 16 MiB; a little is left for what is added to a message later: marks of groups, times. A
- * larger one would not be refused by every server with an error, but by closing the connection.
+ * MongoDB's limit for a document is 16 MiB. Some room is left for what is added to a message later, such as marks of groups and times. Not
+ * every server rejects a larger document with an error: some close the connection.
  */
 export const MAX_DOCUMENT_MESSAGE_BYTES = 16 * 1024 * 1024 - 64 * 1024;
 
-/** A message that is estimated to be smaller needs no exact count, which takes as long as writing it. */
+/** A message with a smaller estimate is not measured exactly, because that takes as long as writing it. */
 const SURELY_FITS = 1024 * 1024;
 
-/** Of a document's fields beside what stands in them. */
+/** Bytes that a document needs in addition to the values of its fields. */
 const ENVELOPE_BYTES = 256;
-/** In UTF-8, of one UTF-16 unit. */
+/** Bytes in UTF-8 for one UTF-16 unit. */
 const MOST_BYTES_OF_A_CHARACTER = 3;
 
-/** Of one insert command; the driver splits at one below the 1000 that the smallest servers announce. */
+/** Limits of one insert command. The smallest servers accept 1000 documents, and the driver splits a command that has as many. */
 const COMMAND_MESSAGES = 999;
 const COMMAND_BYTES = 16 * 1024 * 1024;
 
-/** Appends: ids first, then as few insert commands as sizes allow, then the sources' positions. */
+/** Appends messages: assigns their ids, sends as few insert commands as their sizes allow, then stores the positions of sources. */
 export class Appends {
   constructor(
     private readonly ids: MessageIds,
@@ -56,7 +56,7 @@ export class Appends {
   ): Promise<readonly AppendOutcome[]> {
     await this.transactions.insert(sendable(drafts), session);
     const outcomes = drafts.map(outcomeOf);
-    // Its type has been checked just before.
+    // The insert has checked its type.
     await this.checkpoints.write(checkpoints, outcomes, session as mongo.ClientSession);
     localAppends.tell(messages);
     return outcomes;
@@ -69,7 +69,7 @@ export class Appends {
     try {
       const bytes = mongo.BSON.calculateObjectSize(document, { ignoreUndefined: false });
       if (bytes <= MAX_DOCUMENT_MESSAGE_BYTES) return { document, bytes };
-      const reason = `the message has ${bytes} bytes, more than the ${MAX_DOCUMENT_MESSAGE_BYTES} that fit: split it, or store a reference`;
+      const reason = `the message has ${bytes} bytes, at most ${MAX_DOCUMENT_MESSAGE_BYTES} can be stored: split it, or store a reference to the content`;
       return { document, bytes, outcome: failed(ErrorCode.MessageTooLarge, 'no', reason, undefined) };
     } catch (error) {
       const reason = `data can't be written as BSON: ${messageOf(error)}`;
@@ -77,9 +77,9 @@ export class Appends {
     }
   }
 
-  /** One after the other, so that the order of the call is the order in the stream also for those who read meanwhile. */
+  /** One command after the other, so that consumers that read in the meantime see the messages in the order of the call. */
   private insert(drafts: readonly Draft[]): Promise<unknown> {
-    // Most often: an append that is awaited before the next one.
+    // The usual case: each append is awaited before the next one.
     if (drafts.length === 1) return this.inserts.insert(drafts);
     return this.insertInTurn(byWaiting(drafts).flatMap(inCommands));
   }
@@ -88,15 +88,15 @@ export class Appends {
     for (let index = 0; index < commands.length; index += 1) {
       if (await this.inserts.insert(commands[index] ?? [])) continue;
       const rest = commands.slice(index + 1).flat();
-      failAway(rest, 'no', new Error('not sent, because the server did not answer to the messages before'));
+      failAway(rest, 'no', new Error('not sent, because the server did not answer for the messages before it'));
       return;
     }
   }
 }
 
 /**
- * Messages with a dedupe id may have to wait for a transaction of others, and messages of the same command with them. So those of streams
- * that use none here go in commands of their own; the order within a stream stays.
+ * A message with a dedupe id may have to wait for another client's transaction, and all messages of its command wait with it. So messages
+ * of streams without dedupe ids go in separate commands. The order within a stream stays.
  */
 function byWaiting(drafts: readonly Draft[]): readonly (readonly Draft[])[] {
   if (!drafts.some(isDeduped)) return [drafts];
@@ -106,7 +106,7 @@ function byWaiting(drafts: readonly Draft[]): readonly (readonly Draft[])[] {
   return others.length === 0 ? [drafts] : [others, drafts.filter(({ document }) => deduped.has(document.stream))];
 }
 
-/** Who does not want to be told later waits. */
+/** Waits for the late outcomes, unless the caller has asked to be told of them. */
 async function tellLate(drafts: readonly Draft[], { late }: AppendOptions): Promise<void> {
   if (!late) {
     await Promise.all(drafts.flatMap((draft) => draft.late ?? []));
@@ -121,7 +121,7 @@ async function tellLate(drafts: readonly Draft[], { late }: AppendOptions): Prom
   });
 }
 
-/** Bytes, rather too many; infinitely many if the data have not been counted. */
+/** An upper bound in bytes; infinite if the data have not been counted. */
 function estimate({ stream, bytes = Number.POSITIVE_INFINITY, key, headers, dedupeId }: NewMessage): number {
   let characters = 2 * stream.length + (key?.length ?? 0) + (dedupeId?.length ?? 0);
   for (const name in headers) characters += name.length + (headers[name]?.length ?? 0) + 3;
@@ -145,7 +145,7 @@ function inCommands(drafts: readonly Draft[]): readonly Draft[][] {
   return commands;
 }
 
-/** Without those that can't be stored. */
+/** The drafts that can be stored. */
 function sendable(drafts: readonly Draft[]): readonly Draft[] {
   return drafts.some(isRefused) ? drafts.filter((draft) => !isRefused(draft)) : drafts;
 }
@@ -159,5 +159,7 @@ function isHeldUp({ late }: Draft): boolean {
 }
 
 function outcomeOf(draft: Draft): AppendOutcome {
-  return draft.outcome ?? failed(ErrorCode.AppendFailed, 'unknown', 'nothing is known of the message', undefined);
+  return (
+    draft.outcome ?? failed(ErrorCode.AppendFailed, 'unknown', 'the outcome of the message is not known', undefined)
+  );
 }

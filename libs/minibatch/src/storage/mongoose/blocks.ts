@@ -44,14 +44,14 @@ export class BufferPages {
 }
 
 /**
- * What the consumer has not committed; `waits` serves the index, `done` decides. Python's documents have neither these lists nor a
- * partition.
+ * What the consumer has not committed: `waits` narrows the index range, `done` decides. Documents written by Python have neither of these
+ * lists, and no partition.
  */
 export function waiting({ stream, group, partition }: ConsumerKey): BufferFilter {
   return { ...waitingForAny(stream, partition, [group]), done: { $ne: group } } as BufferFilter;
 }
 
-/** What one of the groups has not committed, and some of what all of them have. */
+/** What any of the groups has not committed, and some messages that all of them have. */
 export function waitingForAny(stream: string, partition: number, groups: readonly string[]): BufferFilter {
   return {
     _id: { $gte: LEAST_ID },
@@ -63,8 +63,8 @@ export function waitingForAny(stream: string, partition: number, groups: readonl
 }
 
 /**
- * What this package has kept: Python's carries no time. `waits` serves the index. A group that marked a message after it was kept has
- * named other groups of the stream in it, until it finds that out.
+ * What this package has kept; a document that Python has kept has no `settled`. `waits` narrows the index range. It names groups only if a
+ * group has marked the message after it was kept, and until that is noticed.
  */
 export function kept(stream: string, groups: readonly string[]): BufferFilter {
   const marks: object = { processed: true, waits: { $in: [null, ...groups] }, keep: true, settled: { $exists: true } };
@@ -75,7 +75,7 @@ export function behind(after: MessageId | undefined): BufferFilter {
   return after === undefined ? {} : { _id: { $gt: toObjectId(after) } };
 }
 
-/** What `waiting` says, of one document that was read for several groups. */
+/** The condition of `waiting`, for one document that was read for several groups. */
 export function waitsFor(document: RawDocument, group: string): boolean {
   const waits = document.get('waits') as readonly unknown[] | undefined;
   if (waits && !waits.includes(null) && !waits.includes(group)) return false;

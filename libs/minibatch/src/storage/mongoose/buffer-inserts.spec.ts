@@ -133,7 +133,7 @@ describe('an insert', () => {
       status: 'failed',
       error: {
         code: ErrorCode.AppendFailed,
-        message: expect.stringContaining('by a majority: waiting for replication'),
+        message: expect.stringContaining('has not acknowledged the messages: waiting for replication'),
       },
     });
     const shutdown = { concern: { code: 91, errmsg: 'shutting down' } };

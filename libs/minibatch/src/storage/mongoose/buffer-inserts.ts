@@ -11,14 +11,16 @@ import { insertOne, write, type WriteFailure, type WriteReply } from './raw-writ
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { advice, DUPLICATE_KEY, isLeaving, isOutOfReach, isServerLost, neverExecuted } from './store-errors.js';
 
-/** An insert with dedupe ids that takes longer, in milliseconds, or longer than usual by this factor, may wait for a transaction. */
+/**
+ * An insert with dedupe ids that takes longer than this, in milliseconds, or than usual by this factor, may be waiting for a transaction.
+ */
 const SUSPICIOUS = 250;
 const UNUSUAL = 4;
 
-/** Waits between two sendings to a server that refuses connections. */
+/** Pauses between attempts to reach a server that refuses connections. */
 const REPEAT_BACKOFF = { base: 50, max: 1000, jitter: 0.3 };
 
-/** Codes by which a server refuses one document for what is in it. */
+/** Error codes by which a server rejects one document because of its content. */
 const NOT_STORABLE = new Set([
   52, // DollarPrefixedFieldName, before MongoDB 5
   57, // DottedFieldName
@@ -26,29 +28,29 @@ const NOT_STORABLE = new Set([
 ]);
 const TOO_LARGE = new Set([10334, 17419, 17420]);
 
-/** Inserts one command's worth of messages and finds out what became of each. */
+/** Inserts the messages of one command and finds out what became of each. */
 export class BufferInserts {
   private readonly isolation: Isolation;
-  /** Milliseconds that an insert takes, on average. */
+  /** How long an insert takes on average, in milliseconds. */
   private usual = 0;
 
   constructor(
     private readonly collections: Collections,
-    /** Whether another server takes over from one that is lost, and writes are to be repeated there. */
+    /** Whether another server takes over when one is lost, so that writes should be repeated there. */
     private readonly repeats: () => boolean,
-    /** Whether there may be transactions of others. */
+    /** Whether other clients may have open transactions. */
     private readonly transactions: () => boolean = () => false,
     private readonly clock: Clock = new SystemClock(),
-    /** How long the driver looks for a server; milliseconds. */
+    /** How long the driver tries to find a server, in milliseconds. */
     private readonly patience: () => number = () => 0,
   ) {
     this.isolation = new Isolation(collections);
   }
 
   /**
-   * Sets the outcome of every draft. When the answer is lost, or the server hands over to another, the same documents, with the same
-   * ids, are sent once more: those that are there already answer by their ids. Resolves with false if the server is out of reach, so
-   * that the caller sends no more.
+   * Sets the outcome of every draft. When the answer is lost, or the server hands over to another one, the same documents are sent again
+   * with the same ids: a duplicate `_id` says that a document was stored before. Resolves with false if the server is out of reach: then
+   * the caller stops sending.
    */
   async insert(drafts: readonly Draft[]): Promise<boolean> {
     if (drafts.some(isDeduped) && this.transactions()) return this.insertOrIsolate(drafts);
@@ -56,7 +58,7 @@ export class BufferInserts {
     return settleStored(drafts, reply) || this.conclude(drafts, reply, false);
   }
 
-  /** An open transaction of others may hold a dedupe id. */
+  /** For messages with dedupe ids, which another client's open transaction may hold. */
   private async insertOrIsolate(drafts: readonly Draft[]): Promise<boolean> {
     const sending = this.send(drafts);
     if (await this.answersInTime(sending)) return this.conclude(drafts, await sending, false);
@@ -68,7 +70,7 @@ export class BufferInserts {
     });
     const isolating = this.isolation.store(drafts.filter(isDeduped), answered.signal).then(
       () => true,
-      // Not more than an attempt: the insert itself will say what is wrong.
+      // Only an attempt: the insert itself will report the error.
       () => concluding,
     );
     const goOn = await Promise.race([concluding, isolating]);
@@ -109,9 +111,8 @@ export class BufferInserts {
   }
 
   /**
-   * Once: the driver looks for a server as long as it may. But one that has just died refuses connections before the driver knows, so what
-   * it surely has not seen again is sent again within that time.
-   *
+   * Sends once more: the driver itself waits for a server as long as it may. But a server that has just died refuses connections before the
+   * driver has noticed. What certainly did not reach it is sent again within that time.
    * @param executed some of the documents may be stored
    */
   private async repeat(drafts: readonly Draft[], executed: boolean): Promise<boolean> {
@@ -133,7 +134,7 @@ export class BufferInserts {
     return true;
   }
 
-  /** Resolves with what it failed with. */
+  /** Resolves with the error if the command failed. */
   private send(drafts: readonly Draft[]): Promise<WriteReply | Error> {
     const { buffer } = this.collections;
     const documents = drafts.map(({ document }) => document);
@@ -143,7 +144,7 @@ export class BufferInserts {
     return sending.catch(asError);
   }
 
-  /** The serializer refused the command as a whole: without those it can't write, the rest goes. */
+  /** The serializer rejected the whole command: the documents that it can write are sent without the others. */
   private async insertSerializable(drafts: readonly Draft[], cause: unknown): Promise<boolean> {
     const good: Draft[] = [];
     for (const draft of drafts) {
@@ -164,7 +165,7 @@ export class BufferInserts {
     return good.length === 0 || this.insert(good);
   }
 
-  /** What the reply says of each draft; nothing of those that are stored. */
+  /** The outcome of each draft according to the reply; undefined for those that were stored. */
   private async judge(
     drafts: readonly Draft[],
     { writeErrors = [], writeConcernError }: WriteReply,
@@ -175,7 +176,7 @@ export class BufferInserts {
     for (const failure of writeErrors) {
       if (failure.code !== DUPLICATE_KEY) verdicts[failure.index] = refusal(failure);
       else if (!isOwnId(failure)) seen.push(failure.index);
-      // Its own id: it is there, since an earlier sending whose answer was lost.
+      // A duplicate of its own id: it was stored by an earlier attempt whose answer was lost.
     }
     if (seen.length > 0) {
       const own = again ? await this.storedByUs(seen.map((index) => drafts[index])) : undefined;
@@ -185,11 +186,11 @@ export class BufferInserts {
     }
     if (!writeConcernError) return verdicts;
     const error = new mongo.MongoServerError({ ...writeConcernError });
-    const reason = `MongoDB has not acknowledged the messages by a majority: ${messageOf(error)}`;
+    const reason = `A majority of the servers has not acknowledged the messages: ${messageOf(error)}`;
     return verdicts.map((verdict) => verdict ?? failed(ErrorCode.AppendFailed, 'unknown', reason, error));
   }
 
-  /** Ids among these that are in the buffer: their dedupe key was taken by themselves. */
+  /** The ids that are in the buffer: these messages hold their dedupe keys themselves. */
   private async storedByUs(drafts: readonly (Draft | undefined)[]): Promise<Set<string>> {
     const ids = drafts.flatMap((draft) => (draft ? [draft.document._id] : []));
     const found = await this.collections.buffer
@@ -212,12 +213,12 @@ export function fail(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: 
   for (const draft of drafts) draft.outcome ??= failed(ErrorCode.AppendFailed, stored, couldNotAppend(cause), cause);
 }
 
-/** It has not got to a server, which may be there in a moment. */
+/** The command has not reached a server, and one may be back in a moment. */
 function isTurnedAway(reply: WriteReply | Error): boolean {
   return reply instanceof Error && neverExecuted(reply) && isOutOfReach(reply);
 }
 
-/** Answers with whether the server is there all the same, and may take what comes next. */
+/** Resolves with true if the server is reachable in spite of the failure, so that the next command may be sent. */
 function failBy(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): boolean {
   const isThere = !isOutOfReach(cause);
   if (isThere) fail(drafts, stored, cause);
@@ -225,7 +226,7 @@ function failBy(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unkno
   return isThere;
 }
 
-/** As `fail`, where the server is out of reach. */
+/** Like `fail`, for a server that is out of reach. */
 export function failAway(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): void {
   const message = couldNotAppend(cause);
   for (const draft of drafts) {
@@ -263,12 +264,12 @@ function settleStored(drafts: readonly Draft[], reply: WriteReply | Error): bool
   return true;
 }
 
-/** The server that has executed it may be gone with it: the next one is asked, too. */
+/** The server that executed the command may be gone, and the write with it: the next server is asked as well. */
 function isHandingOver({ writeConcernError }: WriteReply): boolean {
   return writeConcernError !== undefined && isLeaving(writeConcernError.code);
 }
 
-/** Servers name the index in the message; not all of them add the key as a field. */
+/** Every server names the index in the message, but not every server sends the key as a field. */
 function isOwnId({ errmsg = '' }: WriteFailure): boolean {
   return /\bindex: (\S+)/.exec(errmsg)?.[1] === '_id_';
 }
@@ -279,7 +280,7 @@ function refusal(failure: WriteFailure): AppendOutcome {
     return failed(ErrorCode.NotStorable, 'no', `MongoDB can't store the data: ${reason}`, failure);
   }
   if (TOO_LARGE.has(code)) {
-    return failed(ErrorCode.MessageTooLarge, 'no', `MongoDB finds the message too large: ${reason}`, failure);
+    return failed(ErrorCode.MessageTooLarge, 'no', `The message is too large for MongoDB: ${reason}`, failure);
   }
-  return failed(ErrorCode.AppendFailed, 'no', `MongoDB refused the message: ${reason}`, failure);
+  return failed(ErrorCode.AppendFailed, 'no', `MongoDB rejected the message: ${reason}`, failure);
 }

@@ -11,14 +11,14 @@ type Change =
   | mongo.ChangeStreamInvalidateDocument;
 type Changes = mongo.ChangeStream<BufferDocument, Change>;
 
-/** Longest wait of the server for a change, milliseconds. */
+/** How long the server waits for a change, in milliseconds. */
 const AWAIT = 1000;
-/** Some servers do not wait: then this is the pause between two looks. */
+/** The pause between two requests to a server that does not wait, in milliseconds. */
 const PAUSE = 20;
-/** Pauses between attempts to open a change stream that was refused, or broke. */
+/** Pauses between attempts to open a change stream that was refused or that failed. */
 const REOPEN = { base: 1000, max: 30_000, jitter: 0.3 };
 
-/** Codes by which a server says that it has no change streams. */
+/** Error codes of servers without change streams. */
 const UNSUPPORTED = new Set<unknown>([
   40573, // the stage is only supported on replica sets
   40324, // unrecognized stage
@@ -27,24 +27,24 @@ const UNSUPPORTED = new Set<unknown>([
 /**
  * Wakes consumers by the server's change stream.
  *
- * It costs little, because the server sends little: only messages of the streams that are consumed here, of these only the stream's
- * name, and none that this process has appended itself. Those are told of in the process (`appended`). What was appended in a
- * transaction comes by the change stream all the same: nobody here knows when it is committed.
+ * It is cheap, because the server sends little: only for streams that are consumed here, only the name of the stream, and nothing for
+ * messages that this process has appended. Those are announced within the process (`localAppends`). Messages appended in a transaction
+ * always come by the change stream, because the process does not know when they are committed.
  */
 export class ChangeWatch {
   constructor(
     private readonly collections: Collections,
     private readonly parts: {
-      /** Bytes 4 to 8 of the ids that this process makes, in hexadecimal. */
+      /** Bytes 4 to 8 of the ids that this process creates, in hexadecimal. */
       readonly origin: string;
-      /** A server that is no replica set has no change streams, whatever it answers. */
+      /** A standalone server has no change streams, whatever it answers. */
       isStandalone(): boolean;
-      /** The buffer was dropped or renamed. */
+      /** Called when the buffer was dropped or renamed. */
       removed(): void;
     },
   ) {}
 
-  /** Resolves when the signal aborts, or as soon as it is clear that the server has no change streams. */
+  /** Resolves when the signal aborts, or when the server turns out to have no change streams. */
   async watch(streams: readonly string[], watcher: StreamWatcher, signal: AbortSignal): Promise<void> {
     const leave = localAppends.follow(streams, (stream) => watcher.wake(stream));
     try {
@@ -72,18 +72,18 @@ export class ChangeWatch {
   ): Promise<void> {
     const changes: Changes = this.collections.buffer.watch(this.pipeline(streams), {
       maxAwaitTimeMS: AWAIT,
-      // A change stream takes no other one, and the collection's own is `local`.
+      // The only level a change stream accepts; that of the collection is `local`.
       readConcern: { level: 'majority' },
     });
     const close = () => void changes.close().catch(() => undefined);
     signal.addEventListener('abort', close, { once: true });
     try {
-      // The first look opens it.
+      // The first request opens it.
       tell(await changes.tryNext(), watcher);
       if (signal.aborted) return;
       opened();
       watcher.started();
-      // Nobody has told what came before.
+      // Messages may have arrived before it was open.
       for (const stream of streams) watcher.wake(stream);
       while (!signal.aborted) await this.look(changes, watcher, signal);
     } finally {
@@ -115,7 +115,7 @@ export class ChangeWatch {
               'fullDocument.processed': false,
               $or: [isInTransaction, isOthers],
             },
-            // Messages that a redrive shows (see `redrive.ts`).
+            // Messages that a redrive makes visible (see `redrive.ts`).
             { operationType: 'update', 'updateDescription.updatedFields.redriven': { $in: streams } },
             { operationType: 'invalidate' },
           ],
@@ -131,7 +131,7 @@ export class ChangeWatch {
   }
 }
 
-/** What is appended in this process, told to all stores of it: an application may have several, on one database. */
+/** Announces what is appended in this process to all of its stores: an application may have several on one database. */
 class LocalAppends {
   private readonly followers = new Set<{ readonly streams: ReadonlySet<string>; wake(stream: string): void }>();
 
@@ -141,12 +141,12 @@ class LocalAppends {
     return () => void this.followers.delete(follower);
   }
 
-  /** Messages have been stored. */
+  /** Called when messages have been stored. */
   tell(messages: readonly { readonly stream: string }[]): void {
     if (this.followers.size === 0) return;
     let last: string | undefined;
     for (const { stream } of messages) {
-      // Mostly they are all on one.
+      // Usually all are on one stream.
       if (stream === last) continue;
       last = stream;
       for (const follower of this.followers) if (follower.streams.has(stream)) follower.wake(stream);
@@ -156,7 +156,7 @@ class LocalAppends {
 
 export const localAppends = new LocalAppends();
 
-/** The change stream has ended, and another one is to be opened. */
+/** The change stream has ended and has to be opened again. */
 class Invalidated extends Error {}
 
 function tell(change: Change | null, watcher: StreamWatcher): void {

@@ -7,7 +7,7 @@ import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded } from './store-errors.js';
 import type { Streams } from './streams.js';
 
-/** Positions of sources, in the document of their stream. */
+/** Positions of sources. They are stored in the document of their stream. */
 export class Checkpoints {
   constructor(
     private readonly collections: Collections,
@@ -25,9 +25,8 @@ export class Checkpoints {
   }
 
   /**
-   * Stores the positions that are due, each by an update of its own, so that none fails for another's sake. Resolves with those that
-   * could not be stored. In a session one after the other, as the driver has it.
-   *
+   * Stores the positions that are due, each by a separate update, so that one failure does not affect the others. Resolves with those that
+   * could not be stored. In a session the updates go one after the other, because the driver requires it.
    * @throws what the driver throws in a session: the transaction that the update was part of is over
    */
   async write(
@@ -61,7 +60,7 @@ export class Checkpoints {
   }
 }
 
-/** Those for one source on one stream, the newest first: it stands for the others. */
+/** The checkpoints of each source on each stream, the newest first: only that one is stored. */
 function byPlace(checkpoints: readonly Checkpoint[]): Map<string, [Checkpoint, ...Checkpoint[]]> {
   const places = new Map<string, [Checkpoint, ...Checkpoint[]]>();
   for (const checkpoint of checkpoints) {
@@ -71,7 +70,7 @@ function byPlace(checkpoints: readonly Checkpoint[]): Map<string, [Checkpoint, .
   return places;
 }
 
-/** A source's name can hold what a path in an update can't. The lone `%` is no encoding of anything. */
+/** The name of a source may contain characters that an update path can't. A `%` alone encodes the empty name. */
 function fieldName(source: string): string {
   if (source === '') return '%';
   return source.replace(/[%.$\0]/g, (char) => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`);

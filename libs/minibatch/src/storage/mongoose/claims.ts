@@ -20,9 +20,9 @@ import {
 } from './window-codec.js';
 import { without } from './window-removal.js';
 
-/** Windows from their claim to their commit, and their adoption by a new holder of the lease. */
+/** Windows between claim and commit, and their adoption by a new holder of the lease. */
 export class Claims {
-  /** Only one lease makes the ids of a claim, so groups that claim in the same turn can share the insert. */
+  /** Ids of claims are unique to a lease, so groups that claim in the same turn of the event loop can share an insert. */
   private readonly inserts: TurnBatch<readonly WindowDocument[], undefined>;
 
   constructor(
@@ -50,14 +50,14 @@ export class Claims {
   }
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {
-    await guarded(`store the next try of window '${window.id}'`, async () => {
+    await guarded(`reschedule window '${window.id}'`, async () => {
       const shared = this.locations.sharedBy(lease, window.seq);
       if (shared !== undefined) return this.moveOut(lease, window, shared);
       const { matchedCount } = await this.collections.window.updateOne(
         { processed: false, consumer: consumerDocumentId(lease.key), seq: window.seq, fence: lease.fence },
         toReschedule(window),
       );
-      // Another holder has adopted it, or it is not there at all: the consumer's document tells.
+      // Either another holder has adopted the window, or it does not exist: the consumer's document tells which.
       if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
     });
   }
@@ -65,7 +65,7 @@ export class Claims {
   async find(key: ConsumerKey, windowId: string): Promise<WindowRecord | undefined> {
     const open = { processed: false, consumer: consumerDocumentId(key) };
     const { window } = this.collections;
-    return guarded(`look for window '${windowId}'`, async () => {
+    return guarded(`find window '${windowId}'`, async () => {
       const alone = await window.findOne({ ...open, windowId });
       const document = alone ?? (await window.findOne({ ...open, 'windows.windowId': windowId }));
       return document ? toWindowRecords(document).find(({ id }) => id === windowId) : undefined;
@@ -73,8 +73,9 @@ export class Claims {
   }
 
   /**
-   * The window gets a document of its own before it leaves the shared one: in between it is in both, and `recover` takes the own
-   * one. A former holder's is void, or adopted together with the shared one, which the former holder then can't change.
+   * Gives the window its own document before it leaves the shared one. In between it is in both, and `recover` prefers its own. If this
+   * process no longer holds the lease, the new document is void, or it is adopted together with the shared one, which this process then
+   * can't change.
    */
   private async moveOut(lease: Lease, record: WindowRecord, shared: string): Promise<void> {
     const { window } = this.collections;
@@ -83,7 +84,7 @@ export class Claims {
     const { matchedCount } = await window.updateOne({ _id: shared, fence: lease.fence }, without([seq]));
     if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
     const { documents } = this.locations.remove(lease, [seq]);
-    // It was the last one.
+    // It was the last one in the shared document.
     if (documents.length > 0) await window.deleteMany({ _id: { $in: [...documents] } });
     this.locations.removed(lease, [seq]);
   }
@@ -102,16 +103,15 @@ export class Claims {
   }
 
   /**
-   * The order is what makes it safe. Windows are adopted before the new fence is stored as adopted; so a claim of a former
-   * holder is either there in time and adopted, or it turns up later with a fence below the adopted one and is void. A
-   * holder that is replaced while it recovers changes nothing any more: its last step finds the lease gone, and the windows
-   * it may still touch are void or belong to fences below its own.
+   * The order makes this safe. Windows are adopted before the new fence is stored as the adopted one. So a claim of a former holder is
+   * either in time and adopted, or it arrives later with a smaller fence and is void. A holder that is replaced while it recovers does no
+   * harm: its last step finds that the lease is lost, and the windows it may still change are void or belong to smaller fences.
    */
   async recover(lease: Lease): Promise<Recovery> {
     const { consumer } = this.collections;
     return guarded(`recover '${lease.key.group}' on '${lease.key.stream}'`, async () => {
       this.locations.begin(lease);
-      // The first holder finds none of an earlier one.
+      // There is nothing to adopt for the first holder.
       if (lease.fence > 1) await this.adopt(lease);
       const adopted = await consumer.findOneAndUpdate(
         heldBy(lease),
@@ -142,7 +142,7 @@ export class Claims {
     );
   }
 
-  /** The open windows by `seq`, each once. */
+  /** The open windows, ordered by `seq`, each once. */
   private async adopted(lease: Lease): Promise<readonly WindowRecord[]> {
     const { window } = this.collections;
     const documents = await window
@@ -156,7 +156,7 @@ export class Claims {
         kept.push(document);
         continue;
       }
-      // A process ended before it took them out of here.
+      // A process stopped before it removed the others from this document.
       const left = windows.filter(({ seq }) => !alone.has(seq));
       if (left.length < windows.length)
         await window.updateOne({ _id, fence: lease.fence }, { $set: { windows: left } });

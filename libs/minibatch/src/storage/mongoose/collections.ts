@@ -8,7 +8,7 @@ import type { Role } from './schemas/schema-options.js';
 import { StreamSchema, type StreamDocument } from './schemas/stream.schema.js';
 import { WindowSchema, type WindowDocument } from './schemas/window.schema.js';
 
-/** Names of the collections in the database; the defaults are those of the Python library. */
+/** Names of the collections in the database. The defaults are those of the Python library. */
 export type CollectionNames = Readonly<Record<Role, string>>;
 
 export const COLLECTION_NAMES: CollectionNames = {
@@ -19,13 +19,13 @@ export const COLLECTION_NAMES: CollectionNames = {
   deadletter: 'deadletter',
 };
 
-/** The usual names where no other is given. */
+/** The given names, completed by the defaults. */
 export function collectionNames(given: Partial<CollectionNames> = {}): CollectionNames {
   const roles = Object.keys(COLLECTION_NAMES) as Role[];
   return Object.fromEntries(roles.map((role) => [role, given[role] ?? COLLECTION_NAMES[role]])) as CollectionNames;
 }
 
-/** Prefixed, because an application's own `Stream` or `Window` must not become ours. */
+/** Prefixed, so that they do not clash with an application's `Stream` or `Window`. */
 export const MODEL_NAMES: CollectionNames = {
   stream: 'MinibatchStream',
   buffer: 'MinibatchBuffer',
@@ -43,8 +43,8 @@ const SCHEMAS = {
 };
 
 /**
- * Set on every collection, whatever the connection's URI says: another read preference would miss what was just written, a
- * smaller write concern would lose what was acknowledged, and other BSON options would change the data.
+ * Set on every collection, whatever the URI of the connection says. Another read preference would miss recent writes, a weaker write
+ * concern would lose acknowledged ones, and other BSON options would change the data.
  */
 const OPTIONS = {
   readPreference: 'primary',
@@ -59,7 +59,7 @@ const OPTIONS = {
   raw: false,
 } as const;
 
-/** A server that can't reach a majority would otherwise let the call wait for ever. */
+/** Without the timeout, a call would wait indefinitely for a server that can't reach a majority. */
 const WRITE_CONCERN = { w: 'majority', wtimeoutMS: 30_000 } as const;
 
 const BAD_VALUE = 2;
@@ -73,8 +73,8 @@ interface Native {
 }
 
 /**
- * The store's models and their native collections. Models are for the application's own queries and for the checks at boot;
- * all work is done on the native collections, without hydrated documents.
+ * The models of the store and their native collections. The models are for the application's queries and for the checks at boot. The store
+ * itself uses the native collections, without hydrated documents.
  */
 export class Collections {
   private db: mongo.Db | undefined;
@@ -93,8 +93,8 @@ export class Collections {
   }
 
   /**
-   * For a standalone server, where `majority` is an acknowledgement from memory: writes wait for its journal. Servers that
-   * have none, as for tests, refuse such a write; then it stays as it was.
+   * Makes writes wait for the journal, for a standalone server, which acknowledges `majority` from memory. A server without a journal, such
+   * as one for tests, rejects such writes; then nothing changes.
    */
   async useJournal(): Promise<void> {
     this.setJournal(true);
@@ -131,11 +131,11 @@ export class Collections {
     if (db) return db;
     throw new MinibatchError(
       ErrorCode.StoreUnavailable,
-      'The Mongoose connection of the store is not open: connect it before the store is used, and close it after',
+      'The Mongoose connection of the store is not open: connect it before the store is used, and close it afterwards',
     );
   }
 
-  /** The application may close its connection and open it again: then there is another database object. */
+  /** When the application closes its connection and opens it again, there is a new database object. */
   private current(): Native {
     const db = this.database;
     if (this.native && this.db === db) return this.native;
@@ -163,22 +163,22 @@ export class Collections {
     const taken: Model<unknown> | undefined = this.connection.models[name];
     if (taken && roleOf(taken) !== role) {
       throw conflict(
-        `The application has a model of its own named '${name}' on the connection of the store; give it another name`,
+        `The application has a model named '${name}' on the connection of the store; give it another name`,
         { model: name },
       );
     }
-    // A copy: plugins of the connection change the schema, and those of one connection are nothing to another.
+    // A copy, because plugins of the connection change the schema.
     const model = taken ?? this.connection.model(name, SCHEMAS[role].clone() as never, wanted);
     if (model.collection.name !== wanted) {
       throw conflict(
-        `Model '${name}' lies in collection '${model.collection.name}', not in '${wanted}': ` +
-          'two stores on one connection need the same collection names; use a connection for each',
+        `Model '${name}' uses collection '${model.collection.name}', not '${wanted}': ` +
+          'stores on one connection need the same collection names; use a separate connection for each',
         { model: name, collection: model.collection.name, wanted },
       );
     }
   }
 
-  /** The store deletes from its collections; a model that lies in one of them would lose its documents. */
+  /** The store deletes documents from its collections, so no model of the application may use one of them. */
   private refuseSharedCollections(): void {
     for (const role of Object.keys(SCHEMAS) as Role[]) {
       const collection = this.names[role];
@@ -186,8 +186,8 @@ export class Collections {
       const other = models.find((model) => model.collection.name === collection && roleOf(model) !== role);
       if (!other) continue;
       throw conflict(
-        `Model '${other.modelName}' of the application lies in collection '${collection}', which the store uses for itself; ` +
-          `move one of them, the store's by the option collections: { ${role}: '…' }`,
+        `Model '${other.modelName}' of the application uses collection '${collection}', which belongs to the store; ` +
+          `rename one of them, that of the store by the option collections: { ${role}: '…' }`,
         { model: other.modelName, collection },
       );
     }

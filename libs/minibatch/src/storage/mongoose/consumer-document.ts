@@ -1,7 +1,7 @@
 import type { ConsumerKey, Lease } from '../stream-store.interface.js';
 import type { SeqRange } from './schemas/consumer.schema.js';
 
-/** `_id` of a consumer's document: readable, and different for different keys whatever is in the names. */
+/** The `_id` of a consumer's document: readable, and unique whatever the names contain. */
 export function consumerDocumentId(key: ConsumerKey): string {
   return `${escape(key.stream)}/${escape(key.group)}/${key.partition}`;
 }
@@ -10,7 +10,7 @@ function escape(name: string): string {
   return name.replaceAll('%', '%25').replaceAll('/', '%2F');
 }
 
-/** Matches the consumer's document only while the lease is held: what every conditional update is filtered by. */
+/** Matches the consumer's document only while the lease is held: the filter of every conditional update. */
 export function heldBy(lease: Lease) {
   return {
     _id: consumerDocumentId(lease.key),
@@ -22,7 +22,7 @@ export function heldBy(lease: Lease) {
 /** Consumers of groups that have not been removed. */
 export const NOT_RETIRED = { retired: { $exists: false } };
 
-/** Finished `seq`s are mostly consecutive. */
+/** As ranges, because finished `seq`s are usually consecutive. */
 export function toRanges(seqs: readonly number[]): SeqRange[] {
   const ranges: SeqRange[] = [];
   for (const seq of [...seqs].sort((a, b) => a - b)) {

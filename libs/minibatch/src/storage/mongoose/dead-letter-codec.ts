@@ -9,35 +9,38 @@ import { sizeOf, type RawValue } from './raw-value.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
-/** MongoDB's 16 MiB; a little is left for what a redrive notes in the letter. */
+/** MongoDB's limit of 16 MiB, with some room for what a redrive adds to the letter. */
 const MAX_LETTER_BYTES = 16 * 1024 * 1024 - 16 * 1024;
-/** What is left of an error, and of its stack, that would not fit beside its message; characters. */
+/** Length to which an error and its stack are cut if they do not fit in addition to the message; characters. */
 const CLIPPED = 4096;
 
-/** What a letter has of its message, as bytes. A copy of a kept message remains one, so that it is not kept after a redrive. */
+/**
+ * The fields that a letter copies from its message, as bytes. With `replayOf`, a copy of a kept message is still not kept after a redrive.
+ */
 const CONTENT = ['created', 'data', 'bigints', 'key', 'headers', 'replayOf'] as const;
 
-/** What is known of a letter without its message. */
+/** A letter without its message. */
 export type DeadLetterHead = Pick<
   DeadletterDocument,
   '_id' | 'stream' | 'group' | 'partition' | 'message' | 'created' | 'died' | 'copies'
 >;
 
-/** A letter as it was read: its message stays as bytes. */
+/** A letter as it was read. Its message stays encoded. */
 export interface StoredDeadLetter {
   readonly head: DeadLetterHead;
   readonly document: RawDocument;
 }
 
 /**
- * The message's id makes letters come in the order of the stream, and with the group it makes a second burial meet the first.
- * The group in letters that every server and JavaScript sort alike, and that can be part of a URL.
+ * Begins with the id of the message, so that letters are in the order of the stream. With the group it identifies the letter, so that
+ * storing it again changes nothing. The group is encoded in characters that every server and JavaScript sort alike and that may be part of
+ * a URL.
  */
 export function letterId(messageId: string, group: string): string {
   return `${messageId}.${Buffer.from(group).toString('base64url')}`;
 }
 
-/** With the message's bytes: what can't be decoded, or written back, can be given up all the same. */
+/** Copies the bytes of the message, so that a message that can't be decoded or encoded can still become a dead letter. */
 export function toLetterInsert({ key }: Lease, letter: NewDeadLetter): RawInsert {
   const { message, window, consumer, attempts, error, stack, died } = letter;
   const { stream, group, partition } = key;
@@ -59,7 +62,7 @@ export function toLetterInsert({ key }: Lease, letter: NewDeadLetter): RawInsert
   return withinLimit(document, Object.values(content));
 }
 
-/** Undefined for what is no letter: others may write into the collection, too. */
+/** Undefined for a document that is not a dead letter: other programs may write into the collection. */
 export function toStoredDeadLetter(document: RawDocument): StoredDeadLetter | undefined {
   const [_id, stream, group, partition, message, created, died, copies] = HEAD.map((name) => document.get(name));
   const isLetter =
@@ -82,7 +85,7 @@ export function toStoredDeadLetter(document: RawDocument): StoredDeadLetter | un
 }
 
 const HEAD = ['_id', 'stream', 'group', 'partition', 'message', 'created', 'died', 'copies'] as const;
-/** What a read has to ask for at the least. */
+/** The least that a read has to ask for. */
 export const HEAD_ONLY: mongo.Document = Object.fromEntries(HEAD.map((name) => [name, 1]));
 
 export function toDeadLetter({ head, document }: StoredDeadLetter): DeadLetter {
@@ -108,7 +111,7 @@ export function toDeadLetter({ head, document }: StoredDeadLetter): DeadLetter {
   };
 }
 
-/** The message as it comes back: for its own group only, and hidden at first (see `redrive.ts`). Never deduped again. */
+/** The message as a redrive puts it back: for its own group only, hidden at first (see `redrive.ts`), and without a dedupe id. */
 export function toCopy(letter: StoredDeadLetter, _id: mongo.ObjectId, groups: readonly string[]): RawInsert {
   const { stream, group, partition } = letter.head;
   const done = groups.filter((other) => other !== group);
@@ -125,7 +128,7 @@ export function toCopy(letter: StoredDeadLetter, _id: mongo.ObjectId, groups: re
   return { document, bytes: sizeOf(document, Object.values(content)) };
 }
 
-/** What a message consists of, as bytes. */
+/** The content of a message, as bytes. */
 export function copied(document: RawDocument): Partial<Record<(typeof CONTENT)[number], RawValue>> {
   const content: Partial<Record<(typeof CONTENT)[number], RawValue>> = {};
   for (const name of CONTENT) {
@@ -135,7 +138,7 @@ export function copied(document: RawDocument): Partial<Record<(typeof CONTENT)[n
   return content;
 }
 
-/** A message may be nearly as large as a document can be; it must not be impossible to give it up. */
+/** Cuts the error if the letter would be too large: a message that nearly fills a document must be able to become a dead letter. */
 function withinLimit(
   letter: { readonly error: string; readonly stack?: string } & mongo.Document,
   values: readonly RawValue[],

@@ -5,7 +5,7 @@ import { type StoredDeadLetter, toStoredDeadLetter } from './dead-letter-codec.j
 import { RawDocument } from './raw-document.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
-/** Letters that match all that is given. */
+/** Dead letters that match all conditions. */
 export interface Selection {
   readonly stream: string;
   readonly groups?: readonly string[];
@@ -15,13 +15,13 @@ export interface Selection {
 
 export interface DeadLetterLimits {
   readonly letters: number;
-  /** As of the buffer: a page ends with the letter that reaches it. */
+  /** As for reads of the buffer, a page ends with the letter that reaches the limit. */
   readonly bytes: number;
 }
 
 export interface DeadLetterPage {
   readonly letters: readonly StoredDeadLetter[];
-  /** After which id the next page begins; absent on the last one. */
+  /** The id after which the next page begins; absent on the last page. */
   readonly next?: string;
 }
 
@@ -34,7 +34,7 @@ export function selectionOf(stream: string, { group, ids, before }: DeadLetterFi
   };
 }
 
-/** Reads of dead letters, in the order of their ids; each is one round trip. */
+/** Reads dead letters in the order of their ids. Each read is one round trip. */
 export class DeadLetterReads {
   constructor(private readonly collections: Collections) {}
 
@@ -55,8 +55,8 @@ export class DeadLetterReads {
   }
 
   /**
-   * Pages up to the letter that is the last one at the beginning: a message that is redriven and dies again has a greater id, and
-   * must not be found by the same call.
+   * Pages up to the letter that was the last one when the call began: a message that is redriven and fails again gets a greater id, and the
+   * same call must not find it.
    */
   async *pages(
     selection: () => Selection | Promise<Selection>,
@@ -80,7 +80,7 @@ export class DeadLetterReads {
     return (await this.collections.deadletter.findOne({ stream, _id: { $gt: '' } }, options))?._id;
   }
 
-  /** By ids alone: a second condition beside `$in` makes some servers quadratic. The rest is left out here. */
+  /** By ids alone, because a second condition in addition to `$in` is quadratic on some servers. The result is filtered here. */
   private async named(
     selection: Selection,
     ids: readonly string[],
@@ -98,7 +98,7 @@ export class DeadLetterReads {
     };
   }
 
-  /** `full`: it ended at a limit, with the document `last`. What is no letter is counted and passed over. */
+  /** `full`: the read ended at a limit, with the document `last`. A document that is not a letter is counted and skipped. */
   private async read(
     filter: mongo.Filter<DeadletterDocument>,
     limits: DeadLetterLimits,
@@ -117,7 +117,7 @@ export class DeadLetterReads {
       const document = new RawDocument(buffer);
       const letter = toStoredDeadLetter(document);
       if (letter) letters.push(letter);
-      // By strings alone the reads go on.
+      // A read continues after a string only.
       last = document.get('_id') as string;
       count += 1;
       bytes += buffer.length;

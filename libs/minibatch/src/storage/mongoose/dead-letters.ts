@@ -7,10 +7,10 @@ import { HEAD_ONLY, toDeadLetter, toLetterInsert } from './dead-letter-codec.js'
 import { selectionOf, type DeadLetterReads } from './dead-letter-reads.js';
 import { guarded } from './store-errors.js';
 
-/** Of one command that removes letters. */
+/** Limits of one command that removes letters. */
 const REMOVED = { letters: 1000, bytes: Number.POSITIVE_INFINITY };
 
-/** Dead letters from their burial to their end; the way back into the buffer is `Redrive`. */
+/** Stores, lists and discards dead letters. `Redrive` puts their messages back into the buffer. */
 export class DeadLetters {
   constructor(
     private readonly collections: Collections,
@@ -18,8 +18,8 @@ export class DeadLetters {
   ) {}
 
   /**
-   * The lease is looked at before, so that a former holder that wakes up does not give up what the new one handles. One that is
-   * stopped between the look and the insert still does: then the letter is there beside what becomes of the message.
+   * Checks the lease first, so that a former holder that wakes up does not give up messages that the new holder handles. If it is suspended
+   * between the check and the insert, it still does: then there is a letter for a message that may have been handled.
    */
   async bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
     if (letters.length === 0) return;
@@ -40,7 +40,7 @@ export class DeadLetters {
   ): Promise<readonly DeadLetter[]> {
     const found: DeadLetter[] = [];
     await guarded(`read dead letters of '${stream}'`, async () => {
-      // More than one page only where letters were named that are not there.
+      // More than one page only if the filter names letters that do not exist.
       for (let from = after; found.length < limit;) {
         const limits = { letters: limit - found.length, bytes: Number.POSITIVE_INFINITY };
         const { letters, next } = await this.reads.page(selectionOf(stream, filter), from, limits);
@@ -52,7 +52,7 @@ export class DeadLetters {
     return found;
   }
 
-  /** Copies that a redrive has left half-way go after their letter: before it, the redrive would end without its message. */
+  /** Copies of an unfinished redrive are removed after their letter. The other way round, the redrive could end without its message. */
   async discard(stream: string, filter: DeadLetterFilter): Promise<number> {
     const { buffer, deadletter } = this.collections;
     return guarded(`discard dead letters of '${stream}'`, async () => {

@@ -6,10 +6,10 @@ const DISCONNECTED = 0;
 /**
  * Resolves when the application's connection is open.
  *
- * Mongoose looks for the server of a new connection once, for `serverSelectionTimeoutMS`, and never again; only a connection
- * that was open before comes back by itself. With `lazyConnection` an application would start without its server and stay
- * without it. So what Mongoose has given up is asked for again, as the application asked for it, with each call.
- * A connection that the application itself has closed stays closed.
+ * Mongoose tries to connect a new connection once, for `serverSelectionTimeoutMS`, and then gives up; only a connection that was open
+ * before reconnects automatically. With `lazyConnection` an application that starts without its server would stay without it. So each call
+ * opens a connection that Mongoose has given up again, as the application opened it. A connection that the application has closed stays
+ * closed.
  */
 export async function firstConnection(connection: Connection): Promise<void> {
   try {
@@ -28,10 +28,10 @@ interface Kept {
   readonly _closeCalled?: boolean;
 }
 
-/** What the connection was to be; undefined if it is not known, or not wanted any more. */
+/** How the connection was to be opened; undefined if that is unknown or it is no longer wanted. */
 function givenUp(connection: Connection): { readonly uri: string; readonly options: ConnectOptions } | undefined {
   if (connection.readyState !== DISCONNECTED) return undefined;
-  // Mongoose keeps these for its own use and has no public name for them.
+  // Mongoose keeps these internally, without a public name.
   const {
     _connectionString: uri,
     _connectionOptions: options,

@@ -80,7 +80,7 @@ function isPartition(document: RawDocument, field: RawField | undefined): boolea
   return NUMBERS.has(field[0]) && Number(decodeField(document.bytes, field)) >= 0;
 }
 
-/** The groups of `$done` as one string, each behind a NUL: lists with the same first element are one to some servers that group by them. */
+/** The groups of `$done` as one string, each after a NUL: some servers group lists by their first element only. */
 export const DONE = {
   $reduce: {
     // Foreign documents are among those that are grouped.

@@ -1,15 +1,16 @@
 import { BACKGROUND_CLOCK } from '../../common/clock.js';
 import type { MessageId } from '../stream-store.interface.js';
 
-/** Messages that are remembered; a few blocks of each of the streams that are busy at a time. */
+/** Messages that are remembered: a few blocks for each busy stream. */
 const MOST = 50_000;
 
 /**
- * Which groups of this process have committed a message that is still in the buffer. Groups that go through a stream side by side
- * read a message before any of them has marked it. Whoever commits it last then knows from here that it may leave, without a mark
- * and without a look. What is not known here is looked up: forgetting costs nothing but time.
+ * Remembers which groups of this process have committed a message that is still in the buffer.
  *
- * Only groups that do not keep their messages belong in here, and only what they have committed: the commit point is durable.
+ * Groups that go through a stream together read a message before any of them has marked it. The group that commits it last finds here that
+ * it may leave, without a mark and without a read. What is not known here is read from the database, so forgetting only costs time.
+ *
+ * Only for groups that do not keep their messages, and only after their commit point, which is durable.
  */
 export class GroupCommits {
   private readonly commits = new Map<MessageId, readonly string[]>();
@@ -23,25 +24,25 @@ export class GroupCommits {
       if (groups?.includes(group)) continue;
       this.commits.set(id, groups ? [...groups, group] : [group]);
     }
-    // In the order of their first commits: the oldest go.
+    // In the order of their first commits: the oldest are forgotten.
     for (const id of this.commits.keys()) {
       if (this.commits.size <= this.most) return;
       this.commits.delete(id);
     }
   }
 
-  /** True if all of the groups, of which there is at least one, are known to have committed it. */
+  /** True if there are groups and all of them are known to have committed the message. */
   covers(id: MessageId, groups: readonly string[]): boolean {
     const known = this.commits.get(id);
     return known !== undefined && groups.length > 0 && groups.every((group) => known.includes(group));
   }
 
-  /** Nobody needs to be told what leaves. */
+  /** True if it does not matter which messages leave. */
   get isEmpty(): boolean {
     return this.commits.size === 0 && this.holds.size === 0;
   }
 
-  /** They are not in the buffer any more. */
+  /** The messages are no longer in the buffer. */
   left(ids: readonly MessageId[]): void {
     for (const id of ids) this.commits.delete(id);
     for (const hold of this.holds) hold.left(ids);
@@ -55,13 +56,13 @@ export class GroupCommits {
   }
 }
 
-/** Messages that somebody waits for to leave. */
+/** Messages whose removal somebody waits for. */
 export interface Hold {
   /** All have left. */
   readonly isEmpty: boolean;
   /** True as long as the message has not left. */
   has(id: MessageId): boolean;
-  /** Resolves when all have left or the time is over. */
+  /** Resolves when all have left, after the timeout, or when the signal aborts. */
   untilLeft(timeout: number, signal: AbortSignal): Promise<void>;
   release(): void;
 }

@@ -1,15 +1,15 @@
 import { type ConsumerKey, consumerId } from '../stream-store.interface.js';
 
 /**
- * Versions of the streams' lists of groups, as this process has last heard of them. They tell whether a copy of a message can be trusted
- * when it is settled: as long as the list has not changed since the copy was read, every group that may have marked the message to be
- * kept is still on the list. If it has changed, such a group may be gone, and only the document knows of its mark.
+ * The latest known versions of the lists of groups, by stream. They tell whether the copy of a message can be trusted when it is settled.
+ * If the list has not changed since the copy was read, every group that may have marked the message as kept is still on the list. If it has
+ * changed, such a group may be gone, and only the document knows of its mark.
  */
 export class GroupListVersions {
   private readonly heard = new Map<string, number>();
   private readonly commits = new Map<string, number>();
 
-  /** What the list has been by now; it may be newer. Copies of messages that are read from now on carry it. */
+  /** The latest known version; the list may be newer. Messages that are read from now on carry this version. */
   current(stream: string): number | undefined {
     return this.heard.get(stream);
   }
@@ -18,7 +18,7 @@ export class GroupListVersions {
     this.heard.set(stream, version);
   }
 
-  /** The consumer has committed, or has taken over, with this list. */
+  /** The consumer has committed or taken over with this version of the list. */
   committed(key: ConsumerKey, version: number): void {
     this.commits.set(consumerId(key), version);
     this.hear(key.stream, version);

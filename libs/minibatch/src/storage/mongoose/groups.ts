@@ -17,12 +17,12 @@ type ConsumerState = Pick<ConsumerDocument, 'lease' | 'adopted' | 'finished' | '
 type GroupList = Required<Pick<StreamDocument, 'groups' | 'groupsVersion'>>;
 
 /**
- * The groups of a stream. The truth is in the stream's document; each consumer's document has a copy, because the commit point
+ * The groups of a stream. The list in the stream's document is authoritative. Each consumer's document has a copy, because the commit point
  * has to return the groups in the same step in which it commits.
  *
- * A copy carries the version of the list and is only ever replaced by a newer one. Adding and removing single names would not do: a
- * process that read the list, slept, and then added what it had read would bring back a group that was removed
- * meanwhile, and nothing would leave the buffer any more.
+ * A copy carries the version of the list and is replaced only by a newer one. Adding and removing single names would be wrong: a process
+ * that read the list, was suspended, and then added what it had read would bring back a group that was removed in between, and no message
+ * would leave the buffer again.
  */
 export class Groups {
   constructor(
@@ -47,7 +47,7 @@ export class Groups {
         { lease: { fence: 0, counter: 0 }, adopted: 0, finished: [], progress: NO_PROGRESS },
         list,
       );
-      // What others have committed and still wait for is there for the new group, too, also if those others are gone by now.
+      // The new group also gets messages that others have committed and that are still there, even if those groups are gone.
       await this.removal.waitForAll(key.stream, [key.group]);
     });
   }
@@ -64,7 +64,7 @@ export class Groups {
     });
   }
 
-  /** Hands everything of one group over to another; a hand-over that died half-way is finished by the next. */
+  /** Hands everything that belongs to one group over to another. If it was interrupted, the next call completes it. */
   private async replace(stream: string, from: string, to: string): Promise<void> {
     const consumers = await this.consumersOf(stream, from);
     const list = await this.list(stream);
@@ -73,15 +73,14 @@ export class Groups {
     const { buffer, deadletter } = this.collections;
     await buffer.updateMany({ done: from, stream, processed: false, ...WELL_FORMED }, { $addToSet: { done: to } });
     await buffer.updateMany({ stream, processed: false, waits: from, ...WELL_FORMED }, { $addToSet: { waits: to } });
-    // Else nobody could redrive them any more.
+    // Otherwise nobody could redrive them.
     await deadletter.updateMany({ stream, group: from }, { $set: { group: to } });
     await this.forget(stream, from, consumers);
   }
 
   /**
-   * The former holder loses its lease first. The new consumer begins where the old one stands, with a fence above that of all
-   * the windows that are moved: should somebody take the new lease before they arrive, they count as void, and their messages
-   * come again.
+   * The former holder loses its lease first. The new consumer begins where the old one stopped, with a fence above those of the windows
+   * that are moved. If somebody acquires the new lease before they arrive, they are void, and their messages are delivered again.
    */
   private async handOver(from: ConsumerDocument, group: string, list: GroupList): Promise<void> {
     const { consumer, window } = this.collections;
@@ -102,7 +101,7 @@ export class Groups {
       replaces: from._id,
     };
     await this.insertConsumer(key, state, list);
-    // One that was registered and never held has nothing of its own.
+    // A consumer that was registered and never held has no state to preserve.
     const unheld = await consumer.findOne({ _id: to }, { projection: { lease: 1, firstFence: 1 } });
     if (unheld && unheld.lease.fence === (unheld.firstFence ?? 0)) {
       const lease = {
@@ -115,14 +114,14 @@ export class Groups {
       );
     }
     const heir = await consumer.findOne({ _id: to }, { projection: { replaces: 1 } });
-    if (heir?.replaces !== from._id) return; // It has lived: the old windows are removed, their messages come again.
+    if (heir?.replaces !== from._id) return; // It has state: the old windows are removed, and their messages are delivered again.
     await window.updateMany(
       { processed: false, consumer: from._id, fence: { $gte: adopted } },
       { $set: { consumer: to } },
     );
   }
 
-  /** No copy of the list names the group afterwards, so nothing waits for it. */
+  /** Afterwards no copy of the list names the group, so no message waits for it. */
   private async forget(stream: string, group: string, consumers: readonly ConsumerDocument[]): Promise<void> {
     const { buffer, consumer, window } = this.collections;
     await this.collections.stream.updateOne(
@@ -131,7 +130,7 @@ export class Groups {
     );
     const list = await this.list(stream);
     await this.publish(stream, list);
-    // The lease goes before the windows: nobody commits for the group any more.
+    // The lease before the windows, so that nobody can commit for the group.
     await consumer.updateMany(
       { stream, group, ...NOT_RETIRED },
       {
@@ -146,7 +145,7 @@ export class Groups {
     await this.removal.removeLeftovers(stream, list.groups);
   }
 
-  /** To the truth; `insertConsumer` tells the others. */
+  /** Adds the group to the authoritative list; `insertConsumer` updates the copies. */
   private async add(stream: string, group: string): Promise<GroupList> {
     const changed = await this.collections.stream.findOneAndUpdate(
       { name: stream, groups: { $ne: group } },
@@ -176,7 +175,7 @@ export class Groups {
     const _id = consumerDocumentId(key);
     const fresh = { stream, group, partition, created: new Date(), ...state, ...list };
     let isNew = false;
-    // Of a former life: the consumer's document was dropped, and nobody holds its lease.
+    // Leftovers of an earlier registration: the consumer's document was dropped, and nobody holds its lease.
     if (!(await consumer.findOne({ _id }, { projection: { _id: 1 } })))
       await this.collections.window.deleteMany({ processed: false, consumer: _id });
     try {
@@ -186,11 +185,11 @@ export class Groups {
       if (!isDuplicateKey(error)) throw error;
     }
     if (!isNew) await this.revive(_id, state);
-    // The copy in `fresh` may have missed a change that was published before it was inserted.
+    // `fresh` may lack a change that was published before it was inserted.
     await this.publish(stream, await this.list(stream));
   }
 
-  /** A group that was removed and is back begins anew, above the fences of its former life. */
+  /** A group that was removed and is registered again starts afresh, with a fence above the earlier ones. */
   private async revive(_id: string, state: ConsumerState): Promise<void> {
     const { consumer } = this.collections;
     const retired = await consumer.findOne({ _id, retired: true }, { projection: { lease: 1 } });

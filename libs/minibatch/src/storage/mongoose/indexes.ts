@@ -5,20 +5,20 @@ import { isDuplicateKey } from './store-errors.js';
 
 type Index = mongo.IndexDescription & { key: Record<string, 1 | -1>; name: string };
 
-/** Same name and shape as the one Python makes: either side may be first. */
+/** Same name and definition as in the Python library: either may create it. */
 const STREAM: readonly Index[] = [{ name: 'name_1', key: { name: 1 }, unique: true }];
 
 const BUFFER: readonly Index[] = [
-  // With `waits`, a group finds what it has not committed without reading what only others wait for.
+  // With `waits`, a group finds what it has not committed without reading what only other groups wait for.
   { name: 'minibatch_waiting', key: { stream: 1, processed: 1, waits: 1, _id: 1 } },
   // Sparse: only messages with a dedupe id are in it.
   { name: 'minibatch_dedupe', key: { dedupeKey: 1 }, unique: true, sparse: true },
-  // The next ones are sparse, so that a stream with one group that keeps nothing does not pay for them.
+  // The following are sparse, so that they cost nothing for a stream with one group that keeps no messages.
   { name: 'minibatch_done', key: { done: 1 }, sparse: true },
   { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
   // Hidden copies of dead letters' messages.
   { name: 'minibatch_redrive', key: { redrives: 1 }, sparse: true },
-  // Copies of kept messages, by what they are copies of.
+  // Copies of kept messages, by their original.
   { name: 'minibatch_replay', key: { replayOf: 1 }, sparse: true },
 ];
 
@@ -34,8 +34,8 @@ const WINDOW: readonly Index[] = [
 const DEADLETTER: readonly Index[] = [{ name: 'minibatch_dead_letters', key: { stream: 1, _id: 1 } }];
 
 /**
- * Makes the indexes that are missing; each is named after the query it serves. They are made again when somebody has dropped a
- * collection: as soon as that shows, and looked at now and then, because on a standalone server nothing may show it.
+ * Creates missing indexes; each is named after the query that it serves. They are created again when somebody has dropped a collection: as
+ * soon as that is noticed, and after a check every minute, because on a standalone server nothing tells.
  */
 export class Indexes {
   private underWay: Promise<void> | undefined;
@@ -51,7 +51,7 @@ export class Indexes {
     return this.underWay;
   }
 
-  /** In the background: what fails is tried at the next look. */
+  /** In the background: a failure is retried at the next check. */
   ensureNow(): void {
     this.ensure().catch(() => undefined);
   }
@@ -74,7 +74,7 @@ async function makeIndexes(collections: Collections): Promise<void> {
   await make(collections.deadletter, DEADLETTER);
 }
 
-/** While there was no index, a dedupe id may have been stored more than once. These messages stay, and the first keeps the id. */
+/** Without the index, a dedupe id may have been stored more than once. The messages stay, and the first one keeps the id. */
 async function forgetDoubles(buffer: Collections['buffer']): Promise<void> {
   const doubles = await buffer
     .aggregate<{ ids: mongo.ObjectId[] }>([
@@ -88,10 +88,10 @@ async function forgetDoubles(buffer: Collections['buffer']): Promise<void> {
   if (later.length > 0) await buffer.updateMany({ _id: { $in: later } }, { $unset: { dedupeKey: '' } });
 }
 
-/** Of earlier versions of the schema. */
+/** Names of indexes of earlier versions. */
 const OUTDATED = ['minibatch_fetch', 'minibatch_fetch_by_time'];
 
-/** For consumers that read by time: a cost at every append and delete, so made only when one registers. */
+/** For consumers that read by time. It makes appends and deletes slower, so it is created only when such a consumer registers. */
 export async function makeTimeIndex(collections: Collections): Promise<void> {
   await make(collections.buffer, BUFFER_BY_TIME);
 }
@@ -110,14 +110,14 @@ async function make<T extends mongo.Document>(
     if (!isConflict(cause)) throw cause;
     throw new MinibatchError(
       ErrorCode.ModelConflict,
-      `Collection '${collection.collectionName}' has an index in the way of ${missing.map(({ name }) => `'${name}'`).join(', ')}: ` +
+      `Collection '${collection.collectionName}' has an index that conflicts with ${missing.map(({ name }) => `'${name}'`).join(', ')}: ` +
         `${messageOf(cause)}; drop the other index`,
       { cause, details: { collection: collection.collectionName, indexes: missing.map(({ name }) => name) } },
     );
   }
 }
 
-/** Another process may have been faster. */
+/** Another process may have dropped it first. */
 async function dropIndex<T extends mongo.Document>(collection: mongo.Collection<T>, name: string): Promise<void> {
   await collection.dropIndex(name).catch((error: unknown) => {
     if (codeOf(error) !== INDEX_NOT_FOUND) throw error;
@@ -135,7 +135,7 @@ async function existing<T extends mongo.Document>(
   }
 }
 
-/** Under whatever name: a server refuses a second index of the same key. */
+/** Ignores the name: a server rejects a second index with the same key. */
 function sameIndex(wanted: Index, present: mongo.IndexDescriptionInfo): boolean {
   return (
     JSON.stringify(wanted.key) === JSON.stringify(present.key) &&

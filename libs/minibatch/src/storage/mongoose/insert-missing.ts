@@ -3,8 +3,8 @@ import { write } from './raw-writes.js';
 import { DUPLICATE_KEY, isDuplicateKey, isInDoubt, isServerLost, unwrapped, writeErrorsOf } from './store-errors.js';
 
 /**
- * Inserts the documents; those whose `_id` is there already stay as they are. For ids that only one thing can have, so that what is
- * there is the same document, since an earlier try whose answer was lost.
+ * Inserts the documents; one whose `_id` exists already stays as it is. For ids that identify one thing, so that an existing document is
+ * the same one, from an earlier attempt whose answer was lost.
  */
 export async function insertMissing<T extends mongo.Document>(
   collection: mongo.Collection<T>,
@@ -24,16 +24,16 @@ function onlyDuplicates(error: unknown): boolean {
   return !isInDoubt(cause) && writeErrorsOf(cause).every(({ code }) => code === DUPLICATE_KEY);
 }
 
-/** Of one command: what the smallest server takes, and well below what the driver can serialize. */
+/** Limits of one command: what the smallest server accepts, and well below what the driver can serialize. */
 const MOST = { documents: 1_000, bytes: 12 * 1024 * 1024 };
 
-/** A document with values that are bytes (`RawValue`), and its size. */
+/** A document that contains raw bytes (`RawValue`), and its size. */
 export interface RawInsert {
   readonly document: mongo.Document;
   readonly bytes: number;
 }
 
-/** As `insertMissing`, for documents whose size the driver can't count. */
+/** Like `insertMissing`, for documents whose size the driver can't determine. */
 export async function insertMissingRaw<T extends mongo.Document>(
   collection: mongo.Collection<T>,
   inserts: readonly RawInsert[],
@@ -42,7 +42,7 @@ export async function insertMissingRaw<T extends mongo.Document>(
     const documents = some.map(({ document }) => document);
     const send = () => write(collection, 'insert', documents);
     const { writeErrors = [], writeConcernError } = await send().catch((error: unknown) => {
-      // Those that are there already are left alone: it may be repeated.
+      // Repeating is safe: documents that exist already stay as they are.
       if (isServerLost(error)) return send();
       throw error;
     });
@@ -51,7 +51,7 @@ export async function insertMissingRaw<T extends mongo.Document>(
   }
 }
 
-/** In order; a portion has at least one, however large that is. */
+/** Keeps the order; a portion has at least one statement, however large that is. */
 export function portions<S extends { readonly bytes: number }>(statements: readonly S[]): S[][] {
   const parts: S[][] = [];
   let bytes = 0;

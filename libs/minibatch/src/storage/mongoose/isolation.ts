@@ -3,21 +3,21 @@ import type { Collections } from './collections.js';
 import type { Draft } from './draft.js';
 import { DUPLICATE_KEY, isDuplicateKey } from './store-errors.js';
 
-/** Most transactions of one search; what is not found out by then waits. */
+/** Transactions for one search, at most. What is still unknown by then waits. */
 const MOST_TRIES = 100;
 const WRITE_CONFLICT = 112;
 
 /**
- * Stores the messages of an insert that does not answer because another transaction holds a dedupe id among them.
+ * Stores the messages of an insert that does not answer because another client's transaction holds one of their dedupe ids.
  *
- * An insert waits for that transaction, and all documents behind the blocked one with it. An insert in a transaction of its own does not
- * wait: it fails at once with a write conflict. So halves of the messages are tried until single ones are left. A message that was
- * stored here is refused by its id, or by its dedupe id, when the first insert gets to it; therefore all of them must have one.
+ * A plain insert waits for that transaction, and the documents behind the blocked one wait with it. An insert in a separate transaction
+ * does not wait: it fails at once with a write conflict. So the messages are tried in halves until single ones are left. When the blocked
+ * insert resumes, a message that was stored here is rejected as a duplicate; therefore all of them must have a dedupe id.
  */
 export class Isolation {
   constructor(private readonly collections: Collections) {}
 
-  /** Sets the outcomes of those that could be stored, or are duplicates; the others wait for their insert. */
+  /** Sets the outcome of each message that could be stored, or is a duplicate; the others wait for the insert. */
   async store(drafts: readonly Draft[], signal: AbortSignal): Promise<void> {
     await this.collections.database.client.withSession(async (session) => {
       const parts: (readonly Draft[])[] = [drafts];
@@ -36,7 +36,7 @@ export class Isolation {
     });
   }
 
-  /** The code by which the server refuses it, or nothing if they are stored. */
+  /** The error code of the server, or undefined if the messages are stored. */
   private async insert(drafts: readonly Draft[], session: mongo.ClientSession): Promise<number | undefined> {
     try {
       session.startTransaction({ writeConcern: { w: 'majority' } });
@@ -53,7 +53,7 @@ export class Isolation {
     return undefined;
   }
 
-  /** Its key is taken: by the message itself, which its insert has stored, or by an earlier one. */
+  /** Its key exists: either the first insert has stored this message, or an earlier message has the key. */
   private async earlier({ document: { _id } }: Draft): Promise<Draft['outcome']> {
     const own = await this.collections.buffer.findOne({ _id }, { projection: { _id: 1 } });
     return own ? { status: 'stored', id: _id.toHexString() } : { status: 'duplicate' };

@@ -35,7 +35,7 @@ export class Leases {
         { returnDocument: 'after', projection: { lease: 1 } },
       );
       if (taken) return { key, owner, fence: taken.lease.fence };
-      // Ours already, if the answer to an earlier try was lost.
+      // It may be ours already, if the answer to an earlier attempt was lost.
       const present = await this.collections.consumer.findOne({ _id }, { projection: { lease: 1 } });
       const fence = expected.fence + 1;
       const ours = present?.lease.owner?.id === owner.id && present.lease.fence === fence;

@@ -1,24 +1,24 @@
 import { type ConsumerKey, consumerId } from '../stream-store.interface.js';
 
-/** A group that has claimed in this process so lately is at work here, or since two settlements ago; milliseconds. */
+/** A group that has claimed in this process within this time, or since the last two settlements, is active here; milliseconds. */
 const LATELY = 1_000;
-/** A group waits for as long as two of its own settlements take: another one at the same pace has come by then. Milliseconds. */
+/** A group waits as long as two of its own settlements take: another group at the same pace has settled by then. Milliseconds. */
 const PATIENCE = { least: 50, most: 3_000, settlements: 2, unknownPace: 300 };
-/** A group that settles more rarely gains nothing by waiting; milliseconds. */
+/** A group that settles less often gains nothing by waiting; milliseconds. */
 const SLOW = 2_000;
-/** Settlements without waiting after waits that were in vain: so many more each time, up to this. */
+/** After each unsuccessful wait, more settlements do not wait at all, up to this number. */
 const MOST_SKIPPED = 64;
 
 /**
- * Decides whether a group that has committed messages waits a moment for the other groups of this process before it marks them. Groups
- * that go through a stream side by side commit the same messages shortly after one another: then the last one removes them, and
- * nobody has to mark them. A group that others lag behind does not wait for long, and ever more rarely.
+ * Decides whether a group that has committed messages waits a moment for the other groups of this process before it marks them. Groups that
+ * go through a stream together commit the same messages shortly after one another: then the last one removes them, and none has to mark
+ * them. If other groups lag behind, a group waits only briefly, and less and less often.
  */
 export class MarkDelay {
   private readonly lastClaim = new Map<string, number>();
-  /** By consumer: when it settled last, and how long after the time before. */
+  /** By consumer: when it last settled, and the interval between its settlements. */
   private readonly pace = new Map<string, { readonly at: number; readonly interval: number }>();
-  /** By consumer: waits in vain in a row, and settlements until the next wait. */
+  /** By consumer: consecutive unsuccessful waits, and settlements until the next wait. */
   private readonly vain = new Map<string, { misses: number; skip: number }>();
 
   /** @param clock monotonic, milliseconds */
@@ -28,7 +28,7 @@ export class MarkDelay {
     this.lastClaim.set(consumerId(key), this.clock());
   }
 
-  /** How long the group waits for the others now; milliseconds. 0: not at all. */
+  /** How long the group should wait for the others now, in milliseconds; 0 if not at all. */
   delay(key: ConsumerKey, others: readonly string[]): number {
     const now = this.clock();
     const interval = this.intervalUntil(key, now);
@@ -47,7 +47,7 @@ export class MarkDelay {
     return Math.max(usual, PATIENCE.least);
   }
 
-  /** Between the settlements of the consumer, on average. */
+  /** The average interval between settlements of the consumer. */
   private intervalUntil(key: ConsumerKey, now: number): number {
     const id = consumerId(key);
     const last = this.pace.get(id);
@@ -60,7 +60,7 @@ export class MarkDelay {
     return interval;
   }
 
-  /** What came of a wait. */
+  /** Records the result of a wait. */
   waited(key: ConsumerKey, inVain: boolean): void {
     const id = consumerId(key);
     if (!inVain) {

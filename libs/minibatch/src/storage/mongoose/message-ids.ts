@@ -5,19 +5,18 @@ import type { MessageId } from '../stream-store.interface.js';
 const COUNTER_END = 2 ** 24;
 
 /**
- * Makes the ids of messages: ObjectIds that grow with every call, also when the clock goes back or a second has more
- * messages than the counter numbers. The driver's own ids promise neither, and `fetch` gives messages back in the order of
- * their ids.
+ * Creates the ids of messages: ObjectIds that increase with every call, even if the clock goes back or a second has more messages than the
+ * counter can number. The driver's ids guarantee neither, and `fetch` returns messages in the order of their ids.
  */
 export class MessageIds {
-  /** Tells this process from all others. */
+  /** Distinguishes this process from all others. */
   private readonly origin = randomBytes(5);
   private second = 0;
   private counter = 0;
 
   constructor(private readonly now: () => number = Date.now) {}
 
-  /** What all ids that it gives have in common: their bytes 4 to 8, in hexadecimal. */
+  /** Bytes 4 to 8 in hexadecimal, which all of its ids have in common. */
   get originHex(): string {
     return this.origin.toString('hex');
   }
@@ -45,7 +44,7 @@ export class MessageIds {
   }
 }
 
-/** One for the process, not for the store: messages of one process keep their order whichever store they go through. */
+/** One for the process, not for each store: messages of one process keep their order whichever store appends them. */
 export const messageIds = new MessageIds();
 
 export function toObjectId(id: MessageId): mongo.ObjectId {

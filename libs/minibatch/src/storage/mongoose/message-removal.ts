@@ -7,22 +7,22 @@ import { toObjectId } from './message-ids.js';
 import { throwIfFailed, write } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
-/** Ids of one command; far below the 16 MB that one may have. */
+/** Ids in one command; far below its limit of 16 MB. */
 const IDS = 10_000;
 /**
- * Ids of one statement; a command may have several. A server without indexes compares each document with all of them, and one that has
- * indexes takes its time for each statement: see docs/internals/performance.md, "MongoDB: drain".
+ * Ids in one statement; a command may have several. A server without indexes compares each document with all of them, and a server with
+ * indexes needs some time for each statement: see docs/internals/performance.md, "MongoDB: drain".
  */
 const STATEMENT = 600;
 
-/** What has to be known of a message that all groups have committed. */
+/** What the removal has to know of a message that all groups have committed. */
 export interface Departing {
   readonly _id: mongo.ObjectId;
   readonly deduped: boolean;
   readonly keep: boolean;
 }
 
-/** Who marks messages, among which other groups of the stream. */
+/** Which group marks messages, and which other groups the stream has. */
 export interface Mark {
   readonly group: string;
   readonly others: readonly string[];
@@ -31,8 +31,8 @@ export interface Mark {
 }
 
 /**
- * How messages leave the buffer: removed, or marked processed where they are kept, or as a tombstone that remembers the
- * dedupe id. Always by ids and by nothing else beside them: a second condition makes some servers quadratic.
+ * Lets messages leave the buffer: they are deleted, or marked processed if they are kept, or replaced by a tombstone that remembers the
+ * dedupe id. Always by `_id` alone: a second condition is quadratic on some servers.
  */
 export class MessageRemoval {
   /** Commits of this process's groups. */
@@ -52,11 +52,11 @@ export class MessageRemoval {
   }
 
   /**
-   * Marks messages as committed by the group; then those leave that all groups have committed. Marking comes before looking: of
-   * two groups that do this at the same time, the later one sees both marks.
+   * Marks messages as committed by the group. Then those that all groups have committed leave. The marks are read after they are written:
+   * when two groups do this at the same time, the later one sees both marks.
    *
-   * `fresh`: read before any group had marked them; the first mark names the groups that they wait for. Who comes first at the same time
-   * in another process names this group, too; who looks sees it, and takes it off the list.
+   * `fresh`: no group had marked the message when it was read; the first mark lists the groups that it waits for. If a group in another
+   * process marks it at the same time, its list contains this group; the process that reads both marks corrects it.
    */
   async mark(
     messages: readonly { readonly _id: mongo.ObjectId; readonly fresh: boolean }[],
@@ -75,14 +75,17 @@ export class MessageRemoval {
     }
   }
 
-  /** Those leave that all groups have committed. @param ids of messages that may have left already */
+  /**
+   * Messages that all groups have committed leave.
+   * @param ids of messages that may have left already
+   */
   async finish(ids: readonly MessageId[], groups: readonly string[], settled: Date | undefined): Promise<void> {
     for (const some of chunks(ids, IDS)) {
       await this.leaveIfDone(some.map(toObjectId), groups, settled);
     }
   }
 
-  /** Resolves with those that stay, as they were read. */
+  /** Resolves with the messages that stay, as they were read. */
   private async leaveIfDone(
     ids: readonly mongo.ObjectId[],
     groups: readonly string[],
@@ -96,29 +99,29 @@ export class MessageRemoval {
   }
 
   /**
-   * A mark by ids alone also meets messages that have left already, and stay: kept, or as tombstones. With a list of groups that it
-   * waits for a kept message is not found by those who read what is kept.
+   * Takes marks off messages that had left already but are still stored, as kept messages or tombstones: a mark by `_id` alone meets them
+   * as well. A kept message that lists groups it waits for is found only by reads that name one of them.
    */
   private async unmark(departed: mongo.Filter<BufferDocument>): Promise<void> {
     const lists = { done: '', waits: '' };
     const statements = [
-      // There is nothing left of a tombstone that could be kept.
+      // A tombstone has no content that could be kept.
       { q: { ...departed, data: { $exists: false } }, u: { $unset: { ...lists, keep: '' } }, multi: true },
       { q: departed, u: { $unset: lists }, multi: true },
     ];
     throwIfFailed(await write(this.collections.buffer, 'update', statements));
   }
 
-  /** Also finds what earlier versions have marked too late. By the index, which has few such entries or none. */
+  /** Also for marks of processes that stopped before they took them off. The index has few such entries, or none. */
   async unmarkDeparted(stream: string): Promise<void> {
-    // Whatever groups it names, or none. Hidden copies of dead letters have such lists by right, and were never settled.
+    // The list may be empty. A hidden copy of a dead letter's message has a list as well, but no `settled`.
     const lists: mongo.Filter<BufferDocument>[] = [{ waits: { $gte: '' } as object }, { waits: [] }];
     for (const list of lists) await this.unmark({ stream, processed: true, ...list, settled: { $exists: true } });
   }
 
   /**
-   * A list may name groups that have committed: an index would lead them to messages that are of no use to them. And it may lack one
-   * that was registered after the groups were asked for: that one would never find the message.
+   * Corrects the lists of groups that messages wait for. A list may name a group that has committed: that group would read the message in
+   * vain. It may lack a group that was registered after the list was made: that group would never find the message.
    */
   private async correct(marked: readonly BufferDocument[], others: readonly string[]): Promise<void> {
     const listed = marked.filter(({ waits }) => waits !== undefined);
@@ -128,7 +131,7 @@ export class MessageRemoval {
     }
     for (const group of others) {
       const lacking = listed.filter(({ waits, done }) => !waits?.includes(group) && !done?.includes(group));
-      // Rare, so it may have the second condition: one that has left meanwhile must not wait for anybody.
+      // Rare, so the second condition is acceptable: a message that has left in the meantime must not wait for any group.
       if (lacking.length > 0) {
         await this.collections.buffer.updateMany(
           { _id: { $in: idsOf(lacking) }, processed: false },
@@ -138,7 +141,7 @@ export class MessageRemoval {
     }
   }
 
-  /** Messages that some group has committed wait for all of these that have not. */
+  /** Makes messages that some group has committed wait for each of these groups that has not. */
   async waitForAll(stream: string, groups: readonly string[]): Promise<void> {
     for (const group of groups) {
       await this.collections.buffer.updateMany(
@@ -149,8 +152,8 @@ export class MessageRemoval {
   }
 
   /**
-   * Removes what all groups have committed and what is still there: held back by a group that is gone, or committed while the groups
-   * changed. The rest waits for all that have not committed it. Without groups nothing is done with.
+   * Removes messages that all groups have committed and that are still there, because a group that is gone held them back or because the
+   * groups changed at the time. The others wait for each group that has not committed them. Does nothing for a stream without groups.
    */
   async removeLeftovers(stream: string, groups: readonly string[]): Promise<void> {
     if (groups.length === 0) return;
@@ -212,9 +215,9 @@ export function toTombstone(settled?: Date) {
   } as const;
 }
 
-/** All of these groups have marked it, and it has not left. */
+/** True if all of these groups have marked the message and it has not left. */
 function isDone({ done, processed }: BufferDocument, groups: readonly string[]): boolean {
-  // Others may have changed the document since it was read.
+  // Other processes may have changed the document.
   return !processed && groups.every((group) => Array.isArray(done) && done.includes(group));
 }
 

@@ -67,14 +67,13 @@ import { WindowReads } from './windows.js';
 import { WindowRemoval } from './window-removal.js';
 
 export interface MongooseStreamStoreOptions {
-  /** Names of the collections; the defaults are those of the Python library minibatch, so that both work on one database. */
+  /** Names of the collections. The defaults are those of the Python library minibatch, so that both can use one database. */
   readonly collections?: MongooseCollections;
 }
 
 /**
- * The default store: MongoDB, by the application's own Mongoose connection, which it neither opens nor closes.
- *
- * The store only composes its roles. Each role is a class in a file of its own.
+ * The default store: MongoDB, through the application's Mongoose connection, which it neither opens nor closes. The store only composes its
+ * roles. Each role is a class in a file of its own.
  */
 export class MongooseStreamStore implements StreamStore {
   readonly name = 'mongoose';
@@ -351,7 +350,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   private async isStandalone(): Promise<boolean> {
-    // By its old name, which every server knows.
+    // The old name of the command, which every server knows.
     const hello = await this.collections.database.command({ isMaster: 1 }, { readPreference: 'primary' });
     return hello['setName'] === undefined && hello['msg'] !== 'isdbgrid';
   }

@@ -33,7 +33,7 @@ describe('a server that goes away', () => {
     const limits = { messages: 10, bytes: 1000 };
     await expect(store.fetch(KEY, undefined, limits)).rejects.toMatchObject(unavailable);
     await expect(store.renewLeases([lease])).rejects.toMatchObject(unavailable);
-    await expect(store.poll([KEY])).rejects.toThrow(/server runs/);
+    await expect(store.poll([KEY])).rejects.toThrow(/server is running/);
     await expect(store.claim(lease, [windowOf(1, [])])).rejects.toMatchObject(unavailable);
     const [outcome] = await store.append([messageOf('flights', 2)]);
     expect(outcome).toMatchObject({ status: 'failed', error: { code: ErrorCode.AppendFailed } });

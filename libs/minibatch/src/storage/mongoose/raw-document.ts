@@ -7,10 +7,10 @@ const decoder = new BsonDecoder(mongo.BSON);
 
 type Elements = ReturnType<typeof onDemand.parseToElements>;
 
-/** A field of a raw document, and where it lies in it. */
+/** A field of a raw document and its position. */
 export type RawField = Elements extends Iterable<infer E> ? E : never;
 
-/** A document as the server sent it, of which only those fields are decoded that are asked for. */
+/** A document as the server sent it. Fields are decoded when they are asked for. */
 export class RawDocument {
   private readonly fields: Elements;
 
@@ -45,17 +45,17 @@ function isNamed(bytes: Buffer, [, at, length]: RawField, name: string): boolean
   return true;
 }
 
-/** What the field holds. `bytes`: the document that it is of. */
+/** The value of the field. `bytes`: its document. */
 export function decodeField(bytes: Buffer, [type, , , at]: RawField, int64: Int64 = 'auto'): unknown {
   return decoder.value(bytes, type, at, int64);
 }
 
-/** What an int64 in the data of a message is; the document is one of the buffer, or a dead letter. */
+/** How an int64 in the data of a message is decoded. The document is a message or a dead letter. */
 export function int64Of(document: RawDocument): Int64 {
   return document.find('bigints') ? 'bigint' : 'auto';
 }
 
-/** Whatever the options of the application's connection are: they must not change what data come back as. */
+/** Ignores the options of the application's connection, which must not change how data are decoded. */
 export function decode<D extends object = Record<string, unknown>>(bytes: Buffer, int64: Int64 = 'auto'): D {
   return decoder.document<D>(bytes, int64);
 }

@@ -8,21 +8,21 @@ const OPTIONS = {
   readPreference: 'primary',
   fieldsAsRaw: { firstBatch: true },
   ignoreUndefined: true,
-  // Ids of cursors have 64 bits.
+  // Cursor ids have 64 bits.
   useBigInt64: true,
 } as const;
 
 export interface Query<T> {
   readonly filter: mongo.Filter<T>;
   readonly sort?: Readonly<Record<string, 1 | -1>>;
-  /** Most documents. */
+  /** The maximum number of documents. */
   readonly limit: number;
 }
 
 export interface RawPage {
-  /** Documents as the server sent them: BSON, each a part of the one reply. */
+  /** Documents as the server sent them, in BSON; each is a part of the reply. */
   readonly documents: readonly Buffer[];
-  /** True if the server had more of the query than fits into a reply (16 MiB). */
+  /** True if not all results fit into one reply (16 MiB). */
   readonly more: boolean;
 }
 
@@ -31,9 +31,9 @@ interface FindReply {
 }
 
 /**
- * The first reply to a query, undecoded. The command itself, because the driver's cursor makes a tree of objects of each document of
- * a reply and holds them until the last one is taken, also where it is asked for the bytes alone: a quarter of what a drain
- * allocates. As a cursor's, the command is sent once more if its server was lost.
+ * The first reply to a query, not decoded. It sends the command itself: the driver's cursor creates objects for each document of a reply
+ * and keeps them until the last one is taken, even if only the bytes are wanted. That would be a quarter of what a drain allocates. Like a
+ * cursor, it sends the command once more if the server was lost.
  */
 export async function findRaw<T extends mongo.Document>(
   collection: mongo.Collection<T>,
@@ -45,7 +45,7 @@ export async function findRaw<T extends mongo.Document>(
     filter,
     ...(sort && { sort }),
     limit,
-    // Over the limit, so that the server closes the cursor with the first reply.
+    // Above the limit, so that the server closes the cursor with the first reply.
     batchSize: limit + 1,
     ...(readConcern && { readConcern: { level: readConcern.level } }),
   };
@@ -55,19 +55,19 @@ export async function findRaw<T extends mongo.Document>(
     throw error;
   });
   const more = BigInt(cursor.id) !== 0n;
-  // Left alone, the server would close it after ten minutes.
+  // Otherwise the server would keep it open for ten minutes.
   if (more) await db.command({ killCursors: collectionName, cursors: [cursor.id] }).catch(() => undefined);
   return { documents: cursor.firstBatch, more };
 }
 
-/** All of these that are there, in no order: what a reply has no room for is asked for again. */
+/** All of these documents that exist, in no particular order. What does not fit into a reply is requested again. */
 export async function findByIds<T extends mongo.Document>(
   collection: mongo.Collection<T>,
   ids: readonly MessageId[],
 ): Promise<readonly RawDocument[]> {
   const found: RawDocument[] = [];
   for (let wanted = ids, more = true; more && wanted.length > 0;) {
-    // By ids alone: a second condition beside `$in` makes some servers quadratic.
+    // By ids alone: a second condition in addition to `$in` is quadratic on some servers.
     const filter = { _id: { $in: wanted.map(toObjectId) } } as mongo.Filter<T>;
     const page = await findRaw(collection, { filter, limit: wanted.length });
     const documents = page.documents.map((bytes) => new RawDocument(bytes));

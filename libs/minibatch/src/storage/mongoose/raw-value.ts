@@ -4,11 +4,11 @@ const OBJECT_ID = 7;
 const NONE = '0'.repeat(24);
 
 /**
- * A BSON value as its bytes, which goes into a document as it is: what can't be decoded, or would come out changed (`2.0`, integers above
- * 2^53, keys that look like numbers, a key named `_bsontype`), is copied all the same.
+ * A BSON value as bytes, which is written into a document unchanged. So a value can be copied that can't be decoded or that decoding would
+ * change (`2.0`, integers above 2^53, keys that look like numbers, a key named `_bsontype`).
  *
- * The serializer lets an `ObjectId` write its own bytes and asks how many they were; this one writes the value, and its type over
- * that of an `ObjectId`. The driver has no other way to send bytes that it has not made itself.
+ * The serializer lets an `ObjectId` write its own bytes and asks how many they were. This class writes the value, and replaces the type
+ * byte of an `ObjectId` by that of the value. The driver has no other way to send bytes that it has not encoded.
  */
 export class RawValue extends mongo.ObjectId {
   constructor(
@@ -22,16 +22,16 @@ export class RawValue extends mongo.ObjectId {
     return this.value.length;
   }
 
-  /** `at`: where the value begins, behind its name and a NUL. */
+  /** `at`: where the value begins, after its name and a NUL. */
   serializeInto(target: Uint8Array, at: number): number {
-    // No name has a byte of this value in it: the names are those of the stores' fields, or places in an array.
+    // No name contains this byte: names are fields of the store, or indexes of an array.
     target[target.lastIndexOf(OBJECT_ID, at - 2)] = this.type;
     target.set(this.value, at);
     return this.value.length;
   }
 }
 
-/** Of a document with such values in it, which the driver takes for `ObjectId`s. */
+/** The size of a document with such values, which the driver takes for `ObjectId`s. */
 export function sizeOf(document: mongo.Document, values: readonly (RawValue | undefined)[]): number {
   const size = mongo.BSON.calculateObjectSize(document, { ignoreUndefined: false });
   return values.reduce((sum, value) => sum + (value ? value.length - ID_BYTES : 0), size);

@@ -1,35 +1,33 @@
 import { mongo } from 'mongoose';
 
-/** What a server says of one statement of a write. */
+/** The failure of one statement of a write. */
 export interface WriteFailure {
-  /** Of the statement in the command. */
+  /** The index of the statement in the command. */
   readonly index: number;
   readonly code: number;
   readonly errmsg?: string;
 }
 
 export interface WriteReply {
-  /** Documents that were inserted, matched or deleted. */
+  /** The number of documents that were inserted, matched or deleted. */
   readonly n: number;
   /** Statements that failed; the others were executed. */
   readonly writeErrors?: readonly WriteFailure[];
-  /** All was executed, but the server does not know that it will survive. */
+  /** Everything was executed, but the server does not know whether it will survive a failover. */
   readonly writeConcernError?: { readonly code: number; readonly errmsg?: string };
 }
 
-/** Undefined becomes null, as the driver has it by itself and as the other stores have it. */
+/** Undefined becomes null, as by default in the driver and as in the other stores. */
 const OPTIONS = { ignoreUndefined: false } as const;
 
-/** What a command calls its statements. */
+/** The name of the statements of each command. */
 const STATEMENTS = { insert: 'documents', update: 'updates', delete: 'deletes' } as const;
 
 /**
- * Sends one write of several statements, in no order, as the command that it is: the driver's `insertMany` and `bulkWrite` count each
- * document's bytes and note each one's result, for a sixth of an insert's time. Nobody repeats it.
- *
- * `statements`: of an insert its documents; fewer than a server takes at once (1000 for the smallest, 16 MiB in all).
- *
- * @throws what the driver throws if the server is out of reach, or refuses the command as a whole
+ * Sends several statements, unordered, as one command. The driver's `insertMany` and `bulkWrite` count the bytes of each document and
+ * record its result, which takes a sixth of the time of an insert. The command is not retried. `statements`: of an insert its documents;
+ * fewer than a server takes at once (1000 for the smallest, 16 MiB in all). @throws what the driver throws if the server is out of reach,
+ * or refuses the command as a whole
  */
 export async function write<T extends mongo.Document>(
   collection: mongo.Collection<T>,
@@ -51,8 +49,8 @@ export async function write<T extends mongo.Document>(
 }
 
 /**
- * An insert of one document, by the driver's `insertOne`: it takes a tenth less time than a command. Only where the driver repeats no
- * write by itself, for what it fails with then is not enough to say whether the document was sent before.
+ * Inserts one document by the driver's `insertOne`, which takes a tenth less time than a command. Only for connections on which the driver
+ * does not retry writes: after a retry, the error does not tell whether the document was sent before.
  */
 export async function insertOne<T extends mongo.Document>(
   collection: mongo.Collection<T>,
@@ -71,7 +69,7 @@ export async function insertOne<T extends mongo.Document>(
 
 const INSERTED: WriteReply = { n: 1 };
 
-/** The document was refused, not the command. */
+/** Set if the document was rejected, not the command. */
 function failureOf(error: unknown): WriteFailure | undefined {
   if (!(error instanceof mongo.MongoServerError)) return undefined;
   const { index, code, errmsg } = error.errorResponse as Partial<WriteFailure>;
@@ -80,16 +78,19 @@ function failureOf(error: unknown): WriteFailure | undefined {
     : { index, code, ...(errmsg !== undefined && { errmsg }) };
 }
 
-/** For writes of which no statement may fail. @throws MongoServerError */
+/**
+ * For writes in which no statement may fail.
+ * @throws MongoServerError
+ */
 export function throwIfFailed({ writeErrors, writeConcernError }: WriteReply): void {
   const failure = writeErrors?.[0] ?? writeConcernError;
   if (failure) throw new mongo.MongoServerError({ ...failure });
 }
 
-/** Put together once for each object that a collection has its write concern in. */
+/** Built once for each write concern object. */
 const concerns = new WeakMap<mongo.WriteConcern, mongo.Document>();
 
-/** As it goes into a command. */
+/** The write concern of a command. */
 function concernOf(collection: { readonly writeConcern?: mongo.WriteConcern | undefined }): mongo.Document | undefined {
   const { writeConcern } = collection;
   if (!writeConcern) return undefined;

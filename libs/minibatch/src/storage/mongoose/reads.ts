@@ -47,7 +47,7 @@ export class Reads {
     const created = { ...(first && { $gte: first }), ...(to && { $lt: to }) };
     const filter: BufferFilter = {
       ...(first || to ? { created } : {}),
-      // The bound above lets the index start there; this leaves out what has been read of that moment.
+      // The bound above lets the index start there; this one excludes messages of that moment that have been read.
       ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toObjectId(after.id) } }] }),
     };
     return this.block(key.stream, { ...waiting(key), ...filter }, { created: 1, _id: 1 }, limits);
@@ -65,7 +65,7 @@ export class Reads {
     };
     this.shared.begin(key);
     const filter: BufferFilter = after === undefined && until === undefined ? {} : { _id: bounds };
-    const found = await guarded(`look through '${key.stream}'`, () =>
+    const found = await guarded(`scan '${key.stream}'`, () =>
       this.collections.buffer
         .find({ ...waiting(key), ...MESSAGES, ...filter }, { projection: { _id: 1 } })
         .sort({ _id: 1 })

@@ -8,23 +8,23 @@ import type { MessageIds } from './message-ids.js';
 import { guarded } from './store-errors.js';
 import { groupsOf } from './streams.js';
 
-/** Letters that are redriven together. */
+/** Limits of the letters that are redriven together. */
 const TOGETHER = { letters: 500, bytes: 16 * 1024 * 1024 };
 
 /**
- * The way of dead letters back into the buffer, without transactions. For each letter:
+ * Puts the messages of dead letters back into the buffer, without transactions. For each letter:
  *
- * 1. A copy of the message is put into the buffer, hidden: `processed`, and marked by `redrives` with the letter and itself.
- * 2. The copy's id is added to the end of the letter's `copies`. The first of them counts, for ever and for everybody.
- * 3. The copy that counts is shown: it loses its mark in the same update. One without the mark is never touched.
- * 4. Copies of the letter that are still hidden are removed, then the letter is.
+ * 1. A hidden copy of the message is inserted into the buffer: `processed`, and marked by `redrives` with the ids of letter and copy.
+ * 2. The id of the copy is appended to `copies` of the letter. The first id in it is the copy that counts, for every process.
+ * 3. The copy that counts becomes visible and loses its mark in the same update. A copy without the mark is never changed.
+ * 4. Copies of the letter that are still hidden are removed, then the letter.
  *
- * A message comes into the buffer by being shown, and of all copies of a letter only one ever can be, once. So whoever dies or sleeps
- * anywhere, and whoever repeats it, at the same time or when the message has been consumed long since: none is lost and none is
- * doubled. Inserting the message under an id that is fixed before would not do: once it is consumed, it could be inserted again.
+ * A message gets into the buffer by becoming visible, and of all copies of a letter only one can ever do so, once. So no message is lost or
+ * duplicated if a process stops or is suspended at any point, or if the redrive is repeated, at the same time or long after the message was
+ * consumed. Inserting the message under a predetermined id would not be enough: after it was consumed, it could be inserted again.
  *
- * A hidden copy whose letter is gone stays if two redrive the same letter and one of them dies before its fourth step. Nobody
- * sees it; it goes with the stream.
+ * If two processes redrive the same letter and one of them stops before its fourth step, a hidden copy may stay after the letter is gone.
+ * It is invisible and is removed with the stream.
  */
 export class Redrive {
   constructor(
@@ -37,7 +37,7 @@ export class Redrive {
     return guarded(`redrive dead letters of '${stream}'`, async () => {
       let groups: readonly string[] = [];
       const selection = async () => {
-        // Again for each page: groups come and go while a long list is redriven.
+        // Read for each page, because groups may change while a long list is redriven.
         groups = await groupsOf(this.collections, stream);
         const wanted = filter.group === undefined ? groups : groups.filter((group) => group === filter.group);
         return { ...selectionOf(stream, filter), groups: wanted };
@@ -64,7 +64,7 @@ export class Redrive {
     return deletedCount;
   }
 
-  /** Not for letters that have a copy: another redrive was or is at it. */
+  /** Not for letters that have a copy: those are being redriven, or a redrive was interrupted. */
   private async copy(letters: readonly StoredDeadLetter[], groups: readonly string[]): Promise<void> {
     const { buffer, deadletter } = this.collections;
     const fresh = letters.filter(({ head }) => !head.copies?.length);
@@ -82,7 +82,7 @@ export class Redrive {
     );
   }
 
-  /** The copy that counts, of each of the letters that are still there. */
+  /** The copy that counts, for each letter that still exists. */
   private async copied(ids: readonly string[]): Promise<{ _id: string; copy: mongo.ObjectId }[]> {
     const found = await this.collections.deadletter
       .find({ _id: { $in: [...ids] } }, { projection: { copies: 1 }, batchSize: ids.length + 1 })

@@ -12,13 +12,13 @@ import { sizeOf } from './raw-value.js';
 import { guarded } from './store-errors.js';
 import { groupsOf } from './streams.js';
 
-/** Messages that are copied together. */
+/** Number of messages that are copied together. */
 const TOGETHER = 500;
 
 /**
- * Kept messages are handed out again as copies, which name their original. Before a page of them is copied, those are left out of which
- * the group has a copy that it has not committed: so a replay that dies and is repeated goes on where it ended. There is no transaction;
- * two replays of the same messages for the same group at the same time may both copy them, and lose none.
+ * Delivers kept messages again, as copies that name their original. A message is skipped while the group has a copy of it that it has not
+ * committed. So a replay that was interrupted resumes where it stopped when it is repeated. There is no transaction: two simultaneous
+ * replays of the same messages for the same group may both copy them; they lose none.
  */
 export class Replay {
   constructor(
@@ -31,7 +31,7 @@ export class Replay {
     const { buffer } = this.collections;
     return guarded(`replay kept messages of '${stream}'`, async () => {
       const atFirst = await groupsOf(this.collections, stream);
-      // Never beyond the last one of the beginning: consumers go on keeping others.
+      // Not beyond the message that was the last one at the start: consumers keep more in the meantime.
       const last = await buffer.findOne(inRange(stream, atFirst, range), { sort: { _id: -1 }, projection: { _id: 1 } });
       if (!last) return 0;
       let total = 0;
@@ -47,7 +47,7 @@ export class Replay {
     });
   }
 
-  /** Undefined if the group is gone. */
+  /** Undefined if the group no longer exists. */
   private async copy(stream: string, group: string, originals: readonly RawDocument[]): Promise<number | undefined> {
     if (originals.length === 0) return 0;
     const { buffer } = this.collections;
@@ -56,7 +56,7 @@ export class Replay {
     if (!groups.includes(group)) return undefined;
     const others = groups.filter((other) => other !== group);
     const ids = originals.map((document) => document.get('_id') as mongo.ObjectId);
-    // By these alone: a second condition beside `$in` makes some servers quadratic.
+    // By these ids alone: a second condition in addition to `$in` is quadratic on some servers.
     const copies = await buffer
       .find({ replayOf: { $in: ids } }, { projection: { replayOf: 1, processed: 1, done: 1 } })
       .toArray();

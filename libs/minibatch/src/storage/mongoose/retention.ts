@@ -7,10 +7,12 @@ import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 import type { Streams } from './streams.js';
 
-/** Messages that are expired together. */
+/** Number of messages that expire together. */
 const EXPIRE = 1_000;
 
-/** Removes what was settled long ago. Only what this package settled: Python's processed messages carry no such time. */
+/**
+ * Removes what was settled before a given time. Only what this package has settled: messages that Python has processed have no such time.
+ */
 export class Retention {
   constructor(
     private readonly collections: Collections,
@@ -29,7 +31,7 @@ export class Retention {
     });
   }
 
-  /** The groups are asked for before each delete: from the moment one is registered the messages are the group's. */
+  /** Reads the groups before each delete: as soon as one is registered, the messages belong to it. */
   async expire(stream: string, before?: Date): Promise<number> {
     const unwanted = before ? { $or: [{ cleared: true }, { created: { $lt: before } }] } : { cleared: true };
     return guarded(`remove old messages of '${stream}'`, async () => {
@@ -53,7 +55,7 @@ export class Retention {
   private async kept(stream: string, time: Date): Promise<{ messages: number; windows: number }> {
     const { buffer, window } = this.collections;
     const old: mongo.Filter<BufferDocument> = { stream, processed: true, settled: { $lt: time }, keep: true };
-    // What a dedupe id is to be remembered of stays, as a tombstone with a time of its own.
+    // A message with a dedupe id stays as a tombstone, which expires separately.
     const buried = await buffer.updateMany({ ...old, dedupeKey: { $exists: true } }, toTombstone());
     const removed = await buffer.deleteMany(old);
     const windows = await window.deleteMany({ stream, processed: true, settled: { $lt: time } });

@@ -90,7 +90,7 @@ export class Settlement {
     return isCommitted || this.messages.commits.covers(message.id, others) ? 'leave' : 'mark';
   }
 
-  /** Before it marks messages it waits a moment for the groups that are about to commit them, too: the last one lets them leave. */
+  /** Before the group marks messages, it waits a moment for other groups that are about to commit them: the last one lets them leave. */
   private async settleAmongOthers(
     messages: readonly StoredMessage[],
     settling: Settling,

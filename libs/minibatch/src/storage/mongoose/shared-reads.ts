@@ -13,37 +13,38 @@ import { endOfTurn } from './turn-batch.js';
 /** The last read of a stream and partition. */
 interface Read {
   readonly after: MessageId | undefined;
-  /** It finds what waits for any of these. */
+  /** The groups it reads for. */
   readonly groups: Set<string>;
-  /** Those that have not taken it; once nobody is left it is forgotten. */
+  /** Groups that have not taken the result; once there are none, the read is forgotten. */
   readonly expected: Set<string>;
   limit: number;
-  /** The moment when it was sent; absent before. */
+  /** When it was sent, as a count of events; absent before. */
   sent?: number;
-  /** Of the list of groups, as it was known at that moment. */
+  /** The version of the list of groups known at that moment. */
   groupsVersion?: number | undefined;
   readonly page: Promise<BufferPage>;
 }
 
-/** What matters of a consumer's own doings. */
+/** What is known of a consumer's reads and settlements. */
 interface Reader {
-  /** Where it goes on; undefined: from the start. */
+  /** Where its next read begins; undefined: at the start. */
   place: MessageId | undefined;
-  /** The moment when it began to look from the start. */
+  /** When it last began to read from the start, as a count of events. */
   begun: number;
-  /** The last message, in the order of ids, that it has settled. */
+  /** The highest id that it has settled. */
   settled: MessageId;
 }
 
 const IN_ORDER = { _id: 1 } as const;
 
 /**
- * Groups of this process that go through a backlog side by side share their reads: the last block is kept for those that stood at the same
- * place when it was read. And those that look from the start in the same turn of the event loop, since a message woke them, share that read.
+ * Lets groups of this process that go through a backlog together share their reads: the last block is kept for the groups that were at the
+ * same position when it was read. Groups that read from the start in the same turn of the event loop, because a message woke them, share
+ * that read as well.
  *
- * A kept block is older than the call that it answers. So a group only takes one in which nothing can be that it has settled, and that was
- * read after it began to look from the start. What has been appended since is behind the block, or is what the reader's looks from the
- * start find, as if the group had read the block at the time.
+ * A kept block is older than the call that it answers. So a group takes it only if the block can't contain a message that the group has
+ * settled, and if it was read after the group began to read from the start. Messages appended since then come after the block, or the next
+ * read from the start finds them, as if the group had read the block at that time.
  */
 export class SharedReads {
   private readonly last = new Map<string, Read>();
@@ -55,7 +56,7 @@ export class SharedReads {
     private readonly versions: GroupListVersions,
   ) {}
 
-  /** The consumer looks from the start. */
+  /** The consumer begins to read from the start. */
   begin(key: ConsumerKey): void {
     this.moment += 1;
     this.readerOf(key).begun = this.moment;
@@ -65,7 +66,7 @@ export class SharedReads {
     const reader = this.readerOf(key);
     for (const { window, messages } of windows) {
       for (const { id } of messages) if (id > reader.settled) reader.settled = id;
-      // Those that had left, or were marked, before the window was loaded.
+      // Messages that had left or were marked before the window was loaded.
       if (messages.length === window.messageIds.length) continue;
       for (const id of window.messageIds) if (id > reader.settled) reader.settled = id;
     }
@@ -77,7 +78,7 @@ export class SharedReads {
     return block;
   }
 
-  /** Undefined if what was read for others, too, is not enough. */
+  /** Undefined if the shared read does not suffice. */
   private async fetchTogether(
     key: ConsumerKey,
     after: MessageId | undefined,
@@ -104,7 +105,7 @@ export class SharedReads {
     // A read for one group asked for what waits for it alone.
     const own = read.groups.size === 1 ? documents : documents.filter((document) => waitsFor(document, key.group));
     const block = toBlock({ documents: own, more }, limits, read.groupsVersion);
-    // Only for others: there is no place to go on from.
+    // All of it was for other groups, so there is no position to continue from.
     return block.full && block.messages.length === 0 ? undefined : block;
   }
 
@@ -142,7 +143,7 @@ export class SharedReads {
     return read;
   }
 
-  /** Nothing is kept longer than somebody may want it. */
+  /** Forgets the read as soon as no group is waiting for it. */
   private taken(key: ConsumerKey, read: Read, page: BufferPage | undefined): void {
     read.expected.delete(key.group);
     const id = partitionOf(key);

@@ -9,19 +9,19 @@ import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded } from './store-errors.js';
 import { toInfo, type Streams } from './streams.js';
 
-/** Messages in the buffer that have these marks in common; there are few different ones. */
+/** How many messages in the buffer have the same marks. There are few different combinations. */
 interface BufferCount {
   _id: { stream: string; partition?: number | null; done: string; ours: boolean };
   messages: number;
   oldest?: Date;
-  /** One of the documents. */
+  /** The id of one of the documents. */
   example: unknown;
 }
 
-/** Windows of a document of the window collection: those it shares among them, or the one that it is. */
+/** The number of windows in a document of the window collection: the windows that share it, or one. */
 const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
 
-/** What a stream has for some of its groups. */
+/** Messages of a stream that the same groups have committed. */
 interface News {
   _id: Pick<BufferCount['_id'], 'stream' | 'done'>;
   n: number;
@@ -39,12 +39,12 @@ interface Letters {
   letters: number;
 }
 
-/** A count of documents that are no messages is good for so long; milliseconds. */
+/** How long a count of foreign documents remains valid, in milliseconds. */
 const FOREIGN_AGE = 60_000;
 
-/** Statistics and wake-up tokens: counted in the database, in a fixed number of commands for any number of streams. */
+/** Statistics and wake-up tokens, counted in the database by a fixed number of commands for any number of streams. */
 export class Statistics {
-  /** By stream, as last counted. */
+  /** The last count by stream. */
   private readonly foreign = new Map<string, { readonly documents: number; readonly at: number }>();
 
   constructor(
@@ -53,8 +53,8 @@ export class Statistics {
   ) {}
 
   /**
-   * Number, first and last id of what a consumer has not committed: an id that came late, between others, changes the number at
-   * least. What only other groups wait for is not looked at: a consumer that keeps up does not pay for one that lags.
+   * The number, first and last id of the messages that a consumer has not committed. A message that arrives late, between others, changes
+   * at least the number. Messages that only other groups wait for are not read, so a consumer that keeps up does not pay for one that lags.
    */
   async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
     if (keys.length === 0) return [];
@@ -63,7 +63,7 @@ export class Statistics {
       groups.set(stream, (groups.get(stream) ?? new Set([null])).add(group));
     }
     const asked = [...groups].map(([stream, waits]) => ({ stream, processed: false, waits: { $in: [...waits] } }));
-    const found = await guarded('look for new messages', () =>
+    const found = await guarded('check for new messages', () =>
       this.collections.buffer
         .aggregate<News>([
           { $match: asked.length === 1 ? asked[0] : { $or: asked } },
@@ -99,13 +99,13 @@ export class Statistics {
     });
   }
 
-  /** By the index alone, which does not tell what is a message; so many are not. */
+  /** Counts by the index alone, which does not tell foreign documents from messages, and subtracts those that are known. */
   private async countBeside(foreign: number, stream: string, most: number): Promise<number> {
     const all = await this.collections.buffer.countDocuments({ stream, processed: false }, { limit: most + foreign });
     return Math.max(0, all - foreign);
   }
 
-  /** Reads every document, so it is done only where the answer matters: when the stream seems to be full. */
+  /** Reads every document, so it is called only when the stream seems to be full. */
   private async countForeign(stream: string): Promise<number> {
     const counts = await this.collections.buffer
       .aggregate<{ _id: Pick<BufferCount['_id'], 'ours' | 'partition'>; documents: number }>([
@@ -124,7 +124,7 @@ export class Statistics {
     const streams = await this.streams.documents(names);
     if (streams.length === 0) return [];
     const present = { $in: streams.map(({ name }) => name) };
-    const [consumers, piles, claimed, buried] = await guarded('count', () =>
+    const [consumers, piles, claimed, buried] = await guarded('count messages, windows and dead letters', () =>
       Promise.all([
         this.collections.consumer
           .find({ stream: present, ...NOT_RETIRED })
@@ -168,10 +168,10 @@ export class Statistics {
   }
 }
 
-/** Of a stream that nobody has read, both times were taken one right after the other. */
+/** If nobody has read a stream, its two times differ by less than this; milliseconds. */
 const CREATION = 1_000;
 
-/** Python's consumers move `last_read` with each window; its producers and ours leave it. */
+/** Python's consumers update `last_read` with each window; producers do not. */
 function isReadByPython(stream: StreamDocument): stream is StreamDocument & { last_read: Date } {
   const { created, last_read: read } = stream;
   return read instanceof Date && created instanceof Date && read.getTime() > created.getTime() + CREATION;

@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 
-/** Runs a database operation; whatever it fails with comes out as a coded error. `what` completes "MongoDB could not …". */
+/** Runs a database operation and turns every failure into a coded error. `what` completes "MongoDB could not …". */
 export async function guarded<R>(what: string, work: () => Promise<R>): Promise<R> {
   try {
     return await work();
@@ -21,13 +21,14 @@ export function asStoreError(what: string, error: unknown): MinibatchError {
 }
 
 export function advice(cause: unknown): string {
-  if (isNetworkError(cause)) return 'Check that the server runs and can be reached; the call may be repeated as it is';
-  return 'See the cause; the call may be repeated as it is';
+  if (isNetworkError(cause))
+    return 'Check that the server is running and reachable; the call can be repeated unchanged';
+  return 'See the cause; the call can be repeated unchanged';
 }
 
 /**
- * The driver's bulk writes wrap whatever they fail with, a lost connection too, in a bulk error without write errors: taken
- * for one, it would say that everything was written.
+ * Bulk writes of the driver wrap every failure, even a lost connection, in a bulk error without write errors, which looks as if everything
+ * was written. This returns the original error.
  */
 export function unwrapped(error: unknown): unknown {
   if (!(error instanceof mongo.MongoBulkWriteError)) return error;
@@ -39,12 +40,12 @@ export function writeErrorsOf(error: mongo.MongoBulkWriteError): readonly mongo.
   return [error.writeErrors].flat();
 }
 
-/** The server has written, and does not know that it will survive. */
+/** The server has written, but does not know whether the write will survive a failover. */
 export function isInDoubt(error: mongo.MongoBulkWriteError): boolean {
   return writeErrorsOf(error).length === 0 || error.result?.getWriteConcernError?.() !== undefined;
 }
 
-/** The server was not reached, or the answer was lost on the way. */
+/** The server was not reached, or its answer was lost. */
 export function isNetworkError(error: unknown): boolean {
   return (
     error instanceof mongo.MongoNetworkError ||
@@ -55,7 +56,7 @@ export function isNetworkError(error: unknown): boolean {
   );
 }
 
-/** Codes of a server that is no primary any more, or is going down. */
+/** Error codes of a server that is no longer primary or is shutting down. */
 const LEAVING = new Set([
   91, // ShutdownInProgress
   189, // PrimarySteppedDown
@@ -66,17 +67,17 @@ const LEAVING = new Set([
   13436, // NotPrimaryOrSecondary
 ]);
 
-/** The server hands over to another, or goes down. */
+/** The server hands over to another one, or is shutting down. */
 export function isLeaving(code: unknown): boolean {
   return LEAVING.has(Number(code));
 }
 
-/** The connection broke, or the server hands over: another one may answer at once. */
+/** The connection broke, or the server hands over: another server may answer immediately. */
 export function isServerLost(error: unknown): boolean {
   return error instanceof mongo.MongoNetworkError || (error instanceof mongo.MongoServerError && isLeaving(error.code));
 }
 
-/** Codes by which a server refuses a command before it does anything. */
+/** Error codes by which a server rejects a command before it executes anything. */
 const REFUSALS = new Set([
   13, // Unauthorized
   18, // AuthenticationFailed
@@ -85,7 +86,7 @@ const REFUSALS = new Set([
   13435, // NotPrimaryNoSecondaryOk
 ]);
 
-/** What the driver raises before it looks for a server, by the names of the classes. */
+/** Names of errors that the driver throws before it selects a server. */
 const MISUSE = new Set([
   'MongoCompatibilityError',
   'MongoExpiredSessionError',
@@ -94,13 +95,13 @@ const MISUSE = new Set([
   'MongoTransactionError',
 ]);
 
-/** What the driver raises while it looks for a server and a connection. */
+/** Names of errors that the driver throws while it selects a server and a connection. */
 const NOT_SENT = new Set(['MongoServerSelectionError', 'MongoPoolClearedError', 'MongoWaitQueueTimeoutError']);
 
-/** Labels of failures to connect, and of servers that turn a command away because they have too much to do. */
+/** Labels of failures to connect, and of servers that reject a command because they are overloaded. */
 const BEFORE_EXECUTION = ['HandshakeError', 'SystemOverloadedError'];
 
-/** True only if it is certain that no server has executed the command, which the driver has sent once. */
+/** True only if certainly no server has executed the command, provided that the driver has sent it once. */
 export function neverExecuted(error: unknown): boolean {
   if (!(error instanceof mongo.MongoError)) return false;
   if (error instanceof mongo.MongoServerError) return REFUSALS.has(Number(error.code));
@@ -109,7 +110,7 @@ export function neverExecuted(error: unknown): boolean {
   );
 }
 
-/** The server does not answer, or takes nothing now. It may be back soon; a client that the application has closed will not. */
+/** The server does not answer or accepts nothing now, but may be back soon. Not for a client that the application has closed. */
 export function isOutOfReach(error: unknown): boolean {
   if (isServerLost(error)) return true;
   if (!(error instanceof mongo.MongoError)) return false;

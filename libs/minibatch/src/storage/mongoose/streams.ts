@@ -8,13 +8,13 @@ import type { Indexes } from './indexes.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
 
-/** Version of what this package writes; grows when an older version would misread it. */
+/** Version of the schema; increased when an older version of this package would misread the data. */
 export const SCHEMA_VERSION = 1;
 
-/** What Python calls the status of a stream that was made and not opened. */
+/** Python's status of a stream that was created but not opened. */
 const PYTHON_INIT = 'initialize';
 
-/** Positions of sources can be large and are nobody's business here. */
+/** Positions of sources can be large and are not needed here. */
 const INFO = { projection: { checkpoints: 0 } } as const;
 
 /** The documents of the streams. */
@@ -31,18 +31,18 @@ export class Streams {
   }
 
   async ensure(stream: string): Promise<StreamInfo> {
-    return guarded(`make stream '${stream}'`, async () => {
+    return guarded(`create stream '${stream}'`, async () => {
       const { document, isNew } = await this.upsert(stream);
       refuseNewer(document);
       if (isNew) {
         const groups = await this.restore(document);
-        // Somebody may have dropped the whole database.
+        // The whole database may have been dropped.
         await this.indexes.ensure();
         return toInfo({ ...document, groups });
       }
       const closedByNobody = document.status === 'init' || document.status === PYTHON_INIT;
       if (!closedByNobody && document.schemaVersion === SCHEMA_VERSION) return toInfo(document);
-      // The status only as it was: another process may have closed the stream since.
+      // Only if the status is unchanged: another process may have closed the stream.
       await this.collections.stream.updateOne({ _id: document._id }, { $max: { schemaVersion: SCHEMA_VERSION } });
       if (closedByNobody) {
         await this.collections.stream.updateOne(
@@ -81,12 +81,12 @@ export class Streams {
       ...(status && { status, closed: status === 'closed' ? new Date() : null }),
       ...(paused === undefined ? {} : { paused }),
     };
-    // Before it is told: who hears of it reads the messages again, and is to find them marked.
+    // Before it is announced: consumers then read the messages again, and must find them marked.
     if (clear) await this.clear(stream);
     const document = await guarded(`change stream '${stream}'`, () =>
       this.collections.stream.findOneAndUpdate(
         { name: stream },
-        // Never an update without a field.
+        // So that the update is never empty.
         {
           $max: { schemaVersion: SCHEMA_VERSION },
           ...(Object.keys(set).length > 0 && { $set: set }),
@@ -102,9 +102,9 @@ export class Streams {
   }
 
   /**
-   * Marks each message. Ids of several processes interleave, and none of their clocks can be trusted, so no position and no time would
-   * tell what was appended before from what comes afterwards. What is being inserted meanwhile may be marked or not: its append
-   * has begun, and is not acknowledged.
+   * Marks each message. Ids of several processes interleave and their clocks can't be trusted, so neither a position nor a time could
+   * separate messages appended before from those appended later. A message that is being appended at the same time may or may not be
+   * marked.
    */
   private async clear(stream: string): Promise<void> {
     await guarded(`clear stream '${stream}'`, () =>
@@ -115,7 +115,7 @@ export class Streams {
     );
   }
 
-  /** The stream's document last: a drop that died half-way can be repeated. */
+  /** Deletes the stream's document last, so that an interrupted drop can be repeated. */
   async drop(stream: string): Promise<void> {
     await guarded(`drop stream '${stream}'`, async () => {
       await this.collections.consumer.deleteMany({ stream });
@@ -127,8 +127,8 @@ export class Streams {
   }
 
   /**
-   * If the stream's document was dropped, its consumers know which groups there are. The list is newer than their copies, or theirs would
-   * stay when a group is added.
+   * Restores the groups from the consumers if the stream's document was dropped. The list gets a newer version than their copies, so that
+   * they are replaced when a group is added.
    */
   private async restore({ _id, name }: StreamDocument): Promise<string[]> {
     const consumers = await this.collections.consumer
@@ -147,7 +147,7 @@ export class Streams {
   private async upsert(stream: string): Promise<{ document: StreamDocument; isNew: boolean }> {
     const now = new Date();
     const fresh = {
-      // By which it is known whether the document is new.
+      // Tells whether the document is new.
       _id: new mongo.ObjectId(),
       status: 'open',
       created: now,
@@ -163,14 +163,14 @@ export class Streams {
         { $setOnInsert: fresh },
         { upsert: true, returnDocument: 'after', ...INFO },
       );
-    // Two upserts at once: the unique index refuses one, or the server answers it with nothing; by then the document is there.
+    // Of two simultaneous upserts, the unique index rejects one, or the server returns nothing for it. Then the document exists.
     const first = await upsert().catch((error: unknown) => {
       if (isDuplicateKey(error)) return null;
       throw error;
     });
     const document = first ?? (await upsert());
     if (document) return { document, isNew: document._id.equals(fresh._id) };
-    throw new mongo.MongoRuntimeError('an upsert returned nothing');
+    throw new mongo.MongoRuntimeError('the upsert of a stream returned nothing');
   }
 }
 
@@ -180,7 +180,7 @@ export async function groupsOf(collections: Collections, stream: string): Promis
   return found?.groups ?? [];
 }
 
-/** Its fields always in the same order: to a database another order is another value. */
+/** Always with the same order of fields: to a database, another order is another value. */
 function toRequest({ group, window, action, sink }: WindowRequest): WindowRequest {
   return { group, window, action, ...(sink === undefined ? {} : { sink }) };
 }

@@ -5,8 +5,8 @@ import type { Draft } from './draft.js';
 import { isDuplicateKey, unwrapped } from './store-errors.js';
 
 /**
- * Appends inside the application's own transaction, all or nothing. A duplicate key would abort the transaction, so seen
- * dedupe ids are looked up before.
+ * Appends messages in the application's own transaction, all or none. A duplicate key would abort the transaction, so dedupe ids are looked
+ * up first.
  */
 export class TransactionInserts {
   constructor(private readonly collections: Collections) {}
@@ -47,21 +47,21 @@ export class TransactionInserts {
   }
 }
 
-/** What `TransientTransactionError` on an error of the driver tells whoever runs the transaction: to run it again. */
+/** The label by which an error of the driver asks for the transaction to be run again. */
 const TRANSIENT = 'TransientTransactionError';
 
 function failure(cause: unknown, session: mongo.ClientSession): unknown {
-  // Another append has taken the dedupe id since the transaction began. One that begins now sees it.
+  // Another append has used the dedupe id since the transaction began. A new transaction will see it.
   if (isDuplicateKey(cause) && session.inTransaction()) cause.addErrorLabel(TRANSIENT);
-  // `withTransaction` repeats for errors of the driver only.
+  // `withTransaction` retries only for errors of the driver.
   if (cause instanceof mongo.MongoError && cause.hasErrorLabel(TRANSIENT)) return cause;
   const unsupported = hasNoTransactions(cause);
   return new AppendError(
     unsupported ? ErrorCode.StoreUnsupported : ErrorCode.AppendFailed,
     `The messages could not be appended in the session: ${messageOf(cause)}. ` +
       (unsupported
-        ? 'Transactions need a replica set or a sharded cluster; a single server becomes one with `--replSet` and `rs.initiate()`'
-        : 'A transaction that it was part of is to be aborted'),
+        ? 'Transactions need a replica set or a sharded cluster. Start a single server with `--replSet` and run `rs.initiate()`'
+        : 'If they were part of a transaction, abort it'),
     unsupported || session.inTransaction() ? 'no' : 'unknown',
     { cause },
   );
@@ -69,11 +69,11 @@ function failure(cause: unknown, session: mongo.ClientSession): unknown {
 
 const ILLEGAL_OPERATION = 20;
 
-/** A standalone server, or one that knows no sessions. */
+/** True for a standalone server and for one without sessions. */
 function hasNoTransactions(cause: unknown): boolean {
   if (!(cause instanceof mongo.MongoError)) return false;
   if (cause instanceof mongo.MongoCompatibilityError) return true;
-  // The driver takes a standalone's answer for one about retryable writes, and replaces it.
+  // The driver mistakes the answer of a standalone server for one about retryable writes, and replaces it.
   const { code, originalError } = cause as { code?: unknown; originalError?: { code?: unknown } };
   return code === ILLEGAL_OPERATION || originalError?.code === ILLEGAL_OPERATION;
 }
@@ -82,7 +82,7 @@ function asSession(given: unknown): mongo.ClientSession {
   if (given instanceof Object && 'inTransaction' in given) return given as mongo.ClientSession;
   throw new AppendError(
     ErrorCode.InvalidOptions,
-    'append: `session` takes a session of the Mongoose connection, as `connection.startSession()` gives it',
+    'append: `session` must be a session of the Mongoose connection, from `connection.startSession()`',
     'no',
   );
 }

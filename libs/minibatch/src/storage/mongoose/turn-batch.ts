@@ -7,15 +7,14 @@ interface Call<Request, Result> {
 }
 
 /**
- * Sends the calls of one turn of the event loop as one command. Nothing is held up for it: a call goes out as soon as the code that is
- * running has run.
+ * Sends the calls of one turn of the event loop as one command, without delay: it is sent as soon as the code that is running has finished.
  *
- * If the server refuses the joint command, each call goes out alone, so that a call fails only by its own fault.
+ * If the server rejects the joint command, each call is sent separately, so that no call fails because of another one.
  */
 export class TurnBatch<Request, Result> {
   private calls: Call<Request, Result>[] = [];
 
-  /** `send`: resolves with the results of the requests, in their order. There is at least one. */
+  /** `send`: resolves with the results of the requests, in their order. There is at least one request. */
   constructor(private readonly send: (requests: readonly Request[]) => Promise<readonly Result[]>) {}
 
   add(request: Request): Promise<Result> {
@@ -42,7 +41,7 @@ export class TurnBatch<Request, Result> {
   }
 }
 
-/** Resolves when all that a reply has set off has run, however many promises that takes. */
+/** Resolves when everything that a reply has triggered has run, however many promises that takes. */
 export function endOfTurn(): Promise<void> {
   return new Promise((resolve) => process.nextTick(resolve));
 }

@@ -4,16 +4,16 @@ import { decodeSplit, encodeSplit } from '../split-codec.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { ClaimedWindow, WindowDocument } from './schemas/window.schema.js';
 
-/** Windows that one document holds, and messages in them: whoever commits is likely to be done with all of them at once. */
+/** Limits of the windows in one document, and of their messages. They are likely to be committed together. */
 const SHARED_WINDOWS = 100;
 const SHARED_MESSAGES = 2_000;
 
-/** The fence is that of the claim: a former holder that wakes up and claims the same `seq` meets nobody. */
+/** With the fence of the claim: a former holder that wakes up and claims the same `seq` writes another document. */
 export function windowDocumentId({ key, fence }: Lease, seq: number): string {
   return `${consumerDocumentId(key)}/${fence}/${seq}`;
 }
 
-/** Windows that are written into one document, in order. */
+/** Groups the windows that are written into one document, in order. */
 export function toShares(windows: readonly WindowRecord[]): (readonly WindowRecord[])[] {
   const shares: WindowRecord[][] = [];
   let messages = 0;
@@ -31,7 +31,7 @@ export function toShares(windows: readonly WindowRecord[]): (readonly WindowReco
   return shares;
 }
 
-/** All that the document says of its windows beside what each says for itself. */
+/** True if the windows agree in everything that the document says of them together. */
 function areAlike(window: WindowRecord, first: WindowRecord | undefined): boolean {
   return first !== undefined && isFresh(window) && isFresh(first) && +window.created === +first.created;
 }
@@ -40,7 +40,7 @@ function isFresh(window: WindowRecord): boolean {
   return window.attempt === 1 && window.recoveries === 0 && Object.keys(stateOf(window)).length === 0;
 }
 
-/** What only a window has that failed. */
+/** Fields of a window that has failed. */
 function stateOf({ nextTry, error, split, aside, blockedSinks, starts }: WindowRecord) {
   return defined({ nextTry, error, aside, blockedSinks, starts, apart: split && new mongo.Binary(encodeSplit(split)) });
 }
@@ -75,12 +75,12 @@ function toClaimedWindow({ seq, id, messageIds, start, end, part, late, dropped 
   return { seq, windowId: id, ids: packIds(messageIds), ...defined({ start, end, part, late, dropped }) };
 }
 
-/** Others may write into the collection, too. */
+/** False for other documents: other programs may write into the collection. */
 export function isWindow({ _id, seq, ids, windows }: WindowDocument): boolean {
   return typeof _id === 'string' && (Array.isArray(windows) || (typeof seq === 'number' && ids !== undefined));
 }
 
-/** Of a document of either kind. */
+/** The windows of a document, whether it holds one or several. */
 export function toWindowRecords(document: WindowDocument): WindowRecord[] {
   const { created, attempt = 1, recoveries = 0, nextTry, error, aside, blockedSinks, starts, apart } = document;
   if (document.windows) {
@@ -88,7 +88,7 @@ export function toWindowRecords(document: WindowDocument): WindowRecord[] {
   }
   const split = apart && decodeSplit(apart.buffer);
   const state = { created, attempt, recoveries, ...defined({ nextTry, error, aside, blockedSinks, starts, split }) };
-  // One that is not shared has all of these.
+  // A document of one window has all of these fields.
   return [{ ...fromClaimedWindow(document as ClaimedWindow), ...state }];
 }
 
@@ -96,10 +96,10 @@ function fromClaimedWindow({ seq, windowId, ids, start, end, part, late, dropped
   return { seq, id: windowId, messageIds: unpackIds(ids), ...defined({ start, end, part, late, dropped }) };
 }
 
-/** `split` was written by earlier versions, which knew nothing of `apart`: whoever finds only the other one begins anew. */
+/** Earlier versions wrote `split` and did not know `apart`: a version that finds only the other field starts the bisection again. */
 const STATE_FIELDS = ['nextTry', 'error', 'aside', 'blockedSinks', 'starts', 'apart', 'split'];
 
-/** What is absent is removed. */
+/** Fields that are absent from the window are removed. */
 export function toReschedule(window: WindowRecord): mongo.UpdateFilter<WindowDocument> {
   const { attempt, recoveries } = window;
   const present = stateOf(window);
@@ -113,7 +113,7 @@ export function toReschedule(window: WindowRecord): mongo.UpdateFilter<WindowDoc
 /** Hexadecimal digits of an id. */
 const ID_DIGITS = 24;
 
-/** One value behind the other: shorter than an array of them, and one value in place of many for driver and server. */
+/** One value instead of an array: it is shorter and faster for driver and server. */
 function packIds(ids: readonly MessageId[]): mongo.Binary {
   return new mongo.Binary(Buffer.from(ids.join(''), 'hex'));
 }

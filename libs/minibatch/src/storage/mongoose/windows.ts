@@ -6,14 +6,14 @@ import type { WindowDocument } from './schemas/window.schema.js';
 import { guarded } from './store-errors.js';
 import { isWindow, toWindowRecords } from './window-codec.js';
 
-/** The messages of a kept window may have 15 MiB, and nobody asks for them here. */
+/** The data of a kept window may have 15 MiB and are not needed here. */
 const WITHOUT_DATA = { data: 0, query: 0 };
 
-/** Windows as a look from outside finds them: nothing is adopted, nothing is changed. */
+/** Reads windows for inspection, without adopting or changing anything. */
 export class WindowReads {
   constructor(private readonly collections: Collections) {}
 
-  /** All at once, as the consumer itself has them in memory. Windows of a former holder that came too late are void. */
+  /** All in one page, because the consumer has them in memory as well. Late claims of a former holder are void and left out. */
   async claimed(key: ConsumerKey): Promise<WindowPage> {
     const { consumer, window } = this.collections;
     const id = consumerDocumentId(key);
@@ -22,7 +22,7 @@ export class WindowReads {
       const { adopted = 0, finished = [] } =
         (await consumer.findOne({ _id: id }, { projection: { adopted: 1, finished: 1 } })) ?? {};
       const found = new Map<number, ReadWindow>();
-      // One that has a document of its own is described by that.
+      // If a window has its own document, that one counts.
       const valid = documents.filter((document) => document.fence >= adopted);
       for (const record of [...valid.filter(isShared), ...valid.filter((document) => !isShared(document))].flatMap(
         sound,
@@ -33,7 +33,7 @@ export class WindowReads {
     });
   }
 
-  /** By number, and by `_id` where a group that was removed and came back has given a number twice. */
+  /** Ordered by number, then by `_id`: a group that was removed and registered again may have used a number twice. */
   async kept(key: ConsumerKey, after: string | undefined, limit: number): Promise<WindowPage> {
     const consumer = consumerDocumentId(key);
     const kept: mongo.Filter<WindowDocument> = {
@@ -64,7 +64,7 @@ function behind(after: string | undefined): mongo.Filter<WindowDocument> {
   if (after === undefined) return {};
   const colon = after.indexOf(':');
   const seq = Number(after.slice(0, colon));
-  // The bound lets the index start there.
+  // The first bound lets the index start there.
   return { seq: { $gte: seq }, $or: [{ seq: { $gt: seq } }, { _id: { $gt: after.slice(colon + 1) } }] };
 }
 
@@ -72,7 +72,7 @@ function isShared({ windows }: WindowDocument): boolean {
   return Array.isArray(windows);
 }
 
-/** What others have put into the collection, or have damaged, is passed over. */
+/** Skips documents that other programs have written or damaged. */
 function sound(document: WindowDocument): WindowRecord[] {
   if (!isWindow(document)) return [];
   try {

@@ -2,40 +2,46 @@ import { Schema } from 'mongoose';
 import type { Types } from 'mongoose';
 import { schemaOptions } from './schema-options.js';
 
-/** A message in the buffer. Python's are without the optional fields. */
+/** A message in the buffer. Messages written by Python lack the optional fields. */
 export interface BufferDocument {
   _id: Types.ObjectId;
   stream: string;
   created: Date;
   data?: unknown;
-  /** An int64 in `data` is a bigint; where it is absent, as in Python's, a number if that is exact. Goes wherever `data` goes. */
+  /**
+   * True: an int64 in `data` is a bigint. Absent, as in messages of Python: it is a number if that is exact. Copied wherever `data` is
+   * copied.
+   */
   bigints?: boolean;
-  /** True: claimed by Python, kept, a tombstone, or a copy that is hidden; never read by a consumer of ours. */
+  /** True: claimed by Python, kept, a tombstone or a hidden copy. Consumers of this package do not read it. */
   processed: boolean;
   key?: string;
   headers?: Readonly<Record<string, string>>;
-  /** Stream, NUL and dedupe id: one field, because a sparse index on one field is right on every server. */
+  /** Stream, NUL and dedupe id in one field, because a sparse index on one field works on every server. */
   dedupeKey?: string;
   /** Absent means 0. */
   partition?: number;
   /** Groups that have committed the message, while others have not. */
   done?: string[];
   /**
-   * Groups that the message waits for, written with the first mark, so that a group finds what it has not committed by an index. It
-   * may name one that has committed meanwhile, never leave out one that has not: `done` decides.
+   * Groups that the message waits for, written with the first mark, so that an index leads a group to what it has not committed. It may
+   * contain a group that has committed in the meantime, but never lacks one that has not: `done` decides.
    */
   waits?: string[];
-  /** A group keeps the message: whoever commits last marks it processed in place of removing it. */
+  /** A group keeps the message: the last group to commit marks it processed instead of removing it. */
   keep?: boolean;
-  /** When it was committed by all, if it stays: kept, or as a tombstone. */
+  /** When all groups had committed it. Only of a kept message or a tombstone. */
   settled?: Date;
   /** Marks a hidden copy of a dead letter's message: ids of the letter and of the copy itself (see `redrive.ts`). */
   redrives?: [letter: string, copy: Types.ObjectId];
-  /** A message that has been a dead letter. The stream's name once more: a change stream tells nothing else of the update. */
+  /**
+   * Set if the message was put back into the buffer. It is the name of the stream, because the change stream sends only this field of the
+   * update.
+   */
   redriven?: string;
-  /** Marks the copy of a kept message, that one's `_id`. The copy is not kept when it is committed. */
+  /** The `_id` of the kept message that this one is a copy of. The copy is not kept when it is committed. */
   replayOf?: Types.ObjectId;
-  /** The stream was cleared while the message was in it. */
+  /** The stream was cleared while it contained the message. */
   cleared?: boolean;
 }
 

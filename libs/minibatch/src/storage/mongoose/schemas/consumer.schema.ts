@@ -23,11 +23,11 @@ export interface ConsumerDocument {
   groups: string[];
   /** Version of the copy. */
   groupsVersion: number;
-  /** `_id` of the consumer that this one took over from. */
+  /** The `_id` of the consumer that this one replaced. */
   replaces?: string;
-  /** The fence that it had when it came back after a removal: nobody has held its lease while it still has that one. */
+  /** The fence with which it was registered again after a removal: while it has that fence, nobody has held its lease. */
   firstFence?: number;
-  /** The group was removed. The document stays for its fence: claims of a holder that wakes up later must stay void. */
+  /** The group was removed. The document stays because of its fence: late claims of a former holder must stay void. */
   retired?: true;
 }
 

@@ -2,7 +2,7 @@ import { Schema } from 'mongoose';
 import type { Types } from 'mongoose';
 import { schemaOptions } from './schema-options.js';
 
-/** A message that a group gave up, with what is known of its end. */
+/** A message that a group gave up, and why. */
 export interface DeadletterDocument {
   /** See `letterId`. */
   _id: string;
@@ -14,7 +14,10 @@ export interface DeadletterDocument {
   message: Types.ObjectId;
   created: Date;
   data?: unknown;
-  /** An int64 in `data` is a bigint; where it is absent, as in Python's, a number if that is exact. Goes wherever `data` goes. */
+  /**
+   * True: an int64 in `data` is a bigint. Absent, as in messages of Python: it is a number if that is exact. Copied wherever `data` is
+   * copied.
+   */
   bigints?: boolean;
   key?: string;
   headers?: Readonly<Record<string, string>>;
@@ -25,7 +28,7 @@ export interface DeadletterDocument {
   error: string;
   stack?: string;
   died: Date;
-  /** `_id`s of copies that were put into the buffer by redrives; the first is the one that counts, see `redrive.ts`. */
+  /** The `_id`s of copies that redrives have put into the buffer; the first one counts, see `redrive.ts`. */
   copies?: Types.ObjectId[];
 }
 

@@ -2,8 +2,8 @@
 export type Role = 'stream' | 'buffer' | 'window' | 'consumer' | 'deadletter';
 
 /**
- * What the schemas have in common. Collections and indexes are made in the store's `open`, not behind the application's
- * back; Python adds fields of its own, so the schemas are not strict.
+ * Options of all schemas. The store creates collections and indexes in `open`, not Mongoose behind the application's back. The schemas are
+ * not strict, because Python adds fields.
  */
 export function schemaOptions(role: Role) {
   return {
@@ -12,7 +12,7 @@ export function schemaOptions(role: Role) {
     versionKey: false,
     strict: false,
     minimize: false,
-    // By a string and not by identity, so that two copies of the package know each other's models.
+    // A string and not an identity, so that two copies of the package recognise each other's models.
     statics: { minibatchRole: () => role },
   } as const;
 }

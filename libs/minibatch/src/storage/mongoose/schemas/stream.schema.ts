@@ -3,7 +3,7 @@ import type { Types } from 'mongoose';
 import type { WindowRequest } from '../../stream-store.interface.js';
 import { schemaOptions } from './schema-options.js';
 
-/** A stream, and what its consumers have to agree on. `interval` and `last_read` are Python's and mean nothing here. */
+/** A stream, and what its consumers have to agree on. `interval` and `last_read` belong to Python. */
 export interface StreamDocument {
   _id: Types.ObjectId;
   name: string;
@@ -14,10 +14,10 @@ export interface StreamDocument {
   /** Seconds. */
   interval?: number;
   last_read?: Date;
-  /** Absent on streams that only Python has written. */
+  /** Absent from streams that only Python has written. */
   schemaVersion?: number;
   groups?: string[];
-  /** Grows with every change of `groups`, so that the copies of the consumers never go back to an older one. */
+  /** Increases with every change of `groups`, so that the consumers' copies never go back to an older list. */
   groupsVersion?: number;
   paused?: boolean;
   flushes?: number;

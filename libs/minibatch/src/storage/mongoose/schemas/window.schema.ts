@@ -3,7 +3,7 @@ import type { mongo } from 'mongoose';
 import { schemaOptions } from './schema-options.js';
 import type { RateStart } from '../../stream-store.interface.js';
 
-/** A window in a document that holds several: as it was claimed. */
+/** A window in a document that holds several. */
 export interface ClaimedWindow {
   seq: number;
   /** The public id. */
@@ -18,13 +18,13 @@ export interface ClaimedWindow {
 }
 
 /**
- * A claimed window, or several small ones that were claimed together and are as they were claimed: one document for each would cost more
- * than their messages do. A window that is to be changed or kept gets a document of its own; while both are there, that one counts.
+ * A claimed window, or several small ones that were claimed together: a document for each would cost more than their messages. A window
+ * that is changed or kept gets its own document; while both exist, that one counts.
  *
- * `data` and `query` are Python's; `data` is filled when the window is kept and fits.
+ * `data` and `query` belong to Python. This package sets `data` when a window is kept and its data fit.
  */
 export interface WindowDocument extends Partial<ClaimedWindow> {
-  /** Consumer, fence of the claim and `seq`s: a repeated claim meets itself, a late one of a former holder meets nobody. */
+  /** Consumer, fence of the claim and `seq`s. So a claim can be repeated, and a late claim of a former holder is another document. */
   _id: string;
   stream: string;
   created: Date;
@@ -33,9 +33,9 @@ export interface WindowDocument extends Partial<ClaimedWindow> {
   query: unknown[];
   /** `_id` of the consumer's document. */
   consumer: string;
-  /** Of the lease that claimed or adopted it last. */
+  /** The fence of the lease that last claimed or adopted it. */
   fence: number;
-  /** In place of `seq`, `windowId` and so on; they leave one by one, or all together with the document. */
+  /** Instead of `seq`, `windowId` and so on. The windows are removed one by one, or together with the document. */
   windows?: ClaimedWindow[];
   /** 1 if absent. */
   attempt?: number;
@@ -43,13 +43,13 @@ export interface WindowDocument extends Partial<ClaimedWindow> {
   recoveries?: number;
   nextTry?: Date | null;
   error?: string | null;
-  /** Since when it is set aside. */
+  /** When it was set aside. */
   aside?: Date | null;
   /** Sinks that have failed to take its result. */
   blockedSinks?: readonly string[] | null;
-  /** What counted against the rate limit when its handler began. */
+  /** The handler runs that counted against the rate limit when its handler began. */
   starts?: readonly RateStart[] | null;
-  /** While it is taken apart: see split-codec.ts. */
+  /** Present during a bisection: see `split-codec.ts`. */
   apart?: mongo.Binary;
   /** When it was committed, if it is kept. */
   settled?: Date;
