@@ -96,9 +96,9 @@ describe('the main entry', () => {
   });
 });
 
-describe('the client entry', () => {
+describe.each(['client', 'store'])('the %s entry', (path) => {
   it('imports nothing of Nest', () => {
-    const entry = ENTRIES.find(({ name }) => name === 'nestjs-minibatch/client');
+    const entry = ENTRIES.find(({ name }) => name === `nestjs-minibatch/${path}`);
     const packages = entry ? [...packagesOf(entry.js)] : [];
     expect(packages).toContain('bson');
     expect(packages.filter((name) => name.startsWith('@nestjs/'))).toEqual([]);

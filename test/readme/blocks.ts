@@ -38,7 +38,7 @@ interface Payment { amount: number }
 `;
 
 const MY_STORE = `
-import type { StreamStore } from 'nestjs-minibatch';
+import type { StreamStore } from 'nestjs-minibatch/store';
 declare class MyDatabase { destroy(): Promise<void> }
 declare const MyStore: new (database: MyDatabase) => StreamStore;
 `;
@@ -204,6 +204,8 @@ ${code}`,
     },
   ],
   'docs/guides/writing-a-store.md': [
+    { file: 'store-bytes', around: (code) => `${code}\nexport { get, put };` },
+    { file: 'store-lease', around: (code) => `${code}\nexport { checkLease };` },
     { file: 'store-contract', around: (code) => `${MY_STORE}${code}` },
     { file: 'my-store', around: (code) => `${MY_STORE}import { MinibatchModule } from 'nestjs-minibatch';\n${code}` },
   ],

@@ -21,8 +21,9 @@ async function optionTypes(): Promise<ReadonlyMap<string, ReadonlySet<string>>> 
   const manifest = JSON.parse(await readFile(repository('libs/minibatch/package.json'), 'utf8')) as {
     exports: Record<string, string | { types: string }>;
   };
-  const entries = Object.values(manifest.exports).flatMap((target) =>
-    typeof target === 'string'
+  const entries = Object.entries(manifest.exports).flatMap(([path, target]) =>
+    // What the engine passes to a store is described by the port.
+    typeof target === 'string' || path === './store'
       ? []
       : [repository('libs/minibatch', target.types.replace(/^\.\/dist/, 'src').replace(/\.d\.ts$/, '.ts'))],
   );

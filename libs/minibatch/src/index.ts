@@ -86,7 +86,7 @@ export type {
   StreamReport,
 } from './status/status.types.js';
 export { ConsumerState } from './engine/engine.interface.js';
-export type { ConsumerActivity } from './engine/engine.interface.js';
+export type { ConsumerActivity, ConsumerStatus } from './engine/engine.interface.js';
 
 // Handle errors
 export { AppendError, ErrorCode, MinibatchError, RejectMessages, ResultRefused } from './errors/minibatch.error.js';
