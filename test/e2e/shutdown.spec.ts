@@ -33,7 +33,7 @@ describe('an application that is told to stop', { timeout: 90_000 }, () => {
     const began = performance.now();
     await expect(app.kill('SIGTERM')).resolves.toEqual({ code: null, signal: 'SIGTERM' });
     expect(performance.now() - began).toBeLessThan(GRACE);
-    expect(app.output).toMatch(new RegExp(`stopping, waiting for 1000 ms at the most for ${METHOD}`));
+    expect(app.output).toMatch(new RegExp(`stopping, waiting for 1000 ms at most for ${METHOD}`));
     expect(app.output).toMatch(new RegExp(`stopping without waiting any longer for ${METHOD}`));
     expect(app.output).toContain('0 windows drained, 1 abandoned');
     expect(app.lines.filter((line) => line === 'closing' || line === 'signal')).toEqual(['closing', 'signal']);
@@ -44,7 +44,7 @@ describe('an application that is told to stop', { timeout: 90_000 }, () => {
   it('does not wait any longer after a second signal', async () => {
     const app = await boot('10 minutes');
     void app.kill('SIGTERM');
-    await app.line(new RegExp(`stopping, waiting for 600000 ms at the most for ${METHOD}`));
+    await app.line(new RegExp(`stopping, waiting for 600000 ms at most for ${METHOD}`));
     // One that comes within a second of the first counts as the same.
     const isHeard = () => app.lines.some((line) => line.includes('SIGTERM while shutting down'));
     await vi.waitUntil(

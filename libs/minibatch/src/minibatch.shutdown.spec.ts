@@ -119,7 +119,7 @@ describe('the shutdown', () => {
     expect(took).toBeLessThan(GRACE);
     expect(lines.all).toContainEqual(
       expect.stringMatching(
-        /^stopping, waiting for 5000 ms at the most for Stuck\.handle: the method with window .* since .*; Delivers\.handle: sink StuckSink with window .* since /,
+        /^stopping, waiting for 5000 ms at most for Stuck\.handle: the method with window .* since .*; Delivers\.handle: sink StuckSink with window .* since /,
       ),
     );
     expect(lines.all).toContainEqual(expect.stringContaining('source StuckSource'));

@@ -75,9 +75,7 @@ describe('a function that stops its own consumer', () => {
     expect(stopped).toEqual([{ drained: 0, abandoned: 1 }]);
     const method = /consume of 'numbers': the method with window \S+ since \S+/.source;
     expect(lines).toContainEqual(
-      expect.stringMatching(
-        new RegExp(`^stopping consume of 'numbers', waiting for 5000 ms at the most for ${method}`),
-      ),
+      expect.stringMatching(new RegExp(`^stopping consume of 'numbers', waiting for 5000 ms at most for ${method}`)),
     );
     expect(lines).toContainEqual(
       expect.stringMatching(

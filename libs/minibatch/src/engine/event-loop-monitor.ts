@@ -1,35 +1,90 @@
 import type { Clock } from '../common/clock.js';
+import type { Log } from '../common/log.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
+import type { LeaseKeeper } from './lease-keeper.js';
 
-/** Beats a lease time. */
-const BEATS = 6;
+/** Checks in one lease time. */
+const CHECKS = 6;
+/** A check that is late by one of this many parts of the lease time endangers leases. */
+const LATE = 3;
 
 /**
- * Notices that the process did not come to its timers for a time: the event loop was blocked, or the process was stopped. Only
- * afterwards, of course.
+ * Notices that the process did not run its timers for a time: the event loop was blocked, or the process was stopped. Only afterwards,
+ * of course. A handler that computes for long keeps the process from renewing its leases, so others are asked to wait for longer. Each
+ * check also reports handlers and sinks that do not settle.
  */
 export class EventLoopMonitor {
   private cancel: (() => void) | undefined;
+  /** Windows that had been taken to the handler at the last check. */
+  private readonly begun = new WeakMap<ConsumerRecord, number>();
 
-  /**
-   * @param leaseTime milliseconds
-   * @param beat called with the milliseconds by which the beat was late
-   */
+  /** @param leaseTime milliseconds */
   constructor(
     private readonly clock: Clock,
+    private readonly log: Log,
+    private readonly records: ConsumerRecords,
+    private readonly keeper: LeaseKeeper,
     private readonly leaseTime: number,
-    private readonly beat: (late: number) => void,
+    /** Renews the leases without delay. */
+    private readonly renew: () => void,
   ) {}
 
   start(): void {
-    const pause = this.leaseTime / BEATS;
+    const pause = this.leaseTime / CHECKS;
     const due = this.clock.monotonic() + pause;
     this.cancel = this.clock.schedule(pause, () => {
-      this.beat(this.clock.monotonic() - due);
+      this.check(this.clock.monotonic() - due);
       this.start();
     });
   }
 
   stop(): void {
     this.cancel?.();
+  }
+
+  /** @param late milliseconds */
+  private check(late: number): void {
+    const isLate = late >= this.leaseTime / LATE;
+    for (const record of this.records.all()) {
+      const { counters, current } = record;
+      // Also one that has just ended: what it answered came before any timer.
+      const worked = counters.begun > (this.begun.get(record) ?? 0) || (current?.loop.running ?? 0) > 0;
+      this.begun.set(record, counters.begun);
+      this.reportUnsettled(record);
+      if (isLate && worked) this.extendHold(record, late);
+    }
+    if (isLate) this.renew();
+  }
+
+  private extendHold({ definition, counters }: ConsumerRecord, late: number): void {
+    const holdTime = this.keeper.lengthen(definition.key, late);
+    const error = new MinibatchError(
+      ErrorCode.EventLoopBlocked,
+      `${definition.label}: the event loop was blocked for ${Math.round(late)} ms while windows were running, so the lease ` +
+        `could not be renewed; from now on others wait for ${Math.round(holdTime)} ms before they take over. Let the method ` +
+        'await now and then, or compute in a worker thread',
+      { details: { ...definition.key, blocked: late, holdTime } },
+    );
+    counters.failed(this.clock.now(), error);
+    this.log.warn(error.message);
+  }
+
+  /** Once for each. */
+  private reportUnsettled({ calls, definition }: ConsumerRecord): void {
+    for (const { window, sink, since, timedOut } of calls.takeNews()) {
+      const option = sink === undefined ? 'timeout' : 'sinkTimeout';
+      let advice = `If it hangs, retry.${option} says so to it (window.signal) and counts it as failed`;
+      if (timedOut) {
+        advice =
+          definition.retry.onTimeout === 'abandon'
+            ? `It has outlived retry.${option} and keeps running beside the others (retry.onTimeout)`
+            : `It has outlived retry.${option} and keeps its worker until it settles: let it check window.signal`;
+      }
+      this.log.warn(
+        `${definition.label}: ${sink === undefined ? 'its method' : `sink ${sink}`} has not settled for window ${window} since ` +
+          `${since.toISOString()}. ${advice}`,
+      );
+    }
   }
 }

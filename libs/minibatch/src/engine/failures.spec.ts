@@ -408,7 +408,7 @@ describe('anything that is thrown', () => {
     expect(lastError?.message).toMatch(text);
     await p.advance(10_000);
     expect(taken).toEqual(['result']);
-    expect(p.logged.filter((line) => line.includes('starts anew'))).toEqual([]);
+    expect(p.logged.filter((line) => line.includes('will be restarted'))).toEqual([]);
     await stop(p);
   });
 

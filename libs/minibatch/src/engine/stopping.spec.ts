@@ -109,7 +109,7 @@ describe('stopping', () => {
     const what =
       `Test.default: the method with window ${handled?.id} since ${since}; ` +
       `Test.sinks: sink Slow with window ${delivered?.id} since ${since}`;
-    expect(p.logged).toEqual([`stopping, waiting for 6000 ms at the most for ${what}`]);
+    expect(p.logged).toEqual([`stopping, waiting for 6000 ms at most for ${what}`]);
     await p.clock.advance(6_000);
     const advice =
       'A method that awaits stop(), disconnect() or app.close() waits for itself: call them there without await';

@@ -1,0 +1,101 @@
+import type { Clock } from '../common/clock.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { consumerId, type ConsumerKey } from '../storage/stream-store.interface.js';
+import { Calls } from './calls.js';
+import type { ConsumerLoop } from './consumer-loop.js';
+import { ConsumerCounters } from './counters.js';
+import type { ConsumerDefinition } from './engine.interface.js';
+import type { LeaseTerm } from './lease-term.js';
+import { Workers } from './workers.js';
+
+/** What works for a consumer while its lease is held. */
+export interface CurrentTerm {
+  readonly term: LeaseTerm;
+  readonly loop: ConsumerLoop;
+  /** Settles when the loop has ended. */
+  readonly done: Promise<void>;
+}
+
+/** One consumer of this process through all its lease terms. */
+export interface ConsumerRecord {
+  readonly definition: ConsumerDefinition;
+  readonly counters: ConsumerCounters;
+  readonly calls: Calls;
+  readonly workers: Workers;
+  /** True once the strategy has taken up its work: it is closed in the end. */
+  initialised: boolean;
+  /** How often a flush of its stream had been asked for when that was read last, and when that was, by the monotonic clock. */
+  flushes?: { readonly count: number; readonly at: number };
+  /** True if it was told to run, whether the engine was started or not. */
+  runsAtOnce: boolean;
+  /** True once this consumer alone was told to stop. */
+  removed: boolean;
+  /** Settles when its lease is given back and its strategy is closed. */
+  leaving?: Promise<void>;
+  /** Windows that were in flight when the lease was lost. */
+  left?: number;
+  current?: CurrentTerm;
+}
+
+/** A consumer whose lease this process holds. */
+export type ActiveConsumer = ConsumerRecord & { readonly current: CurrentTerm };
+
+/** The consumers of this process. */
+export class ConsumerRecords implements Iterable<ConsumerRecord> {
+  private readonly records = new Map<string, ConsumerRecord>();
+
+  constructor(private readonly clock: Clock) {}
+
+  /** @throws MinibatchError `DuplicateGroup` if its group has a consumer already */
+  add(definition: ConsumerDefinition): ConsumerRecord {
+    const id = consumerId(definition.key);
+    const known = this.records.get(id);
+    if (known) {
+      const { group, stream } = definition.key;
+      throw new MinibatchError(
+        ErrorCode.DuplicateGroup,
+        `Group '${group}' of stream '${stream}' has a consumer already: ${known.definition.label}; ` +
+          `give ${definition.label} a group of its own`,
+      );
+    }
+    const record: ConsumerRecord = {
+      definition,
+      counters: new ConsumerCounters(),
+      calls: new Calls(this.clock, definition.retry.max),
+      workers: new Workers(definition.workers),
+      initialised: false,
+      runsAtOnce: false,
+      removed: false,
+    };
+    this.records.set(id, record);
+    return record;
+  }
+
+  get(key: ConsumerKey): ConsumerRecord | undefined {
+    return this.records.get(consumerId(key));
+  }
+
+  /** Forgets it, unless another one has its place. */
+  delete(record: ConsumerRecord): void {
+    const id = consumerId(record.definition.key);
+    if (this.records.get(id) === record) this.records.delete(id);
+  }
+
+  [Symbol.iterator](): IterableIterator<ConsumerRecord> {
+    return this.records.values();
+  }
+
+  all(): readonly ConsumerRecord[] {
+    return [...this.records.values()];
+  }
+
+  /** Those whose lease this process holds. */
+  active(): readonly ActiveConsumer[] {
+    return this.all().filter((record): record is ActiveConsumer => record.current !== undefined);
+  }
+
+  /** Streams of which this process holds a lease. */
+  activeStreams(): readonly string[] {
+    return [...new Set(this.active().map(({ definition }) => definition.key.stream))];
+  }
+}

@@ -1,0 +1,91 @@
+import type { Activity } from '../common/activity.js';
+import { backoff } from '../common/backoff.js';
+import { type Clock, delay } from '../common/clock.js';
+import type { Log } from '../common/log.js';
+import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
+import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { ConsumerRecord } from './consumer-records.js';
+import type { ConsumerDefinition, Retention } from './engine.interface.js';
+
+/** Waits between the tries of a registration that the store did not answer. */
+const REGISTRATION_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
+
+/** Registers the groups of consumers, and keeps trying while the store does not answer. */
+export class ConsumerRegistration {
+  constructor(
+    private readonly store: StreamStore,
+    private readonly clock: Clock,
+    private readonly log: Log,
+    private readonly activity: Activity,
+    private readonly retention: (stream: string) => Retention | undefined,
+    /** Aborts when the engine is stopping. */
+    private readonly stopping: AbortSignal,
+    /** Called with each consumer whose group is registered. */
+    private readonly registered: (record: ConsumerRecord) => void,
+  ) {}
+
+  /** Resolves after the first try; others follow in the background. Rejects if the group can't be registered. */
+  register(record: ConsumerRecord): Promise<void> {
+    return this.activity.track(async () => {
+      if (!(await this.attempt(record))) void this.retry(record);
+    });
+  }
+
+  /** The same, for a caller that does not wait. */
+  registerInBackground(record: ConsumerRecord): void {
+    this.reportFailure(record, this.register(record));
+  }
+
+  /** Logs what a registration rejects with. */
+  reportFailure({ definition, counters }: ConsumerRecord, registered: Promise<void>): void {
+    registered.catch((error: unknown) => {
+      counters.failed(this.clock.now(), error);
+      this.log.error(`${definition.label}: ${messageOf(error)}`);
+    });
+  }
+
+  /** Makes the stream and the group of a consumer. Resolves with how often a flush of the stream has been asked for. */
+  async ensure(definition: ConsumerDefinition, replaces?: string): Promise<number> {
+    const { key } = definition;
+    const { flushes } = await this.store.ensureStream(key.stream);
+    // Messages that are too old are found by time, too.
+    const timeOrder = definition.timeOrder || this.retention(key.stream)?.buffered !== undefined;
+    await this.store.registerGroup(key, { timeOrder, ...(replaces === undefined ? {} : { replaces }) });
+    return flushes;
+  }
+
+  /** Resolves with false if the store did not answer. */
+  private async attempt(record: ConsumerRecord): Promise<boolean> {
+    const { definition, counters } = record;
+    try {
+      // A store that was closed is not opened again.
+      if (this.stopping.aborted) return true;
+      await this.store.open();
+      if (this.stopping.aborted) return true;
+      const count = await this.ensure(definition, definition.replaces);
+      if (record.removed || this.stopping.aborted) return true;
+      record.flushes = { count, at: this.clock.monotonic() };
+      this.registered(record);
+      return true;
+    } catch (error) {
+      if (this.stopping.aborted) return true;
+      if (error instanceof MinibatchError && error.code !== ErrorCode.StoreUnavailable) throw error;
+      counters.failed(this.clock.now(), error);
+      this.log.warn(`${definition.label}: can't register its group, trying again: ${messageOf(error)}`);
+      return false;
+    }
+  }
+
+  private async retry(record: ConsumerRecord): Promise<void> {
+    for (let failures = 1; ; failures += 1) {
+      await delay(this.clock, backoff(REGISTRATION_BACKOFF, failures), this.stopping);
+      if (record.removed || this.stopping.aborted) return;
+      try {
+        if (await this.activity.track(() => this.attempt(record))) return;
+      } catch (error) {
+        this.log.error(messageOf(error));
+        return;
+      }
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import type { Activity } from '../common/activity.js';
+import { backoff } from '../common/backoff.js';
+import { type Clock, delay } from '../common/clock.js';
+import type { Log } from '../common/log.js';
+import { messageOf } from '../errors/minibatch.error.js';
+import type { LeaseKeeper } from './lease-keeper.js';
+
+/** Waits between the tries of a round that the store did not answer. */
+const ROUND_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
+
+/** Calls the lease keeper when it is time to: a round renews this process's leases and competes for others. */
+export class LeaseRounds {
+  private running: Promise<void> = Promise.resolve();
+  private endPause: (() => void) | undefined;
+
+  constructor(
+    private readonly keeper: LeaseKeeper,
+    private readonly clock: Clock,
+    private readonly log: Log,
+    private readonly activity: Activity,
+    /** One round. */
+    private readonly round: () => Promise<void>,
+    /** Aborts when the engine is stopping: then no round follows. */
+    private readonly stopping: AbortSignal,
+  ) {}
+
+  start(): void {
+    this.running = this.run();
+  }
+
+  /** Settles when the last round has ended. */
+  get ended(): Promise<void> {
+    return this.running;
+  }
+
+  /** The next round begins now, without a pause. */
+  hurry(): void {
+    this.endPause?.();
+  }
+
+  /** For an engine that is stopping, which may take longer than a lease: renews and does not compete. */
+  async renewUntil(signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted;) {
+      await delay(this.clock, failures > 0 ? backoff(ROUND_BACKOFF, failures) : this.keeper.renewalPause, signal);
+      if (signal.aborted) return;
+      try {
+        await this.keeper.renewDue();
+        failures = 0;
+      } catch {
+        // Seen by the next task that needs the lease.
+        failures += 1;
+      }
+    }
+  }
+
+  private async run(): Promise<void> {
+    for (let failures = 0; !this.stopping.aborted;) {
+      try {
+        await this.activity.track(this.round);
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        if (failures === 1 && !this.stopping.aborted)
+          this.log.warn(`Can't renew leases, trying again: ${messageOf(error)}`);
+      }
+      if (!this.stopping.aborted) {
+        await this.pause(failures > 0 ? backoff(ROUND_BACKOFF, failures) : this.keeper.pause);
+      }
+    }
+  }
+
+  private async pause(ms: number): Promise<void> {
+    const pause = new AbortController();
+    this.endPause = () => pause.abort();
+    await delay(this.clock, ms, pause.signal);
+    this.endPause = undefined;
+  }
+}

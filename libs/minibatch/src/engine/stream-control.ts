@@ -1,0 +1,77 @@
+import type { Clock } from '../common/clock.js';
+import type { Log } from '../common/log.js';
+import { consumerId, type StreamInfo, type StreamStore } from '../storage/stream-store.interface.js';
+import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
+import type { ConsumerRegistration } from './consumer-registration.js';
+import type { WaitingConsumers } from './stream-control-poller.js';
+
+/**
+ * A flush that was asked for while nobody held the lease is carried out by the next holder, if it has known the stream for no longer
+ * than this many lease times.
+ */
+const FLUSH_MEMORY = 2;
+
+/** Carries out what was asked of streams from any process: pause, resume, flush, clear, and requests of operators. */
+export class StreamControl {
+  constructor(
+    private readonly store: StreamStore,
+    private readonly clock: Clock,
+    private readonly log: Log,
+    private readonly records: ConsumerRecords,
+    private readonly registration: ConsumerRegistration,
+    private readonly leaseTime: number,
+  ) {}
+
+  /** Reads what is asked of these streams, and carries it out. */
+  async refresh(streams: readonly string[]): Promise<void> {
+    if (streams.length === 0) return;
+    const infos = await this.store.listStreams(streams);
+    for (const info of infos) this.applyStreamControl(info);
+    if (infos.length < streams.length)
+      await this.restore(streams.filter((name) => !infos.some((info) => info.name === name)));
+  }
+
+  /** A lease term of the consumer begins. */
+  began(record: ConsumerRecord): void {
+    const { flushes } = record;
+    // Another holder may have carried out what was asked for since.
+    if (flushes && this.clock.monotonic() - flushes.at > FLUSH_MEMORY * this.leaseTime) delete record.flushes;
+  }
+
+  /** Consumers that a flush is for. One that has a backlog needs none, and is not to pay for the polls. */
+  get waiting(): WaitingConsumers {
+    const waiting = this.records
+      .active()
+      .filter(({ current: { loop } }) => loop.awaitingMessages && loop.buffered + loop.inFlight > 0);
+    const fingerprint = waiting.map(({ definition, counters, current: { loop } }) =>
+      [consumerId(definition.key), loop.buffered, loop.inFlight, counters.committedWindows].join(' '),
+    );
+    return {
+      fingerprint: fingerprint.length === 0 ? undefined : fingerprint.join('\n'),
+      streams: [...new Set(waiting.map(({ definition }) => definition.key.stream))],
+    };
+  }
+
+  /** The records of the streams were dropped, and those of their consumers were not. */
+  private async restore(streams: readonly string[]): Promise<void> {
+    for (const { definition } of this.records.active()) {
+      const { stream } = definition.key;
+      if (!streams.includes(stream)) continue;
+      this.log.warn(`${definition.label}: stream '${stream}' has gone from the store; making it again`);
+      await this.registration.ensure(definition);
+    }
+  }
+
+  private applyStreamControl({ name, paused, flushes, clearings = 0, requests = [] }: StreamInfo): void {
+    for (const record of this.records.active()) {
+      const { definition, current, flushes: known } = record;
+      // One without a lease reads it when its term begins.
+      if (definition.key.stream !== name) continue;
+      record.flushes = { count: flushes, at: this.clock.monotonic() };
+      current.loop.setPaused(paused);
+      current.loop.setClearings(clearings);
+      current.loop.setRequests(requests.filter(({ group }) => group === definition.key.group));
+      if (known && flushes > known.count) current.loop.flush();
+    }
+  }
+}
