@@ -74,7 +74,7 @@ describe('a record with hostile parts', () => {
         ['many', '["1, 2","3"]'],
       ]),
     );
-    expect(source.counts).toMatchObject({ received: 5, malformed: 0, skipped: 0, unstorable: 0 });
+    expect(source.counters).toMatchObject({ received: 5, malformed: 0, skipped: 0, unstorable: 0 });
     await expect(status()).resolves.toMatchObject({ state: SourceState.Running, failures: 0 });
   });
 
@@ -98,10 +98,10 @@ describe('a record with hostile parts', () => {
     const [first, ...others] = exact.collector.data;
     expect(String((first as { n: unknown }).n)).toBe('9007199254740993');
     expect(others).toEqual(['[1e400]', '{"n":18446744073709551615}', { n: 1 }]);
-    expect(exact.source.counts).toMatchObject({ malformed: 2 });
+    expect(exact.source.counters).toMatchObject({ malformed: 2 });
     const strict = await follow(topic, { largeIntegers: 'malformed', malformed: 'skip' });
     await vi.waitUntil(() => strict.collector.messages.length === 1, SOON);
-    expect(strict.source.counts).toMatchObject({ malformed: 3, skipped: 3 });
+    expect(strict.source.counters).toMatchObject({ malformed: 3, skipped: 3 });
     const rounding = await follow(topic, { largeIntegers: 'number' });
     await vi.waitUntil(() => rounding.collector.messages.length === 4, SOON);
     expect(rounding.collector.data[0]).toEqual({ n: 9007199254740992 });
@@ -134,8 +134,9 @@ describe('what own functions throw, or give that can not be', () => {
     const { collector, source, status, log, through } = await follow(topic, options);
     await vi.waitUntil(() => collector.messages.length === 2, SOON);
     await through(3);
-    expect(source.counts).toMatchObject({ received: 3, skipped: 1, unstorable: 1 });
-    expect(log.lines).toContainEqual(expect.stringContaining(`error: Feed: 1 records skipped (${topic}:0:1): `));
+    expect(source.counters).toMatchObject({ received: 3, skipped: 1, unstorable: 1 });
+    const line = `error: Feed: the record ${topic}:0:1 cannot be stored and was skipped (1 so far): `;
+    expect(log.lines).toContainEqual(expect.stringContaining(line));
     await expect(status()).resolves.toMatchObject({ state: SourceState.Running, failures: 0 });
   });
 
@@ -153,7 +154,7 @@ describe('what own functions throw, or give that can not be', () => {
     await through(3);
     expect(given).toEqual([`${topic}:0:1`, `${topic}:0:1`]);
     expect(collector.data).toEqual([1, 3]);
-    expect(source.counts).toMatchObject({ skipped: 0 });
+    expect(source.counters).toMatchObject({ skipped: 0 });
     await expect(status()).resolves.toMatchObject({
       state: SourceState.Running,
       failures: 1,

@@ -104,7 +104,7 @@ describe('a group that was set back', { timeout: 90_000 }, () => {
 
     await reading.setBack();
     const ignoring = await reading.start();
-    await vi.waitUntil(() => ignoring.source.counts.received === 3, SOON);
+    await vi.waitUntil(() => ignoring.source.counters.received === 3, SOON);
     await tools.produce(topic, jsonRows(1, 3));
     await vi.waitUntil(() => ignoring.collector.messages.length === 1, SOON);
     expect(ignoring.collector.numbers).toEqual([3]);
@@ -114,7 +114,7 @@ describe('a group that was set back', { timeout: 90_000 }, () => {
     for (const again of [4, 0]) {
       await reading.setBack();
       const replaying = await reading.start({ replay: 'after the repair' });
-      await vi.waitUntil(() => replaying.source.counts.received === 4, SOON);
+      await vi.waitUntil(() => replaying.source.counters.received === 4, SOON);
       await vi.waitUntil(async () => (await tools.committed(reading.groupId, topic)) === 4, SOON);
       await vi.waitUntil(() => replaying.collector.messages.length === again, SOON);
       await reading.stop(replaying.app, 4);

@@ -89,7 +89,7 @@ describe('a broker that is killed and comes back', { timeout: 150_000 }, () => {
     gate.close(Number.POSITIVE_INFINITY);
     await vi.waitUntil(async () => ((await sourceStatus(app))?.failures ?? 0) >= 2, LONG);
     await expect(sourceStatus(app)).resolves.toMatchObject({
-      lastError: { code: ErrorCode.SourceFailed, message: expect.stringMatching(/Look whether the brokers run/) },
+      lastError: { code: ErrorCode.SourceFailed, message: expect.stringMatching(/Check that the brokers run/) },
     });
     await tools.server.restart();
     await vi.waitUntil(() => collector.messages.length >= COUNT, LONG);
@@ -178,7 +178,7 @@ describe('a broker that is not there at boot', { timeout: 120_000 }, () => {
     await expect(sourceStatus(app)).resolves.toMatchObject({
       lastError: {
         code: ErrorCode.SourceFailed,
-        message: expect.stringMatching(/Feed: .*Look whether the brokers run/),
+        message: expect.stringMatching(/Feed: .*Check that the brokers run/),
       },
     });
     const activity = async () => {

@@ -11,7 +11,7 @@ import {
   StreamService,
   type Window,
 } from 'nestjs-minibatch';
-import { type FailedRecord, KafkaSink, type KafkaSinkOptions } from 'nestjs-minibatch/kafka';
+import { type FailedResult, FailureReason, KafkaSink, type KafkaSinkOptions } from 'nestjs-minibatch/kafka';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { closeAll, Log, SOON, start } from '../e2e/support/applications.js';
 import { Collector, feedOf, startApp, upTo } from './support/kafka-apps.js';
@@ -129,12 +129,12 @@ describe('KafkaSink', () => {
       expect(error).toMatchObject({
         code: ErrorCode.ResultRefused,
         message: expect.stringMatching(
-          /KafkaSink: 1 of 3 results of window w are too large for the topic '.*': result 1 \(about 20000\d\d bytes\)\. Raise/,
+          /KafkaSink: 1 of 3 results of window w are too large for the topic '.*': result 1 \(about 20000\d\d bytes: .*\)\. Raise/,
         ),
-        details: { window: 'w', topic, written: 2 },
+        details: { reason: FailureReason.NotWritten, window: 'w', topic, written: 2 },
       });
-      const { failed } = (error as { details: { failed: FailedRecord[] } }).details;
-      expect(failed).toMatchObject([{ index: 1, bytes: expect.any(Number), reason: expect.stringMatching(/larger/) }]);
+      const { failed } = (error as { details: { failed: FailedResult[] } }).details;
+      expect(failed).toEqual([{ index: 1, code: 'MESSAGE_TOO_LARGE', message: expect.stringMatching(/larger/) }]);
     }
     expect(await values(topic)).toEqual(['{"n":0}', '{"n":2}']);
   });
@@ -157,7 +157,7 @@ describe('KafkaSink', () => {
   });
 
   it.each([
-    ['a cycle', CYCLE, {}, /the result of window w can't be made a record of Kafka: value threw: it contains itself/],
+    ['a cycle', CYCLE, {}, /the result of window w cannot become a Kafka record: value threw: it contains itself/],
     ['a function', () => 1, {}, /its value is undefined: a string, bytes or null is needed/],
     ['a key that throws', [1, 2], { key: () => JSON.parse('{') as string }, /result 0 of window w .*key threw: /],
     [
@@ -262,7 +262,7 @@ describe('a sink in an application', () => {
       dedupeId: ({ headers }) => headers['minibatch-id'],
     });
     const app = await startApp([Feed]);
-    await vi.waitUntil(() => app.get(Feed).counts.received === 10, SOON);
+    await vi.waitUntil(() => app.get(Feed).counters.received === 10, SOON);
     await vi.waitUntil(() => app.get(Collector).messages.length === 5, SOON);
     expect(app.get(Collector).data).toEqual(upTo(5));
   });

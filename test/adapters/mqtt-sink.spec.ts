@@ -186,7 +186,7 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
     await vi.waitFor(async () => {
       expect((await consumer())?.lastError).toMatchObject({
         code: ErrorCode.SinkFailed,
-        message: expect.stringMatching(/Reports: can't connect to mqtt:.*ECONNREFUSED/),
+        message: expect.stringMatching(/Reports: cannot connect to mqtt:.*ECONNREFUSED/),
       });
     }, SOON);
     await late.restart();
@@ -199,8 +199,8 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
     const wrong = { url: closed.url, topic: 'x', clientOptions: { username: 'writer', password: 'wrong' } };
     await expect(sinkOf(wrong).put(1, windowOf('w'))).rejects.toMatchObject({
       code: ErrorCode.SinkFailed,
-      message: expect.stringMatching(/refused the connection.*Check user and password/),
-      details: { reason: 'REFUSED', reasonCode: protocolVersion === 5 ? 135 : 5 },
+      message: expect.stringMatching(/rejected the connection.*Check user and password/),
+      details: { reason: 'UNAUTHORIZED', reasonCode: protocolVersion === 5 ? 135 : 5 },
     });
     await sinkOf({ url: closed.url.replace('//', '//writer:secret@'), topic: 'x' }).put(1, windowOf('w'));
   });
@@ -217,7 +217,7 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
       // Only in MQTT 5 a broker says what is too large for it; else it ends the connection.
       await expect(sink.put(result, window)).rejects.toMatchObject({
         code: ErrorCode.MessageTooLarge,
-        details: { failed: [{ index: 1, topic: 'open/x' }] },
+        details: { window: 'w', written: 2, failed: [{ index: 1, message: expect.stringContaining("to 'open/x': ") }] },
       });
       result[1] = 'c';
       await sink.put(result, window);
@@ -227,9 +227,12 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
       await expect(refused.put('a', window)).rejects.toMatchObject({
         code: ErrorCode.SinkFailed,
         message: expect.stringMatching(
-          /1 of 1 messages were not published; element 0, to 'forbidden\/x': .*ot authorized/,
+          /1 of 1 results of window .* were not published; result 0 to 'forbidden\/x': .*ot authorized/,
         ),
-        details: { reason: 'NOT_PUBLISHED', failed: [{ index: 0, topic: 'forbidden/x', reasonCode: 135 }] },
+        details: {
+          reason: 'NOT_WRITTEN',
+          failed: [{ index: 0, code: 135, message: expect.stringContaining('forbidden/x') }],
+        },
       });
     } else {
       await expect(sink.put([large], window)).rejects.toMatchObject({
@@ -254,8 +257,8 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
     const put = sinkOf({ topic, ...options }).put([1, cycle], windowOf('w'));
     await expect(put).rejects.toMatchObject({
       code: ErrorCode.ResultRefused,
-      message: expect.stringContaining(`element 1 of the result of window w can't be published: ${message}`),
-      details: { reason: 'UNPUBLISHABLE', window: 'w', index: 1 },
+      message: expect.stringContaining(`result 1 of window w cannot be published: ${message}`),
+      details: { reason: 'UNENCODABLE', window: 'w', index: 1 },
     });
     await sinkOf({ topic }).put('after', windowOf('w'));
     await vi.waitFor(() => expect(published.map(({ payload }) => payload)).toEqual(['after']), SOON);

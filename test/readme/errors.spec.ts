@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ErrorCode } from 'nestjs-minibatch';
+import { ErrorCode, FailureReason } from 'nestjs-minibatch';
 import { describe, expect, it } from 'vitest';
 import { repository } from '../support/workspace.js';
 
@@ -23,5 +23,11 @@ describe('the reference of errors', () => {
 
   it.each(Object.values(ErrorCode))('says what causes %s, and what to do', (code) => {
     expect(sections.get(code)).toMatch(/^- \*\*Cause:\*\* \S[^]*^- \*\*Remedy:\*\* \S/m);
+  });
+
+  it('has every reason of adapters, once, and no other', () => {
+    const table = page.slice(page.indexOf('## Reasons'));
+    const reasons = [...table.matchAll(/^\| `([A-Z_]+)`\s+\| \S.* \| \S.* \|$/gm)].map(([, reason]) => reason);
+    expect(reasons.toSorted()).toEqual(Object.values(FailureReason).toSorted());
   });
 });

@@ -56,6 +56,9 @@ export { SourceState } from './sources/source-runner.js';
 export type { AttachedSource, AttachOptions, SourceStatus } from './sources/source-runner.js';
 export type { Clock } from './common/clock.js';
 export type { Log } from './common/log.js';
+export type { SourceCounters } from './adapters/source-counters.js';
+export { FailureReason } from './adapters/failure-reason.js';
+export type { FailedResult } from './adapters/failed-result.js';
 export type { Source, SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from './sources/source.interface.js';
 
 // Read from and write to MongoDB collections

@@ -1,9 +1,10 @@
 import { aborted } from '../../common/abort.js';
-import { Logger } from '@nestjs/common';
 import type { Consumer, ConsumerGroupJoinEvent, EachBatchPayload, Kafka } from 'kafkajs';
 import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { type Clock, delay } from '../../common/clock.js';
+import type { Log } from '../../common/log.js';
+import { FailureReason } from '../failure-reason.js';
 import { keepAlive } from './keep-alive.js';
 import { recordOf } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
@@ -13,9 +14,9 @@ import { commitStartOffsets } from './start-offsets.js';
 
 /** An offset is committed after its batch, and this often while the batch is long; milliseconds. */
 const COMMIT_EVERY = 1000;
-/** After a stop: so long the append under way may still be acknowledged, and then its offset committed; milliseconds. */
+/** After a stop, what the append in flight gets to be acknowledged, so that its offset can be committed; milliseconds. */
 const LAST_APPEND = 400;
-/** So long the member may take to leave its group before it is left to do so alone; a source has a second in all. */
+/** How long the member may take to leave its group before nobody waits for it; a source has a second in all. Milliseconds. */
 const LEAVE_WAIT = 850;
 
 export interface GroupMemberParts {
@@ -27,6 +28,7 @@ export interface GroupMemberParts {
   readonly reading: ResolvedKafkaSource;
   readonly appender: RecordAppender;
   readonly clock: Clock;
+  readonly log: Log | undefined;
   /** Ends it. */
   readonly signal: AbortSignal;
 }
@@ -35,19 +37,18 @@ export interface GroupMemberParts {
  * One member of a group, from its join to its end.
  *
  * Each batch is appended in parts, one after the other; the offset of a part is resolved when the part is durable, and committed
- * then or soon after; kafkajs fetches no more of the partition before the batch is done: that is all the backpressure there is, and bounds what is
- * in memory to one fetch (`maxBytes`). Meanwhile the member's heart is kept beating. A rebalance that is announced meanwhile is
- * obeyed after the part; what was appended and could not be committed is delivered again, and ignored for its dedupe id.
+ * then or soon after. kafkajs fetches no more of the partition before the batch is done: that is all the backpressure there is, and bounds
+ * what is in memory to one fetch (`maxBytes`). Meanwhile the member sends heartbeats. A rebalance that is announced meanwhile takes effect
+ * after the part; what was appended and could not be committed is redelivered, and ignored because of its dedupe id.
  */
 export class GroupMember {
   private readonly consumer: Consumer;
-  private readonly logger = new Logger('Minibatch');
   private fail: (error: unknown) => void = () => undefined;
   /** Rejects with the first thing that ends it. */
   private readonly failed: Promise<never>;
   private over = false;
   private starting: Promise<unknown> = Promise.resolve();
-  /** What is to be done before the first record of this membership is looked at. */
+  /** What has to be done before the first record of this membership is read. */
   private prepared: Promise<void> = Promise.resolve();
   private readonly commits = new OffsetCommits();
 
@@ -84,8 +85,8 @@ export class GroupMember {
     // Always final: kafkajs was told not to start it again.
     consumer.on(CRASH, ({ payload }) => this.fail(payload.error));
     consumer.on(RECEIVED_UNSUBSCRIBED_TOPICS, ({ payload }) => {
-      this.logger.error(
-        `${this.parts.reading.where}: members of the group '${payload.groupId}' read other topics (${payload.topicsNotSubscribed.join(', ')}), so some partitions are read by nobody: give each source a groupId of its own`,
+      this.parts.log?.error(
+        `${this.parts.reading.where}: members of the group '${payload.groupId}' read other topics (${payload.topicsNotSubscribed.join(', ')}), so some partitions are read by nobody: give each source its own groupId`,
       );
     });
     let joined: ConsumerGroupJoinEvent['payload'] | undefined;
@@ -118,7 +119,7 @@ export class GroupMember {
     });
   }
 
-  /** A start that is under way can't be called back: whoever leaves in the middle of it would join afterwards. */
+  /** A start cannot be cancelled: a member that leaves in the middle of it would join afterwards. */
   private async leave(): Promise<void> {
     const left = this.starting
       .catch(() => undefined)
@@ -140,7 +141,7 @@ export class GroupMember {
     try {
       await this.takeParts(payload);
     } finally {
-      // Also when it was left in the middle: what is durable is done with.
+      // Also when it ended in the middle: what is durable is done.
       await this.commits.commit(topic, partition, payload);
     }
   }
@@ -160,7 +161,7 @@ export class GroupMember {
       const last = part.at(-1)?.offset;
       if (!isDurable || last === undefined) return;
       payload.resolveOffset(last);
-      // What Kafka itself wrote behind the last record, for a transaction, is done with too.
+      // What Kafka itself wrote after the last record, for a transaction, is done too.
       const done = from + reading.batch >= messages.length ? batch.lastOffset() : last;
       this.commits.add(topic, partition, String(BigInt(done) + 1n));
       if (rebalance !== undefined) throw rebalance;
@@ -171,7 +172,7 @@ export class GroupMember {
     }
   }
 
-  /** False if it is not known to be, and this member goes. */
+  /** False if that is not known, and this member ends. */
   private async durable(append: Promise<void>, first: string): Promise<boolean> {
     const { reading, signal, clock } = this.parts;
     const settled = append.then(
@@ -190,8 +191,12 @@ export class GroupMember {
       const tooLate = delay(clock, reading.maxAppendTime, late.signal).then(() => {
         if (late.signal.aborted) return false;
         const { where, maxAppendTime } = reading;
-        const what = `${where}: an append is under way for more than ${maxAppendTime} ms (records from ${first} on)`;
-        this.fail(new MinibatchError(ErrorCode.SourceFailed, `${what}. Look at the store, or set maxAppendTime`));
+        const what = `${where}: an append takes more than ${maxAppendTime} ms (records from ${first} on)`;
+        this.fail(
+          new MinibatchError(ErrorCode.SourceFailed, `${what}. Check the store, or raise maxAppendTime`, {
+            details: { reason: FailureReason.Timeout },
+          }),
+        );
         return false;
       });
       return await Promise.race([settled, lastChance, tooLate]);

@@ -1,9 +1,12 @@
 export { KafkaSource } from './kafka.source.js';
-export type { KafkaSourceOptions, MalformedPolicy, UnstorablePolicy } from './kafka-source.options.js';
-export type { KafkaSourceCounts } from './record-counts.js';
+export type { KafkaSourceOptions } from './kafka-source.options.js';
+export type { MalformedPolicy, UnstorablePolicy } from '../policies.js';
+export type { SourceCounters } from '../source-counters.js';
 export { type KafkaRecord, RECORD_HEADERS } from './kafka-record.js';
 export type { RecordFormat } from './record-format.js';
 export type { KafkaRef } from './kafka-client.js';
-export { type FailedRecord, KafkaSink } from './kafka.sink.js';
+export { KafkaSink } from './kafka.sink.js';
+export type { FailedResult } from '../failed-result.js';
+export { FailureReason } from '../failure-reason.js';
 export type { KafkaCompression, KafkaSinkOptions, KafkaValue } from './kafka-sink.options.js';
 export type { LargeIntegers } from '../../common/json-reader.js';

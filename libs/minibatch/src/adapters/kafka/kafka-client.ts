@@ -1,4 +1,4 @@
-import { Logger } from '@nestjs/common';
+import type { Log } from '../../common/log.js';
 import { redact } from '../../errors/redact.js';
 import type { Kafka, KafkaConfig, LogEntry, logCreator } from 'kafkajs';
 import { invalidOption } from '../../common/checks.js';
@@ -7,8 +7,12 @@ import { loadPackage } from '../../common/missing-package.js';
 /** A client that is there, or what one is made of. */
 export type KafkaRef = Kafka | KafkaConfig;
 
-/** Makes the client when it is first needed; the same one ever after. */
-export type KafkaOpener = () => Promise<Kafka>;
+/**
+ * Makes the client when it is first needed, and returns the same one from then on.
+ *
+ * @param log where kafkajs logs. Without one it logs nothing: whatever a sink fails with is in the error of its `put`
+ */
+export type KafkaOpener = (log?: Log) => Promise<Kafka>;
 
 /** @throws MinibatchError `InvalidOptions` if it is neither a client nor a configuration */
 export function checkKafka(where: string, given: unknown): KafkaOpener {
@@ -17,15 +21,15 @@ export function checkKafka(where: string, given: unknown): KafkaOpener {
     throw invalidOption(where, 'kafka', given, "a Kafka client of kafkajs, or its configuration: { brokers: ['…'] }");
   }
   let client: Promise<Kafka> | undefined;
-  return () => (client ??= createClient(given));
+  return (log) => (client ??= createClient(given, log));
 }
 
-async function createClient(config: KafkaConfig): Promise<Kafka> {
+async function createClient(config: KafkaConfig, log: Log | undefined): Promise<Kafka> {
   const kafkajs = await importKafkajs();
   return new kafkajs.Kafka({
     clientId: 'minibatch',
-    logCreator: nestLogs,
-    logLevel: kafkajs.logLevel.WARN,
+    ...(log && { logCreator: logsOf(log) }),
+    logLevel: log ? kafkajs.logLevel.WARN : kafkajs.logLevel.NOTHING,
     ...config,
   });
 }
@@ -36,7 +40,7 @@ type Kafkajs = typeof import('kafkajs');
 export async function importKafkajs(): Promise<Kafkajs> {
   const load = () => import('kafkajs') as Promise<Kafkajs & { default?: Kafkajs }>;
   const loaded = await loadPackage('A Kafka source or sink', 'kafkajs', load);
-  // A CommonJS package: what it exports is all under `default`, whatever the loader finds of its names.
+  // A CommonJS package: all its exports are under `default`, whichever of their names the loader finds.
   return loaded.default ?? loaded;
 }
 
@@ -56,16 +60,14 @@ function isConfig(given: unknown): given is KafkaConfig {
   return Array.isArray(brokers) && brokers.length > 0 && brokers.every((broker) => typeof broker === 'string');
 }
 
-/** kafkajs's own log goes where the application's goes. Its levels are 1 error, 2 warn, 4 info, 5 debug. */
-const nestLogs: logCreator = () => {
-  const logger = new Logger('Kafka');
-  return ({ namespace, level, log }: LogEntry) => {
-    const { message } = log;
-    const error: unknown = log['error'];
-    const line = redact(`${namespace}: ${message}${typeof error === 'string' ? `: ${error}` : ''}`);
-    if (level <= 1) logger.error(line);
-    else if (level === 2) logger.warn(line);
-    else if (level === 4) logger.log(line);
-    else logger.debug(line);
-  };
-};
+/** kafkajs's levels are 1 error, 2 warn, 4 info, 5 debug. */
+function logsOf(log: Log): logCreator {
+  return () =>
+    ({ namespace, level, log: { message, ...more } }: LogEntry) => {
+      const error: unknown = more['error'];
+      const line = redact(`kafkajs ${namespace}: ${message}${typeof error === 'string' ? `: ${error}` : ''}`);
+      if (level <= 1) log.error(line);
+      else if (level === 2) log.warn(line);
+      else log.log(line);
+    };
+}

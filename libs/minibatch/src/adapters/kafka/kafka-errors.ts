@@ -1,12 +1,13 @@
+import { FailureReason } from '../failure-reason.js';
 import { type ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 
-/** What went wrong with Kafka, with whose it is and what to do. Errors of the package stay what they are. */
+/** Says what failed, where, and what to do. The package's own errors stay as they are. */
 export function kafkaError(where: string, code: ErrorCode, doing: string, error: unknown): MinibatchError {
   if (error instanceof MinibatchError) return error;
   const hint = hintFor(error);
   return new MinibatchError(code, `${where}: ${doing}: ${messageOf(error)}${hint && `. ${hint}`}`, {
     cause: error,
-    details: { type: typeOf(error) },
+    details: { type: typeOf(error), ...reasonOf(error) },
   });
 }
 
@@ -24,18 +25,34 @@ function isOneOf(error: unknown, names: readonly string[]): boolean {
   return false;
 }
 
-function hintFor(error: unknown): string {
-  if (isOneOf(error, ['KafkaJSSASLAuthenticationError'])) return 'Look at the user name and the password in sasl';
-  if (isOneOf(error, ['KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSBrokerNotFound'])) {
-    return 'Look whether the brokers run, and whether brokers, ssl and sasl are right';
+const NO_CONNECTION = [
+  'KafkaJSConnectionError',
+  'KafkaJSConnectionClosedError',
+  'KafkaJSBrokerNotFound',
+  'KafkaJSRequestTimeoutError',
+];
+
+const NO_RIGHTS = ['TOPIC_AUTHORIZATION_FAILED', 'GROUP_AUTHORIZATION_FAILED', 'CLUSTER_AUTHORIZATION_FAILED'];
+
+function reasonOf(error: unknown): { readonly reason?: FailureReason } {
+  const type = typeOf(error) ?? '';
+  if (isOneOf(error, ['KafkaJSSASLAuthenticationError']) || NO_RIGHTS.includes(type)) {
+    return { reason: FailureReason.Unauthorized };
   }
-  switch (typeOf(error)) {
-    case 'UNKNOWN_TOPIC_OR_PARTITION':
-      return 'Create the topic, or let the client do so by allowAutoTopicCreation: true';
-    case 'TOPIC_AUTHORIZATION_FAILED':
-    case 'GROUP_AUTHORIZATION_FAILED':
-    case 'CLUSTER_AUTHORIZATION_FAILED':
-      return 'The user has no right to it: ask whoever keeps the ACLs';
+  if (isOneOf(error, NO_CONNECTION)) return { reason: FailureReason.Unreachable };
+  if (type === 'UNKNOWN_TOPIC_OR_PARTITION') return { reason: FailureReason.Declaration };
+  return type === '' ? {} : { reason: FailureReason.Refused };
+}
+
+function hintFor(error: unknown): string {
+  if (isOneOf(error, ['KafkaJSSASLAuthenticationError'])) return 'Check the user name and the password in sasl';
+  switch (reasonOf(error).reason) {
+    case FailureReason.Unreachable:
+      return 'Check that the brokers run, and that brokers, ssl and sasl are right';
+    case FailureReason.Declaration:
+      return 'Create the topic, or let the client create it with allowAutoTopicCreation: true';
+    case FailureReason.Unauthorized:
+      return 'The user lacks the right: ask whoever maintains the ACLs';
     default:
       return '';
   }

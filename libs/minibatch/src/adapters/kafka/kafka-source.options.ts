@@ -2,15 +2,10 @@ import type { ConsumerConfig } from 'kafkajs';
 import type { StringValue } from 'ms';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
 import { LARGE_INTEGERS, type LargeIntegers } from '../../common/json-reader.js';
+import { checkOneOf, checkPolicy, type MalformedPolicy, type UnstorablePolicy } from '../policies.js';
 import { checkKafka, type KafkaOpener, type KafkaRef } from './kafka-client.js';
 import { identityOf, type KafkaRecord } from './kafka-record.js';
 import type { RecordFormat } from './record-format.js';
-
-/** What becomes of a record whose value is not what `format` says. The function gives the data; undefined leaves it out. */
-export type MalformedPolicy<T = unknown> = 'keep' | 'skip' | ((record: KafkaRecord, error: unknown) => T | undefined);
-
-/** What becomes of a record that the stream can't take. */
-export type UnstorablePolicy = 'skip' | 'fail' | ((record: KafkaRecord, error: Error) => void | Promise<void>);
 
 /** @typeParam T the stream's messages */
 export interface KafkaSourceOptions<T = unknown> {
@@ -33,24 +28,20 @@ export interface KafkaSourceOptions<T = unknown> {
    *
    * @default 'keep'
    */
-  readonly malformed?: MalformedPolicy<T>;
+  readonly malformed?: MalformedPolicy<KafkaRecord, T>;
   /**
    * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number can't hold exactly: `'bigint'` makes them bigints;
    * `'malformed'` makes the value malformed; `'number'` rounds them. @default 'bigint'
    */
   readonly largeIntegers?: LargeIntegers;
   /**
-   * A record that the stream can't take: too large, nested too deep, with a key or a dedupe id that can't be stored; or one for which
-   * `malformed`, `key` or `dedupeId` throws. It is counted, and logged with topic, partition and offset.
-   *
-   * - `'skip'`: it is left out. Its offset is committed; it stays in Kafka for as long as the topic keeps it
-   * - `'fail'`: the source fails, and is started again with backoff until the record has gone or the stream takes it
-   * - a function puts it somewhere else; when it has resolved the record is done with. If it throws or rejects, the source fails and
-   *   is started again with backoff, and the record comes again
+   * A record that the stream cannot take: too large, nested too deep, with a key or a dedupe id that cannot be stored; or one for which
+   * `malformed`, `key` or `dedupeId` throws. See {@link UnstorablePolicy}. The offset of a skipped record is committed; the record stays in
+   * Kafka for as long as the topic keeps it.
    *
    * @default 'skip'
    */
-  readonly unstorable?: UnstorablePolicy;
+  readonly unstorable?: UnstorablePolicy<KafkaRecord>;
   /** The message's key. @default the record's, as text */
   readonly key?: (record: KafkaRecord) => string | undefined;
   /**
@@ -88,9 +79,9 @@ export interface ResolvedKafkaSource {
   readonly groupId: string | undefined;
   readonly fromBeginning: boolean;
   readonly format: RecordFormat;
-  readonly malformed: MalformedPolicy;
+  readonly malformed: MalformedPolicy<KafkaRecord>;
   readonly largeIntegers: LargeIntegers;
-  readonly unstorable: UnstorablePolicy;
+  readonly unstorable: UnstorablePolicy<KafkaRecord>;
   readonly key: (record: KafkaRecord) => string | undefined;
   readonly dedupeId: (record: KafkaRecord) => string | undefined;
   readonly batch: number;
@@ -160,10 +151,16 @@ export function resolveKafkaSource<T>(where: string, options: KafkaSourceOptions
     topics: checkTopics(where, options.topics),
     groupId: groupId === undefined ? undefined : checkName(where, 'groupId', groupId),
     fromBeginning: checkBoolean(where, 'fromBeginning', options.fromBeginning ?? true),
-    format: checkChoice<RecordFormat>(where, 'format', options.format ?? 'json', ['json', 'string', 'bytes']),
-    malformed: checkChoice<MalformedPolicy>(where, 'malformed', options.malformed ?? 'keep', ['keep', 'skip']),
-    largeIntegers: checkWord(where, 'largeIntegers', options.largeIntegers ?? 'bigint', LARGE_INTEGERS),
-    unstorable: checkChoice<UnstorablePolicy>(where, 'unstorable', options.unstorable ?? 'skip', ['skip', 'fail']),
+    format: checkPolicy<RecordFormat>(where, 'format', options.format ?? 'json', ['json', 'string', 'bytes']),
+    malformed: checkPolicy<MalformedPolicy<KafkaRecord>>(where, 'malformed', options.malformed ?? 'keep', [
+      'keep',
+      'skip',
+    ]),
+    largeIntegers: checkOneOf(where, 'largeIntegers', options.largeIntegers ?? 'bigint', LARGE_INTEGERS),
+    unstorable: checkPolicy<UnstorablePolicy<KafkaRecord>>(where, 'unstorable', options.unstorable ?? 'skip', [
+      'skip',
+      'fail',
+    ]),
     key: key ?? ((record) => record.key),
     dedupeId: checkDedupeId(where, options.dedupeId, options.replay),
     batch: checkInteger(where, 'batch', options.batch ?? 1000, 1),
@@ -180,17 +177,6 @@ function checkTopics(where: string, given: unknown): readonly (string | RegExp)[
     topic instanceof RegExp || (typeof topic === 'string' && topic !== '');
   if (topics.length > 0 && topics.every(isTopic)) return topics;
   throw invalidOption(where, 'topics', given, 'a name, a regular expression, or a list of them');
-}
-
-function checkWord<V extends string>(where: string, option: string, given: V, words: readonly V[]): V {
-  if (words.includes(given)) return given;
-  throw invalidOption(where, option, given, words.map((word) => `'${word}'`).join(', '));
-}
-
-/** A word of the list, or a function. */
-function checkChoice<V>(where: string, option: string, given: V, words: readonly V[]): V {
-  if (typeof given === 'function' || words.includes(given)) return given;
-  throw invalidOption(where, option, given, `${words.map((word) => `'${String(word)}'`).join(', ')}, or a function`);
 }
 
 function checkDedupeId(

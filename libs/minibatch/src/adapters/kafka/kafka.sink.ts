@@ -4,19 +4,12 @@ import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../error
 import { SystemClock } from '../../common/clock.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
+import type { FailedResult } from '../failed-result.js';
+import { FailureReason } from '../failure-reason.js';
 import { kafkaError, typeOf } from './kafka-errors.js';
 import { type KafkaSinkOptions, type ResolvedKafkaSink, resolveKafkaSink } from './kafka-sink.options.js';
 import { SharedProducer } from './shared-producer.js';
 import { cutBySize, type OutgoingRecord, recordsOf } from './result-records.js';
-
-/** A result that Kafka did not take; in `details.failed` of the sink's error. */
-export interface FailedRecord {
-  /** Position in the array that the handler returned; 0 for a single result. */
-  readonly index: number;
-  /** About what it takes, uncompressed. */
-  readonly bytes: number;
-  readonly reason: string;
-}
 
 /** What became of a result so far, so that the next try sends only the rest. */
 interface Progress {
@@ -61,14 +54,14 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
   /**
    * @throws MinibatchError `SinkFailed` if Kafka can't be reached or does not take the records for now; `ShuttingDown` after Nest's shutdown
    * @throws ResultRefused if `key`, `headers` or `value` threw or gave what is no bytes: nothing is written then; or if records are too
-   *   large for the topic, with `details.failed` ({@link FailedRecord}): then all others are written, and the next try leaves them out
+   *   large for the topic, with `details.failed` ({@link FailedResult}): then all others are written, and the next try leaves them out
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
     if (this.isShutDown) {
       throw new MinibatchError(ErrorCode.ShuttingDown, `${this.writing.where}: the application was shut down`);
     }
     const { records, acknowledged } = this.progressOf(result, window);
-    const failed: FailedRecord[] = [];
+    const failed: FailedResult[] = [];
     const rest = records.filter((record) => !acknowledged.has(record));
     for (const part of cutBySize(rest, this.writing.batchBytes)) {
       await this.send(part, window, acknowledged, failed);
@@ -100,7 +93,7 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
     part: readonly OutgoingRecord[],
     window: Window,
     acknowledged: Set<OutgoingRecord>,
-    failed: FailedRecord[],
+    failed: FailedResult[],
   ): Promise<void> {
     const { where, topic, acks, compression } = this.writing;
     const messages = part.map(({ message }) => message);
@@ -115,7 +108,8 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
       }
       const [only, ...others] = part;
       if (only !== undefined && others.length === 0) {
-        failed.push({ index: only.index ?? 0, bytes: only.bytes, reason: messageOf(error) });
+        const message = `about ${only.bytes} bytes: ${messageOf(error)}`;
+        failed.push({ index: only.index ?? 0, code: typeOf(error), message });
         return;
       }
       const middle = Math.ceil(part.length / 2);
@@ -135,12 +129,12 @@ function isTooLarge(error: unknown): boolean {
 function tooLarge(
   { where, topic }: ResolvedKafkaSink,
   window: Window,
-  failed: readonly FailedRecord[],
+  failed: readonly FailedResult[],
   total: number,
 ): ResultRefused {
-  const names = failed.slice(0, 3).map(({ index, bytes }) => `result ${index} (about ${bytes} bytes)`);
+  const names = failed.slice(0, 3).map(({ index, message }) => `result ${index} (${message})`);
   return new ResultRefused(
     `${where}: ${failed.length} of ${total} results of window ${window.id} are too large for the topic '${topic}': ${names.join(', ')}${failed.length > names.length ? ', …' : ''}. Raise the topic's max.message.bytes, use compression, or return smaller results; the others are written`,
-    { details: { window: window.id, topic, failed, written: total - failed.length } },
+    { details: { reason: FailureReason.NotWritten, window: window.id, topic, failed, written: total - failed.length } },
   );
 }

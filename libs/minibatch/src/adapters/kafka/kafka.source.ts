@@ -1,13 +1,14 @@
 import { unlessAborted } from '../../common/abort.js';
 import type { Kafka } from 'kafkajs';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { SystemClock } from '../../common/clock.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
+import { MessageProblems } from '../message-problems.js';
+import { newCounters, type SourceCounters } from '../source-counters.js';
 import { GroupMember } from './group-member.js';
 import { kafkaError } from './kafka-errors.js';
 import { type KafkaSourceOptions, type ResolvedKafkaSource, resolveKafkaSource } from './kafka-source.options.js';
-import { RecordAppender } from './record-appender.js';
-import { type KafkaSourceCounts, RecordCounts } from './record-counts.js';
+import { nameOfRecord, RecordAppender } from './record-appender.js';
 import { findTopics, newTopics } from './topics.js';
 
 /**
@@ -33,25 +34,20 @@ import { findTopics, newTopics } from './topics.js';
  */
 export class KafkaSource<T = unknown> implements Source<T> {
   private readonly reading: ResolvedKafkaSource;
-  private readonly counted: RecordCounts;
-  private readonly clock = new SystemClock();
+  private readonly counted = newCounters();
 
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: KafkaSourceOptions<T>) {
-    const where = new.target.name;
-    this.reading = resolveKafkaSource(where, options);
-    this.counted = new RecordCounts(where);
+    this.reading = resolveKafkaSource(new.target.name, options);
   }
 
-  /** Records since it was made, over all streams that it feeds in this process. */
-  get counts(): KafkaSourceCounts {
-    const { received, malformed, skipped, unstorable } = this.counted;
-    return { received, malformed, skipped, unstorable };
+  get counters(): SourceCounters {
+    return { ...this.counted };
   }
 
   /** @throws MinibatchError `SourceFailed` when Kafka can't be reached or a topic is missing; the errors of `append` */
   async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
-    const kafka = await this.reading.open();
+    const kafka = await this.reading.open(target.log);
     while (!signal.aborted) {
       try {
         await this.consume(kafka, target, signal);
@@ -64,7 +60,8 @@ export class KafkaSource<T = unknown> implements Source<T> {
 
   /** Until the signal aborts, or there are topics that a new member has to subscribe to. */
   private async consume(kafka: Kafka, target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
-    const { reading, clock } = this;
+    const { reading, counted } = this;
+    const { clock = SYSTEM_CLOCK, log } = target;
     const mayCreate = reading.consumer.allowAutoTopicCreation === true;
     // This may take as long as its retries do; a source has a second to stop.
     const found = await unlessAborted(findTopics(reading.where, kafka, reading.topics, mayCreate), signal);
@@ -73,6 +70,8 @@ export class KafkaSource<T = unknown> implements Source<T> {
     const watch = new AbortController();
     const over = AbortSignal.any([signal, watch.signal]);
     void newTopics(kafka, reading.topics, topics, reading.topicRefresh, clock, over).then(() => watch.abort());
+    const { where, unstorable } = reading;
+    const problems = new MessageProblems({ where, unstorable, nameOf: nameOfRecord, counters: counted, log });
     try {
       await new GroupMember({
         kafka,
@@ -80,8 +79,9 @@ export class KafkaSource<T = unknown> implements Source<T> {
         cluster,
         topics,
         reading,
-        appender: new RecordAppender(target as SourceTarget, reading, this.counted),
+        appender: new RecordAppender(target as SourceTarget, reading, problems, counted),
         clock,
+        log,
         signal: over,
       }).run();
     } finally {

@@ -1,11 +1,11 @@
-import { asError, messageOf } from '../../errors/error-text.js';
-import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { asError } from '../../errors/error-text.js';
 import type { Mutable } from '../../common/mutable.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { appendStorable, ask, isNotStorable, named, type Outgoing, type Refused } from '../outgoing.js';
+import type { MessageName, MessageProblems } from '../message-problems.js';
+import { appendStorable, ask, isNotStorable, type Outgoing, type Refused } from '../outgoing.js';
+import type { MutableCounters } from '../source-counters.js';
 import { type KafkaRecord, messageHeaders } from './kafka-record.js';
 import type { ResolvedKafkaSource } from './kafka-source.options.js';
-import type { RecordCounts } from './record-counts.js';
 import { decode, type Decoded, plainValue } from './record-format.js';
 
 /** A record on its way into the stream. */
@@ -15,31 +15,34 @@ interface OutgoingRecord extends Outgoing {
 
 type RefusedRecord = Refused<{ readonly record: KafkaRecord }>;
 
-type Reading = Pick<
-  ResolvedKafkaSource,
-  'where' | 'format' | 'malformed' | 'largeIntegers' | 'unstorable' | 'key' | 'dedupeId'
->;
+type Reading = Pick<ResolvedKafkaSource, 'where' | 'format' | 'malformed' | 'largeIntegers' | 'key' | 'dedupeId'>;
+
+export function nameOfRecord({ id }: KafkaRecord): MessageName {
+  return { text: `the record ${id}`, details: { record: id } };
+}
 
 /** Makes messages of records and appends them in their order. */
 export class RecordAppender {
   constructor(
     private readonly target: SourceTarget,
     private readonly reading: Reading,
-    private readonly counts: RecordCounts,
+    private readonly problems: MessageProblems<KafkaRecord>,
+    private readonly counters: MutableCounters,
   ) {}
 
   /**
-   * Resolves when all of them are durable, except those that were left out by what the user said.
+   * Resolves when all records are durable, except those that the options leave out.
    *
-   * @throws MinibatchError of the append; `SourceFailed` if `unstorable` threw; what a record was refused with, if `unstorable` says so
+   * @throws MinibatchError of the append; as {@link MessageProblems.unstorable}
    */
   async append(records: readonly KafkaRecord[]): Promise<void> {
-    this.counts.received += records.length;
+    this.counters.received += records.length;
     const refused: RefusedRecord[] = [];
     const messages = await this.outgoing(records, refused);
-    const mended = (message: OutgoingRecord, error: Error) => this.asText(message, error);
-    refused.push(...(await appendStorable(this.target, messages, mended)));
-    await this.giveUp(refused);
+    const asText = (message: OutgoingRecord, error: Error) => this.asText(message, error);
+    const notStored = await appendStorable(this.target, messages, asText);
+    this.counters.appended += messages.length - notStored.length;
+    for (const { message, error } of [...refused, ...notStored]) await this.problems.unstorable(message.record, error);
   }
 
   /** JSON may be what no store can hold (a key with NUL, a thousand levels): its text can be stored. */
@@ -48,38 +51,8 @@ export class RecordAppender {
     const { format, malformed } = this.reading;
     const isJson = format === 'json' && typeof data === 'object' && data !== null;
     if (!isJson || malformed !== 'keep' || !isNotStorable(error)) return undefined;
-    this.counts.kept(record, messageOf(error));
+    this.problems.keptAsText(record, error);
     return { ...message, data: plainValue(record) };
-  }
-
-  /** Of those that can't be stored. */
-  private async giveUp(refused: readonly RefusedRecord[]): Promise<void> {
-    const [first] = refused;
-    if (first === undefined) return;
-    const { where, unstorable } = this.reading;
-    if (unstorable === 'fail') {
-      const { id } = first.message.record;
-      throw named(`the record ${id}`, first.error, { record: id });
-    }
-    this.counts.unstorable += refused.length;
-    const records = refused.map(({ message }) => message.record);
-    const why = `the stream can't take them: ${messageOf(first.error)}`;
-    if (unstorable === 'skip') {
-      this.counts.leftOut(records, why);
-      return;
-    }
-    for (const { message, error } of refused) {
-      try {
-        await unstorable(message.record, error);
-      } catch (cause) {
-        const what = `${where}: unstorable failed for the record ${message.record.id}, which will be delivered again`;
-        throw new MinibatchError(ErrorCode.SourceFailed, `${what}: ${messageOf(cause)}`, {
-          cause,
-          details: { option: 'unstorable', record: message.record.id },
-        });
-      }
-    }
-    this.counts.givenAway(records, why);
   }
 
   private async outgoing(
@@ -88,28 +61,26 @@ export class RecordAppender {
   ): Promise<readonly OutgoingRecord[]> {
     const { format, largeIntegers } = this.reading;
     const decoded = records.map((record) => decode(format, record, largeIntegers));
-    // A turn of the event loop for each record costs more than the decoding: only own functions may take their time.
+    // A turn of the event loop for each record costs more than the decoding: only functions of the options may be slow.
     const values = decoded.some((value) => value instanceof Promise)
       ? await Promise.all(decoded.map(awaited))
       : decoded;
-    const skipped: KafkaRecord[] = [];
     const messages: OutgoingRecord[] = [];
     for (const [index, record] of records.entries()) {
       try {
-        const message = this.messageOf(record, values[index] as Decoded, skipped);
+        const message = this.messageOf(record, values[index] as Decoded);
         if (message) messages.push(message);
       } catch (error) {
         refused.push({ message: { record }, error: asError(error) });
       }
     }
-    this.counts.leftOut(skipped, 'malformed');
     return messages;
   }
 
   /** Undefined for a record that is left out. */
-  private messageOf(record: KafkaRecord, value: Decoded, skipped: KafkaRecord[]): OutgoingRecord | undefined {
+  private messageOf(record: KafkaRecord, value: Decoded): OutgoingRecord | undefined {
     const { where, key, dedupeId } = this.reading;
-    const data = 'data' in value ? value.data : this.malformed(record, value, skipped);
+    const data = 'data' in value ? value.data : this.malformed(record, value);
     if (data === undefined) return undefined;
     const options: Mutable<Outgoing['options']> = { headers: messageHeaders(record) };
     const keyed = ask(where, 'key', () => key(record));
@@ -120,20 +91,17 @@ export class RecordAppender {
   }
 
   /** Undefined leaves it out. */
-  private malformed(record: KafkaRecord, { malformed, error }: Malformed, skipped: KafkaRecord[]): unknown {
-    const { where, malformed: policy } = this.reading;
-    if (policy === 'keep') {
-      this.counts.kept(record, malformed);
-      return plainValue(record);
-    }
-    this.counts.malformed += 1;
-    const data =
-      policy === 'skip' ? undefined : ask(where, 'malformed', () => policy(record, error ?? new Error(malformed)));
-    if (data === undefined) skipped.push(record);
-    return data;
+  private malformed(record: KafkaRecord, { malformed }: Malformed): unknown {
+    return this.problems.malformed(
+      this.reading.malformed,
+      record,
+      nameOfRecord(record).text,
+      malformed,
+      plainValue(record),
+    );
   }
 }
 
 const awaited = async (value: Decoded | Promise<Decoded>): Promise<Decoded> => value;
 
-type Malformed = Extract<Decoded, { readonly malformed: string }>;
+type Malformed = Extract<Decoded, { readonly malformed: Error }>;

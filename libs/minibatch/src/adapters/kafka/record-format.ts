@@ -6,18 +6,18 @@ import type { KafkaRecord } from './kafka-record.js';
 /**
  * What the values of a topic are.
  *
- * - `'json'`: parsed; what is no JSON is malformed
+ * - `'json'`: parsed; anything but JSON is malformed
  * - `'string'`: UTF-8 text; other bytes are malformed
  * - `'bytes'`: a `Buffer`
- * - a function makes the data of the record (Avro, Protobuf, a registry of schemas); a record that it throws for is malformed.
+ * - a function returns the data of the record (Avro, Protobuf, a registry of schemas); a record that it throws for is malformed.
  *   Undefined leaves the record out
  */
 export type RecordFormat<T = unknown> =
   'json' | 'string' | 'bytes' | ((record: KafkaRecord) => T | undefined | Promise<T | undefined>);
 
-export type Decoded = { readonly data: unknown } | { readonly malformed: string; readonly error?: unknown };
+export type Decoded = { readonly data: unknown } | { readonly malformed: Error };
 
-/** A tombstone has no value to be malformed: it is null in every format but an own one. */
+/** A tombstone has no value that could be malformed: it is null in every format but a custom one. */
 export function decode(
   format: RecordFormat,
   record: KafkaRecord,
@@ -27,13 +27,13 @@ export function decode(
   const { value } = record;
   if (value === null) return { data: null };
   if (format === 'bytes') return { data: value };
-  if (!isUtf8(value)) return { malformed: 'it is no UTF-8' };
+  if (!isUtf8(value)) return { malformed: new Error('it is not UTF-8') };
   const text = value.toString('utf8');
   if (format === 'string') return { data: text };
   try {
     return { data: readJson(text, largeIntegers) };
   } catch (error) {
-    return { malformed: `it is no JSON: ${messageOf(error)}`, error };
+    return { malformed: new Error(`it is not JSON: ${messageOf(error)}`, { cause: error }) };
   }
 }
 
@@ -41,7 +41,7 @@ async function decodeByFunction(format: Exclude<RecordFormat, string>, record: K
   try {
     return { data: await format(record) };
   } catch (error) {
-    return { malformed: `format threw: ${messageOf(error)}`, error };
+    return { malformed: new Error(`format threw: ${messageOf(error)}`, { cause: error }) };
   }
 }
 

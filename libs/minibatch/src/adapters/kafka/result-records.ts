@@ -2,6 +2,7 @@ import type { Message } from 'kafkajs';
 import { messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { show } from '../../common/checks.js';
 import { bytesOf, writeJson } from '../../common/json-writer.js';
+import { FailureReason } from '../failure-reason.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { KafkaValue, ResolvedKafkaSink } from './kafka-sink.options.js';
@@ -116,8 +117,8 @@ function notMade(
   cause?: unknown,
 ): ResultRefused {
   const which = index === undefined ? 'the result' : `result ${index}`;
-  return new ResultRefused(`${where}: ${which} of window ${window.id} can't be made a record of Kafka: ${why}`, {
+  return new ResultRefused(`${where}: ${which} of window ${window.id} cannot become a Kafka record: ${why}`, {
     cause,
-    details: { window: window.id, ...(index === undefined ? {} : { index }) },
+    details: { reason: FailureReason.Unencodable, window: window.id, ...(index === undefined ? {} : { index }) },
   });
 }

@@ -1,9 +1,10 @@
 import { aborted } from '../../common/abort.js';
 import type { Admin, Kafka } from 'kafkajs';
+import { FailureReason } from '../failure-reason.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { type Clock, delay } from '../../common/clock.js';
 
-/** Topics that are there, and where. */
+/** Topics that exist, and where. */
 export interface FoundTopics {
   /** The cluster's id; empty if the brokers have none. */
   readonly cluster: string;
@@ -11,8 +12,8 @@ export interface FoundTopics {
 }
 
 /**
- * The names of the topics that are there. A missing one would else be waited for by kafkajs until its retries are over, and a
- * pattern that nothing matches would be waited for in silence.
+ * The names of the topics that exist. Otherwise kafkajs would wait for a missing one until its retries are over, and silently for a pattern
+ * that matches nothing.
  *
  * @throws MinibatchError `SourceFailed` that says which one is missing
  */
@@ -46,7 +47,7 @@ export async function newTopics(
   while (patterns.length > 0 && !signal.aborted) {
     await delay(clock, every, signal);
     if (signal.aborted) return;
-    // A look that fails is made again: whether Kafka is there the consumer finds out by itself.
+    // What fails is asked again: the consumer itself notices whether Kafka is reachable.
     const existing = await askAdmin(kafka, (admin) => admin.listTopics()).catch(() => []);
     if (patterns.some((pattern) => matching(pattern, existing).some((name) => !known.includes(name)))) return;
   }
@@ -72,7 +73,7 @@ async function clusterIdOf(admin: Admin): Promise<string> {
 /** A pattern never means Kafka's own topics. */
 function matching(topic: string | RegExp, existing: readonly string[]): string[] {
   if (typeof topic === 'string') return existing.filter((name) => name === topic);
-  // Not by `test`, which goes on from its last match if the pattern is a global one.
+  // Not by `test`, which continues from its last match if the pattern is global.
   return existing.filter((name) => !name.startsWith('__') && name.search(topic) !== -1);
 }
 
@@ -83,7 +84,7 @@ function missing(where: string, topic: string | RegExp): MinibatchError {
       : `no topic of Kafka matches ${String(topic)}: create one, correct the pattern`;
   return new MinibatchError(
     ErrorCode.SourceFailed,
-    `${where}: ${what}, or give the user the right to see it; it is looked for again`,
-    { details: { topic: String(topic) } },
+    `${where}: ${what}, or give the user the right to see it; the source keeps looking`,
+    { details: { reason: FailureReason.Declaration, topic: String(topic) } },
   );
 }

@@ -13,17 +13,17 @@ const refusal = (code: number) => Object.assign(new Error('Connection refused: x
 
 describe('what is said of a connection', () => {
   it.each([
-    [1, /protocolVersion: 4/],
-    [132, /protocolVersion: 4/],
-    [133, /does not like the clientId/],
-    [4, /Check user and password/],
-    [135, /Check user and password/],
-    [136, /\(136\) \[/],
-  ])('refused with reason %i', (reasonCode, hint) => {
+    [1, 'REFUSED', /protocolVersion: 4/],
+    [132, 'REFUSED', /protocolVersion: 4/],
+    [133, 'REFUSED', /The broker rejected the clientId/],
+    [4, 'UNAUTHORIZED', /Check user and password/],
+    [135, 'UNAUTHORIZED', /Check user and password/],
+    [136, 'REFUSED', /\(136\) \[/],
+  ])('rejected with reason code %i', (reasonCode, reason, hint) => {
     expect(notConnected(place, refusal(reasonCode))).toMatchObject({
       code: ErrorCode.SourceFailed,
       message: expect.stringMatching(hint),
-      details: { reason: 'REFUSED', reasonCode },
+      details: { reason, reasonCode },
     });
   });
 
@@ -33,7 +33,9 @@ describe('what is said of a connection', () => {
       new Error('connect ECONNREFUSED 127.0.0.1'),
     ]);
     expect(notConnected(place, error)).toMatchObject({
-      message: expect.stringContaining("can't connect to mqtt://host:1883: connect ECONNREFUSED ::1; connect ECONNREF"),
+      message: expect.stringContaining(
+        'cannot connect to mqtt://host:1883: connect ECONNREFUSED ::1; connect ECONNREF',
+      ),
       details: { reason: 'UNREACHABLE' },
     });
   });

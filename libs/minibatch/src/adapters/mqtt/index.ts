@@ -1,8 +1,11 @@
 export type { MqttConnectionOptions } from './mqtt-connection.options.js';
-export type { MqttMessage } from './mqtt-message.js';
-export { type MqttSourceCounters, MqttSource } from './mqtt.source.js';
-export type { MqttSourceOptions, UnstorablePolicy } from './mqtt-source.options.js';
+export { MESSAGE_HEADERS, type MqttMessage } from './mqtt-message.js';
+export { MqttSource } from './mqtt.source.js';
+export type { MqttSourceOptions } from './mqtt-source.options.js';
 export { MqttSink } from './mqtt.sink.js';
-export type { FailedPublish } from './publisher.js';
+export type { FailedResult } from '../failed-result.js';
+export { FailureReason } from '../failure-reason.js';
+export type { HoldingPolicy, MalformedPolicy, UnstorablePolicy } from '../policies.js';
+export type { SourceCounters } from '../source-counters.js';
 export type { MqttSinkOptions } from './mqtt-sink.options.js';
 export type { LargeIntegers } from '../../common/json-reader.js';

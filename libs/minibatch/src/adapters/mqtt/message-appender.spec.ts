@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { MessageAppender } from './message-appender.js';
+import { MessageProblems } from '../message-problems.js';
+import { newCounters } from '../source-counters.js';
+import { MessageAppender, nameOfMessage } from './message-appender.js';
 import type { MqttMessage } from './mqtt-message.js';
 import { type MqttSourceOptions, resolveSource } from './mqtt-source.options.js';
-import { Oddities } from './oddities.js';
 
 /** Takes all but what is called bad, as a store does: before anything is written, or in the middle. */
 class Target implements SourceTarget {
@@ -48,30 +49,33 @@ describe('MessageAppender', () => {
     const source = resolveSource('Feed', { url: 'mqtt://h', clientId: 'c', topics: 't', ...options });
     const lines: string[] = [];
     const say = (line: string) => void lines.push(line);
-    const oddities = new Oddities({ warn: say, error: say });
-    return { writer: new MessageAppender(target, source, oddities), oddities, lines };
+    const counters = newCounters();
+    const { where, unstorable } = source;
+    const log = { log: say, warn: say, error: say };
+    const problems = new MessageProblems({ where, unstorable, nameOf: nameOfMessage, counters, log });
+    return { appender: new MessageAppender(target, source, problems, counters), counters, lines };
   }
 
   it.each(['before', 'after'] as const)(
     'stores all but those that can not be, once (noticed %s the write)',
     async (says) => {
       const target = new Target(says);
-      const { writer, oddities, lines } = make(target);
+      const { appender, counters, lines } = make(target);
       const messages = ['a', 'bad', 'b', 'bad'].map(message);
-      const held = await writer.write(messages);
+      const held = await appender.append(messages);
       expect(target.stored).toEqual(['a', 'b']);
       expect([...held]).toEqual([messages[1], messages[3]]);
-      expect(oddities.counters.unstorable).toBe(2);
+      expect(counters.unstorable).toBe(2);
       expect(lines[1]).toMatch(
-        /a message of 't' \(5 bytes\) can't be stored and stays with the broker; number 2 of these: data/,
+        /^Feed: a message of 't' \(5 bytes\) cannot be stored and stays with the broker \(2 so far\): data/,
       );
     },
   );
 
-  it('acknowledges those that it may drop or give away', async () => {
+  it('acknowledges those that it may skip or give away', async () => {
     const given: string[] = [];
-    for (const unstorable of ['drop', (_: MqttMessage, error: Error) => void given.push(error.message)] as const) {
-      const held = await make(new Target(), { unstorable }).writer.write(['a', 'bad'].map(message));
+    for (const unstorable of ['skip', (_: MqttMessage, error: Error) => void given.push(error.message)] as const) {
+      const held = await make(new Target(), { unstorable }).appender.append(['a', 'bad'].map(message));
       expect(held.size).toBe(0);
     }
     expect(given).toEqual([expect.stringContaining('data is bad')]);
@@ -80,35 +84,46 @@ describe('MessageAppender', () => {
   it('treats what a function throws for as one message that can not be stored', async () => {
     const target = new Target();
     const dedupeId = ({ data }: MqttMessage) => (data as string).slice(0);
-    const held = await make(target, { dedupeId, unstorable: 'hold' }).writer.write([message(5), message('a')]);
+    const held = await make(target, { dedupeId, unstorable: 'hold' }).appender.append([message(5), message('a')]);
     expect([...held].map(({ data }) => data)).toEqual([5]);
     expect(target.stored).toEqual(['a']);
   });
 
   it.each(['before', 'after'] as const)('fails when the store does (%s)', async (says) => {
-    const { writer } = make(new Target(says));
-    await expect(writer.write(['a', 'bad', 'down'].map(message))).rejects.toBeInstanceOf(AppendError);
+    const { appender } = make(new Target(says));
+    await expect(appender.append(['a', 'bad', 'down'].map(message))).rejects.toBeInstanceOf(AppendError);
   });
 
   it('fails when a function of the user fails to take what can not be stored', async () => {
     const unstorable = () => Promise.reject(new Error('the other place is full'));
-    await expect(make(new Target(), { unstorable }).writer.write([message('bad')])).rejects.toThrow(/is full/);
+    await expect(make(new Target(), { unstorable }).appender.append([message('bad')])).rejects.toThrow(/is full/);
   });
 
   it('fails when too many are held', async () => {
-    const { writer } = make(new Target(), { maxInFlight: 4 });
-    await writer.write([message('bad')]);
-    await expect(writer.write([message('a'), message('bad')])).rejects.toMatchObject({
+    const { appender } = make(new Target(), { maxInFlight: 4 });
+    await appender.append([message('bad')]);
+    await expect(appender.append([message('a'), message('bad')])).rejects.toMatchObject({
       code: ErrorCode.SourceFailed,
       details: { reason: 'UNSTORABLE', topic: 't', held: 2 },
     } satisfies Partial<MinibatchError>);
   });
 
-  it('logs malformed payloads the less often the more they are', async () => {
-    const { writer, oddities, lines } = make(new Target());
+  it("fails with what a message was refused for, with unstorable: 'fail'", async () => {
+    const { appender, counters, lines } = make(new Target(), { unstorable: 'fail' });
+    await expect(appender.append(['a', 'bad'].map(message))).rejects.toMatchObject({
+      code: ErrorCode.NotStorable,
+      message: expect.stringContaining("Feed: a message of 't' (5 bytes): data is bad"),
+      details: { reason: 'UNSTORABLE', topic: 't' },
+    });
+    expect(counters).toMatchObject({ received: 2, appended: 1, skipped: 0, unstorable: 1 });
+    expect(lines).toEqual([]);
+  });
+
+  it('logs the first ten malformed payloads', async () => {
+    const { appender, counters, lines } = make(new Target());
     const broken = { ...message(''), payload: Buffer.from('{') };
-    await writer.write(Array.from({ length: 100 }, () => broken));
-    expect(oddities.counters).toEqual({ malformed: 100, skipped: 0, unstorable: 0 });
-    expect(lines).toHaveLength(7);
+    await appender.append(Array.from({ length: 100 }, () => broken));
+    expect(counters).toEqual({ received: 100, appended: 100, malformed: 100, skipped: 0, unstorable: 0 });
+    expect(lines).toHaveLength(10);
   });
 });

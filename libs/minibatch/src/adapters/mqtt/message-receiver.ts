@@ -9,30 +9,30 @@ interface Arrival {
   readonly message: MqttMessage;
   /** For the PUBACK; undefined without one. */
   readonly id: number | undefined;
-  /** QoS 2, of an older subscription: mqtt.js answers, and waits until it may. */
+  /** QoS 2, of an older subscription: mqtt.js sends the answers, when this is called. */
   readonly answer: (() => void) | undefined;
 }
 
 /**
- * Takes the messages of one connection, has those written together that have gathered while the last write was under way, and
- * acknowledges them when they are stored. While too much is in memory no further packet is read, and the broker waits.
+ * Receives the messages of one connection, appends together those that arrived during the last append, and acknowledges them when they are
+ * stored. While too much is in memory no further packet is read, and the broker waits.
  */
 export class MessageReceiver {
   private waiting: Arrival[] = [];
   private count = 0;
   private bytes = 0;
-  /** Lets mqtt.js go on to the next packet. */
+  /** Lets mqtt.js read the next packet. */
   private resume: (() => void) | undefined;
-  private writing: Promise<void> | undefined;
+  private appending: Promise<void> | undefined;
   private stopped = false;
   private topic = '';
   private fail: (error: unknown) => void = () => undefined;
-  /** Rejects when messages could not be appended. They are not acknowledged, and come again with the next connection. */
+  /** Rejects when messages could not be appended. They are not acknowledged, so the next connection gets them again. */
   readonly failed = new Promise<never>((_, reject) => (this.fail = reject));
 
   constructor(
     private readonly client: MqttClient,
-    private readonly writer: MessageAppender,
+    private readonly appender: MessageAppender,
     private readonly limits: Pick<ResolvedSource, 'maxInFlight' | 'maxBytes'>,
   ) {
     this.failed.catch(() => undefined);
@@ -41,11 +41,11 @@ export class MessageReceiver {
     client.handleMessage = (packet, callback) => this.take(packet, callback);
   }
 
-  /** Takes nothing more; resolves when what is being written is stored and acknowledged, or has failed. */
+  /** Receives nothing more; resolves when what is being appended is stored and acknowledged, or has failed. */
   async stop(): Promise<void> {
     this.stopped = true;
     this.waiting = [];
-    await this.writing;
+    await this.appending;
   }
 
   private take(packet: IPublishPacket, callback: (error?: Error) => void): void {
@@ -59,7 +59,7 @@ export class MessageReceiver {
       id: packet.qos === 1 ? packet.messageId : undefined,
       answer: packet.qos === 2 ? () => callback() : undefined,
     });
-    this.writing ??= this.write();
+    this.appending ??= this.appendAll();
     if (packet.qos === 2) return;
     const next = () => callback(packet.qos === 1 ? LATER : undefined);
     if (this.isFull()) this.resume = next;
@@ -70,21 +70,21 @@ export class MessageReceiver {
     return this.count >= this.limits.maxInFlight || this.bytes >= this.limits.maxBytes;
   }
 
-  private async write(): Promise<void> {
+  private async appendAll(): Promise<void> {
     try {
-      // The other packets that the socket has given are there by then.
+      // By then the other packets of the same read have arrived.
       await setImmediate();
       while (this.waiting.length > 0) {
         const batch = this.waiting;
         this.waiting = [];
-        const held = await this.writer.write(batch.map(({ message }) => message));
+        const held = await this.appender.append(batch.map(({ message }) => message));
         this.settle(batch, held);
       }
     } catch (error) {
       this.stopped = true;
       this.fail(error);
     } finally {
-      this.writing = undefined;
+      this.appending = undefined;
     }
   }
 

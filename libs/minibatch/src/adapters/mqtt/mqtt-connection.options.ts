@@ -137,8 +137,3 @@ export function checkGiven(where: string, options: unknown, example: string, key
   }
   checkKeys(where, options, [...CONNECTION_KEYS, ...keys]);
 }
-
-/** @throws MinibatchError `InvalidOptions` */
-export function checkFunction(where: string, option: string, given: unknown): void {
-  if (given !== undefined && typeof given !== 'function') throw invalidOption(where, option, given, 'a function');
-}

@@ -1,5 +1,5 @@
 import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
-import { SYSTEM_CLOCK } from '../../common/clock.js';
+import { type Clock, SYSTEM_CLOCK } from '../../common/clock.js';
 import { propertyOf } from '../../errors/error-text.js';
 import { invalidOption } from '../../common/checks.js';
 import type { MinibatchError } from '../../errors/minibatch.error.js';
@@ -7,12 +7,12 @@ import { loadPackage } from '../../common/missing-package.js';
 import { connectionClosed, connectionLost, connectionAborted, notConnected } from './connection-errors.js';
 import type { ResolvedConnection } from './mqtt-connection.options.js';
 
-/** A broker that does not answer a DISCONNECT is left; milliseconds. */
+/** A broker that does not answer a DISCONNECT is not waited for any longer; milliseconds. */
 const CLOSE_WAIT = 300;
 
 /**
- * One connection to the broker, from CONNECT to its end. It is never mended: who needs it longer opens the next one, so that
- * each break is seen, counted, and waited after by the one backoff there is.
+ * One connection to the broker, from CONNECT to its end. Never reconnects: open a new one, so that each break is seen and counted, and
+ * one backoff follows it.
  */
 export class MqttConnection {
   private over: MinibatchError | undefined;
@@ -21,21 +21,23 @@ export class MqttConnection {
   private constructor(
     readonly client: MqttClient,
     private readonly settings: ResolvedConnection,
+    private readonly clock: Clock,
   ) {}
 
   /**
-   * Connects. `prepare` gets the client before anything can have come through it.
+   * Connects. `prepare` gets the client before anything can have arrived through it.
    *
-   * @throws MinibatchError with the settings' code if it does not come about, or if the signal aborts before
+   * @throws MinibatchError with the settings' code if that fails, or if the signal aborts first
    */
   static async open<P>(
     settings: ResolvedConnection,
     signal: AbortSignal,
     prepare: (client: MqttClient) => P,
+    clock: Clock = SYSTEM_CLOCK,
   ): Promise<{ readonly connection: MqttConnection; readonly connack: IConnackPacket; readonly prepared: P }> {
     const connect = await importConnect(settings);
     if (signal.aborted) throw connectionAborted(settings, 'connecting');
-    const connection = new MqttConnection(createClient(settings, connect), settings);
+    const connection = new MqttConnection(createClient(settings, connect), settings, clock);
     const prepared = prepare(connection.client);
     const connected = new Promise<IConnackPacket>((resolve) => connection.client.once('connect', resolve));
     connection.watch(connected);
@@ -47,19 +49,19 @@ export class MqttConnection {
     }
   }
 
-  /** Why it is over; undefined while it is not. */
+  /** Why it has ended; undefined while it has not. */
   get failure(): MinibatchError | undefined {
     return this.over;
   }
 
-  /** Calls once, when the connection ends without `close`; at once if it has. The answer takes the listener away. */
+  /** Calls once, when the connection ends without `close`; at once if it has. The returned function removes the listener. */
   onEnd(listener: (error: MinibatchError) => void): () => void {
     if (this.over) listener(this.over);
     else this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** What `work` gives, unless the connection ends or the signal aborts before. */
+  /** What `work` resolves with, unless the connection ends or the signal aborts first. */
   async during<R>(work: Promise<R>, signal: AbortSignal, what: string): Promise<R> {
     let forget = (): void => undefined;
     const broken = new Promise<never>((_, reject) => {
@@ -79,14 +81,14 @@ export class MqttConnection {
     }
   }
 
-  /** Says goodbye, so that the broker publishes no will; does not wait for long. Who still waits for something hears that it is over. */
+  /** Sends DISCONNECT, so that the broker publishes no will; does not wait long. Calls in flight fail. */
   async close(): Promise<void> {
     this.finish(connectionClosed(this.settings));
     const { client } = this;
     await new Promise<void>((resolve) => {
-      // What was published and is not answered yet would be waited for.
+      // mqtt.js would wait for publishes that are not acknowledged yet.
       const polite = client.connected && Object.keys(client.outgoing).length === 0;
-      const cancel = SYSTEM_CLOCK.schedule(CLOSE_WAIT, () => client.stream.destroy());
+      const cancel = this.clock.schedule(CLOSE_WAIT, () => client.stream.destroy());
       client.end(!polite, () => {
         cancel();
         resolve();
@@ -123,7 +125,7 @@ export class MqttConnection {
 
 type Connect = (url: string, options: IClientOptions) => MqttClient;
 
-/** Loaded when it is needed: a static import could only fail with Node's own error. */
+/** Loaded when needed: a static import could only fail with Node's own error. */
 async function importConnect({ where }: ResolvedConnection): Promise<Connect> {
   const mqtt = await loadPackage(where, 'mqtt', () => import('mqtt'));
   return mqtt.connect;
@@ -131,7 +133,7 @@ async function importConnect({ where }: ResolvedConnection): Promise<Connect> {
 
 function createClient(settings: ResolvedConnection, connect: Connect): MqttClient {
   const { where, url, createClient: create } = settings;
-  // mqtt.js changes the options that it is given.
+  // mqtt.js changes the options it is given.
   const options = {
     ...settings.options,
     ...(settings.options.properties && { properties: { ...settings.options.properties } }),

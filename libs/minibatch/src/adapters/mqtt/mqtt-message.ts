@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IPublishPacket } from 'mqtt';
-import { asError } from '../../errors/error-text.js';
+import { messageOf } from '../../errors/error-text.js';
 import { type LargeIntegers, readJson } from '../../common/json-reader.js';
 import { textOfValues } from '../source-text.js';
 
@@ -16,7 +16,7 @@ export interface MqttMessage {
   readonly qos: 0 | 1 | 2;
   /** The broker had kept it for new subscribers. */
   readonly retain: boolean;
-  /** It has been sent before and not been acknowledged; it may be in the stream already, or not. */
+  /** It was sent before and not acknowledged, so it may already be in the stream. */
   readonly dup: boolean;
   /** MQTT 5 only: `userProperties`, `contentType`, `responseTopic`, `correlationData`, … */
   readonly properties: NonNullable<IPublishPacket['properties']>;
@@ -31,39 +31,55 @@ export type Payload =
 
 export function readPayload(payload: Buffer, format: PayloadFormat, largeIntegers: LargeIntegers): Payload {
   if (format === 'bytes') return { data: payload };
-  if (!isUtf8(payload)) return { data: payload, malformed: new Error('it is no UTF-8') };
+  if (!isUtf8(payload)) return { data: payload, malformed: new Error('it is not UTF-8') };
   const text = payload.toString('utf8');
   if (format === 'string') return { data: text };
   try {
     return { data: readJson(text, largeIntegers) };
   } catch (error) {
-    return { data: text, malformed: asError(error) };
+    return { data: text, malformed: new Error(`it is not JSON: ${messageOf(error)}`, { cause: error }) };
   }
 }
 
-/** Names that say what the broker said: never what a publisher put into a property of that name. */
-const FACTS = ['topic', 'retain', 'dup'];
+/** Headers that a source adds, by what they hold. They replace the publisher's own of the same names. */
+export const MESSAGE_HEADERS = {
+  topic: 'mqtt-topic',
+  /** `'true'`: the broker had kept the message for new subscribers. */
+  retain: 'mqtt-retain',
+  /** `'true'`: the broker sent the message before. */
+  dup: 'mqtt-dup',
+  contentType: 'mqtt-content-type',
+  responseTopic: 'mqtt-response-topic',
+  /** Base64. */
+  correlationData: 'mqtt-correlation-data',
+} as const;
 
-/** What is kept beside the data. */
+const ADDED: readonly string[] = Object.values(MESSAGE_HEADERS);
+
+/** The headers of the stream's message: the publisher's user properties, and those of the broker. */
 export function headersOf({ topic, retain, dup, properties }: MqttMessage): Readonly<Record<string, string>> {
   const { userProperties, contentType, responseTopic, correlationData } = properties;
-  const headers = userProperties === undefined ? {} : ownHeaders(userProperties);
-  headers['topic'] = clean(topic);
-  if (retain) headers['retain'] = 'true';
-  if (dup) headers['dup'] = 'true';
-  if (contentType !== undefined) headers['contentType'] = clean(contentType);
-  if (responseTopic !== undefined) headers['responseTopic'] = clean(responseTopic);
-  if (correlationData !== undefined) headers['correlationData'] = correlationData.toString('base64');
+  const headers = userProperties === undefined ? {} : publisherHeaders(userProperties);
+  headers[MESSAGE_HEADERS.topic] = clean(topic);
+  if (retain) headers[MESSAGE_HEADERS.retain] = 'true';
+  if (dup) headers[MESSAGE_HEADERS.dup] = 'true';
+  if (contentType !== undefined) headers[MESSAGE_HEADERS.contentType] = clean(contentType);
+  if (responseTopic !== undefined) headers[MESSAGE_HEADERS.responseTopic] = clean(responseTopic);
+  if (correlationData !== undefined) headers[MESSAGE_HEADERS.correlationData] = correlationData.toString('base64');
   return headers;
 }
 
-/** What the publisher has added. A property that came several times is a JSON array. */
-function ownHeaders(properties: Readonly<Record<string, string | string[]>>): Record<string, string> {
-  const own = Object.entries(properties).filter(([name]) => !FACTS.includes(name));
-  return Object.fromEntries(own.map(([name, value]) => [clean(name), clean(textOfValues([value].flat()) ?? '')]));
+/** A property that occurs several times becomes a JSON array. What the broker says is never a publisher's word. */
+function publisherHeaders(properties: Readonly<Record<string, string | string[]>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(properties).flatMap(([name, value]) => {
+      const header = clean(name);
+      return ADDED.includes(header) ? [] : [[header, clean(textOfValues([value].flat()) ?? '')]];
+    }),
+  );
 }
 
-/** MQTT forbids NUL and not every broker looks; stores can't keep it. */
+/** MQTT forbids NUL, but not every broker checks; stores cannot keep it. */
 function clean(text: string): string {
   return text.includes('\0') ? text.replaceAll('\0', '') : text;
 }

@@ -2,8 +2,8 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import { checkBoolean, checkInteger, checkName, invalidOption } from '../../common/checks.js';
 import { bytesOf, writeJson } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
+import { checkFunction } from '../policies.js';
 import {
-  checkFunction,
   checkGiven,
   type MqttConnectionOptions,
   type ResolvedConnection,

@@ -1,9 +1,9 @@
 import type { StringValue } from 'ms';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { checkDuration, checkInteger, invalidOption, show } from '../../common/checks.js';
+import { checkDuration, checkInteger, invalidOption } from '../../common/checks.js';
 import { LARGE_INTEGERS, type LargeIntegers } from '../../common/json-reader.js';
+import { checkFunction, checkOneOf, checkPolicy, type HoldingPolicy, type MalformedPolicy } from '../policies.js';
 import {
-  checkFunction,
   checkGiven,
   type MqttConnectionOptions,
   type ResolvedConnection,
@@ -11,10 +11,6 @@ import {
 } from './mqtt-connection.options.js';
 import type { MqttMessage, PayloadFormat } from './mqtt-message.js';
 import { checkFilters } from './topics.js';
-
-/** What becomes of a message that the stream can't take. */
-export type UnstorablePolicy =
-  'hold' | 'skip' | 'drop' | 'fail' | ((message: MqttMessage, error: Error) => void | Promise<void>);
 
 /** Which messages become messages of the stream, and how. @typeParam T the stream's messages */
 export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
@@ -52,27 +48,20 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
    *
    * @default 'keep'
    */
-  readonly malformed?: 'keep' | 'skip' | ((message: MqttMessage, error: Error) => T | undefined);
+  readonly malformed?: MalformedPolicy<MqttMessage, T>;
   /**
    * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number can't hold exactly: `'bigint'` makes them bigints;
    * `'malformed'` makes the payload malformed; `'number'` rounds them. @default 'bigint'
    */
   readonly largeIntegers?: LargeIntegers;
   /**
-   * What to do with a message that the stream can't take: too large, nested too deep, with a key or a dedupe id that can't be stored; or
-   * one for which `key`, `dedupeId` or `malformed` throws. The others go on in any case; each such message is counted, and logged with its
-   * topic.
-   *
-   * - `'hold'`: it is not acknowledged. The broker keeps it and gives it again with the next connection, so that nothing is lost;
-   *   it takes a place among those on their way, and when half of `maxInFlight` (MQTT 3.1.1: 10) are taken, the source fails
-   * - `'skip'`: it is acknowledged, and so lost. `'drop'` is the same
-   * - `'fail'`: the source fails, and is started again with backoff until the stream takes it
-   * - a function that puts it somewhere else; when it has resolved the message is acknowledged. If it throws or rejects, the source
-   *   fails and is started again with backoff, and the message comes again
+   * A message that the stream cannot take: too large, nested too deep, with a key or a dedupe id that cannot be stored; or one for which
+   * `key`, `dedupeId` or `malformed` throws. See {@link HoldingPolicy}. A message that is held back counts among those in flight; when half
+   * of `maxInFlight` (MQTT 3.1.1: 10) are held, the source fails instead of stalling. One that is skipped is acknowledged, and so lost.
    *
    * @default 'hold'
    */
-  readonly unstorable?: UnstorablePolicy;
+  readonly unstorable?: HoldingPolicy<MqttMessage>;
   /** The message's key. @default none */
   readonly key?: (message: MqttMessage) => string | undefined;
   /**
@@ -97,9 +86,9 @@ export interface ResolvedSource {
   readonly clientId: string;
   readonly qos: 0 | 1;
   readonly format: PayloadFormat;
-  readonly malformed: 'keep' | 'skip' | ((message: MqttMessage, error: Error) => unknown);
+  readonly malformed: MalformedPolicy<MqttMessage>;
   readonly largeIntegers: LargeIntegers;
-  readonly unstorable: UnstorablePolicy;
+  readonly unstorable: HoldingPolicy<MqttMessage>;
   readonly key: ((message: MqttMessage) => string | undefined) | undefined;
   readonly dedupeId: ((message: MqttMessage) => string | undefined) | undefined;
   readonly maxInFlight: number;
@@ -145,8 +134,8 @@ export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | 
   if (maxInFlight > MOST_IN_FLIGHT) {
     throw invalidOption(where, 'maxInFlight', maxInFlight, `a whole number of 1 to ${MOST_IN_FLIGHT}`);
   }
-  checkChoice(where, 'malformed', malformed, ['keep', 'skip']);
-  checkChoice(where, 'unstorable', unstorable, ['hold', 'skip', 'drop', 'fail']);
+  checkPolicy<MalformedPolicy<MqttMessage, T>>(where, 'malformed', malformed, ['keep', 'skip']);
+  checkPolicy<HoldingPolicy<MqttMessage>>(where, 'unstorable', unstorable, ['hold', 'skip', 'fail']);
   checkFunction(where, 'key', key);
   checkFunction(where, 'dedupeId', dedupeId);
   const connection = resolveConnection(where, ErrorCode.SourceFailed, given, {
@@ -159,16 +148,16 @@ export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | 
     connection,
     topics,
     clientId,
-    qos: oneOf(
+    qos: checkOneOf(
       where,
       'qos',
       given.qos ?? 1,
       [0, 1],
       '; with 2 a message would be lost when this process dies before its append',
     ),
-    format: oneOf(where, 'format', given.format ?? 'json', ['json', 'string', 'bytes']),
+    format: checkOneOf(where, 'format', given.format ?? 'json', ['json', 'string', 'bytes']),
     malformed,
-    largeIntegers: oneOf(where, 'largeIntegers', given.largeIntegers ?? 'bigint', LARGE_INTEGERS),
+    largeIntegers: checkOneOf(where, 'largeIntegers', given.largeIntegers ?? 'bigint', LARGE_INTEGERS),
     unstorable,
     key,
     dedupeId,
@@ -206,21 +195,4 @@ function secondsOf(
     because: 'what comes while the source is not connected would be lost',
   });
   return Math.min(Math.ceil(ms / 1000), FOR_EVER);
-}
-
-function checkChoice(where: string, option: string, given: unknown, words: readonly string[]): void {
-  if (typeof given === 'function' || words.some((word) => word === given)) return;
-  throw invalidOption(where, option, given, `${words.map(show).join(', ')}, or a function`);
-}
-
-function oneOf<V extends string | number>(
-  where: string,
-  option: string,
-  given: unknown,
-  allowed: readonly V[],
-  hint = '',
-): V {
-  const found = allowed.find((value) => value === given);
-  if (found !== undefined) return found;
-  throw invalidOption(where, option, given, `${allowed.map(show).join(', ')}${hint}`);
 }

@@ -64,7 +64,7 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
     const { acknowledged } = this.progressOf(result, window);
     const publisher = await this.connected(window.signal);
     const open = publications.filter(({ index }) => !acknowledged.has(index));
-    await publisher.publish(open, window.signal, ({ index }: Publication) => acknowledged.add(index));
+    await publisher.publish(open, window, ({ index }: Publication) => acknowledged.add(index));
     this.progress.delete(window);
   }
 

@@ -1,21 +1,19 @@
-import { Logger } from '@nestjs/common';
 import type { MqttClient } from 'mqtt';
 import { unlessAborted } from '../../common/abort.js';
 import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
-import { MessageAppender } from './message-appender.js';
+import { MessageProblems } from '../message-problems.js';
+import { newCounters, type SourceCounters } from '../source-counters.js';
+import { MessageAppender, nameOfMessage } from './message-appender.js';
 import { MessageReceiver } from './message-receiver.js';
 import { MqttConnection } from './mqtt-connection.js';
 import { type MqttSourceOptions, type ResolvedSource, resolveSource } from './mqtt-source.options.js';
-import { type MqttSourceCounters, Oddities } from './oddities.js';
 import { subscribe, unsubscribe } from './subscriptions.js';
 
-export type { MqttSourceCounters } from './oddities.js';
-
-/** After the source is stopped a write that is under way is waited for so long; milliseconds. */
+/** What an append in flight gets after the source was stopped; milliseconds. */
 const STOP_WAIT = 500;
 
-/** What a former start has subscribed under the client id. */
+/** What an earlier start subscribed under the client id. */
 interface Position {
   readonly clientId: string;
   readonly topics: readonly string[];
@@ -29,8 +27,8 @@ interface Position {
  * were appended and not yet acknowledged come again, and MQTT has no id by which a stream could tell; see
  * {@link MqttSourceOptions.dedupeId}.
  *
- * A message's headers are `topic`, `retain` and `dup` (`'true'` where they are), and in MQTT 5 the user properties, `contentType`,
- * `responseTopic` and `correlationData` (base64).
+ * A message's headers are `mqtt-topic`, `mqtt-retain` and `mqtt-dup` (`'true'` where they are set), and in MQTT 5 the user properties,
+ * `mqtt-content-type`, `mqtt-response-topic` and `mqtt-correlation-data` (base64): see {@link MESSAGE_HEADERS}.
  *
  * When the connection breaks, or the broker refuses it or a topic, the source fails with a code that says why, and is started
  * again with backoff, as any source.
@@ -48,25 +46,22 @@ interface Position {
  */
 export class MqttSource<T = unknown> implements Source<T> {
   private readonly source: ResolvedSource;
-  private readonly oddities: Oddities;
+  private readonly counted = newCounters();
   /** The topics have been subscribed by this object: a session that is still there has them. */
   private subscribed = false;
 
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: MqttSourceOptions<T>) {
-    const where = new.target.name;
-    this.source = resolveSource(where, options);
-    this.oddities = new Oddities(new Logger(where));
+    this.source = resolveSource(new.target.name, options);
   }
 
-  /** What was not appended, or not as its format says. */
-  get counters(): MqttSourceCounters {
-    return { ...this.oddities.counters };
+  get counters(): SourceCounters {
+    return { ...this.counted };
   }
 
   /**
-   * @throws MinibatchError `MissingPackage`; `SourceFailed` with `details.reason`: `UNREACHABLE`, `REFUSED` (credentials, client id;
-   *   `details.reasonCode` is MQTT's), `LOST`, `SUBSCRIPTION_REFUSED` (`details.topics`), `QOS_NOT_GRANTED`, `UNSTORABLE`
+   * @throws MinibatchError `MissingPackage`; `SourceFailed` with `details.reason`: `UNREACHABLE`, `UNAUTHORIZED` or `REFUSED`
+   *   (`details.reasonCode` is MQTT's; `details.topics` where subscriptions are refused), `LOST`, `UNSTORABLE`
    */
   async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
     try {
@@ -78,11 +73,18 @@ export class MqttSource<T = unknown> implements Source<T> {
   }
 
   private async feed(target: SourceTarget, signal: AbortSignal): Promise<void> {
-    const { source } = this;
+    const { source, counted } = this;
+    const { where, unstorable } = source;
+    const { clock = SYSTEM_CLOCK, log } = target;
     const before = positionOf(await target.position());
-    const writer = new MessageAppender(target, source, this.oddities);
-    const prepare = (client: MqttClient) => new MessageReceiver(client, writer, source);
-    const { connection, connack, prepared: receiver } = await MqttConnection.open(source.connection, signal, prepare);
+    const problems = new MessageProblems({ where, unstorable, nameOf: nameOfMessage, counters: counted, log });
+    const appender = new MessageAppender(target, source, problems, counted);
+    const prepare = (client: MqttClient) => new MessageReceiver(client, appender, source);
+    const {
+      connection,
+      connack,
+      prepared: receiver,
+    } = await MqttConnection.open(source.connection, signal, prepare, clock);
     try {
       const work = this.subscribe(connection.client, target, connack.sessionPresent ? before : undefined);
       await Promise.race([connection.during(work, signal, 'subscribing'), receiver.failed]);
@@ -91,7 +93,7 @@ export class MqttSource<T = unknown> implements Source<T> {
     } finally {
       // What comes with the next connection must not overtake what is being written now.
       // An append may wait for room for as long as consumers like.
-      await unlessAborted(receiver.stop(), signal, { clock: SYSTEM_CLOCK, ms: STOP_WAIT });
+      await unlessAborted(receiver.stop(), signal, { clock, ms: STOP_WAIT });
       await connection.close();
     }
   }

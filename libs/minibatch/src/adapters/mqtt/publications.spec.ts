@@ -38,7 +38,7 @@ describe('publicationsOf', () => {
     const fails = () => {
       throw new Error('no');
     };
-    expect(() => publications([1], { topic: fails })).toThrow(/element 0 of the result of window w .* topic threw: no/);
+    expect(() => publications([1], { topic: fails })).toThrow(/result 0 of window w .* topic threw: no/);
     expect(() => publications([1], { userProperties: fails })).toThrow(/userProperties threw: no/);
     expect(() => publications([() => 1])).toThrow(/payload gave undefined, and not a string/);
   });

@@ -1,4 +1,5 @@
 import { messageOf, ResultRefused } from '../../errors/minibatch.error.js';
+import { FailureReason } from '../failure-reason.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { ResolvedSink } from './mqtt-sink.options.js';
@@ -59,9 +60,9 @@ function unpublishable(
   what: string,
   cause?: unknown,
 ): ResultRefused {
-  const message = `${where}: element ${index} of the result of window ${window.id} can't be published: ${what}. Nothing of the window was sent`;
+  const message = `${where}: result ${index} of window ${window.id} cannot be published: ${what}. Nothing of the window was sent`;
   return new ResultRefused(message, {
     cause,
-    details: { reason: 'UNPUBLISHABLE', window: window.id, index },
+    details: { reason: FailureReason.Unencodable, window: window.id, index },
   });
 }

@@ -1,19 +1,12 @@
 import type { IClientPublishOptions } from 'mqtt';
+import type { Window } from '../../windows/window.js';
 import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
+import type { FailedResult } from '../failed-result.js';
+import { FailureReason } from '../failure-reason.js';
 import { reasonCodeOf } from './connection-errors.js';
 import type { MqttConnection } from './mqtt-connection.js';
 import type { ResolvedSink } from './mqtt-sink.options.js';
 import type { Publication } from './publications.js';
-
-/** A message that the broker did not take; in `details.failed`. */
-export interface FailedPublish {
-  /** Its place in the result. */
-  readonly index: number;
-  readonly topic: string;
-  /** MQTT 5; undefined where there was none. */
-  readonly reasonCode: number | undefined;
-  readonly message: string;
-}
 
 /** MQTT 5: the topic name is invalid, the packet too large, the payload not of the format it says. All others may pass. */
 const REFUSALS: ReadonlySet<number> = new Set([0x90, 0x95, 0x99]);
@@ -21,7 +14,7 @@ const REFUSALS: ReadonlySet<number> = new Set([0x90, 0x95, 0x99]);
 /** Properties of a publish other than the user's, and the length of the packet, as far as they add to its size. */
 const PACKET_OVERHEAD = 32;
 
-/** Publishes through one connection, with at most so many messages on their way as both sides allow. */
+/** Publishes through one connection, with at most as many messages in flight as both sides allow. */
 export class Publisher {
   private readonly most: number;
   private inFlight = 0;
@@ -35,19 +28,20 @@ export class Publisher {
   }
 
   /**
-   * Resolves when the broker has acknowledged all; `acknowledged` is called for each. Those that can't be sent don't keep
-   * the others from it.
+   * Resolves when the broker has acknowledged all; `acknowledged` is called for each. Those that cannot be sent do not
+   * hold up the others.
    *
-   * @throws MinibatchError `SinkFailed`, `MessageTooLarge`, `ResultRefused` with `details.failed` ({@link FailedPublish})
+   * @throws MinibatchError `SinkFailed`, `MessageTooLarge`, `ResultRefused` with `details.failed` ({@link FailedResult})
    */
   async publish(
     publications: readonly Publication[],
-    signal: AbortSignal,
+    window: Pick<Window, 'id' | 'signal'>,
     acknowledged: (publication: Publication) => void,
   ): Promise<void> {
     if (publications.length === 0) return;
-    const failed: FailedPublish[] = [];
-    const tooLarge = new Set<FailedPublish>();
+    const { signal } = window;
+    const failed: FailedResult[] = [];
+    const tooLarge = new Set<FailedResult>();
     let open = 0;
     const sent = new Promise<void>((resolve) => {
       const settle = () => {
@@ -57,7 +51,7 @@ export class Publisher {
       open = publications.length;
       for (const publication of publications) {
         if (this.isTooLarge(publication)) {
-          const reason = `it is larger than the ${this.largest} bytes that the broker takes`;
+          const reason = `it is larger than the ${this.largest} bytes that the broker accepts`;
           const large = failure(publication, undefined, reason);
           tooLarge.add(large);
           failed.push(large);
@@ -72,14 +66,14 @@ export class Publisher {
       }
     });
     await this.connection.during(sent, signal, 'publishing');
-    if (failed.length > 0) throw notPublished(this.sink, tooLarge, failed, publications.length);
+    if (failed.length > 0) throw notPublished(this.sink, window, tooLarge, failed, publications.length);
   }
 
   private get largest(): number | undefined {
     return this.connection.client.serverProperties?.maximumPacketSize;
   }
 
-  /** A broker that gets one ends the connection, for all of them. */
+  /** A broker that gets one ends the connection for all. */
   private isTooLarge({ topic, payload, userProperties }: Publication): boolean {
     const { largest } = this;
     if (largest === undefined) return false;
@@ -90,7 +84,7 @@ export class Publisher {
 
   private send(publication: Publication, signal: AbortSignal, done: (error?: Error) => void): void {
     this.queue.push(() => {
-      // Else nobody waits for it any more.
+      // Otherwise nobody waits for it any more.
       if (!signal.aborted && !this.connection.failure) this.sendNow(publication, done);
     });
     this.sendQueued();
@@ -116,22 +110,23 @@ export class Publisher {
   }
 }
 
-function failure({ index, topic }: Publication, reasonCode: number | undefined, message: string): FailedPublish {
-  return { index, topic, reasonCode, message };
+function failure({ index, topic }: Publication, code: number | undefined, message: string): FailedResult {
+  return { index, code, message: `to '${topic}': ${message}` };
 }
 
 function notPublished(
   sink: ResolvedSink,
-  tooLarge: ReadonlySet<FailedPublish>,
-  failed: readonly FailedPublish[],
+  window: Pick<Window, 'id'>,
+  tooLarge: ReadonlySet<FailedResult>,
+  failed: readonly FailedResult[],
   all: number,
 ): MinibatchError {
   const [first] = failed;
-  const because = `element ${first?.index}, to '${first?.topic}': ${first?.message}`;
-  const text = `${sink.where}: ${failed.length} of ${all} messages were not published; ${because}. The others are published`;
-  const details = { reason: 'NOT_PUBLISHED', failed };
+  const because = `result ${first?.index} ${first?.message}`;
+  const text = `${sink.where}: ${failed.length} of ${all} results of window ${window.id} were not published; ${because}. The others are published`;
+  const details = { reason: FailureReason.NotWritten, window: window.id, failed, written: all - failed.length };
   if (tooLarge.size === failed.length) return new MinibatchError(ErrorCode.MessageTooLarge, text, { details });
-  const isRefused = failed.every((each) => tooLarge.has(each) || REFUSALS.has(each.reasonCode ?? 0));
+  const isRefused = failed.every((each) => tooLarge.has(each) || REFUSALS.has(Number(each.code ?? 0)));
   if (isRefused) return new ResultRefused(text, { details });
-  return new MinibatchError(ErrorCode.SinkFailed, `${text}, and only these are tried again`, { details });
+  return new MinibatchError(ErrorCode.SinkFailed, `${text}, and only these are retried`, { details });
 }

@@ -1,5 +1,6 @@
 import type { MqttClient } from 'mqtt';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { FailureReason } from '../failure-reason.js';
 import type { ResolvedSource } from './mqtt-source.options.js';
 
 /** MQTT 5: retained messages come with a new subscription, not each time it is made again. */
@@ -22,7 +23,7 @@ export async function subscribe(client: MqttClient, source: ResolvedSource): Pro
   throw new MinibatchError(
     ErrorCode.SourceFailed,
     `${source.where}: the broker grants '${lowered.join("', '")}' with QoS 0 only, so messages could be lost. Let it grant QoS 1, or set qos: 0`,
-    { details: { reason: 'QOS_NOT_GRANTED', topics: lowered } },
+    { details: { reason: FailureReason.Refused, topics: lowered } },
   );
 }
 
@@ -45,9 +46,19 @@ function notGranted(source: ResolvedSource, refused: readonly { topic: string; r
   const list = refused.map(({ topic, reasonCode }) => `'${topic}' (${reasonCode}${meaningOf(reasonCode)})`).join(', ');
   return new MinibatchError(
     ErrorCode.SourceFailed,
-    `${source.where}: the broker refuses to subscribe ${list}. Look at what it allows the user to read, and at the spelling`,
-    { details: { reason: 'SUBSCRIPTION_REFUSED', topics: refused.map(({ topic }) => topic), refused } },
+    `${source.where}: the broker rejects the subscription of ${list}. Check what it allows the user to read, and the spelling`,
+    {
+      details: {
+        reason: refused.every(isUnauthorized) ? FailureReason.Unauthorized : FailureReason.Refused,
+        topics: refused.map(({ topic }) => topic),
+        refused,
+      },
+    },
   );
+}
+
+function isUnauthorized({ reasonCode }: { readonly reasonCode: number }): boolean {
+  return reasonCode === 135;
 }
 
 function meaningOf(reasonCode: number): string {
@@ -55,7 +66,7 @@ function meaningOf(reasonCode: number): string {
     case 135:
       return ': not authorized';
     case 143:
-      return ': no filter it takes';
+      return ': not a filter it accepts';
     case 151:
       return ': too many';
     case 158:
