@@ -1,7 +1,8 @@
 import type { ConsumerProgress } from '../storage/stream-store.interface.js';
 import { type InFlightWindow, WindowState } from './in-flight-window.js';
 import type { InFlightWindows } from './in-flight-windows.js';
-import { notify, type LeaseTerm } from './lease-term.js';
+import { notify } from './emitter-hooks.js';
+import type { LeaseTerm } from './lease-term.js';
 import type { PassScheduler } from './pass-scheduler.js';
 
 /** Commits whose messages may be leaving at the same time. */
@@ -106,7 +107,7 @@ export class Committer {
   /** Resolves with the groups of the stream at the commit point. */
   private async commit(commit: readonly InFlightWindow[]): Promise<readonly string[]> {
     const { term } = this;
-    const { definition, counters, lease, parts } = term;
+    const { counters, lease, parts } = term;
     this.isWriting = true;
     try {
       const { progress: reached, endedBy } = advance(this.progress, this.endedBy, commit);
@@ -122,7 +123,7 @@ export class Committer {
       counters.committedMessages += commit.reduce((sum, { messages }) => sum + messages.length, 0);
       counters.lastCommit = new Date(parts.clock.now());
       for (const { handled } of commit) {
-        if (handled) notify(term, 'onCommit', () => definition.emitter.onCommit(handled.shown));
+        if (handled) notify(term, 'onCommit', handled);
       }
       return groups;
     } finally {

@@ -1,7 +1,7 @@
 import type { Log } from '../common/log.js';
 import { setMaxListeners } from 'node:events';
 import { stackOf } from '../errors/error-text.js';
-import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../common/activity.js';
 import { backoff } from '../common/backoff.js';
 import type { Ages } from '../common/ages.js';
@@ -144,7 +144,7 @@ export class AttemptSignal {
   private own: AbortController | undefined;
   private aborted: { readonly reason: unknown } | undefined;
   private disposed = false;
-  private readonly follow = () => this.abort(this.over.reason);
+  private follow: (() => void) | undefined;
   private stop: AttemptSignal | undefined;
 
   constructor(
@@ -160,8 +160,11 @@ export class AttemptSignal {
       this.own = new AbortController();
       guarded(this.own.signal, this.threw);
       if (this.aborted) this.own.abort(this.aborted.reason);
-      else if (this.over.aborted) this.follow();
-      else if (!this.disposed) this.over.addEventListener('abort', this.follow, { once: true });
+      else if (this.over.aborted) this.abort(this.over.reason);
+      else if (!this.disposed) {
+        this.follow = () => this.abort(this.over.reason);
+        this.over.addEventListener('abort', this.follow, { once: true });
+      }
     }
     return this.own.signal;
   }
@@ -179,8 +182,8 @@ export class AttemptSignal {
   /** The attempt is over: what becomes of the term does not matter to it any more. */
   dispose(): void {
     this.stop?.dispose();
-    if (this.over.aborted) this.follow();
-    this.over.removeEventListener('abort', this.follow);
+    if (this.over.aborted) this.abort(this.over.reason);
+    if (this.follow) this.over.removeEventListener('abort', this.follow);
     this.disposed = true;
   }
 }
@@ -212,26 +215,6 @@ export class RenewedSignal {
 
   end(): void {
     this.current.dispose();
-  }
-}
-
-/** Calls one of an own strategy's notifications; what it throws, at once or later, is counted and never stops the loop. */
-export function notify(term: LeaseTerm, what: string, call: () => unknown): void {
-  const threw = (error: unknown) => {
-    const { definition, counters, parts } = term;
-    const wrapped = new MinibatchError(
-      ErrorCode.EmitterFailed,
-      `${what} of the emitter of ${definition.label} threw: ${messageOf(error)}. It is only told what happens; mend it`,
-      { cause: error },
-    );
-    counters.failed(parts.clock.now(), wrapped);
-    parts.log.error(wrapped.message);
-  };
-  try {
-    const answer = call();
-    if (answer instanceof Promise) answer.catch(threw);
-  } catch (error) {
-    threw(error);
   }
 }
 

@@ -4,11 +4,13 @@ import { asOwnCall } from '../common/own-calls.js';
 import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { windowId } from '../windows/window-id.js';
 import { BatchWindow, type WindowSignals } from './batch-window.js';
+import type { Call } from './calls.js';
 import { DELIVERED, type Delivery } from './delivery.js';
 import type { Evidence } from './evidence.js';
 import type { InFlightWindow } from './in-flight-window.js';
 import { begins } from './rate-starts.js';
-import { notify, type LeaseTerm } from './lease-term.js';
+import { notify } from './emitter-hooks.js';
+import { type AttemptSignal, type LeaseTerm } from './lease-term.js';
 import { limited } from './time-limit.js';
 import { deadLetterUndecodable } from './undecodable.js';
 
@@ -35,7 +37,7 @@ export class Trials {
 
   /** @param note stores that the handler is about to begin, so that only a process that dies with it counts against the window */
   async run(open: InFlightWindow, part?: IndexRange, note?: () => Promise<void>): Promise<Trial> {
-    const { definition, counters, parts } = this.term;
+    const { counters, parts } = this.term;
     const signal = this.term.signal();
     try {
       const window = windowOf(this.term, open, part, signal);
@@ -46,9 +48,9 @@ export class Trials {
       }
       if (note) await note();
       const run = this.evidence.begin();
-      const outcome = await this.handle(open, window, (reason) => signal.abort(reason));
+      const outcome = await this.handle(open, window, signal);
       if (outcome.failed) {
-        notify(this.term, 'onUndo', () => definition.emitter.onUndo(window.shown, outcome.error));
+        notify(this.term, 'onUndo', window, outcome.error);
         if (this.term.isClosing) return { kind: 'void' };
         counters.failures += 1;
         counters.failed(parts.clock.now(), outcome.error, ErrorCode.HandlerFailed);
@@ -61,45 +63,40 @@ export class Trials {
         outcome.result === undefined ? DELIVERED : await this.delivery.deliver(open, outcome.result, window);
       if (delivered.kind === 'delivered' && !this.term.isOver) return { kind: 'passed', window };
       const why: unknown = delivered.kind === 'refused' ? delivered.error : window.signal.reason;
-      notify(this.term, 'onUndo', () => definition.emitter.onUndo(window.shown, why));
+      notify(this.term, 'onUndo', window, why);
       return delivered.kind === 'delivered' || this.term.isOver ? { kind: 'void' } : delivered;
     } finally {
       signal.dispose();
     }
   }
 
-  private async call(window: BatchWindow, abort: (reason: unknown) => void): Promise<unknown> {
-    const { definition, calls } = this.term;
-    const { timeout } = definition.retry;
-    const call = calls.begin(window.id);
+  /** Calls the handler, within its time limit if it has one. Not async: a promise is a good part of what a window of one costs. */
+  private callHandler(window: BatchWindow, call: Call, signal: AttemptSignal): Promise<unknown> {
+    const { definition, caller } = this.term;
     const run = () => definition.executor.run(definition.handler, window);
-    if (timeout !== undefined) {
-      const error = () =>
-        new MinibatchError(
-          ErrorCode.HandlerTimeout,
-          `${definition.label} did not settle within ${timeout} ms (retry.timeout)`,
-        );
-      const running = asOwnCall(this.term.caller, async () => run());
-      return limited(this.term, call, running, { most: timeout, error, abort });
-    }
-    try {
-      return await asOwnCall(this.term.caller, run);
-    } finally {
-      calls.end(call);
-    }
+    const { timeout: most } = definition.retry;
+    if (most === undefined) return asOwnCall(caller, run);
+    const error = () =>
+      new MinibatchError(
+        ErrorCode.HandlerTimeout,
+        `${definition.label} did not settle within ${most} ms (retry.timeout)`,
+      );
+    const running = asOwnCall(caller, async () => run());
+    return limited(this.term, call, running, { most, error, abort: (reason) => signal.abort(reason) });
   }
 
   private async handle(
     open: InFlightWindow,
     window: BatchWindow,
-    abort: (reason: unknown) => void,
+    signal: AttemptSignal,
   ): Promise<{ failed: false; result: unknown } | { failed: true; error: unknown }> {
-    const { definition } = this.term;
-    notify(this.term, 'onProcess', () => definition.emitter.onProcess(window.shown));
+    notify(this.term, 'onProcess', window);
     const noted = begins(this.term, open);
+    const { calls, definition } = this.term;
+    const call = calls.begin(window.id);
     try {
-      const result = await this.call(window, abort);
-      notify(this.term, 'onEmit', () => definition.emitter.onEmit(window.shown, result));
+      const result = await this.callHandler(window, call, signal);
+      notify(this.term, 'onEmit', window, result);
       return { failed: false, result };
     } catch (error) {
       if (!isA(error, RejectMessages)) return { failed: true, error };
@@ -110,6 +107,8 @@ export class Trials {
         return { failed: true, error: wrong };
       }
     } finally {
+      // A run that has timed out is followed until it settles.
+      if (definition.retry.timeout === undefined) calls.end(call);
       if (noted) await noted;
     }
   }

@@ -300,20 +300,21 @@ type PackedWindow = Omit<WindowRecord, 'messageIds' | 'split'> & {
 const RUN_BYTES = 10;
 
 function encodeRuns(stream: number, ids: readonly MessageId[]): Buffer {
-  const runs: { start: number; length: number }[] = [];
+  // The first and the length of one run after the other.
+  const runs: number[] = [];
   for (const id of ids) {
     // One of an earlier stream of the same name can't be in this one's buffer.
     const seq = parseId(stream, id);
     if (seq === undefined) continue;
-    const last = runs.at(-1);
-    if (last !== undefined && last.start + last.length === seq) last.length += 1;
-    else runs.push({ start: seq, length: 1 });
+    const last = runs.length - 1;
+    if (last > 0 && runs[last - 1]! + runs[last]! === seq) runs[last]! += 1;
+    else runs.push(seq, 1);
   }
-  const bytes = Buffer.allocUnsafe(runs.length * RUN_BYTES);
-  runs.forEach(({ start, length }, index) => {
-    bytes.writeUIntBE(start, index * RUN_BYTES, 6);
-    bytes.writeUInt32BE(length, index * RUN_BYTES + 6);
-  });
+  const bytes = Buffer.allocUnsafe((runs.length / 2) * RUN_BYTES);
+  for (let run = 0, at = 0; run < runs.length; run += 2, at += RUN_BYTES) {
+    bytes.writeUIntBE(runs[run]!, at, 6);
+    bytes.writeUInt32BE(runs[run + 1]!, at + 6);
+  }
   return bytes;
 }
 
