@@ -25,7 +25,7 @@ export interface BufferPage {
 export class BufferPages {
   private readonly streamsWithForeign = new Set<string>();
 
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'buffer'>) {}
 
   /** @param filter for documents of the stream whose `_id` is an `ObjectId` */
   async find(stream: string, filter: BufferFilter, sort: Record<string, 1>, limit: number): Promise<BufferPage> {

@@ -35,7 +35,7 @@ export class BufferInserts {
   private usual = 0;
 
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'database'>,
     /** Whether another server takes over when one is lost, so that writes should be repeated there. */
     private readonly repeats: () => boolean,
     /** Whether other clients may have open transactions. */

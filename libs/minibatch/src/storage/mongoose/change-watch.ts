@@ -33,7 +33,7 @@ const UNSUPPORTED = new Set<unknown>([
  */
 export class ChangeWatch {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer'>,
     private readonly parts: {
       /** Bytes 4 to 8 of the ids that this process creates, in hexadecimal. */
       readonly origin: string;

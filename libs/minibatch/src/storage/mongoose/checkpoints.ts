@@ -10,7 +10,7 @@ import type { Streams } from './streams.js';
 /** Positions of sources. They are stored in the document of their stream. */
 export class Checkpoints {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'stream'>,
     private readonly streams: Streams,
   ) {}
 

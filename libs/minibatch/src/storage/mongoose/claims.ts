@@ -26,7 +26,7 @@ export class Claims {
   private readonly inserts: TurnBatch<readonly WindowDocument[], undefined>;
 
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'consumer' | 'window'>,
     private readonly locations: ClaimLocations,
     private readonly versions: GroupListVersions,
     private readonly markDelay: MarkDelay,

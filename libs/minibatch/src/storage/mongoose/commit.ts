@@ -8,7 +8,7 @@ import { guarded } from './store-errors.js';
 /** The commit point: one conditional update of the consumer's document, which also renews the lease. */
 export class CommitPoint {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'consumer'>,
     private readonly versions: GroupListVersions,
   ) {}
 

@@ -36,7 +36,7 @@ export function selectionOf(stream: string, { group, ids, before }: DeadLetterFi
 
 /** Reads dead letters in the order of their ids. Each read is one round trip. */
 export class DeadLetterReads {
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'deadletter'>) {}
 
   async page(
     selection: Selection,

@@ -11,7 +11,7 @@ import {
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
-import { buryAll, consume, DIED, letterOf } from './letters.spec.support.js';
+import { buryAll, consume, DIED, letterOf } from './dead-letters.spec.support.js';
 
 const KEY = keyOf('flights');
 const AUDIT = keyOf('flights', 'audit');

@@ -13,7 +13,7 @@ const REMOVED = { letters: 1000, bytes: Number.POSITIVE_INFINITY };
 /** Stores, lists and discards dead letters. `Redrive` puts their messages back into the buffer. */
 export class DeadLetters {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'consumer' | 'deadletter'>,
     private readonly reads: DeadLetterReads,
   ) {}
 

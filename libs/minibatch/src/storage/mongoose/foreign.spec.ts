@@ -9,7 +9,7 @@ import {
   takeLease,
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
-import { buryAll, consume, DIED } from './letters.spec.support.js';
+import { buryAll, consume, DIED } from './dead-letters.spec.support.js';
 
 const KEY = keyOf('flights');
 const LIMITS = { messages: 3, bytes: 2 ** 24 };

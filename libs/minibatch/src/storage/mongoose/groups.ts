@@ -1,5 +1,5 @@
 import { unknownGroup, unknownStream } from '../store-faults.js';
-import { NO_PROGRESS, type ConsumerKey } from '../stream-store.interface.js';
+import { NO_PROGRESS, type ConsumerKey, type RegisterGroupOptions } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED } from './consumer-document.js';
 import type { MessageRemoval } from './message-removal.js';
@@ -32,10 +32,7 @@ export class Groups {
     private readonly versions: GroupListVersions,
   ) {}
 
-  async register(
-    key: ConsumerKey,
-    { timeOrder, replaces }: { readonly timeOrder?: boolean; readonly replaces?: string },
-  ): Promise<void> {
+  async register(key: ConsumerKey, { timeOrder, replaces }: RegisterGroupOptions): Promise<void> {
     await guarded(`register group '${key.group}' on '${key.stream}'`, async () => {
       if (timeOrder) await makeTimeIndex(this.collections);
       await this.streams.ensure(key.stream);

@@ -38,17 +38,17 @@ const DEADLETTER: readonly Index[] = [{ name: 'minibatch_dead_letters', key: { s
  * soon as that is noticed, and after a check every minute, because on a standalone server nothing tells.
  */
 export class Indexes {
-  private underWay: Promise<void> | undefined;
+  private running: Promise<void> | undefined;
   private checked = 0;
 
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'buffer' | 'deadletter' | 'stream' | 'window'>) {}
 
   ensure(): Promise<void> {
-    this.underWay ??= makeIndexes(this.collections).finally(() => {
-      this.underWay = undefined;
+    this.running ??= makeIndexes(this.collections).finally(() => {
+      this.running = undefined;
       this.checked = performance.now();
     });
-    return this.underWay;
+    return this.running;
   }
 
   /** In the background: a failure is retried at the next check. */
@@ -63,7 +63,9 @@ export class Indexes {
 
 const CHECK_AFTER = 60_000;
 
-async function makeIndexes(collections: Collections): Promise<void> {
+async function makeIndexes(
+  collections: Pick<Collections, 'buffer' | 'deadletter' | 'stream' | 'window'>,
+): Promise<void> {
   await make(collections.stream, STREAM);
   await make(collections.buffer, BUFFER).catch(async (error: unknown) => {
     if (!isDuplicateKey(error)) throw error;
@@ -92,7 +94,7 @@ async function forgetDoubles(buffer: Collections['buffer']): Promise<void> {
 const OUTDATED = ['minibatch_fetch', 'minibatch_fetch_by_time'];
 
 /** For consumers that read by time. It makes appends and deletes slower, so it is created only when such a consumer registers. */
-export async function makeTimeIndex(collections: Collections): Promise<void> {
+export async function makeTimeIndex(collections: Pick<Collections, 'buffer'>): Promise<void> {
   await make(collections.buffer, BUFFER_BY_TIME);
 }
 

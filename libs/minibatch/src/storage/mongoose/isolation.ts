@@ -15,7 +15,7 @@ const WRITE_CONFLICT = 112;
  * insert resumes, a message that was stored here is rejected as a duplicate; therefore all of them must have a dedupe id.
  */
 export class Isolation {
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'buffer' | 'database'>) {}
 
   /** Sets the outcome of each message that could be stored, or is a duplicate; the others wait for the insert. */
   async store(drafts: readonly Draft[], signal: AbortSignal): Promise<void> {

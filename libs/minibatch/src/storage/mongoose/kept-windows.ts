@@ -27,7 +27,7 @@ interface KeptWindow {
 /** Keeps settled windows, with the data of their messages. */
 export class KeptWindows {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'window'>,
     private readonly locations: ClaimLocations,
     private readonly removal: WindowRemoval,
   ) {}

@@ -8,7 +8,7 @@ const MISSING: LeaseState = { fence: 0, counter: 0, missing: true };
 
 /** Leases. Each is part of its consumer's document. */
 export class Leases {
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'consumer'>) {}
 
   async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
     const ids = keys.map(consumerDocumentId);
@@ -84,7 +84,7 @@ export class Leases {
   }
 }
 
-export async function isHeld(collections: Collections, lease: Lease): Promise<boolean> {
+export async function isHeld(collections: Pick<Collections, 'consumer'>, lease: Lease): Promise<boolean> {
   return (await collections.consumer.findOne(heldBy(lease), { projection: { _id: 1 } })) !== null;
 }
 

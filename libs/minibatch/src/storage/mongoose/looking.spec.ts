@@ -11,7 +11,7 @@ import {
 } from '../../../../../test/support/mongoose-store.js';
 import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
-import { consume } from './letters.spec.support.js';
+import { consume } from './dead-letters.spec.support.js';
 
 const KEY = keyOf('flights');
 const ALL = { messages: 1000, bytes: 2 ** 24 };

@@ -16,7 +16,7 @@ const IDS = 10_000;
 const STATEMENT = 600;
 
 /** What the removal has to know of a message that all groups have committed. */
-export interface Departing {
+export interface LeavingMessage {
   readonly _id: mongo.ObjectId;
   readonly deduped: boolean;
   readonly keep: boolean;
@@ -38,9 +38,9 @@ export class MessageRemoval {
   /** Commits of this process's groups. */
   readonly commits = new GroupCommits();
 
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'buffer'>) {}
 
-  async leave(messages: readonly Departing[], settled: Date = new Date()): Promise<void> {
+  async leave(messages: readonly LeavingMessage[], settled: Date = new Date()): Promise<void> {
     const kept: mongo.ObjectId[] = [];
     const tombs: mongo.ObjectId[] = [];
     const plain: mongo.ObjectId[] = [];
@@ -92,9 +92,9 @@ export class MessageRemoval {
     settled: Date | undefined,
   ): Promise<BufferDocument[]> {
     const found = await this.marksOf(ids);
-    await this.leave(found.filter((document) => isDone(document, groups)).map(toDeparting), settled);
-    const departed = found.filter(({ processed, done, waits }) => processed && (done ?? waits) !== undefined);
-    if (departed.length > 0) await this.unmark({ _id: { $in: idsOf(departed) } });
+    await this.leave(found.filter((document) => isDone(document, groups)).map(toLeaving), settled);
+    const left = found.filter(({ processed, done, waits }) => processed && (done ?? waits) !== undefined);
+    if (left.length > 0) await this.unmark({ _id: { $in: idsOf(left) } });
     return found.filter((document) => !document.processed && !isDone(document, groups));
   }
 
@@ -102,18 +102,18 @@ export class MessageRemoval {
    * Takes marks off messages that had left already but are still stored, as kept messages or tombstones: a mark by `_id` alone meets them
    * as well. A kept message that lists groups it waits for is found only by reads that name one of them.
    */
-  private async unmark(departed: mongo.Filter<BufferDocument>): Promise<void> {
+  private async unmark(left: mongo.Filter<BufferDocument>): Promise<void> {
     const lists = { done: '', waits: '' };
     const statements = [
       // A tombstone has no content that could be kept.
-      { q: { ...departed, data: { $exists: false } }, u: { $unset: { ...lists, keep: '' } }, multi: true },
-      { q: departed, u: { $unset: lists }, multi: true },
+      { q: { ...left, data: { $exists: false } }, u: { $unset: { ...lists, keep: '' } }, multi: true },
+      { q: left, u: { $unset: lists }, multi: true },
     ];
     throwIfFailed(await write(this.collections.buffer, 'update', statements));
   }
 
   /** Also for marks of processes that stopped before they took them off. The index has few such entries, or none. */
-  async unmarkDeparted(stream: string): Promise<void> {
+  async removeLateMarks(stream: string): Promise<void> {
     // The list may be empty. A hidden copy of a dead letter's message has a list as well, but no `settled`.
     const lists: mongo.Filter<BufferDocument>[] = [{ waits: { $gte: '' } as object }, { waits: [] }];
     for (const list of lists) await this.unmark({ stream, processed: true, ...list, settled: { $exists: true } });
@@ -163,7 +163,7 @@ export class MessageRemoval {
       { projection: MARKS, batchSize: IDS },
     );
     try {
-      while (await cursor.hasNext()) await this.leave(cursor.readBufferedDocuments().map(toDeparting));
+      while (await cursor.hasNext()) await this.leave(cursor.readBufferedDocuments().map(toLeaving));
     } finally {
       await cursor.close();
     }
@@ -221,7 +221,7 @@ function isDone({ done, processed }: BufferDocument, groups: readonly string[]):
   return !processed && groups.every((group) => Array.isArray(done) && done.includes(group));
 }
 
-function toDeparting({ _id, dedupeKey, keep, replayOf }: BufferDocument): Departing {
+function toLeaving({ _id, dedupeKey, keep, replayOf }: BufferDocument): LeavingMessage {
   return { _id, deduped: dedupeKey !== undefined, keep: keep === true && replayOf === undefined };
 }
 

@@ -18,6 +18,7 @@ import type {
   NewDeadLetter,
   NewMessage,
   Recovery,
+  RegisterGroupOptions,
   Renewal,
   SettledWindow,
   SettleOptions,
@@ -28,6 +29,7 @@ import type {
   StreamUpdate,
   StreamWatcher,
   SweepResult,
+  SweepTimes,
   TimeCursor,
   TimeRange,
   WindowPage,
@@ -190,10 +192,7 @@ export class MongooseStreamStore implements StreamStore {
     return this.streams.drop(stream);
   }
 
-  registerGroup(
-    key: ConsumerKey,
-    options: { readonly timeOrder?: boolean; readonly replaces?: string } = {},
-  ): Promise<void> {
+  registerGroup(key: ConsumerKey, options: RegisterGroupOptions = {}): Promise<void> {
     return this.groups.register(key, options);
   }
 
@@ -329,7 +328,7 @@ export class MongooseStreamStore implements StreamStore {
     return this.statistics.stats(streams);
   }
 
-  sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
+  sweep(stream: string, before: SweepTimes): Promise<SweepResult> {
     return this.retention.sweep(stream, before);
   }
 

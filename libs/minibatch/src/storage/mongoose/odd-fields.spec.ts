@@ -10,7 +10,7 @@ import {
   windowOf,
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
-import { consume } from './letters.spec.support.js';
+import { consume } from './dead-letters.spec.support.js';
 
 const GROUPS = ['a', 'b'] as const;
 const [A, B] = [keyOf('flights', 'a'), keyOf('flights', 'b')];

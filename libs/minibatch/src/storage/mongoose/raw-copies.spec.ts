@@ -2,7 +2,7 @@ import { mongo } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { keyOf, openStore, takeLease, RIVAL, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import type { Lease, SettledWindow } from '../stream-store.interface.js';
-import { letterOf } from './letters.spec.support.js';
+import { letterOf } from './dead-letters.spec.support.js';
 import { toDeadLetter, toLetterInsert, toStoredDeadLetter } from './dead-letter-codec.js';
 import { BufferMessage } from './buffer-message.js';
 import { RawDocument } from './raw-document.js';

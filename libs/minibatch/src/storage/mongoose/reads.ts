@@ -21,7 +21,7 @@ import { groupsOf } from './streams.js';
 /** Reads of the buffer. Each is one round trip as long as the reply fits into one message of the server. */
 export class Reads {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'stream'>,
     private readonly pages: BufferPages,
     private readonly shared: SharedReads,
     private readonly versions: GroupListVersions,

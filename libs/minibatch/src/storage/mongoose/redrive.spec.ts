@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dataOf, keyOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import { Collections, collectionNames } from './collections.js';
 import { DeadLetterReads } from './dead-letter-reads.js';
-import { buryAll, consume } from './letters.spec.support.js';
+import { buryAll, consume } from './dead-letters.spec.support.js';
 import { messageIds } from './message-ids.js';
 import { Redrive } from './redrive.js';
 

@@ -28,7 +28,7 @@ const TOGETHER = { letters: 500, bytes: 16 * 1024 * 1024 };
  */
 export class Redrive {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'deadletter' | 'stream'>,
     private readonly reads: DeadLetterReads,
     private readonly ids: MessageIds,
   ) {}

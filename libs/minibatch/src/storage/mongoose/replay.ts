@@ -22,7 +22,7 @@ const TOGETHER = 500;
  */
 export class Replay {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'stream'>,
     private readonly pages: BufferPages,
     private readonly ids: MessageIds,
   ) {}

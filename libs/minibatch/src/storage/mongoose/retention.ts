@@ -1,5 +1,5 @@
 import type { mongo } from 'mongoose';
-import type { SweepResult } from '../stream-store.interface.js';
+import type { SweepResult, SweepTimes } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { toTombstone, type MessageRemoval } from './message-removal.js';
 import { MESSAGES } from './foreign.js';
@@ -15,14 +15,14 @@ const EXPIRE = 1_000;
  */
 export class Retention {
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'window'>,
     private readonly streams: Streams,
     private readonly removal: MessageRemoval,
   ) {}
 
-  async sweep(stream: string, before: { readonly tombstones?: Date; readonly kept?: Date }): Promise<SweepResult> {
+  async sweep(stream: string, before: SweepTimes): Promise<SweepResult> {
     return guarded(`sweep '${stream}'`, async () => {
-      await this.removal.unmarkDeparted(stream);
+      await this.removal.removeLateMarks(stream);
       const info = await this.streams.describe(stream);
       if (info) await this.removal.removeLeftovers(stream, info.groups);
       const { messages, windows } = before.kept ? await this.kept(stream, before.kept) : { messages: 0, windows: 0 };

@@ -22,7 +22,7 @@ interface BufferCount {
 const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
 
 /** Messages of a stream that the same groups have committed. */
-interface News {
+interface UncommittedCount {
   _id: Pick<BufferCount['_id'], 'stream' | 'done'>;
   n: number;
   first: unknown;
@@ -48,7 +48,7 @@ export class Statistics {
   private readonly foreign = new Map<string, { readonly documents: number; readonly at: number }>();
 
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'buffer' | 'consumer' | 'deadletter' | 'window'>,
     private readonly streams: Streams,
   ) {}
 
@@ -65,7 +65,7 @@ export class Statistics {
     const asked = [...groups].map(([stream, waits]) => ({ stream, processed: false, waits: { $in: [...waits] } }));
     const found = await guarded('check for new messages', () =>
       this.collections.buffer
-        .aggregate<News>([
+        .aggregate<UncommittedCount>([
           { $match: asked.length === 1 ? asked[0] : { $or: asked } },
           {
             $group: {
@@ -79,11 +79,11 @@ export class Statistics {
         .toArray(),
     );
     return keys.map(({ stream, group }) => {
-      const news = found.filter(({ _id }) => _id.stream === stream && !isDone(_id, group));
-      if (news.length === 0) return '0';
-      const n = news.reduce((total, some) => total + some.n, 0);
-      const firsts = news.map(({ first }) => String(first)).toSorted();
-      const lasts = news.map(({ last }) => String(last)).toSorted();
+      const uncommitted = found.filter(({ _id }) => _id.stream === stream && !isDone(_id, group));
+      if (uncommitted.length === 0) return '0';
+      const n = uncommitted.reduce((total, some) => total + some.n, 0);
+      const firsts = uncommitted.map(({ first }) => String(first)).toSorted();
+      const lasts = uncommitted.map(({ last }) => String(last)).toSorted();
       return `${n}:${firsts[0]}:${lasts.at(-1)}`;
     });
   }
@@ -124,7 +124,7 @@ export class Statistics {
     const streams = await this.streams.documents(names);
     if (streams.length === 0) return [];
     const present = { $in: streams.map(({ name }) => name) };
-    const [consumers, piles, claimed, buried] = await guarded('count messages, windows and dead letters', () =>
+    const [consumers, counts, claimed, buried] = await guarded('count messages, windows and dead letters', () =>
       Promise.all([
         this.collections.consumer
           .find({ stream: present, ...NOT_RETIRED })
@@ -160,7 +160,7 @@ export class Statistics {
       streamStats(
         stream,
         consumers.filter((consumer) => consumer.stream === stream.name),
-        piles.filter(({ _id }) => _id.stream === stream.name),
+        counts.filter(({ _id }) => _id.stream === stream.name),
         windows,
         letters.get(stream.name) ?? 0,
       ),
@@ -185,12 +185,12 @@ function streamStats(
   deadLetters: number,
 ): StreamStats {
   const info = toInfo(stream);
-  const piles = all.filter(({ _id }) => isReadable(_id, consumers));
-  const foreign = all.filter((pile) => !piles.includes(pile));
-  const waiting = piles.filter(
+  const counts = all.filter(({ _id }) => isReadable(_id, consumers));
+  const foreign = all.filter((count) => !counts.includes(count));
+  const waiting = counts.filter(
     ({ _id }) => info.groups.length === 0 || info.groups.some((group) => !isDone(_id, group)),
   );
-  const oldest = Math.min(...waiting.map((pile) => pile.oldest?.getTime() ?? Number.POSITIVE_INFINITY));
+  const oldest = Math.min(...waiting.map((count) => count.oldest?.getTime() ?? Number.POSITIVE_INFINITY));
   return {
     ...info,
     buffered: sum(waiting),
@@ -198,11 +198,11 @@ function streamStats(
     deadLetters,
     ...(isReadByPython(stream) ? { readElsewhere: stream.last_read } : {}),
     ...(foreign[0] && { foreign: { documents: sum(foreign), example: inspect(foreign[0].example) } }),
-    consumers: consumers.map((consumer) => consumerStats(consumer, piles, windows.get(consumer._id) ?? 0)),
+    consumers: consumers.map((consumer) => consumerStats(consumer, counts, windows.get(consumer._id) ?? 0)),
   };
 }
 
-function consumerStats(consumer: ConsumerDocument, piles: readonly BufferCount[], openWindows: number): ConsumerStats {
+function consumerStats(consumer: ConsumerDocument, counts: readonly BufferCount[], openWindows: number): ConsumerStats {
   const { group, partition, progress } = consumer;
   return {
     group,
@@ -210,7 +210,7 @@ function consumerStats(consumer: ConsumerDocument, piles: readonly BufferCount[]
     lease: leaseState(consumer),
     progress,
     openWindows,
-    pending: sum(piles.filter(({ _id }) => (_id.partition ?? 0) === partition && !isDone(_id, group))),
+    pending: sum(counts.filter(({ _id }) => (_id.partition ?? 0) === partition && !isDone(_id, group))),
   };
 }
 
@@ -226,6 +226,6 @@ function isDone({ done }: Pick<BufferCount['_id'], 'done'>, group: string): bool
   return done.split('\0').slice(1).includes(group);
 }
 
-function sum(piles: readonly BufferCount[]): number {
-  return piles.reduce((total, { messages }) => total + messages, 0);
+function sum(counts: readonly BufferCount[]): number {
+  return counts.reduce((total, { messages }) => total + messages, 0);
 }

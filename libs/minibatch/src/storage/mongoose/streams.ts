@@ -175,7 +175,7 @@ export class Streams {
 }
 
 /** None of a stream that does not exist. */
-export async function groupsOf(collections: Collections, stream: string): Promise<readonly string[]> {
+export async function groupsOf(collections: Pick<Collections, 'stream'>, stream: string): Promise<readonly string[]> {
   const found = await collections.stream.findOne({ name: stream }, { projection: { groups: 1 } });
   return found?.groups ?? [];
 }

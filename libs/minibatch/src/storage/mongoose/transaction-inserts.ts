@@ -9,7 +9,7 @@ import { isDuplicateKey, unwrapped } from './store-errors.js';
  * up first.
  */
 export class TransactionInserts {
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'buffer'>) {}
 
   async insert(drafts: readonly Draft[], given: unknown): Promise<void> {
     const session = asSession(given);

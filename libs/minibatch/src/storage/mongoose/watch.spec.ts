@@ -4,7 +4,7 @@ import { startReplicaSet } from '../../../../../scripts/servers/mongo/mongo.mjs'
 import { failCommands } from '../../../../../test/support/fail-points.js';
 import { openDatabase, openReplicaSet } from '../../../../../test/support/mongo-server.js';
 import { appendAll, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
-import { buryAll } from './letters.spec.support.js';
+import { buryAll } from './dead-letters.spec.support.js';
 
 /** What a watch has told. */
 class Heard {

@@ -14,7 +14,7 @@ export class WindowRemoval {
   private readonly batch: TurnBatch<WindowsToRemove, boolean>;
 
   constructor(
-    private readonly collections: Collections,
+    private readonly collections: Pick<Collections, 'window'>,
     private readonly locations: ClaimLocations,
   ) {
     this.batch = new TurnBatch(async (removals) => {

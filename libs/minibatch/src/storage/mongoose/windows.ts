@@ -11,7 +11,7 @@ const WITHOUT_DATA = { data: 0, query: 0 };
 
 /** Reads windows for inspection, without adopting or changing anything. */
 export class WindowReads {
-  constructor(private readonly collections: Collections) {}
+  constructor(private readonly collections: Pick<Collections, 'consumer' | 'window'>) {}
 
   /** All in one page, because the consumer has them in memory as well. Late claims of a former holder are void and left out. */
   async claimed(key: ConsumerKey): Promise<WindowPage> {
