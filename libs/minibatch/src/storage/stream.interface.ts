@@ -70,9 +70,10 @@ export interface StreamCatalog {
   dropStream(stream: string): Promise<void>;
   /**
    * Makes the group known, so that from the moment this resolves no message leaves the buffer without it. Idempotent.
-   * `timeOrder` says that `fetchByTime` will be called for it: an adapter may keep an index. With `replaces`, the other group's
-   * progress, open windows, done marks and dead letters become this group's and the other one is gone. The letters join
-   * those it has, also if it has lived before and keeps its own progress: a message that both gave up has two.
+   *
+   * With `replaces`, the other group's progress, open and kept windows, done marks and dead letters become this group's, and the other
+   * one is gone. If a lease of this group was ever held, it keeps its own progress and windows, and only the letters join those it has:
+   * a message that both gave up has two.
    */
   registerGroup(key: ConsumerKey, options?: RegisterGroupOptions): Promise<void>;
   /**

@@ -116,6 +116,7 @@ export class Groups {
       { processed: false, consumer: from._id, fence: { $gte: adopted } },
       { $set: { consumer: to } },
     );
+    await window.updateMany({ processed: true, consumer: from._id }, { $set: { consumer: to } });
   }
 
   /** Afterwards no copy of the list names the group, so no message waits for it. */

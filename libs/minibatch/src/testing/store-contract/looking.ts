@@ -213,6 +213,26 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       assert.deepEqual(await windowsOf(store, 'kept', key(), 4), []);
     });
 
+    it('gives the kept ones of a group that was replaced under the new name', async () => {
+      const { store } = context;
+      if (!store.readWindows) return;
+      const other = await context.another();
+      await register(store, 'old');
+      await append(store, ...numbers(4));
+      const lease = await hold(store, key('old'));
+      const messages = await read(store, key('old'));
+      for (const n of [0, 1, 2]) await finish(store, lease, n + 1, messages.slice(n, n + 1), { keep: true });
+      await store.registerGroup(key('new'), { replaces: 'old' });
+      await store.registerGroup(key('new'), { replaces: 'old' });
+      assert.deepEqual(await windowsOf(other, 'kept', key('old'), 2), []);
+      const seqs = async () => (await windowsOf(store, 'kept', key('new'), 2)).map(({ seq }) => seq);
+      assert.deepEqual(await seqs(), [1, 2, 3]);
+      await finish(store, await hold(store, key('new'), 'b'), 4, messages.slice(3), { keep: true });
+      assert.deepEqual(await seqs(), [1, 2, 3, 4]);
+      await store.sweep(STREAM, { kept: new Date(Date.now() + 60_000) });
+      assert.deepEqual(await seqs(), []);
+    });
+
     it('has nothing where there is nothing', async () => {
       const { store } = context;
       if (!store.readWindows) return;
