@@ -11,7 +11,7 @@ import type { MessageId, NewMessage, StoredMessage } from './stream-store.interf
  * ```text
  * 0      flags
  * 1..8   created, milliseconds, big-endian double
- * 9..    BSON { d: data, k?: key, h?: headers, u?: dedupeId }
+ * 9..    BSON { d: data, k?: key, h?: headers, u?: dedupeId, o?: original }
  * ```
  *
  * BSON, so that a value comes back in the same type as from MongoDB, whatever the store. Every int64 in it was a bigint: nobody but
@@ -29,6 +29,10 @@ const BODY = 9;
 const DEDUPED = 1;
 const REDRIVEN = 2;
 const REPLAYED = 4;
+/** The head of a BSON element: a double called `o`. */
+const ORIGINAL = Buffer.from('\u0001o\0');
+/** The length and the closing zero. */
+const EMPTY_BSON = 5;
 
 const decoder = new BsonDecoder(BSON);
 
@@ -123,15 +127,45 @@ export function isRedriven(encoded: EncodedMessage): boolean {
 
 /** The message of a dead letter as it goes back into the buffer. */
 export function asRedriven(encoded: EncodedMessage): EncodedMessage {
-  const copy = Buffer.from(encoded);
-  copy[0] = (copy[0]! & ~DEDUPED) | REDRIVEN;
+  return withFlags(encoded, REDRIVEN);
+}
+
+/**
+ * The copy of a kept message as it comes into the buffer.
+ *
+ * @param original number of the kept message; the copy names it wherever it goes, also as a dead letter
+ */
+export function asReplayed(encoded: EncodedMessage, original: number): EncodedMessage {
+  const length = encoded.length - BODY;
+  if (length < EMPTY_BSON || encoded.readInt32LE(BODY) !== length) return withFlags(encoded, REPLAYED | REDRIVEN);
+  const end = encoded.length - 1;
+  const copy = Buffer.allocUnsafe(encoded.length + ORIGINAL.length + 8);
+  encoded.copy(copy);
+  copy[0] = (copy[0]! & ~DEDUPED) | REPLAYED | REDRIVEN;
+  // One more element before the zero that ends a BSON document. What is in it need not be decoded, and may be undecodable.
+  ORIGINAL.copy(copy, end);
+  copy.writeDoubleLE(original, end + ORIGINAL.length);
+  copy[copy.length - 1] = 0;
+  copy.writeInt32LE(copy.length - BODY, BODY);
   return copy;
 }
 
-/** The copy of a kept message as it comes into the buffer. */
-export function asReplayed(encoded: EncodedMessage): EncodedMessage {
-  const copy = asRedriven(encoded);
-  copy[0]! |= REPLAYED;
+/** Number of the kept message that this is a copy of; undefined if it is none, or one that an earlier version has made. */
+export function originalOf(encoded: EncodedMessage): number | undefined {
+  const at = encoded.length - 1 - 8 - ORIGINAL.length;
+  if (
+    !isReplayed(encoded) ||
+    at < BODY ||
+    encoded.compare(ORIGINAL, 0, ORIGINAL.length, at, at + ORIGINAL.length) !== 0
+  )
+    return undefined;
+  return encoded.readDoubleLE(at + ORIGINAL.length);
+}
+
+/** A copy has no dedupe id. */
+function withFlags(encoded: EncodedMessage, flags: number): EncodedMessage {
+  const copy = Buffer.from(encoded);
+  copy[0] = (copy[0]! & ~DEDUPED) | flags;
   return copy;
 }
 

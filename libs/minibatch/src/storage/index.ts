@@ -27,6 +27,7 @@ export {
   isRedriven,
   isReplayed,
   MAX_ENCODED_BYTES,
+  originalOf,
 } from './encoded-message.js';
 export type { EncodedMessage } from './encoded-message.js';
 export { shownOf } from './lazy-message.js';

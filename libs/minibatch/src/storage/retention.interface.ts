@@ -30,11 +30,12 @@ export interface RetentionStore {
   readKept?(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block>;
   /**
    * Puts copies of kept messages into the buffer, in the order of their ids, behind what is there and for this group alone: for the other
-   * groups of the stream they count as committed. A group that is registered while they wait gets them, too. The kept messages stay. Resolves with how many copies it made.
+   * groups of the stream they count as committed. A group that is registered while they wait gets them, too. The kept messages stay.
+   * Resolves with how many copies it made.
    *
-   * A message is passed over while a copy of it waits for the group, whichever group the copy was made for; so a call that is repeated
-   * after a crash in its middle goes on where that ended. A copy is `redriven`, has no dedupe id, and is never kept itself. Does nothing for a group that is not
-   * registered. What is kept after the call began may be left out.
+   * A message is passed over while a copy of it waits for the group, whichever group the copy was made for, and also if the copy died
+   * and was redriven. So a call that is repeated after a crash resumes where the first one ended. A copy is `redriven`, has no dedupe id,
+   * and is never kept itself. Does nothing for a group that is not registered. What is kept after the call began may be left out.
    */
   replay?(stream: string, group: string, range: KeptRange): Promise<number>;
   /** Removes tombstones and kept messages and windows that were settled before the time; resolves with how many of each. */

@@ -1,11 +1,11 @@
-import { asRedriven } from '../encoded-message.js';
+import { asRedriven, type EncodedMessage, originalOf } from '../encoded-message.js';
 import type { DeadLetterFilter } from '../stream-store.interface.js';
 import { readLetter, removeLetter } from './dead-letter-records.js';
 import { removeLetters, type Step } from './dead-letter-removal.js';
 import type { LmdbEnvironment } from './environment.js';
 import { GroupAppend } from './group-append.js';
-import { type LetterKey, letterKey } from './keys.js';
-import type { StreamRecord } from './records.js';
+import { keptAtKey, type LetterKey, letterKey, replayKey } from './keys.js';
+import { PRESENT, type StreamRecord } from './records.js';
 import { registered } from './stream-records.js';
 import type { WriteView } from './view.js';
 
@@ -30,9 +30,17 @@ function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey
     if (owner === undefined || !groups.some(({ name }) => name === owner)) continue;
     const letter = readLetter(view.get(letterKey(key)));
     if (letter === undefined || !removeLetter(view, key)) continue;
-    append.put(key.partition, owner, asRedriven(letter.message));
+    const seq = append.put(key.partition, owner, asRedriven(letter.message));
+    noteCopy(view, stream.id, letter.message, seq);
     left += 1;
   }
   append.finish();
   return { seen, left };
+}
+
+/** A replay has to pass over the kept message again while its copy waits. */
+function noteCopy(view: WriteView, stream: number, encoded: EncodedMessage, copy: number): void {
+  const original = originalOf(encoded);
+  const isKept = original !== undefined && view.has(keptAtKey(stream, original));
+  if (isKept) view.put(replayKey(stream, original, copy), PRESENT);
 }

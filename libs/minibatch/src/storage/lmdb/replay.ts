@@ -105,7 +105,7 @@ function copySome(
     if (encoded === undefined || !isIntact(encoded)) continue;
     const place = { stream: id, group: owner.id, partition: partitionOf(at!) };
     if (hasWaitingCopy(view, owner, place, seq)) continue;
-    view.put(replayKey(id, seq, append.put(place.partition, group, asReplayed(encoded))), PRESENT);
+    view.put(replayKey(id, seq, append.put(place.partition, group, asReplayed(encoded, seq))), PRESENT);
     copies += 1;
   }
   append.finish();

@@ -13,8 +13,6 @@ export interface BufferedEntry {
   readonly doneBy: Set<string>;
   /** One of them wants it kept, and may be gone by now. */
   kept?: true;
-  /** Id of the kept message that this is a copy of. */
-  readonly origin?: MessageId;
 }
 
 /**

@@ -1,5 +1,5 @@
-import { asReplayed } from '../encoded-message.js';
-import type { KeptRange, MessageId } from '../stream-store.interface.js';
+import { asReplayed, isReplayed, originalOf } from '../encoded-message.js';
+import type { KeptRange } from '../stream-store.interface.js';
 import type { MemoryDatabase } from './memory.database.js';
 import type { BufferedEntry } from './message-list.js';
 
@@ -7,15 +7,16 @@ import type { BufferedEntry } from './message-list.js';
 export function replayMessages(database: MemoryDatabase, name: string, group: string, range: KeptRange): number {
   const stream = database.streams.get(name);
   if (!stream?.groups.has(group)) return 0;
-  const waiting = new Set<MessageId>();
-  for (const { origin, doneBy } of stream.messages.after(undefined)) {
-    if (origin !== undefined && !doneBy.has(group)) waiting.add(origin);
+  const waiting = new Set<number | undefined>();
+  for (const { encoded, doneBy } of stream.messages.after(undefined)) {
+    if (isReplayed(encoded) && !doneBy.has(group)) waiting.add(originalOf(encoded));
   }
   let copies = 0;
   for (const entry of stream.kept.after(undefined)) {
-    const { id: origin, partition, created, encoded } = entry;
-    if (!isInRange(entry, range) || waiting.has(origin)) continue;
-    stream.putBack(group, { id: database.nextId(), partition, created, encoded: asReplayed(encoded), origin });
+    const { id, partition, created, encoded } = entry;
+    const original = Number.parseInt(id, 16);
+    if (!isInRange(entry, range) || waiting.has(original)) continue;
+    stream.putBack(group, { id: database.nextId(), partition, created, encoded: asReplayed(encoded, original) });
     copies += 1;
   }
   return copies;

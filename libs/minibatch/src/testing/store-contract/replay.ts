@@ -152,6 +152,36 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
     });
 
+    it('passes over a message whose copy has died and waits again after a redrive', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      await register(store, 'default', 'other');
+      await append(store, ...numbers(3));
+      const lease = await keepAll(store);
+      const other = await hold(store, key('other'), 'b');
+      await finish(store, other, 1, await read(store, key('other')), { keep: true });
+      assert.equal(await store.replay(STREAM, 'default', {}), 3);
+      const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
+      let seq = 1;
+      // Dying twice makes no difference.
+      for (const round of [1, 2]) {
+        const copies = (await read(store)).filter(({ data }) => (data as { n: number }).n !== 1);
+        assert.equal(copies.length, 2);
+        await store.bury(
+          lease,
+          copies.map((each) => ({ message: each, ...note })),
+        );
+        await finish(store, lease, (seq += 1), round === 1 ? await read(store) : copies);
+        assert.equal(await store.redrive(STREAM, {}), 2);
+        // The copy of 1 was committed in the first round.
+        assert.equal(await store.replay(STREAM, 'default', {}), round === 1 ? 1 : 0);
+        assert.deepEqual(ns(await read(store)).toSorted(), [0, 1, 2]);
+      }
+      assert.equal(await store.replay(STREAM, 'other', {}), 3);
+      await finish(store, lease, (seq += 1), await read(store));
+      assert.equal(await store.replay(STREAM, 'default', {}), 3);
+    });
+
     it('picks by id and by time, half-open', async () => {
       const { store } = context;
       if (!store.replay) return;
