@@ -6,7 +6,7 @@ import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
-import { isLeaseLost, leaseLost, LeaseKeeper } from './lease-keeper.js';
+import { isLeaseLost, LeaseKeeper } from './lease-keeper.js';
 
 /** Lease time. A lease is due for renewal after a third of it, and doubtful after four fifths. */
 const TIME = 15_000;
@@ -339,15 +339,6 @@ describe('a lease keeper', () => {
       // It is known now.
       await expect(a.keeper.ensure(a.lease())).rejects.toSatisfy(isLeaseLost);
       expect(a.renewals()).toHaveLength(1);
-    });
-
-    it('says what a store found out', () => {
-      const cause = new Error('fence 2 is there');
-      const error = leaseLost(key(), cause);
-      expect(error.message).toMatch(/its windows go on where it is held: fence 2 is there \[/);
-      expect(error).toMatchObject({ code: ErrorCode.LeaseLost, cause, details: key() });
-      expect(leaseLost(key()).message).toMatch(/its windows go on where it is held \[/);
-      expect(leaseLost(key())).not.toHaveProperty('cause');
     });
 
     it('does not take an older lease for the one that is held', async () => {

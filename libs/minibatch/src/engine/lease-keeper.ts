@@ -1,5 +1,6 @@
 import { isA } from '../errors/error-text.js';
-import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { leaseLost } from '../errors/store-faults.js';
 import type { Clock } from '../common/clock.js';
 import { consumerId } from '../storage/stream-store.interface.js';
 import type {
@@ -266,15 +267,6 @@ export class LeaseKeeper {
   private acquiredUnknowingly({ tried }: Watch, { owner, fence }: LeaseState): LeaseState | undefined {
     return tried && owner?.id === this.owner.id && fence === tried.fence + 1 ? tried : undefined;
   }
-}
-
-export function leaseLost(key: ConsumerKey, cause?: unknown): MinibatchError {
-  return new MinibatchError(
-    ErrorCode.LeaseLost,
-    `This process holds the lease of group '${key.group}' on stream '${key.stream}' no more; its windows go on where it is held` +
-      (cause === undefined ? '' : `: ${messageOf(cause)}`),
-    { details: { ...key }, ...(cause === undefined ? {} : { cause }) },
-  );
 }
 
 export function isLeaseLost(error: unknown): boolean {

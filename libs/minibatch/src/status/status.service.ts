@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { Engine } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { unknownStream } from '../errors/store-faults.js';
 import type { Clock } from '../common/clock.js';
 import { CLOCK, ENGINE, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
 import type { ForeignDocuments, StreamStats, StreamStore } from '../storage/stream-store.interface.js';

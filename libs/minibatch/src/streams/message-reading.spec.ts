@@ -297,7 +297,7 @@ describe('options of a look', () => {
     for (const call of [() => streamOf(old).messages(), () => streamOf(old).windows()]) {
       await expect(first(call)).rejects.toMatchObject({
         code: ErrorCode.StoreUnsupported,
-        message: expect.stringContaining('Give it the method `readWindows` of StreamStore') as string,
+        message: expect.stringContaining('Implement the method `readWindows` of StreamStore') as string,
       });
     }
     await expect(first(() => streamOf(old).messages({ state: 'kept' }))).rejects.toThrow(/readKept/);
@@ -328,8 +328,8 @@ describe('options of a replay', () => {
       ErrorCode.InvalidOptions,
       /to is .*behind `from`/,
     ],
-    ['an unknown group', { group: 'x' }, ErrorCode.UnknownGroup, /No group "x"/],
-    ['no group where there is none of that name', {}, ErrorCode.UnknownGroup, /No group "default"/],
+    ['an unknown group', { group: 'x' }, ErrorCode.UnknownGroup, /no group 'x'/],
+    ['no group where there is none of that name', {}, ErrorCode.UnknownGroup, /no group 'default'/],
   ])('refuses %s', async (_, options, code, message) => {
     await hold('report');
     const error: unknown = await streamOf()
@@ -347,7 +347,7 @@ describe('options of a replay', () => {
     });
     await expect(streamOf(old).replay()).rejects.toMatchObject({
       code: ErrorCode.StoreUnsupported,
-      message: expect.stringContaining('Give it the method `replay` of StreamStore') as string,
+      message: expect.stringContaining('Implement the method `replay` of StreamStore') as string,
     });
   });
 

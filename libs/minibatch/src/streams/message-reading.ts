@@ -1,6 +1,5 @@
 import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { checkKeys, checkName } from '../common/checks.js';
-import { unknownGroup } from '../storage/store-faults.js';
 import type {
   Block,
   ConsumerKey,
@@ -11,6 +10,7 @@ import type {
 } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import type { Stored } from '../windows/stored.js';
+import { checkGroup } from './known-group.js';
 import { pagedWindows } from './paged-windows.js';
 import { checkId, checkState, needMethod } from './reading-options.js';
 
@@ -79,7 +79,7 @@ export class MessageReading {
     if (isKept) needMethod(this.store, where, 'readKept');
     const info = await this.store.describeStream(stream);
     if (info === undefined) return;
-    if (group !== undefined && !info.groups.includes(group)) throw unknownGroup(stream, group);
+    if (group !== undefined) checkGroup(info, group);
     const groups = group === undefined ? info.groups : [group];
     const shown = (message: StoredMessage, as: MessageState) => toStreamMessage(stream, message, as);
     if (!isBuffered) {

@@ -1,5 +1,5 @@
 import { invalidOption } from '../common/checks.js';
-import { readingUnsupported } from '../storage/store-faults.js';
+import { readingUnsupported } from '../errors/store-faults.js';
 import type { MessageId, StreamStore } from '../storage/stream-store.interface.js';
 
 /** Checks of what looks into a stream. */

@@ -3,7 +3,7 @@ import { checkBoolean, checkKeys, checkName } from '../common/checks.js';
 import { type Clock, delay } from '../common/clock.js';
 import { isDead, thisProcess } from '../common/process-identity.js';
 import type { ConsumerKey, LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
-import { unknownGroup, unknownStream } from '../storage/store-faults.js';
+import { knownGroup, knownStream } from './known-group.js';
 
 export interface RemovalOptions {
   /** Removes it although a live process consumes it. @default false */
@@ -30,9 +30,8 @@ export class Removal {
   async dropStream(stream: string, options: RemovalOptions): Promise<void> {
     const where = `drop of '${stream}'`;
     const force = checkForce(where, options);
-    const info = await this.store.describeStream(stream);
-    if (!info) throw unknownStream(stream);
-    if (!force) await this.refuseIfHeld(where, stream, info.groups, (owner) => !this.isOwn(owner));
+    const { groups } = await knownStream(this.store, stream);
+    if (!force) await this.refuseIfHeld(where, stream, groups, (owner) => !this.isOwn(owner));
     await this.store.dropStream(stream);
   }
 
@@ -41,9 +40,7 @@ export class Removal {
     const where = `removeGroup of '${stream}'`;
     const force = checkForce(where, options);
     const group = checkName(where, 'group', given);
-    const info = await this.store.describeStream(stream);
-    if (!info) throw unknownStream(stream);
-    if (!info.groups.includes(group)) throw unknownGroup(stream, group);
+    await knownGroup(this.store, stream, group);
     if (!force) await this.refuseIfHeld(where, stream, [group], () => true);
     await this.store.removeGroup(stream, group);
   }

@@ -1,6 +1,6 @@
 import { checkKeys, checkName, invalidOption } from '../common/checks.js';
-import { unknownGroup, unknownStream } from '../storage/store-faults.js';
 import type { KeptRange, MessageId, StreamStore } from '../storage/stream-store.interface.js';
+import { knownGroup } from './known-group.js';
 import { needMethod } from './reading-options.js';
 
 /** Which kept messages go to which group. Half-open: `from` belongs to the range, `to` does not. */
@@ -24,9 +24,7 @@ export async function replay(store: StreamStore, stream: string, given: unknown)
     throw invalidOption(where, 'to', last, 'what comes behind `from`');
   }
   needMethod(store, where, 'replay');
-  const info = await store.describeStream(stream);
-  if (!info) throw unknownStream(stream);
-  if (!info.groups.includes(group)) throw unknownGroup(stream, group);
+  await knownGroup(store, stream, group);
   return (await store.replay?.(stream, group, rangeOf(from, to))) ?? 0;
 }
 

@@ -31,7 +31,7 @@ import type {
   StreamStats,
   StreamStore,
 } from '../storage/stream-store.interface.js';
-import { unknownGroup, unknownStream } from '../storage/store-faults.js';
+import { unknownGroup, unknownStream } from '../errors/store-faults.js';
 import { notStored } from './append-failures.js';
 import { appendOptions } from './append-options.js';
 import { AppendQueue, type SourcePosition } from './append-queue.js';

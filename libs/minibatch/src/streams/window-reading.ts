@@ -1,6 +1,6 @@
 import { checkKeys, checkName } from '../common/checks.js';
-import { unknownGroup } from '../storage/store-faults.js';
 import type { ReadWindow, StreamStore, WindowBounds } from '../storage/stream-store.interface.js';
+import { checkGroup } from './known-group.js';
 import { pagedWindows } from './paged-windows.js';
 import { checkState, needMethod } from './reading-options.js';
 
@@ -55,7 +55,7 @@ export class WindowReading {
     needMethod(this.store, where, 'readWindows');
     const info = await this.store.describeStream(stream);
     if (info === undefined) return;
-    if (group !== undefined && !info.groups.includes(group)) throw unknownGroup(stream, group);
+    if (group !== undefined) checkGroup(info, group);
     for (const each of group === undefined ? info.groups : [group]) {
       for (const wanted of state === undefined ? STATES : [state]) yield* this.ofGroup(stream, each, wanted);
     }

@@ -2,7 +2,7 @@ import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/
 import { withoutCode } from '../../errors/error-text.js';
 import { answered } from '../checkpoints.js';
 import { createdOf, type EncodedMessage, encodeMessage } from '../encoded-message.js';
-import { sessionUnsupported } from '../store-faults.js';
+import { sessionUnsupported } from '../../errors/store-faults.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
 import { EncodedCheckpoints } from './checkpoints.js';
 import { dedupeKey, formatId, messageKey, timeKey } from './keys.js';

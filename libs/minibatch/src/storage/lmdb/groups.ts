@@ -1,5 +1,5 @@
 import type { ConsumerKey, RegisterGroupOptions } from '../stream-store.interface.js';
-import { unknownGroup } from '../store-faults.js';
+import { unknownGroup } from '../../errors/store-faults.js';
 import {
   addGroup,
   ensureStreamRecord,

@@ -1,4 +1,4 @@
-import { leaseLost } from '../store-faults.js';
+import { leaseLost } from '../../errors/store-faults.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import { findPlace, findStream } from './stream-records.js';
 import { DecodedRecords } from './decoded-records.js';

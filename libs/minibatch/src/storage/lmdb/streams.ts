@@ -1,4 +1,4 @@
-import { unknownStream } from '../store-faults.js';
+import { unknownStream } from '../../errors/store-faults.js';
 import type { StreamInfo, StreamUpdate } from '../stream-store.interface.js';
 import { changedRequests } from '../window-requests.js';
 import { Kind, nameKey, prefixRange, streamKey } from './keys.js';

@@ -1,7 +1,7 @@
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
 import { encodeMessage } from '../encoded-message.js';
-import { sessionUnsupported } from '../store-faults.js';
+import { sessionUnsupported } from '../../errors/store-faults.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
 import { storeCheckpoints } from './checkpoints.js';
 import type { MemoryDatabase } from './memory.database.js';

@@ -1,4 +1,4 @@
-import { unknownGroup } from '../store-faults.js';
+import { unknownGroup } from '../../errors/store-faults.js';
 import type { ConsumerKey, RegisterGroupOptions } from '../stream-store.interface.js';
 import { consumerName, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
 import type { MemoryDatabase } from './memory.database.js';

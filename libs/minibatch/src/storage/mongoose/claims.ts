@@ -1,4 +1,4 @@
-import { leaseLost } from '../store-faults.js';
+import { leaseLost } from '../../errors/store-faults.js';
 import type { ConsumerKey, Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, inRanges } from './consumer-document.js';

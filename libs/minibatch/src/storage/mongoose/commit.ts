@@ -1,4 +1,4 @@
-import { leaseLost } from '../store-faults.js';
+import { leaseLost } from '../../errors/store-faults.js';
 import type { Commit, Lease } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { heldBy, toRanges } from './consumer-document.js';

@@ -1,4 +1,4 @@
-import { leaseLost } from '../store-faults.js';
+import { leaseLost } from '../../errors/store-faults.js';
 import type { DeadLetter, DeadLetterFilter, Lease, NewDeadLetter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { insertMissingRaw } from './insert-missing.js';

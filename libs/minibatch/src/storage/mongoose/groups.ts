@@ -1,4 +1,4 @@
-import { unknownGroup, unknownStream } from '../store-faults.js';
+import { unknownGroup, unknownStream } from '../../errors/store-faults.js';
 import { NO_PROGRESS, type ConsumerKey, type RegisterGroupOptions } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED } from './consumer-document.js';

@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { unknownStream } from '../store-faults.js';
+import { unknownStream } from '../../errors/store-faults.js';
 import type { StreamInfo, StreamUpdate, WindowRequest } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
