@@ -1,3 +1,4 @@
+import { batchesOf } from '../common/batches.js';
 import { messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { emitterFailed, type EmitterOwner } from './emitter-failure.js';
 import type { MessageBuffer } from './message-buffer.js';
@@ -219,17 +220,6 @@ function boundsOf({ start, end, late }: CheckedSelection, part: number | undefin
 
 /** Pieces within the limits, in order; a piece has at least one message, however large that is. */
 function split<M extends BufferedMessage>(messages: readonly M[], { maxSize, maxBytes }: CutLimits): (readonly M[])[] {
-  const pieces: (readonly M[])[] = [];
-  let from = 0;
-  let bytes = 0;
-  messages.forEach((message, i) => {
-    if (i > from && (i - from >= maxSize || bytes + message.bytes > maxBytes)) {
-      pieces.push(messages.slice(from, i));
-      from = i;
-      bytes = 0;
-    }
-    bytes += message.bytes;
-  });
-  if (from === 0) return messages.length === 0 ? [] : [messages];
-  return [...pieces, messages.slice(from)];
+  const pieces = batchesOf(messages, { items: maxSize, bytes: maxBytes }, ({ bytes }) => bytes);
+  return pieces.map(({ items }) => items);
 }

@@ -1,8 +1,8 @@
+import { batchLength } from '../../common/batches.js';
 import type { IncomingMessage } from './event-appender.js';
 
 /** Messages and bytes of one append. */
-const BATCH_MESSAGES = 1000;
-const BATCH_BYTES = 4 * 1024 * 1024;
+const BATCH = { items: 1000, bytes: 4 * 1024 * 1024 };
 
 /** What a body of the broker has become. */
 export interface PendingBody {
@@ -45,15 +45,12 @@ export class PendingBodies {
     while (this.waiting.length === 0 && !this.ended) {
       await new Promise<void>((resolve) => (this.wake = resolve));
     }
-    let length = 0;
-    let messages = 0;
-    let bytes = 0;
-    for (const body of this.waiting) {
-      messages += body.messages.length;
-      bytes += body.bytes;
-      if (length > 0 && (messages > BATCH_MESSAGES || bytes > BATCH_BYTES)) break;
-      length += 1;
-    }
+    const length = batchLength(
+      this.waiting,
+      BATCH,
+      ({ messages }) => messages.length,
+      ({ bytes }) => bytes,
+    );
     return this.takeOut(length);
   }
 

@@ -1,4 +1,5 @@
 import { calculateObjectSize, type Document, serialize } from 'bson';
+import { batchesOf } from '../../common/batches.js';
 import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
 import { idText } from './result-documents.js';
 
@@ -26,23 +27,13 @@ export function cutIntoBatches(
   where: string,
   documents: readonly ResultDocument[],
   most: number,
-): readonly ResultDocument[][] {
-  const batches: ResultDocument[][] = [];
-  let batch: ResultDocument[] = [];
-  let bytes = 0;
-  for (const numbered of documents) {
+): (readonly ResultDocument[])[] {
+  const batches = batchesOf(documents, { items: most, bytes: BATCH_BYTES }, (numbered) => {
     const size = sizeOf(where, numbered);
     if (size > LARGEST) throw tooLarge(where, numbered, size);
-    if (batch.length > 0 && (batch.length >= most || bytes + size > BATCH_BYTES)) {
-      batches.push(batch);
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(numbered);
-    bytes += size;
-  }
-  if (batch.length > 0) batches.push(batch);
-  return batches;
+    return size;
+  });
+  return batches.map(({ items }) => items);
 }
 
 function sizeOf(where: string, numbered: ResultDocument): number {

@@ -1,3 +1,4 @@
+import { batchesOf } from '../../common/batches.js';
 import { orAborted } from '../../common/abort.js';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
@@ -9,7 +10,7 @@ import { FailureReason } from '../failure-reason.js';
 import { kafkaError, typeOf } from './kafka-errors.js';
 import { type KafkaSinkOptions, type ResolvedKafkaSink, resolveKafkaSink } from './kafka-sink.options.js';
 import { SharedProducer } from './shared-producer.js';
-import { cutBySize, type OutgoingRecord, recordsOf } from './result-records.js';
+import { type OutgoingRecord, recordsOf } from './result-records.js';
 
 /** What became of a result so far, so that the next try sends only the rest. */
 interface Progress {
@@ -63,8 +64,9 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
     const { records, acknowledged } = this.progressOf(result, window);
     const failed: FailedResult[] = [];
     const rest = records.filter((record) => !acknowledged.has(record));
-    for (const part of cutBySize(rest, this.writing.batchBytes)) {
-      await this.send(part, window, acknowledged, failed);
+    const limits = { items: Infinity, bytes: this.writing.batchBytes };
+    for (const { items } of batchesOf(rest, limits, ({ bytes }) => bytes)) {
+      await this.send(items, window, acknowledged, failed);
     }
     if (failed.length > 0) throw tooLarge(this.writing, window, failed, records.length);
     this.progress.delete(window);

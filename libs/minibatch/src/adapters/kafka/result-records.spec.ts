@@ -1,7 +1,7 @@
 import { Binary, Decimal128, Long } from 'bson';
 import { describe, expect, it } from 'vitest';
 import type { Window } from '../../windows/window.js';
-import { cutBySize, type OutgoingRecord, recordsOf } from './result-records.js';
+import { recordsOf } from './result-records.js';
 
 const window = { id: 'w' } as Window;
 const writing = {
@@ -11,20 +11,6 @@ const writing = {
   value: undefined,
   idHeader: 'minibatch-id' as const,
 };
-
-const sized = (...sizes: number[]): OutgoingRecord[] =>
-  sizes.map((bytes, index) => ({ index, bytes, message: { value: null } }));
-
-describe('cutting results into sends', () => {
-  const cut = (most: number, ...sizes: number[]) =>
-    cutBySize(sized(...sizes), most).map((part) => part.map(({ index }) => index));
-
-  it('keeps the order, fills each, and gives what is too large one of its own', () => {
-    expect(cut(10, 5, 5, 1, 20, 3, 3)).toEqual([[0, 1], [2], [3], [4, 5]]);
-    expect(cut(10)).toEqual([]);
-    expect(cut(1, 20)).toEqual([[0]]);
-  });
-});
 
 describe('the record of a result', () => {
   it('counts key, value and headers in bytes, not in characters', () => {

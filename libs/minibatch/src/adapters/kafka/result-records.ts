@@ -79,24 +79,6 @@ function toJson(result: unknown): KafkaValue | undefined {
   return result === null ? null : (bytesOf(result) ?? writeJson(result));
 }
 
-/** In order, in parts of at most `most` bytes, or of one record. */
-export function cutBySize(records: readonly OutgoingRecord[], most: number): OutgoingRecord[][] {
-  const parts: OutgoingRecord[][] = [];
-  let part: OutgoingRecord[] = [];
-  let bytes = 0;
-  for (const record of records) {
-    if (part.length > 0 && bytes + record.bytes > most) {
-      parts.push(part);
-      part = [];
-      bytes = 0;
-    }
-    part.push(record);
-    bytes += record.bytes;
-  }
-  if (part.length > 0) parts.push(part);
-  return parts;
-}
-
 function isText(value: unknown): value is string | Uint8Array {
   return typeof value === 'string' || value instanceof Uint8Array;
 }

@@ -1,4 +1,5 @@
 import { mongo } from 'mongoose';
+import { batchesOf } from '../../common/batches.js';
 import { ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
@@ -128,21 +129,9 @@ function estimate({ stream, bytes = Number.POSITIVE_INFINITY, key, headers, dedu
   return bytes + ENVELOPE_BYTES + MOST_BYTES_OF_A_CHARACTER * characters;
 }
 
-function inCommands(drafts: readonly Draft[]): readonly Draft[][] {
-  const commands: Draft[][] = [];
-  let command: Draft[] = [];
-  let bytes = 0;
-  for (const draft of drafts) {
-    if (command.length > 0 && (command.length >= COMMAND_MESSAGES || bytes + draft.bytes > COMMAND_BYTES)) {
-      commands.push(command);
-      command = [];
-      bytes = 0;
-    }
-    command.push(draft);
-    bytes += draft.bytes;
-  }
-  if (command.length > 0) commands.push(command);
-  return commands;
+function inCommands(drafts: readonly Draft[]): (readonly Draft[])[] {
+  const limits = { items: COMMAND_MESSAGES, bytes: COMMAND_BYTES };
+  return batchesOf(drafts, limits, ({ bytes }) => bytes).map(({ items }) => items);
 }
 
 /** The drafts that can be stored. */

@@ -1,4 +1,5 @@
 import { mongo } from 'mongoose';
+import { batchesOf } from '../../common/batches.js';
 import { write } from './raw-writes.js';
 import { DUPLICATE_KEY, isDuplicateKey, isInDoubt, isServerLost, unwrapped, writeErrorsOf } from './store-errors.js';
 
@@ -25,7 +26,7 @@ function onlyDuplicates(error: unknown): boolean {
 }
 
 /** Limits of one command: what the smallest server accepts, and well below what the driver can serialize. */
-const MOST = { documents: 1_000, bytes: 12 * 1024 * 1024 };
+const COMMAND = { items: 1_000, bytes: 12 * 1024 * 1024 };
 
 /** A document that contains raw bytes (`RawValue`), and its size. */
 export interface RawInsert {
@@ -38,7 +39,7 @@ export async function insertMissingRaw<T extends mongo.Document>(
   collection: mongo.Collection<T>,
   inserts: readonly RawInsert[],
 ): Promise<void> {
-  for (const some of portions(inserts)) {
+  for (const some of inCommands(inserts)) {
     const documents = some.map(({ document }) => document);
     const send = () => write(collection, 'insert', documents);
     const { writeErrors = [], writeConcernError } = await send().catch((error: unknown) => {
@@ -51,19 +52,7 @@ export async function insertMissingRaw<T extends mongo.Document>(
   }
 }
 
-/** Keeps the order; a portion has at least one statement, however large that is. */
-export function portions<S extends { readonly bytes: number }>(statements: readonly S[]): S[][] {
-  const parts: S[][] = [];
-  let bytes = 0;
-  for (const statement of statements) {
-    const part = parts.at(-1);
-    bytes += statement.bytes;
-    if (part && part.length < MOST.documents && bytes <= MOST.bytes) {
-      part.push(statement);
-    } else {
-      parts.push([statement]);
-      bytes = statement.bytes;
-    }
-  }
-  return parts;
+/** The statements in commands, in order. */
+export function inCommands<S extends { readonly bytes: number }>(statements: readonly S[]): (readonly S[])[] {
+  return batchesOf(statements, COMMAND, ({ bytes }) => bytes).map(({ items }) => items);
 }

@@ -4,7 +4,7 @@ import { documentOf } from './buffer-message.js';
 import type { ClaimLocations } from './claim-locations.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
-import { insertMissingRaw, portions } from './insert-missing.js';
+import { inCommands, insertMissingRaw } from './insert-missing.js';
 import type { RawDocument } from './raw-document.js';
 import { findByIds } from './raw-reads.js';
 import { type RawValue, sizeOf } from './raw-value.js';
@@ -99,7 +99,7 @@ export class KeptWindows {
       return { statement: { q: filter(kept.window.seq), u }, bytes: sizeOf(u, kept.data) };
     });
     let matched = 0;
-    for (const some of portions(statements)) {
+    for (const some of inCommands(statements)) {
       const reply = await write(
         this.collections.window,
         'update',
