@@ -63,6 +63,11 @@ export function checkInteger(where: string, option: string, given: unknown, min:
   throw invalidOption(where, option, given, `a whole number of at least ${min}`);
 }
 
+export function checkText(where: string, option: string, given: unknown): string {
+  if (typeof given === 'string') return given;
+  throw invalidOption(where, option, given, 'a string');
+}
+
 export function checkBoolean(where: string, option: string, given: unknown): boolean {
   if (typeof given === 'boolean') return given;
   throw invalidOption(where, option, given, 'true or false');

@@ -4,7 +4,8 @@ import { CheckpointError } from '../storage/checkpoints.js';
 import type { AppendOutcome, NewMessage } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { DEFAULT_PENDING } from './pending-limit.js';
-import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES, type SourcePosition } from './append-queue.js';
+import type { SourcePosition } from './append-entries.js';
+import { AppendQueue, GROUP_BYTES, GROUP_MESSAGES } from './append-queue.js';
 import { FakeStore, type PendingWrite, turn } from './fake-store.spec.support.js';
 
 const sized = (data: unknown, { stream = 's', bytes = 1 } = {}): NewMessage => ({

@@ -1,14 +1,25 @@
 import { AppendError } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
-import { answered, CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
-import type {
-  AppendOptions,
-  AppendOutcome,
-  Checkpoint,
-  NewMessage,
-  StreamStore,
-} from '../storage/stream-store.interface.js';
+import { type Batch, batchesOf, batchLength } from '../common/batches.js';
+import { CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
+import type { AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
+import {
+  type Call,
+  checkpointsOf,
+  type Entry,
+  heldOf,
+  isAway,
+  isStored,
+  isUnsent,
+  joined,
+  messagesOf,
+  optionsOf,
+  type SourcePosition,
+  sourceKey,
+  unsentOf,
+  type Write,
+} from './append-entries.js';
 import { appendFailed, goingDown, notStored } from './append-failures.js';
 import { bytesOf, PendingLimit, type PendingLimits } from './pending-limit.js';
 import { isOutOfReach, isStoreAway, WaitingCalls } from './waiting-calls.js';
@@ -17,48 +28,13 @@ import { isOutOfReach, isStoreAway, WaitingCalls } from './waiting-calls.js';
 export const GROUP_MESSAGES = 1000;
 /** Most bytes of one write (at least one message). */
 export const GROUP_BYTES = 8 * 1024 * 1024;
+const GROUP = { items: GROUP_MESSAGES, bytes: GROUP_BYTES };
+
+/** Of a call that only stores a position. */
+const NO_MESSAGES: Batch<NewMessage> = { items: [], bytes: 0 };
 
 /** Waits between two looks whether the store is back, where it says at once that it is not. */
 const LOOK_BACKOFF = { base: 50, max: 1000, jitter: 0.3 };
-
-/** A source's position, behind all messages of a call. */
-export type SourcePosition = Pick<Checkpoint, 'source' | 'position'>;
-
-/** One call; all its messages are on one stream. */
-interface Call {
-  readonly stream: string;
-  readonly position: SourcePosition | undefined;
-  /** When it was made; monotonic. */
-  readonly since: number;
-  /** A message of it could not be stored, so its position must not be. */
-  failed: boolean;
-  /** Parts of it that are held up; its position waits for them. */
-  readonly late: Promise<unknown>[];
-}
-
-/** A call's messages, or as many of them as fit into one write. */
-interface Entry extends Part {
-  readonly call: Call;
-  readonly since: number;
-  /** No more of the call's messages follow: its position goes along. */
-  readonly last: boolean;
-  /** Of all messages, also those that are answered while others of the entry are tried again. */
-  readonly count: number;
-  readonly settle: (outcomes: readonly AppendOutcome[]) => void;
-  readonly reject: (error: CheckpointError | AppendError) => void;
-  isAnswered: boolean;
-}
-
-/** A write under way. */
-interface Write {
-  readonly entries: readonly Entry[];
-  /** The positions that go with it. */
-  readonly checkpoints: ReadonlyMap<Entry, Checkpoint> | undefined;
-  /** Monotonic. */
-  readonly began: number;
-  /** Messages that are held up, by their index. */
-  held: Map<number, Promise<AppendOutcome>> | undefined;
-}
 
 export interface AppendQueueParts {
   readonly store: StreamStore;
@@ -151,9 +127,10 @@ export class AppendQueue {
 
   private enter(call: Call, messages: readonly NewMessage[]): Promise<readonly AppendOutcome[]> {
     const [only] = messages;
-    if (only && messages.length === 1) return this.enqueue(call, { messages, bytes: bytesOf(only) }, true);
-    const parts = split(messages);
-    if (parts.length === 1 && parts[0]) return this.enqueue(call, parts[0], true);
+    if (only && messages.length === 1) return this.enqueue(call, { items: messages, bytes: bytesOf(only) }, true);
+    const parts = batchesOf(messages, GROUP, bytesOf);
+    const [first = NO_MESSAGES] = parts;
+    if (parts.length <= 1) return this.enqueue(call, first, true);
     return joined(parts.map((part, index) => this.enqueue(call, part, index === parts.length - 1)));
   }
 
@@ -164,8 +141,8 @@ export class AppendQueue {
     return answer;
   }
 
-  private enqueue(call: Call, part: Part, last: boolean): Promise<readonly AppendOutcome[]> {
-    const { messages, bytes } = part;
+  private enqueue(call: Call, part: Batch<NewMessage>, last: boolean): Promise<readonly AppendOutcome[]> {
+    const { items: messages, bytes } = part;
     let entry!: Entry;
     const answer = new Promise<readonly AppendOutcome[]>((settle, reject) => {
       const count = messages.length;
@@ -217,16 +194,7 @@ export class AppendQueue {
 
   /** The oldest entries that fit into one write. */
   private nextGroup(): Entry[] {
-    let count = 0;
-    let bytes = 0;
-    let length = 0;
-    for (const entry of this.waiting) {
-      count += entry.messages.length;
-      bytes += entry.bytes;
-      if (length > 0 && (count > GROUP_MESSAGES || bytes > GROUP_BYTES)) break;
-      length += 1;
-    }
-    return this.waiting.take(length);
+    return this.waiting.take(batchLength(this.waiting, GROUP, itemsOfEntry, bytesOfEntry));
   }
 
   private async write(group: readonly Entry[]): Promise<void> {
@@ -334,7 +302,7 @@ export class AppendQueue {
   private async storeLatePosition(call: Call, position: SourcePosition): Promise<FailedCheckpoint | undefined> {
     if (call.failed || this.newest.get(sourceKey(call, position)) !== call) return undefined;
     try {
-      await this.enqueue({ ...call, late: [] }, { messages: [], bytes: 0 }, true);
+      await this.enqueue({ ...call, late: [] }, NO_MESSAGES, true);
       return undefined;
     } catch (error) {
       return { checkpoint: { stream: call.stream, ...position, from: 0, to: 0 }, error };
@@ -411,121 +379,10 @@ export class AppendQueue {
   }
 }
 
-function optionsOf(write: Write): AppendOptions {
-  const late = (index: number, outcome: Promise<AppendOutcome>) => {
-    write.held = (write.held ?? new Map<number, Promise<AppendOutcome>>()).set(index, outcome);
-  };
-  return write.checkpoints ? { late, checkpoints: [...write.checkpoints.values()] } : { late };
+function itemsOfEntry({ messages }: Entry): number {
+  return messages.length;
 }
 
-/** Of so many messages, those that are held up; undefined if none is. */
-function heldOf(
-  { held }: Write,
-  from: number,
-  count: number,
-): readonly (Promise<AppendOutcome> | undefined)[] | undefined {
-  if (!held) return undefined;
-  const some = Array.from({ length: count }, (_, index) => held.get(from + index));
-  return some.some(Boolean) ? some : undefined;
-}
-
-type Away = Extract<AppendOutcome, { status: 'failed' }>;
-
-function isAway(outcome: AppendOutcome): outcome is Away {
-  return outcome.status === 'failed' && outcome.storeAway === true;
-}
-
-/** The store was away, and surely has not stored the message. */
-function isUnsent(outcome: AppendOutcome): boolean {
-  return isAway(outcome) && outcome.error instanceof AppendError && outcome.error.stored === 'no';
-}
-
-/** What is to be tried again: the entry with its unsent messages. It is answered with the others, when they are. */
-function unsentOf(entry: Entry, answers: readonly AppendOutcome[]): Entry {
-  const unsent = answers.flatMap((answer, index) => (isUnsent(answer) ? [index] : []));
-  if (unsent.length === answers.length) return entry;
-  entry.call.failed ||= answers.some((answer) => answer.status === 'failed' && !isUnsent(answer));
-  return {
-    ...entry,
-    messages: unsent.flatMap((index) => entry.messages[index] ?? []),
-    settle: (outcomes) => {
-      const all = [...answers];
-      outcomes.forEach((outcome, index) => (all[unsent[index] ?? 0] = outcome));
-      entry.settle(all);
-    },
-  };
-}
-
-function isStored({ status }: AppendOutcome): boolean {
-  return status === 'stored';
-}
-
-function messagesOf(entries: readonly Entry[]): readonly NewMessage[] {
-  const [first] = entries;
-  if (first && entries.length === 1) return first.messages;
-  const messages: NewMessage[] = [];
-  for (const entry of entries) messages.push(...entry.messages);
-  return messages;
-}
-
-function sourceKey({ stream }: Call, { source }: SourcePosition): string {
-  return `${stream}\0${source}`;
-}
-
-/** The positions that go with a write; undefined if none does. */
-function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint> | undefined {
-  let checkpoints: Map<Entry, Checkpoint> | undefined;
-  let call: Call | undefined;
-  let from = 0;
-  let to = 0;
-  for (const entry of entries) {
-    if (entry.call !== call) from = to;
-    to += entry.messages.length;
-    ({ call } = entry);
-    const { stream, position, failed, late } = call;
-    if (!entry.last || position === undefined || failed || late.length > 0) continue;
-    checkpoints ??= new Map();
-    checkpoints.set(entry, { stream, ...position, from, to });
-  }
-  return checkpoints;
-}
-
-/** The answers to all parts of a call as one. */
-async function joined(answers: readonly Promise<readonly AppendOutcome[]>[]): Promise<readonly AppendOutcome[]> {
-  let unstored: readonly FailedCheckpoint[] = [];
-  const outcomes: AppendOutcome[] = [];
-  for (const answer of await Promise.allSettled(answers)) {
-    if (answer.status === 'fulfilled') {
-      outcomes.push(...answer.value);
-      continue;
-    }
-    const error: unknown = answer.reason;
-    if (!(error instanceof CheckpointError)) throw error;
-    outcomes.push(...error.outcomes);
-    unstored = error.failed;
-  }
-  return answered(outcomes, unstored);
-}
-
-interface Part {
-  readonly messages: readonly NewMessage[];
-  readonly bytes: number;
-}
-
-/** Parts of the messages, in order, that each fit into one write. */
-function split(messages: readonly NewMessage[]): readonly Part[] {
-  const parts: Part[] = [];
-  let from = 0;
-  let sum = 0;
-  messages.forEach((message, index) => {
-    const bytes = bytesOf(message);
-    if (index > from && (index - from >= GROUP_MESSAGES || sum + bytes > GROUP_BYTES)) {
-      parts.push({ messages: messages.slice(from, index), bytes: sum });
-      from = index;
-      sum = 0;
-    }
-    sum += bytes;
-  });
-  parts.push(from === 0 ? { messages, bytes: sum } : { messages: messages.slice(from), bytes: sum });
-  return parts;
+function bytesOfEntry({ bytes }: Entry): number {
+  return bytes;
 }
