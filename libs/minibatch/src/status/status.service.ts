@@ -58,7 +58,7 @@ export class StatusService {
     const stream = reportStreams(stats, this.engine.status(), this.hub.sources()).find((each) => each.name === name);
     if (stream) return stream;
     if (error) throw new MinibatchError(ErrorCode.StoreUnavailable, `the store does not answer: ${error.message}`);
-    throw new MinibatchError(ErrorCode.UnknownStream, `there is no stream '${name}'`, { details: { stream: name } });
+    throw unknownStream(name);
   }
 
   /** A summary for a health endpoint. */

@@ -1,4 +1,3 @@
-import { leaseLost } from '../../errors/store-faults.js';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED } from './consumer-document.js';
