@@ -7,7 +7,7 @@ export type { Message } from '../windows/message.js';
 // Errors that every store reports in the same way
 export { AppendError, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 export type { MinibatchErrorOptions } from '../errors/minibatch.error.js';
-export { leaseLost, sessionUnsupported, unknownGroup, unknownStream } from './store-faults.js';
+export { leaseLost, sessionUnsupported, unknownGroup, unknownStream } from '../errors/store-faults.js';
 export { answered, CheckpointError, isDue } from './checkpoints.js';
 export type { FailedCheckpoint } from './checkpoints.js';
 
