@@ -1,48 +1,20 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openStore } from '../../../../test/support/mongoose-store.js';
 import { type OpenStream, openStream } from '../client/index.js';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { DEFAULT_RETRY } from '../definitions/shared.options.js';
-import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
+import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { plainScope } from './consumer.scope.js';
 import { RunTimeConsumers } from './run-time-consumers.js';
-
-interface Opened {
-  readonly store: StreamStore;
-  dispose(): Promise<void>;
-}
-
-const STORES: readonly (readonly [string, () => Promise<Opened>])[] = [
-  ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
-  [
-    'LMDB',
-    async () => {
-      const path = await mkdtemp(join(tmpdir(), 'minibatch-run-time-'));
-      return { store: new LmdbStreamStore({ path }), dispose: () => rm(path, { recursive: true }) };
-    },
-  ],
-  [
-    'MongoDB',
-    async () => {
-      const { store, dispose } = await openStore();
-      return { store, dispose };
-    },
-  ],
-];
 
 const log = { log() {}, warn() {}, error() {} };
 const SOON = { timeout: 20_000 };
 
 describe.each(STORES)('consumers at run time on %s', (_, open) => {
-  let opened: Opened;
+  let opened: OpenedStore;
   let numbers: OpenStream<number>;
   beforeEach(async () => {
     opened = await open();

@@ -1,16 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { openStore } from '../../../../test/support/mongoose-store.js';
 import { openStream } from '../client/index.js';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
 import { DEFAULT_RETRY } from '../definitions/shared.options.js';
-import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
+import { STORES } from '../storage/stores.spec.support.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Window } from '../windows/window.js';
 import { plainScope } from './consumer.scope.js';
@@ -89,19 +84,6 @@ describe('a function that stops its own consumer', () => {
     await end();
   });
 });
-
-const STORES: readonly (readonly [string, () => Promise<{ readonly store: StreamStore; dispose(): Promise<void> }>])[] =
-  [
-    ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
-    [
-      'LMDB',
-      async () => {
-        const path = await mkdtemp(join(tmpdir(), 'minibatch-within-'));
-        return { store: new LmdbStreamStore({ path }), dispose: () => rm(path, { recursive: true }) };
-      },
-    ],
-    ['MongoDB', () => openStore()],
-  ];
 
 describe.each(STORES)('what a function asks of its own stream, on %s', (_, open) => {
   it('has an answer while it runs', async () => {

@@ -1,15 +1,10 @@
 import 'reflect-metadata';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Test } from '@nestjs/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openStore } from '../../../../test/support/mongoose-store.js';
 import { openStream } from '../client/index.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { MinibatchModule } from '../minibatch.module.js';
-import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
-import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
 import type { Stream } from './stream.js';
@@ -45,29 +40,6 @@ const CALLS: Readonly<Record<Method, (stream: Stream<number>) => unknown>> = {
   removeGroup: (stream) => stream.removeGroup('default'),
   drop: (stream) => stream.drop(),
 };
-
-interface Opened {
-  readonly store: StreamStore;
-  dispose(): Promise<void>;
-}
-
-const STORES: readonly (readonly [string, () => Promise<Opened>])[] = [
-  ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
-  [
-    'LMDB',
-    async () => {
-      const path = await mkdtemp(join(tmpdir(), 'minibatch-closed-'));
-      return { store: new LmdbStreamStore({ path }), dispose: () => rm(path, { recursive: true }) };
-    },
-  ],
-  [
-    'MongoDB',
-    async () => {
-      const { store, dispose } = await openStore();
-      return { store, dispose };
-    },
-  ],
-];
 
 /** An application, or a program without Nest. */
 interface Program {
@@ -110,7 +82,7 @@ const codeOf = async (call: () => unknown): Promise<unknown> => {
 
 describe.each(STORES)('after the end, on %s', (kind, open) => {
   describe.each(PROGRAMS)('of %s', (_, run) => {
-    let opened: Opened;
+    let opened: OpenedStore;
     let program: Program;
     /** Calls of the store that are held up. */
     let held: { readonly method: string; readonly go: () => void }[];

@@ -1,40 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openStore } from '../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import type { Clock } from '../common/clock.js';
 import { thisProcess } from '../common/process-identity.js';
-import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
-import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { Lease, LeaseOwner, StreamStore } from '../storage/stream-store.interface.js';
+import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
+import type { Lease, LeaseOwner } from '../storage/stream-store.interface.js';
 import { StreamHub } from './stream-hub.js';
-
-interface Opened {
-  readonly store: StreamStore;
-  dispose(): Promise<void>;
-}
-
-const STORES: readonly (readonly [string, () => Promise<Opened>])[] = [
-  ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
-  [
-    'LMDB',
-    async () => {
-      const path = await mkdtemp(join(tmpdir(), 'minibatch-removal-'));
-      const store = new LmdbStreamStore({ path });
-      return {
-        store,
-        async dispose() {
-          await store.close();
-          await rm(path, { recursive: true });
-        },
-      };
-    },
-  ],
-  ['MongoDB', openStore],
-];
 
 const key = (group: string) => ({ stream: 'flights', group, partition: 0 });
 const ELSEWHERE: LeaseOwner = { ...thisProcess(), id: 'elsewhere', host: 'elsewhere', bootId: 'other' };
@@ -69,7 +40,7 @@ class SkippingClock implements Clock {
 }
 
 describe.each(STORES)('removing from %s', (_, open) => {
-  let opened: Opened;
+  let opened: OpenedStore;
   let hub: StreamHub;
   let clock: SkippingClock;
 

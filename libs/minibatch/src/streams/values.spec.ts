@@ -1,47 +1,12 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import * as bson from 'bson';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openStore } from '../../../../test/support/mongoose-store.js';
 import { repository } from '../../../../test/support/workspace.js';
 import { AppendError, ErrorCode, isUnstorable } from '../errors/minibatch.error.js';
 import { SystemClock } from '../common/clock.js';
-import { LmdbStreamStore } from '../storage/lmdb/lmdb.store.js';
-import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
+import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
 import { StreamHub } from './stream-hub.js';
-
-interface Opened {
-  readonly store: StreamStore;
-  dispose(): Promise<void>;
-}
-
-const STORES: readonly (readonly [string, () => Promise<Opened>])[] = [
-  ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
-  [
-    'LMDB',
-    async () => {
-      const path = await mkdtemp(join(tmpdir(), 'minibatch-values-'));
-      const store = new LmdbStreamStore({ path });
-      return {
-        store,
-        async dispose() {
-          await store.close();
-          await rm(path, { recursive: true });
-        },
-      };
-    },
-  ],
-  [
-    'MongoDB',
-    async () => {
-      const { store, dispose } = await openStore();
-      return { store, dispose };
-    },
-  ],
-];
 
 /** The rows of the tables of the page, by their heading: what stands between backquotes, cell by cell. */
 const page = await readFile(repository('docs/reference/values.md'), 'utf8');
@@ -66,7 +31,7 @@ const kept = rowsOf('What comes back');
 const refused = rowsOf('What is refused');
 
 describe.each(STORES)('values in %s', (_, open) => {
-  let opened: Opened;
+  let opened: OpenedStore;
   let hub: StreamHub;
   let streams = 0;
   beforeAll(async () => {

@@ -1,0 +1,33 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openStore } from '../../../../test/support/mongoose-store.js';
+import { LmdbStreamStore } from './lmdb/lmdb.store.js';
+import { MemoryStreamStore } from './memory/memory.store.js';
+import type { StreamStore } from './stream-store.interface.js';
+
+/** A store on data of its own. */
+export interface OpenedStore {
+  readonly store: StreamStore;
+  /** Closes the store and removes its data. */
+  dispose(): Promise<void>;
+}
+
+/** Every store of the package, for promises that hold on each: `describe.each(STORES)('… on %s', (_, open) => …)`. */
+export const STORES: readonly (readonly [name: string, open: () => Promise<OpenedStore>])[] = [
+  ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
+  ['LMDB', openLmdb],
+  ['MongoDB', openStore],
+];
+
+async function openLmdb(): Promise<OpenedStore> {
+  const path = await mkdtemp(join(tmpdir(), 'minibatch-store-'));
+  const store = new LmdbStreamStore({ path });
+  return {
+    store,
+    async dispose() {
+      await store.close();
+      await rm(path, { recursive: true });
+    },
+  };
+}
