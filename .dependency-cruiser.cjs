@@ -163,7 +163,13 @@ module.exports = {
       from: { path: DATASETS, pathNot: SPEC },
       to: {
         path: `${SRC}/`,
-        pathNot: [`${SRC}/(errors|common|windows)/`, DATASETS, COLLECTION_CLASSES, PORTS],
+        pathNot: [
+          `${SRC}/(errors|common|windows)/`,
+          DATASETS,
+          COLLECTION_CLASSES,
+          `${SRC}/adapters/[^/]+\\.ts$`,
+          PORTS,
+        ],
       },
     },
     {

@@ -68,13 +68,11 @@ export type {
   CollectionReading,
   CollectionSourceOptions,
   LostTokenPolicy,
-  UnstorableDocumentPolicy,
 } from './adapters/collection/collection-source.options.js';
-export type { CollectionSourceCounts } from './adapters/collection/document-counts.js';
+export type { UnstorablePolicy } from './adapters/policies.js';
 export type { CollectionFinder, CollectionRef } from './adapters/collection/collection-ref.js';
 export { CollectionSink } from './adapters/collection/collection.sink.js';
 export type { CollectionSinkOptions, CollectionWriting } from './adapters/collection/collection-sink.options.js';
-export type { FailedDocument } from './adapters/collection/write-failures.js';
 
 // Observe
 export { StatusController } from './status/status.controller.js';

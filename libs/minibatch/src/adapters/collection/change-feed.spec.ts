@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { DocumentAppender } from './document-appender.js';
+import { MessageProblems } from '../message-problems.js';
+import { newCounters } from '../source-counters.js';
+import { DocumentAppender, nameOfDocument } from './document-appender.js';
 import { followChanges } from './change-feed.js';
 import type { ChangeEvent } from './change-stream.js';
 import { JumpingClock, MemoryTarget } from './collection-source.spec.support.js';
-import { DocumentCounts } from './document-counts.js';
 import { decodePosition } from './position.js';
 
 describe('followChanges', () => {
@@ -19,11 +20,13 @@ describe('followChanges', () => {
       where: 'Feed',
       map: (document: unknown) => document,
       key: undefined,
-      unstorable: 'skip' as const,
       clock,
       pollInterval: 10,
     };
-    const counts = new DocumentCounts({ error: () => undefined });
+    const counters = newCounters();
+    const nameOf = nameOfDocument('shop.orders');
+    const { log } = target;
+    const problems = new MessageProblems({ where: 'Feed', unstorable: 'skip', nameOf, counters, log });
     let step = 0;
     const changes = {
       get position() {
@@ -36,7 +39,7 @@ describe('followChanges', () => {
         return Promise.resolve(events);
       },
     };
-    const appender = new DocumentAppender('shop.orders', target, reading, counts, stop.signal);
+    const appender = new DocumentAppender('shop.orders', target, reading, problems, counters, stop.signal);
     const next = await followChanges(changes, appender, reading);
     return { target, writes, next, position: decodePosition('Feed', 'shop.orders', target.stored) };
   }

@@ -3,7 +3,7 @@ import { delay } from '../../common/clock.js';
 import type { DocumentAppender, ReadDocument } from './document-appender.js';
 import { documentOf } from './change-message.js';
 import type { ChangeEvent, ChangeStream } from './change-stream.js';
-import type { ResolvedReading } from './collection-source.options.js';
+import type { Reading } from './collection-source.options.js';
 import type { ChangeStart } from './position.js';
 import type { SnapshotOverlap } from './snapshot-overlap.js';
 
@@ -23,7 +23,7 @@ const STORE_IDLE = 10_000;
 export async function followChanges(
   changes: Pick<ChangeStream, 'read' | 'position'>,
   appender: DocumentAppender,
-  { clock, pollInterval }: Pick<ResolvedReading, 'clock' | 'pollInterval'>,
+  { clock, pollInterval }: Pick<Reading, 'clock' | 'pollInterval'>,
   overlap?: SnapshotOverlap,
 ): Promise<ChangeStart | undefined> {
   const { signal } = appender;

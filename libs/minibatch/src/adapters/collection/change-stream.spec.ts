@@ -344,7 +344,7 @@ describe.each(Object.entries(SERVERS))('CollectionSource with a change stream of
         data: { failCommands: ['aggregate'], errorCode: 11_601 },
       });
     start({ onLostToken: 'now' });
-    await expect(running).rejects.toMatchObject({ message: expect.stringMatching(/kept and tried again/) });
+    await expect(running).rejects.toMatchObject({ message: expect.stringMatching(/kept and retried/) });
     start({ onLostToken: 'now' });
     await arrived(2);
     expect(target.all('n')).toEqual([1, 2]);

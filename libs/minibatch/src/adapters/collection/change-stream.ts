@@ -177,7 +177,7 @@ export class ChangeStream {
   }
 }
 
-/** The event can't be decoded, or is larger than a reply may be. */
+/** The event cannot be decoded, or is larger than a reply may be. */
 function isUndecodable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   return error.name === 'BSONError' || (error as { readonly code?: unknown }).code === TOO_LARGE;

@@ -1,4 +1,6 @@
 import type { Connection, mongo } from 'mongoose';
+import type { Clock } from '../../common/clock.js';
+import { FailureReason } from '../failure-reason.js';
 import { type ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { invalidOption } from '../../common/checks.js';
 
@@ -11,8 +13,8 @@ export interface ModelLike {
   readonly collection: { readonly name: string };
 }
 
-/** Finds the name of a collection; asked at every start of a source, and for every result of a sink. */
-export type CollectionFinder = (signal?: AbortSignal) => Promise<string>;
+/** Finds the name of a collection; asked at every start of a source, with its clock, and for every result of a sink. */
+export type CollectionFinder = (signal?: AbortSignal, clock?: Clock) => Promise<string>;
 
 /**
  * Which collection is read or written: by name, or by a function that finds the name, on a Mongoose connection; a collection of the
@@ -32,10 +34,10 @@ export interface OpenOptions {
   readonly whenClosed: ErrorCode;
 }
 
-/** The signal ends a search for the collection. */
-export type OpenCollection = (signal?: AbortSignal) => Promise<mongo.Collection>;
+/** The signal ends a search for the collection, the clock is what it waits by. */
+export type OpenCollection = (signal?: AbortSignal, clock?: Clock) => Promise<mongo.Collection>;
 
-/** Checks the reference; the answer opens it, as often as one likes. @throws MinibatchError `InvalidOptions` */
+/** Checks the reference; the returned function opens it, any number of times. @throws MinibatchError `InvalidOptions` */
 export function checkCollectionRef(where: string, ref: CollectionRef, options: OpenOptions): OpenCollection {
   const { connection, collection, model } = ref;
   const given = [connection !== undefined, model !== undefined, isNative(collection)].filter(Boolean).length;
@@ -43,7 +45,7 @@ export function checkCollectionRef(where: string, ref: CollectionRef, options: O
   if (isNative(collection)) return () => Promise.resolve(collection);
   if (model !== undefined) return () => open(where, model.db, model.collection.name, options);
   if (connection !== undefined && typeof collection === 'function') {
-    return async (signal) => open(where, connection, await collection(signal), options);
+    return async (signal, clock) => open(where, connection, await collection(signal, clock), options);
   }
   if (connection !== undefined && typeof collection === 'string' && collection !== '') {
     return () => open(where, connection, collection, options);
@@ -57,7 +59,7 @@ function whichOne(where: string, { connection, collection, model }: CollectionRe
   return invalidOption(where, 'connection, collection, model', [connection, collection, model], allowed);
 }
 
-/** A collection of Mongoose is none: it buffers, and lacks what the driver's has. */
+/** A collection of Mongoose is not one: it buffers, and lacks methods of the driver's. */
 function isNative(given: unknown): given is mongo.Collection {
   return (
     typeof given === 'object' &&
@@ -76,12 +78,12 @@ async function open(
   { collection, whenClosed }: OpenOptions,
 ): Promise<mongo.Collection> {
   await connection.asPromise();
-  // Asked for each time: an application may close its connection and open it again, then there is another database object.
+  // Read each time: after an application has closed its connection and opened it again, the database is another object.
   const { db } = connection;
   if (db) return db.collection(name, collection);
   throw new MinibatchError(
     whenClosed,
-    `${where}: the Mongoose connection of '${name}' is not open; it is tried again`,
-    { details: { collection: name } },
+    `${where}: the Mongoose connection of '${name}' is not open; the attempt is repeated`,
+    { details: { reason: FailureReason.Unreachable, collection: name } },
   );
 }

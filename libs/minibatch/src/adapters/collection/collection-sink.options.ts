@@ -7,7 +7,7 @@ import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from './c
 export interface CollectionWriting {
   /**
    * - `'upsert'`: each document is written under an `_id` made of the window's id, so that a retry replaces it
-   * - `'insert'`: the server gives the ids; a window that is tried again is written again, as after a crash
+   * - `'insert'`: the server gives the ids; a window that is retried is written again, as after a crash
    *
    * @default 'upsert'
    */

@@ -1,9 +1,10 @@
-import { Logger } from '@nestjs/common';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { mongo } from 'mongoose';
 import type { StringValue } from 'ms';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../common/checks.js';
-import { type Clock, SystemClock } from '../../common/clock.js';
+import type { Clock } from '../../common/clock.js';
+import type { Log } from '../../common/log.js';
+import { checkFunction, checkOneOf, checkPolicy, type UnstorablePolicy } from '../policies.js';
 import { checkFilter, checkProjection } from './change-pipeline.js';
 import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef, type OpenCollection } from './collection-ref.js';
 
@@ -24,10 +25,6 @@ const READING = {
 export type CollectionOperation = 'insert' | 'update' | 'replace';
 
 export type LostTokenPolicy = 'fail' | 'snapshot' | 'now';
-
-/** What becomes of a document that the stream can't take. */
-export type UnstorableDocumentPolicy<D extends mongo.BSON.Document = mongo.BSON.Document> =
-  'skip' | 'fail' | ((document: D, error: Error) => void | Promise<void>);
 
 /**
  * How the collection is followed. @typeParam T the messages. @typeParam D the collection's documents
@@ -75,7 +72,7 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
   /** True: what is in the collection at the first start comes first. False: only what comes after it. @default true */
   readonly snapshot?: boolean;
   /**
-   * What to do when the stored position can't be gone on from: the server has forgotten what came after it, it belongs to
+   * What to do when the stored position cannot be resumed: the server has forgotten what came after it, it belongs to
    * another collection or mode.
    *
    * - `'fail'`: an error that says what to do, until somebody does
@@ -83,7 +80,7 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
    *   an earlier snapshot or cursor
    * - `'now'`: goes on with what comes; what came since the position is left out
    *
-   * Only an answer of the server that says so decides; after any other error the same position is tried again. What is skipped or
+   * Only an answer of the server that says so decides; after any other error the same position is retried. What is skipped or
    * repeated is said in the log.
    *
    * @default 'fail'
@@ -98,20 +95,13 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
   /** The message's key. @default none */
   readonly key?: (document: D) => string | undefined;
   /**
-   * A document that the stream can't take: too large, nested too deep, with a value or a key that can't be stored; one for which `map` or
-   * `key` throws; or one that can't be decoded, as with text that is not UTF-8. It is counted, and logged with its `_id`.
-   *
-   * - `'skip'`: it is left out; the source goes on behind it
-   * - `'fail'`: the source fails, and is started again with backoff until the document has gone or the stream takes it
-   * - a function puts it somewhere else; when it has resolved, the document is done with. If it throws or rejects, the source fails and
-   *   is started again with backoff, and the document comes again. Of a document that can't be decoded it gets the fields that can be, from
-   *   a change stream its `_id`
+   * A document that the stream cannot take: too large, nested too deep, with a value or a key that cannot be stored; one for which `map` or
+   * `key` throws; or one that cannot be decoded, as with text that is not UTF-8. See {@link UnstorablePolicy}. Of a document that cannot be
+   * decoded a function gets the fields that can be, from a change stream its `_id`.
    *
    * @default 'skip'
    */
-  readonly unstorable?: UnstorableDocumentPolicy<D>;
-  /** @internal */
-  readonly clock?: Clock;
+  readonly unstorable?: UnstorablePolicy<D>;
 }
 
 /** A number of milliseconds, or a string like `'5s'`. */
@@ -138,11 +128,14 @@ export interface ResolvedReading {
   readonly projection: Readonly<Record<string, 0 | 1>> | undefined;
   readonly map: (document: mongo.BSON.Document) => unknown;
   readonly key: ((document: mongo.BSON.Document) => string | undefined) | undefined;
-  readonly unstorable: UnstorableDocumentPolicy;
+  readonly unstorable: UnstorablePolicy<mongo.BSON.Document>;
+}
+
+/** The options, and what the stream that is fed says of time and log. */
+export interface Reading extends ResolvedReading {
   readonly clock: Clock;
-  /** Says in the log what nobody may overlook. */
-  readonly warn: (line: string) => void;
-  readonly error: (line: string) => void;
+  /** Absent for targets of tests. */
+  readonly log: Log | undefined;
 }
 
 /** @internal */
@@ -160,10 +153,7 @@ export const READING_KEYS = [
   'map',
   'key',
   'unstorable',
-  'clock',
 ] as const satisfies readonly (keyof CollectionReading)[];
-
-const LOGGER = new Logger('Minibatch');
 
 const OPERATIONS: readonly CollectionOperation[] = ['insert', 'update', 'replace'];
 
@@ -182,14 +172,14 @@ export function resolveReading<T, D extends mongo.BSON.Document>(
   }
   checkKeys(where, options, [...COLLECTION_REF_KEYS, ...READING_KEYS]);
   const { field, filter = {}, projection, map, key, unstorable = 'skip' } = options;
-  const mode = oneOf(where, 'mode', options.mode ?? 'auto', ['auto', 'changeStream', 'cursor']);
+  const mode = checkOneOf(where, 'mode', options.mode ?? 'auto', ['auto', 'changeStream', 'cursor']);
   const operations = checkOperations(where, options.operations ?? ['insert'], mode);
   if (field !== undefined) checkField(where, field, mode, operations);
   checkFilter(where, filter);
   if (projection !== undefined) checkProjection(where, projection);
   checkFunction(where, 'map', map);
   checkFunction(where, 'key', key);
-  if (typeof unstorable !== 'function') oneOf(where, 'unstorable', unstorable, ['skip', 'fail'], ', or a function');
+  checkPolicy<UnstorablePolicy<D>>(where, 'unstorable', unstorable, ['skip', 'fail']);
   return {
     where,
     open: checkCollectionRef(where, options, { collection: READING, whenClosed: ErrorCode.SourceFailed }),
@@ -204,16 +194,13 @@ export function resolveReading<T, D extends mongo.BSON.Document>(
     }),
     batch: checkInteger(where, 'batch', options.batch ?? 500, 1),
     snapshot: checkBoolean(where, 'snapshot', options.snapshot ?? true),
-    onLostToken: oneOf(where, 'onLostToken', options.onLostToken ?? 'fail', ['fail', 'snapshot', 'now']),
+    onLostToken: checkOneOf(where, 'onLostToken', options.onLostToken ?? 'fail', ['fail', 'snapshot', 'now']),
     filter,
     projection,
     // What the collection holds is the user's word.
     map: map ? (document) => map(document as D) : (document) => document,
     key: key ? (document) => key(document as D) : undefined,
     unstorable: typeof unstorable === 'function' ? (document, error) => unstorable(document as D, error) : unstorable,
-    clock: options.clock ?? new SystemClock(),
-    warn: (line) => LOGGER.warn(line),
-    error: (line) => LOGGER.error(line),
   };
 }
 
@@ -222,7 +209,7 @@ function checkOperations(where: string, given: unknown, mode: string): readonly 
     throw invalidOption(where, 'operations', given, `a list of ${OPERATIONS.map(show).join(', ')}`);
   }
   const operations = given.map((operation: unknown, index) =>
-    oneOf(where, `operations[${index}]`, operation, OPERATIONS),
+    checkOneOf(where, `operations[${index}]`, operation, OPERATIONS),
   );
   if (mode === 'cursor' && operations.some((operation) => operation !== 'insert')) {
     throw invalidOption(
@@ -244,14 +231,4 @@ function checkField(where: string, field: unknown, mode: string, operations: rea
   if (operations.some((operation) => operation !== 'insert')) {
     throw invalidOption(where, 'field', field, `none with operations ${show(operations)}, which need a change stream`);
   }
-}
-
-function checkFunction(where: string, option: string, given: unknown): void {
-  if (given !== undefined && typeof given !== 'function') throw invalidOption(where, option, given, 'a function');
-}
-
-function oneOf<V extends string>(where: string, option: string, given: unknown, allowed: readonly V[], more = ''): V {
-  const found = allowed.find((value) => value === given);
-  if (found !== undefined) return found;
-  throw invalidOption(where, option, given, allowed.map(show).join(', ') + more);
 }

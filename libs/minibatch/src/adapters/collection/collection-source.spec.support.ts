@@ -1,4 +1,5 @@
 import { SystemClock } from '../../common/clock.js';
+import type { Log } from '../../common/log.js';
 import type { SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
 
 interface Appended {
@@ -11,8 +12,16 @@ interface Appended {
 export class MemoryTarget implements SourceTarget {
   readonly name = 'test';
   source?: string;
+  clock = new JumpingClock();
+  /** What was logged, each line with its level. */
+  readonly lines: string[] = [];
+  readonly log: Log = {
+    log: (line) => void this.lines.push(`log: ${line}`),
+    warn: (line) => void this.lines.push(`warn: ${line}`),
+    error: (line) => void this.lines.push(`error: ${line}`),
+  };
   readonly messages: Appended[] = [];
-  /** Messages that were given, also those that were ignored. */
+  /** Messages that were passed in, ignored ones included. */
   given = 0;
   stored: unknown;
   /** Called before anything is stored; may reject, or wait. */

@@ -167,9 +167,9 @@ describe('CollectionSink', () => {
   };
 
   it.each<[string, unknown, RegExp]>([
-    ['a NUL in a key', { 'a\0b': 1 }, /document 1 of the result can't be stored by MongoDB: .*null bytes/],
+    ['a NUL in a key', { 'a\0b': 1 }, /document 1 of the result cannot be stored by MongoDB: .*null bytes/],
     ['a NUL in a nested key', { deep: [{ 'a\0b': 1 }] }, /document 1 of .*null bytes/],
-    ['a cycle', cycle, /document 1 of the result can't be stored by MongoDB: .*circular/],
+    ['a cycle', cycle, /document 1 of the result cannot be stored by MongoDB: .*circular/],
     ['an operator as a key', { $set: { n: 1 } }, /document 1 of .*its key '\$set' begins with \$/],
     ['a function', () => 1, /a function: MongoDB stores none/],
     ['a symbol', Symbol('x'), /a symbol: MongoDB stores none/],

@@ -3,15 +3,16 @@ import { ResultRefused } from '../../errors/minibatch.error.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
 import type { Sink } from '../../sinks/sink.interface.js';
+import type { FailedResult } from '../failed-result.js';
 import { type CollectionSinkOptions, type ResolvedWriting, resolveWriting } from './collection-sink.options.js';
 import { documentsOf } from './result-documents.js';
 import { cutIntoBatches, type ResultDocument, unencodable, unencodableOf } from './write-batches.js';
-import { type FailedDocument, notWritten, refusedOf } from './write-failures.js';
+import { notWritten, refusedOf } from './write-failures.js';
 
 const OPTIONS = {
   // One bad document must not hold back those after it.
   ordered: false,
-  // Safe in a power cut, whatever the connection's URI says; a write that takes longer is tried again.
+  // Safe in a power cut, whatever the connection's URI says; a write that takes longer is retried.
   writeConcern: { w: 'majority', wtimeoutMS: 30_000 },
   // As in JSON; else they would become null.
   ignoreUndefined: true,
@@ -51,7 +52,7 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
 
   /**
    * @throws MinibatchError `MessageTooLarge` before anything is written; `SinkFailed` if documents were not written, with
-   *   `details.failed` ({@link FailedDocument}): the others are written
+   *   `details.failed` ({@link FailedResult}): the others are written
    * @throws ResultRefused before anything of its batch is written if a document can't be encoded (a NUL in a key, a cycle, with mode
    *   `'upsert'` a key that begins with `$`); as `SinkFailed` if the server says that all those documents are at fault themselves
    */
@@ -70,7 +71,7 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
     const batches = cutIntoBatches(where, documents, most);
     if (batches.length === 0) return;
     const collection = await open();
-    const failed: FailedDocument[] = [];
+    const failed: FailedResult[] = [];
     let cause: unknown;
     for (const batch of batches) {
       const refused = await this.writeBatch(collection, batch).catch((error: unknown) => {
@@ -148,7 +149,7 @@ function isFromServer(error: unknown): boolean {
 
 /** Documents that the server refused; the others are written. */
 interface Refused {
-  readonly documents: readonly FailedDocument[];
+  readonly documents: readonly FailedResult[];
   readonly cause?: unknown;
 }
 

@@ -1,19 +1,12 @@
 import type { mongo } from 'mongoose';
-import { invalidOption } from '../../common/checks.js';
-import type { Source, SourceTarget } from '../../sources/source.interface.js';
 import { unlessAborted } from '../../common/abort.js';
-import { DocumentAppender } from './document-appender.js';
-import { followChanges } from './change-feed.js';
-import { ChangeStream } from './change-stream.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
+import type { Source, SourceTarget } from '../../sources/source.interface.js';
+import { MessageProblems } from '../message-problems.js';
+import { newCounters, type SourceCounters } from '../source-counters.js';
+import { CollectionFollower } from './collection-follower.js';
 import { type CollectionSourceOptions, type ResolvedReading, resolveReading } from './collection-source.options.js';
-import { CursorFeed } from './cursor-feed.js';
-import { type CollectionSourceCounts, DocumentCounts } from './document-counts.js';
-import { type StartingPoint, startAfterLoss, startingPointOf, timeOfToken } from './lost-position.js';
-import { openChanges } from './open-changes.js';
-import type { SnapshotPosition } from './position.js';
-import { serverFacts } from './server-facts.js';
-import { readSnapshot } from './snapshot.js';
-import { SnapshotOverlap } from './snapshot-overlap.js';
+import { DocumentAppender, nameOfDocument } from './document-appender.js';
 
 /**
  * Feeds a stream with the documents of a MongoDB collection: those that are there, then those that are inserted.
@@ -44,146 +37,38 @@ export class CollectionSource<
   D extends mongo.BSON.Document = mongo.BSON.Document,
 > implements Source<T> {
   private readonly reading: ResolvedReading;
-  private readonly counted: DocumentCounts;
+  private readonly counted = newCounters();
 
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: CollectionSourceOptions<T, D>) {
     this.reading = resolveReading(new.target.name, options);
-    this.counted = new DocumentCounts(this.reading);
   }
 
-  /** Documents since it was made, over all streams that it feeds in this process. */
-  get counts(): CollectionSourceCounts {
-    const { skipped, unstorable } = this.counted;
-    return { skipped, unstorable };
+  get counters(): SourceCounters {
+    return { ...this.counted };
   }
 
   /**
-   * @throws MinibatchError `SourceFailed` if the stored position can't be gone on from (see `onLostToken`) or the field can't be
+   * @throws MinibatchError `SourceFailed` if the stored position cannot be resumed (see `onLostToken`) or the field cannot be
    *   followed; `InvalidOptions` if a change stream is needed and the server has none
    */
   async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
+    const { reading, counted } = this;
+    const { clock = SYSTEM_CLOCK, log } = target;
     try {
       // The connection may still be waiting for its server.
-      const collection = await unlessAborted(this.reading.open(signal), signal);
+      const collection = await unlessAborted(reading.open(signal, clock), signal);
       if (collection === undefined) return;
-      const appender = new DocumentAppender(collection.namespace, target, this.reading, this.counted, signal);
-      const beginning = startingPointOf(this.reading, collection.namespace, await target.position());
-      if (this.reading.mode === 'cursor') await this.followCursor(collection, appender, beginning);
-      else await this.followChanges(collection, appender, beginning);
+      const { where, unstorable } = reading;
+      const { namespace } = collection;
+      const nameOf = nameOfDocument(namespace);
+      const problems = new MessageProblems({ where, unstorable, nameOf, counters: counted, log });
+      const appender = new DocumentAppender(namespace, target, reading, problems, counted, signal);
+      const follower = new CollectionFollower(collection, { ...reading, clock, log }, appender);
+      await follower.follow(await target.position());
     } catch (error) {
-      // What a query says that was ended by the signal.
+      // A query that the signal ended says so.
       if (!signal.aborted) throw error;
     }
   }
-
-  private async followCursor(
-    collection: mongo.Collection,
-    appender: DocumentAppender,
-    beginning: StartingPoint,
-  ): Promise<void> {
-    const { reading } = this;
-    const { position, snapshot } = beginning;
-    if (position === undefined) {
-      await new CursorFeed(collection, { ...reading, snapshot }, appender).run(undefined);
-    } else if (position.mode === 'cursor' && position.field === reading.field) {
-      await new CursorFeed(collection, reading, appender).run(position);
-    } else {
-      const field = position.mode === 'cursor' ? `field '${position.field}'` : 'change stream';
-      const why = `it is one of the ${field}, and now a cursor on '${reading.field}' is used`;
-      await this.followCursor(collection, appender, startAfterLoss(reading, collection.namespace, why));
-    }
-  }
-
-  private async followChanges(
-    collection: mongo.Collection,
-    appender: DocumentAppender,
-    beginning: StartingPoint,
-  ): Promise<void> {
-    const { reading } = this;
-    const { position } = beginning;
-    const start = position && position.mode !== 'cursor' ? position.start : undefined;
-    const opening = await openChanges(collection, reading, start, appender.signal);
-    if ('unsupported' in opening) {
-      this.needNoChangeStream();
-      await this.followCursor(collection, appender, beginning);
-    } else if ('lost' in opening) {
-      const why = 'the server has forgotten what came after it; a larger oplog remembers more';
-      const after = startAfterLoss(reading, collection.namespace, why, {
-        cause: opening.lost,
-        since: timeOfToken(start),
-      });
-      await this.followChanges(collection, appender, after);
-    } else if (position?.mode === 'cursor' && position.field !== '_id') {
-      await opening.changes.close();
-      const why = `it is one of the field '${position.field}', and now a change stream is used`;
-      await this.followChanges(collection, appender, startAfterLoss(reading, collection.namespace, why));
-    } else {
-      await this.snapshotThenTail(collection, appender, beginning, opening.changes);
-    }
-  }
-
-  private needNoChangeStream(): void {
-    const { where, mode, operations } = this.reading;
-    const because = 'the server has no change streams: it is no replica set';
-    if (mode === 'changeStream') throw invalidOption(where, 'mode', mode, `'auto' or 'cursor', for ${because}`);
-    if (operations.some((operation) => operation !== 'insert')) {
-      const allowed = `['insert'], for ${because}; field: 'updatedAt' sees changed documents too`;
-      throw invalidOption(where, 'operations', operations, allowed);
-    }
-  }
-
-  private async snapshotThenTail(
-    collection: mongo.Collection,
-    appender: DocumentAppender,
-    beginning: StartingPoint,
-    opened: ChangeStream,
-  ): Promise<void> {
-    const { reading } = this;
-    const { signal } = appender;
-    let changes = opened;
-    const { position } = beginning;
-    const snapshot = snapshotOf(beginning, changes);
-    const overlapStart = position?.mode === 'changeStream' && position.overlap ? position.start : snapshot?.start;
-    try {
-      if (snapshot) {
-        // It may take longer than a server keeps an idle change stream.
-        await changes.close();
-        if (!(await readSnapshot(collection, reading, snapshot, appender))) return;
-        await appender.append([], { mode: 'changeStream', start: snapshot.start, overlap: true });
-      } else if (position === undefined) {
-        // Else what comes before the first message is stored would be missed after a crash.
-        await appender.append([], { mode: 'changeStream', start: changes.position });
-      }
-      if (overlapStart) {
-        await changes.close();
-        const { exactTime } = await serverFacts(collection, signal);
-        const overlap = new SnapshotOverlap(overlapStart, exactTime);
-        changes = await ChangeStream.open(collection, reading, overlapStart, signal, true);
-        const next = await followChanges(changes, appender, reading, overlap);
-        if (next === undefined) return;
-        await changes.close();
-        changes = await ChangeStream.open(collection, reading, next, signal);
-      }
-      for (;;) {
-        const next = await followChanges(changes, appender, reading);
-        if (next === undefined) return;
-        await changes.close();
-        changes = await ChangeStream.open(collection, reading, next, signal);
-      }
-    } finally {
-      await changes.close();
-    }
-  }
-}
-
-/** What is to be read before the change stream, if anything is. */
-function snapshotOf({ position, snapshot }: StartingPoint, changes: ChangeStream): SnapshotPosition | undefined {
-  if (position?.mode === 'snapshot') return position;
-  const start = changes.position;
-  if (position?.mode === 'cursor') {
-    // The server has become a replica set: the rest of the collection, then its changes from now on.
-    return { mode: 'snapshot', start, ...(position.from === undefined ? {} : { from: position.from }) };
-  }
-  return position === undefined && snapshot ? { mode: 'snapshot', start } : undefined;
 }

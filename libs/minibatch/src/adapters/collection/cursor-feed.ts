@@ -1,7 +1,7 @@
 import type { mongo } from 'mongoose';
 import { delay } from '../../common/clock.js';
 import type { DocumentAppender, ReadDocument } from './document-appender.js';
-import type { ResolvedReading } from './collection-source.options.js';
+import type { Reading } from './collection-source.options.js';
 import { CursorField } from './cursor-field.js';
 import { compareValues, type CursorValue, larger, smaller } from './cursor-value.js';
 import { readInBatches } from './find-batches.js';
@@ -48,7 +48,7 @@ export class CursorFeed {
 
   constructor(
     private readonly collection: mongo.Collection,
-    private readonly reading: ResolvedReading,
+    private readonly reading: Reading,
     private readonly appender: DocumentAppender,
   ) {
     this.field = new CursorField(collection, reading, appender.signal);

@@ -112,7 +112,7 @@ export class CursorField {
     const what = this.valuesOf(document).inArray ? 'holds an array' : 'has no value that can be decoded';
     return new MinibatchError(
       ErrorCode.SourceFailed,
-      `its '${this.name}' ${what}, so a cursor can't tell where the document stands: it needs a single value`,
+      `its '${this.name}' ${what}, so a cursor cannot tell where the document stands: it needs a single value`,
       { details: { reason: 'NO_SINGLE_VALUE', field: this.name } },
     );
   }

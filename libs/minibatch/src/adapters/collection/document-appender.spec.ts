@@ -1,10 +1,12 @@
 import type { Document } from 'bson';
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { DocumentAppender } from './document-appender.js';
+import { MessageProblems } from '../message-problems.js';
+import type { UnstorablePolicy } from '../policies.js';
+import { newCounters } from '../source-counters.js';
+import { DocumentAppender, nameOfDocument } from './document-appender.js';
 import { MemoryTarget } from './collection-source.spec.support.js';
 import type { ResolvedReading } from './collection-source.options.js';
-import { DocumentCounts } from './document-counts.js';
 import type { CollectionPosition } from './position.js';
 
 const POSITION: CollectionPosition = { mode: 'cursor', field: '_id', from: 3 };
@@ -45,16 +47,21 @@ describe('DocumentAppender', () => {
   function appender(options: Partial<ResolvedReading> = {}) {
     const target = new MemoryTarget();
     const lines: string[] = [];
-    const counts = new DocumentCounts({ error: (line) => lines.push(line) });
+    const counts = newCounters();
+    const say = (line: string) => void lines.push(line);
     const stop = new AbortController();
     const reading = {
       where: 'Feed',
       map: (document: Document): unknown => document,
       key: undefined,
-      unstorable: 'skip' as const,
+      unstorable: 'skip' as UnstorablePolicy<Document>,
       ...options,
     };
-    const made = new DocumentAppender('shop.orders', target, reading, counts, stop.signal);
+    const { where, unstorable } = reading;
+    const nameOf = nameOfDocument('shop.orders');
+    const log = { log: say, warn: say, error: say };
+    const problems = new MessageProblems({ where, unstorable, nameOf, counters: counts, log });
+    const made = new DocumentAppender('shop.orders', target, reading, problems, counts, stop.signal);
     const append = (documents: readonly Document[] = DOCUMENTS) =>
       made.append(
         documents.map((document) => ({ document, dedupeId: String(document['_id']) })),
@@ -71,7 +78,11 @@ describe('DocumentAppender', () => {
       expect(target.all('_id')).toEqual([1, 3]);
       expect(target.stored).toMatchObject({ collection: 'shop.orders', from: expect.stringContaining('3') });
       expect(counts).toMatchObject({ skipped: 1, unstorable: 1 });
-      expect(lines).toEqual([expect.stringContaining('Feed: the document 2 of shop.orders: stream')]);
+      expect(lines).toEqual([
+        expect.stringMatching(
+          /^Feed: the document 2 of shop\.orders cannot be stored and was skipped \(1 so far\): stream/,
+        ),
+      ]);
     });
 
     it("fails the source with unstorable: 'fail', and the position stays", async () => {
@@ -79,11 +90,11 @@ describe('DocumentAppender', () => {
       refuse(target);
       await expect(append()).rejects.toMatchObject({
         message: expect.stringMatching(/^Feed: the document 2 of shop\.orders: /),
-        details: { id: '2' },
+        details: { reason: 'UNSTORABLE', id: '2' },
       });
       expect(target.all('_id')).toEqual([1, 3]);
       expect(target.stored).toBeUndefined();
-      expect(counts).toMatchObject({ skipped: 0, unstorable: 0 });
+      expect(counts).toMatchObject({ received: 3, appended: 2, skipped: 0, unstorable: 1 });
     });
 
     it('is given to a function before the position moves on', async () => {
@@ -140,7 +151,9 @@ describe('DocumentAppender', () => {
     expect(target.all('_id')).toEqual([1, 3]);
     expect(target.stored).toBeDefined();
     expect(counts).toMatchObject({ skipped: 1, unstorable: 1 });
-    expect(lines).toEqual([expect.stringContaining(`the document 2 of shop.orders: Feed: ${option} `)]);
+    expect(lines).toEqual([
+      expect.stringMatching(`^Feed: the document 2 of shop.orders cannot be stored .*: ${option} `),
+    ]);
   });
 
   it('moves on also if all documents of a batch are refused', async () => {

@@ -3,6 +3,7 @@ import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { regExpOf } from '../../common/reg-exp.js';
 import { setOwn } from '../../common/set-own.js';
+import { FailureReason } from '../failure-reason.js';
 
 const { BSONRegExp, deserialize, onDemand } = mongo.BSON;
 
@@ -31,9 +32,9 @@ export function decodeFound(bytes: Uint8Array, decoding: Decoding): FoundDocumen
 }
 
 export function undecodable(cause: unknown): Error {
-  return new MinibatchError(ErrorCode.SourceFailed, `it can't be decoded: ${messageOf(cause)}`, {
+  return new MinibatchError(ErrorCode.SourceFailed, `it cannot be decoded: ${messageOf(cause)}`, {
     cause,
-    details: { reason: 'UNDECODABLE' },
+    details: { reason: FailureReason.Undecodable },
   });
 }
 

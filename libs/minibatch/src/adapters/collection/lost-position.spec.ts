@@ -1,6 +1,7 @@
 import { Timestamp } from 'bson';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { LostTokenPolicy } from './collection-source.options.js';
 import { resolveReading } from './collection-source.options.js';
 import { startAfterLoss, timeOfToken } from './lost-position.js';
@@ -13,7 +14,8 @@ describe('a position that is lost', () => {
     const lines: string[] = [];
     const reading = {
       ...resolveReading('Feed', { collection: collection as never, onLostToken }),
-      warn: (line: string) => void lines.push(line),
+      clock: SYSTEM_CLOCK,
+      log: { log: () => undefined, error: () => undefined, warn: (line: string) => void lines.push(line) },
     };
     return { lines, beginning: startAfterLoss(reading, 'shop.orders', 'the oplog is too small', more) };
   }
@@ -22,7 +24,7 @@ describe('a position that is lost', () => {
     const { lines, beginning } = begin('now', { since, cause: new Error('history lost') });
     expect(beginning).toEqual({ snapshot: false });
     expect(lines).toEqual([
-      "Feed: the stored position can't be gone on from: the oplog is too small (history lost). onLostToken is 'now': what was written to shop.orders since 2026-01-02T03:04:05.000Z is skipped",
+      "Feed: the stored position cannot be resumed: the oplog is too small (history lost). onLostToken is 'now': what was written to shop.orders since 2026-01-02T03:04:05.000Z is skipped",
     ]);
     expect(begin('now').lines).toEqual([
       expect.stringContaining('written to shop.orders since that position is skipped'),

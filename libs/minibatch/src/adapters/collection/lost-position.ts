@@ -1,5 +1,6 @@
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import type { ResolvedReading } from './collection-source.options.js';
+import { FailureReason } from '../failure-reason.js';
+import type { Reading } from './collection-source.options.js';
 import { type ChangeStart, type CollectionPosition, decodePosition } from './position.js';
 
 /** Where to begin. Without a position: with what is there (`snapshot`), or with what comes. */
@@ -9,7 +10,7 @@ export interface StartingPoint {
 }
 
 /** @throws MinibatchError as `startAfterLoss`, and `SchemaTooNew` */
-export function startingPointOf(reading: ResolvedReading, collection: string, stored: unknown): StartingPoint {
+export function startingPointOf(reading: Reading, collection: string, stored: unknown): StartingPoint {
   const position = decodePosition(reading.where, collection, stored);
   if (position === undefined) return { snapshot: reading.snapshot };
   if ('unusable' in position) return startAfterLoss(reading, collection, position.unusable);
@@ -18,23 +19,23 @@ export function startingPointOf(reading: ResolvedReading, collection: string, st
 
 /** Carries out `onLostToken`. @throws MinibatchError `SourceFailed` if it is 'fail' */
 export function startAfterLoss(
-  reading: ResolvedReading,
+  reading: Reading,
   collection: string,
   why: string,
   { cause, since }: { readonly cause?: unknown; readonly since?: Date | undefined } = {},
 ): StartingPoint {
   const { where, onLostToken } = reading;
   const said = cause === undefined ? '' : ` (${messageOf(cause)})`;
-  const what = `${where}: the stored position can't be gone on from: ${why}${said}`;
+  const what = `${where}: the stored position cannot be resumed: ${why}${said}`;
   if (onLostToken === 'fail') {
     throw new MinibatchError(
       ErrorCode.SourceFailed,
-      `${what}. Documents may have been missed. Set onLostToken: 'snapshot' to read the collection again, or 'now' to go on with what comes, or attach the source under another name`,
-      { cause, details: { reason: 'LOST_POSITION', onLostToken } },
+      `${what}. Documents may have been missed. Set onLostToken: 'snapshot' to read the collection again, or 'now' to continue with what is written from now on, or attach the source under another name`,
+      { cause, details: { reason: FailureReason.LostPosition, onLostToken } },
     );
   }
   const gap = since ? `since ${since.toISOString()}` : 'since that position';
-  reading.warn(
+  reading.log?.warn(
     onLostToken === 'now'
       ? `${what}. onLostToken is 'now': what was written to ${collection} ${gap} is skipped`
       : `${what}. onLostToken is 'snapshot': all of ${collection} is read again. Documents that were read before come again, but for those that the stream remembers by their dedupe ids`,

@@ -1,6 +1,7 @@
 import type { mongo } from 'mongoose';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { resolveReading } from './collection-source.options.js';
 import { openChanges } from './open-changes.js';
 
@@ -29,7 +30,8 @@ describe('openChanges', () => {
   function open(answers: Parameters<typeof collectionOf>[0], start?: typeof token) {
     // Only what is asked of it is there.
     const collection = collectionOf(answers) as unknown as mongo.Collection;
-    return openChanges(collection, resolveReading('Feed', { collection }), start, new AbortController().signal);
+    const reading = { ...resolveReading('Feed', { collection }), clock: SYSTEM_CLOCK, log: undefined };
+    return openChanges(collection, reading, start, new AbortController().signal);
   }
 
   it('opens', async () => {
@@ -53,7 +55,7 @@ describe('openChanges', () => {
       await expect(open({ resumed: refusal(code), ...(setName && { setName }) }, token)).rejects.toMatchObject({
         code: ErrorCode.SourceFailed,
         message: expect.stringMatching(
-          /could not go on .* shop\.orders: no\. The stored position is kept and tried again/,
+          /could not resume .* shop\.orders: no\. The stored position is kept and retried/,
         ),
       });
     }

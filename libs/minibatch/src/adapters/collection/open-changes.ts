@@ -1,7 +1,8 @@
 import type { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
+import { FailureReason } from '../failure-reason.js';
 import { ChangeStream } from './change-stream.js';
-import type { ResolvedReading } from './collection-source.options.js';
+import type { Reading } from './collection-source.options.js';
 import type { ChangeStart } from './position.js';
 import { isLostToken, isRefusal, serverFacts } from './server-facts.js';
 
@@ -16,7 +17,7 @@ export type Opening =
 /** Rejects if the server can't be reached, or says no for a reason that is neither of these. */
 export async function openChanges(
   collection: mongo.Collection,
-  reading: ResolvedReading,
+  reading: Reading,
   start: ChangeStart | undefined,
   signal: AbortSignal,
 ): Promise<Opening> {
@@ -33,8 +34,8 @@ export async function openChanges(
     if (codeOf(error) === undefined) return { lost: error };
     throw new MinibatchError(
       ErrorCode.SourceFailed,
-      `${reading.where}: the server could not go on with the change stream of ${collection.namespace}: ${messageOf(error)}. The stored position is kept and tried again`,
-      { cause: error, details: { collection: collection.namespace } },
+      `${reading.where}: the server could not resume the change stream of ${collection.namespace}: ${messageOf(error)}. The stored position is kept and retried`,
+      { cause: error, details: { reason: FailureReason.Refused, collection: collection.namespace } },
     );
   }
 }
@@ -54,7 +55,7 @@ async function unsupported(
     throw new MinibatchError(
       ErrorCode.SourceFailed,
       `${where}: the server refuses a change stream of ${collection.namespace}: ${messageOf(error)}. Allow it there, or set mode: 'cursor'`,
-      { cause: error, details: { collection: collection.namespace } },
+      { cause: error, details: { reason: FailureReason.Refused, collection: collection.namespace } },
     );
   }
   return { unsupported: error };

@@ -70,7 +70,7 @@ describe('changes that the driver fails for', () => {
   ])('come without their document, and the others after them: %s', async (_, failure, empties) => {
     const { collection, opened } = collectionOf({ 1: failure, 3: failure, 4: failure }, 5, empties);
     const changes = await open(collection);
-    const odd: unknown = expect.stringContaining("can't be decoded");
+    const odd: unknown = expect.stringContaining('cannot be decoded');
     expect(await readAll(changes, 5)).toEqual([odd, { _id: 2, n: 2 }, odd, odd, { _id: 5, n: 5 }]);
     expect(changes.position).toEqual({ startAfter: token(5) });
     expect(opened.filter(({ bare }) => bare)).toEqual([0, 2, 3].map((after) => ({ after, bare: true })));

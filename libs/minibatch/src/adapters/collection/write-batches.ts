@@ -1,6 +1,7 @@
 import { calculateObjectSize, type Document, serialize } from 'bson';
 import { batchesOf } from '../../common/batches.js';
 import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
+import { FailureReason } from '../failure-reason.js';
 import { idText } from './result-documents.js';
 
 /** The server takes no larger document; sending one breaks the connection on some. */
@@ -61,9 +62,9 @@ export function unencodableOf(where: string, documents: readonly ResultDocument[
 
 export function unencodable(where: string, index: number | undefined, cause: unknown): ResultRefused {
   const which = index === undefined ? 'the result' : `document ${index} of the result`;
-  return new ResultRefused(`${where}: ${which} can't be stored by MongoDB: ${messageOf(cause)}`, {
+  return new ResultRefused(`${where}: ${which} cannot be stored by MongoDB: ${messageOf(cause)}`, {
     cause,
-    ...(index === undefined ? {} : { details: { index } }),
+    details: { reason: FailureReason.Unencodable, ...(index === undefined ? {} : { index }) },
   });
 }
 

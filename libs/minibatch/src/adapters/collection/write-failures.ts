@@ -1,26 +1,19 @@
 import { ErrorCode, MinibatchError, ResultRefused } from '../../errors/minibatch.error.js';
+import type { FailedResult } from '../failed-result.js';
+import { FailureReason } from '../failure-reason.js';
 import type { ResultDocument } from './write-batches.js';
-
-/** A document that was not written. */
-export interface FailedDocument {
-  /** Its place in the result. */
-  readonly index: number;
-  /** MongoDB's code. */
-  readonly code: number | undefined;
-  readonly message: string;
-}
 
 /**
  * The server's codes for a document that is at fault itself: BadValue, FailedToParse, InvalidBSON, DollarPrefixedFieldName,
  * InvalidIdField, EmptyFieldName, DottedFieldName, DocumentValidationFailure, BSONObjectTooLarge, an object that became too large,
  * a key too long for an index. Not a duplicate key: the other document may go.
  */
-const REFUSALS: ReadonlySet<number | undefined> = new Set([
+const REFUSALS: ReadonlySet<FailedResult['code']> = new Set([
   2, 9, 22, 52, 53, 56, 57, 121, 10_334, 17_280, 17_419, 17_420,
 ]);
 
 /** Which documents of a batch the server refused; undefined if the write failed as a whole. */
-export function refusedOf(error: unknown, batch: readonly ResultDocument[]): readonly FailedDocument[] | undefined {
+export function refusedOf(error: unknown, batch: readonly ResultDocument[]): readonly FailedResult[] | undefined {
   if (!(error instanceof Error) || error.name !== 'MongoBulkWriteError') return undefined;
   const { writeErrors } = error as { writeErrors?: unknown };
   const list: readonly unknown[] = Array.isArray(writeErrors) ? writeErrors : [writeErrors];
@@ -40,13 +33,19 @@ export function notWritten(
   where: string,
   namespace: string,
   window: string,
-  failed: readonly FailedDocument[],
+  failed: readonly FailedResult[],
   all: number,
   cause: unknown,
 ): MinibatchError {
   const [first] = failed;
   const text = `${where}: ${failed.length} of ${all} documents of window ${window} were not written to ${namespace}; document ${first?.index}: ${first?.message}. The others are written`;
-  const details = { collection: namespace, window, failed, written: all - failed.length };
+  const details = {
+    reason: FailureReason.NotWritten,
+    collection: namespace,
+    window,
+    failed,
+    written: all - failed.length,
+  };
   if (failed.every(({ code }) => REFUSALS.has(code))) return new ResultRefused(text, { cause, details });
-  return new MinibatchError(ErrorCode.SinkFailed, `${text}, and the window is tried again`, { cause, details });
+  return new MinibatchError(ErrorCode.SinkFailed, `${text}, and the window is retried`, { cause, details });
 }

@@ -1,6 +1,5 @@
 import type { mongo } from 'mongoose';
 import { checkDuration, checkKeys, invalidOption, show } from '../../common/checks.js';
-import { SystemClock } from '../../common/clock.js';
 import {
   type CollectionReading,
   type CollectionSourceOptions,
@@ -30,7 +29,6 @@ export interface ResolvedDatasetReading<T, R> {
   readonly ref: Required<DatasetRef>;
   readonly missing: 'wait' | 'fail';
   readonly pollInterval: number;
-  readonly clock: NonNullable<CollectionReading['clock']>;
   readonly map: NonNullable<DatasetReading<T, R>['map']>;
   readonly key: DatasetReading<T, R>['key'];
   /** What is the collection's business. */
@@ -55,7 +53,6 @@ export function resolveDatasetReading<T, R>(
     ref: checkDatasetRef(where, { connection, dataset, ...(bucket === undefined ? {} : { bucket }) }),
     missing,
     pollInterval: checkDuration(where, 'pollInterval', reading.pollInterval ?? 1000, { min: 10 }),
-    clock: reading.clock ?? new SystemClock(),
     // What the dataset holds is the user's word.
     map: map ?? ((row) => row as unknown as T),
     key,

@@ -1,5 +1,5 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { delay } from '../../common/clock.js';
+import { delay, SYSTEM_CLOCK } from '../../common/clock.js';
 import { CollectionSource } from '../collection/collection.source.js';
 import { type DatasetSourceOptions, resolveDatasetReading } from './dataset-source.options.js';
 import { type Dataset, Metadata } from './metadata.js';
@@ -35,7 +35,7 @@ export class DatasetSource<T = unknown, R = T> extends CollectionSource<T> {
   /** @throws MinibatchError `InvalidOptions` */
   constructor(options: DatasetSourceOptions<T, R>) {
     const where = new.target.name;
-    const { ref, missing, pollInterval, clock, map, key, reading } = resolveDatasetReading(where, options);
+    const { ref, missing, pollInterval, map, key, reading } = resolveDatasetReading(where, options);
     const metadata = new Metadata(where, ref, ErrorCode.SourceFailed);
     let found: Dataset | undefined;
     // It is found before the first document is read.
@@ -43,7 +43,7 @@ export class DatasetSource<T = unknown, R = T> extends CollectionSource<T> {
     super({
       ...reading,
       connection: ref.connection,
-      collection: async (signal) => {
+      collection: async (signal, clock = SYSTEM_CLOCK) => {
         found = await search(metadata, missing, signal, () => delay(clock, pollInterval, signal));
         return found.collection;
       },

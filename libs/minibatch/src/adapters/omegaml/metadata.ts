@@ -1,5 +1,6 @@
 import type { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import { FailureReason } from '../failure-reason.js';
 import { collectionOf, PREFIX } from './dataset-name.js';
 import type { DatasetRef } from './dataset-ref.js';
 
@@ -131,8 +132,8 @@ export class Metadata {
     if (connection.db) return connection.db.collection<T>(name);
     throw new MinibatchError(
       this.whenClosed,
-      `${this.where}: the Mongoose connection of dataset '${this.ref.dataset}' is not open; it is tried again`,
-      { details: { dataset: this.ref.dataset } },
+      `${this.where}: the Mongoose connection of dataset '${this.ref.dataset}' is not open; the attempt is repeated`,
+      { details: { reason: FailureReason.Unreachable, dataset: this.ref.dataset } },
     );
   }
 
