@@ -31,7 +31,7 @@ const common = {
  */
 const REPLICA_SET = {
   include: ['libs/minibatch/src/storage/mongoose/*.spec.ts', 'test/e2e/{dropped,mongoose-setups}.spec.ts'],
-  exclude: ['**/{looking,message-ids,recent-marks,redrive}.spec.ts'],
+  exclude: ['**/{group-commits,looking,mark-delay,message-ids,redrive,turn-batch}.spec.ts'],
 };
 
 export default defineConfig({

@@ -23,16 +23,19 @@ export function dedupeKey(stream: string, dedupeId: string): string {
   return `${stream}\0${dedupeId}`;
 }
 
-/** A message of the buffer: a copy of its document's bytes, for one message that a strategy leaves behind would keep a whole reply. */
+/**
+ * A message of the buffer. It copies the bytes of its document: otherwise one message that a strategy holds on to would keep a whole reply
+ * in memory.
+ */
 export class BufferMessage extends LazyMessage {
   readonly id: MessageId;
   readonly created: Date;
   readonly bytes: number;
-  /** Groups that have committed it, as it was read; absent while none has. */
+  /** Groups that had committed the message when it was read; absent if none had. */
   declare done?: readonly string[];
-  /** A group keeps it. */
+  /** Set if a group keeps the message. */
   declare keep?: boolean;
-  /** It is the copy of a kept message. */
+  /** Set if it is the copy of a kept message. */
   declare replayed?: boolean;
   readonly #raw: Buffer;
   readonly #time: number;
@@ -66,7 +69,7 @@ export class BufferMessage extends LazyMessage {
     } else if (document.find('cleared')) this.cleared = true;
   }
 
-  /** Not a field of its own: those who compare messages have no use for it. */
+  /** A getter, so that it does not count when messages are compared. */
   get groupsVersion(): number | undefined {
     return this.#groupsVersion;
   }
@@ -93,13 +96,13 @@ export function documentOf(message: StoredMessage): RawDocument {
 
 type Content = Omit<Message, 'id' | 'created'>;
 
-/** What a document of the buffer, or a dead letter, says of its message. */
+/** The content of the message in a document of the buffer or in a dead letter. */
 export function contentOf(document: RawDocument): Content {
   const [data, key, headers] = [document.find('data'), document.find('key'), document.find('headers')];
   return decoded(document.bytes, int64Of(document), data, key, headers);
 }
 
-/** Others may have written it: a key or headers that are no text are passed over, and are kept as they are. */
+/** Other programs may have written the document: a key or headers that are not strings are left out, and stay in the document. */
 function decoded(bytes: Buffer, int64: Int64, data?: RawField, keyField?: RawField, headersField?: RawField): Content {
   const key = keyField && decodeField(bytes, keyField);
   const headers = headersField && decodeField(bytes, headersField);

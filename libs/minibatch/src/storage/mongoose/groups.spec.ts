@@ -14,6 +14,7 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Lease, StoredMessage } from '../stream-store.interface.js';
 import { Collections, collectionNames } from './collections.js';
 import { MessageRemoval } from './message-removal.js';
+import { GroupCommits } from './group-commits.js';
 import { GroupListVersions } from './group-list-versions.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
@@ -92,7 +93,7 @@ describe('groups', () => {
     const groups = new Groups(
       sleepy,
       new Streams(sleepy, new Indexes(sleepy)),
-      new MessageRemoval(sleepy),
+      new MessageRemoval(sleepy, new GroupCommits()),
       new GroupListVersions(),
     );
     const registering = groups.register(keyOf('flights', 'sleepy'), {});

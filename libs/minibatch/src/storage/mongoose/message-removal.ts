@@ -2,7 +2,7 @@ import type { mongo } from 'mongoose';
 import type { MessageId } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { ARRAY, MESSAGES, WELL_FORMED } from './foreign.js';
-import { GroupCommits } from './group-commits.js';
+import type { GroupCommits } from './group-commits.js';
 import { toObjectId } from './message-ids.js';
 import { throwIfFailed, write } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -35,10 +35,11 @@ export interface Mark {
  * dedupe id. Always by `_id` alone: a second condition is quadratic on some servers.
  */
 export class MessageRemoval {
-  /** Commits of this process's groups. */
-  readonly commits = new GroupCommits();
-
-  constructor(private readonly collections: Pick<Collections, 'buffer'>) {}
+  /** @param commits what groups of this process have committed; it is told which messages leave */
+  constructor(
+    private readonly collections: Pick<Collections, 'buffer'>,
+    private readonly commits: GroupCommits,
+  ) {}
 
   async leave(messages: readonly LeavingMessage[], settled: Date = new Date()): Promise<void> {
     const kept: mongo.ObjectId[] = [];

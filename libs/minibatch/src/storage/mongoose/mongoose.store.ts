@@ -46,6 +46,7 @@ import { CommitPoint } from './commit.js';
 import { DeadLetters } from './dead-letters.js';
 import { MessageRemoval } from './message-removal.js';
 import { firstConnection } from './first-connection.js';
+import { GroupCommits } from './group-commits.js';
 import { GroupListVersions } from './group-list-versions.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
@@ -114,7 +115,8 @@ export class MongooseStreamStore implements StreamStore {
   ) {
     const collections = new Collections(connection, collectionNames(options.collections));
     const versions = new GroupListVersions();
-    const removal = new MessageRemoval(collections);
+    const groupCommits = new GroupCommits();
+    const removal = new MessageRemoval(collections, groupCommits);
     const pages = new BufferPages(collections);
     const sharedReads = new SharedReads(pages, versions);
     const locations = new ClaimLocations();
@@ -141,7 +143,15 @@ export class MongooseStreamStore implements StreamStore {
     this.windows = new WindowReads(collections);
     this.claims = new Claims(collections, locations, versions, markDelay);
     this.commits = new CommitPoint(collections, versions);
-    this.settlement = new Settlement(removal, windowRemoval, keptWindows, sharedReads, markDelay, versions);
+    this.settlement = new Settlement(
+      removal,
+      groupCommits,
+      windowRemoval,
+      keptWindows,
+      sharedReads,
+      markDelay,
+      versions,
+    );
     this.deadLetterRecords = new DeadLetters(collections, deadLetterReads);
     this.redrives = new Redrive(collections, deadLetterReads, messageIds);
     this.replays = new Replay(collections, pages, messageIds);

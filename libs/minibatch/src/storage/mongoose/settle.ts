@@ -7,6 +7,7 @@ import type {
   StoredMessage,
 } from '../stream-store.interface.js';
 import { BufferMessage } from './buffer-message.js';
+import type { GroupCommits } from './group-commits.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import type { KeptWindows } from './kept-windows.js';
 import type { MarkDelay } from './mark-delay.js';
@@ -43,6 +44,7 @@ export class Settlement {
 
   constructor(
     private readonly messages: MessageRemoval,
+    private readonly commits: GroupCommits,
     private readonly windows: WindowRemoval,
     private readonly keptWindows: KeptWindows,
     private readonly reads: SharedReads,
@@ -82,12 +84,12 @@ export class Settlement {
   }
 
   private disposition(message: StoredMessage, { others, groupsVersion }: Settling): Disposition {
-    // Kept by a group that may be gone, or that keeps nothing by now.
+    // Kept by a group that may be gone, or that no longer keeps messages.
     if (!(message instanceof BufferMessage) || message.keep) return 'mark';
     // The groups have changed since the copy was read: one that is gone may have marked the message as kept.
     if (message.groupsVersion !== groupsVersion) return 'mark';
     const isCommitted = others.every((group) => message.done?.includes(group));
-    return isCommitted || this.messages.commits.covers(message.id, others) ? 'leave' : 'mark';
+    return isCommitted || this.commits.covers(message.id, others) ? 'leave' : 'mark';
   }
 
   /** Before the group marks messages, it waits a moment for other groups that are about to commit them: the last one lets them leave. */
@@ -98,7 +100,7 @@ export class Settlement {
   ): Promise<void> {
     const { key, others } = settling;
     const { keep, at: settled, closing } = options;
-    const { commits } = this.messages;
+    const { commits } = this;
     const marked: StoredMessage[] = [];
     const hold = await this.inTurn(key.stream, async () => {
       const leaving: StoredMessage[] = [];
