@@ -31,6 +31,14 @@ export class CountWindow<T = unknown> extends WindowEmitter<T> {
     this.waiting = undefined;
   }
 
+  override observe(view: MessageView<T>): void {
+    const { first } = view;
+    // Full windows need no deadline.
+    if (this.interval === undefined || first === undefined || view.length >= this.size) return;
+    const since = this.since(first, view.now);
+    if (this.waiting?.id !== first.id || this.waiting.since !== since) this.waiting = { id: first.id, since };
+  }
+
   windowReady(view: MessageView<T>): boolean {
     if (view.length >= this.size) return true;
     if (view.length === 0) return false;
@@ -53,12 +61,13 @@ export class CountWindow<T = unknown> extends WindowEmitter<T> {
   }
 
   private deadline({ first, now }: MessageView<T>): number | undefined {
-    if (this.interval === undefined || first === undefined) return undefined;
-    // `created` may come from a clock that is ahead of ours or behind, and ours may be set back while the message waits.
+    return this.interval === undefined || first === undefined ? undefined : this.since(first, now) + this.interval;
+  }
+
+  /** `created` may come from a clock that is ahead of ours or behind, and ours may be set back while the message waits. */
+  private since(first: BufferedMessage<T>, now: number): number {
     const known = this.waiting?.id === first.id ? this.waiting.since : Infinity;
     const appended = Math.max(first.created.getTime(), first.notBefore ?? -Infinity);
-    const since = Math.min(appended, first.seen, now, known);
-    this.waiting = { id: first.id, since };
-    return since + this.interval;
+    return Math.min(appended, first.seen, now, known);
   }
 }

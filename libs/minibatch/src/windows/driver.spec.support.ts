@@ -1,7 +1,8 @@
+import { deepStrictEqual } from 'node:assert';
 import { MessageBuffer } from './message-buffer.js';
 import type { BufferedMessage, Message } from './message.js';
 import { type CutLimits, type CutWindow, WindowCutter } from './window-cutter.js';
-import type { EmitterContext, ReadPlan, WindowEmitter } from './window-emitter.js';
+import type { EmitterContext, MessageView, ReadPlan, WindowEmitter } from './window-emitter.js';
 
 export interface StoredOne extends Message<{ value: number }> {
   readonly bytes: number;
@@ -67,7 +68,7 @@ export class Driver {
     const { context, maxSize = 10_000, maxBytes = Infinity } = options;
     const given = { ...CONTEXT, ...context };
     this.now = given.now;
-    this.cutter = new WindowCutter(emitter, { maxSize, maxBytes }, given);
+    this.cutter = new WindowCutter(refuseChanges(emitter), { maxSize, maxBytes }, given);
     void emitter.init(given);
   }
 
@@ -253,4 +254,22 @@ export function message(value: number, more: Partial<BufferedMessage> = {}): Buf
     ...more,
     data: { value },
   };
+}
+
+/** Makes `windowReady` and `query` throw if they change a field of the strategy, or answer otherwise when they are asked twice. */
+function refuseChanges<E extends WindowEmitter<{ value: number }>>(emitter: E): E {
+  const fields = () =>
+    structuredClone(Object.fromEntries(Object.entries(emitter).filter(([, it]) => typeof it !== 'function')));
+  for (const method of ['windowReady', 'query'] as const) {
+    const asked = emitter[method].bind(emitter) as (view: MessageView<{ value: number }>) => unknown;
+    const checked = (view: MessageView<{ value: number }>) => {
+      const before = fields();
+      const answer = asked(view);
+      deepStrictEqual(fields(), before, `${method}() changed the strategy`);
+      deepStrictEqual(asked(view), answer, `${method}() answered otherwise when it was asked again`);
+      return answer;
+    };
+    Object.assign(emitter, { [method]: checked });
+  }
+  return emitter;
 }

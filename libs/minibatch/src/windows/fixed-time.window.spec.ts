@@ -218,6 +218,7 @@ describe('FixedTimeWindow', () => {
     });
     expect(emitter.reads(T0 + 11 * S)).toEqual(pass(10, 11));
     buffer.complete = true;
+    emitter.observe(buffer as never);
     expect(emitter.windowReady(buffer as never)).toBe(false);
     expect(emitter.reads(T0 + 25 * S)).toEqual({ order: 'idle', until: T0 + 21 * S });
     expect(emitter.reads(T0 + 25 * S)).toEqual(pass(20, 25));

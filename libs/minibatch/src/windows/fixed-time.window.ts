@@ -104,14 +104,24 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
     return { order: 'time', ranges: [{ to: closed }, { from: Math.floor(ahead) + 1 }] };
   }
 
+  override observe(view: MessageView<T>): void {
+    if (!view.flushing) this.flush = undefined;
+    else if (!this.flush) {
+      this.boundLastEnd(view.now);
+      this.flush = this.flushOf(view);
+    }
+    const pass = this.passFor(view);
+    if (!pass) return;
+    if (this.empty) this.noteJump(view);
+    if (this.isThrough(view, pass)) this.finish();
+  }
+
   windowReady(view: MessageView<T>): boolean {
     const pass = this.passFor(view);
     if (!pass) return false;
     const group = this.group(view, pass);
     if (this.emptyEnd(view, pass, group) !== undefined) return true;
-    if (group) return group.whole || view.saturated;
-    if (view.complete) this.finish();
-    return false;
+    return group !== undefined && (group.whole || view.saturated);
   }
 
   query(view: MessageView<T>): Selection<T> | readonly BufferedMessage<T>[] {
@@ -119,10 +129,15 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
     if (!pass) return [];
     const group = this.group(view, pass);
     const emptyEnd = this.emptyEnd(view, pass, group);
-    if (emptyEnd !== undefined) return this.emit([], emptyEnd, false);
-    if (group && (group.whole || view.saturated)) return this.emit(group.messages, group.end, !group.whole);
-    if (!group && view.complete) this.finish();
+    if (emptyEnd !== undefined) return this.selection([], emptyEnd, false);
+    if (group && (group.whole || view.saturated)) return this.selection(group.messages, group.end, !group.whole);
     return [];
+  }
+
+  override emitted({ end, late, more }: Selection<T>): void {
+    if (!end) return;
+    this.lastEnd = Math.max(this.lastEnd, end.getTime());
+    this.begun = more && !late ? end.getTime() : undefined;
   }
 
   override nextCheck(_view: MessageView<T>): number | undefined {
@@ -143,17 +158,20 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
   }
 
   private passFor(view: MessageView<T>): Pass | undefined {
-    if (!view.flushing) {
-      this.flush = undefined;
-      return this.pass;
-    }
-    if (!this.flush) this.boundLastEnd(view.now);
-    this.flush ??= {
-      closed: Infinity,
-      ahead: view.now + this.maxAhead,
-      arrival: boundaryAfter(this.grid, view.now),
-    };
-    return this.flush;
+    return view.flushing ? (this.flush ?? this.flushOf(view)) : this.pass;
+  }
+
+  private flushOf({ now }: MessageView<T>): Pass {
+    return { closed: Infinity, ahead: now + this.maxAhead, arrival: boundaryAfter(this.grid, now) };
+  }
+
+  /** All that the pass may emit was emitted. */
+  private isThrough(view: MessageView<T>, pass: Pass): boolean {
+    if (!view.complete) return false;
+    const { first } = view;
+    if (first && this.endOf(first, pass) <= pass.closed) return false;
+    if (view.messages.some((message) => this.endOf(message, pass) <= pass.closed)) return false;
+    return this.emptyEnd(view, pass, undefined) === undefined;
   }
 
   /** Nothing that ends later than this is ever emitted by a clock that is right; then it was not when it was emitted. */
@@ -192,7 +210,6 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
   /** End of the next empty interval, if it is to be emitted before the group. */
   private emptyEnd(view: MessageView<T>, pass: Pass, group: Group<T> | undefined): number | undefined {
     if (!this.empty) return undefined;
-    this.noteJump(view);
     const end = boundaryAfter(this.grid, Math.max(this.lastEnd, this.started));
     if (group) return end < group.end ? end : undefined;
     return view.complete && !view.flushing && end <= pass.closed ? end : undefined;
@@ -207,10 +224,8 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
     if (now < this.started - this.interval) this.started = now;
   }
 
-  private emit(messages: readonly BufferedMessage<T>[], end: number, more: boolean): Selection<T> {
+  private selection(messages: readonly BufferedMessage<T>[], end: number, more: boolean): Selection<T> {
     const late = end <= this.lastEnd && end !== this.begun;
-    this.lastEnd = Math.max(this.lastEnd, end);
-    this.begun = more && !late ? end : undefined;
     return { take: messages, start: new Date(end - this.interval), end: new Date(end), late, more };
   }
 

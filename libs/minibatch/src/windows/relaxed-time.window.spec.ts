@@ -135,6 +135,7 @@ describe('RelaxedTimeWindow', () => {
     const { emitter, buffer } = driver();
     expect(emitter.reads(T0 + 10 * S)).toEqual({ order: 'append' });
     buffer.complete = true;
+    emitter.observe(buffer as never);
     expect(emitter.windowReady(buffer as never)).toBe(false);
     expect(emitter.reads(T0 + 25 * S)).toEqual({ order: 'idle', until: T0 + 20 * S });
     expect(emitter.reads(T0 + 25 * S)).toEqual({ order: 'append' });

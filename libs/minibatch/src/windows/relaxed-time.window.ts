@@ -83,14 +83,19 @@ export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
     return { order: 'append' };
   }
 
+  override observe(view: MessageView<T>): void {
+    if (this.end === undefined && view.flushing && view.length > 0) {
+      if (view.now < this.previous - this.interval) this.turnBack(view.now);
+      this.end = this.flushEnd(view);
+    }
+    const { end } = this;
+    if (end !== undefined && this.hasNothing(view, end) && !this.emitsEmpty(end)) this.finish(end);
+  }
+
   windowReady(view: MessageView<T>): boolean {
     const end = this.gathered(view);
-    if (end === undefined) return false;
-    const cut = this.cut(view, end);
-    if (cut === undefined) return false;
-    if (cut.count > 0 || this.emitsEmpty(end)) return true;
-    this.finish(end);
-    return false;
+    const cut = end === undefined ? undefined : this.cut(view, end);
+    return end !== undefined && cut !== undefined && (cut.count > 0 || this.emitsEmpty(end));
   }
 
   query(view: MessageView<T>): Selection<T> | readonly Message<T>[] {
@@ -98,11 +103,14 @@ export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
     const cut = end === undefined ? undefined : this.cut(view, end);
     if (end === undefined || cut === undefined) return [];
     const isEmpty = cut.count === 0;
-    const emits = !isEmpty || this.emitsEmpty(end);
+    if (isEmpty && !this.emitsEmpty(end)) return [];
     const start = isEmpty ? Math.max(this.previous, boundaryAtOrBefore(this.grid, this.started)) : this.previous;
-    if (cut.more) this.begun = true;
-    else this.finish(end);
-    return emits ? { take: view.take(cut.count), start: new Date(start), end: new Date(end), more: cut.more } : [];
+    return { take: view.take(cut.count), start: new Date(start), end: new Date(end), more: cut.more };
+  }
+
+  override emitted({ end, more }: Selection<T>): void {
+    if (more) this.begun = true;
+    else if (end) this.finish(end.getTime());
   }
 
   override nextCheck(_view: MessageView<T>): number | undefined {
@@ -111,27 +119,41 @@ export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
 
   /** The end of the interval that is being gathered; a flush begins one that ends now. */
   private gathered(view: MessageView<T>): number | undefined {
-    if (this.end === undefined && view.flushing && view.length > 0) {
-      if (view.now < this.previous - this.interval) this.turnBack(view.now);
-      this.end = Math.max(view.now, this.previous);
-    }
-    return this.end;
+    return this.end ?? (view.flushing && view.length > 0 ? this.flushEnd(view) : undefined);
+  }
+
+  private flushEnd({ now }: MessageView<T>): number {
+    return Math.max(now, this.previous);
   }
 
   private cut(view: MessageView<T>, end: number): Cut | undefined {
     if (view.complete) return { count: view.length, more: false };
     // Messages from beyond the tick at the very head may come from a clock that is ahead. They don't end the window, or
-    // else it would stay empty tick after tick until that time has come. Those from the future do come from such a clock and do
-    // not show how far the reading is; one interval is enough to find that out.
+    // it would stay empty tick after tick until that time has come.
     let before = this.begun;
     const beyond = view.messages.findIndex(({ created }) => {
-      const time = created.getTime();
-      if (time >= end) return before && (time <= view.now + AHEAD || view.now >= end + this.interval);
+      if (created.getTime() >= end) return before && this.isBeyond(created, view, end);
       before = true;
       return false;
     });
     if (beyond >= 0) return { count: beyond, more: false };
     return view.saturated ? { count: view.length, more: before } : undefined;
+  }
+
+  /**
+   * The message shows that reading has passed the tick. One from the future comes from a clock that is ahead and does not show how far
+   * the reading is; one interval is enough to find that out.
+   */
+  private isBeyond(created: Date, { now }: MessageView<T>, end: number): boolean {
+    const time = created.getTime();
+    return time >= end && (time <= now + AHEAD || now >= end + this.interval);
+  }
+
+  /** The cut has no messages, without going through all of them. */
+  private hasNothing(view: MessageView<T>, end: number): boolean {
+    const { first } = view;
+    if (view.complete || !first) return view.complete && view.length === 0;
+    return this.begun && this.isBeyond(first.created, view, end);
   }
 
   private emitsEmpty(end: number): boolean {

@@ -55,6 +55,68 @@ const START = new Date(T0);
 const END = new Date(T0 + 10_000);
 
 describe('WindowCutter', () => {
+  describe('a strategy with a state of its own', () => {
+    class Recording extends Scripted {
+      readonly calls: string[] = [];
+      override observe(view: MessageView): void {
+        this.calls.push(`observe ${view.length}`);
+      }
+      override windowReady(view: MessageView): boolean {
+        this.calls.push('windowReady');
+        return super.windowReady(view);
+      }
+      override query(view: MessageView): Selection {
+        this.calls.push('query');
+        return super.query(view);
+      }
+      override emitted({ take, end }: Selection): void {
+        this.calls.push(`emitted ${take.length}${end ? ` until ${end.getTime() - T0}` : ''}`);
+      }
+    }
+
+    it('observes before it is asked, and is told what it chose', () => {
+      const made = new Recording(
+        (view) => ({ take: view.take(3), end: END }),
+        (view) => view.length > 2,
+      );
+      expect(cutter(made, 2).cut(filled(4), 10)).toHaveLength(2);
+      expect(made.calls).toEqual([
+        'observe 4',
+        'windowReady',
+        'query',
+        'emitted 3 until 10000',
+        'observe 1',
+        'windowReady',
+      ]);
+    });
+
+    it('observes also where the tail is emitted without asking whether it is ready', () => {
+      const made = new Recording((view) => view.messages);
+      const buffer = filled(2);
+      buffer.flushing = true;
+      cutter(made).cut(buffer, 1);
+      expect(made.calls).toEqual(['observe 2', 'query', 'emitted 2']);
+    });
+
+    it('is told nothing where it chose nothing, or what it must not', () => {
+      const nothing = new Recording(() => []);
+      cutter(nothing).cut(filled(1), 10);
+      const wrong = new Recording(() => [message(99)]);
+      expect(() => cutter(wrong).cut(filled(1), 10)).toThrow(MinibatchError);
+      for (const { calls } of [nothing, wrong]) expect(calls).toEqual(['observe 1', 'windowReady', 'query']);
+    });
+
+    it.each(['observe', 'emitted'] as const)('that throws in %s() loses no message', (method) => {
+      const made = new Scripted((view) => view.messages);
+      made[method] = () => {
+        throw new Error('no');
+      };
+      const buffer = filled(2);
+      expect(() => cutter(made).cut(buffer, 10)).toThrow(`threw in ${method}(): no`);
+      expect(buffer.length).toBe(2);
+    });
+  });
+
   describe('limits', () => {
     const all = new Scripted((view) => view.messages);
 

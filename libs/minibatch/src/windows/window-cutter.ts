@@ -105,6 +105,7 @@ export class WindowCutter {
 
   private next<M extends BufferedMessage>(buffer: MessageBuffer<M>): readonly CutWindow<M>[] {
     this.isStalled = false;
+    this.call('observe', buffer);
     const tail = buffer.flushing && buffer.complete;
     if (!tail && !this.isReady(buffer)) {
       this.tookNothing(buffer);
@@ -128,12 +129,7 @@ export class WindowCutter {
   }
 
   private isReady(buffer: MessageBuffer): boolean {
-    let ready: unknown;
-    try {
-      ready = this.emitter.windowReady(buffer);
-    } catch (error) {
-      throw this.threw('windowReady()', error);
-    }
+    const ready = this.call('windowReady', buffer);
     if (ready instanceof Promise) {
       ready.catch(() => undefined);
       throw emitterFailed(
@@ -146,19 +142,23 @@ export class WindowCutter {
   }
 
   private query(buffer: MessageBuffer): unknown {
+    const answer = this.call('query', buffer);
+    // Refused later; its own failure would end the process as an unhandled rejection.
+    if (answer instanceof Promise) answer.catch(() => undefined);
+    return answer;
+  }
+
+  private call(method: 'observe' | 'windowReady' | 'query', buffer: MessageBuffer): unknown {
     try {
-      const answer: unknown = this.emitter.query(buffer);
-      // Refused further on; its own failure would end the process as an unhandled rejection.
-      if (answer instanceof Promise) answer.catch(() => undefined);
-      return answer;
+      return this.emitter[method](buffer);
     } catch (error) {
-      throw this.threw('query()', error);
+      throw this.threw(method, error);
     }
   }
 
   private threw(method: string, cause: unknown): Error {
     const what =
-      `threw in ${method}: ${messageOf(cause)}. ` +
+      `threw in ${method}(): ${messageOf(cause)}. ` +
       'No window is made until it answers; mend it, or let query() drop the messages that it can not handle';
     return emitterFailed(this.emitter, this.owner, what, { cause });
   }
@@ -168,7 +168,19 @@ export class WindowCutter {
     selection: CheckedSelection<M>,
   ): readonly CutWindow<M>[] {
     const { take, drop } = selection;
-    if (take.length === 0 && drop.length === 0) return this.emptyWindow(selection);
+    const isEmpty = take.length === 0 && drop.length === 0;
+    // Without bounds nothing was chosen.
+    if (isEmpty && selection.start === undefined && selection.end === undefined) {
+      this.series = undefined;
+      return [];
+    }
+    try {
+      // Before anything leaves the buffer.
+      this.emitter.emitted(selection);
+    } catch (error) {
+      throw this.threw('emitted', error);
+    }
+    if (isEmpty) return this.emptyWindow(selection);
     this.lastEmpty = undefined;
     buffer.remove(drop.length === 0 ? take : [...take, ...drop]);
     const taken = take.length === 0 ? [] : this.parts(selection);
@@ -194,9 +206,8 @@ export class WindowCutter {
     const key = keyOf(selection);
     const ended = this.series?.key === key;
     this.series = undefined;
-    const isBounded = selection.start !== undefined || selection.end !== undefined;
-    // Without bounds nothing was chosen. The end of a series is no window, and neither is the same emptiness again.
-    if (!isBounded || ended || selection.more || key === this.lastEmpty) return [];
+    // The end of a series is no window, and neither is the same emptiness again.
+    if (ended || selection.more || key === this.lastEmpty) return [];
     this.lastEmpty = key;
     return [{ messages: [], bounds: boundsOf(selection, undefined), dropped: false }];
   }

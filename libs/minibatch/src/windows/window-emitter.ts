@@ -73,22 +73,28 @@ export type ReadPlan =
   | { readonly order: 'idle'; readonly until: number };
 
 /**
- * Decides when a window is ready and which messages are in it. Pure: a function of the buffered messages, the clock
- * (`view.now`) and its own fields; it does no I/O. One instance serves one consumer.
+ * Decides when a window is ready and which messages are in it. It does no I/O. One instance serves one consumer.
  *
- * Override `windowReady` and `query`; the rest has defaults.
+ * Override `windowReady` and `query`; the rest has defaults. These two are pure: functions of the buffered messages, the clock
+ * (`view.now`) and the strategy's fields, which they do not change, however often they are asked. A strategy with a state of its own
+ * changes it in `observe` and `emitted`:
  *
- * @example Only even values, sorted, ten at a time:
+ * ```text
+ * observe ─▶ windowReady ──true──▶ query ─▶ emitted ─▶ observe ─▶ …
+ *               └──false──▶ asked again when messages have come, or at `nextCheck`
+ * ```
+ *
+ * @example Only even values, sorted, ten at a time. The others are dropped, or they would fill the buffer:
  * ```ts
  * class EvenTens extends WindowEmitter<{ value: number }> {
- *   private even(view: MessageView<{ value: number }>) {
+ *   private evens(view: MessageView<{ value: number }>) {
  *     return view.messages.filter((m) => m.data.value % 2 === 0).sort((a, b) => a.data.value - b.data.value);
  *   }
  *   windowReady(view: MessageView<{ value: number }>) {
- *     return this.even(view).length >= 10;
+ *     return this.evens(view).length >= 10;
  *   }
  *   query(view: MessageView<{ value: number }>) {
- *     return this.even(view).slice(0, 10);
+ *     return { take: this.evens(view).slice(0, 10), drop: view.messages.filter((m) => m.data.value % 2 !== 0) };
  *   }
  * }
  * ```
@@ -106,6 +112,12 @@ export abstract class WindowEmitter<T = unknown> {
    */
   init(_context: EmitterContext): void | Promise<void> {}
 
+  /**
+   * Called with what `windowReady` and `query` are about to be asked about. The place to record what time it is, and what there is to
+   * see.
+   */
+  observe(_view: MessageView<T>): void {}
+
   /** Is there a window to emit? Asked when messages have come and at `nextCheck`. */
   abstract windowReady(view: MessageView<T>): boolean;
 
@@ -114,6 +126,12 @@ export abstract class WindowEmitter<T = unknown> {
    * and is shown again. Called after `windowReady` said true, or while the tail is being flushed.
    */
   abstract query(view: MessageView<T>): readonly Message<T>[] | Selection<T>;
+
+  /**
+   * What `query` chose becomes a window, or several if it is too large for one. The place to record it. Not called if `query` chose
+   * nothing.
+   */
+  emitted(_selection: Selection<T>): void {}
 
   /** When to ask again even if nothing comes, milliseconds since the epoch. @default never */
   nextCheck(_view: MessageView<T>): number | undefined {
