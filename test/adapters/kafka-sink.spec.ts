@@ -302,8 +302,8 @@ describe('options', () => {
       /compression is 'zip'; allowed: 'none', 'gzip', 'snappy', 'lz4', 'zstd'/,
     ],
     [{ kafka, topic: 'a', key: 'id' }, /key is 'id'; allowed: a function/],
-    [{ kafka, topic: 'a', topics: ['b'] }, /there is no option 'topics'/],
-    [{ kafka, topic: 'a', producer: { idempotent: true } }, /producer: there is no option 'idempotent'/],
+    [{ kafka, topic: 'a', topics: ['b'] }, /unknown option 'topics'/],
+    [{ kafka, topic: 'a', producer: { idempotent: true } }, /producer: unknown option 'idempotent'/],
   ])('%# refuses nonsense', (options, message) => {
     class Reports extends KafkaSink {}
     expect(() => new Reports(options as never)).toThrow(

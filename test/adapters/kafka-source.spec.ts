@@ -456,8 +456,8 @@ describe('options', () => {
     [{ kafka, topics: 'a', maxAppendTime: 5 }, /maxAppendTime is 5/],
     [{ kafka, topics: 'a', batch: 0 }, /batch is 0/],
     [{ kafka, topics: 'a', groupId: '' }, /groupId is ''/],
-    [{ kafka, topics: 'a', topic: 'b' }, /there is no option 'topic'/],
-    [{ kafka, topics: 'a', consumer: { groupId: 'b' } }, /Feed: consumer: there is no option 'groupId'/],
+    [{ kafka, topics: 'a', topic: 'b' }, /unknown option 'topic'/],
+    [{ kafka, topics: 'a', consumer: { groupId: 'b' } }, /Feed: consumer: unknown option 'groupId'/],
   ])('%# refuses nonsense', (options, message) => {
     class Feed extends KafkaSource {}
     expect(() => new Feed(options as never)).toThrow(

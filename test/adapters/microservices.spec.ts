@@ -361,7 +361,7 @@ describe('ClientProxySink', () => {
     [{ mode: 'emit', pattern: 'x', concurrency: 0 }, /concurrency is 0/],
     [{ mode: 'emit', pattern: 'x', each: 1 }, /each is 1/],
     [{ mode: 'emit', pattern: 'x', map: 1 }, /map is 1/],
-    [{ mode: 'emit', pattern: 'x', topic: 'y' }, /there is no option 'topic'/],
+    [{ mode: 'emit', pattern: 'x', topic: 'y' }, /unknown option 'topic'/],
   ])('%# refuses nonsense', (options, message) => {
     const given = 'client' in options || /client/.test(message.source) ? options : { client: client(), ...options };
     expect(() => new ClientProxySink(given as never)).toThrow(

@@ -73,7 +73,7 @@ describe('an application with nonsense in its options', () => {
     ],
     ['an unknown emitter', { emitter: 'Median' }, "emitter is 'Median'; allowed: a subclass of WindowEmitter"],
     ['an emitter that is none', { emitter: Map }, 'emitter is Map; allowed: a subclass of WindowEmitter'],
-    ['an unknown option', { sise: 5 }, "there is no option 'sise'; there are: size, interval"],
+    ['an unknown option', { sise: 5 }, "unknown option 'sise'; did you mean 'size'? Allowed: size, interval"],
   ])('does not start: %s', async (_, options, message) => {
     const error = await refusal(consumer(options));
     expect(error.code).toBe(ErrorCode.InvalidOptions);

@@ -74,7 +74,7 @@ describe('resolveOptions', () => {
     ['sources', { sources: 'flights' }, "'flights'"],
     ['consumers', { consumers: 'flights' }, "'flights'"],
     ['consumers[1]', { consumers: ['a', 5] }, '5'],
-    ['leasTime', { leasTime: 5 }, 'no option'],
+    ['leasTime', { leasTime: 5 }, 'unknown option'],
   ])('refuses %s: %j', (option, options, given) => {
     expect(() => resolveOptions(options as never)).toThrow(
       expect.objectContaining({ code: ErrorCode.InvalidOptions, details: expect.objectContaining({ option }) }),

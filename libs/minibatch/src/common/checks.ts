@@ -1,5 +1,6 @@
 import ms from 'ms';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { didYouMean } from './did-you-mean.js';
 import { HIDDEN, isSecret, redactValue } from '../errors/redact.js';
 
 /** An option is wrong: says whose, which one, what was given and what is allowed. Secrets are not told. */
@@ -92,17 +93,19 @@ export function checkName(where: string, option: string, given: unknown): string
   );
 }
 
-/** A misspelled option would else be ignored in silence where no compiler looks. */
+/** A misspelled option would otherwise be ignored silently where no compiler checks it. */
 export function checkKeys(where: string, given: unknown, allowed: readonly string[]): void {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw invalidOption(where, 'options', given, 'an object');
   }
   for (const key of Object.keys(given)) {
     if (allowed.includes(key)) continue;
+    const meant = didYouMean(key, allowed);
+    const advice = meant === undefined ? 'allowed' : `did you mean '${meant}'? Allowed`;
     throw new MinibatchError(
       ErrorCode.InvalidOptions,
-      `${where}: there is no option '${key}'; there are: ${allowed.join(', ')}`,
-      { details: { where, option: key, allowed } },
+      `${where}: unknown option '${key}'; ${advice}: ${allowed.join(', ')}`,
+      { details: { where, option: key, allowed, ...(meant === undefined ? {} : { meant }) } },
     );
   }
 }

@@ -138,7 +138,12 @@ describe('resolveStreaming', () => {
     ['maxSize 0', { size: 1, maxSize: 0 }, 'maxSize', 'maxSize is 0'],
     ['maxBytes 0', { size: 1, maxBytes: 0 }, 'maxBytes', 'maxBytes is 0'],
     ['retry no object', { size: 1, retry: 5 }, 'options', 'retry: options is 5'],
-    ['retry misspelled', { size: 1, retry: { backof: 5 } }, 'backof', "no option 'backof'"],
+    [
+      'retry misspelled',
+      { size: 1, retry: { backof: 5 } },
+      'backof',
+      "unknown option 'backof'; did you mean 'backoff'?",
+    ],
     ['retry jitter', { size: 1, retry: { jitter: 2 } }, 'retry.jitter', 'a number from 0 to 1'],
     [
       'retry maxBackoff',
@@ -156,7 +161,7 @@ describe('resolveStreaming', () => {
     ],
     ['rateLimit 0', { size: 1, rateLimit: { windows: 0, per: 1 } }, 'rateLimit.windows', 'at least 1'],
     ['rateLimit without per', { size: 1, rateLimit: { messages: 9 } }, 'rateLimit.per', 'rateLimit.per is undefined'],
-    ['misspelled', { sice: 1 }, 'sice', "no option 'sice'; there are: size, interval"],
+    ['misspelled', { sice: 1 }, 'sice', "unknown option 'sice'; did you mean 'size'? Allowed: size, interval"],
     ['no object', 5, 'options', 'options is 5'],
     ['no options', undefined, 'options', 'options is undefined'],
   ])('refuses %s', (_, options, option, message) => {

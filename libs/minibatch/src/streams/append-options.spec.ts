@@ -41,7 +41,7 @@ describe('the options of append', () => {
     await expect(stream.append(1, { dedupeID: 'a' })).rejects.toMatchObject({
       ...refused,
       message: expect.stringContaining(
-        "append to 's': there is no option 'dedupeID'; there are: key, headers, dedupeId, session",
+        "append to 's': unknown option 'dedupeID'; did you mean 'dedupeId'? Allowed: key, headers, dedupeId, session",
       ),
       details: { option: 'dedupeID' },
     });
@@ -53,7 +53,7 @@ describe('the options of append', () => {
       stream.appendMany([1, 2], { each: (n: number) => (n === 1 ? {} : { dedupeID: n }) }),
     ).rejects.toMatchObject({
       ...refused,
-      message: expect.stringContaining("appendMany to 's', message 1: there is no option 'dedupeID'"),
+      message: expect.stringContaining("appendMany to 's', message 1: unknown option 'dedupeID'"),
     });
     expect(store.writes).toEqual([]);
   });

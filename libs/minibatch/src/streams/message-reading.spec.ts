@@ -256,7 +256,11 @@ describe('options of a look', () => {
   const first = async (call: () => AsyncGenerator<unknown>) => call().next();
 
   it.each<[string, unknown, RegExp]>([
-    ['an unknown option', { status: 'kept' }, /no option 'status'; there are: after, state, group/],
+    [
+      'an unknown option',
+      { status: 'kept' },
+      /unknown option 'status'; did you mean 'state'\? Allowed: after, state, group/,
+    ],
     ['an unknown state', { state: 'done' }, /state is 'done'; allowed: 'waiting', 'claimed', 'kept'/],
     ['what is no id', { after: 'yesterday' }, /after is 'yesterday'; allowed: the id of a message in the memory store/],
     ['an id that is no text', { after: 7 }, /after is 7/],
@@ -270,7 +274,7 @@ describe('options of a look', () => {
   });
 
   it.each<[string, unknown, RegExp]>([
-    ['an unknown option', { after: 'x' }, /no option 'after'; there are: state, group/],
+    ['an unknown option', { after: 'x' }, /unknown option 'after'; allowed: state, group/],
     ['a state that windows do not have', { state: 'waiting' }, /state is 'waiting'; allowed: 'claimed', 'kept'/],
   ])('refuses %s of windows', async (_, filter, message) => {
     await hold('default');
@@ -312,7 +316,7 @@ describe('options of a replay', () => {
       'an unknown option',
       { before: new Date() },
       ErrorCode.InvalidOptions,
-      /no option 'before'; there are: group, from, to/,
+      /unknown option 'before'; allowed: group, from, to/,
     ],
     [
       'a time as text',

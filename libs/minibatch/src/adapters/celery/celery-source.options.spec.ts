@@ -49,7 +49,7 @@ describe('the options of a CeleryEventSource', () => {
     [{ exchange: 1 }, /exchange is 1/],
     [{ tls: {} }, /tls is an object; allowed: nothing here: url is redis:\/\/host/],
     [{ url: 'rediss://host', tls: 'yes' }, /tls is 'yes'/],
-    [{ topic: 'x' }, /there is no option 'topic'/],
+    [{ topic: 'x' }, /unknown option 'topic'/],
   ])('%# refuses nonsense', (options, message) => {
     expect(() => resolve(options)).toThrow(
       expect.objectContaining({ code: ErrorCode.InvalidOptions, message: expect.stringMatching(message) }),

@@ -47,7 +47,7 @@ describe('the options of CollectionSource', () => {
     [{ ...ref, projection: { a: 1, b: 0 } }, /projection is \[1, 0\]/],
     [{ ...ref, projection: { _id: 0 } }, /projection\._id/],
     [{ ...ref, map: 'n' }, /map is 'n'/],
-    [{ ...ref, maps: 1 }, /there is no option 'maps'/],
+    [{ ...ref, maps: 1 }, /unknown option 'maps'/],
   ])('%# refuse nonsense', (options, message) => {
     expect(() => new CollectionSource(options as never)).toThrow(
       expect.objectContaining({ code: ErrorCode.InvalidOptions, message: expect.stringMatching(message) }),

@@ -221,7 +221,7 @@ describe('CollectionSink', () => {
     [{ collection: 'reports' }, /connection, collection, model/],
     [{ collection: 'reports', connection: {}, mode: 'append' }, /mode is 'append'; allowed: 'upsert', 'insert'/],
     [{ collection: 'reports', connection: {}, batch: 0 }, /batch is 0/],
-    [{ collection: 'reports', connection: {}, modus: 'insert' }, /there is no option 'modus'/],
+    [{ collection: 'reports', connection: {}, modus: 'insert' }, /unknown option 'modus'/],
   ])('%# refuses nonsense', (options, message) => {
     expect(() => new CollectionSink(options as never)).toThrow(
       expect.objectContaining({ code: ErrorCode.InvalidOptions, message: expect.stringMatching(message) }),

@@ -88,7 +88,7 @@ describe('resolveSource', () => {
     [{ clientOptions: { clean: true } }, /clientOptions.clean is true; allowed: none: the adapter sets it/],
     [{ clientOptions: { clientId: 'x' } }, /clientOptions.clientId is 'x'; allowed: none: give clientId beside/],
     [{ clientOptions: { properties: { receiveMaximum: 5 } } }, /receiveMaximum is 5; .*\(maxInFlight\)/],
-    [{ topic: 'a' }, /there is no option 'topic'/],
+    [{ topic: 'a' }, /unknown option 'topic'/],
   ])('%# refuses nonsense', (options, message) => {
     expect(() => resolveSource('Feed', { ...given, ...options } as MqttSourceOptions)).toThrow(refusal(message));
   });
@@ -126,7 +126,7 @@ describe('resolveSink', () => {
     [{ idProperty: '' }, /idProperty is ''/],
     [{ idProperty: true }, /idProperty is true/],
     [{ clientOptions: { reconnectPeriod: 1 } }, /clientOptions.reconnectPeriod is 1/],
-    [{ topics: 'a' }, /there is no option 'topics'/],
+    [{ topics: 'a' }, /unknown option 'topics'/],
   ])('%# refuses nonsense', (options, message) => {
     expect(() => resolveSink('Reports', { ...given, ...options } as MqttSinkOptions)).toThrow(refusal(message));
   });

@@ -24,8 +24,11 @@ describe.each([
     [{ dataset: 'a' }, 'connection is undefined; allowed: a connection of Mongoose'],
     [{ connection: 'mongodb://…', dataset: 'a' }, 'connection is'],
     [{ connection, dataset: 'a', bucket: '' }, 'bucket is'],
-    [{ connection, dataset: 'a', datset: 'b' }, "there is no option 'datset'; there are: connection, dataset, bucket"],
-    [{ connection, dataset: 'a', collection: 'b' }, "there is no option 'collection'"],
+    [
+      { connection, dataset: 'a', datset: 'b' },
+      "unknown option 'datset'; did you mean 'dataset'? Allowed: connection, dataset, bucket",
+    ],
+    [{ connection, dataset: 'a', collection: 'b' }, "unknown option 'collection'"],
     [{ connection, dataset: 'a', batch: 0 }, 'batch is 0'],
   ])('%j', (options, message) => {
     expect(make(options)).toThrow(invalid(message));
