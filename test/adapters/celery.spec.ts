@@ -8,7 +8,7 @@ import {
   type StoreDefinition,
   StreamService,
 } from 'nestjs-minibatch';
-import { CeleryEventSource, type CeleryTaskEvent } from 'nestjs-minibatch/celery';
+import { CeleryEventSource, type CeleryTaskEvent, FailureReason } from 'nestjs-minibatch/celery';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { wrapStore } from 'nestjs-minibatch/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -112,7 +112,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     ]);
     expect(follower.messages[0]).toMatchObject({
       key: a,
-      headers: { hostname: 'test@localhost', timestamp: expect.stringMatching(/^\d+\.?\d*$/) },
+      headers: { 'celery-hostname': 'test@localhost', 'celery-timestamp': expect.stringMatching(/^\d+\.?\d*$/) },
     });
     expect(follower.source.counters).toMatchObject({ appended: 3, unnamed: 1 });
   });
@@ -155,7 +155,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(all().toSorted()).toEqual(['last', 'twice', 'twice']);
   });
 
-  it('passes over what is no event, counts it and says why', async () => {
+  it('skips what is not an event, counts it and says why', async () => {
     const publisher = await usePublisher(kind, url());
     const queue = kind === RABBITMQ ? { queue: `malformed-${randomUUID()}` } : {};
     const follower = await follow({ url: url(), ...queue });
@@ -172,8 +172,8 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     await vi.waitUntil(() => follower.messages.length === 2, SOON);
     expect(follower.data.map(({ task_id }) => task_id)).toEqual(['good among bad', 'good']);
     const malformed = kind === REDIS ? 8 : 7;
-    expect(follower.source.counters).toMatchObject({ malformed, appended: 2 });
-    const lines = follower.log.lines.filter((line) => line.includes('is passed over'));
+    expect(follower.source.counters).toMatchObject({ malformed, skipped: malformed, appended: 2 });
+    const lines = follower.log.lines.filter((line) => line.includes('is malformed and was skipped'));
     expect(lines).toHaveLength(malformed);
     expect(lines).toContainEqual(expect.stringMatching(/TaskFeed: .*3 so far.*event_serializer/));
     expect(await follower.status()).toMatchObject({ state: 'running', failures: 0 });
@@ -181,7 +181,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     if (queue.queue !== undefined) expect(await depthOf(queue.queue)).toBe(0);
   });
 
-  it('passes over what the stream can not store, counts it and says which', async () => {
+  it('skips what the stream cannot store, counts it and says which', async () => {
     const publisher = await usePublisher(kind, url());
     const follower = await follow({ url: url() });
     await listening(follower, publisher);
@@ -347,14 +347,14 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
       const { lastError } = await follower.status();
       expect(lastError).toMatchObject({
         code: ErrorCode.SourceFailed,
-        message: expect.stringMatching(/refuses us; check user and password/),
+        message: expect.stringMatching(/refuses access; check user and password/),
       });
       expect(lastError?.message).not.toContain('wrong@');
     }, SOON);
     if (server) {
       const none = await follow({ url: `redis://${address}` });
       await vi.waitFor(
-        async () => expect((await none.status()).lastError?.message).toMatch(/refuses us.*NOAUTH/),
+        async () => expect((await none.status()).lastError?.message).toMatch(/refuses access.*NOAUTH/),
         SOON,
       );
     }
@@ -363,7 +363,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
       source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal),
     ).rejects.toMatchObject({
       code: ErrorCode.SourceFailed,
-      details: { reason: 'CREDENTIALS' },
+      details: { reason: FailureReason.Unauthorized },
     });
   });
 
@@ -374,7 +374,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     ).rejects.toMatchObject({
       code: ErrorCode.SourceFailed,
       message: expect.stringContaining('check that it runs'),
-      details: { reason: 'CONNECTION' },
+      details: { reason: FailureReason.Unreachable },
     });
     const start = kind === REDIS ? startRedis : startRabbitmq;
     const placeholder = await start();
@@ -585,7 +585,7 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
         source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal),
       ).rejects.toMatchObject({
         code: ErrorCode.SourceFailed,
-        details: { reason: 'DECLARATION' },
+        details: { reason: FailureReason.Declaration },
       });
     }
   });
@@ -595,7 +595,7 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
     const streaming = source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal);
     await expect(streaming).rejects.toBeInstanceOf(MinibatchError);
     await expect(streaming).rejects.toMatchObject({
-      details: { reason: 'CREDENTIALS' },
+      details: { reason: FailureReason.Unauthorized },
       message: expect.stringContaining("'nowhere'"),
     });
   });

@@ -45,7 +45,11 @@ describe('the options of a CeleryEventSource', () => {
     [{ maxPending: 0 }, /maxPending is 0/],
     [{ rememberTasks: -1 }, /rememberTasks is -1/],
     [{ unstorable: 'keep' }, /unstorable is 'keep'; allowed: 'skip', 'fail', or a function/],
-    [{ malformed: 'keep' }, /malformed is 'keep'; allowed: 'skip', or a function/],
+    [{ malformed: 'drop' }, /malformed is 'drop'; allowed: 'keep', 'skip', or a function/],
+    [
+      { unstorable: 'hold' },
+      /unstorable is 'hold'; allowed: 'skip', 'fail', or a function; 'hold' needs a broker that ack/,
+    ],
     [{ exchange: 1 }, /exchange is 1/],
     [{ tls: {} }, /tls is an object; allowed: nothing here: url is redis:\/\/host/],
     [{ url: 'rediss://host', tls: 'yes' }, /tls is 'yes'/],

@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from 'node:tls';
 import { checkBoolean, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
+import { checkPolicy, type MalformedPolicy, type UnstorablePolicy } from '../policies.js';
 import { type Broker, parseBrokerUrl } from './broker-url.js';
 
 /** What Celery itself sends about tasks; an application may send events of its own. */
@@ -13,12 +14,6 @@ export type CeleryEventType =
   | 'task-revoked'
   | 'task-retried'
   | `task-${string}`;
-
-/** What becomes of what is no event. */
-export type MalformedPolicy = 'skip' | ((body: string | Buffer, error: Error) => unknown);
-
-/** What becomes of a message that the stream can't store: a `CeleryTaskEvent`, with `raw` a `CeleryEvent`. */
-export type UnstorablePolicy = 'skip' | 'fail' | ((message: unknown, error: Error) => void | Promise<void>);
 
 export interface CeleryEventSourceOptions {
   /**
@@ -35,15 +30,15 @@ export interface CeleryEventSourceOptions {
   /** True: a message is the event as Celery sent it. False: a `CeleryTaskEvent`. @default false */
   readonly raw?: boolean;
   /**
-   * RabbitMQ only: events gather in this durable queue while the application is away. One that is there is used as it is; else it is
-   * made, as a quorum queue with a single active consumer. It is yours to delete: it fills for as long as nobody reads it.
+   * RabbitMQ only: events gather in this durable queue while the application is away. An existing one is used as it is; otherwise it
+   * is created as a quorum queue with a single active consumer. Delete it when it is no longer read: it fills until then.
    *
    * @default an exclusive queue, which is gone with the connection: events that are sent while the application is away are lost
    */
   readonly queue?: string;
-  /** RabbitMQ only: bodies that may be on their way to the stream at the same time; one holds up to 24 events. @default 500 */
+  /** RabbitMQ only: bodies that may be in flight to the stream at the same time; one holds up to 24 events. @default 500 */
   readonly prefetch?: number;
-  /** Redis only: events that wait in memory for the stream; what comes beyond is dropped, counted and logged. @default 100000 */
+  /** Redis only: events that wait in memory for the stream; what exceeds that is dropped, counted and logged. @default 100000 */
   readonly maxPending?: number;
   /**
    * Tasks whose name and arguments are remembered until they end: an event of the end does not carry them. About 1 kB each.
@@ -52,27 +47,22 @@ export interface CeleryEventSourceOptions {
    */
   readonly rememberTasks?: number;
   /**
-   * A body, or a part of one, that is no event. It is counted and logged.
+   * A body, or a part of one, that is not an event. It is counted and logged.
    *
-   * - `'skip'`: it is passed over (and so acknowledged)
-   * - a function gets it as text, or as bytes if it is no UTF-8, and gives what is appended in its place, without key, headers and dedupe
-   *   id; undefined passes it over
+   * - `'keep'`: it is appended as text, or as bytes if it is not UTF-8, without key, headers and dedupe id
+   * - `'skip'`: it is left out (and so acknowledged)
+   * - a function gets the same and returns what is appended in its place; undefined leaves it out
    *
    * @default 'skip'
    */
-  readonly malformed?: MalformedPolicy;
+  readonly malformed?: MalformedPolicy<string | Buffer>;
   /**
-   * An event that the stream can't store, because it is too large or holds what no database takes; or a body that `malformed` throws
-   * for.
-   *
-   * - `'skip'`: it is counted, logged with the task's id, and passed over (and so acknowledged)
-   * - `'fail'`: the source fails with it, again and again, until somebody does something
-   * - a function gets the message and puts it somewhere else; when it has resolved the event is done with. If it throws or rejects, the
-   *   source fails, and is started again with the same event
+   * An event that the stream cannot store, because it is too large or holds what no database stores; or a body that `malformed` throws
+   * for. See {@link UnstorablePolicy}. A function gets the message: a `CeleryTaskEvent`, with `raw` a `CeleryEvent`.
    *
    * @default 'skip'
    */
-  readonly unstorable?: UnstorablePolicy;
+  readonly unstorable?: UnstorablePolicy<unknown>;
   /** As Celery's setting `event_exchange`. @default 'celeryev' */
   readonly exchange?: string;
   /** Redis only: as Celery's `broker_transport_options['global_keyprefix']`. @default '' */
@@ -94,8 +84,8 @@ export interface ResolvedCeleryOptions {
   readonly prefetch: number;
   readonly maxPending: number;
   readonly rememberTasks: number;
-  readonly malformed: MalformedPolicy;
-  readonly unstorable: UnstorablePolicy;
+  readonly malformed: MalformedPolicy<string | Buffer>;
+  readonly unstorable: UnstorablePolicy<unknown>;
   readonly exchange: string;
   readonly keyPrefix: string;
   readonly tls: ConnectionOptions;
@@ -144,8 +134,14 @@ export function resolveCelery(where: string, options: CeleryEventSourceOptions |
     prefetch,
     maxPending: checkInteger(where, 'maxPending', options.maxPending ?? 100_000, 1),
     rememberTasks: checkInteger(where, 'rememberTasks', options.rememberTasks ?? 10_000, 0),
-    malformed: checkPolicy<MalformedPolicy>(where, 'malformed', options.malformed ?? 'skip', ['skip']),
-    unstorable: checkPolicy<UnstorablePolicy>(where, 'unstorable', options.unstorable ?? 'skip', ['skip', 'fail']),
+    malformed: checkPolicy<MalformedPolicy<string | Buffer>>(where, 'malformed', options.malformed ?? 'skip', [
+      'keep',
+      'skip',
+    ]),
+    unstorable: checkPolicy<UnstorablePolicy<unknown>>(where, 'unstorable', options.unstorable ?? 'skip', [
+      'skip',
+      'fail',
+    ]),
     exchange: checkName(where, 'exchange', options.exchange ?? 'celeryev'),
     keyPrefix: options.keyPrefix ? checkName(where, 'keyPrefix', options.keyPrefix) : '',
     tls: checkTls(where, options.tls, broker),
@@ -173,12 +169,6 @@ function checkEvents(where: string, given: unknown, raw: boolean): '*' | readonl
     given,
     `'*', or a list of 'task-succeeded', 'task-failed', 'task-retried', … (${others})`,
   );
-}
-
-/** A word of the list, or a function. */
-function checkPolicy<V>(where: string, option: string, given: V, words: readonly V[]): V {
-  if (typeof given === 'function' || words.includes(given)) return given;
-  throw invalidOption(where, option, given, `${words.map((word) => `'${String(word)}'`).join(', ')}, or a function`);
 }
 
 function wantedOf(events: '*' | readonly string[], raw: boolean): (type: string) => boolean {

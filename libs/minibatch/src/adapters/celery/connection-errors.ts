@@ -1,14 +1,7 @@
+import type { FailureReason } from '../failure-reason.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 
-/**
- * Why a source failed:
- *
- * - `CREDENTIALS`: the broker does not let us in, or not do this
- * - `DECLARATION`: exchange or queue are there and are not what they have to be
- * - `CONNECTION`: the broker can't be reached, or the connection was lost
- */
-export type FailureReason = 'CREDENTIALS' | 'DECLARATION' | 'CONNECTION';
-
+/** A failure of the source's connection. */
 export function connectionError(
   where: string,
   reason: FailureReason,

@@ -2,10 +2,11 @@ import { EventEmitter } from 'node:events';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { hostileValue } from '../../../../../test/support/hostile-values.js';
+import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { parseBrokerUrl, type RabbitmqBroker, type RedisBroker } from './broker-url.js';
 import { resolveCelery } from './celery-source.options.js';
-import { noCounts } from './event-counters.js';
+import { newCeleryCounters } from './event-counters.js';
 import type { BrokerConnection } from './event-feed.js';
 import { RabbitmqConnection } from './rabbitmq-connection.js';
 import { RedisConnection } from './redis-connection.js';
@@ -60,7 +61,7 @@ function listener() {
 }
 
 const NEVER = new AbortController().signal;
-const log = { log: () => undefined, warn: () => undefined, error: () => undefined };
+const contextOf = () => ({ where: 'Feed', counters: newCeleryCounters(), clock: SYSTEM_CLOCK, log: undefined });
 
 async function expectCoded(connection: BrokerConnection, failures: readonly Error[]): Promise<void> {
   await connection.close();
@@ -81,7 +82,7 @@ describe('callbacks of a connection let no throw out, whatever the client calls 
         const model = new FakeModel();
         clients.rabbitmq = model;
         const { failures, ...target } = listener();
-        const connection = await RabbitmqConnection.open(broker, options, target, NEVER);
+        const connection = await RabbitmqConnection.open(broker, options, contextOf(), target, NEVER);
         for (const [name, ofChannel, make] of events) (ofChannel ? model.channel : model).emit(name, make());
         model.channel.take?.(null);
         expect(failures).toHaveLength(1);
@@ -99,8 +100,7 @@ describe('callbacks of a connection let no throw out, whatever the client calls 
         const client = new FakeRedis(refusal);
         clients.redis = client;
         const { failures, ...target } = listener();
-        const appender = { counts: noCounts(), log };
-        const connection = await RedisConnection.open(broker, options, appender, target, NEVER);
+        const connection = await RedisConnection.open(broker, options, contextOf(), target, NEVER);
         for (const [name, make] of events) {
           client.emit(name, make());
           await new Promise((resolve) => setImmediate(resolve));

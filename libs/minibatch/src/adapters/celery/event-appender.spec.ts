@@ -6,8 +6,9 @@ import { toStorable } from '../../streams/storable.js';
 import type { CeleryEventSourceOptions } from './celery-source.options.js';
 import { resolveCelery } from './celery-source.options.js';
 import { decodeBody, decodeEnvelope } from './event-body.js';
-import { noCounts } from './event-counters.js';
-import { EventAppender } from './event-appender.js';
+import { newCeleryCounters } from './event-counters.js';
+import { MessageProblems } from '../message-problems.js';
+import { EventAppender, type IncomingMessage, nameOfIncoming } from './event-appender.js';
 import { TaskMemory } from './task-memory.js';
 
 /** Takes what a store takes. */
@@ -35,11 +36,19 @@ function make(
   options: Partial<CeleryEventSourceOptions> = {},
   target: SourceTarget & { stored: unknown[] } = new Target(),
 ) {
-  const counts = noCounts();
+  const counts = newCeleryCounters();
   const lines: string[] = [];
   const say = (line: string) => void lines.push(line);
   const resolved = resolveCelery('Feed', { url: 'redis://h', ...options });
-  const appender = new EventAppender(target, resolved, new TaskMemory(10), counts, { log: say, warn: say, error: say });
+  const { where, unstorable } = resolved;
+  const problems = new MessageProblems<IncomingMessage>({
+    where,
+    nameOf: nameOfIncoming,
+    counters: counts,
+    log: { log: say, warn: say, error: say },
+    unstorable: typeof unstorable === 'function' ? ({ data }, error) => unstorable(data, error) : unstorable,
+  });
+  const appender = new EventAppender(target, resolved, new TaskMemory(10), problems, counts);
   const feed = (text: string) => appender.append(appender.take(decodeBody(text, undefined)));
   return { appender, counts, lines, feed, stored: target.stored };
 }
@@ -106,10 +115,18 @@ describe('what is no event', () => {
     });
     await feed(`[1,{"type":5},${ended('a')}]`);
     expect(stored).toEqual([
-      { body: '{"type":5}', why: expect.stringContaining('no event') },
+      { body: '{"type":5}', why: expect.stringContaining('not an event') },
       expect.objectContaining({ task_id: 'a' }),
     ]);
-    expect(counts).toMatchObject({ malformed: 2, received: 1, appended: 2 });
+    expect(counts).toMatchObject({ malformed: 2, received: 3, appended: 2, skipped: 1 });
+  });
+
+  it("is text with malformed: 'keep'", async () => {
+    const { counts, feed, stored, lines } = make({ malformed: 'keep' });
+    await feed('{"type":5}');
+    expect(stored).toEqual(['{"type":5}']);
+    expect(counts).toMatchObject({ malformed: 1, received: 1, appended: 1, skipped: 0 });
+    expect(lines).toEqual([expect.stringMatching(/^Feed: a body is malformed and was kept as it is \(1 so far\): /)]);
   });
 
   it.each([

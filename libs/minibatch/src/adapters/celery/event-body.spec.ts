@@ -31,7 +31,7 @@ describe('a body', () => {
     });
   });
 
-  it('that is no UTF-8 is refused, not mended', () => {
+  it('that is not UTF-8 is refused, not repaired', () => {
     const bytes = Buffer.concat([
       Buffer.from('{"type":"worker-online","hostname":"'),
       Buffer.from([0xff]),
@@ -39,7 +39,7 @@ describe('a body', () => {
     ]);
     expect(decodeBody(bytes, undefined)).toEqual({
       events: [],
-      malformed: [{ body: bytes, reason: 'it is no UTF-8' }],
+      malformed: [{ body: bytes, reason: 'it is not UTF-8' }],
     });
   });
 
@@ -49,9 +49,9 @@ describe('a body', () => {
   });
 
   it.each([
-    ['x', 'application/json', /no JSON/],
+    ['x', 'application/json', /not JSON/],
     ['{}', 'application/x-yaml', /content type is 'application\/x-yaml'.*event_serializer/],
-    ['"text"', 'application/json', /no event/],
+    ['"text"', 'application/json', /not an event/],
   ])('that is none is refused: %s of %s', (text, type, reason) => {
     expect(decodeBody(text, type)).toEqual({
       events: [],

@@ -21,9 +21,9 @@ export interface CeleryEvent {
   readonly [field: string]: unknown;
 }
 
-/** Something that is no event. */
+/** Something that is not an event. */
 export interface MalformedBody {
-  /** The body, or the part of it, as text; as bytes if it is no UTF-8. */
+  /** The body, or the part of it, as text; as bytes if it is not UTF-8. */
   readonly body: string | Buffer;
   readonly reason: string;
 }
@@ -31,13 +31,13 @@ export interface MalformedBody {
 /** What came out of a body. A body holds one event, or a list of them: workers send those of tasks together. */
 export interface DecodedBody {
   readonly events: readonly CeleryEvent[];
-  /** What is no event, and why. */
+  /** What is not an event, and why. */
   readonly malformed: readonly MalformedBody[];
 }
 
-/** A body as it lies in RabbitMQ. */
+/** A body as RabbitMQ delivers it. */
 export function decodeBody(body: string | Buffer, contentType: string | undefined): DecodedBody {
-  if (typeof body !== 'string' && !isUtf8(body)) return refused(body, 'it is no UTF-8');
+  if (typeof body !== 'string' && !isUtf8(body)) return refused(body, 'it is not UTF-8');
   const text = body.toString();
   if (contentType !== undefined && contentType !== 'application/json') {
     return refused(text, `its content type is '${contentType}': set Celery's event_serializer to 'json'`);
@@ -46,11 +46,11 @@ export function decodeBody(body: string | Buffer, contentType: string | undefine
   try {
     parsed = readPythonJson(text);
   } catch (error) {
-    return refused(text, `it is no JSON: ${messageOf(error)}`);
+    return refused(text, `it is not JSON: ${messageOf(error)}`);
   }
   const events: CeleryEvent[] = [];
   const malformed: MalformedBody[] = [];
-  const reason = 'it is no event: an object with a type, and with the uuid of its task if it is about one';
+  const reason = 'it is not an event: an object with a type, and with the uuid of its task if it is about one';
   for (const value of Array.isArray(parsed) ? (parsed as unknown[]) : [parsed]) {
     if (isEvent(value)) events.push(value);
     else malformed.push({ body: writeJson(value) ?? '', reason });
@@ -64,7 +64,7 @@ export function decodeEnvelope(text: string): DecodedBody {
   try {
     envelope = readPythonJson(text);
   } catch (error) {
-    return refused(text, `its envelope is no JSON: ${messageOf(error)}`);
+    return refused(text, `its envelope is not JSON: ${messageOf(error)}`);
   }
   if (!isObject(envelope) || typeof envelope['body'] !== 'string') {
     return refused(text, 'it has no envelope with a body');

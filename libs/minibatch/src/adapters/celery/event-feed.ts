@@ -1,12 +1,12 @@
 import { unlessAborted } from '../../common/abort.js';
-import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { worthALine } from '../../common/worth-a-line.js';
 import type { DecodedBody } from './event-body.js';
 import type { EventAppender } from './event-appender.js';
+import type { FeedContext } from './feed-context.js';
 import { PendingBodies, type PendingBody } from './pending-bodies.js';
 
 /** What an append in flight gets when a source is told to stop; after a second the source is abandoned. */
-const GRACE = { clock: SYSTEM_CLOCK, ms: 400 };
+const GRACE = 400;
 
 /** Bytes of bodies that wait for the stream. */
 const MOST_BYTES = 64 * 1024 * 1024;
@@ -52,7 +52,7 @@ export class EventFeed {
   over = false;
 
   constructor(
-    private readonly where: string,
+    private readonly context: FeedContext,
     private readonly connect: Connect,
     private readonly appender: EventAppender,
     private readonly signal: AbortSignal,
@@ -105,9 +105,10 @@ export class EventFeed {
   }
 
   private async store(bodies: readonly PendingBody[]): Promise<void> {
+    const grace = { clock: this.context.clock, ms: GRACE };
     const append = this.appender.append(bodies.flatMap(({ messages }) => messages)).then(() => true);
     try {
-      if (await unlessAborted(append, this.signal, GRACE)) bodies.at(-1)?.acknowledge?.();
+      if (await unlessAborted(append, this.signal, grace)) bodies.at(-1)?.acknowledge?.();
       else this.dropped(countOf(bodies), 'the source was stopped before the stream took them');
     } catch (error) {
       this.pending.putBack(bodies);
@@ -125,12 +126,12 @@ export class EventFeed {
   private dropped(events: number, why: string): void {
     // What stays in a queue comes again.
     if (events === 0 || this.connection?.durable === true) return;
-    const { counts, log } = this.appender;
-    const before = counts.dropped;
-    counts.dropped += events;
-    const crossed = Math.floor(before / 1000) < Math.floor(counts.dropped / 1000);
-    if (!worthALine(counts.dropped) && !crossed) return;
-    log.error(`${this.where}: events are dropped (${counts.dropped} so far): ${why}`);
+    const { where, counters, log } = this.context;
+    const before = counters.dropped;
+    counters.dropped += events;
+    const crossed = Math.floor(before / 1000) < Math.floor(counters.dropped / 1000);
+    if (!worthALine(counters.dropped) && !crossed) return;
+    log?.error(`${where}: events are dropped (${counters.dropped} so far): ${why}`);
   }
 }
 

@@ -1,11 +1,10 @@
 export { CeleryEventSource } from './celery-event.source.js';
-export type {
-  CeleryEventSourceOptions,
-  CeleryEventType,
-  MalformedPolicy,
-  UnstorablePolicy,
-} from './celery-source.options.js';
+export type { CeleryEventSourceOptions, CeleryEventType } from './celery-source.options.js';
+export { EVENT_HEADERS } from './event-appender.js';
 export type { CeleryEvent } from './event-body.js';
 export type { CeleryEventCounters } from './event-counters.js';
 export type { CeleryTaskInfo } from './task-info.js';
 export type { CeleryTaskEvent } from './task-message.js';
+export type { MalformedPolicy, UnstorablePolicy } from '../policies.js';
+export { FailureReason } from '../failure-reason.js';
+export type { SourceCounters } from '../source-counters.js';

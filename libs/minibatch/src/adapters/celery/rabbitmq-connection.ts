@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Channel, ChannelModel, ConsumeMessage, Options as AmqpOptions } from 'amqplib';
-import { SYSTEM_CLOCK } from '../../common/clock.js';
 import { isA, propertyOf } from '../../errors/error-text.js';
 import { messageOf } from '../../errors/minibatch.error.js';
 import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeBody } from './event-body.js';
+import { FailureReason } from '../failure-reason.js';
+import type { FeedContext } from './feed-context.js';
 import type { BrokerConnection, ConnectionListener } from './event-feed.js';
 import { loadPackage } from '../../common/missing-package.js';
 import { connectionError } from './connection-errors.js';
@@ -13,7 +14,7 @@ import { connectionError } from './connection-errors.js';
 const CONNECT_TIMEOUT = 10_000;
 /** Seconds; a connection that says nothing for two of them is dead. */
 const HEARTBEAT = 20;
-/** Milliseconds for the good-bye. */
+/** What an orderly close gets; milliseconds. */
 const CLOSE_TIMEOUT = 150;
 
 /**
@@ -39,6 +40,7 @@ export class RabbitmqConnection implements BrokerConnection {
   private constructor(
     private readonly broker: RabbitmqBroker,
     private readonly options: Options,
+    private readonly context: Pick<FeedContext, 'clock'>,
     private readonly model: ChannelModel,
     private readonly listener: ConnectionListener,
   ) {
@@ -50,11 +52,12 @@ export class RabbitmqConnection implements BrokerConnection {
   static async open(
     broker: RabbitmqBroker,
     options: Options,
+    context: Pick<FeedContext, 'clock'>,
     listener: ConnectionListener,
     signal: AbortSignal,
   ): Promise<RabbitmqConnection> {
     const model = await connect(broker, options);
-    const connection = new RabbitmqConnection(broker, options, model, listener);
+    const connection = new RabbitmqConnection(broker, options, context, model, listener);
     try {
       if (!signal.aborted) await connection.consume();
       return connection;
@@ -62,7 +65,7 @@ export class RabbitmqConnection implements BrokerConnection {
       await connection.close();
       throw connection.failureOf(error);
     } finally {
-      // It came too late for whoever wanted it.
+      // It came too late to be used.
       if (signal.aborted) await connection.close();
     }
   }
@@ -71,7 +74,7 @@ export class RabbitmqConnection implements BrokerConnection {
     if (this.closed) return;
     this.closed = true;
     let cancel = (): void => undefined;
-    const late = new Promise<void>((resolve) => (cancel = SYSTEM_CLOCK.schedule(CLOSE_TIMEOUT, resolve)));
+    const late = new Promise<void>((resolve) => (cancel = this.context.clock.schedule(CLOSE_TIMEOUT, resolve)));
     const ended = this.model.close().catch(() => undefined);
     await Promise.race([ended, late]);
     cancel();
@@ -83,7 +86,7 @@ export class RabbitmqConnection implements BrokerConnection {
     const { exchange, families, prefetch } = this.options;
     const given = await this.givenQueue();
     const channel = await this.channel();
-    // As Celery declares it, so that it does not matter who comes first.
+    // As Celery declares it, so that it does not matter which side is first.
     await channel.assertExchange(exchange, 'topic', { durable: true, autoDelete: false });
     const name = this.options.queue ?? `${exchange}.minibatch.${randomUUID()}`;
     if (!given) await channel.assertQueue(name, this.durable ? DURABLE : EXCLUSIVE);
@@ -95,7 +98,7 @@ export class RabbitmqConnection implements BrokerConnection {
     await channel.consume(name, (message) => this.take(channel, message));
   }
 
-  /** A queue that is there is used as it is, whatever its arguments are. */
+  /** An existing queue is used as it is, whatever its arguments are. */
   private async givenQueue(): Promise<boolean> {
     const { queue } = this.options;
     if (queue === undefined) return false;
@@ -133,7 +136,7 @@ export class RabbitmqConnection implements BrokerConnection {
     try {
       channel.ack(message, true);
     } catch {
-      // The channel is closed: they come again, and are ignored for their dedupe ids.
+      // The channel is closed: they are redelivered, and ignored because of their dedupe ids.
     }
   }
 
@@ -143,22 +146,23 @@ export class RabbitmqConnection implements BrokerConnection {
     this.listener.fail(this.failureOf(error ?? this.broken, what));
   }
 
-  private failureOf(error: unknown, what = 'there is no connection'): Error {
+  private failureOf(error: unknown, what?: string): Error {
     const { where, queue, exchange } = this.options;
     const { label } = this.broker;
     switch (codeOf(error)) {
       case ACCESS_REFUSED: {
-        const message = `RabbitMQ at ${label} refuses us; check that the user of url may configure, write and read the exchange '${exchange}' and the queue '${queue ?? `${exchange}.minibatch.…`}'`;
-        return connectionError(where, 'CREDENTIALS', message, error);
+        const message = `RabbitMQ at ${label} refuses access; check that the user of url may configure, write and read the exchange '${exchange}' and the queue '${queue ?? `${exchange}.minibatch.…`}'`;
+        return connectionError(where, FailureReason.Unauthorized, message, error);
       }
       case RESOURCE_LOCKED:
       case PRECONDITION_FAILED: {
-        const message = `RabbitMQ at ${label} has an exchange '${exchange}' or a queue '${queue ?? ''}' that is not what it has to be (a durable topic exchange; a queue that is not exclusive to another connection); delete it, or give another name`;
-        return connectionError(where, 'DECLARATION', message, error);
+        const message = `RabbitMQ at ${label} has an exchange '${exchange}' or a queue '${queue ?? ''}' that is not what it has to be (a durable topic exchange; a queue that is not exclusive to another connection); delete it, or use another name`;
+        return connectionError(where, FailureReason.Declaration, message, error);
       }
       default: {
-        const message = `${what} to RabbitMQ at ${label}; check that it runs and that the address is right`;
-        return connectionError(where, 'CONNECTION', message, error);
+        if (what !== undefined)
+          return connectionError(where, FailureReason.Lost, `RabbitMQ at ${label}: ${what}`, error);
+        return connectionError(where, FailureReason.Unreachable, unreachable(label), error);
       }
     }
   }
@@ -195,10 +199,13 @@ async function connect(broker: RabbitmqBroker, { where, tls }: Options): Promise
     return await client.connect(address, socket);
   } catch (error) {
     if (/ACCESS.REFUSED|NOT.ALLOWED|Expected ConnectionOpenOk/i.test(messageOf(error))) {
-      const message = `RabbitMQ at ${label} refuses us; check user and password in url, and that the virtual host '${broker.virtualHost}' is there`;
-      throw connectionError(where, 'CREDENTIALS', message, error);
+      const message = `RabbitMQ at ${label} refuses access; check user and password in url, and that the virtual host '${broker.virtualHost}' is there`;
+      throw connectionError(where, FailureReason.Unauthorized, message, error);
     }
-    const message = `there is no connection to RabbitMQ at ${label}; check that it runs and that the address is right`;
-    throw connectionError(where, 'CONNECTION', message, error);
+    throw connectionError(where, FailureReason.Unreachable, unreachable(label), error);
   }
+}
+
+function unreachable(label: string): string {
+  return `there is no connection to RabbitMQ at ${label}; check that it runs and that the address is right`;
 }

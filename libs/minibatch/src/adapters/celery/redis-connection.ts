@@ -1,21 +1,22 @@
 import type { Redis } from 'ioredis';
 import { isA, messageOf } from '../../errors/error-text.js';
-import { every, SYSTEM_CLOCK } from '../../common/clock.js';
+import { every } from '../../common/clock.js';
 import type { RedisBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
 import { decodeEnvelope } from './event-body.js';
+import { FailureReason } from '../failure-reason.js';
 import type { BrokerConnection, ConnectionListener } from './event-feed.js';
-import type { EventAppender } from './event-appender.js';
+import type { FeedContext } from './feed-context.js';
 import { loadPackage } from '../../common/missing-package.js';
 import { connectionError } from './connection-errors.js';
 
 /**
- * A lost connection is tried anew at once, because what is sent meanwhile is lost; after this time the source fails, so that its
- * state shows it, and is started again with backoff. Milliseconds.
+ * A lost connection is retried at once, because what is sent meanwhile is lost. After this time the source fails, so that its state shows
+ * it, and is restarted with backoff. Milliseconds.
  */
 const PATIENCE = 5000;
 const RECONNECT_DELAY = 100;
-/** A connection on which nothing comes may be dead: the server is asked every so often. Milliseconds. */
+/** A silent connection may be dead: how often the server is asked. Milliseconds. */
 const PING_INTERVAL = 10_000;
 const PING_TIMEOUT = 5000;
 const CONNECT_TIMEOUT = 10_000;
@@ -30,14 +31,14 @@ export class RedisConnection implements BrokerConnection {
   private lastError: Error | undefined;
   private established = false;
   private closed = false;
-  /** 0: it is not lost. */
-  private lostAt = 0;
+  /** Undefined: it is not lost. */
+  private lostAt: number | undefined;
   private readonly patterns: readonly string[];
 
   private constructor(
     private readonly broker: RedisBroker,
     private readonly options: Options,
-    private readonly appender: Pick<EventAppender, 'counts' | 'log'>,
+    private readonly context: FeedContext,
     private readonly listener: ConnectionListener,
   ) {
     this.patterns = patternsOf(broker, options);
@@ -46,11 +47,11 @@ export class RedisConnection implements BrokerConnection {
   static async open(
     broker: RedisBroker,
     options: Options,
-    appender: Pick<EventAppender, 'counts' | 'log'>,
+    context: FeedContext,
     listener: ConnectionListener,
     signal: AbortSignal,
   ): Promise<RedisConnection> {
-    const connection = new RedisConnection(broker, options, appender, listener);
+    const connection = new RedisConnection(broker, options, context, listener);
     const close = () => void connection.close();
     signal.addEventListener('abort', close, { once: true });
     try {
@@ -60,7 +61,7 @@ export class RedisConnection implements BrokerConnection {
       close();
       throw error;
     } finally {
-      // From now on it is closed by who has it.
+      // From now on its owner closes it.
       signal.removeEventListener('abort', close);
     }
   }
@@ -84,7 +85,7 @@ export class RedisConnection implements BrokerConnection {
       throw this.failureOf(this.lastError ?? error);
     }
     this.established = true;
-    this.stopPings = every(SYSTEM_CLOCK, PING_INTERVAL, () => void this.ping(client));
+    this.stopPings = every(this.context.clock, PING_INTERVAL, () => void this.ping(client));
   }
 
   private clientOptions() {
@@ -120,12 +121,12 @@ export class RedisConnection implements BrokerConnection {
   }
 
   private lost(): void {
-    if (!this.established || this.closed || this.lostAt !== 0) return;
-    this.lostAt = performance.now();
-    const { counts, log } = this.appender;
-    counts.interruptions += 1;
-    log.warn(
-      `${this.options.where}: the connection to ${this.broker.label} is lost (${counts.interruptions} times so far); events that are sent until it is back are lost`,
+    if (!this.established || this.closed || this.lostAt !== undefined) return;
+    this.lostAt = this.context.clock.monotonic();
+    const { counters, log } = this.context;
+    counters.interruptions += 1;
+    log?.warn(
+      `${this.options.where}: the connection to ${this.broker.label} is lost (${counters.interruptions} times so far); events that are sent until it is restored are lost`,
     );
   }
 
@@ -133,8 +134,8 @@ export class RedisConnection implements BrokerConnection {
     if (!this.established) return;
     try {
       await client.psubscribe(...this.patterns);
-      this.lostAt = 0;
-      this.appender.log.log(`${this.options.where}: the connection to ${this.broker.label} is back`);
+      this.lostAt = undefined;
+      this.context.log?.log(`${this.options.where}: the connection to ${this.broker.label} is restored`);
     } catch (error) {
       if (client.status === 'ready') this.fail(error);
     }
@@ -143,16 +144,16 @@ export class RedisConnection implements BrokerConnection {
   private hasPatience(): boolean {
     // The client asks before it tells.
     this.lost();
-    return this.established && !this.closed && performance.now() - this.lostAt < PATIENCE;
+    return this.established && !this.closed && this.context.clock.monotonic() - (this.lostAt ?? 0) < PATIENCE;
   }
 
   private async ping(client: Redis): Promise<void> {
     if (client.status !== 'ready') return;
     let cancel = (): void => undefined;
     const silent = new Promise<boolean>((resolve) => {
-      cancel = SYSTEM_CLOCK.schedule(PING_TIMEOUT, () => resolve(true));
+      cancel = this.context.clock.schedule(PING_TIMEOUT, () => resolve(true));
     });
-    // An error is an answer too; of a lost connection the client tells by itself.
+    // An error is an answer too; the client reports a lost connection itself.
     const answer = client.ping().then(
       () => false,
       () => false,
@@ -171,12 +172,13 @@ export class RedisConnection implements BrokerConnection {
     const { where } = this.options;
     const { label } = this.broker;
     if (isRefusal(error)) {
-      const message = `Redis at ${label} refuses us; check user and password in url, and that the user may psubscribe to ${this.patterns.join(', ')}`;
-      return connectionError(where, 'CREDENTIALS', message, error);
+      const message = `Redis at ${label} refuses access; check user and password in url, and that the user may psubscribe to ${this.patterns.join(', ')}`;
+      return connectionError(where, FailureReason.Unauthorized, message, error);
     }
     const what = this.established ? 'the connection was lost' : 'there is no connection';
     const message = `${what} to Redis at ${label}; check that it runs and that the address is right`;
-    return connectionError(where, 'CONNECTION', message, error);
+    const reason = this.established ? FailureReason.Lost : FailureReason.Unreachable;
+    return connectionError(where, reason, message, error);
   }
 }
 
