@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { mongo } from 'mongoose';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   appendAll,
   keyOf,
@@ -193,6 +194,47 @@ describe('windows that share a document', () => {
       [3, 1],
     ]);
     expect(await seqs()).toEqual([[1, 2, 3]]);
+  });
+
+  it('is deleted by one command when its windows are settled at the same time', async () => {
+    await test.store.claim(
+      lease,
+      [1, 2].map((seq) => windowOf(seq, [], { created: NOON })),
+    );
+    test.commands();
+    const settle = (seq: number) =>
+      test.store.settle(lease, [{ window: windowOf(seq, []), messages: [] }], { groups: ['default'], keep: false });
+    await Promise.all([settle(1), settle(2)]);
+    expect(test.commands()).toEqual(['delete']);
+    expect(await documents()).toEqual([]);
+  });
+
+  it('needs no search for a window of it that is settled after the others are gone', async () => {
+    await test.store.claim(
+      lease,
+      [1, 2].map((seq) => windowOf(seq, [], { created: NOON })),
+    );
+    test.commands();
+    const settle = (seq: number) =>
+      test.store.settle(lease, [{ window: windowOf(seq, []), messages: [] }], { groups: ['default'], keep: false });
+    let second: Promise<void> | undefined;
+    const { bulkWrite } = mongo.Collection.prototype;
+    const spy = vi.spyOn(mongo.Collection.prototype, 'bulkWrite').mockImplementationOnce(async function (
+      this: mongo.Collection,
+      ...given
+    ) {
+      // The other removal overtakes this one.
+      await (second = settle(2));
+      return bulkWrite.apply(this, given);
+    });
+    try {
+      await settle(1);
+      await second;
+    } finally {
+      spy.mockRestore();
+    }
+    expect(test.commands()).toEqual(['delete', 'update']);
+    expect(await documents()).toEqual([]);
   });
 
   it('gives each kept window a document of its own, with its data', async () => {

@@ -29,24 +29,21 @@ export class WindowRemoval {
     this.locations.removed(lease, seqs);
   }
 
-  /** True if all documents were found. */
+  /** True if all documents to delete were found. A document with other windows in it has a known `_id`: if it is missing, it is gone. */
   private async removeFrom(removals: readonly WindowsToRemove[]): Promise<boolean> {
     const { window } = this.collections;
-    const documents = removals.flatMap((each) => each.documents);
-    const parts = removals.flatMap((each) => each.parts);
-    let found = 0;
-    if (documents.length > 0) {
-      const { deletedCount } = await window.deleteMany({ _id: { $in: documents } });
-      found += deletedCount;
-    }
+    const documents = new Set(removals.flatMap((each) => each.documents));
+    // Another call of the same turn may have removed the other windows of a document.
+    const parts = removals.flatMap((each) => each.parts).filter(({ _id }) => !documents.has(_id));
+    let deleted = 0;
+    if (documents.size > 0) ({ deletedCount: deleted } = await window.deleteMany({ _id: { $in: [...documents] } }));
     if (parts.length > 0) {
-      const { matchedCount } = await window.bulkWrite(
+      await window.bulkWrite(
         parts.map(({ _id, seqs }) => ({ updateOne: { filter: { _id }, update: without(seqs) } })),
         { ordered: false },
       );
-      found += matchedCount;
     }
-    return found === documents.length + parts.length;
+    return deleted === documents.size;
   }
 
   private async removeBySeq(lease: Lease, seqs: readonly number[]): Promise<void> {
