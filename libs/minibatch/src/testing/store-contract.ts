@@ -5,15 +5,15 @@ import type { ContractContext, StoreUnderTest, TestFunctions } from './store-con
 import { deadLettersContract } from './store-contract/dead-letters.js';
 import { groupsContract } from './store-contract/groups.js';
 import { leaseContract } from './store-contract/leases.js';
-import { lookingContract } from './store-contract/looking.js';
-import { readContract } from './store-contract/reading.js';
+import { readContract } from './store-contract/reads.js';
 import { recoveryContract } from './store-contract/recovery.js';
 import { replayContract } from './store-contract/replay.js';
 import { retentionContract } from './store-contract/retention.js';
-import { settleContract } from './store-contract/settling.js';
+import { settleContract } from './store-contract/settle.js';
 import { statisticsContract } from './store-contract/statistics.js';
 import { streamsContract } from './store-contract/streams.js';
 import { valuesContract } from './store-contract/values.js';
+import { windowsContract } from './store-contract/windows.js';
 
 export type { StoreUnderTest, TestFunctions } from './store-contract/context.js';
 
@@ -87,7 +87,7 @@ export function storeContract(
       settleContract,
       deadLettersContract,
       retentionContract,
-      lookingContract,
+      windowsContract,
       replayContract,
       statisticsContract,
     ]) {

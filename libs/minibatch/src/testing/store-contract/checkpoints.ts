@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { AppendOutcome, Checkpoint } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { key, message, ns, numbers, read, register, STREAM, storePosition } from './fixtures.js';
+import { key, message, ns, numbers, read, register, storePosition, STREAM } from './fixtures.js';
 
 export function checkpointContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('checkpoints', () => {

@@ -4,7 +4,6 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   Lease,
-  NewDeadLetter,
   StoredMessage,
   StreamStore,
 } from '../../storage/stream-store.interface.js';
@@ -12,12 +11,15 @@ import type { ContractContext, TestFunctions } from './context.js';
 import {
   ALL,
   append,
+  bury,
   claimAndCommit,
+  die,
   finish,
   hold,
   HOSTILE_NAMES,
   ids,
   key,
+  letterOf,
   message,
   NOON,
   ns,
@@ -154,14 +156,8 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
       const messages = await read(store, key('a'));
       await store.bury(a, []);
       await store.bury(a, [letterOf(messages[0]!)]);
-      await other.bury(
-        a,
-        messages.map((each) => letterOf(each, { error: 'again', attempts: 9 })),
-      );
-      await store.bury(
-        b,
-        messages.slice(0, 1).map((each) => letterOf(each, { error: 'in b' })),
-      );
+      await bury(other, a, messages, () => ({ error: 'again', attempts: 9 }));
+      await bury(store, b, messages.slice(0, 1), () => ({ error: 'in b' }));
       assert.deepEqual(
         (await list(other, { group: 'a' })).map(({ error }) => error),
         ['went wrong', 'again', 'again'],
@@ -198,10 +194,7 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
       const messages = await read(store, key('a'));
       for (const group of ['a', 'b']) {
         const lease = await hold(store, key(group), group);
-        await store.bury(
-          lease,
-          messages.map((each, n) => letterOf(each, { died: new Date(NOON + n * 10) })),
-        );
+        await bury(store, lease, messages, (n) => ({ died: new Date(NOON + n * 10) }));
       }
       const a = await list(store, { group: 'a' });
       const b = await list(store, { group: 'b' });
@@ -558,10 +551,7 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
       await append(store, ...numbers(2));
       const lease = await hold(store);
       const messages = await read(store);
-      await store.bury(
-        lease,
-        messages.map((each) => letterOf(each)),
-      );
+      await bury(store, lease, messages);
       const { window, groups } = await claimAndCommit(store, lease, 1, messages);
       assert.equal(await store.redrive(STREAM, {}), 2);
       await store.settle(lease, [{ window, messages }], { groups, keep: false });
@@ -643,34 +633,7 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
   });
 }
 
-function letterOf(given: StoredMessage, extra: Partial<NewDeadLetter> = {}): NewDeadLetter {
-  return {
-    message: given,
-    window: 'window',
-    consumer: 'Flights.report',
-    attempts: 2,
-    error: 'went wrong',
-    died: new Date(NOON + 1),
-    ...extra,
-  };
-}
-
-/** As a consumer gives messages up: their letters are stored, then their window is committed. */
-async function die(
-  store: StreamStore,
-  lease: Lease,
-  seq: number,
-  messages: readonly StoredMessage[],
-  extra: (n: number) => Partial<NewDeadLetter> = () => ({}),
-): Promise<void> {
-  await store.bury(
-    lease,
-    messages.map((each, n) => letterOf(each, extra(n))),
-  );
-  await finish(store, lease, seq, messages);
-}
-
-/** A stream with so many dead letters and nothing else. */
+/** A stream with this many dead letters and nothing else. */
 async function buried(store: StreamStore, count: number): Promise<Lease> {
   await register(store, 'default');
   await append(store, ...numbers(count));

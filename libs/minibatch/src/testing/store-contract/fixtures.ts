@@ -5,7 +5,9 @@ import type {
   Lease,
   LeaseOwner,
   MessageId,
+  NewDeadLetter,
   NewMessage,
+  ReadWindow,
   SettleOptions,
   StoredMessage,
   StreamStore,
@@ -145,6 +147,76 @@ export async function finish(
 ): Promise<void> {
   const { window, groups } = await claimAndCommit(store, lease, seq, messages);
   await store.settle(lease, [{ window, messages }], { groups, keep: false, ...options });
+}
+
+/** A letter of the message. */
+export function letterOf(given: StoredMessage, extra: Partial<NewDeadLetter> = {}): NewDeadLetter {
+  return {
+    message: given,
+    window: 'window',
+    consumer: 'Flights.report',
+    attempts: 2,
+    error: 'went wrong',
+    died: new Date(NOON + 1),
+    ...extra,
+  };
+}
+
+/** Stores letters of the messages, without committing their window. */
+export async function bury(
+  store: StreamStore,
+  lease: Lease,
+  messages: readonly StoredMessage[],
+  extra: (n: number) => Partial<NewDeadLetter> = () => ({}),
+): Promise<void> {
+  await store.bury(
+    lease,
+    messages.map((each, n) => letterOf(each, extra(n))),
+  );
+}
+
+/** As a consumer gives messages up: their letters are stored, then their window is committed. */
+export async function die(
+  store: StreamStore,
+  lease: Lease,
+  seq: number,
+  messages: readonly StoredMessage[],
+  extra?: (n: number) => Partial<NewDeadLetter>,
+): Promise<void> {
+  await bury(store, lease, messages, extra);
+  await finish(store, lease, seq, messages);
+}
+
+/** All kept messages, in pages of two. */
+export async function readAllKept(store: StreamStore, stream = STREAM): Promise<StoredMessage[]> {
+  const found: StoredMessage[] = [];
+  for (let after: MessageId | undefined; ;) {
+    const block = await store.readKept!(stream, after, { ...ALL, messages: 2 });
+    found.push(...block.messages);
+    if (!block.full) return found;
+    after = block.messages.at(-1)?.id;
+  }
+}
+
+/** All windows of the consumer in this state. */
+export async function readAllWindows(
+  store: StreamStore,
+  state: 'claimed' | 'kept',
+  consumer = key(),
+  limit = 100,
+): Promise<ReadWindow[]> {
+  const found: ReadWindow[] = [];
+  for (let after: string | undefined; ;) {
+    const page = await store.readWindows!(consumer, state, after, limit);
+    found.push(...page.windows);
+    if (page.next === undefined) return found;
+    after = page.next;
+  }
+}
+
+/** Without undefined properties, and with the prototype of a plain object. */
+export function plain(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value));
 }
 
 /** By the code alone: an adapter may have its own copy of the package. */

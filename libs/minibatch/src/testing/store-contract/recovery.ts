@@ -10,6 +10,7 @@ import {
   key,
   NOON,
   numbers,
+  plain,
   progress,
   read,
   register,
@@ -357,9 +358,4 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       assert.equal((await store.stats([key().stream]))[0]?.consumers[0]?.openWindows, 0);
     });
   });
-}
-
-/** Without undefined properties, and with the prototype of a plain object. */
-function plain(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value));
 }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import type { KeptRange, Lease, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import {
-  ALL,
   append,
+  bury,
   finish,
   hold,
   HOSTILE_NAMES,
@@ -14,6 +14,7 @@ import {
   ns,
   numbers,
   read,
+  readAllKept,
   register,
   STREAM,
 } from './fixtures.js';
@@ -41,7 +42,7 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       assert.ok(copies.every(({ id }, n) => id !== originals[n]?.id && id > first!.id));
       assert.ok(copies.every(({ redriven, deduped }) => redriven === true && !deduped));
       assert.deepEqual(
-        ids(await keptOf(store)),
+        ids(await readAllKept(store)),
         originals.map(({ id }) => id),
       );
       assert.equal((await store.stats([STREAM]))[0]?.buffered, 4);
@@ -49,7 +50,7 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       await finish(store, lease, 2, copies, { keep: true });
       assert.deepEqual(ns(await read(store)), ['new']);
       assert.deepEqual(
-        ids(await keptOf(other)),
+        ids(await readAllKept(other)),
         originals.map(({ id }) => id),
       );
     });
@@ -61,7 +62,7 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       await register(store, 'default');
       await append(store, ...numbers(4));
       const lease = await keepAll(store);
-      const [, second] = await keptOf(store);
+      const [, second] = await readAllKept(store);
       assert.equal(await store.replay(STREAM, 'default', { to: second!.id }), 1);
       assert.equal(await other.replay!(STREAM, 'default', {}), 3);
       assert.equal(await store.replay(STREAM, 'default', {}), 0);
@@ -70,7 +71,7 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       await finish(store, lease, 2, copies.slice(1, 3), { keep: true });
       assert.equal(await store.replay(STREAM, 'default', {}), 2);
       assert.deepEqual(ns(await read(store)), [0, 3, 1, 2]);
-      assert.equal((await keptOf(store)).length, 4);
+      assert.equal((await readAllKept(store)).length, 4);
     });
 
     it('is for one group alone, and another one may have its own', async () => {
@@ -94,7 +95,7 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
         await finish(store, leases.get(group)!, 2, await read(store, key(group)));
       }
       assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
-      assert.equal((await keptOf(store)).length, 2);
+      assert.equal((await readAllKept(store)).length, 2);
     });
 
     it('hands waiting copies to a group that comes meanwhile, and passes their messages over for it', async () => {
@@ -106,7 +107,7 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       const b = await hold(store, key('b'), 'b');
       await finish(store, a, 1, await read(store, key('a')), { keep: true });
       await finish(store, b, 1, await read(store, key('b')));
-      const [, second] = await keptOf(store);
+      const [, second] = await readAllKept(store);
       assert.equal(await store.replay(STREAM, 'b', { from: second!.id }), 2);
       await store.registerGroup(key('new'));
       assert.deepEqual(ns(await read(store, key('new'))), [1, 2]);
@@ -135,20 +136,16 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       const lease = await keepAll(store);
       const other = await hold(store, key('other'), 'b');
       await finish(store, other, 1, await read(store, key('other')), { keep: true });
-      const originals = ids(await keptOf(store));
+      const originals = ids(await readAllKept(store));
       assert.equal(await store.replay(STREAM, 'default', {}), 2);
       const copies = await read(store);
-      const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
-      await store.bury(
-        lease,
-        copies.map((each) => ({ message: each, ...note })),
-      );
+      await bury(store, lease, copies);
       await finish(store, lease, 2, copies, { keep: true });
       assert.equal(await store.redrive(STREAM, {}), 2);
       const back = await read(store);
       assert.deepEqual(ns(back), [0, 1]);
       await finish(store, lease, 3, back, { keep: true });
-      assert.deepEqual(ids(await keptOf(store)), originals);
+      assert.deepEqual(ids(await readAllKept(store)), originals);
       assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
     });
 
@@ -161,16 +158,12 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       const other = await hold(store, key('other'), 'b');
       await finish(store, other, 1, await read(store, key('other')), { keep: true });
       assert.equal(await store.replay(STREAM, 'default', {}), 3);
-      const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
       let seq = 1;
       // Dying twice makes no difference.
       for (const round of [1, 2]) {
         const copies = (await read(store)).filter(({ data }) => (data as { n: number }).n !== 1);
         assert.equal(copies.length, 2);
-        await store.bury(
-          lease,
-          copies.map((each) => ({ message: each, ...note })),
-        );
+        await bury(store, lease, copies);
         await finish(store, lease, (seq += 1), round === 1 ? await read(store) : copies);
         assert.equal(await store.redrive(STREAM, {}), 2);
         // The copy of 1 was committed in the first round.
@@ -290,8 +283,4 @@ async function keepAll(store: StreamStore): Promise<Lease> {
   const lease = await hold(store);
   await finish(store, lease, 1, await read(store), { keep: true });
   return lease;
-}
-
-async function keptOf(store: StreamStore) {
-  return (await store.readKept!(STREAM, undefined, ALL)).messages;
 }

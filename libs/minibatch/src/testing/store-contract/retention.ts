@@ -4,6 +4,7 @@ import type { StoredMessage } from '../../storage/stream-store.interface.js';
 import {
   ALL,
   append,
+  die,
   finish,
   hold,
   ids,
@@ -128,12 +129,7 @@ export function retentionContract({ describe, it }: TestFunctions, context: Cont
       await append(store, ...numbers(3));
       const lease = await hold(store);
       const messages = await read(store);
-      const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
-      await store.bury(
-        lease,
-        messages.slice(0, 1).map((each) => ({ message: each, ...note })),
-      );
-      await finish(store, lease, 1, messages.slice(0, 1));
+      await die(store, lease, 1, messages.slice(0, 1));
       await store.redrive(STREAM, {});
       await store.updateStream(STREAM, { clear: true });
       const after = await read(store);
@@ -142,11 +138,7 @@ export function retentionContract({ describe, it }: TestFunctions, context: Cont
         [true, true, false],
       );
       // Claimed before the clearing, so it went its way.
-      await store.bury(
-        lease,
-        after.slice(0, 1).map((each) => ({ message: each, ...note })),
-      );
-      await finish(store, lease, 2, after.slice(0, 1));
+      await die(store, lease, 2, after.slice(0, 1));
       await store.redrive(STREAM, {});
       const last = (await read(store)).at(-1);
       assert.deepEqual([last?.redriven, last?.cleared], [true, undefined]);
@@ -180,10 +172,7 @@ export function retentionContract({ describe, it }: TestFunctions, context: Cont
       const lease = await hold(store);
       const [first] = messages;
       assert.ok(first);
-      await store.bury(lease, [
-        { message: first, window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) },
-      ]);
-      await finish(store, lease, 1, [first]);
+      await die(store, lease, 1, [first]);
       await store.redrive(STREAM, {});
       const after = await read(store);
       assert.deepEqual(

@@ -4,6 +4,7 @@ import { type LeaseState, NO_PROGRESS } from '../../storage/stream-store.interfa
 import type { ContractContext, TestFunctions } from './context.js';
 import {
   append,
+  bury,
   finish,
   hold,
   HOSTILE_NAMES,
@@ -150,17 +151,7 @@ export function streamsContract({ describe, it }: TestFunctions, context: Contra
       const messages = await read(store);
       await finish(store, lease, 1, messages.slice(0, 2), { keep: true, at: new Date(NOON) });
       await store.claim(lease, [windowOf(2, messages.slice(2))]);
-      await store.bury(
-        lease,
-        messages.slice(2, 3).map((each) => ({
-          message: each,
-          window: 'w',
-          consumer: 'c',
-          attempts: 1,
-          error: 'e',
-          died: new Date(NOON),
-        })),
-      );
+      await bury(store, lease, messages.slice(2, 3));
       assert.equal((await store.deadLetters(STREAM, {}, undefined, 10)).length, 1);
 
       await store.dropStream(STREAM);

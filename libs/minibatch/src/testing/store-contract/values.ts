@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Code, Decimal128, MaxKey, MinKey, ObjectId, Timestamp, UUID } from 'bson';
 import type { StoredMessage, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { append, hold, key, message, NOON, read, register, STREAM, storePosition } from './fixtures.js';
+import { append, bury, hold, key, message, NOON, read, register, storePosition, STREAM } from './fixtures.js';
 
 export function valuesContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('data', () => {
@@ -92,17 +92,7 @@ export function valuesContract({ describe, it }: TestFunctions, context: Contrac
         for (const { headers: back } of messages) assert.equal(text(back), text(headers));
 
         const lease = await hold(store);
-        await store.bury(
-          lease,
-          messages.map((given) => ({
-            message: given,
-            window: 'window',
-            consumer: 'Flights.report',
-            attempts: 1,
-            error: 'no',
-            died: new Date(NOON),
-          })),
-        );
+        await bury(store, lease, messages);
         const letters = await store.deadLetters(STREAM, {}, undefined, 10);
         assert.deepEqual(
           letters.map(({ data }) => text(data)),

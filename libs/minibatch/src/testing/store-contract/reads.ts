@@ -1,7 +1,22 @@
 import assert from 'node:assert/strict';
 import type { MessageId, TimeCursor, TimeRange } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { ALL, append, finish, hold, ids, key, message, NOON, ns, numbers, read, register, STREAM } from './fixtures.js';
+import {
+  ALL,
+  append,
+  bury,
+  finish,
+  hold,
+  ids,
+  key,
+  message,
+  NOON,
+  ns,
+  numbers,
+  read,
+  register,
+  STREAM,
+} from './fixtures.js';
 
 export function readContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('fetch', () => {
@@ -67,8 +82,7 @@ export function readContract({ describe, it }: TestFunctions, context: ContractC
       const [dead] = await append(store, message({ n: -1 }));
       const [letter] = await read(store);
       await finish(store, lease, 1, [letter!]);
-      const died = { window: 'w', consumer: 'A.b', attempts: 5, error: 'bad', died: new Date(NOON) };
-      await store.bury(lease, [{ message: letter!, ...died }]);
+      await bury(store, lease, [letter!]);
 
       const seen: MessageId[] = [];
       const readOn = async () => {

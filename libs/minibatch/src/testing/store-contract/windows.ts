@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import type { MessageId, ReadWindow, StoredMessage, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import {
   ALL,
@@ -14,15 +13,18 @@ import {
   NOON,
   ns,
   numbers,
+  plain,
   progress,
   read,
+  readAllKept,
+  readAllWindows,
   register,
   STREAM,
   windowOf,
 } from './fixtures.js';
 
 /** What a store may leave out. One that has it keeps these promises. */
-export function lookingContract({ describe, it }: TestFunctions, context: ContractContext): void {
+export function windowsContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('a look at kept messages', () => {
     it('gives them in the order of their ids, whatever the order of their commits', async () => {
       const { store } = context;
@@ -36,8 +38,8 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       await finish(store, lease, 2, messages.slice(0, 2), { keep: true, at: new Date(NOON + 10) });
       await finish(store, lease, 3, messages.slice(2, 4), { keep: false, at: new Date(NOON) });
       await finish(store, lease, 4, messages.slice(6, 7), { keep: true, at: new Date(NOON - 10) });
-      for (const each of [store, other]) assert.deepEqual(ns(await kept(each)), [0, 1, 4, 5, 6]);
-      assert.deepEqual(ids(await kept(other)), [all[0], all[1], all[4], all[5], all[6]]);
+      for (const each of [store, other]) assert.deepEqual(ns(await readAllKept(each)), [0, 1, 4, 5, 6]);
+      assert.deepEqual(ids(await readAllKept(other)), [all[0], all[1], all[4], all[5], all[6]]);
       // The last one waits.
       assert.deepEqual(ids(await read(store)), all.slice(7));
     });
@@ -54,7 +56,7 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       );
       const before = (await read(store)).map((each) => each.read());
       await finish(store, await hold(store), 1, await read(store), { keep: true });
-      const after = await kept(store);
+      const after = await readAllKept(store);
       assert.deepEqual(
         after.map((each) => each.read()),
         before,
@@ -85,28 +87,28 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       await register(store, 'keeps', 'other');
       await append(store, ...numbers(2));
       await finish(store, await hold(store, key('keeps')), 1, await read(store, key('keeps')), { keep: true });
-      assert.deepEqual(await kept(store), []);
+      assert.deepEqual(await readAllKept(store), []);
       await finish(store, await hold(store, key('other')), 1, (await read(store, key('other'))).slice(0, 1));
-      assert.deepEqual(ns(await kept(store)), [0]);
+      assert.deepEqual(ns(await readAllKept(store)), [0]);
     });
 
     it('has nothing that was swept or dropped, and nothing where there is nothing', async () => {
       const { store } = context;
       if (!store.readKept) return;
-      assert.deepEqual(await kept(store), []);
+      assert.deepEqual(await readAllKept(store), []);
       await register(store, 'default');
-      assert.deepEqual(await kept(store), []);
+      assert.deepEqual(await readAllKept(store), []);
       await append(store, ...numbers(2), message({ n: 2 }, { dedupeId: 'd' }), message({ n: 3 }));
       const lease = await hold(store);
       const messages = await read(store);
       await finish(store, lease, 1, messages.slice(0, 3), { keep: true, at: new Date(NOON) });
       await finish(store, lease, 2, messages.slice(3), { keep: true, at: new Date(NOON + 10) });
       await store.sweep(STREAM, { kept: new Date(NOON + 10) });
-      assert.deepEqual(ns(await kept(store)), [3]);
+      assert.deepEqual(ns(await readAllKept(store)), [3]);
       await store.dropStream(STREAM);
-      assert.deepEqual(await kept(store), []);
+      assert.deepEqual(await readAllKept(store), []);
       await register(store, 'default');
-      assert.deepEqual(await kept(store), []);
+      assert.deepEqual(await readAllKept(store), []);
     });
 
     it('takes any name', async () => {
@@ -121,10 +123,10 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       }
       for (const name of HOSTILE_NAMES) {
         assert.deepEqual(
-          (await kept(store, name)).map(({ data }) => data),
+          (await readAllKept(store, name)).map(({ data }) => data),
           [{ name }],
         );
-        const [window] = await windowsOf(store, 'kept', key(name, name));
+        const [window] = await readAllWindows(store, 'kept', key(name, name));
         assert.equal(window?.id, 'window-1');
       }
     });
@@ -158,13 +160,13 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       };
       await store.reschedule(lease, failed);
       for (const each of [store, other]) {
-        const found = await windowsOf(each, 'claimed');
+        const found = await readAllWindows(each, 'claimed');
         assert.deepEqual(
           found.map(plain),
           [windows[0], windows[1], failed, windows[3]].map((window) => plain(window!)),
         );
-        assert.deepEqual(await windowsOf(each, 'claimed', key('other')), []);
-        assert.deepEqual(await windowsOf(each, 'kept'), []);
+        assert.deepEqual(await readAllWindows(each, 'claimed', key('other')), []);
+        assert.deepEqual(await readAllWindows(each, 'kept'), []);
       }
     });
 
@@ -178,7 +180,7 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       await store.claim(lease, [windowOf(2, messages.slice(2))]);
       const { window, groups } = await claimAndCommit(store, lease, 1, messages.slice(0, 2));
       const finished = async () =>
-        (await windowsOf(store, 'claimed')).map((each) => [each.seq, each.finished ?? false]);
+        (await readAllWindows(store, 'claimed')).map((each) => [each.seq, each.finished ?? false]);
       assert.deepEqual(await finished(), [
         [1, true],
         [2, false],
@@ -202,15 +204,15 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
         const settled = windows.map((window, n) => ({ window, messages: messages.slice(n, n + 1) }));
         await store.settle(lease, settled, { groups, keep: true, at: new Date(NOON) });
       }
-      const found = await windowsOf(store, 'kept', key(), 4);
+      const found = await readAllWindows(store, 'kept', key(), 4);
       assert.deepEqual(
         found.map(({ seq }) => seq),
         Array.from({ length: 25 }, (_, n) => n + 1),
       );
       assert.ok(found.every(({ messageIds, settled }) => messageIds.length === 1 && settled?.getTime() === NOON));
-      assert.deepEqual(await windowsOf(store, 'claimed'), []);
+      assert.deepEqual(await readAllWindows(store, 'claimed'), []);
       await store.sweep(STREAM, { kept: new Date(NOON + 1) });
-      assert.deepEqual(await windowsOf(store, 'kept', key(), 4), []);
+      assert.deepEqual(await readAllWindows(store, 'kept', key(), 4), []);
     });
 
     it('gives the kept ones of a group that was replaced under the new name', async () => {
@@ -224,8 +226,8 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       for (const n of [0, 1, 2]) await finish(store, lease, n + 1, messages.slice(n, n + 1), { keep: true });
       await store.registerGroup(key('new'), { replaces: 'old' });
       await store.registerGroup(key('new'), { replaces: 'old' });
-      assert.deepEqual(await windowsOf(other, 'kept', key('old'), 2), []);
-      const seqs = async () => (await windowsOf(store, 'kept', key('new'), 2)).map(({ seq }) => seq);
+      assert.deepEqual(await readAllWindows(other, 'kept', key('old'), 2), []);
+      const seqs = async () => (await readAllWindows(store, 'kept', key('new'), 2)).map(({ seq }) => seq);
       assert.deepEqual(await seqs(), [1, 2, 3]);
       await finish(store, await hold(store, key('new'), 'b'), 4, messages.slice(3), { keep: true });
       assert.deepEqual(await seqs(), [1, 2, 3, 4]);
@@ -237,8 +239,8 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       const { store } = context;
       if (!store.readWindows) return;
       for (const name of ['missing', STREAM]) {
-        assert.deepEqual(await windowsOf(store, 'claimed', key('default', name)), []);
-        assert.deepEqual(await windowsOf(store, 'kept', key('default', name)), []);
+        assert.deepEqual(await readAllWindows(store, 'claimed', key('default', name)), []);
+        assert.deepEqual(await readAllWindows(store, 'kept', key('default', name)), []);
         await register(store, 'default');
       }
       assert.equal(await store.describeStream('missing'), undefined);
@@ -260,8 +262,8 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
         stats: await store.stats([STREAM]),
       });
       const before = await state();
-      for (const wanted of ['claimed', 'kept'] as const) await windowsOf(other, wanted);
-      await kept(other);
+      for (const wanted of ['claimed', 'kept'] as const) await readAllWindows(other, wanted);
+      await readAllKept(other);
       assert.deepEqual(await state(), before);
       const { open } = await store.recover(lease);
       assert.deepEqual(
@@ -281,34 +283,4 @@ export function lookingContract({ describe, it }: TestFunctions, context: Contra
       }
     });
   });
-}
-
-async function kept(store: StreamStore, stream = STREAM): Promise<StoredMessage[]> {
-  const found: StoredMessage[] = [];
-  for (let after: MessageId | undefined; ;) {
-    const block = await store.readKept!(stream, after, { ...ALL, messages: 2 });
-    found.push(...block.messages);
-    if (!block.full) return found;
-    after = block.messages.at(-1)?.id;
-  }
-}
-
-async function windowsOf(
-  store: StreamStore,
-  state: 'claimed' | 'kept',
-  consumer = key(),
-  limit = 100,
-): Promise<ReadWindow[]> {
-  const found: ReadWindow[] = [];
-  for (let after: string | undefined; ;) {
-    const page = await store.readWindows!(consumer, state, after, limit);
-    found.push(...page.windows);
-    if (page.next === undefined) return found;
-    after = page.next;
-  }
-}
-
-/** Without what is absent. */
-function plain(window: ReadWindow): object {
-  return JSON.parse(JSON.stringify(window)) as object;
 }

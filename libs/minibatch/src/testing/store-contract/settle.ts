@@ -4,13 +4,14 @@ import type { ContractContext, TestFunctions } from './context.js';
 import {
   ALL,
   append,
+  bury,
   claimAndCommit,
+  die,
   finish,
   hold,
   ids,
   key,
   message,
-  NOON,
   ns,
   numbers,
   progress,
@@ -262,8 +263,7 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
         const messages = await read(store, key('fails'));
         const commit = () => finish(store, keeps, seq, messages, { keep: true });
         if (commitsFirst) await commit();
-        const note = { window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) };
-        await store.bury(fails, [{ message: messages[1]!, ...note }]);
+        await bury(store, fails, messages.slice(1, 2));
         await finish(store, fails, seq * 2, messages);
         assert.equal(await store.redrive(STREAM, {}), 1);
         if (!commitsFirst) await commit();
@@ -283,10 +283,7 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       // Its own group keeps it, also if it has not kept the message that died.
       await append(store, ...numbers(1));
       const messages = await read(store, key('fails'));
-      await store.bury(fails, [
-        { message: messages[0]!, window: 'w', consumer: 'c', attempts: 1, error: 'e', died: new Date(NOON) },
-      ]);
-      await finish(store, fails, 10, messages);
+      await die(store, fails, 10, messages);
       await store.redrive(STREAM, {});
       await finish(store, fails, 11, await read(store, key('fails')), { keep: true });
       assert.equal(await sweptMessages(), 1);
