@@ -252,8 +252,10 @@ export function decodeReturned(bytes: Buffer | undefined): Returned | undefined 
 /** The ids as runs of consecutive numbers: a window of a stream's next thousand messages is one run. */
 export function encodeWindow(stream: number, window: WindowRecord): Buffer {
   const { messageIds, split, ...rest } = window;
-  const packed = { runs: encodeRuns(stream, messageIds), apart: split && encodeSplit(split) };
-  return Buffer.from(BSON.serialize({ ...rest, ...packed }, { ignoreUndefined: true }));
+  const document: Record<string, unknown> = rest;
+  document['runs'] = encodeRuns(stream, messageIds);
+  if (split) document['apart'] = encodeSplit(split);
+  return Buffer.from(BSON.serialize(document, { ignoreUndefined: true }));
 }
 
 /**
