@@ -4,13 +4,13 @@ import type { Clock } from './common/clock.js';
 /** What ends a process, and Nest listens to. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 /**
- * What comes sooner is the same request once more: the terminal sends Ctrl-C to all processes of its group, and npm hands it on besides.
+ * What comes sooner is the same request once more: the terminal sends Ctrl-C to all processes of its group, and npm forwards it as well.
  * Milliseconds.
  */
 const SAME = 1_000;
 
 /**
- * Hears a second signal while the application shuts down: whoever sent it does not want to wait. Nest ignores it. The drain ends then, and
+ * Hears a second signal while the application shuts down: its sender does not want to wait. Nest ignores it. The drain ends then, and
  * everything else goes its way, the application's own hooks and listeners too.
  */
 export class Impatience {
@@ -32,7 +32,7 @@ export class Impatience {
   listen(): void {
     this.forget();
     this.since = this.clock.monotonic();
-    // Where nobody listens the signal ends the process by itself; a listener of ours would keep it from that.
+    // Without a listener the signal ends the process; ours would prevent that.
     this.heard = SIGNALS.filter((name) => process.listenerCount(name) > 0);
     for (const name of this.heard) process.on(name, this.listener);
   }

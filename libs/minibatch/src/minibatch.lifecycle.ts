@@ -23,9 +23,9 @@ import type { StreamHub } from './streams/stream-hub.js';
 
 /** Milliseconds after the start. */
 const HOOKS_WAIT = 1000;
-/** The boot waits so long for a store that does not answer; then it goes on without it. Milliseconds. */
+/** How long the boot waits for a store that does not answer; then it continues without it. Milliseconds. */
 const OPEN_WAIT = 5000;
-/** At the end of a shutdown appends under way have so long at the least; milliseconds. */
+/** The least time that appends in flight get at the end of a shutdown; milliseconds. */
 const LAST_ANSWERS = 500;
 
 /**
@@ -161,7 +161,7 @@ export class MinibatchLifecycle
     this.forgetDeafness = this.clock.schedule(HOOKS_WAIT, () => {
       if (process.listenerCount('SIGTERM') > 0) return;
       this.logger.warn(
-        'nothing listens for SIGTERM: when the process is stopped, windows under way are cut off and come again; call ' +
+        'nothing listens for SIGTERM: when the process is stopped, windows in flight are interrupted and redelivered; call ' +
           'app.enableShutdownHooks() in main.ts',
       );
     });
@@ -184,7 +184,7 @@ export class MinibatchLifecycle
     }
   }
 
-  /** What is left of consumers that were renamed or taken away: it holds messages back for ever. */
+  /** Groups left behind by consumers that were renamed or removed: they hold messages back forever. */
   private async warnOfUnserved(streams: readonly StreamInfo[]): Promise<void> {
     const { signal } = this.closed;
     const { leaseTime } = this.options.engine;

@@ -13,7 +13,7 @@ import { StatusController } from './status/status.controller.js';
 import type { MongooseStoreDefinition, StoreDefinition } from './storage/store-definition.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
 
-/** A definition, an own store's class (made by injection), or an instance of one. */
+/** A definition, the class of a custom store (created by injection), or an instance of one. */
 export type StoreChoice = MongooseStoreDefinition | StoreDefinition | StreamStore | Type<StreamStore>;
 
 export interface StatusControllerOptions {
@@ -27,7 +27,7 @@ export interface StatusControllerOptions {
   readonly imports?: NonNullable<DynamicModule['imports']>;
 }
 
-/** Options that decide which providers there are; they stand beside `useFactory` and are not part of what it returns. */
+/** Options that decide which providers there are; they are given next to `useFactory` and are not part of what it returns. */
 export interface MinibatchModuleExtras {
   /** Where streams are kept. @default `mongooseStore()`: the application's default Mongoose connection */
   store?: StoreChoice;
@@ -42,7 +42,7 @@ export interface MinibatchModuleExtras {
   statusController?: true | StatusControllerOptions;
 }
 
-// Every extra has a key here, else the builder takes it for an option.
+// Every extra has a key here, or the builder takes it for an option.
 const EXTRAS: Record<keyof MinibatchModuleExtras, unknown> = {
   store: undefined,
   connectionName: undefined,

@@ -126,7 +126,7 @@ export class MinibatchModule extends ConfigurableModuleClass {
   }
 
   /**
-   * As `forRoot`, with the options made by injection. What shapes the module stands beside the factory: `store`,
+   * As `forRoot`, with the options created by injection. What shapes the module is given next to the factory: `store`,
    * `connectionName`, `isGlobal`, `statusController`.
    */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {

@@ -14,7 +14,7 @@ import {
  * is in {@link MinibatchModuleExtras}.
  */
 export interface MinibatchModuleOptions {
-  /** A process that has not renewed its lease for so long is replaced by another one. @default '15s' */
+  /** A process that has not renewed its lease for this long is replaced by another one. @default '15s' */
   readonly leaseTime?: Duration;
   /** Messages that each consumer reads beyond those of its open windows. @default 1200 */
   readonly readAhead?: number;

@@ -26,7 +26,7 @@ export function storeParts(extras: MinibatchModuleExtras, makeMongooseStore: Mak
       'MinibatchModule',
       'connectionName',
       connectionName,
-      'nothing beside `store`: mongooseStore({ connectionName })',
+      'nothing next to `store`: use mongooseStore({ connectionName })',
     );
   }
   const choice: unknown = store ?? mongooseStore(connectionName === undefined ? {} : { connectionName });

@@ -1,5 +1,5 @@
-import { isA, messageOf, withoutCode } from '../errors/error-text.js';
-import { AppendError, ErrorCode, isUnstorable, MinibatchError } from '../errors/minibatch.error.js';
+import { isA, messageOf } from '../errors/error-text.js';
+import { AppendError, bareMessageOf, ErrorCode, isUnstorable, MinibatchError } from '../errors/minibatch.error.js';
 import type { SourceAppendOptions, SourceTarget } from '../sources/source.interface.js';
 
 /** A message on its way from outside to the stream. */
@@ -24,7 +24,7 @@ export function isNotStorable(error: Error): boolean {
 /** Says which message an error is about; the store does not know where it comes from. */
 export function named(which: string, error: Error, details: Readonly<Record<string, unknown>>): Error {
   if (!(error instanceof MinibatchError)) return error;
-  const text = `${which}: ${withoutCode(error.message)}`;
+  const text = `${which}: ${bareMessageOf(error)}`;
   const options = { cause: error, details: { ...error.details, ...details } };
   return error instanceof AppendError
     ? new AppendError(error.code, text, error.stored, options)

@@ -40,7 +40,7 @@ export type { StreamStore } from '../storage/stream-store.interface.js';
 
 /** A stream's handle in a program without Nest. */
 export interface OpenStream<T = unknown> extends Stream<T> {
-  /** Stops sources and consumers, waits for appends under way, and gives the store back, so that the program can end. */
+  /** Stops sources and consumers, waits for appends in flight, and releases the store, so that the program can end. */
   disconnect(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -48,7 +48,7 @@ export interface OpenStream<T = unknown> extends Stream<T> {
 export interface OpenStreamOptions {
   /** Where sources that fail are reported. @default the console */
   readonly log?: Log;
-  /** How long `disconnect()` waits for running consumers, and then for the store to answer appends under way; then they fail. @default '5s' */
+  /** How long `disconnect()` waits for running consumers, and then for the store to answer appends in flight; after that they fail. @default '5s' */
   readonly shutdownTimeout?: Duration;
   /**
    * Most messages appended that the store has not answered for. Beyond it an append fails with the code `StreamFull`, or waits, as the

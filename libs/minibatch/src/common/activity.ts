@@ -1,6 +1,6 @@
 /**
- * Counts what is under way and does not wait for the clock, so that a test with a virtual clock knows when to move it
- * on, and a drain knows when it is over.
+ * Counts work in progress that does not wait for the clock, so that a test with a virtual clock knows when to advance it,
+ * and a drain knows when it is over.
  */
 export class Activity {
   private count = 0;
@@ -27,7 +27,7 @@ export class Activity {
     }
   }
 
-  /** Waits for something that does not count as under way: the clock, or work that is counted by itself. */
+  /** Waits for something that does not count as work in progress: the clock, or work that is counted elsewhere. */
   async aside<R>(wait: Promise<R>): Promise<R> {
     this.leave();
     try {
@@ -37,7 +37,7 @@ export class Activity {
     }
   }
 
-  /** Resolves when nothing is under way; looks again a turn of the event loop later, since one thing starts another. */
+  /** Resolves when nothing is in progress; checks again a turn of the event loop later, since one task may start another. */
   async idle(): Promise<void> {
     do {
       if (this.count > 0) await new Promise<void>((resolve) => this.waiters.push(resolve));

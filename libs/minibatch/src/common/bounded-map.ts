@@ -2,7 +2,7 @@
  * A map that forgets what was set longest ago once it has more than `most` entries.
  *
  * A `Map` keeps deleted entries until it is made anew, so that each look for the first one from its start passes all that were deleted
- * since: one iterator is kept, which goes on from the last that was forgotten.
+ * since: one iterator is kept, which continues from the last entry that was forgotten.
  */
 export class BoundedMap<K, V> {
   private readonly entries = new Map<K, V>();

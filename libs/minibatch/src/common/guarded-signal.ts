@@ -5,7 +5,7 @@ type Handle = (type: string, listener: Listener, options?: Options) => void;
 
 /**
  * Makes a signal safe to hand to user code. Node ends the process when a listener throws, or when a promise that it returns is rejected:
- * the code that aborts the signal has long gone on. Here `threw` is told of it instead, and the other listeners are called.
+ * the code that aborted the signal has long moved on. Here `threw` is told of it instead, and the other listeners are called.
  */
 export function guarded(signal: AbortSignal, threw: (error: unknown) => void): AbortSignal {
   const wrappers = new WeakMap<object, Callback>();

@@ -6,11 +6,11 @@ export interface Caller {
   readonly store: object;
   readonly stream: string;
   readonly group: string;
-  /** How many calls of the group may be under way at the same time. */
+  /** How many calls of the group may run at the same time. */
   readonly workers: number;
 }
 
-/** A handler or a sink under way. What it has begun and does not wait for may outlive it. */
+/** A running handler or sink. What it started without awaiting it may outlive it. */
 export interface OwnCall extends Caller {
   isOver: boolean;
 }
@@ -39,7 +39,7 @@ export function asOwnCall<R>(caller: Caller, work: () => Promise<R>): Promise<R>
   });
 }
 
-/** The handler or sink that this code was called by, if it is still under way. */
+/** The handler or sink that this code was called by, if it is still running. */
 export function ownCall(): OwnCall | undefined {
   const call = storage.getStore();
   return call?.isOver ? undefined : call;

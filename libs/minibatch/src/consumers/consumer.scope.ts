@@ -13,7 +13,7 @@ export interface ConsumerScope {
   emitter(label: string, type: EmitterClass): Promise<WindowEmitter>;
 }
 
-/** Without injection: sinks are instances, and the constructor of an own strategy takes nothing. */
+/** Without injection: sinks are instances, and the constructor of a custom strategy takes no arguments. */
 export const plainScope: ConsumerScope = {
   async sinks(label, refs) {
     return refs.map((ref, index) => {

@@ -17,9 +17,9 @@ export interface DrainedStream {
   readonly failures: number;
 }
 
-/** How often a drain looks whether it gets on; milliseconds. */
+/** How often a drain checks its progress; milliseconds. */
 const LOOK = 250;
-/** It is patient for so long at least; milliseconds. */
+/** The shortest time without progress after which a drain gives up; milliseconds. */
 const LEAST_PATIENCE = 5_000;
 
 interface Drain {
@@ -34,8 +34,8 @@ interface Drain {
 }
 
 /**
- * Waits until nothing is left, then stops the consumer. One that does not get on for as long as the attempts at a window may take is
- * stopped too: a drain has an end.
+ * Waits until nothing is left, then stops the consumer. A drain without progress for as long as the attempts at a window may take is
+ * stopped too, so it always ends.
  *
  * @throws MinibatchError `DrainBlocked`, or the reason of the signal
  */
@@ -47,7 +47,7 @@ export async function watchDrain(drain: Drain): Promise<DrainedStream> {
     await (signal ? orAborted(ended, signal, () => signal.reason) : ended);
     return countsOf(statusOf(drain));
   } catch (error) {
-    // What it waits for is not going to come.
+    // What the consumer waits for will not come.
     if (error instanceof MinibatchError && error.code === ErrorCode.DrainBlocked) await stop(0);
     throw error;
   } finally {

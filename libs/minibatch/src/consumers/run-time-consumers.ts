@@ -15,7 +15,7 @@ export interface RunningConsumer {
   readonly stream: string;
   readonly group: string;
   /**
-   * Starts no more windows and resolves when those under way are committed, after `shutdownTimeout` at the latest; then their signals
+   * Starts no more windows and resolves when those in flight are committed, after `shutdownTimeout` at the latest; then their signals
    * abort, and they come again. The group stays registered: messages wait for it. In the function itself call it without `await`, or it
    * waits for itself.
    */

@@ -15,7 +15,7 @@ export interface StreamingEntry {
   readonly options: unknown;
 }
 
-export const STREAMING = 'minibatch:streaming';
+const STREAMING = 'minibatch:streaming';
 
 /** What the decorator accepts: a method that takes the window and returns what the sinks take. */
 export type StreamingMethod<T, S> = <M extends (window: Window<Stored<T>>) => ResultFor<S>>(
@@ -26,7 +26,7 @@ export type StreamingMethod<T, S> = <M extends (window: Window<Stored<T>>) => Re
 
 /**
  * Binds a method of a provider or controller as consumer of a stream: it is called with windows of the stream's
- * messages, and what it returns goes to the sinks. When it throws, the same window comes again after a backoff.
+ * messages, and what it returns goes to the sinks. When it throws, the same window is redelivered after a backoff.
  *
  * The compiler checks the window's type against what messages of the stream (given by `defineStream`) come back as, and the result against the sinks.
  *

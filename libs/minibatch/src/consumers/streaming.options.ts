@@ -28,7 +28,7 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   /** Windows handled at the same time; 1 keeps them strictly one after another. @default 1 */
   readonly workers?: number;
   /**
-   * How often the method may begin, for what it calls: so many windows, or messages, in any period of `per`. Counted for the group,
+   * How often the method may start, to protect what it calls: at most this many windows, or messages, in any period of `per`. Counted for the group,
    * over restarts and whichever process works for it, at the price of one more write to the store for each run. @default no limit
    */
   readonly rateLimit?: RateLimitOptions;
@@ -103,7 +103,7 @@ export interface FixedTimeOptions {
   readonly lookAhead?: never;
 }
 
-/** Windows by an own strategy; the other options reach its `init`. */
+/** Windows by a custom strategy; the other options are passed to its `init`. */
 export interface EmitterOptions {
   readonly emitter: EmitterClass;
   /** Most unclaimed messages it is shown. @default 10,000 */
@@ -124,8 +124,8 @@ export type WindowOptions = CountOptions | RelaxedTimeOptions | FixedTimeOptions
 export type StreamingOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> =
   ConsumerOptions<S> & WindowOptions;
 
-/** Options of `stream.drain` beside those of a consumer. */
+/** Options of `stream.drain` in addition to those of a consumer. */
 export interface DrainOptions {
-  /** Ends it early: what is under way is finished first, as with `stop()`. */
+  /** Ends the drain early: windows in flight finish first, as with `stop()`. */
   readonly signal?: AbortSignal;
 }

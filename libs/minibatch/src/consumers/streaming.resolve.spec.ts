@@ -117,7 +117,7 @@ describe('resolveStreaming', () => {
       'relaxed with emitter',
       { emitter: Own, relaxed: true },
       'relaxed',
-      'relaxed does not go with windows by an own emitter',
+      'relaxed does not go with windows by a custom emitter',
     ],
     ['grace negative', { interval: '1s', relaxed: false, grace: -1 }, 'grace', 'grace is -1'],
     [

@@ -55,7 +55,7 @@ const ALLOWED = [
   'maxBytes',
 ];
 
-/** Which options each kind of window has beside those of every consumer. */
+/** The options of each kind of window, in addition to those of every consumer. */
 const KINDS = {
   count: { name: 'windows by size', has: ['size', 'interval'] },
   relaxed: { name: 'windows by interval', has: ['interval', 'relaxed', 'empty'] },
@@ -64,7 +64,7 @@ const KINDS = {
     has: ['interval', 'relaxed', 'offset', 'grace', 'maxAhead', 'empty'],
   },
   own: {
-    name: 'windows by an own emitter',
+    name: 'windows by a custom emitter',
     has: ['emitter', 'lookAhead', 'size', 'interval', 'offset', 'grace', 'maxAhead', 'empty'],
   },
 } as const;

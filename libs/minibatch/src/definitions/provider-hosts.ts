@@ -16,7 +16,7 @@ export interface ProviderHost {
 
 /**
  * All providers and controllers of the application, each instance once: classes, and what factories and values hold. Aliases
- * (`useExisting`) are left out, since their target is found by itself; so is what can't carry a decorator: primitives,
+ * (`useExisting`) are left out, since their target is found anyway; so is what can't carry a decorator: primitives,
  * functions, objects without prototype.
  */
 export function* providerHosts(discovery: DiscoveryService): Generator<ProviderHost> {
@@ -45,7 +45,7 @@ export function requireInstance(host: ProviderHost, label: string, decorator: st
   if (host.instance) return host.instance;
   throw new MinibatchError(
     ErrorCode.ScopedHost,
-    `${label}: ${decorator} needs a provider with one instance, but ${host.type.name} is transient, or request-scoped by itself or ` +
+    `${label}: ${decorator} needs a provider with one instance, but ${host.type.name} is transient, or request-scoped itself or ` +
       'by something it injects: move the method to a provider of default scope, and get the rest by ModuleRef.resolve()',
     { details: { host: host.type.name, label } },
   );

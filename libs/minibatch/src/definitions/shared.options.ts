@@ -15,7 +15,7 @@ export interface RetryOptions {
   readonly jitter?: number;
 }
 
-/** The same for a consumer: how often its method is tried with a window before the bad messages in it are looked for. */
+/** The same for a consumer: how often its method is tried with a window before the bad messages in it are isolated. */
 export interface AttemptRetryOptions extends RetryOptions {
   /**
    * Runs of the method with the whole window. Then the window is taken apart: good messages get through, bad ones become dead
@@ -23,25 +23,25 @@ export interface AttemptRetryOptions extends RetryOptions {
    */
   readonly attempts?: number;
   /**
-   * A run that takes longer counts as failed, and aborts `window.signal`. The next one begins when it has settled, so a method that may
-   * hang has to look at the signal: see `onTimeout`. @default no limit
+   * A run that takes longer counts as failed, and aborts `window.signal`. The next one starts when it has settled, so a method that may
+   * hang has to observe the signal: see `onTimeout`. @default no limit
    */
   readonly timeout?: Duration;
   /**
-   * A sink's `put` that takes longer counts as a failed try and aborts `window.signal`; it is tried again, and what the late one says
-   * counts no more. Sinks of this package stop what they do then; an own one has to look at the signal. @default no limit
+   * A sink's `put` that takes longer counts as a failed try and aborts `window.signal`; it is retried, and the result of the late one
+   * is ignored. Sinks of this package stop their work then; a custom sink has to observe the signal. @default no limit
    */
   readonly sinkTimeout?: Duration;
   /**
-   * What becomes of a run, or a `put`, that goes on after its timeout. `'wait'`: it keeps its worker until it settles, so there are never
+   * What becomes of a run, or a `put`, that continues after its timeout. `'wait'`: it keeps its worker until it settles, so there are never
    * more runs than `workers`; one that never settles stops the worker for good, and status and health name it. `'abandon'`: the next run
-   * begins beside it. Then `workers` bounds nothing any more: two runs may work on the same messages at the same time, and runs that hang
+   * starts alongside it. Then `workers` no longer limits anything: two runs may work on the same messages at the same time, and runs that hang
    * pile up until the process is out of memory. @default 'wait'
    */
   readonly onTimeout?: 'wait' | 'abandon';
 }
 
-/** With all that has bounds of its own besides, this fits into the 10 s that `docker stop` waits. */
+/** Together with everything that has a limit of its own, this fits into the 10 s that `docker stop` waits. */
 export const SHUTDOWN_TIMEOUT = 5_000;
 
 export const DEFAULT_RETRY: BackoffOptions & {

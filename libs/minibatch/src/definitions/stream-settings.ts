@@ -1,11 +1,11 @@
 import { checkDuration, checkInteger, checkKeys, invalidOption } from '../common/checks.js';
 import type { Duration } from './shared.options.js';
 
-/** What is known of a stream beside its name. The same in every process: give it in one place, by `defineStream`. */
+/** Settings of a stream. The same in every process: give them in one place, by `defineStream`. */
 export interface StreamOptions {
   /**
    * How long what is in the stream is wanted. Messages that no consumer has claimed by then leave unhandled, and are counted; each
-   * group sees to its own. Messages that were put back by `redrive` stay. @default for ever
+   * group sees to its own. Messages that were put back by `redrive` stay. @default forever
    */
   readonly maxAge?: Duration | MaxAge;
   /**
@@ -22,11 +22,11 @@ export interface StreamOptions {
 
 /** Ages of their own for each of what lies in a stream. */
 export interface MaxAge {
-  /** Messages that no consumer has claimed, since they were created. @default for ever */
+  /** Messages that no consumer has claimed, since they were created. @default forever */
   readonly buffered?: Duration;
-  /** Messages and windows that a consumer keeps (`keep: true`), since they were committed. @default for ever */
+  /** Messages and windows that a consumer keeps (`keep: true`), since they were committed. @default forever */
   readonly kept?: Duration;
-  /** Dead letters, since they died. @default for ever */
+  /** Dead letters, since they died. @default forever */
   readonly deadLetters?: Duration;
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { asError, cut, isA, messageOf, MOST_MESSAGE_BYTES, MOST_STACK_BYTES, stackOf } from './error-text.js';
-import { ErrorCode, MinibatchError } from './minibatch.error.js';
+import { AppendError, bareMessageOf, ErrorCode, MinibatchError } from './minibatch.error.js';
 
 class Odd extends Error {
   constructor(
@@ -138,5 +138,26 @@ describe('asError, isA', () => {
     expect(made.cause === odd).toBe(true);
     const error = new Error('as it is');
     expect(asError(error)).toBe(error);
+  });
+});
+
+describe('bareMessageOf', () => {
+  it('is the message of our own errors without their code, and that of any other as it is', () => {
+    const quoted = new MinibatchError(ErrorCode.SinkFailed, 'it said [MINIBATCH_ODD] [MINIBATCH_ODD]');
+    expect(bareMessageOf(quoted)).toBe('it said [MINIBATCH_ODD] [MINIBATCH_ODD]');
+    expect(bareMessageOf(new AppendError(ErrorCode.AppendFailed, 'lost', 'no'))).toBe('lost');
+    expect(bareMessageOf(new Error('plain [MINIBATCH_ODD]'))).toBe('plain [MINIBATCH_ODD]');
+    expect(bareMessageOf('text')).toBe('text');
+    const long = bareMessageOf(new MinibatchError(ErrorCode.SinkFailed, 'x'.repeat(5_000)));
+    expect(long).toMatch(/^x+ … \(\d+ bytes cut\)$/);
+    expect(Buffer.byteLength(long)).toBeLessThanOrEqual(MOST_MESSAGE_BYTES);
+  });
+
+  it('is in no property of an error, so that it is not printed twice', () => {
+    expect(Object.keys(new MinibatchError(ErrorCode.SinkFailed, 'once')).toSorted()).toEqual([
+      'code',
+      'details',
+      'name',
+    ]);
   });
 });

@@ -36,11 +36,6 @@ export function stackOf(error: unknown, most: number = MOST_STACK_BYTES): string
   return cut(head + stack.slice(frames), most);
 }
 
-/** A message of ours without the code at its end, to be quoted in another one that has a code. */
-export function withoutCode(text: string): string {
-  return text.replace(CODE_AT_END, '');
-}
-
 /** Anything that was thrown, as an `Error`. */
 export function asError(thrown: unknown): Error {
   return isA(thrown, Error) ? thrown : new Error(messageOf(thrown), { cause: thrown });

@@ -1,4 +1,4 @@
-import { clean, isA, messageOf } from './error-text.js';
+import { clean, cut, isA, messageOf, MOST_MESSAGE_BYTES } from './error-text.js';
 import { redactCause, redactDetails } from './redact.js';
 
 export { messageOf } from './error-text.js';
@@ -63,10 +63,10 @@ export const ErrorCode = {
   SchemaTooNew: 'MINIBATCH_SCHEMA_TOO_NEW',
   /** This process does not hold the consumer's lease any more (another one took over); what it does for it counts no more. */
   LeaseLost: 'MINIBATCH_LEASE_LOST',
-  /** The event loop was blocked for so long, while windows were under way, that the lease could not be renewed in time. */
+  /** The event loop was blocked so long, while windows were in flight, that the lease could not be renewed in time. */
   EventLoopBlocked: 'MINIBATCH_EVENT_LOOP_BLOCKED',
   /**
-   * The stream holds as many messages as it may (`maxBuffered`), or the process has as many appends under way (`maxPendingAppends`,
+   * The stream holds as many messages as it may (`maxBuffered`), or the process has as many appends in flight (`maxPendingAppends`,
    * `maxPendingAppendBytes`); nothing was stored. Append later, or consume faster.
    */
   StreamFull: 'MINIBATCH_STREAM_FULL',
@@ -105,6 +105,9 @@ export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode];
 /** UTF-8 bytes of a message: errors of others are quoted in it. */
 const MOST_BYTES = 8_000;
 
+/** Messages of our errors without the code at their end. Not a property: it would be printed with each error. */
+const bareTexts = new WeakMap<object, string>();
+
 export interface MinibatchErrorOptions {
   /** The error underneath, if there is one. */
   cause?: unknown;
@@ -131,10 +134,9 @@ export class MinibatchError extends Error {
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, options: MinibatchErrorOptions = {}) {
-    super(
-      `${clean(message, MOST_BYTES)} [${code}]`,
-      options.cause === undefined ? undefined : { cause: redactCause(options.cause) },
-    );
+    const text = clean(message, MOST_BYTES);
+    super(`${text} [${code}]`, options.cause === undefined ? undefined : { cause: redactCause(options.cause) });
+    bareTexts.set(this, text);
     this.code = code;
     this.details = redactDetails(options.details);
   }
@@ -206,7 +208,13 @@ export class ResultRefused extends MinibatchError {
   }
 }
 
-/** The code of anything that was thrown: that of our own errors, else the given one. */
+/** As `messageOf`, without the code of an error of ours: to be quoted in another error, which has a code of its own. */
+export function bareMessageOf(error: unknown): string {
+  const text = typeof error === 'object' && error !== null ? bareTexts.get(error) : undefined;
+  return text === undefined ? messageOf(error) : cut(text, MOST_MESSAGE_BYTES);
+}
+
+/** The code of anything that was thrown: that of our own errors, otherwise the given one. */
 export function codeOf(error: unknown, otherwise: ErrorCode): ErrorCode {
   return isA(error, MinibatchError) ? error.code : otherwise;
 }

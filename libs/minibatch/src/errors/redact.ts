@@ -99,7 +99,7 @@ function hidden(details: Readonly<Record<string, unknown>>): Readonly<Record<str
 
 /**
  * An error of another library for `cause`. Node prints causes when it prints an error, so one with a secret in it is replaced by a copy
- * of the same class without; else it is the error itself.
+ * of the same class without; otherwise it is the error itself.
  */
 export function redactCause(cause: unknown, seen = new Set<unknown>()): unknown {
   if (typeof cause === 'string') return redact(cause);

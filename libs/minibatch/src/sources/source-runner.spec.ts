@@ -167,7 +167,7 @@ describe('a source', () => {
     await source.finished;
     expect(starts).toEqual([0, 1000, 3000, 7000, 8000, 10_000]);
     expect(source.status).toMatchObject({ state: 'done', failures: 5, appended: 1 });
-    expect(lines[0]).toContain("source shaky of 's' failed and is started again: attempt 1");
+    expect(lines[0]).toContain("source shaky of 's' failed and will be restarted: attempt 1");
   });
 
   it('that throws at once is no different', async () => {
@@ -239,7 +239,7 @@ describe('a source', () => {
     expect(stuck.status.state).toBe('stopped');
   });
 
-  it('that does not heed its signal is left behind after a second', async () => {
+  it('that ignores its signal is abandoned after a second', async () => {
     const { clock, hub, stream, lines } = setUp();
     const source = stream.attach({ stream: () => new Promise<void>(() => {}) }, { name: 'deaf' });
     await turn();
@@ -251,7 +251,7 @@ describe('a source', () => {
     await turn();
     expect(stopped).toBe(true);
     expect(source.status.state).toBe('stopped');
-    expect(lines).toEqual(["source deaf of 's' did not heed its signal within 1000 ms and is left behind"]);
+    expect(lines).toEqual(["source deaf of 's' did not stop within 1000 ms of being aborted; abandoning it"]);
   });
 
   it('has a name of its own on its stream', () => {

@@ -13,7 +13,7 @@ import type { Source, SourceTarget } from './source.interface.js';
  * What a source is doing.
  *
  * ```text
- * running ─▶ waiting ─▶ running …   it failed; started again after a backoff
+ * running ─▶ waiting ─▶ running …   it failed; restarted after a backoff
  *    │           │
  *    ├───────────┴─▶ stopped         detached, or the application shuts down
  *    └─▶ done                        its feed is over
@@ -53,7 +53,7 @@ export interface AttachedSource {
   readonly status: SourceStatus;
   /** Resolves when it is done or stopped; never rejects, errors are in the status. */
   readonly finished: Promise<void>;
-  /** Stops it; resolves within a second, even if the source does not heed its signal. */
+  /** Stops it; resolves within a second, even if the source ignores its signal. */
   detach(): Promise<void>;
 }
 
@@ -70,10 +70,10 @@ export interface SourceRunnerParts {
   readonly retry: BackoffOptions;
 }
 
-/** Items of an async generator that may be on their way to the store at the same time. */
+/** Items of an async generator that may be in flight to the store at the same time. */
 const UNDER_WAY = 100;
 
-/** A source that goes on for longer after its signal aborted is left behind; milliseconds. */
+/** A source that continues for longer after its signal aborted is abandoned; milliseconds. */
 const STOP_WAIT = 1000;
 
 /** Runs one source: starts it, starts it again when it fails, counts, and stops it. */
@@ -106,7 +106,7 @@ export class SourceRunner implements AttachedSource {
     this.finished = this.run();
   }
 
-  /** However often it is called: a source that is left behind is waited for once. */
+  /** However often it is called, a source that does not stop is waited for once. */
   detach(): Promise<void> {
     this.detaching ??= this.stop();
     return this.detaching;
@@ -125,7 +125,7 @@ export class SourceRunner implements AttachedSource {
     await Promise.race([running, delay(clock, STOP_WAIT, waited.signal)]);
     if (finished) return;
     this.state = SourceState.Stopped;
-    log.warn(`source ${name} of '${target.name}' did not heed its signal within ${STOP_WAIT} ms and is left behind`);
+    log.warn(`source ${name} of '${target.name}' did not stop within ${STOP_WAIT} ms of being aborted; abandoning it`);
   }
 
   private async run(): Promise<void> {
@@ -166,7 +166,7 @@ export class SourceRunner implements AttachedSource {
     const message = messageOf(error);
     this.lastError = { at: new Date(clock.now()), code, message };
     log.error(
-      `source ${name} of '${target.name}' failed and is started again: ${message}` +
+      `source ${name} of '${target.name}' failed and will be restarted: ${message}` +
         // Our own errors end with their code.
         (isOurs ? '' : ` [${code}]`),
       stackOf(error),
@@ -206,9 +206,9 @@ export class SourceRunner implements AttachedSource {
         if (underWay.size >= UNDER_WAY) await Promise.race(underWay);
       }
     } finally {
-      // Before it is started again: what comes then must not overtake these.
+      // Before a restart: what comes then must not overtake these.
       await Promise.all(underWay);
-      // A generator that is stuck in an await answers only when that is over: nobody waits for it.
+      // A generator that is stuck in an await returns only when that is over, so this does not wait for it.
       void Promise.resolve(iterator.return?.()).catch(() => undefined);
     }
     if (failed.signal.aborted) throw failed.signal.reason;
@@ -231,8 +231,8 @@ export class SourceRunner implements AttachedSource {
     const { duplicates, target } = this;
     log.warn(
       `source ${name} of '${target.name}': ${duplicates} ${duplicates === 1 ? 'message' : 'messages'} ignored so far, because the stream ` +
-        'has seen their dedupeId. That is right after a restart, which reads some messages again. If they are new messages, or are ' +
-        'replayed on purpose, give them other ids: see "Duplicates" in docs/guides/sources-and-sinks.md. The counter `duplicates` of the source goes on',
+        'has seen their dedupeId. This is expected after a restart, which reads some messages again. If they are new messages, or are ' +
+        'replayed on purpose, give them other ids: see "Duplicates" in docs/guides/sources-and-sinks.md. The counter `duplicates` of the source keeps counting',
     );
   }
 }

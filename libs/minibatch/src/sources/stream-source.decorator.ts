@@ -18,7 +18,7 @@ export interface StreamSourceEntry {
   readonly options: StreamSourceOptions;
 }
 
-export const STREAM_SOURCE = 'minibatch:source';
+const STREAM_SOURCE = 'minibatch:source';
 
 /**
  * Starts the provider at bootstrap as source of a stream, and stops it at shutdown.

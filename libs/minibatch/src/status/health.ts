@@ -20,7 +20,7 @@ export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary 
   return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons };
 }
 
-/** Who has read a stream within so long reads it now; milliseconds. */
+/** A Python consumer that has read a stream within this time counts as reading it; milliseconds. */
 const PRESENT = 10 * 60_000;
 
 function* ofStream(stream: StreamReport, now: number): Generator<HealthReason> {

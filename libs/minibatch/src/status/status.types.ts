@@ -99,7 +99,7 @@ export interface ErrorReport {
   readonly message: string;
 }
 
-/** `degraded`: something does not go on by itself, or goes on only after a failure ends. */
+/** `degraded`: something needs an operator, or resumes only when a failure ends. */
 export interface HealthSummary {
   readonly status: 'ok' | 'degraded';
   readonly reasons: readonly HealthReason[];

@@ -1,5 +1,5 @@
-import { isA, withoutCode } from '../errors/error-text.js';
-import { AppendError, codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import { isA } from '../errors/error-text.js';
+import { AppendError, bareMessageOf, codeOf, ErrorCode } from '../errors/minibatch.error.js';
 
 /** The write itself failed: a store that does not say more leaves open whether it was carried out. */
 export function appendFailed(error: unknown): AppendError {
@@ -12,11 +12,11 @@ export function notStored(error: unknown): AppendError {
   return isA(error, AppendError) && error.stored === 'no' ? error : asAppendError(error, 'no');
 }
 
-/** The process does not wait for the store any longer. */
+/** The process no longer waits for the store. */
 export function goingDown(stored: 'no' | 'unknown'): AppendError {
   return new AppendError(
     ErrorCode.StoreUnavailable,
-    'append failed: the store has not answered before the end of the shutdown. Allow more time by shutdownTimeout, or append again ' +
+    'append failed: the store did not answer before the end of the shutdown. Allow more time by shutdownTimeout, or append again ' +
       'after the restart',
     stored,
   );
@@ -24,6 +24,6 @@ export function goingDown(stored: 'no' | 'unknown'): AppendError {
 
 function asAppendError(error: unknown, stored: 'no' | 'unknown'): AppendError {
   if (isA(error, AppendError) && stored === 'unknown') return error;
-  const text = withoutCode(messageOf(error)).replace(/^append failed: /, '');
+  const text = bareMessageOf(error).replace(/^append failed: /, '');
   return new AppendError(codeOf(error, ErrorCode.AppendFailed), `append failed: ${text}`, stored, { cause: error });
 }

@@ -1,8 +1,8 @@
-import { isA, withoutCode } from '../errors/error-text.js';
-import { AppendError, ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
+import { isA } from '../errors/error-text.js';
+import { AppendError, bareMessageOf, ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { checkKeys, invalidOption } from '../common/checks.js';
 
-/** What can be said of a single message. */
+/** The options of a single message. */
 const MESSAGE = ['key', 'headers', 'dedupeId'] as const;
 
 /** The options of each call, by name. */
@@ -37,12 +37,17 @@ export function appendOptions<O extends object>(where: string, given: O, call: k
   }
 }
 
-/** The call itself is wrong, whatever its messages are; a Proxy among its arguments may have thrown anything. */
+/** The call itself is invalid, whatever its messages are; a Proxy among its arguments may have thrown anything. */
 export function refusedCall(where: string, error: unknown): AppendError {
   if (isA(error, MinibatchError) && error.code === ErrorCode.InvalidOptions) {
-    return new AppendError(error.code, withoutCode(messageOf(error)), 'no', { details: error.details });
+    return new AppendError(error.code, bareMessageOf(error), 'no', { details: error.details });
   }
-  return new AppendError(ErrorCode.InvalidOptions, `${where}: reading it fails: ${messageOf(error)}`, 'no', {
-    cause: error,
-  });
+  return new AppendError(
+    ErrorCode.InvalidOptions,
+    `${where}: reading the arguments failed: ${messageOf(error)}`,
+    'no',
+    {
+      cause: error,
+    },
+  );
 }

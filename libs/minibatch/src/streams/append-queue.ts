@@ -33,31 +33,31 @@ const GROUP = { items: GROUP_MESSAGES, bytes: GROUP_BYTES };
 /** Of a call that only stores a position. */
 const NO_MESSAGES: Batch<NewMessage> = { items: [], bytes: 0 };
 
-/** Waits between two looks whether the store is back, where it says at once that it is not. */
+/** Waits between two probes of a store that refuses at once. */
 const LOOK_BACKOFF = { base: 50, max: 1000, jitter: 0.3 };
 
 export interface AppendQueueParts {
   readonly store: StreamStore;
   readonly clock: Clock;
   readonly limits: PendingLimits;
-  /** Is the stream there, and open? Undefined if it is known to be; rejects if messages must not be stored on it. */
+  /** Makes sure that the stream exists and is open. Undefined if it is known to be; rejects if messages must not be stored on it. */
   prepare(stream: string): Promise<void> | undefined;
-  /** Asks the store about the stream; rejects with `StoreUnavailable` while it is away. */
+  /** Asks the store about the stream; rejects with `StoreUnavailable` while the store is unreachable. */
   look(stream: string): Promise<unknown>;
   /** Messages have been stored on the stream. */
   appended(stream: string): void;
 }
 
 /**
- * Groups appends into writes. One write is under way at a time; what is appended meanwhile gathers and goes as the next
- * one, in the order of the calls. Nothing waits for a timer: an append that finds no write under way starts one at the
- * end of the current turn, so that a burst of calls goes together.
+ * Groups appends into writes. One write is in flight at a time; messages appended meanwhile are collected and form the next
+ * one, in the order of the calls. Nothing waits for a timer: an append that finds no write in flight starts one at the
+ * end of the current turn, so that a burst of calls is written together.
  *
- * Each call hears of its own messages and its own position only. A stream that can't be prepared fails the calls on it and no
+ * Each call is told about its own messages and its own position only. A stream that can't be prepared fails the calls on it and no
  * others. The position of a call that needs several writes goes with the last of them.
  *
- * When a write finds the store out of reach, no further one is tried before the store has answered a look. What waits meanwhile is
- * given up one by one (see `WaitingCalls`), and is certainly not stored, because it was never sent.
+ * When a write finds the store out of reach, no further one is tried before the store has answered a probe. Calls that wait meanwhile
+ * fail one by one (see `WaitingCalls`), and are certainly not stored, because they were never sent.
  */
 export class AppendQueue {
   private readonly waiting: WaitingCalls<Entry>;
@@ -116,7 +116,7 @@ export class AppendQueue {
     await last.catch(() => undefined);
   }
 
-  /** Fails what is not answered yet, and whatever comes: nobody waits for the store any longer. */
+  /** Fails everything that is not answered yet, and all later calls: the process no longer waits for the store. */
   abandon(): void {
     this.isAbandoned = true;
     this.pending.open();
@@ -170,13 +170,13 @@ export class AppendQueue {
         if (!(await this.storeAnswers())) continue;
       }
       await this.write(this.nextGroup());
-      // It may answer a look and refuse the write.
+      // The store may answer the probe and refuse the write.
       if (!this.waiting.isStoreAway) looks = 0;
     }
     this.writing = false;
   }
 
-  /** Whatever it answers: a write will say what is wrong. */
+  /** Any answer counts: if something else is wrong, the write reports it. */
   private async storeAnswers(): Promise<boolean> {
     const { first } = this.waiting;
     const began = this.parts.clock.monotonic();
@@ -268,8 +268,8 @@ export class AppendQueue {
   }
 
   /**
-   * They were surely not stored, because the store is away: they wait for it like those that come after them. A server that has just
-   * died refuses what is sent to it at once, so without this they would fail while later ones wait.
+   * Certainly not stored, because the store is unreachable: they wait for it like later ones. A server that has just died
+   * refuses what is sent to it at once, so without this they would fail while later ones wait.
    */
   private tryAgain(entries: readonly Entry[], began: number, error: unknown): void {
     if (this.isAbandoned) for (const entry of entries) this.fail(entry, goingDown('no'));
@@ -349,7 +349,7 @@ export class AppendQueue {
     }
     const away = [...refused.values()].find(isStoreAway);
     if (away === undefined) return others;
-    // Those whose stream is known would wait once more for the same store.
+    // Entries whose stream is known would wait for the same store once more.
     this.tryAgain(others, began, away);
     return [];
   }
@@ -370,7 +370,7 @@ export class AppendQueue {
     if (this.finish(entry)) entry.reject(error);
   }
 
-  /** False if it has been answered before, because the process goes down. */
+  /** False if it was answered before, because the process shuts down. */
   private finish(entry: Entry): boolean {
     if (entry.isAnswered) return false;
     entry.isAnswered = true;

@@ -31,7 +31,7 @@ export type BsonValue =
   | ObjectId
   | Timestamp;
 
-/** What copying them needs of whoever copies the values around them. */
+/** What copying them needs from the copier of the surrounding values. */
 export interface BsonCopier {
   copy(value: unknown): unknown;
   copyAt(key: string, value: unknown): unknown;

@@ -51,7 +51,7 @@ describe('an append that waits for room in a full stream', () => {
     expect(codes).toEqual([]);
     await p.clock.advance(4_000, some);
     expect(codes).toEqual([ErrorCode.StreamFull]);
-    expect(texts[0]).toContain('it would wait for ever: the stream holds 2 messages or more, its maxBuffered');
+    expect(texts[0]).toContain('it would wait forever: the stream holds 2 messages or more, its maxBuffered');
     expect(texts[0]).toContain("consumer 'default' of the same stream");
     await p.clock.advance(5_000, some);
     expect((await p.store.stats([STREAM]))[0]?.buffered).toBe(0);

@@ -6,18 +6,18 @@ import type { StreamStore } from '../storage/stream-store.interface.js';
 import { notStored } from './append-failures.js';
 import { isStoreAway, WaitingCalls } from './waiting-calls.js';
 
-/** A count is good for so long; milliseconds. */
+/** A count is valid for this long; milliseconds. */
 const COUNT_AGE = 1_000;
-/** Waits between two looks for room. */
+/** Waits between two checks for room. */
 const LOOK_BACKOFF = { base: 50, max: COUNT_AGE, jitter: 0.3 };
 
-/** A consumer's own appends wait so long before they are suspected to be what it waits for; milliseconds. */
+/** A consumer's own appends that wait longer are suspected of blocking it; milliseconds. */
 const SUSPICIOUS = 5_000;
 
 /** An append that waits for room. */
 interface WaitingAppend {
   readonly messages: number;
-  /** For room; else only for the count. */
+  /** For room; otherwise only for the count. */
   readonly waits: boolean;
   /** Monotonic. */
   readonly since: number;
@@ -55,7 +55,7 @@ export class BufferLimit {
 
   /**
    * Lets in any number of messages as soon as there is room for one. Answers with nothing if that is now, so that the order of calls
-   * stays; else with a promise.
+   * is kept; otherwise with a promise.
    *
    * @throws AppendError `StreamFull` (by the promise), unless the caller waits; `ShuttingDown`; `StoreUnavailable`
    */
@@ -151,7 +151,7 @@ export class BufferLimit {
     append.refuse(
       this.refused(
         ErrorCode.StreamFull,
-        `it would wait for ever: the stream holds ${this.most} messages or more, its maxBuffered, and the append is made by the ` +
+        `it would wait forever: the stream holds ${this.most} messages or more, its maxBuffered, and the append is made by the ` +
           `consumer '${group}' of the same stream, which has to finish its window before there is room. Append to another stream, ` +
           "raise maxBuffered, or set overflow: 'reject'",
       ),

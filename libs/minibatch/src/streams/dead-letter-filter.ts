@@ -2,8 +2,8 @@ import { checkKeys, checkName, invalidOption } from '../common/checks.js';
 import type { DeadLetterFilter } from '../storage/stream-store.interface.js';
 
 /**
- * Looks at a filter before it picks anything: a misspelled field would pick every letter, and they may be on their way out for
- * good. Gives a copy.
+ * Checks a filter before it selects anything: a misspelled field would select every letter, possibly to discard them.
+ * Returns a copy.
  *
  * @throws MinibatchError `InvalidOptions`
  */

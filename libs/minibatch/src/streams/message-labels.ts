@@ -4,7 +4,7 @@ import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js'
 import { show } from '../common/checks.js';
 import { setOwn } from '../common/set-own.js';
 
-/** What a message has beside its data. */
+/** What a message has in addition to its data. */
 export interface MessageLabels {
   key?: string;
   headers?: Readonly<Record<string, string>>;

@@ -45,7 +45,7 @@ const STATES: readonly MessageState[] = ['waiting', 'claimed', 'kept'];
 
 /** Of one read, for all groups together. */
 const PAGE: FetchLimits = { messages: 1_000, bytes: 4 * 1024 * 1024 };
-/** A read for one of many groups has at least so many bytes. */
+/** The least bytes of a read for one of many groups. */
 const LEAST_BYTES = 64 * 1024;
 
 /** What the groups that are asked about have in the buffer. */
@@ -205,7 +205,7 @@ async function* merged(
   for (const { message, state } of buffered.slice(at)) yield shown(message, state);
 }
 
-/** Decoded here, so that one that can't be says so where it is looked at, and the reading goes on. */
+/** Decoded here, so that a message that can't be decoded says so when its data are read, and reading continues. */
 function toStreamMessage(stream: string, message: StoredMessage, state: MessageState): StreamMessage {
   const { id, bytes } = message;
   try {

@@ -10,12 +10,12 @@ export interface RemovalOptions {
   readonly force?: boolean;
 }
 
-/** As for candidates that do not say otherwise; milliseconds. */
+/** The default lease time of the module; milliseconds. */
 const LEASE_TIME = 15_000;
-/** Between looks at leases whose owners can't be asked; milliseconds. */
+/** Between reads of leases whose owners can't be checked; milliseconds. */
 const LOOK_AGAIN = 500;
 
-/** Removes what operators want to be rid of, unless somebody is at work on it. */
+/** Removes streams and groups, unless a live process works on them. */
 export class Removal {
   private readonly self = thisProcess();
 
@@ -63,8 +63,8 @@ export class Removal {
   }
 
   /**
-   * A group whose lease is held by a live process. Nobody can ask a process on another host whether it lives: as candidates do, this
-   * watches whether the lease is still renewed, for as long as a lease may go without.
+   * A group whose lease is held by a live process. Whether a process on another host is alive can't be checked: as candidates do, this
+   * watches whether the lease is still renewed, for one lease time.
    */
   private async held(
     keys: readonly ConsumerKey[],

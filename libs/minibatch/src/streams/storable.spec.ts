@@ -242,7 +242,7 @@ describe('toStorable', () => {
     [
       'an array with more',
       { m: /(?<a>b)/.exec('b') },
-      "data.m is an array with the property 'groups' beside its elements",
+      "data.m is an array with the property 'groups' in addition to its elements",
     ],
     ['a key that is a symbol', [{ [Symbol('k')]: 1 }], 'data[0] has the key Symbol(k): use a string'],
     ['a symbol on an array', Object.assign([1], { [Symbol('k')]: 1 }), 'data has the key Symbol(k)'],

@@ -22,7 +22,7 @@ const MOST_GOOD_KEYS = 1000;
 const LONGEST_GOOD_KEY = 64;
 
 /**
- * Copies and checks in one pass what is to be stored, so that what the caller changes after the call does not matter. `docs/reference/values.md`
+ * Copies and checks in one pass the data to store, so that what the caller changes after the call does not matter. `docs/reference/values.md`
  * says what comes back as what; anything else is refused.
  *
  * @param limit bytes; the pass ends there, so that a few shared references do not unfold into gigabytes
@@ -180,7 +180,7 @@ class Copier implements BsonCopier {
     // Indexes come first.
     const last = Object.keys(value).at(-1);
     if (last !== undefined && String(Number(last)) !== last) {
-      throw this.notStorable(`is an array with the property '${last}' beside its elements: store an object`);
+      throw this.notStorable(`is an array with the property '${last}' in addition to its elements: store an object`);
     }
     this.refuseSymbols(value);
   }
@@ -219,7 +219,7 @@ class Copier implements BsonCopier {
     if (symbol) throw this.notStorable(`has the key ${String(symbol)}: use a string`);
   }
 
-  /** What the object says it is to be stored as; itself if it says nothing. */
+  /** What the object asks to be stored as; otherwise the object itself. */
   private convert(value: object): unknown {
     if ('toBSON' in value && typeof value.toBSON === 'function') return value.toBSON();
     if ('toJSON' in value && typeof value.toJSON === 'function') return value.toJSON(String(this.path.at(-1) ?? ''));

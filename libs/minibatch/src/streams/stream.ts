@@ -35,8 +35,8 @@ export interface AppendMessageOptions {
   readonly dedupeId?: string;
   /**
    * The user's own transaction (a Mongoose `ClientSession`): the message becomes visible when it commits. Such an append
-   * is written by itself, outside the grouping. A failure that goes away when the transaction is repeated is thrown as the
-   * driver's own error, with its label `TransientTransactionError`; `withTransaction` repeats by itself.
+   * is written separately, outside the grouping. A failure that goes away when the transaction is repeated is thrown as the
+   * driver's own error, with its label `TransientTransactionError`; `withTransaction` retries on its own.
    */
   readonly session?: unknown;
 }
@@ -110,7 +110,7 @@ export class Stream<T = unknown> {
 
   /**
    * Stores a message durably; creates the stream if it is not there. `data` is copied at the call. Calls that are made
-   * while a write is under way go together as the next write, in the order of the calls.
+   * while a write is in flight form the next write, in the order of the calls.
    *
    * @throws AppendError with `stored`: `'no'` or `'unknown'`; codes `NotStorable`, `MessageTooLarge`, `StreamFull`,
    *   `StreamClosed`, `ShuttingDown`, `StoreUnavailable`, `AppendFailed`; `InvalidOptions` for an option that does not exist
@@ -154,7 +154,7 @@ export class Stream<T = unknown> {
     return this.operations.attach(this.name, source, options);
   }
 
-  /** Consumers start no new windows, in all processes, until `resume()`. Messages can be appended all the same. */
+  /** Consumers start no new windows, in all processes, until `resume()`. Messages can still be appended. */
   async pause(): Promise<void> {
     await this.operations.update(this.name, { paused: true });
   }
@@ -170,9 +170,9 @@ export class Stream<T = unknown> {
 
   /**
    * Removes what has been appended so far and is not claimed yet, in all processes: consumers commit it unhandled, now if they run,
-   * else as soon as they do. It goes by what is in the stream, whatever the clocks say: what was acknowledged before the call goes,
-   * what is appended after it has resolved stays. Dead letters, kept messages and what `redrive` has put back stay, too. A process
-   * that had read messages ahead may still handle them until it hears of it, a moment later.
+   * otherwise as soon as they do. It goes by what is in the stream, whatever the clocks say: messages acknowledged before the call
+   * are removed, messages appended after it has resolved stay. Dead letters, kept messages and what `redrive` has put back stay, too. A process
+   * that has read messages ahead may still handle them until it learns of it, a moment later.
    *
    * @throws MinibatchError `UnknownStream`
    */
@@ -182,7 +182,7 @@ export class Stream<T = unknown> {
 
   /**
    * What lies in the stream, in the order of the messages' ids: `waiting`, `claimed` and `kept` messages, or those that the filter picks.
-   * Only a look: it takes no lease, and no consumer notices. Read page by page, each page as of its reading; what is appended meanwhile
+   * Read-only: it takes no lease, and no consumer notices. Read page by page, each page as of its reading; what is appended meanwhile
    * may be among them. A message that can't be decoded does not end it: see `undecodable`.
    *
    * @throws MinibatchError `InvalidOptions`, `UnknownGroup`, `StoreUnsupported`
@@ -198,7 +198,7 @@ export class Stream<T = unknown> {
 
   /**
    * Windows of the stream's consumers: of each group those that are `claimed`, in the order of their claims, then those that are `kept`; or
-   * those that the filter picks. Only a look, as `messages`; their messages are told by their ids.
+   * those that the filter picks. Read-only, as `messages`; messages are given by their ids.
    *
    * @throws MinibatchError `InvalidOptions`, `UnknownGroup`, `StoreUnsupported`
    * @example
@@ -262,9 +262,9 @@ export class Stream<T = unknown> {
   }
 
   /**
-   * Gives up an open window that is in the way, in whichever process works for the group: what has not got through becomes dead letters,
-   * with the last error. A run of the method that is under way ends first, and if it succeeds nothing is given up. Resolves when this is
-   * on record; the process that holds the lease sees to it within seconds.
+   * Gives up an open window that blocks its group, in whichever process holds the lease: messages not yet handled become dead letters,
+   * with the last error. A run of the method in progress ends first, and if it succeeds nothing is given up. Resolves when the
+   * request is stored; the process that holds the lease carries it out within seconds.
    *
    * @throws MinibatchError `UnknownStream`, `UnknownGroup`, `UnknownWindow`; `InvalidOptions` for other fields
    * @example
@@ -278,9 +278,9 @@ export class Stream<T = unknown> {
 
   /**
    * Commits an open window without the sink that does not take its result, in whichever process works for the group. For a window whose
-   * method is through: its messages are done, and only this sink never gets the result. Other sinks are waited for. A try that is under
-   * way ends first, and if it succeeds nothing is left out; after a restart the method runs once more and the sink is tried once.
-   * Resolves when this is on record; the process that holds the lease sees to it within seconds.
+   * method is through: its messages are done, and only this sink never gets the result. Other sinks are waited for. An attempt in
+   * progress ends first, and if it succeeds nothing is skipped; after a restart the method runs once more and the sink is tried once.
+   * Resolves when the request is stored; the process that holds the lease carries it out within seconds.
    *
    * @throws MinibatchError `WindowNotBlocked` if no sink (not this one) has failed to take the result: `giveUp` is for a method that
    * fails; `UnknownStream`, `UnknownGroup`, `UnknownWindow`; `InvalidOptions` for other fields
@@ -313,8 +313,8 @@ export class Stream<T = unknown> {
   }
 
   /**
-   * Handles what is in the stream and resolves: as `consume`, but the last window need not be full or due. Messages that arrive while it
-   * works may be handled too. A drain that does not get on for as long as the attempts at a window may take (`retry`; at least 5 s) rejects.
+   * Handles what is in the stream and resolves: as `consume`, but the last window need not be full or due. Messages that arrive
+   * meanwhile may be handled too. A drain without progress for as long as the attempts at a window may take (`retry`; at least 5 s) rejects.
    *
    * @throws MinibatchError `DrainBlocked`, and what `consume` throws; the reason of `signal` once that is aborted
    * @example
@@ -348,7 +348,7 @@ export class Stream<T = unknown> {
   }
 
   /**
-   * Removes a group that nobody serves any more: its open windows, its progress, and the messages that only it held back. Its dead
+   * Removes a group that no consumer serves any more: its open windows, its progress, and the messages that only it held back. Its dead
    * letters stay, and so do the messages that it has kept. If a process on another host held the group's lease last and may be alive, this takes up to a lease time (15 s) to find out.
    * A consumer that still runs with `force` loses its lease, and does not come back before its process is restarted.
    *

@@ -6,7 +6,7 @@ type Test = (value: object) => boolean;
 const TypedArray = Object.getPrototypeOf(Uint8Array) as abstract new () => object;
 
 /**
- * Objects that are more than their own properties: copying these would lose the rest in silence. `instanceof` beside what Node says,
+ * Objects that are more than their own properties: copying these would silently lose the rest. `instanceof` in addition to what Node says,
  * for a proxy, or an object with a borrowed prototype, has nothing of what its class has.
  */
 const UNKEPT: readonly (readonly [Test, string])[] = [

@@ -21,7 +21,7 @@ export class WaitingCalls<C extends WaitingCall> {
   private cancelTimer: (() => void) | undefined;
 
   /**
-   * @param patience how long the store looks for its server, if it says so; else what a failed call took counts
+   * @param patience how long the store looks for its server, if known; otherwise the duration of a failed call counts
    * @param giveUp ends a call that has waited too long, with what the store failed with
    */
   constructor(
@@ -56,7 +56,7 @@ export class WaitingCalls<C extends WaitingCall> {
     return this.calls.splice(0, count);
   }
 
-  /** They were taken and are to be tried again, before all others. */
+  /** Taken calls that will be retried before all others. */
   putBack(calls: readonly C[]): void {
     this.calls.unshift(...calls);
   }
@@ -92,12 +92,12 @@ export class WaitingCalls<C extends WaitingCall> {
   }
 }
 
-/** The store could not be reached, or is as good as away. */
+/** The store could not be reached, or answers like one that can't be. */
 export function isStoreAway(error: unknown): boolean {
   return codeOf(error, ErrorCode.AppendFailed) === ErrorCode.StoreUnavailable;
 }
 
-/** It says so: what it refuses for another reason, such as missing rights, is refused again however long it is waited for. */
+/** The store could not be reached. A refusal for another reason, such as missing rights, would be repeated however long one waits. */
 export function isOutOfReach(error: unknown): boolean {
   return isStoreAway(error) && error instanceof MinibatchError && error.details['outOfReach'] === true;
 }

@@ -1,5 +1,5 @@
-import { isA, withoutCode } from '../../errors/error-text.js';
-import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
+import { isA } from '../../errors/error-text.js';
+import { bareMessageOf, ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
 import { type ClientProxySinkOptions, type ResolvedSending, resolveSending } from './client-proxy-sink.options.js';
@@ -77,7 +77,7 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
       this.delivered.delete(list);
       return;
     }
-    const text = `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${withoutCode(first.message)}`;
+    const text = `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${bareMessageOf(first)}`;
     const details = { window: window.id, failed: failures.length, delivered: indexes.size };
     if (failures.every((failure) => isA(failure, ResultRefused)))
       throw new ResultRefused(text, { cause: first, details });

@@ -1,5 +1,4 @@
-import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
-import { withoutCode } from '../../errors/error-text.js';
+import { AppendError, bareMessageOf, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
 import { createdOf, type EncodedMessage, encodeMessage } from '../encoded-message.js';
 import { sessionUnsupported } from '../../errors/store-faults.js';
@@ -109,7 +108,7 @@ function appendError(error: unknown): AppendError {
   if (error instanceof AppendError) return error;
   const code = error instanceof MinibatchError ? error.code : ErrorCode.AppendFailed;
   const stored = error instanceof WriteFailed ? error.stored : 'no';
-  return new AppendError(code, `append failed: ${withoutCode(messageOf(error))}`, stored, {
+  return new AppendError(code, `append failed: ${bareMessageOf(error)}`, stored, {
     cause: error,
   });
 }
