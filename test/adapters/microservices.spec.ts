@@ -269,7 +269,7 @@ describe('ClientProxySink', () => {
   const client = () => ClientProxyFactory.create(TCP.options()) as ClientProxy;
   const window = (signal = new AbortController().signal) => ({ id: 'w', signal }) as Window;
 
-  it('sends nothing for undefined, and says that null can not be sent', async () => {
+  it('sends nothing for undefined, and says that null cannot be sent', async () => {
     await receive(TCP);
     const proxy = client();
     later(async () => proxy.close() as void);
@@ -283,7 +283,7 @@ describe('ClientProxySink', () => {
     for (const [result, text] of [
       [null, 'null'],
       [cycle, 'JSON has no cycles'],
-      [() => 1, 'a function can not be sent'],
+      [() => 1, 'a function cannot be sent'],
     ] as const) {
       const refused = { code: ErrorCode.ResultRefused, message: expect.stringContaining(text) };
       await expect(sink.put(result, window())).rejects.toMatchObject(refused);
@@ -297,7 +297,7 @@ describe('ClientProxySink', () => {
     });
   });
 
-  it('gives up when the window is no longer ours', async () => {
+  it('gives up when the window is no longer held by this process', async () => {
     await receive(TCP);
     other.reply = () => NEVER;
     const proxy = client();
@@ -309,7 +309,7 @@ describe('ClientProxySink', () => {
     lost.abort();
     await expect(putting).rejects.toMatchObject({
       code: ErrorCode.SinkFailed,
-      message: expect.stringContaining('no longer ours'),
+      message: expect.stringContaining('no longer held by this process'),
     });
   });
 
@@ -323,16 +323,20 @@ describe('ClientProxySink', () => {
     const options = { client: proxy, pattern: 'x', mode: 'send', each: true, concurrency: 3 } as const;
 
     const late = new ClientProxySink({ ...options, timeout: 20 }).put([1, 2], window());
-    await expect(late).rejects.toMatchObject({ details: { failed: 2, delivered: 0 } });
+    await expect(late).rejects.toMatchObject({
+      details: { reason: 'NOT_WRITTEN', failed: [{ index: 0 }, { index: 1 }], written: 0 },
+    });
     expect([sent, takenBack]).toEqual([2, 2]);
 
     const lost = new AbortController();
     const putting = new ClientProxySink(options).put([1, 2, 3, 4], window(lost.signal));
     expect([sent, takenBack]).toEqual([5, 2]);
     lost.abort();
-    await expect(putting).rejects.toMatchObject({ details: { failed: 4, delivered: 0 } });
+    await expect(putting).rejects.toMatchObject({ details: { failed: { length: 4 }, written: 0 } });
     expect([sent, takenBack]).toEqual([5, 5]);
-    await expect(new ClientProxySink(options).put(1, window(lost.signal))).rejects.toThrow(/no longer ours/);
+    await expect(new ClientProxySink(options).put(1, window(lost.signal))).rejects.toThrow(
+      /no longer held by this process/,
+    );
     expect(sent).toBe(5);
   });
 

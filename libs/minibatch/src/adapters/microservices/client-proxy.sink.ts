@@ -3,7 +3,9 @@ import { bareMessageOf, ErrorCode, MinibatchError, messageOf, ResultRefused } fr
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
 import { type ClientProxySinkOptions, type ResolvedSending, resolveSending } from './client-proxy-sink.options.js';
-import { deliver, type Cancel } from './deliver.js';
+import type { FailedResult } from '../failed-result.js';
+import { FailureReason } from '../failure-reason.js';
+import { type Cancel, deliver } from './deliver.js';
 import { inParallel } from './in-parallel.js';
 
 /**
@@ -12,7 +14,7 @@ import { inParallel } from './in-parallel.js';
  *
  * With `mode: 'send'` a result is safe when the other side's handler has replied, which is an acknowledgement from end to end.
  * With `mode: 'emit'` it is safe when the transport has taken it, which by TCP, NATS, Redis and MQTT with QoS 0 is no
- * promise that anybody gets it.
+ * promise that anybody receives it.
  *
  * At least once: what failed is sent again until it succeeds, and after a crash what was sent may be sent again. The window's id is the
  * same then: give it along by `map`, and the other side can tell. With `each`, the elements that succeeded are not sent again
@@ -31,7 +33,7 @@ import { inParallel } from './in-parallel.js';
  */
 export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
   private readonly sending: ResolvedSending;
-  /** Elements that have been delivered, of results of which others failed. */
+  /** Elements that were delivered, of results of which others failed. */
   private readonly delivered = new WeakMap<
     readonly unknown[],
     { readonly window: string; readonly indexes: Set<number> }
@@ -45,7 +47,7 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
 
   /**
    * @throws MinibatchError `SinkFailed` if a message was not taken, was replied to with an error, or took longer than `timeout`; with
-   *   `each`, `details.failed` is how many of them
+   *   `each`, `details.failed` lists them ({@link FailedResult})
    * @throws ResultRefused if `map` threw, or made what can't be sent
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
@@ -77,11 +79,14 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
       this.delivered.delete(list);
       return;
     }
-    const text = `${this.sending.where}: ${failures.length} of ${list.length} messages of window ${window.id} were not delivered; the first: ${bareMessageOf(first)}`;
-    const details = { window: window.id, failed: failures.length, delivered: indexes.size };
-    if (failures.every((failure) => isA(failure, ResultRefused)))
-      throw new ResultRefused(text, { cause: first, details });
-    throw new MinibatchError(ErrorCode.SinkFailed, text, { cause: first, details });
+    const failed = failures
+      .map(({ item: index, error }): FailedResult => ({ index, code: undefined, message: bareMessageOf(error) }))
+      .toSorted((one, other) => one.index - other.index);
+    const text = `${this.sending.where}: ${failed.length} of ${list.length} results of window ${window.id} were not delivered; result ${failed[0]?.index}: ${failed[0]?.message}`;
+    const details = { reason: FailureReason.NotWritten, window: window.id, failed, written: indexes.size };
+    const cause = first.error;
+    if (failures.every(({ error }) => isA(error, ResultRefused))) throw new ResultRefused(text, { cause, details });
+    throw new MinibatchError(ErrorCode.SinkFailed, text, { cause, details });
   }
 
   private async deliver(result: unknown, window: Window, index: number, inFlight: Set<Cancel>): Promise<void> {
@@ -97,17 +102,19 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
       const { where } = this.sending;
       throw new ResultRefused(`${where}: map threw for message ${index} of window ${window.id}: ${messageOf(cause)}`, {
         cause,
-        details: { window: window.id, index },
+        details: { reason: FailureReason.Unencodable, window: window.id, index },
       });
     }
   }
 
   private notOurs(window: Window): MinibatchError {
-    const message = `${this.sending.where}: window ${window.id} is no longer ours: nothing of it was sent`;
-    return new MinibatchError(ErrorCode.SinkFailed, message, { details: { window: window.id } });
+    const message = `${this.sending.where}: window ${window.id} is no longer held by this process: nothing of it was sent`;
+    return new MinibatchError(ErrorCode.SinkFailed, message, {
+      details: { reason: FailureReason.Aborted, window: window.id },
+    });
   }
 
-  /** A handler that ran again returned another list; one that returns the same for another window begins anew. */
+  /** A handler that ran again returned another list; one that returns the same list for another window starts over. */
   private deliveredOf(list: readonly unknown[], window: Window): Set<number> {
     const known = this.delivered.get(list);
     if (known?.window === window.id) return known.indexes;

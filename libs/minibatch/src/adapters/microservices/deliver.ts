@@ -5,6 +5,7 @@ import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../error
 import { show } from '../../common/checks.js';
 import { withDigits } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
+import { FailureReason } from '../failure-reason.js';
 import type { ResolvedSending } from './client-proxy-sink.options.js';
 
 /** Abandons a message that is in flight. */
@@ -14,7 +15,7 @@ export type Cancel = () => void;
  * Sends one message. Resolves when the client says that it is done: with `emit` the transport has taken it, with `send` the other
  * side's handler has completed its reply.
  *
- * @param inFlight to be called when nobody waits for it any more; holds this one until it is settled
+ * @param inFlight holds this message's `Cancel` until it is settled
  * @throws MinibatchError `SinkFailed`
  * @throws ResultRefused if no client can send it
  */
@@ -28,39 +29,41 @@ export function deliver(
     const named = show(typeof pattern === 'object' ? JSON.stringify(pattern) : pattern);
     return `${where}: ${mode} of ${named} for window ${window.id} failed: ${why}`;
   };
-  const details = { window: window.id, pattern };
-  const failed = (why: string, cause?: unknown) =>
-    new MinibatchError(ErrorCode.SinkFailed, message(why), { cause, details });
-  const refused = (why: string, cause?: unknown) => new ResultRefused(message(why), { cause, details });
+  const detailsOf = (reason: FailureReason) => ({ reason, window: window.id, pattern });
+  const failed = (why: string, reason: FailureReason, cause?: unknown) =>
+    new MinibatchError(ErrorCode.SinkFailed, message(why), { cause, details: detailsOf(reason) });
+  const refused = (why: string, cause?: unknown) =>
+    new ResultRefused(message(why), { cause, details: detailsOf(FailureReason.Unencodable) });
   return new Promise((resolve, reject) => {
     if (data === null) {
-      reject(refused('null can not be sent by a Nest client; return undefined to send nothing, or give map'));
+      reject(refused('null cannot be sent by a Nest client; return undefined to send nothing, or give map'));
       return;
     }
     let sent: unknown;
     try {
-      // Clients write JSON themselves, which knows no bigint.
+      // Clients write JSON themselves, which has no bigint.
       sent = withDigits(data);
     } catch (error) {
       reject(refused(messageOf(error), error));
       return;
     }
     if (typeof sent === 'function' || typeof sent === 'symbol') {
-      reject(refused(`a ${typeof sent} can not be sent`));
+      reject(refused(`a ${typeof sent} cannot be sent`));
       return;
     }
     const reply = new Subscription();
     const settle = (error?: MinibatchError) => {
       cancelTimer();
       inFlight.delete(cancel);
-      // The client forgets a request that nobody waits for.
+      // The client drops a request that nobody waits for.
       reply.unsubscribe();
       if (error === undefined) resolve();
       else reject(error);
     };
-    const cancel = () => settle(failed('it was given up, for the window is no longer ours'));
+    const cancel = () =>
+      settle(failed('it was cancelled: the window is no longer held by this process', FailureReason.Aborted));
     const cancelTimer = SYSTEM_CLOCK.schedule(timeout, () => {
-      settle(failed(`${mode === 'send' ? 'no reply' : 'not done'} within ${timeout} ms`));
+      settle(failed(`${mode === 'send' ? 'no reply' : 'not done'} within ${timeout} ms`, FailureReason.Timeout));
     });
     inFlight.add(cancel);
     try {
@@ -68,17 +71,17 @@ export function deliver(
       // A handler may reply with several values, or with none.
       reply.add(
         given.subscribe({
-          error: (error: unknown) => settle(failed(reasonOf(error), error)),
+          error: (error: unknown) => settle(failed(reasonOf(error), FailureReason.NotWritten, error)),
           complete: () => settle(),
         }),
       );
     } catch (error) {
-      settle(failed(reasonOf(error), error));
+      settle(failed(reasonOf(error), FailureReason.NotWritten, error));
     }
   });
 }
 
-/** What the other side replies with is no error but an object; some clients reject with a text, or with several errors in one. */
+/** The other side replies with an object, not an error; some clients reject with a text, or with several errors in one. */
 function reasonOf(error: unknown): string {
   if (!isA(error, AggregateError) || error.message !== '') return messageOf(error);
   return error.errors.map((each) => messageOf(each)).join('; ');

@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { hostileValue } from '../../../../../test/support/hostile-values.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { MqttConnection } from './mqtt-connection.js';
+import { resolveSink } from './mqtt-sink.options.js';
+import { Publisher } from './publisher.js';
 import { resolveConnection } from './mqtt-connection.options.js';
 
 class FakeClient extends EventEmitter {
@@ -31,13 +33,15 @@ describe('a connection to a broker', () => {
         const createClient = (options: object) => (client = new FakeClient(options)) as unknown as MqttClient;
         const settings = resolveConnection('MqttSource', ErrorCode.SourceFailed, { createClient }, {});
         const opening = MqttConnection.open(settings, new AbortController().signal, (made) => made).then(
-          ({ connection }) => connection,
+          ({ connection, sessionPresent }) => {
+            expect(typeof sessionPresent).toBe('boolean');
+            return connection;
+          },
           (error: unknown) => error,
         );
         while (client === undefined) await new Promise((resolve) => setImmediate(resolve));
         for (const [name, make] of events) {
-          // A CONNACK is always an object of the client's own parser.
-          client.emit(name, name === 'connect' ? {} : make());
+          client.emit(name, make());
           await Promise.resolve();
         }
         client.emit('close');
@@ -45,6 +49,28 @@ describe('a connection to a broker', () => {
         const failure = opened instanceof MqttConnection ? opened.failure : opened;
         expect(failure).toBeInstanceOf(MinibatchError);
         expect((failure as MinibatchError).code).toBe(ErrorCode.SourceFailed);
+      }),
+    );
+  });
+
+  it('publishes through a broker whose CONNACK makes no sense', () => {
+    fc.assert(
+      fc.property(hostileValue, hostileValue, (makeProperties, makeMaximum) => {
+        const properties = makeProperties();
+        const given =
+          typeof properties === 'object'
+            ? { receiveMaximum: makeMaximum(), maximumPacketSize: makeMaximum() }
+            : properties;
+        for (const serverProperties of [properties, given]) {
+          const published: string[] = [];
+          const client = { serverProperties, publish: (topic: string) => void published.push(topic) };
+          const connection = { client, failure: undefined, during: () => Promise.resolve() };
+          const sink = resolveSink('Sink', { url: 'mqtt://h', topic: 't' });
+          const publisher = new Publisher(connection as unknown as MqttConnection, sink);
+          const publication = { index: 0, topic: 't', payload: '1', userProperties: undefined };
+          void publisher.publish([publication], { id: 'w', signal: new AbortController().signal }, () => undefined);
+          expect(published).toEqual(['t']);
+        }
       }),
     );
   });

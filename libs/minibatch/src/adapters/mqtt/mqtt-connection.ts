@@ -1,4 +1,4 @@
-import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
 import { type Clock, SYSTEM_CLOCK } from '../../common/clock.js';
 import { propertyOf } from '../../errors/error-text.js';
 import { invalidOption } from '../../common/checks.js';
@@ -34,15 +34,17 @@ export class MqttConnection {
     signal: AbortSignal,
     prepare: (client: MqttClient) => P,
     clock: Clock = SYSTEM_CLOCK,
-  ): Promise<{ readonly connection: MqttConnection; readonly connack: IConnackPacket; readonly prepared: P }> {
+  ): Promise<{ readonly connection: MqttConnection; readonly sessionPresent: boolean; readonly prepared: P }> {
     const connect = await importConnect(settings);
     if (signal.aborted) throw connectionAborted(settings, 'connecting');
     const connection = new MqttConnection(createClient(settings, connect), settings, clock);
     const prepared = prepare(connection.client);
-    const connected = new Promise<IConnackPacket>((resolve) => connection.client.once('connect', resolve));
+    const connected = new Promise<boolean>((resolve) => {
+      connection.client.once('connect', (connack) => resolve(propertyOf(connack, 'sessionPresent') === true));
+    });
     connection.watch(connected);
     try {
-      return { connection, connack: await connection.during(connected, signal, 'connecting'), prepared };
+      return { connection, sessionPresent: await connection.during(connected, signal, 'connecting'), prepared };
     } catch (error) {
       await connection.close();
       throw error;

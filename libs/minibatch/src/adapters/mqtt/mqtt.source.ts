@@ -82,11 +82,11 @@ export class MqttSource<T = unknown> implements Source<T> {
     const prepare = (client: MqttClient) => new MessageReceiver(client, appender, source);
     const {
       connection,
-      connack,
+      sessionPresent,
       prepared: receiver,
     } = await MqttConnection.open(source.connection, signal, prepare, clock);
     try {
-      const work = this.subscribe(connection.client, target, connack.sessionPresent ? before : undefined);
+      const work = this.subscribe(connection.client, target, sessionPresent ? before : undefined);
       await Promise.race([connection.during(work, signal, 'subscribing'), receiver.failed]);
       // Until it fails, the connection breaks, or the signal aborts.
       await connection.during(receiver.failed, signal, 'reading');

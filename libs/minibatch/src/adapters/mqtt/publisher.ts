@@ -1,4 +1,5 @@
 import type { IClientPublishOptions } from 'mqtt';
+import { propertyOf } from '../../errors/error-text.js';
 import type { Window } from '../../windows/window.js';
 import { ErrorCode, MinibatchError, messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import type { FailedResult } from '../failed-result.js';
@@ -24,7 +25,7 @@ export class Publisher {
     readonly connection: MqttConnection,
     private readonly sink: ResolvedSink,
   ) {
-    this.most = Math.min(sink.maxInFlight, connection.client.serverProperties?.receiveMaximum ?? 65_535);
+    this.most = Math.min(sink.maxInFlight, this.limitOf('receiveMaximum') ?? 65_535);
   }
 
   /**
@@ -70,7 +71,13 @@ export class Publisher {
   }
 
   private get largest(): number | undefined {
-    return this.connection.client.serverProperties?.maximumPacketSize;
+    return this.limitOf('maximumPacketSize');
+  }
+
+  /** A limit that the broker named in its CONNACK. */
+  private limitOf(name: 'receiveMaximum' | 'maximumPacketSize'): number | undefined {
+    const limit = propertyOf(this.connection.client.serverProperties, name);
+    return typeof limit === 'number' && limit > 0 ? limit : undefined;
   }
 
   /** A broker that gets one ends the connection for all. */
