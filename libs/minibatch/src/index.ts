@@ -38,7 +38,12 @@ export type { DrainedStream } from './consumers/drain.js';
 export type { RunningConsumer } from './consumers/run-time-consumers.js';
 export type { DrainOptions } from './consumers/streaming.options.js';
 export { Stream } from './streams/stream.js';
-export type { AppendManyOptions, AppendMessageOptions, OpenWindowChoice, SkipChoice } from './streams/stream.js';
+export type {
+  AppendManyOptions,
+  AppendMessageOptions,
+  OpenWindowChoice,
+  SkipChoice,
+} from './streams/stream-operations.js';
 export type { MessageFilter, MessageState, StreamMessage } from './streams/message-reading.js';
 export type { ReplayOptions } from './streams/replay.js';
 export type { StreamWindow, WindowFilter, WindowState } from './streams/window-reading.js';

@@ -24,13 +24,13 @@ export type { ReplayOptions } from '../streams/replay.js';
 export type { StreamWindow, WindowFilter, WindowState } from '../streams/window-reading.js';
 export type { RemovalOptions } from '../streams/removal.js';
 export type { AppendResult, FailedAppend } from '../streams/append-result.js';
+export type { Stream } from '../streams/stream.js';
 export type {
   AppendManyOptions,
   AppendMessageOptions,
   OpenWindowChoice,
   SkipChoice,
-  Stream,
-} from '../streams/stream.js';
+} from '../streams/stream-operations.js';
 export type { DrainedStream } from '../consumers/drain.js';
 export type { RunningConsumer } from '../consumers/run-time-consumers.js';
 export type { DrainOptions, StreamingOptions } from '../consumers/streaming.options.js';

@@ -7,7 +7,7 @@ import { checkOutcomes, resultOf } from './append-result.js';
 import { messagesOf } from './message-list.js';
 import { toStorable } from './storable.js';
 import type { StoreAccess } from './store-access.js';
-import type { OutgoingMessage } from './stream.js';
+import type { OutgoingMessage } from './stream-operations.js';
 import type { StreamWriter } from './stream-writer.js';
 
 /** A stream as a source sees it. Its appends wait for room, and may carry the source's position. */

@@ -29,15 +29,15 @@ import { Removal, type RemovalOptions } from './removal.js';
 import { replay, type ReplayOptions } from './replay.js';
 import { sourceTarget } from './source-target.js';
 import { StoreAccess } from './store-access.js';
-import {
-  type OpenWindowChoice,
-  type OutgoingMessage,
-  type SkipChoice,
-  Stream,
-  type StreamChange,
-  type StreamOperations,
-  type WriteOptions,
-} from './stream.js';
+import { Stream } from './stream.js';
+import type {
+  OpenWindowChoice,
+  OutgoingMessage,
+  SkipChoice,
+  StreamChange,
+  StreamOperations,
+  WriteOptions,
+} from './stream-operations.js';
 import { StreamDescriptions } from './stream-descriptions.js';
 import { StreamWriter } from './stream-writer.js';
 import { type StreamWindow, type WindowFilter, WindowReading } from './window-reading.js';

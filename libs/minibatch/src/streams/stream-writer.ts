@@ -10,7 +10,7 @@ import { labelsOf } from './message-labels.js';
 import type { PendingLimits } from './pending-limit.js';
 import { toStorable } from './storable.js';
 import type { StoreAccess } from './store-access.js';
-import type { OutgoingMessage, WriteOptions } from './stream.js';
+import type { OutgoingMessage, WriteOptions } from './stream-operations.js';
 import type { StreamDescriptions } from './stream-descriptions.js';
 
 interface WriterParts {

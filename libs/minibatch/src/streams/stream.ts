@@ -5,13 +5,11 @@ import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
 import type { AttachedSource, AttachOptions } from '../sources/source-runner.js';
 import type { Source } from '../sources/source.interface.js';
 import type {
-  AppendOptions,
   AppendOutcome,
   DeadLetter,
   DeadLetterFilter,
   StreamInfo,
   StreamStats,
-  StreamUpdate,
 } from '../storage/stream-store.interface.js';
 import type { Stored } from '../windows/stored.js';
 import type { Window } from '../windows/window.js';
@@ -22,78 +20,16 @@ import type { MessageFilter, StreamMessage } from './message-reading.js';
 import type { RemovalOptions } from './removal.js';
 import type { ReplayOptions } from './replay.js';
 import type { StreamWindow, WindowFilter } from './window-reading.js';
-
-export interface AppendMessageOptions {
-  /** Kept with the message; consumers see it. Messages with the same key belong together. */
-  readonly key?: string;
-  /** Kept with the message; consumers see them. */
-  readonly headers?: Readonly<Record<string, string>>;
-  /**
-   * A second message of the stream with the same id is acknowledged and ignored: makes a retry safe. Not empty; of more than 512
-   * characters its SHA-256 is kept.
-   */
-  readonly dedupeId?: string;
-  /**
-   * The user's own transaction (a Mongoose `ClientSession`): the message becomes visible when it commits. Such an append
-   * is written separately, outside the grouping. A failure that goes away when the transaction is repeated is thrown as the
-   * driver's own error, with its label `TransientTransactionError`; `withTransaction` retries on its own.
-   */
-  readonly session?: unknown;
-}
-
-export interface AppendManyOptions<T = unknown> {
-  /** Key, headers and dedupe id of each message. */
-  readonly each?: (data: T, index: number) => Omit<AppendMessageOptions, 'session'>;
-  /** As in `append`. */
-  readonly session?: unknown;
-}
-
-/** A message on its way to the store. */
-export interface OutgoingMessage {
-  readonly data: unknown;
-  readonly options: Omit<AppendMessageOptions, 'session'> | undefined;
-}
+import type {
+  AppendManyOptions,
+  AppendMessageOptions,
+  OpenWindowChoice,
+  SkipChoice,
+  StreamOperations,
+  WriteOptions,
+} from './stream-operations.js';
 
 const NO_OPTIONS: WriteOptions = {};
-
-export type WriteOptions = Pick<AppendOptions, 'session'>;
-
-/** An open window of a consumer. */
-export interface OpenWindowChoice {
-  /** @default 'default' */
-  readonly group?: string;
-  /** `window.id`, as in log lines and the status; of a part, that of the whole: `window.split.of`. */
-  readonly window: string;
-}
-
-/** An open window that a sink keeps. */
-export interface SkipChoice extends OpenWindowChoice {
-  /** Name of the sink, as in log lines. @default every sink that fails to take the result */
-  readonly sink?: string;
-}
-
-/** Does the work of all handles of a process. */
-export interface StreamOperations {
-  write(stream: string, messages: readonly OutgoingMessage[], options: WriteOptions): Promise<readonly AppendOutcome[]>;
-  attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
-  update(stream: string, change: StreamChange): Promise<void>;
-  stats(stream: string): Promise<StreamStats>;
-  describe(stream: string): Promise<StreamInfo | undefined>;
-  messages(stream: string, filter: MessageFilter): AsyncGenerator<StreamMessage, void, undefined>;
-  windows(stream: string, filter: WindowFilter): AsyncGenerator<StreamWindow, void, undefined>;
-  replay(stream: string, options: ReplayOptions): Promise<number>;
-  deadLetters(stream: string, filter: DeadLetterFilter): AsyncGenerator<DeadLetter, void, undefined>;
-  redrive(stream: string, filter: DeadLetterFilter): Promise<number>;
-  discard(stream: string, filter: DeadLetterFilter): Promise<number>;
-  giveUp(stream: string, window: OpenWindowChoice): Promise<void>;
-  skip(stream: string, window: SkipChoice): Promise<void>;
-  drop(stream: string, options: RemovalOptions): Promise<void>;
-  removeGroup(stream: string, group: string, options: RemovalOptions): Promise<void>;
-  consume(stream: string, options: unknown, handler: unknown): Promise<RunningConsumer>;
-  drain(stream: string, options: unknown, handler: unknown): Promise<DrainedStream>;
-}
-
-export type StreamChange = StreamUpdate;
 
 /**
  * Handle of one stream. Cheap to keep: it holds no state of its own, and a process has one for each name. After the end of the

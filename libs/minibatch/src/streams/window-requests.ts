@@ -3,7 +3,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { WindowRecord, WindowRequest } from '../storage/stream-store.interface.js';
 import { knownGroup } from './known-group.js';
 import type { StoreAccess } from './store-access.js';
-import type { OpenWindowChoice, SkipChoice } from './stream.js';
+import type { OpenWindowChoice, SkipChoice } from './stream-operations.js';
 
 /** Records what an operator asks for an open window. The process that holds the group's lease carries it out. */
 export class WindowRequests {

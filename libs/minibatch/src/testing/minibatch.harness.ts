@@ -4,7 +4,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkDuration } from '../common/checks.js';
 import type { Clock } from '../common/clock.js';
 import type { Duration } from '../definitions/shared.options.js';
-import type { AppendManyOptions, AppendMessageOptions } from '../streams/stream.js';
+import type { AppendManyOptions, AppendMessageOptions } from '../streams/stream-operations.js';
 import type { StreamHub } from '../streams/stream-hub.js';
 import type { StreamRef } from '../definitions/stream-ref.js';
 import type { RecordedWindow, RecordingEngine } from './recording-engine.js';
