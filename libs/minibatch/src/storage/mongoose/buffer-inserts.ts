@@ -78,15 +78,18 @@ export class BufferInserts {
     return goOn;
   }
 
-  private async answersInTime(sending: Promise<unknown>): Promise<boolean> {
+  /** One timer and no abort controller: this is done for each insert. */
+  private answersInTime(sending: Promise<unknown>): Promise<boolean> {
     const began = this.clock.monotonic();
-    const answered = new AbortController();
-    const answer = sending.then(() => {
-      answered.abort();
-      this.usual += (this.clock.monotonic() - began - this.usual) / 8;
+    return new Promise((resolve, reject) => {
+      const cancel = this.clock.schedule(Math.max(SUSPICIOUS, UNUSUAL * this.usual), () => resolve(false));
+      const answered = () => {
+        cancel();
+        this.usual += (this.clock.monotonic() - began - this.usual) / 8;
+        resolve(true);
+      };
+      sending.then(answered, reject);
     });
-    await Promise.race([answer, delay(this.clock, Math.max(SUSPICIOUS, UNUSUAL * this.usual), answered.signal)]);
-    return answered.signal.aborted;
   }
 
   /** @param again some of the documents may have been sent before */
