@@ -13,7 +13,6 @@ const LEFT: Readonly<Record<string, number>> = {
   'engine/consumer-engine.spec.ts file': 617,
   'engine/evidence.spec.ts file': 470,
   'engine/protocol.spec.support.ts file': 786,
-  'storage/lmdb/lmdb.store.spec.ts file': 536,
 };
 
 async function foundInSources(): Promise<ReadonlyMap<string, number>> {

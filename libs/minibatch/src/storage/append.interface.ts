@@ -7,7 +7,7 @@ export interface NewMessage {
   readonly data: unknown;
   /** About how many bytes the data take, if that has been counted. */
   readonly bytes?: number;
-  /** Whether there are bigints among the data, if somebody has looked. */
+  /** Whether the data contain bigints, if that is known. */
   readonly bigints?: boolean;
   /** Set by the appending process before the write. */
   readonly created: Date;
@@ -49,7 +49,7 @@ export interface AppendOptions {
 
 /**
  * A source's position, and the messages of the write that it stands for. It is stored if and only if each of these is stored or a
- * duplicate, whatever becomes of the others: in one transaction with them where the store has one, else after them.
+ * duplicate, whatever becomes of the others: in one transaction with them where the store has transactions, otherwise after them.
  */
 export interface Checkpoint {
   /** The position belongs to this stream, whichever streams the write has messages for. */
@@ -67,7 +67,7 @@ export interface Checkpoint {
 export interface AppendStore {
   /**
    * Stores the messages durably; resolves with one outcome a message, in the order of the call. Within one call the
-   * order of the messages is the order of their ids. Does not look at the stream's status. A call without messages stores
+   * order of the messages is the order of their ids. Ignores the stream's status. A call without messages stores
    * its checkpoints.
    *
    * @throws CheckpointError if messages were written but a position that was due could not be; it has the outcomes

@@ -1,7 +1,7 @@
 /**
  * Whether data hold an integer of 64 bits. Plain data as `NewMessage` has them.
  *
- * A database that others write to has to note it beside the data, see `Int64`.
+ * A database that others write to has to note it with the data, see `Int64`.
  */
 export function holdsBigint(data: unknown): boolean {
   if (typeof data === 'bigint') return true;

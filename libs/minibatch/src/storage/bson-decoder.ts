@@ -35,7 +35,7 @@ export type BsonClasses = Pick<
 
 /**
  * What an int64 is decoded as. `bigint`: always a bigint, because JavaScript wrote it and writes its numbers as int32 or double.
- * `auto`: a number if that is exact, else a bigint, because other languages write ordinary integers as int64.
+ * `auto`: a number if that is exact, otherwise a bigint, because other languages write ordinary integers as int64.
  */
 export type Int64 = 'bigint' | 'auto';
 

@@ -14,7 +14,7 @@ import type { MessageId, NewMessage, StoredMessage } from './stream-store.interf
  * 9..    BSON { d: data, k?: key, h?: headers, u?: dedupeId, o?: original }
  * ```
  *
- * BSON, so that a value comes back in the same type as from MongoDB, whatever the store. Every int64 in it was a bigint: nobody but
+ * BSON, so that a value comes back in the same type as from MongoDB, whatever the store. Every int64 in it was a bigint: only
  * this package writes here.
  */
 export type EncodedMessage = Buffer;
@@ -58,7 +58,7 @@ export function encodeMessage(message: NewMessage): EncodedMessage {
   return encoded;
 }
 
-/** The bytes must not change afterwards: they are decoded when somebody asks for what is in them. */
+/** The bytes must not change afterwards: they are decoded on demand. */
 export function decodeMessage(id: MessageId, encoded: EncodedMessage): StoredMessage {
   return new EncodedLazyMessage(id, encoded);
 }

@@ -4,7 +4,7 @@ import type { DeadLetter, MessageId, StoredMessage } from './stream-store.interf
 
 /**
  * A message as bytes. They stay what they are until its window has left: every attempt, every sink and every dead letter begins from
- * them. Nothing is decoded before somebody asks, so a message that waits costs the garbage collector one object.
+ * them. Everything is decoded on demand, so a message that waits costs the garbage collector one object.
  */
 export abstract class LazyMessage implements StoredMessage {
   abstract readonly id: MessageId;
@@ -29,7 +29,7 @@ export abstract class LazyMessage implements StoredMessage {
     return this.shared?.headers;
   }
 
-  /** One copy for all who look at this object, which are the consumer's strategy and nobody else. */
+  /** One copy for everyone who reads this object; only the consumer's strategy does. */
   private get shared(): Message | undefined {
     // What prints and compares objects asks the prototype, too.
     if (!(#shared in this)) return undefined;

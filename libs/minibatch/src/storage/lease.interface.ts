@@ -20,7 +20,7 @@ export interface LeaseState {
   readonly fence: number;
   /** Grows with every renewal, so that watchers see that the owner lives without comparing clocks. */
   readonly counter: number;
-  /** The owner may be silent for so long, if that is longer than the candidate's own lease time; milliseconds. */
+  /** How long the owner may be silent, if that is longer than the candidate's own lease time; milliseconds. */
   readonly holdTime?: number;
   /**
    * The store knows nothing of the consumer: its stream was dropped, or the database it was in. It has to register again. Not set for a

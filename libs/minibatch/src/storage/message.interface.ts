@@ -23,12 +23,12 @@ export interface StoredMessage {
   readonly bytes: number;
   /** True if the message was appended with a `dedupeId`: committing it leaves a tombstone. */
   readonly deduped?: boolean;
-  /** True if it was put back, as a dead letter or as the copy of a kept message: somebody wants it, however old it is. */
+  /** True if it was put back, as a dead letter or as the copy of a kept message: it is wanted, however old it is. */
   readonly redriven?: boolean;
-  /** True if the stream was cleared after the message had been appended: nobody wants it. Never together with `redriven`. */
+  /** True if the stream was cleared after the message had been appended: it is not wanted. Never together with `redriven`. */
   readonly cleared?: boolean;
   /**
-   * Decodes the message anew: nothing of what it returns is shared with an earlier call, with `data`, or with the stored bytes.
+   * Decodes the message again: nothing of what it returns is shared with an earlier call, with `data`, or with the stored bytes.
    *
    * @throws whatever the decoder throws if the bytes can't be decoded in JavaScript
    */
@@ -84,7 +84,7 @@ export interface MessageStore {
   fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block>;
   /** The same in order of (created, id), for messages created in the range. */
   fetchByTime(key: ConsumerKey, range: TimeRange, after: TimeCursor | undefined, limits: FetchLimits): Promise<Block>;
-  /** Only the ids, in append order, of what `fetch` would return up to and including `until`: the cheap look from the start. */
+  /** Only the ids, in append order, of what `fetch` would return up to and including `until`: the cheap way to scan from the start. */
   scan(
     key: ConsumerKey,
     after: MessageId | undefined,

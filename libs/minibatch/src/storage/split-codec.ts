@@ -20,7 +20,7 @@ export function encodeSplit({ pending, alone, again, last }: SplitState): Buffer
   return Buffer.from(bytes);
 }
 
-/** Undefined for what this version does not know: the window is tried as a whole again, and taken apart anew. */
+/** Undefined for what this version does not know: the window is tried as a whole again, and split from the start. */
 export function decodeSplit(bytes: Uint8Array | undefined): SplitState | undefined {
   if (bytes?.[0] !== FORMAT) return undefined;
   const reader = new Reader(bytes, 2);

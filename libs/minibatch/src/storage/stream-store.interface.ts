@@ -26,21 +26,21 @@ export interface StoreLifecycle {
   /** Longest wait in milliseconds between polls for messages of other processes: soon after activity, and at rest. */
   readonly polling: { readonly busy: number; readonly idle: number };
   /**
-   * True: a message never turns up before one that could be read already, so who has read up to an id need not look there again. False:
+   * True: a message never turns up before one that could be read already, so a reader need not scan below the id it has read. False:
    * ids are given by the processes that append, and interleave.
    */
   readonly totalOrder: boolean;
   /** What ids of messages look like, for those that people give. Absent: any text is taken for one. */
   readonly idPattern?: RegExp;
   /**
-   * How long the store looks for its server before it says that it is out of reach; milliseconds. Appends that wait in the process wait
+   * How long the store tries to reach its server before it reports that it is unavailable; milliseconds. Appends that wait in the process wait
    * as long. @default what the failed call took
    */
   readonly patience?: number | undefined;
 
   /** Prepares the store: connects, makes indexes, checks the schema version. Idempotent. */
   open(): Promise<void>;
-  /** Gives back what `open` took; never closes a connection that the application owns. Idempotent. */
+  /** Releases what `open` took; never closes a connection that the application owns. Idempotent. */
   close(): Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 import type { StreamUpdate, WindowRequest } from './stream-store.interface.js';
 
-/** The requests of a stream after a change; a window has one of each kind, and one for each sink, at the most. */
+/** The requests of a stream after a change; a window has at most one of each kind, and one for each sink. */
 export function changedRequests(
   requests: readonly WindowRequest[] | undefined,
   { request, answered }: StreamUpdate,

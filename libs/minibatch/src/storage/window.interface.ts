@@ -2,7 +2,7 @@ import type { ConsumerKey } from './consumer-key.interface.js';
 import type { Lease } from './lease.interface.js';
 import type { MessageId, StoredMessage } from './message.interface.js';
 
-/** What a window says of itself beside its messages; stored with the claim and given to the handler. */
+/** What a window says of itself in addition to its messages; stored with the claim and given to the handler. */
 export interface WindowBounds {
   readonly start?: Date;
   readonly end?: Date;
@@ -73,7 +73,7 @@ export interface WindowRecord extends WindowBounds {
   readonly starts?: readonly RateStart[];
 }
 
-/** A window as a look at the stream finds it. */
+/** A window as a reader without a lease sees it. */
 export interface ReadWindow extends WindowRecord {
   /** True: its commit point is recorded, and its messages are about to leave the buffer. Only of a claimed window. */
   readonly finished?: true;

@@ -74,7 +74,7 @@ export class MinibatchHarness {
     await this.settled();
   }
 
-  /** Resolves when nothing is under way that does not wait for the clock or for messages. */
+  /** Resolves when nothing is in flight that does not wait for the clock or for messages. */
   settled(): Promise<void> {
     return this.engine.settled();
   }
@@ -96,7 +96,7 @@ export class MinibatchHarness {
     );
   }
 
-  /** Resolves when the method has handled so many windows; for applications that run by the system's clock. @default 1 */
+  /** Resolves when the method has handled this many windows; for applications that run by the system's clock. @default 1 */
   async waitForWindow<C, M extends MethodOf<C>>(consumer: Type<C>, method: M, count = 1): Promise<void> {
     while (this.windows(consumer, method).length < count) await this.engine.nextRun();
   }

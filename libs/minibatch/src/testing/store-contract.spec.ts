@@ -67,7 +67,7 @@ describe('storeContract', () => {
         if (call.method === 'fetchByTime') (call.args as unknown[])[2] = undefined;
         return call.proceed();
       },
-      test: 'fetchByTime > goes on after a cursor among messages of the same time',
+      test: 'fetchByTime > resumes after a cursor among messages of the same time',
       message: /fetchByTime does not get past 7 messages in 8 reads/,
     },
     {

@@ -42,7 +42,7 @@ export class VirtualClock implements Clock {
   /**
    * Lets `ms` milliseconds pass, rounded to whole ones: two clocks with fractions would disagree by a rounding error, and a loop
    * that waits for one of them and asks the other would never end.
-   * @param settled awaited before each step: resolves when what is under way has ended. @default a turn of the event loop
+   * @param settled awaited before each step: resolves when what is in flight has ended. @default a turn of the event loop
    */
   async advance(ms: number, settled: () => Promise<void> = eventLoopTurn): Promise<void> {
     const target = this.ticks + Math.round(ms);

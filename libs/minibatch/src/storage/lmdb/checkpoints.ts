@@ -5,7 +5,7 @@ import { ensureStreamId, findStreamId } from './stream-records.js';
 import { checkpointKey } from './keys.js';
 import type { ReadView, WriteView } from './view.js';
 
-/** EncodedCheckpoints of one write, encoded before its transaction: in it nothing may throw because of what somebody appended. */
+/** The positions of one write, encoded before its transaction, where one that can't be encoded would fail everything. */
 export class EncodedCheckpoints {
   private readonly encoded: { readonly checkpoint: Checkpoint; readonly bytes: Buffer }[] = [];
   private readonly refused: FailedCheckpoint[] = [];

@@ -45,7 +45,7 @@ function kindsOf(environment: LmdbEnvironment, stream: number, group: number): r
 }
 
 async function removeAll(environment: LmdbEnvironment, range: KeyRange): Promise<void> {
-  // Most kinds have no records: a look is cheaper than a transaction.
+  // Most kinds have no records: reading is cheaper than a write transaction.
   while (environment.read((view) => [...view.keys(range, 1)].length > 0)) {
     await environment.write((view) => {
       for (const key of [...view.keys(range, CHUNK)]) view.remove(key);
@@ -53,7 +53,7 @@ async function removeAll(environment: LmdbEnvironment, range: KeyRange): Promise
   }
 }
 
-/** Messages that only a removed group held back leave. Without any group left nobody has seen them: they wait for the next. */
+/** Removes messages that only the removed group held back. If no group is left, nobody has seen them: they wait for the next one. */
 async function purge(environment: LmdbEnvironment, stream: number): Promise<void> {
   for (const partition of environment.read((view) => partitionsWithMessages(view, stream))) {
     let after: number | undefined = 0;

@@ -1,11 +1,11 @@
 import type { ConsumerRecord, StreamRecord } from './records.js';
 
-/** More than a process has streams, as a rule; beyond, all of it is made anew. */
+/** More than a process usually has streams. When it is reached, the cache is emptied. */
 const MOST = 10_000;
 
 /**
- * Records that every step reads and few change. The bytes are read each time, for other processes change them too; decoding them was a
- * fifth of all garbage at windows of one. What comes out is shared, and frozen.
+ * Records that every step reads and few change. The bytes are read each time, because other processes change them too; decoding them
+ * each time made a fifth of all garbage at windows of one. Decoded records are shared, and frozen.
  */
 export class DecodedRecords<R extends StreamRecord | ConsumerRecord> {
   private readonly known = new Map<string, { readonly bytes: Buffer; readonly record: R }>();

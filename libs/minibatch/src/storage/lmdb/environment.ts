@@ -9,7 +9,7 @@ import { WriteFailed } from './write-failed.js';
 
 /**
  * The LMDB environments that this process has open, by the real path of their directory: LMDB's locks do not work for an
- * environment that is opened twice, and a second one of lmdb-js waits for ever when it is opened while the first is inside a
+ * environment that is opened twice, and a second one of lmdb-js hangs when it is opened while the first is inside a
  * transaction. So all stores of a process on one path share it; the last to close it closes it.
  */
 const opened = new Map<string, { readonly environment: Promise<Opened>; users: number }>();
@@ -20,22 +20,22 @@ interface Opened {
   readonly presence: Presence;
 }
 
-/** Those on their way out: the next to open the path waits for them. */
+/** Environments that are being closed: the next one to open the path waits for them. */
 const closing = new Map<string, Promise<void>>();
 
 /**
  * An open LMDB environment.
  *
  * Durable: a write resolves when LMDB has synced its transaction to disk. lmdb-js would by default resolve earlier and sync
- * meanwhile (`overlappingSync`); measured, that is not faster here, and a write that was acknowledged is then not yet safe.
+ * in the background (`overlappingSync`); that is no faster here, and an acknowledged write would not be safe yet.
  *
- * Writes that are made while a transaction is being synced share the next one, each as a nested transaction: what throws
- * takes back its own changes and nobody else's.
+ * Writes that are made while a transaction is being synced share the next one, each as a nested transaction: one that throws
+ * reverts its own changes only.
  */
 export class LmdbEnvironment {
   private readonly view: LmdbView;
   private closed = false;
-  /** Writes under way. */
+  /** Writes in flight. */
   private readonly writes = new Activity();
 
   private constructor(
@@ -58,7 +58,7 @@ export class LmdbEnvironment {
     let shared = opened.get(directory);
     if (shared === undefined) {
       const environment = openDatabase(lmdb, directory, maxReaders, mode);
-      // Whoever comes next tries anew.
+      // The next caller tries again.
       void environment.catch(() => opened.delete(directory));
       shared = { environment, users: 0 };
       opened.set(directory, shared);
@@ -71,7 +71,7 @@ export class LmdbEnvironment {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    // lmdb-js lets transactions that were begun run, but takes their means to write.
+    // lmdb-js lets transactions that have begun run, but takes away what they write with.
     await this.writes.idle();
     const shared = opened.get(this.path);
     if (shared === undefined) return;
@@ -87,14 +87,14 @@ export class LmdbEnvironment {
   }
 
   /** Reads the newest state, in one transaction that is over when this returns. */
-  read<R>(look: (view: ReadView) => R): R {
+  read<R>(query: (view: ReadView) => R): R {
     this.checkOpen();
     this.files.check('no');
     try {
-      // lmdb-js goes on using a transaction for the rest of the turn: another process may have committed meanwhile.
+      // lmdb-js keeps a read transaction for the rest of the turn, although another process may have committed in between.
       this.database.resetReadTxn();
       try {
-        return look(this.view);
+        return query(this.view);
       } finally {
         this.database.resetReadTxn();
       }
@@ -105,7 +105,7 @@ export class LmdbEnvironment {
 
   /**
    * Runs `change` in a write transaction; resolves when it is on disk. `change` must not await. If it throws, its changes are
-   * taken back.
+   * reverted.
    *
    * @throws WriteFailed if LMDB fails; what `change` throws of the package's own errors
    */
@@ -123,7 +123,7 @@ export class LmdbEnvironment {
         done = true;
         return result;
       });
-      // Not acknowledged if it went into a file that is gone.
+      // A write into a file that is gone is not acknowledged.
       this.files.check('unknown');
       return answer;
     } catch (error) {
@@ -134,7 +134,7 @@ export class LmdbEnvironment {
 
   private checkOpen(): void {
     if (!this.closed) return;
-    throw new WriteFailed('no', `The LMDB store at '${this.path}' is closed. Call open() before`);
+    throw new WriteFailed('no', `The LMDB store at '${this.path}' is closed. Call open() first`);
   }
 
   private failure(error: unknown, stored: 'no' | 'unknown' = 'no'): MinibatchError {
@@ -144,7 +144,7 @@ export class LmdbEnvironment {
       const message = `The LMDB store at '${this.path}' is damaged: ${messageOf(error)}. ${advice}`;
       return new WriteFailed(stored, message, error, ErrorCode.StoreDamaged);
     }
-    const hint = 'Look whether its disk is full, and whether its files are still there';
+    const hint = 'Check whether its disk is full and whether its files still exist';
     return new WriteFailed(stored, `The LMDB store at '${this.path}' failed: ${messageOf(error)}. ${hint}`, error);
   }
 }
@@ -160,14 +160,14 @@ async function openDatabase(
     const permissions = { permissionsMode: mode };
     const database = lmdb.open<Buffer, Buffer>({
       path,
-      // Known to lmdb-js, not to its types.
+      // lmdb-js knows it; its types do not.
       ...permissions,
       // A directory, whatever its name ends in.
       noSubdir: false,
       encoding: 'binary',
       keyEncoding: 'binary',
       overlappingSync: false,
-      // With it a commit that fails (a full disk) rejects a promise that nobody can get at, and so ends the process.
+      // With it, a commit that fails (a full disk) rejects a promise that no caller can reach, which ends the process.
       eventTurnBatching: false,
       maxReaders,
     });
@@ -180,7 +180,7 @@ async function openDatabase(
   }
 }
 
-/** lmdb-js rejects a write with a general error and the reason in a promise of its own, which nobody else handles. */
+/** lmdb-js rejects a write with a general error that carries a promise of the reason, which would otherwise be unhandled. */
 async function commitError(error: unknown): Promise<unknown> {
   if (!(error instanceof Error) || !('commitError' in error)) return error;
   try {

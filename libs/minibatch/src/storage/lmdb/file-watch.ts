@@ -4,7 +4,7 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import { DATA, LOCK } from './files.js';
 import { WriteFailed } from './write-failed.js';
 
-/** So long what is written may go into files that are not there any more; milliseconds. */
+/** How long writes may go into files that no longer exist; milliseconds. */
 const INTERVAL = 100;
 
 /**

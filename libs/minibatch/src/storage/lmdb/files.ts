@@ -109,14 +109,13 @@ function checkNeverWritten(data: string, lock: string): void {
   } finally {
     closeSync(file);
   }
-  if (bytes.readBigUInt64LE() > 0n)
-    throw damaged(data, 'is empty, although the lock file beside it says that it was written to');
+  if (bytes.readBigUInt64LE() > 0n) throw damaged(data, 'is empty, although its lock file says that it was written to');
 }
 
 function damaged(path: string, what: string): MinibatchError {
   return new MinibatchError(
     ErrorCode.StoreDamaged,
-    `The LMDB store can't use '${path}': it ${what}. Restore its directory from a copy; to begin anew without what was in it, ` +
+    `The LMDB store can't use '${path}': it ${what}. Restore its directory from a copy; to start over without its content, ` +
       `delete ${DATA} and ${LOCK} while no process uses them`,
     { details: { path } },
   );

@@ -6,7 +6,7 @@ import { returnedKey } from './keys.js';
 import { encodeReturned, type GroupRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
-/** Messages that come into the buffer for one group each, within one transaction: for all others they are done. */
+/** Appends messages for one group each, within one transaction: for all other groups they count as committed. */
 export class GroupAppend {
   /** Of the messages so far. */
   bytes = 0;
@@ -30,7 +30,7 @@ export class GroupAppend {
     messages.push({ seq, created: createdOf(encoded), deduped: false, redriven: true });
     this.messages.set(partition, owners.set(owner, messages));
     this.bytes += encoded.length;
-    // A copy of a kept message is not kept again, whoever commits it.
+    // A copy of a kept message is not kept again, whichever group commits it.
     if (!isReplayed(encoded)) this.note(seq, owner);
     return seq;
   }

@@ -17,7 +17,7 @@ import { renameLetterGroup } from './dead-letters.js';
 import { decodeConsumer, encodeRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
-/** True if something is left to clean up. */
+/** Returns whether records are left to clean up. */
 export function register(view: WriteView, key: ConsumerKey, options: RegisterGroupOptions): boolean {
   let stream = ensureStreamRecord(view, key.stream);
   let leaves = false;
@@ -26,7 +26,7 @@ export function register(view: WriteView, key: ConsumerKey, options: RegisterGro
   const former = stream.groups.find(({ name }) => name === replaces);
   if (former?.registered && former.name !== key.group) {
     if (known !== undefined && hasBegun(view, stream.id, known.id)) {
-      // What it has done on its own is not undone.
+      // The group keeps what it has done under its own name.
       stream = forget(view, stream, former.id);
       leaves = true;
     } else {
@@ -57,12 +57,12 @@ export function remove(view: WriteView, streamName: string, groupName: string): 
   saveStream(view, forget(view, stream, group.id));
 }
 
-/** Somebody has held a lease of the group: a consumer has a record from then on. */
+/** True if a lease of the group has ever been held: only then does a consumer have a record. */
 function hasBegun(view: WriteView, stream: number, group: number): boolean {
   return view.count(prefixRange(groupKey(Kind.Consumer, stream, group))) > 0;
 }
 
-/** Without its number nothing finds the group's records any more; they go in further transactions. */
+/** Without its number, nothing finds the group's records; further transactions remove them. */
 function forget(view: WriteView, stream: StreamRecord, group: number): StreamRecord {
   planCleanup(view, stream.id, group);
   const { keepers = [], groups } = stream;
@@ -74,7 +74,7 @@ function forget(view: WriteView, stream: StreamRecord, group: number): StreamRec
   };
 }
 
-/** The fences of the group's consumers are used up, whoever gets the name. */
+/** The fences of the group's consumers are used up, also for later groups of the name. */
 function withoutFences(view: WriteView, stream: StreamRecord, group: number): StreamRecord {
   let { removedFence = 1 } = stream;
   for (const { value } of view.entries(prefixRange(groupKey(Kind.Consumer, stream.id, group)))) {
@@ -84,8 +84,8 @@ function withoutFences(view: WriteView, stream: StreamRecord, group: number): St
 }
 
 /**
- * Whoever held a lease of the group held it under the old name: cut off, and the next candidate need not wait. The new name may have
- * had a higher fence in an earlier life.
+ * Leases that were held under the old name are lost, and the next candidate need not wait for them to expire. The new name may have
+ * had a higher fence when it was in use before.
  */
 function freeLeases(view: WriteView, { id, removedFence = 0 }: StreamRecord, group: number): void {
   for (const { key, value } of [...view.entries(prefixRange(groupKey(Kind.Consumer, id, group)))]) {

@@ -24,7 +24,7 @@ import type { MessageId } from '../stream-store.interface.js';
  * keptAt     · stream seq                             when and where the message was kept: kept messages by their ids
  * keptWin    · stream settled group partition number  a window kept after its commit
  * checkpoint · stream sha256(source)                  position of a source
- * cleanup    · stream group                           a removal that goes on in several transactions
+ * cleanup    · stream group                           a removal that takes several transactions
  * deadCount  · stream                                 last number of a dead letter, how many there are
  * letter     · stream number group partition died seq a dead letter
  * replay     · stream seq copy                        a copy of the kept message `seq` was put into the buffer as `copy`

@@ -8,7 +8,7 @@ import type { ReadView, WriteView } from './view.js';
 
 const consumers = new DecodedRecords<ConsumerRecord>(decodeConsumer);
 
-/** A consumer whose lease was looked at in the running transaction. */
+/** A consumer whose lease was checked in the running transaction. */
 export interface HeldConsumer {
   readonly stream: StreamRecord;
   readonly place: Place;
@@ -37,12 +37,13 @@ export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
   const found = registeredPlace(view, key);
   if (found !== undefined) return stateOf(consumerAt(view, found.stream, found.place));
   const stream = findStream(view, key.stream);
-  // A stream that was dropped and made anew knows nothing of it; where groups were removed, it may be one of them, and stays away.
+  // A stream that was dropped and created again knows nothing of the consumer. Where groups were removed it may be one of them, and
+  // must not come back.
   const isGone = (stream?.removedFence ?? 0) === 0;
   return { ...stateOf(stream ? newConsumer(stream) : NEW_CONSUMER), ...(isGone && { missing: true as const }) };
 }
 
-/** What a group that is not registered committed would not be held for it. */
+/** Messages are not held back for a group that is not registered. */
 function registeredPlace(view: ReadView, key: ConsumerKey): ReturnType<typeof findPlace> {
   const found = findPlace(view, key);
   return found?.stream.groups.some(({ id, registered }) => id === found.place.group && registered) ? found : undefined;
@@ -60,7 +61,7 @@ export function acquire(
   const { stream, place } = found;
   const consumer = consumerAt(view, stream, place);
   const fence = expected.fence + 1;
-  // The answer to the first call may have been lost: it is ours already.
+  // The answer to an earlier call may have been lost: the lease is this owner's already.
   if (consumer.owner?.id === owner.id && consumer.fence === fence) return { key, owner, fence };
   if (consumer.fence !== expected.fence || consumer.counter !== expected.counter) return undefined;
   const { holdTime: _, ...rest } = consumer;

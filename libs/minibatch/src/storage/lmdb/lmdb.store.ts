@@ -55,13 +55,13 @@ import { findWindow, readKept, readWindows } from './windows.js';
 import { WriteFailed } from './write-failed.js';
 
 export interface LmdbStoreOptions {
-  /** A directory on a local disk; made if it is not there. Processes of one host share it by giving the same. */
+  /** A directory on a local disk; created if it does not exist. Processes of one host that give the same path share it. */
   readonly path: string;
   /** Maximum number of processes that have the path open at the same time. @default 126 */
   readonly maxReaders?: number;
   /**
    * Permissions of the files that the store makes, as for `chmod`; the process's umask may take some away. A directory that it makes is
-   * open to whoever may read or write the files. Files that are there keep theirs. @default 0o600
+   * open to everyone who may read or write the files. Existing files keep theirs. @default 0o600
    */
   readonly mode?: number;
 }
@@ -69,14 +69,14 @@ export interface LmdbStoreOptions {
 /**
  * Keeps streams in an LMDB environment: embedded, durable, shared by the processes of one host.
  *
- * Every write is one transaction that looks again at all it depends on, so that several processes may use the path at the
+ * Every write is one transaction that checks again everything it depends on, so that several processes may use the path at the
  * same time, and resolves when it is on disk. Messages have a total order. Writes made at the same time share a sync.
  */
 export class LmdbStreamStore implements StreamStore {
   readonly name = 'lmdb';
   readonly maxMessageBytes = MAX_ENCODED_BYTES;
   readonly polling = { busy: 20, idle: 250 };
-  /** Numbers are given inside of write transactions, which come one after the other. */
+  /** Numbers are given inside write transactions, which run one after the other. */
   readonly totalOrder = true;
   readonly idPattern = /^[0-9a-f]{20}$/;
   private opening: Promise<LmdbEnvironment> | undefined;
@@ -93,7 +93,7 @@ export class LmdbStreamStore implements StreamStore {
     const opening = (this.opening ??= this.openEnvironment());
     try {
       const environment = await opening;
-      // Else it was closed meanwhile.
+      // Otherwise it was closed in the meantime.
       if (this.opening === opening) this.environment = environment;
     } catch (error) {
       if (this.opening === opening) this.opening = undefined;

@@ -6,15 +6,15 @@ import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { isDead, thisProcess } from '../../common/process-identity.js';
 import type { LeaseOwner } from '../stream-store.interface.js';
 
-/** An owner touches its record so often; milliseconds. */
+/** How often an owner touches its record; milliseconds. */
 const BEAT = 1_000;
-/** A record that has not been touched for so long is that of a process that died. */
+/** A record that has not been touched for this long belongs to a process that died; milliseconds. */
 const PATIENCE = 5_000;
 const LOOK = 100;
 const RECORD = /^owner-[\w-]+\.json$/;
 
 /**
- * Says that this process has the environment open, by a file beside it, and refuses to open where LMDB would fail without a word.
+ * Announces, by a file in its directory, that this process has the environment open, and refuses to open where LMDB would fail silently.
  *
  * LMDB knows the processes that read by their pids. Two containers have pid namespaces of their own, and as a rule the same pids in
  * them: the second one blocks for ten seconds and then fails or crashes. And processes of two hosts have no lock in common at all.
@@ -59,7 +59,7 @@ export class Presence {
     const other = readOwner(file);
     if (other !== undefined && !isDead(other) && !this.clashesWith(other)) return;
     if ((other === undefined || !isDead(other)) && (await this.isTouched(file))) {
-      // Unreadable, yet alive: nothing is known against it.
+      // Unreadable, but alive: there is nothing to object to.
       if (other === undefined) return;
       throw inUse(directory, other);
     }
@@ -92,7 +92,7 @@ export class Presence {
   private beat(): void {
     const now = new Date();
     utimes(this.file, now, now).catch(() => {
-      // Somebody took a process that was stopped for a dead one.
+      // This process was suspended, and another one took it for dead.
       if (!this.left) this.write();
     });
   }
@@ -101,7 +101,7 @@ export class Presence {
     try {
       writeFileSync(this.file, JSON.stringify(this.owner), { mode: this.mode });
     } catch {
-      // No room, or no directory any more: that is seen, and said, where it matters.
+      // The disk is full or the directory is gone: that is reported where it matters.
     }
   }
 }

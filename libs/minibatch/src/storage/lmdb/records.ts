@@ -150,7 +150,7 @@ export function decodeMeta(bytes: Buffer): Meta {
 export function damagedRecord(what: string, cause?: unknown): MinibatchError {
   return new MinibatchError(
     ErrorCode.StoreDamaged,
-    `The LMDB store is damaged: ${what} makes no sense${cause === undefined ? '' : ` (${messageOf(cause)})`}. ` +
+    `The LMDB store is damaged: ${what} is not valid${cause === undefined ? '' : ` (${messageOf(cause)})`}. ` +
       'Restore its directory from a copy, or give another path',
     { cause, details: { record: what } },
   );
@@ -263,7 +263,7 @@ export function encodeWindow(stream: number, window: WindowRecord): Buffer {
  * @throws MinibatchError `StoreDamaged`
  */
 export function decodeWindow(stream: number, bytes: Buffer, lastSeq: number): WindowRecord {
-  // `split` was written by earlier versions, which knew nothing of `apart`: whoever finds only the other one begins anew.
+  // Earlier versions wrote `split` and do not know `apart`: a version that finds only the other one starts over.
   const {
     runs,
     apart,
@@ -320,7 +320,7 @@ function encodeRuns(stream: number, ids: readonly MessageId[]): Buffer {
   return bytes;
 }
 
-/** Each begins behind the start of the stream and ends before its end: else a flipped bit could ask for billions of ids. */
+/** Each lies within the stream: otherwise a flipped bit could ask for billions of ids. */
 function areRuns(bytes: Buffer, lastSeq: number): boolean {
   if (bytes.length % RUN_BYTES !== 0) return false;
   for (let at = 0; at < bytes.length; at += RUN_BYTES) {

@@ -20,12 +20,12 @@ import { GroupOffsets } from './group-offsets.js';
 import type { ReadView, WriteView } from './view.js';
 
 /**
- * Kept messages are handed out again as copies. They are looked for in read transactions, and copied in as many write transactions as
- * they need. Each of these notes which copies of a message it makes. While one of them waits for a group, whichever group it was made
- * for, that group gets no other, so a crash, or another process at the same work, doubles nothing.
+ * Delivers kept messages again, as copies. Read transactions find them; as many write transactions as needed copy them. Each of these
+ * notes which copies of a message it makes. While one of them waits for a group, whichever group it was made for, that group gets no
+ * other, so neither a crash nor another process at the same work duplicates anything.
  */
 
-/** Kept messages that one transaction looks at. */
+/** Kept messages that one transaction examines. */
 const CHUNK = 1_000;
 /** Bytes of messages that one transaction copies; it ends with the message that reaches them. */
 const CHUNK_BYTES = 16 * 1024 * 1024;
@@ -36,7 +36,7 @@ export async function replayMessages(
   group: string,
   range: KeptRange,
 ): Promise<number> {
-  // Never beyond the last one of the beginning: consumers go on keeping others.
+  // Stops at the message that was last at the start: consumers keep more in the meantime.
   const first = environment.read((view) => {
     const stream = findStream(view, name);
     const last = stream && view.lastKey(keptAtRange(stream.id, 0));
@@ -59,7 +59,7 @@ export async function replayMessages(
   return total;
 }
 
-/** Of the next kept messages those whose time is in the range; `last` is the last one that was looked at. */
+/** Of the next kept messages those whose time is in the range; `last` is the last one examined. */
 function pick(
   view: ReadView,
   stream: number,
@@ -70,19 +70,19 @@ function pick(
   const from = created?.from?.getTime() ?? Number.NEGATIVE_INFINITY;
   const to = created?.to?.getTime() ?? Number.POSITIVE_INFINITY;
   const chosen: number[] = [];
-  let looked = 0;
+  let examined = 0;
   for (const { key, value } of view.entries(keptAtRange(stream, after, until))) {
     const seq = seqOf(key);
-    looked += 1;
+    examined += 1;
     const encoded = created && keptMessage(view, stream, seq, value);
     const time = encoded && isIntact(encoded) ? createdOf(encoded).getTime() : undefined;
     if (created === undefined || (time !== undefined && time >= from && time < to)) chosen.push(seq);
-    if (looked >= CHUNK) return { chosen, last: seq };
+    if (examined >= CHUNK) return { chosen, last: seq };
   }
   return { chosen, last: until };
 }
 
-/** Messages that are not kept any more are passed over, and so are damaged ones and those of which a copy waits. */
+/** Passes over messages that are no longer kept, damaged ones, and those of which a copy waits. */
 function copySome(
   view: WriteView,
   name: string,
@@ -92,7 +92,7 @@ function copySome(
 ): { readonly seen: number; readonly copies: number } {
   const stream = findStream(view, name);
   const owner = stream && registered(stream).find((each) => each.name === group);
-  // Dropped meanwhile, or removed.
+  // The stream was dropped in the meantime, or the group was removed.
   if (stream?.id !== id || owner === undefined) return { seen: seqs.length, copies: 0 };
   const append = new GroupAppend(view, stream);
   let seen = 0;
@@ -112,7 +112,7 @@ function copySome(
   return { seen, copies };
 }
 
-/** Forgets the copies that have left the buffer: nothing else does while the message is kept. */
+/** Also forgets copies that have left the buffer; nothing else does while the message is kept. */
 function hasWaitingCopy(view: WriteView, { name }: GroupRecord, place: Place, seq: number): boolean {
   const marks = [...view.keys(replayRange(place.stream, seq))];
   if (marks.length === 0) return false;

@@ -58,7 +58,7 @@ export function appendContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(ids(await read(store)), ids(await read(other)));
     });
 
-    it('gives back key, headers, created and size', async () => {
+    it('returns key, headers, created and size', async () => {
       const { store } = context;
       await register(store, 'default');
       const headers = { trace: 'abc', __proto__x: 'y', 'content.type': 'json', $h: '' };

@@ -31,7 +31,7 @@ import {
 
 export function deadLettersContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('dead letters', () => {
-    it('gives back the very bytes of what was given up', async () => {
+    it('keeps the very bytes of what was given up', async () => {
       const { store } = context;
       await register(store, 'default');
       const values = [
@@ -395,7 +395,7 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
       assert.deepEqual(joined, await list(other));
       assert.deepEqual(await store.deadLetters(STREAM, { group: 'b' }, joined[1]!.id, 1), joined.slice(2, 3));
 
-      // Of the two letters of one message each goes by itself; the message is a dead letter as long as one is there.
+      // Each of the two letters of one message leaves on its own; the message is a dead letter as long as one is there.
       const [inB] = joined.filter(({ error, messageId }) => error === 'in b' && messageId === messages[1]!.id);
       assert.equal(await store.discard(STREAM, { ids: [inB!.id] }), 1);
       assert.equal((await list(store, { group: 'b' })).length, 3);

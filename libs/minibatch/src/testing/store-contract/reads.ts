@@ -204,7 +204,7 @@ export function readContract({ describe, it }: TestFunctions, context: ContractC
       assert.deepEqual(await readAll({ from: at(30), to: at(30) }), []);
     });
 
-    it('goes on after a cursor among messages of the same time', async () => {
+    it('resumes after a cursor among messages of the same time', async () => {
       await setUp();
       for (const step of [1, 2, 3]) {
         assert.deepEqual(await readAll({}, step), [1, 5, 2, 3, 4, 0, 6]);

@@ -140,7 +140,7 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       );
     });
 
-    it('keeps what a commit without windows says, beside windows that are open', async () => {
+    it('keeps what a commit without windows says, in addition to open windows', async () => {
       const { store } = context;
       const other = await context.another();
       await register(store, 'default');

@@ -216,7 +216,7 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(await store.replay(STREAM, 'nobody', {}), 0);
       assert.equal(await store.replay(STREAM, 'default', {}), 2);
       assert.deepEqual(ns(await read(store)), [2, 1, 3]);
-      // The original goes on remembering its id; its copy has none.
+      // The original keeps its dedupe id; the copy has none.
       assert.equal((await store.append([message({}, { dedupeId: 'd' })]))[0]?.status, 'duplicate');
       await finish(store, lease, 3, await read(store));
       assert.equal((await store.append([message({}, { dedupeId: 'd' })]))[0]?.status, 'duplicate');

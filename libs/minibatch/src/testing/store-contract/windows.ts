@@ -25,8 +25,8 @@ import {
 
 /** What a store may leave out. One that has it keeps these promises. */
 export function windowsContract({ describe, it }: TestFunctions, context: ContractContext): void {
-  describe('a look at kept messages', () => {
-    it('gives them in the order of their ids, whatever the order of their commits', async () => {
+  describe('reading kept messages', () => {
+    it('returns them in the order of their ids, whatever the order of their commits', async () => {
       const { store } = context;
       if (!store.readKept) return;
       const other = await context.another();
@@ -44,7 +44,7 @@ export function windowsContract({ describe, it }: TestFunctions, context: Contra
       assert.deepEqual(ids(await read(store)), all.slice(7));
     });
 
-    it('gives back what was appended', async () => {
+    it('returns what was appended', async () => {
       const { store } = context;
       if (!store.readKept) return;
       await register(store, 'default');
@@ -66,7 +66,7 @@ export function windowsContract({ describe, it }: TestFunctions, context: Contra
       assert.equal((await store.append([message({}, { dedupeId: 'd' })]))[0]?.status, 'duplicate');
     });
 
-    it('reads on after an id, and ends at its limits', async () => {
+    it('resumes after an id, and ends at its limits', async () => {
       const { store } = context;
       if (!store.readKept) return;
       await register(store, 'default');
@@ -132,8 +132,8 @@ export function windowsContract({ describe, it }: TestFunctions, context: Contra
     });
   });
 
-  describe('a look at windows', () => {
-    it('gives the claimed ones in order, with all that is known of them', async () => {
+  describe('reading windows', () => {
+    it('returns the claimed ones in order, with everything known about them', async () => {
       const { store } = context;
       if (!store.readWindows) return;
       const other = await context.another();
@@ -189,7 +189,7 @@ export function windowsContract({ describe, it }: TestFunctions, context: Contra
       assert.deepEqual(await finished(), [[2, false]]);
     });
 
-    it('gives each of the kept ones once, page by page', async () => {
+    it('returns each of the kept ones once, page by page', async () => {
       const { store } = context;
       if (!store.readWindows) return;
       await register(store, 'default', 'other');
@@ -215,7 +215,7 @@ export function windowsContract({ describe, it }: TestFunctions, context: Contra
       assert.deepEqual(await readAllWindows(store, 'kept', key(), 4), []);
     });
 
-    it('gives the kept ones of a group that was replaced under the new name', async () => {
+    it('returns the kept ones of a group that was replaced under the new name', async () => {
       const { store } = context;
       if (!store.readWindows) return;
       const other = await context.another();
