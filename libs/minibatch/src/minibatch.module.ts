@@ -108,7 +108,7 @@ class MinibatchFeatureModule {}
  * @example
  * ```ts
  * @Module({
- *   imports: [MongooseModule.forRoot(process.env.MONGODB_URI), MinibatchModule.forRoot()],
+ *   imports: [MongooseModule.forRoot('mongodb://localhost/app'), MinibatchModule.forRoot()],
  *   providers: [FlightReport],
  * })
  * export class AppModule {}

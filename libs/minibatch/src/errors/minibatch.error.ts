@@ -124,7 +124,7 @@ export interface MinibatchErrorOptions {
  * try {
  *   await streams.append('flights', data);
  * } catch (error) {
- *   if (error instanceof MinibatchError && error.code === ErrorCode.MessageTooLarge) …
+ *   if (!(error instanceof MinibatchError && error.code === ErrorCode.MessageTooLarge)) throw error;
  * }
  * ```
  */

@@ -15,10 +15,7 @@ const DIGEST_LENGTH = 32;
  * @param messageIds ids of the window's messages; may hold anything but NUL
  * @param bounds of a window without messages
  *
- * @example
- * ```ts
- * windowId('flights', 'default', 0, ['65f0…a1', '65f0…a2'], {}); // 'flights/default/5d1c0e…'
- * ```
+ * @returns `'flights/default/5d1c0e…'`, say
  */
 export function windowId(
   stream: string,

@@ -2,14 +2,7 @@ import type { MessageId } from '../stream-store.interface.js';
 import { MemoryStream } from './memory.stream.js';
 
 /**
- * What several `MemoryStreamStore`s share, as processes share a database server.
- *
- * @example
- * ```ts
- * const database = new MemoryDatabase();
- * const here = new MemoryStreamStore(database);
- * const there = new MemoryStreamStore(database);
- * ```
+ * What several `MemoryStreamStore`s share, as processes share a database server: `new MemoryStreamStore(database)` is one process.
  */
 export class MemoryDatabase {
   /** @internal */

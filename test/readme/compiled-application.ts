@@ -1,0 +1,24 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { repository, run, tool } from '../support/workspace.js';
+
+/** What the Nest CLI generates for an ESM application. */
+const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
+
+/** A strict application made of these sources (name without `.ts` to text), inside of the workspace, so that packages resolve. */
+export async function compileApplication(sources: Readonly<Record<string, string>>): Promise<readonly string[]> {
+  await mkdir(repository('test/.tmp'), { recursive: true });
+  const folder = await mkdtemp(repository('test/.tmp/docs-'));
+  try {
+    await mkdir(join(folder, 'src'));
+    await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+    await writeFile(join(folder, 'tsconfig.json'), (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true'));
+    for (const [file, code] of Object.entries(sources)) await writeFile(join(folder, 'src', `${file}.ts`), code);
+    const { stdout } = await run(tool('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--pretty', 'false'], {
+      cwd: folder,
+    });
+    return stdout.split('\n').filter((line) => line !== '');
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
