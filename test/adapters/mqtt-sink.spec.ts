@@ -52,6 +52,16 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
     return published;
   }
 
+  it('connects again for a result that comes after it was closed', async () => {
+    const topic = unique('closed');
+    const published = await listen(topic);
+    const sink = sinkOf<number>({ topic });
+    await sink.put(1, windowOf('w1'));
+    await sink.close();
+    await sink.put(2, windowOf('w2'));
+    await vi.waitFor(() => expect(published.map(({ payload }) => payload)).toEqual(['1', '2']), SOON);
+  });
+
   it('publishes each element and resolves when the broker has acknowledged', async () => {
     const root = unique('reports');
     const published = await listen(`${root}/#`);

@@ -64,6 +64,26 @@ describe('openStream', () => {
     expect(source.status.state).toBe('stopped');
   });
 
+  it('closes the sinks of its consumers, once each, after their last result', async () => {
+    const lines: string[] = [];
+    const log = { log: () => undefined, warn: () => undefined, error: (line: string) => void lines.push(line) };
+    const numbers = await openStream<number>(memoryStore(), 'numbers', { log });
+    const done: string[] = [];
+    const sinkOf = (name: string) => ({
+      put: () => void done.push(`${name} put`),
+      close: () => void done.push(`${name} closed`),
+    });
+    const shared = sinkOf('shared');
+    const stuck = { put: () => undefined, close: () => Promise.reject(new Error('the broker is away')) };
+    await numbers.consume({ size: 1, group: 'a', sink: [stuck, shared] }, () => 1);
+    await numbers.consume({ size: 1, group: 'b', sink: [shared, { put: () => undefined }] }, () => 2);
+    await numbers.append(1);
+    await vi.waitUntil(() => done.length === 2);
+    await numbers.disconnect();
+    expect(done).toEqual(['shared put', 'shared put', 'shared closed']);
+    expect(lines).toEqual([expect.stringContaining('closing the sink Object failed: the broker is away')]);
+  });
+
   it('refuses a store that only Nest can make, and a wrong name', async () => {
     await expect(openStream(mongooseStore() as never, 'flights')).rejects.toMatchObject({
       code: ErrorCode.InvalidOptions,

@@ -3,7 +3,9 @@ import { plainScope } from '../consumers/consumer.scope.js';
 import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
 import { DEFAULT_ENGINE_OPTIONS, ConsumerEngine } from '../engine/consumer-engine.js';
 import { InlineExecutor } from '../executors/inline.executor.js';
-import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { sinkName } from '../sinks/sink-instance.js';
+import type { Sink } from '../sinks/sink.interface.js';
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../errors/redact.js';
 import { checkDuration, checkKeys, invalidOption } from '../common/checks.js';
 import { SystemClock } from '../common/clock.js';
@@ -87,6 +89,7 @@ export async function openStream<T = unknown>(
   const clock = new SystemClock();
   const log = options.log ?? consoleLog;
   const engine = new ConsumerEngine(opened, clock, log);
+  const sinks = new Set<Sink>();
   const consumers = new RunTimeConsumers({
     engine,
     clock,
@@ -95,7 +98,14 @@ export async function openStream<T = unknown>(
     retry: DEFAULT_RETRY,
     leaseTime: DEFAULT_ENGINE_OPTIONS.leaseTime,
     shutdownTimeout,
-    scope: plainScope,
+    scope: {
+      ...plainScope,
+      sinks: async (label, refs) => {
+        const found = await plainScope.sinks(label, refs);
+        for (const { sink } of found) sinks.add(sink);
+        return found;
+      },
+    },
     // The engine has no other consumers than these, and refuses a second one of a group.
     reserve: () => () => undefined,
   });
@@ -119,6 +129,7 @@ export async function openStream<T = unknown>(
   const disconnect = async () => {
     await hub.stopSources();
     await engine.stop(shutdownTimeout);
+    await closeAll(sinks, log);
     await hub.close(shutdownTimeout);
     await opened.close();
   };
@@ -165,6 +176,18 @@ export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreD
       return new OwnConnectionStore(connection, options);
     },
   };
+}
+
+/** A sink that cannot be closed does not keep the others, or the store, from it. */
+async function closeAll(sinks: ReadonlySet<Sink>, log: Log): Promise<void> {
+  const closing = [...sinks].map(async (sink) => {
+    try {
+      await sink.close?.();
+    } catch (error) {
+      log.error(`openStream: closing the sink ${sinkName(sink)} failed: ${messageOf(error)}`);
+    }
+  });
+  await Promise.all(closing);
 }
 
 async function makeStore(store: StoreDefinition | StreamStore): Promise<StreamStore> {

@@ -1,4 +1,5 @@
 import { type Document, EJSON } from 'bson';
+import { refuseWindow } from '../returned-window.js';
 import { ResultRefused } from '../../errors/minibatch.error.js';
 
 /**
@@ -13,6 +14,7 @@ export function documentsOf(result: unknown): readonly (Document | undefined)[] 
 }
 
 function documentOf(result: unknown): Document | undefined {
+  refuseWindow(result);
   const value = plainOf(result);
   if (value === undefined) return undefined;
   if (typeof value === 'function' || typeof value === 'symbol') {

@@ -27,7 +27,7 @@ interface Progress {
  * is of an array, its position, as `orders/default/0/1/17:3`. A result that is sent again, after a crash or because Kafka's answer was
  * lost, has the same: whoever reads the topic can tell by it what it has had already.
  *
- * Nest closes the connection at shutdown, after the windows are drained; call `close()` where Nest does not make the sink.
+ * Nest closes the connection at shutdown if the sink is a provider, and `disconnect()` of a program without Nest; otherwise call `close()`.
  *
  * @typeParam R one result; a handler returns it or an array of it
  * @example

@@ -5,6 +5,7 @@ import { bytesOf, writeJson } from '../../common/json-writer.js';
 import { FailureReason } from '../failure-reason.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
+import { refuseWindow } from '../returned-window.js';
 import type { KafkaValue, ResolvedKafkaSink } from './kafka-sink.options.js';
 
 /** A result on its way to Kafka. */
@@ -76,6 +77,7 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
 
 /** Undefined of what JSON knows nothing of, as a function. */
 function toJson(result: unknown): KafkaValue | undefined {
+  refuseWindow(result);
   return result === null ? null : (bytesOf(result) ?? writeJson(result));
 }
 

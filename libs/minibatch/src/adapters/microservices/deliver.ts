@@ -6,6 +6,7 @@ import { show } from '../../common/checks.js';
 import { withDigits } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import { FailureReason } from '../failure-reason.js';
+import { refuseWindow } from '../returned-window.js';
 import type { ResolvedSending } from './client-proxy-sink.options.js';
 
 /** Abandons a message that is in flight. */
@@ -41,6 +42,7 @@ export function deliver(
     }
     let sent: unknown;
     try {
+      refuseWindow(data);
       // Clients write JSON themselves, which has no bigint.
       sent = withDigits(data);
     } catch (error) {

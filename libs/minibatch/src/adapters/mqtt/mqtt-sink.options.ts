@@ -3,6 +3,7 @@ import { checkBoolean, checkInteger, checkName, invalidOption } from '../../comm
 import { bytesOf, writeJson } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import { checkFunction } from '../policies.js';
+import { refuseWindow } from '../returned-window.js';
 import {
   checkGiven,
   type MqttConnectionOptions,
@@ -101,5 +102,6 @@ export function resolveSink<R>(where: string, options: MqttSinkOptions<R> | unde
 
 /** Undefined of what JSON knows nothing of, as a function: the sink refuses it. */
 function payloadOf(result: unknown): string | Uint8Array | undefined {
+  refuseWindow(result);
   return typeof result === 'string' ? result : (bytesOf(result) ?? writeJson(result));
 }

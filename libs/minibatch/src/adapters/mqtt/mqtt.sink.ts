@@ -3,6 +3,7 @@ import type { OnApplicationShutdown } from '@nestjs/common';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { Sink } from '../../sinks/sink.interface.js';
 import type { Window } from '../../windows/window.js';
+import { FailureReason } from '../failure-reason.js';
 import { MqttConnection } from './mqtt-connection.js';
 import { type MqttSinkOptions, type ResolvedSink, resolveSink } from './mqtt-sink.options.js';
 import { type Publication, publicationsOf } from './publications.js';
@@ -21,10 +22,10 @@ interface Progress {
  * An array gives one message for each element (an empty one and undefined elements give none). `put` resolves when the broker has
  * acknowledged all of them (QoS 1). In MQTT 5 each has its id as a user property, see {@link MqttSinkOptions.idProperty}.
  *
- * It connects with the first result, and again with the next one or the next try when the connection broke. A result that is tried
- * again sends only what was not acknowledged; after a crash it is sent as a whole, so a message may come twice.
+ * It connects with the first result, and again with the next one or the next retry when the connection broke. A retry sends only what was
+ * not acknowledged; after a crash the whole result is sent again, so a message may arrive twice.
  *
- * Make it a provider: Nest then closes the connection at shutdown. Who hands an instance to `sink` calls `close()`.
+ * Nest closes the connection at shutdown if the sink is a provider, and `disconnect()` of a program without Nest; otherwise call `close()`.
  *
  * MQTT 3.1.1 acknowledges also what the broker's access rules drop; only MQTT 5 says so.
  *
@@ -42,7 +43,8 @@ interface Progress {
 export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicationShutdown {
   private readonly sink: ResolvedSink;
   private publisher: Promise<Publisher> | undefined;
-  private readonly closing = new AbortController();
+  private closing = new AbortController();
+  private isShutDown = false;
   /** Of windows whose result did not get through at once. */
   private readonly progress = new WeakMap<Window, Progress>();
 
@@ -52,10 +54,10 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
   }
 
   /**
-   * @throws MinibatchError `MissingPackage`; `SinkFailed` with `details.reason`: `UNREACHABLE`, `REFUSED` (credentials, client id;
-   *   `details.reasonCode` is MQTT's), `LOST`, `NOT_PUBLISHED` (`details.failed`: {@link FailedPublish}), `ABORTED` (`window.signal`); `MessageTooLarge` for
-   *   what is larger than the broker takes; `ShuttingDown` after `close()`
-   * @throws ResultRefused with `details.reason`: `UNPUBLISHABLE` (`topic` or `payload` threw or gave nonsense), or `NOT_PUBLISHED` if
+   * @throws MinibatchError `MissingPackage`; `SinkFailed` with `details.reason`: `UNREACHABLE`, `UNAUTHORIZED` or `REFUSED`
+   *   (`details.reasonCode` is MQTT's), `LOST`, `NOT_WRITTEN` (`details.failed`: {@link FailedResult}), `ABORTED` (`window.signal`);
+   *   `MessageTooLarge` for what is larger than the broker accepts; `ShuttingDown` after Nest's shutdown
+   * @throws ResultRefused with `details.reason`: `UNENCODABLE` (`topic` or `payload` threw or returned nonsense), or `NOT_WRITTEN` if
    *   the broker says that topic or payload are at fault
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
@@ -68,14 +70,18 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
     this.progress.delete(window);
   }
 
-  /** Ends the connection; what is under way fails. Nest calls it, after the last window. */
+  /** Closes the connection; what is in flight fails. A `put` that comes later opens a new one. */
   async close(): Promise<void> {
-    this.closing.abort();
-    const publisher = await this.publisher?.catch(() => undefined);
+    const { publisher: open, closing } = this;
+    this.publisher = undefined;
+    this.closing = new AbortController();
+    closing.abort();
+    const publisher = await open?.catch(() => undefined);
     await publisher?.connection.close();
   }
 
   async onApplicationShutdown(): Promise<void> {
+    this.isShutDown = true;
     await this.close();
   }
 
@@ -90,13 +96,13 @@ export class MqttSink<R = unknown> implements Sink<R | readonly R[]>, OnApplicat
   /** The connection there is, or a new one. One window that gives up waiting does not take it from the others. */
   private async connected(signal: AbortSignal): Promise<Publisher> {
     const { where } = this.sink;
-    if (this.closing.signal.aborted) {
-      throw new MinibatchError(ErrorCode.ShuttingDown, `${where}: the sink is closed`, { details: { sink: where } });
+    if (this.isShutDown) {
+      throw new MinibatchError(ErrorCode.ShuttingDown, `${where}: the application was shut down`);
     }
     this.publisher ??= this.connect();
     return await orAborted(this.publisher, signal, () => {
-      const message = `${where}: connecting was given up: the window's signal aborted`;
-      return new MinibatchError(ErrorCode.SinkFailed, message, { details: { reason: 'ABORTED' } });
+      const message = `${where}: connecting was cancelled: the window's signal aborted`;
+      return new MinibatchError(ErrorCode.SinkFailed, message, { details: { reason: FailureReason.Aborted } });
     });
   }
 

@@ -4,6 +4,8 @@ import { ErrorCode, messageOf, MinibatchError, ResultRefused } from '../../error
 import { CollectionSink } from '../collection/collection.sink.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
+import { FailureReason } from '../failure-reason.js';
+import { refuseWindow } from '../returned-window.js';
 import { toFrameDocuments } from './data-frame-rows.js';
 import { type DatasetSinkOptions, type ResolvedDatasetWriting, resolveDatasetWriting } from './dataset-sink.options.js';
 import { type Dataset, DatasetKind, Metadata } from './metadata.js';
@@ -99,8 +101,11 @@ async function refusing<R>(make: () => Promise<R>): Promise<R> {
   } catch (error) {
     const isUnfit = isA(error, MinibatchError) && error.code === ErrorCode.WrongDataset && 'row' in error.details;
     if (isUnfit) throw new ResultRefused(messageOf(error), { cause: error, details: error.details });
+    const details = { reason: FailureReason.Unencodable };
+    if (isA(error, TypeError))
+      throw new ResultRefused(`a row of the result cannot be stored: ${messageOf(error)}`, { cause: error, details });
     if (!isA(error, RangeError)) throw error;
-    throw new ResultRefused('a row of the result contains itself, or is nested too deep', { cause: error });
+    throw new ResultRefused('a row of the result contains itself, or is nested too deep', { cause: error, details });
   }
 }
 
@@ -115,6 +120,7 @@ function rowsOf(result: unknown, window: Window): readonly Row[] {
 }
 
 function documentOf(kind: DatasetKind, { _id, row }: Row): mongo.BSON.Document {
+  refuseWindow(row);
   const value = toPython(row);
   if (kind === DatasetKind.PythonData) return { _id, data: value };
   // An id that a row brings along stays its own.
