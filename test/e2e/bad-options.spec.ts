@@ -84,7 +84,7 @@ describe('an application with nonsense in its options', () => {
   it('does not start with an emitter that Nest can’t make', async () => {
     const error = await refusal(consumer({ emitter: Needy }));
     expect(error.code).toBe(ErrorCode.UnresolvedProvider);
-    expect(error.message).toContain("Report.take: the emitter Needy can't be made");
+    expect(error.message).toContain("Report.take: the emitter Needy can't be created");
   });
 
   it('does not start with two consumers of one group', async () => {

@@ -44,7 +44,9 @@ export class Impatience {
 
   private readonly listener = (name: NodeJS.Signals): void => {
     if (this.hurry.signal.aborted || this.clock.monotonic() - this.since < SAME) return;
-    this.log.warn(`${name} while shutting down: not waiting for running handlers any longer; their windows come again`);
+    this.log.warn(
+      `${name} while shutting down: no longer waiting for running handlers; their windows will be redelivered`,
+    );
     this.hurry.abort();
   };
 }

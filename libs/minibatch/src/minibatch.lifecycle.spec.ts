@@ -166,7 +166,9 @@ describe('the life cycle', () => {
     const bad = await create({ providers: [Report] }, { engine });
     await bad.app.init();
     await bad.app.close();
-    expect(bad.lines.at(-1)).toBe('warn: stopped: 1 windows drained, 2 abandoned; those come again at the next start');
+    expect(bad.lines.at(-1)).toBe(
+      'warn: stopped: 1 windows drained, 2 abandoned; they will be redelivered after the next start',
+    );
   });
 
   it('starts without a store that can’t be reached, and with none that is broken', async () => {
@@ -178,7 +180,7 @@ describe('the life cycle', () => {
     const later = await create({ providers: [Report] }, { store: failing(ErrorCode.StoreUnavailable) });
     await later.app.init();
     expect(later.lines).toContainEqual(
-      expect.stringContaining('warn: starting without the store (memory), trying again'),
+      expect.stringContaining('warn: starting without the store (memory), retrying'),
     );
     await expect(later.app.get(StreamService).append('flights', 1)).resolves.toHaveProperty('id');
     await later.app.close();
@@ -209,7 +211,7 @@ describe('a store that does not answer', () => {
   it('keeps nobody from starting, and is used when it does', async () => {
     const store = new SilentStore();
     const { app, lines } = await boot(store);
-    expect(lines).toContain('warn: starting without the store (memory), which has not answered in 5000 ms');
+    expect(lines).toContain('warn: starting without the store (memory), which did not answer within 5000 ms');
     const appended = app.get(StreamService).append('flights', 1);
     store.answer.now();
     await expect(appended).resolves.toHaveProperty('id');
@@ -274,7 +276,7 @@ describe('the boot log', () => {
     const served = await hold('served');
     const { app, lines, clock } = await create({ providers: [Report] }, { store, options: { leaseTime: 9_000 } });
     await app.init();
-    const warnings = () => lines.filter((line) => line.includes('no process works'));
+    const warnings = () => lines.filter((line) => line.includes('no process consumes'));
     await clock.advance(8_000);
     await hold('taken');
     await store.renewLeases([served!]);
@@ -283,7 +285,7 @@ describe('the boot log', () => {
     expect(warnings()).toEqual(
       ['free', 'held', 'left'].map(
         (group) =>
-          `warn: 'flights': no process works on group '${group}', and 2 messages wait: start one, or remove the group by ` +
+          `warn: 'flights': no process consumes group '${group}', and 2 messages wait: start one, or remove the group by ` +
           `streams.removeGroup('flights', '${group}')`,
       ),
     );

@@ -101,7 +101,7 @@ export class MinibatchLifecycle
     const { drained, abandoned } = result;
     const line = `stopped: ${drained} windows drained, ${abandoned} abandoned`;
     if (abandoned === 0) this.logger.log(line);
-    else this.logger.warn(`${line}; those come again at the next start`);
+    else this.logger.warn(`${line}; they will be redelivered after the next start`);
   }
 
   async onApplicationShutdown(): Promise<void> {
@@ -127,8 +127,7 @@ export class MinibatchLifecycle
       if (this.closed.signal.aborted) return;
       const passing = error instanceof MinibatchError && error.code === ErrorCode.StoreUnavailable;
       if (booting && !passing) throw error;
-      if (passing)
-        this.logger.warn(`starting without the store (${this.store.name}), trying again: ${messageOf(error)}`);
+      if (passing) this.logger.warn(`starting without the store (${this.store.name}), retrying: ${messageOf(error)}`);
       else this.logger.error(`the store (${this.store.name}) can't be used: ${messageOf(error)}`);
     });
     const enough = new AbortController();
@@ -136,7 +135,7 @@ export class MinibatchLifecycle
     const waited = delay(this.clock, OPEN_WAIT, end).then(() => {
       if (end.aborted) return;
       booting = false;
-      this.logger.warn(`starting without the store (${this.store.name}), which has not answered in ${OPEN_WAIT} ms`);
+      this.logger.warn(`starting without the store (${this.store.name}), which did not answer within ${OPEN_WAIT} ms`);
     });
     try {
       await Promise.race([opened, waited]);
@@ -180,7 +179,7 @@ export class MinibatchLifecycle
       }
     } catch (error) {
       if (this.closed.signal.aborted) return;
-      this.logger.warn(`could not look for streams without consumer: ${messageOf(error)}`);
+      this.logger.warn(`could not check for streams without a consumer: ${messageOf(error)}`);
     }
   }
 
@@ -194,11 +193,11 @@ export class MinibatchLifecycle
       const pause = { clock: this.clock, leaseTime, signal };
       for (const { stream, group, pending } of await unservedGroups(this.store, streams, isKnown, pause)) {
         this.logger.warn(
-          `'${stream}': no process works on group '${group}', and ${pending} messages wait: ${unservedAdvice(stream, group)}`,
+          `'${stream}': no process consumes group '${group}', and ${pending} messages wait: ${unservedAdvice(stream, group)}`,
         );
       }
     } catch (error) {
-      if (!signal.aborted) this.logger.warn(`could not look for groups without consumer: ${messageOf(error)}`);
+      if (!signal.aborted) this.logger.warn(`could not check for groups without a consumer: ${messageOf(error)}`);
     }
   }
 }

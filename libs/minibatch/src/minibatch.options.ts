@@ -22,16 +22,16 @@ export interface MinibatchModuleOptions {
   readonly readAheadBytes?: number;
   /** How long a `dedupeId` is remembered after its message was committed. @default '1 day' */
   readonly dedupeTime?: Duration;
-  /** Defaults of all consumers; the waits hold for sources too. */
+  /** Defaults of all consumers; the waits apply to sources too. */
   readonly retry?: AttemptRetryOptions;
   /**
-   * How long running handlers may go on once the application shuts down, and how long appends wait for the store. Stopping the sources,
-   * giving back the leases and closing the store may take 4 s more; with the default, all of it fits into the 10 s that `docker stop`
+   * How long running handlers may continue once the application shuts down, and how long appends wait for the store. Stopping the sources,
+   * releasing the leases and closing the store may take 4 s more; with the default, all of it fits into the 10 s that `docker stop`
    * waits. @default '5s'
    */
   readonly shutdownTimeout?: Duration;
   /**
-   * Most messages appended in this process, to all streams together, that the store has not answered for. Beyond it an append fails
+   * Most messages appended in this process, to all streams together, that await the store's answer. Beyond it an append fails
    * with the code `StreamFull`, or waits, as the stream's `overflow` says. @default 100,000
    */
   readonly maxPendingAppends?: number;
@@ -41,13 +41,13 @@ export interface MinibatchModuleOptions {
   readonly autoStart?: boolean;
   /**
    * The consumers that run in this process, each as `'Class.method'`, `'stream/group'` or `'stream'`; `[]` for none. The
-   * environment variable `MINIBATCH_CONSUMERS` (a comma list, or `none`) goes before it, so that web and worker
+   * environment variable `MINIBATCH_CONSUMERS` (a comma-separated list, or `none`) overrides it, so that web and worker
    * processes can boot the same module. @default all
    */
   readonly consumers?: readonly string[];
   /**
    * The `@StreamSource`s that run in this process, each as its class, its name or its stream; `[]` for none. The environment variable
-   * `MINIBATCH_SOURCES` goes before it. @default all
+   * `MINIBATCH_SOURCES` overrides it. @default all
    */
   readonly sources?: readonly string[];
 }

@@ -135,7 +135,7 @@ describe('the shutdown', () => {
     process.emit('SIGINT', 'SIGINT');
     expect(await timed(closing, 3_000)).toBeLessThan(200);
     expect(lines.all).toContain(
-      'SIGINT while shutting down: not waiting for running handlers any longer; their windows come again',
+      'SIGINT while shutting down: no longer waiting for running handlers; their windows will be redelivered',
     );
   });
 

@@ -195,7 +195,7 @@ async function makeStore(store: StoreDefinition | StreamStore): Promise<StreamSt
   if ('useFactory' in store && (store.inject ?? []).length === 0) return store.useFactory();
   throw new MinibatchError(
     ErrorCode.InvalidOptions,
-    `openStream: the store '${store.kind}' is made by Nest's injection, which is not there; allowed: lmdbStore({ path }), mongoStore(uri)`,
+    `openStream: the store '${store.kind}' needs Nest's injection, which is not available here; allowed: lmdbStore({ path }), mongoStore(uri)`,
     { details: { option: 'store', given: store.kind } },
   );
 }

@@ -34,7 +34,7 @@ export class ApplicationScope implements ConsumerScope {
     } catch (cause) {
       throw new MinibatchError(
         ErrorCode.UnresolvedProvider,
-        `${label}: the emitter ${type.name} can't be made: what its constructor asks for must come from a global module`,
+        `${label}: the emitter ${type.name} can't be created: what its constructor injects must come from a global module`,
         { cause, details: { consumer: label, emitter: type.name } },
       );
     }

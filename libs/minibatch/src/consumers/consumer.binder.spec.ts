@@ -86,7 +86,7 @@ describe('bindConsumer', () => {
     class Empty {}
     await expect(bind({ emitter: Limited }, Empty)).rejects.toMatchObject({
       code: ErrorCode.UnresolvedProvider,
-      message: expect.stringContaining("Report.summarize: the emitter Limited can't be made in Empty") as string,
+      message: expect.stringContaining("Report.summarize: the emitter Limited can't be created in Empty") as string,
     });
   });
 

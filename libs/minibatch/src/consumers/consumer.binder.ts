@@ -38,11 +38,11 @@ async function createEmitter({ label, module, resolved }: RegisteredConsumer): P
   } catch (cause) {
     throw new MinibatchError(
       ErrorCode.UnresolvedProvider,
-      `${label}: the emitter ${emitter.name} can't be made in ${module.name}: decorate it with @Injectable() if its ` +
-        `constructor asks for something, and provide that in ${module.name}`,
+      `${label}: the emitter ${emitter.name} can't be created in ${module.name}: decorate it with @Injectable() if its ` +
+        `constructor injects something, and provide that in ${module.name}`,
       { cause, details: { consumer: label, emitter: emitter.name, module: module.name } },
     );
   }
   if (created instanceof WindowEmitter) return created as WindowEmitter;
-  throw new MinibatchError(ErrorCode.UnresolvedProvider, `${label}: ${emitter.name} did not make a WindowEmitter`);
+  throw new MinibatchError(ErrorCode.UnresolvedProvider, `${label}: ${emitter.name} did not create a WindowEmitter`);
 }

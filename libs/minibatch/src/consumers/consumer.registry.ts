@@ -52,7 +52,7 @@ export class ConsumerRegistry {
     if (other !== undefined) {
       throw new MinibatchError(
         ErrorCode.DuplicateGroup,
-        `${label}: ${other} consumes '${stream}' in the group '${group}' already: give one of them a name of its own by ` +
+        `${label}: ${other} already consumes '${stream}' in the group '${group}': give one of them a name of its own with ` +
           '`group`, and both see every message; or stop the other one first',
         { details: { stream, group, consumers: [other, label] } },
       );

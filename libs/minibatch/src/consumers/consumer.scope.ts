@@ -35,6 +35,6 @@ export const plainScope: ConsumerScope = {
       );
     }
     if (made instanceof WindowEmitter) return made as WindowEmitter;
-    throw new MinibatchError(ErrorCode.UnresolvedProvider, `${label}: ${type.name} did not make a WindowEmitter`);
+    throw new MinibatchError(ErrorCode.UnresolvedProvider, `${label}: ${type.name} did not create a WindowEmitter`);
   },
 };

@@ -100,7 +100,7 @@ function blocked({ definition }: Drain, status: ConsumerStatus | undefined, why:
   const last = status?.lastError ? `: ${status.lastError.message}` : '';
   return new MinibatchError(
     ErrorCode.DrainBlocked,
-    `${label} (group '${key.group}'): ${why}${last}. What is committed stays so; the rest waits for the group`,
+    `${label} (group '${key.group}'): ${why}${last}. What is committed stays committed; the rest waits for the group`,
     {
       details: {
         stream: key.stream,

@@ -29,28 +29,28 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   readonly workers?: number;
   /**
    * How often the method may start, to protect what it calls: at most this many windows, or messages, in any period of `per`. Counted for the group,
-   * over restarts and whichever process works for it, at the price of one more write to the store for each run. @default no limit
+   * across restarts and processes, at the price of one more write to the store for each run. @default no limit
    */
   readonly rateLimit?: RateLimitOptions;
   /** Attempts of a failed window, and the waits between them. @default those of the module */
   readonly retry?: AttemptRetryOptions;
   /**
    * What happens if every message of a window fails alone: they may be bad, or something that they all need may be down.
-   * `'evidence'` sets the window aside and tries the next ones. If they get through, what fails once more becomes dead letters; if
-   * they fail too, nothing is given up until it works again. `'block'` always waits and tries again, in order and without end;
+   * `'evidence'` sets the window aside and tries the next ones. If they succeed, messages that fail once more become dead letters; if
+   * they fail too, nothing is given up until it works again. `'block'` always waits and retries, in order and indefinitely;
    * `'deadLetter'` always gives them all up. @default 'evidence'
    */
   readonly onAllFailed?: OnAllFailed;
   /**
-   * What happens if a sink can never take a result and says so, by `ResultRefused`. `'block'` keeps the window and tries again
-   * without end, until the sink takes it or an operator calls `stream.skip` or `stream.giveUp`. `'deadLetter'` takes the window apart: the method
+   * What happens if a sink can never take a result and says so, by `ResultRefused`. `'block'` keeps the window and retries
+   * indefinitely, until the sink takes it or an operator calls `stream.skip` or `stream.giveUp`. `'deadLetter'` takes the window apart: the method
    * runs with parts of it, and a message whose result is refused alone becomes a dead letter. Other sinks keep what they have taken.
    * @default 'block'
    */
   readonly onRefused?: OnRefused;
   /** Keep messages and windows after the commit, marked as processed. @default false */
   readonly keep?: boolean;
-  /** Most messages of a window; what goes beyond is emitted in parts. @default 10,000 */
+  /** Most messages of a window; larger windows are emitted in parts. @default 10,000 */
   readonly maxSize?: number;
   /** Most bytes of a window (at least one message). @default 8 MiB */
   readonly maxBytes?: number;
@@ -59,7 +59,7 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
 /** Windows of `size` messages, as soon as they are there. */
 export interface CountOptions {
   readonly size: number;
-  /** Longest wait of a message: then a smaller window is emitted. @default without end */
+  /** Longest wait of a message: then a smaller window is emitted. @default no limit */
   readonly interval?: Duration;
   readonly relaxed?: never;
   readonly offset?: never;

@@ -103,7 +103,7 @@ export function resolveStreaming(label: string, options: unknown, retry: Resolve
   }
   const group = checkName(label, 'group', given.group ?? 'default');
   const replaces = given.replaces === undefined ? undefined : checkName(label, 'replaces', given.replaces);
-  if (replaces === group) throw invalidOption(label, 'replaces', replaces, 'another group than its own');
+  if (replaces === group) throw invalidOption(label, 'replaces', replaces, 'a group other than its own');
 
   return {
     emitter,
@@ -153,7 +153,7 @@ function refuseOthers(label: string, given: Record<string, unknown>, kind: Kind)
     if (given[option] === undefined || (has as readonly string[]).includes(option)) continue;
     throw new MinibatchError(
       ErrorCode.InvalidOptions,
-      `${label}: ${option} does not go with ${name}; there go: ${has.join(', ')}`,
+      `${label}: ${option} can't be combined with ${name}; allowed: ${has.join(', ')}`,
       { details: { where: label, option, given: given[option], allowed: has } },
     );
   }

@@ -46,7 +46,7 @@ export function requireInstance(host: ProviderHost, label: string, decorator: st
   throw new MinibatchError(
     ErrorCode.ScopedHost,
     `${label}: ${decorator} needs a provider with one instance, but ${host.type.name} is transient, or request-scoped itself or ` +
-      'by something it injects: move the method to a provider of default scope, and get the rest by ModuleRef.resolve()',
+      'by something it injects: move the method to a provider of default scope, and get the rest with ModuleRef.resolve()',
     { details: { host: host.type.name, label } },
   );
 }

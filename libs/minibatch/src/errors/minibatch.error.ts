@@ -23,8 +23,8 @@ export const ErrorCode = {
   /** A Mongoose model or collection of ours has been taken by the application. */
   ModelConflict: 'MINIBATCH_MODEL_CONFLICT',
   /**
-   * What was given to `append` can't be stored: a function, a symbol, a cycle, a number of bits too many in the data; a key, a header or
-   * a dedupe id that is no string. `details.path` says where.
+   * What was given to `append` can't be stored: a function, a symbol, a cycle, a bigint of more than 64 bits in the data; a key, a header or
+   * a dedupe id that is not a string. `details.path` says where.
    */
   NotStorable: 'MINIBATCH_NOT_STORABLE',
   /** One message is larger than the store accepts. */
@@ -41,27 +41,27 @@ export const ErrorCode = {
   UnknownGroup: 'MINIBATCH_UNKNOWN_GROUP',
   /** A live process consumes the group, so neither it nor its stream is removed without `force`. */
   GroupInUse: 'MINIBATCH_GROUP_IN_USE',
-  /** The group has no open window of that id: it was committed, or never was. */
+  /** The group has no open window with that id: it was committed, or never existed. */
   UnknownWindow: 'MINIBATCH_UNKNOWN_WINDOW',
-  /** `stream.skip`: no sink has failed to take the window's result, or not the one that was named. */
+  /** `stream.skip`: no sink, or not the named one, has failed to take the window's result. */
   WindowNotBlocked: 'MINIBATCH_WINDOW_NOT_BLOCKED',
-  /** The store can't be reached or answered with an error. */
+  /** The store can't be reached, or answered with an error. */
   StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
   /** The store's path can't be opened or written. */
   StorePath: 'MINIBATCH_STORE_PATH',
-  /** What the store has on disk is not what was written: a file was cut off, or a record makes no sense. */
+  /** The data on disk differ from what was written: a file was truncated, or a record is corrupt. */
   StoreDamaged: 'MINIBATCH_STORE_DAMAGED',
-  /** The files of a store that is open were removed, renamed or replaced; nothing is read, written or acknowledged any more. */
+  /** The files of a store that is open were removed, renamed or replaced; nothing is read, written or acknowledged any longer. */
   StoreLost: 'MINIBATCH_STORE_LOST',
-  /** A process uses the store that can't share it with this one. */
+  /** Another process uses the store and can't share it with this one. */
   StoreInUse: 'MINIBATCH_STORE_IN_USE',
-  /** An adapter's client package is not installed; the message says how to. */
+  /** An adapter's client package is not installed; the message says how to install it. */
   MissingPackage: 'MINIBATCH_MISSING_PACKAGE',
   /** The store lacks a feature that was asked for (e.g. `session` outside MongoDB). */
   StoreUnsupported: 'MINIBATCH_STORE_UNSUPPORTED',
   /** The database was written by a newer version of this package. */
   SchemaTooNew: 'MINIBATCH_SCHEMA_TOO_NEW',
-  /** This process does not hold the consumer's lease any more (another one took over); what it does for it counts no more. */
+  /** This process no longer holds the consumer's lease (another one took over); its work for the consumer is discarded. */
   LeaseLost: 'MINIBATCH_LEASE_LOST',
   /** The event loop was blocked so long, while windows were in flight, that the lease could not be renewed in time. */
   EventLoopBlocked: 'MINIBATCH_EVENT_LOOP_BLOCKED',
@@ -70,7 +70,7 @@ export const ErrorCode = {
    * `maxPendingAppendBytes`); nothing was stored. Append later, or consume faster.
    */
   StreamFull: 'MINIBATCH_STREAM_FULL',
-  /** An own emitter strategy broke its contract (it threw, or took messages that it was not shown). */
+  /** A custom strategy broke its contract (it threw, or selected messages that it was not shown). */
   EmitterFailed: 'MINIBATCH_EMITTER_FAILED',
   /** A `@Streaming` method threw or its promise was rejected. */
   HandlerFailed: 'MINIBATCH_HANDLER_FAILED',
@@ -78,15 +78,15 @@ export const ErrorCode = {
   HandlerTimeout: 'MINIBATCH_HANDLER_TIMEOUT',
   /** A `@Streaming` method rejected messages of its window; they are tried alone and become dead letters. */
   MessagesRejected: 'MINIBATCH_MESSAGES_REJECTED',
-  /** Every message of a window failed alone: none is given up, and the consumer waits for what other windows, or later tries, show. */
+  /** Every message of a window failed alone: none is given up, and the consumer waits for the evidence of other windows or later attempts. */
   AllFailed: 'MINIBATCH_ALL_FAILED',
   /** The stored bytes of a message can't be decoded in JavaScript: it becomes a dead letter without having been handled. */
   Undecodable: 'MINIBATCH_UNDECODABLE',
   /** A sink's `put` threw or its promise was rejected. */
   SinkFailed: 'MINIBATCH_SINK_FAILED',
-  /** A sink's `put` did not settle within `retry.sinkTimeout`; it is tried again. */
+  /** A sink's `put` did not settle within `retry.sinkTimeout`; it is retried. */
   SinkTimeout: 'MINIBATCH_SINK_TIMEOUT',
-  /** A sink can never take the result: it is too large, can't be encoded, or breaks a rule of the target. Trying again does not help. */
+  /** A sink can never take the result: it is too large, can't be encoded, or breaks a rule of the target. Retrying does not help. */
   ResultRefused: 'MINIBATCH_RESULT_REFUSED',
   /** A source ended with an error. */
   SourceFailed: 'MINIBATCH_SOURCE_FAILED',
@@ -94,7 +94,7 @@ export const ErrorCode = {
   UnknownDataset: 'MINIBATCH_UNKNOWN_DATASET',
   /** The omega|ml dataset is of a kind that is not read or written this way, or the rows do not fit it. */
   WrongDataset: 'MINIBATCH_WRONG_DATASET',
-  /** `stream.drain` could not go on; `details` has what it did before. What is left waits for the group. */
+  /** `stream.drain` made no more progress; `details` says what it did before. The remaining messages wait for the group. */
   DrainBlocked: 'MINIBATCH_DRAIN_BLOCKED',
   /** The operation came after shutdown had begun. */
   ShuttingDown: 'MINIBATCH_SHUTTING_DOWN',

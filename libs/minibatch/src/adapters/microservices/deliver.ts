@@ -21,20 +21,13 @@ export type Cancel = () => void;
  * @throws ResultRefused if no client can send it
  */
 export function deliver(
-  { where, client, pattern, mode, timeout }: ResolvedSending,
+  sending: ResolvedSending,
   data: unknown,
   window: Pick<Window, 'id'>,
   inFlight: Set<Cancel>,
 ): Promise<void> {
-  const message = (why: string) => {
-    const named = show(typeof pattern === 'object' ? JSON.stringify(pattern) : pattern);
-    return `${where}: ${mode} of ${named} for window ${window.id} failed: ${why}`;
-  };
-  const detailsOf = (reason: FailureReason) => ({ reason, window: window.id, pattern });
-  const failed = (why: string, reason: FailureReason, cause?: unknown) =>
-    new MinibatchError(ErrorCode.SinkFailed, message(why), { cause, details: detailsOf(reason) });
-  const refused = (why: string, cause?: unknown) =>
-    new ResultRefused(message(why), { cause, details: detailsOf(FailureReason.Unencodable) });
+  const { client, pattern, mode, timeout } = sending;
+  const { failed, refused } = failuresOf(sending, window);
   return new Promise((resolve, reject) => {
     if (data === null) {
       reject(refused('null cannot be sent by a Nest client; return undefined to send nothing, or give map'));
@@ -81,6 +74,20 @@ export function deliver(
       settle(failed(reasonOf(error), FailureReason.NotWritten, error));
     }
   });
+}
+
+function failuresOf({ where, pattern, mode }: ResolvedSending, window: Pick<Window, 'id'>) {
+  const message = (why: string) => {
+    const named = show(typeof pattern === 'object' ? JSON.stringify(pattern) : pattern);
+    return `${where}: ${mode} of ${named} for window ${window.id} failed: ${why}`;
+  };
+  const detailsOf = (reason: FailureReason) => ({ reason, window: window.id, pattern });
+  return {
+    failed: (why: string, reason: FailureReason, cause?: unknown) =>
+      new MinibatchError(ErrorCode.SinkFailed, message(why), { cause, details: detailsOf(reason) }),
+    refused: (why: string, cause?: unknown) =>
+      new ResultRefused(message(why), { cause, details: detailsOf(FailureReason.Unencodable) }),
+  };
 }
 
 /** The other side replies with an object, not an error; some clients reject with a text, or with several errors in one. */
