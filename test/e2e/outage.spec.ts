@@ -224,7 +224,7 @@ describe('a server that goes away while windows run, and comes back', () => {
     expect(probes).toHaveLength(2);
     for (const failure of failures) expect(failure).toBeInstanceOf(MinibatchError);
     expect(log.lines).toContainEqual(
-      expect.stringMatching(/warn: .*retrying: MongoDB could not .*MINIBATCH_STORE_UNAVAILABLE/),
+      expect.stringMatching(/warn: .*trying again: MongoDB could not .*MINIBATCH_STORE_UNAVAILABLE/),
     );
     expect(log.lines.filter((line) => line.startsWith('error'))).toEqual([]);
     expect((await statusOf(app)).health).toEqual({ status: 'ok', reasons: [] });

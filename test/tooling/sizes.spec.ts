@@ -9,9 +9,7 @@ const CONTRACT = `${SOURCES}testing/store-contract/`;
 
 /** What is still too long, with its lines. Entries may shrink and go; nothing may be added. */
 const LEFT: Readonly<Record<string, number>> = {
-  'adapters/collection/collection.source.spec.ts file': 503,
-  'engine/consumer-engine.spec.ts file': 617,
-  'engine/evidence.spec.ts file': 470,
+  'adapters/collection/collection.source.spec.ts file': 499,
   'engine/protocol.spec.support.ts file': 786,
 };
 

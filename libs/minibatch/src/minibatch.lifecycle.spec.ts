@@ -179,9 +179,7 @@ describe('the life cycle', () => {
     };
     const later = await create({ providers: [Report] }, { store: failing(ErrorCode.StoreUnavailable) });
     await later.app.init();
-    expect(later.lines).toContainEqual(
-      expect.stringContaining('warn: starting without the store (memory), retrying'),
-    );
+    expect(later.lines).toContainEqual(expect.stringContaining('warn: starting without the store (memory), retrying'));
     await expect(later.app.get(StreamService).append('flights', 1)).resolves.toHaveProperty('id');
     await later.app.close();
 
