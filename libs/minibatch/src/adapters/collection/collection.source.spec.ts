@@ -1,6 +1,6 @@
 import { ObjectId } from 'bson';
-import { type Connection, createConnection, type mongo, Schema } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import type { Connection, mongo } from 'mongoose';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { CollectionSource } from './collection.source.js';
@@ -401,99 +401,5 @@ describe('CollectionSource with a cursor', () => {
     stop.abort();
     await running;
     expect(performance.now() - since).toBeLessThan(STOP_LIMIT);
-  });
-
-  describe('with a position that it can not go on from', () => {
-    const foreign = () => ({
-      v: 1,
-      collection: `${database.name}.orders`,
-      mode: 'changeStream',
-      start: '{"value":{"startAfter":{"_data":"00"}}}',
-    });
-
-    it.each([
-      ['of a change stream', () => foreign(), /change stream/],
-      ['of another collection', () => ({ ...foreign(), collection: 'x.y' }), /written for the collection x\.y/],
-      ['of another field', () => ({ ...foreign(), mode: 'cursor', field: 'at' }), /field 'at'/],
-      ['that is none', () => ({ hello: 1 }), /not written by a CollectionSource/],
-      ['that is broken', () => ({ ...foreign(), start: '{' }), /can not be read/],
-    ])('%s fails by default and says what to do', async (_, position, message) => {
-      target.stored = position();
-      const failed = source().stream(target, stop.signal);
-      await expect(failed).rejects.toMatchObject({ code: ErrorCode.SourceFailed, message });
-      await expect(failed).rejects.toThrow(/Set onLostToken/);
-    });
-
-    it("reads everything again with 'snapshot'", async () => {
-      await orders.insertOne({ n: 1 });
-      target.stored = foreign();
-      start({ onLostToken: 'snapshot', snapshot: false });
-      await arrived(1);
-      expect(target.lines).toEqual([
-        expect.stringMatching(/^warn: .*onLostToken is 'snapshot': all of \w+\.orders is read again/),
-      ]);
-    });
-
-    it("goes on with what comes with 'now'", async () => {
-      await orders.insertOne({ n: 1 });
-      target.stored = foreign();
-      start({ onLostToken: 'now' });
-      await until('a new position', () => stored().from !== undefined);
-      await orders.insertOne({ n: 2 });
-      await arrived(1);
-      expect(target.all('n')).toEqual([2]);
-      expect(target.lines).toEqual([
-        expect.stringMatching(/^warn: .*onLostToken is 'now': what was written to \w+\.orders/),
-      ]);
-    });
-
-    it('refuses one of a newer version', async () => {
-      target.stored = { ...foreign(), v: 2 };
-      await expect(source().stream(target, stop.signal)).rejects.toMatchObject({ code: ErrorCode.SchemaTooNew });
-    });
-  });
-
-  it('uses a change stream where the server has one, else the cursor', async () => {
-    await orders.insertOne({ n: 1 });
-    start({ mode: 'auto' });
-    const mode = inject('mongoSupports').changeStreams ? 'changeStream' : 'cursor';
-    await until(`a position of a ${mode}`, () => (target.stored as { mode?: string } | undefined)?.mode === mode);
-    expect(target.all('n')).toEqual([1]);
-  });
-
-  it.skipIf(inject('mongoSupports').changeStreams)(
-    'says so where a change stream is needed and there is none',
-    async () => {
-      for (const options of [{ mode: 'changeStream' }, { mode: 'auto', operations: ['insert', 'update'] }] as const) {
-        await expect(source(options).stream(target, stop.signal)).rejects.toMatchObject({
-          code: ErrorCode.InvalidOptions,
-          message: expect.stringMatching(/no change streams/),
-        });
-      }
-    },
-  );
-
-  it('reads the collection of a model, and a collection of the driver', async () => {
-    const Order = connection.model('Order', new Schema({ n: Number }), 'orders');
-    await Order.create({ n: 1 });
-    const native = connection.db?.collection('orders');
-    if (!native) throw new Error('not connected');
-    for (const ref of [{ model: Order }, { collection: native }]) {
-      target = new MemoryTarget();
-      stop = new AbortController();
-      running = new CollectionSource({ ...ref, mode: 'cursor', pollInterval: 20 }).stream(target, stop.signal);
-      await arrived(1);
-      await end();
-    }
-  });
-
-  it('fails, to be started again, while the connection is not open', async () => {
-    const closed = await database.connect();
-    await closed.close();
-    const unopened = createConnection();
-    for (const other of [closed, unopened]) {
-      const failing = new CollectionSource({ connection: other, collection: 'orders', mode: 'cursor' });
-      await expect(failing.stream(target, stop.signal)).rejects.toThrow(/not open|must be connected/);
-    }
   });
 });
