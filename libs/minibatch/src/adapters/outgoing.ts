@@ -8,7 +8,7 @@ export interface Outgoing {
   readonly options: Omit<SourceAppendOptions, 'position'>;
 }
 
-/** A message that the stream can't take, and why. */
+/** A message that the stream cannot take, and why. */
 export interface Refused<M> {
   readonly message: M;
   readonly error: Error;
@@ -35,7 +35,7 @@ export function named(which: string, error: Error, details: Readonly<Record<stri
 type Mend<M> = (message: M, error: Error) => M | undefined;
 
 /**
- * Appends messages in their order, each once. Resolves with those that can't be stored; the others are durable then. A `position` is
+ * Appends messages in their order, each once. Resolves with those that cannot be stored; the others are durable then. A `position` is
  * stored only if there are none: otherwise the caller decides what becomes of them first.
  *
  * @throws what the append failed with, if it was not for what the messages are
@@ -53,7 +53,7 @@ export async function appendStorable<M extends Outgoing>(
     await target.appendMany(data, position === undefined ? { each } : { each, position });
     return [];
   } catch (error) {
-    // Then it is the position that can't be stored.
+    // Then it is the position that cannot be stored.
     if (messages.length === 0) throw error;
     const refused = refusedOf(error, messages);
     if (refused) return await appendMended(target, refused, mend);

@@ -6,7 +6,7 @@ const ENCODED = 'base64:';
 const CONTROL = /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F]/;
 
 /**
- * Bytes as a text, other bytes as another one: UTF-8 text as it is; `base64:` and their base64 for what is no UTF-8, has control
+ * Bytes as a text, other bytes as another one: UTF-8 text as it is; `base64:` and their base64 for what is not UTF-8, has control
  * characters (other than tab and line ends), or begins with `base64:` itself.
  */
 export function textOfBytes(bytes: Buffer): string {

@@ -9,7 +9,7 @@ interface ForwardReference {
 export type SinkRef =
   (abstract new (...args: never[]) => Sink<never, never>) | Sink<never, never> | ForwardReference | string | symbol;
 
-/** What a sink takes; anything where the compiler can't know it. */
+/** What a sink takes; anything where the compiler cannot know it. */
 type TakenBy<S> = S extends abstract new (...args: never[]) => { put(result: infer R, ...rest: never[]): unknown }
   ? R
   : S extends { put(result: infer R, ...rest: never[]): unknown }

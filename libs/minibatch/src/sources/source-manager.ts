@@ -16,7 +16,7 @@ import type { Source, SourceTarget } from './source.interface.js';
 interface SourceManagerParts {
   readonly clock: Clock;
   readonly log: Log;
-  /** Waits before a failed source is started again, unless the source has its own. */
+  /** Waits before a failed source is restarted, unless the source has its own. */
   readonly retry: BackoffOptions;
   /** The stream as the source sees it. */
   readonly target: (stream: string, source: string, count: OutcomeCounter) => SourceTarget;

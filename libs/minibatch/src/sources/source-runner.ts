@@ -44,7 +44,7 @@ export interface SourceStatus {
 export interface AttachOptions {
   /** Its positions are stored under this name. @default the class name */
   readonly name?: string;
-  /** Waits before it is started again. @default those of the module */
+  /** Waits before it is restarted. @default those of the module */
   readonly retry?: RetryOptions;
 }
 
@@ -187,7 +187,7 @@ export class SourceRunner implements AttachedSource {
 
   /**
    * Appends the items of an async generator in their order, without waiting for each to be acknowledged before the next is
-   * taken. The first that can't be appended ends it.
+   * taken. The first that cannot be appended ends it.
    */
   private async pump(feed: AsyncIterable<unknown>, signal: AbortSignal): Promise<void> {
     const iterator = feed[Symbol.asyncIterator]();

@@ -7,7 +7,7 @@ import type { Source } from './source.interface.js';
 export interface StreamSourceOptions {
   /** Its positions are stored under this name. @default the class name */
   readonly name?: string;
-  /** Waits before it is started again. @default those of the module */
+  /** Waits before it is restarted. @default those of the module */
   readonly retry?: RetryOptions;
 }
 

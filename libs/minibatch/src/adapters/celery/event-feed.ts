@@ -45,7 +45,7 @@ export class EventFeed {
   private running = false;
   private readonly stop = () => {
     this.pending.end();
-    // Else `run` does it.
+    // Otherwise `run` does it.
     if (!this.running) void this.finish();
   };
   /** A new one has to be made. */

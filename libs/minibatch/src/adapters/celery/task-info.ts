@@ -1,5 +1,5 @@
 /**
- * What is known of a task when its event came: of this run of it, when it was retried or delivered again. Arguments, results and
+ * What is known of a task when its event came: of this run of it, when it was retried or redelivered. Arguments, results and
  * exceptions are texts that Python made (`repr`), cut off where they are long: no JSON. A field that was never told, or told as null,
  * is not there.
  */

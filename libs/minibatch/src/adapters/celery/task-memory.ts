@@ -19,7 +19,7 @@ interface Run {
   readonly hasEnded: boolean;
 }
 
-/** A task may run several times under its id: it is retried, delivered again, or an application uses the id each night. */
+/** A task may run several times under its id: it is retried, redelivered, or an application uses the id each night. */
 interface Runs {
   readonly current: Run;
   /** The one before, while the event that says it is retried is still to come: that comes after the next run was received. */

@@ -42,7 +42,7 @@ export function taskMessage(uuid: string, event: CeleryEvent, task: RememberedTa
   };
 }
 
-/** The same for an event that is delivered again, or that another process has received too; another for any other event. */
+/** The same for an event that is redelivered, or that another process has received too; another for any other event. */
 export function eventId({ type, uuid, hostname, pid, clock, timestamp }: CeleryEvent): string {
   const sender = uuid ?? `${textOf(hostname)}/${textOf(pid)}`;
   return ['celery', sender, type, textOf(clock), textOf(timestamp)].join(':');

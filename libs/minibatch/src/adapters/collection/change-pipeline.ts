@@ -5,7 +5,7 @@ import { invalidOption, show } from '../../common/checks.js';
 const JOINERS = ['$and', '$or', '$nor'];
 
 /**
- * Refuses what can't be said of a document inside a change event, also where no change stream is used: a filter must not
+ * Refuses what cannot be said of a document inside a change event, also where no change stream is used: a filter must not
  * begin to fail when the server becomes a replica set. @throws MinibatchError `InvalidOptions`
  */
 export function checkFilter(where: string, filter: unknown): void {

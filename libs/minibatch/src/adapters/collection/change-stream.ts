@@ -68,7 +68,7 @@ export class ChangeStream {
         readPreference: 'primary',
         // Servers refuse any other, whatever the connection says.
         readConcern: { level: 'majority' },
-        // The driver decodes whole events, and JavaScript can't compile all regular expressions of others.
+        // The driver decodes whole events, and JavaScript cannot compile all regular expressions of others.
         bsonRegExp: true,
       });
     const opened = new ChangeStream(watch(start), watch, signal, batch, before);
@@ -138,7 +138,7 @@ export class ChangeStream {
   }
 
   /**
-   * The driver has closed the stream over an event that it can't decode, and would do so again for ever. That event is read without its
+   * The driver has closed the stream over an event that it cannot decode, and would do so every time. That event is read without its
    * document; then the stream goes on behind it.
    */
   private async nextAfter(error: unknown): Promise<ChangeEvent | undefined> {

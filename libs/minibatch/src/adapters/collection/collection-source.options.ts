@@ -48,7 +48,7 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
   /**
    * The field that the cursor follows: its values must grow from document to document (ObjectIds, dates, numbers; strings if
    * you name the field), be of one kind, and the field needs an index. Documents without it are not read. With `_id` a document is one
-   * message for ever, with another field one for each value: `updatedAt` gives changed documents again.
+   * message, with another field one for each value: `updatedAt` gives changed documents again.
    *
    * @default '_id'
    */

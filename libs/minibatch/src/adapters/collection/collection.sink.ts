@@ -22,7 +22,7 @@ const DUPLICATE_KEY = 11_000;
 
 /**
  * Writes results to a MongoDB collection. An array gives one document for each element (an empty one and undefined elements give
- * none); what is no object is stored as `{ _id, value }`: `0`, `''` and `null` too.
+ * none); anything that is not an object is stored as `{ _id, value }`: `0`, `''` and `null` too.
  *
  * With mode `'upsert'` the `_id` is the window's id, for arrays `<window id>:<index>`; a document that has an `_id` of its own keeps
  * it, and replaces the one in the collection. So a result that is written again, after a crash or because another sink failed,
@@ -53,7 +53,7 @@ export class CollectionSink<R = unknown> implements Sink<R | readonly R[]> {
   /**
    * @throws MinibatchError `MessageTooLarge` before anything is written; `SinkFailed` if documents were not written, with
    *   `details.failed` ({@link FailedResult}): the others are written
-   * @throws ResultRefused before anything of its batch is written if a document can't be encoded (a NUL in a key, a cycle, with mode
+   * @throws ResultRefused before anything of its batch is written if a document cannot be encoded (a NUL in a key, a cycle, with mode
    *   `'upsert'` a key that begins with `$`); as `SinkFailed` if the server says that all those documents are at fault themselves
    */
   put(result: R | readonly R[], window: Window): Promise<void> {

@@ -18,7 +18,7 @@ import { DocumentAppender, nameOfDocument } from './document-appender.js';
  *
  * Each insert that a change stream tells of is a message, also of a document that was deleted and inserted again under the same `_id`. If
  * that happens while the snapshot is read, the document's last state comes, once or twice. A cursor sees a document once for each value
- * of its field: with `_id`, once for ever.
+ * of its field: with `_id`, exactly once.
  *
  * @typeParam T the stream's messages
  * @typeParam D the collection's documents

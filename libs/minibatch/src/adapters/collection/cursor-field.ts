@@ -67,7 +67,7 @@ export class CursorField {
     return undefined;
   }
 
-  /** @throws MinibatchError `SourceFailed` if the field can't be followed */
+  /** @throws MinibatchError `SourceFailed` if the field cannot be followed */
   kindOf(value: CursorValue): ValueKind {
     const kind = kindOf(value);
     const { where, fieldGiven } = this.options;
@@ -95,7 +95,7 @@ export class CursorField {
     );
   }
 
-  /** Undefined for a document that the cursor can't place: it has several values, in an array, or none that can be decoded. */
+  /** Undefined for a document that the cursor cannot place: it has several values, in an array, or none that can be decoded. */
   find(document: Document): CursorValue | undefined {
     const { values, inArray } = this.valuesOf(document);
     return inArray ? undefined : values[0];
@@ -107,7 +107,7 @@ export class CursorField {
     return values.reduce<CursorValue | undefined>((last, value) => (last ? larger(last, value) : value), undefined);
   }
 
-  /** Why a document can't be placed. */
+  /** Why a document cannot be placed. */
   unplaced(document: Document): MinibatchError {
     const what = this.valuesOf(document).inArray ? 'holds an array' : 'has no value that can be decoded';
     return new MinibatchError(

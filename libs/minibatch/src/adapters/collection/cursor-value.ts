@@ -7,7 +7,7 @@ export type ValueKind = 'objectId' | 'date' | 'number' | 'string';
 export type CursorValue = NonNullable<unknown>;
 
 /**
- * Undefined for what does not grow from one document to the next (binary UUIDs, embedded documents, booleans) or can't be
+ * Undefined for what does not grow from one document to the next (binary UUIDs, embedded documents, booleans) or cannot be
  * compared here as the server does.
  */
 export function kindOf(value: CursorValue): ValueKind | undefined {

@@ -41,7 +41,7 @@ export function isObjectId(value: unknown): value is { toHexString(): string; ge
     value !== null &&
     '_bsontype' in value &&
     value._bsontype === 'ObjectId' &&
-    // Else it is a subdocument that has such a field.
+    // Otherwise it is a subdocument that has such a field.
     'toHexString' in value &&
     typeof value.toHexString === 'function'
   );

@@ -20,7 +20,7 @@ export interface FoundDocument {
 }
 
 /**
- * A document of a query with `raw: true`. The driver would decode all documents of a reply together, and one that it can't decode (text
+ * A document of a query with `raw: true`. The driver would decode all documents of a reply together, and one that it cannot decode (text
  * that is not UTF-8) would fail them all.
  */
 export function decodeFound(bytes: Uint8Array, decoding: Decoding): FoundDocument {
@@ -40,7 +40,7 @@ export function undecodable(cause: unknown): Error {
 
 function decode(bytes: Uint8Array, decoding: Decoding): Document {
   try {
-    // Python has regular expressions that JavaScript can't compile; these stay what they are.
+    // Python has regular expressions that JavaScript cannot compile; these stay what they are.
     const document = deserialize(bytes, { ...decoding, bsonRegExp: true });
     return decoding.bsonRegExp === true ? document : withRegExps(document);
   } catch {

@@ -14,7 +14,7 @@ export type Opening =
   /** The server has none. */
   | { readonly unsupported: unknown };
 
-/** Rejects if the server can't be reached, or says no for a reason that is neither of these. */
+/** Rejects if the server cannot be reached, or says no for a reason that is neither of these. */
 export async function openChanges(
   collection: mongo.Collection,
   reading: Reading,

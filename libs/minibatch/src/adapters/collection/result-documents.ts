@@ -4,7 +4,7 @@ import { ResultRefused } from '../../errors/minibatch.error.js';
 
 /**
  * The documents that are stored for a result: one for each element of an array, else one. Undefined and undefined elements
- * give none; what is no document (a number, a string, null, a date, …) is stored as `{ value }`.
+ * give none; anything that is not a document (a number, a string, null, a date, …) is stored as `{ value }`.
  *
  * @throws ResultRefused for a function or a symbol, of which nothing would be stored
  */

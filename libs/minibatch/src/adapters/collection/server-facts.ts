@@ -3,7 +3,7 @@ import type { mongo } from 'mongoose';
 
 /** What is known of the server behind a collection. */
 export interface ServerFacts {
-  /** It has an oplog, so change streams: if one can't be opened, that is a failure and not a missing feature. */
+  /** It has an oplog, so change streams: if one cannot be opened, that is a failure and not a missing feature. */
   readonly replicated: boolean;
   /** Now, on the scale of its change streams; BSON timestamp. */
   readonly operationTime: unknown;

@@ -4,7 +4,7 @@ import { textOfBytes, textOfValues } from '../source-text.js';
 
 /** A message of Kafka, as own functions get it. */
 export interface KafkaRecord {
-  /** `topic:partition:offset`: where it lies. A topic that is deleted and made anew has the same places again. */
+  /** `topic:partition:offset`: where it lies. A topic that is deleted and created again has the same places again. */
   readonly id: string;
   /** The cluster's id; empty if the brokers have none. */
   readonly cluster: string;
@@ -75,8 +75,8 @@ export function messageHeaders(record: KafkaRecord): Record<string, string> {
 }
 
 /**
- * The same for a record that is delivered again, another for any other. Clusters may have topics of one name, and a topic that was
- * deleted and made anew begins with the same offsets: time and contents tell their records apart.
+ * The same for a record that is redelivered, another for any other. Clusters may have topics of one name, and a topic that was
+ * deleted and created again begins with the same offsets: time and contents tell their records apart.
  */
 export function identityOf({ cluster, id, timestamp, keyBytes, value }: KafkaRecord): string {
   const contents = crc32(value ?? '', crc32(keyBytes ?? ''));

@@ -41,7 +41,7 @@ export interface KafkaSinkOptions<R = unknown> {
    * counts all records of a send to a partition. @default 1000000
    */
   readonly batchBytes?: number;
-  /** Passed on to kafkajs. Other than there, topics are not created (`allowAutoTopicCreation`). */
+  /** Passed on to kafkajs. Unlike there, topics are not created (`allowAutoTopicCreation`). */
   readonly producer?: Omit<ProducerConfig, 'idempotent' | 'transactionalId' | 'transactionTimeout'>;
 }
 

@@ -23,14 +23,14 @@ export interface KafkaSourceOptions<T = unknown> {
   /** @default 'json' */
   readonly format?: RecordFormat<T>;
   /**
-   * - `'keep'`: its value is kept as string, or as bytes if it is no UTF-8
+   * - `'keep'`: its value is kept as string, or as bytes if it is not UTF-8
    * - `'skip'`: it is left out, which is counted and logged
    *
    * @default 'keep'
    */
   readonly malformed?: MalformedPolicy<KafkaRecord, T>;
   /**
-   * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number can't hold exactly: `'bigint'` makes them bigints;
+   * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number cannot hold exactly: `'bigint'` makes them bigints;
    * `'malformed'` makes the value malformed; `'number'` rounds them. @default 'bigint'
    */
   readonly largeIntegers?: LargeIntegers;
@@ -46,9 +46,9 @@ export interface KafkaSourceOptions<T = unknown> {
   readonly key?: (record: KafkaRecord) => string | undefined;
   /**
    * A second record with the same id is acknowledged and ignored, for as long as the stream remembers the first; undefined for none, false
-   * for none at all: then what is delivered again after a crash or a rebalance is in the stream twice.
+   * for none at all: then what is redelivered after a crash or a rebalance is in the stream twice.
    *
-   * @default cluster, topic, partition, offset, time and contents, so that what is delivered again is ignored, and nothing else
+   * @default cluster, topic, partition, offset, time and contents, so that what is redelivered is ignored, and nothing else
    */
   readonly dedupeId?: false | ((record: KafkaRecord) => string | undefined);
   /**
@@ -65,7 +65,7 @@ export interface KafkaSourceOptions<T = unknown> {
   /** How often topics are looked for that match a pattern since. @default '1 minute' */
   readonly topicRefresh?: number | StringValue;
   /**
-   * Passed on to kafkajs. Other than there, `maxWaitTimeInMs` is 500 (a source is to stop within a second), `sessionTimeout` is
+   * Passed on to kafkajs. Unlike there, `maxWaitTimeInMs` is 500 (a source is to stop within a second), `sessionTimeout` is
    * 15,000, topics are not created (`allowAutoTopicCreation`), and a consumer that crashed is always started again by the stream's own backoff.
    */
   readonly consumer?: Omit<ConsumerConfig, 'groupId'>;

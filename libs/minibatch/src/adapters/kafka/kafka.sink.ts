@@ -53,8 +53,8 @@ export class KafkaSink<R = unknown> implements Sink<R | readonly R[]>, OnApplica
   }
 
   /**
-   * @throws MinibatchError `SinkFailed` if Kafka can't be reached or does not take the records for now; `ShuttingDown` after Nest's shutdown
-   * @throws ResultRefused if `key`, `headers` or `value` threw or gave what is no bytes: nothing is written then; or if records are too
+   * @throws MinibatchError `SinkFailed` if Kafka cannot be reached or does not take the records for now; `ShuttingDown` after Nest's shutdown
+   * @throws ResultRefused if `key`, `headers` or `value` threw or gave anything but bytes: nothing is written then; or if records are too
    *   large for the topic, with `details.failed` ({@link FailedResult}): then all others are written, and the next try leaves them out
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {

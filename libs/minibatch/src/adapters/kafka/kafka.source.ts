@@ -14,7 +14,7 @@ import { findTopics, newTopics } from './topics.js';
 /**
  * Feeds a stream with the records of Kafka topics, as a member of a consumer group. Needs the package `kafkajs`.
  *
- * An offset is committed when its record is durable in the stream, never before; what is delivered again after a crash or a rebalance
+ * An offset is committed when its record is durable in the stream, never before; what is redelivered after a crash or a rebalance
  * has the same dedupe id (of cluster, topic, partition, offset, time and contents) and is ignored for as long as the stream remembers it.
  * The order is that of each partition. Several processes share the partitions.
  *
@@ -45,7 +45,7 @@ export class KafkaSource<T = unknown> implements Source<T> {
     return { ...this.counted };
   }
 
-  /** @throws MinibatchError `SourceFailed` when Kafka can't be reached or a topic is missing; the errors of `append` */
+  /** @throws MinibatchError `SourceFailed` when Kafka cannot be reached or a topic is missing; the errors of `append` */
   async stream(target: SourceTarget<T>, signal: AbortSignal): Promise<void> {
     const kafka = await this.reading.open(target.log);
     while (!signal.aborted) {

@@ -26,7 +26,7 @@ type Writing = Pick<ResolvedKafkaSink, 'where' | 'key' | 'headers' | 'value' | '
 /**
  * The records of a result: one, or one for each element of an array. Undefined and undefined elements give none.
  *
- * @throws ResultRefused if one can't be made: none of them is sent then
+ * @throws ResultRefused if one cannot be made: none of them is sent then
  */
 export function recordsOf(writing: Writing, result: unknown, window: Window): readonly OutgoingRecord[] {
   if (!Array.isArray(result)) return result === undefined ? [] : [recordOf(writing, result, window, undefined)];

@@ -3,7 +3,7 @@ import { type Clock, delay } from '../../common/clock.js';
 import { importKafkajs } from './kafka-client.js';
 import type { ResolvedKafkaSink } from './kafka-sink.options.js';
 
-/** So long a closed producer may take to say goodbye; milliseconds. */
+/** How long a closed producer may take to say goodbye; milliseconds. */
 const CLOSE_WAIT = 1000;
 
 interface Held {

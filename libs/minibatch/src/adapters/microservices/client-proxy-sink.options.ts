@@ -25,7 +25,7 @@ export interface ClientProxySinkOptions<R = unknown> {
    * @default the result
    */
   readonly map?: (result: R, window: Window, index: number) => unknown;
-  /** Messages of a window that may be under way at the same time, with `each`. @default 100 for `emit`, 1 for `send` */
+  /** Messages of a window that may be in flight at the same time, with `each`. @default 100 for `emit`, 1 for `send` */
   readonly concurrency?: number;
   /** How long a message may take until it counts as failed. @default '30s' */
   readonly timeout?: number | StringValue;

@@ -48,7 +48,7 @@ export class ClientProxySink<R = unknown> implements Sink<R | readonly R[]> {
   /**
    * @throws MinibatchError `SinkFailed` if a message was not taken, was replied to with an error, or took longer than `timeout`; with
    *   `each`, `details.failed` lists them ({@link FailedResult})
-   * @throws ResultRefused if `map` threw, or made what can't be sent
+   * @throws ResultRefused if `map` threw, or made what cannot be sent
    */
   async put(result: R | readonly R[], window: Window): Promise<void> {
     const { signal } = window;

@@ -21,16 +21,16 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
   readonly topics: string | readonly string[];
   /**
    * The name under which the broker keeps the session: what was subscribed, and what came while nobody was connected. It must be
-   * the same after a restart, or those messages are left behind; and no two processes may use it at a time, for the broker
-   * ends the connection of the first. So it can't be made up here: take a name for a single process, the host's or the
+   * the same after a restart, or those messages stay in the old session; and no two processes may use it at a time, for the broker
+   * ends the connection of the first. So it cannot be made up here: take a name for a single process, the host's or the
    * pod's stable name where there are replicas.
    */
   readonly clientId: string;
   /** 1: each message at least once. 0: those that come while the source is connected, none of them again. @default 1 */
   readonly qos?: 0 | 1;
   /**
-   * How long the broker keeps the session, and what comes meanwhile, while the source is not connected; at most 136 years, which means
-   * for ever. MQTT 5; in MQTT 3.1.1 only the broker's configuration ends a session. @default for ever
+   * How long the broker keeps the session, and what arrives meanwhile, while the source is not connected; at most 136 years, which the broker
+   * takes for no limit. MQTT 5; in MQTT 3.1.1 only the broker's configuration ends a session. @default no limit
    */
   readonly sessionExpiry?: number | StringValue;
   /**
@@ -42,7 +42,7 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
   /**
    * What to do with a payload that is not of its `format`:
    *
-   * - `'keep'`: it is appended as a string, or as bytes if it is no UTF-8 either
+   * - `'keep'`: it is appended as a string, or as bytes if it is not UTF-8 either
    * - `'skip'`: it is acknowledged and left out; counted and logged
    * - a function: what it returns is appended; undefined leaves it out, as `'skip'` does
    *
@@ -50,7 +50,7 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
    */
   readonly malformed?: MalformedPolicy<MqttMessage, T>;
   /**
-   * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number can't hold exactly: `'bigint'` makes them bigints;
+   * With `format: 'json'`, integers beyond ±(2^53 − 1), which a number cannot hold exactly: `'bigint'` makes them bigints;
    * `'malformed'` makes the payload malformed; `'number'` rounds them. @default 'bigint'
    */
   readonly largeIntegers?: LargeIntegers;
@@ -112,7 +112,7 @@ const KEYS = [
   'maxBytes',
 ] as const satisfies readonly (keyof MqttSourceOptions)[];
 
-/** In MQTT 5 the highest number of seconds means for ever. */
+/** In MQTT 5 the highest number of seconds means no limit. */
 const FOR_EVER = 0xffff_ffff;
 /** The receive maximum goes over the wire as 16 bits. */
 const MOST_IN_FLIGHT = 65_535;

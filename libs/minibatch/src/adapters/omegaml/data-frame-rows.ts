@@ -21,7 +21,7 @@ export async function toFrameDocuments(
   rows: readonly Numbered[],
   metadata: Metadata,
 ): Promise<readonly mongo.BSON.Document[]> {
-  // Before anything is asked: it can't be written anyway.
+  // Before anything is asked: it cannot be written anyway.
   const columns = rows.map(({ row }, index) => columnsOf(dataset, row, index, metadata));
   const numbers = await numbersOf(collection, rows);
   return rows.map(({ _id }, index) => {

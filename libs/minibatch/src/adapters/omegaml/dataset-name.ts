@@ -15,7 +15,7 @@ export function checkDatasetName(where: string, given: unknown): string {
 }
 
 /**
- * The collection of a dataset that is made anew. One that is there has its collection in its metadata, which is not always this.
+ * The collection of a new dataset. An existing one has its collection in its metadata, which is not always this.
  *
  * @param hashed as Python's `OMEGA_STORE_HASHEDNAMES`
  */

@@ -6,7 +6,7 @@ import { DatasetKind } from './metadata.js';
 export interface DatasetWriting {
   /**
    * Kind of the dataset. If it is given, a dataset of another kind is refused; else each of the three is written to, and a
-   * new one is a `'pandas.rawdict'`. A `'pandas.dfrows'` can't be made here: only Python knows the types of its columns.
+   * new one is a `'pandas.rawdict'`. A `'pandas.dfrows'` cannot be made here: only Python knows the types of its columns.
    */
   readonly kind?: DatasetKind;
   /** Names of new collections are hashed: false where Python runs with `OMEGA_STORE_HASHEDNAMES=0`. @default true */

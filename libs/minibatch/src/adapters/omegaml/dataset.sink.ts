@@ -58,7 +58,7 @@ export class DatasetSink<R = unknown> extends CollectionSink<R> {
   }
 
   /**
-   * @throws MinibatchError `WrongDataset` if the dataset is of another kind; `UnknownDataset` if it is not there and can't be made here;
+   * @throws MinibatchError `WrongDataset` if the dataset is of another kind; `UnknownDataset` if it is not there and cannot be made here;
    *   `MessageTooLarge`, `SinkFailed` as {@link CollectionSink}
    * @throws ResultRefused if the rows do not fit the dataset, and as {@link CollectionSink}
    */
