@@ -726,7 +726,13 @@ export class World {
     await turn();
     if (!this.slots.some(({ process }) => process)) await this.start(0);
     const tails = this.plan.groups.some(({ kind }) => kind === 'count');
-    for (let slices = 0; slices < HEALING / SLICE && this.violations.length === 0; slices += 1) {
+    // Many bad messages, each alone in its window, take their time one after the other: only what does not move is stuck.
+    const ids = [...this.appended.keys()];
+    const waitingNow = () =>
+      [...this.groups.values()].reduce((sum, { committed }) => sum + ids.filter((id) => !committed.has(id)).length, 0);
+    let moved = 0;
+    let waitingThen = waitingNow();
+    for (let slices = 0; slices - moved < HEALING / SLICE && this.violations.length === 0; slices += 1) {
       // What is bad and alone is given up when something good has got through after it.
       if (this.plan.poison > 0 && slices % 8 === 7) await this.appendGood();
       if (tails && slices % 4 === 0) {
@@ -735,6 +741,9 @@ export class World {
       }
       await this.advance(SLICE);
       if (this.isDone()) return;
+      const still = waitingNow();
+      if (still < waitingThen) moved = slices;
+      waitingThen = still;
     }
     if (this.violations.length > 0) return;
     const waiting = [...this.groups].map(([name, { committed }]) => `${name}: ${committed.size}`).join(', ');
@@ -773,7 +782,7 @@ export class World {
   }
 }
 
-/** Healing may take so long, milliseconds: a clock that was set back has to come to where it was. */
+/** Healing may go so long without a commit, milliseconds: a clock that was set back has to come to where it was. */
 const HEALING = 900_000;
 const SLICE = 2_500;
 
