@@ -141,7 +141,12 @@ export class PartsRunner {
     );
     parts.log.warn(error.message);
     await this.storeLetters(apart);
-    await reschedule(this.term, open, { error: apart.error, split: apart.bisection.state, aside });
+    await reschedule(this.term, open, {
+      error: apart.error,
+      split: apart.bisection.state,
+      recoveries: deathsOf(open),
+      aside,
+    });
   }
 
   /** `onAllFailed: 'block'`: the fault is not in the messages, so the window waits in its worker. */
@@ -159,6 +164,7 @@ export class PartsRunner {
       attempt: record.attempt + 1,
       nextTry: new Date(parts.clock.now() + definition.retry.max),
       error: error.message,
+      recoveries: deathsOf(open),
     };
     const { rest } = apart.bisection;
     const isWhole = rest.reduce((sum, { from, to }) => sum + to - from, 0) === record.messageIds.length;
@@ -247,4 +253,12 @@ export class PartsRunner {
 function wholeOf({ messageIds }: WindowRecord) {
   const all: readonly IndexRange[] = messageIds.length === 0 ? [] : [{ from: 0, to: messageIds.length }];
   return { pending: [], alone: [], again: all, last: false };
+}
+
+/**
+ * To wait for evidence ends no handler, so what has ended processes before still counts. Each end of a handler of a suspect is stored when
+ * it comes; in another window nothing has ended a process.
+ */
+function deathsOf({ suspect, record }: InFlightWindow): number {
+  return suspect ? record.recoveries : 0;
 }

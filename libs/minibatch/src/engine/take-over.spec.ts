@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
+import type { ConsumerProgress, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
+import { type EmitterContext, type MessageView, WindowEmitter } from '../windows/window-emitter.js';
 import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const upTo = (n: number) => Array.from({ length: n }, (_, index) => index);
@@ -153,9 +154,106 @@ describe('a process that takes over from one that died', () => {
       await stop(p);
     }
     expect(await letters()).toHaveLength(1);
-    expect(tried.slice(0, 7)).toEqual(['1+2', '1+2', '1+2', '1', '1', '1', '2']);
-    expect(tried.filter((each) => each === '2')).toHaveLength(1);
+    // Three times with others, three times alone, and three times more after the others have succeeded.
+    expect(tried).toEqual(['1+2', '1+2', '1+2', '1', '1', '1', '2', '1', '1', '1']);
     expect((await plain.stats([STREAM]))[0]).toMatchObject({ buffered: 0, deadLetters: 1 });
+  });
+
+  describe('from what an earlier holder has left in the store', () => {
+    const KEY = { stream: STREAM, group: 'default', partition: 0 };
+    const NOW = new VirtualClock().now();
+    type Left = Partial<Pick<WindowRecord, 'aside' | 'dropped' | 'starts' | 'end'>>;
+
+    /** A holder that claims a window of one message for each of these, and dies. */
+    async function leave(windows: readonly Left[], progress: Partial<ConsumerProgress> = {}): Promise<void> {
+      await stored(...windows.map((_, index) => index));
+      await plain.registerGroup(KEY);
+      const [state] = await plain.readLeases([KEY]);
+      const owner = { id: 'earlier', host: 'elsewhere', bootId: '', pid: 1, startTime: '' };
+      const lease = state && (await plain.acquireLease(KEY, owner, state));
+      if (!lease) throw new Error('no lease');
+      const { messages } = await plain.fetch(KEY, undefined, { messages: 10, bytes: 1_000_000 });
+      await plain.claim(
+        lease,
+        windows.map((left, index) => ({
+          seq: index + 1,
+          id: `w${index + 1}`,
+          messageIds: [messages[index]?.id ?? ''],
+          created: new Date(NOW),
+          attempt: 1,
+          recoveries: 0,
+          ...left,
+        })),
+      );
+      await plain.commit(lease, { finished: [], progress: { lastSeq: 0, windows: 0, messages: 0, ...progress } });
+    }
+
+    it('counts no death for windows behind one that was set aside: the start of each was stored', async () => {
+      await leave([{ aside: new Date(NOW) }, {}]);
+      const p = await next(NOW, { size: 1, workers: 2, handler: never }, LEASE * 3);
+      expect(p.seen.map(({ id }) => id)).toEqual(['w2']);
+      expect(rescheduled).toEqual([{ seq: 2, attempt: 1, recoveries: 1 }]);
+      p.kill();
+    });
+
+    it('counts no death for a window without a handler', async () => {
+      await leave([{ dropped: true }, {}]);
+      const p = await next(NOW, { size: 1, workers: 2 }, LEASE * 3);
+      expect(rescheduled.filter(({ seq }) => seq === 1)).toEqual([]);
+      expect(p.seen.map(({ id }) => id)).toEqual(['w2']);
+      await stop(p);
+    });
+
+    it.each([
+      { what: 'the progress', progress: [1, 2], window: [1], begun: 0 },
+      { what: 'a window', progress: [1], window: [1, 2], begun: 0 },
+      { what: 'a window that is later', progress: [], window: [1], begun: 2 },
+    ])('counts for its rate limit what $what has stored last', async ({ progress, window, begun }) => {
+      const start = (cost: number) => ({ at: new Date(NOW), cost });
+      await leave([{ starts: window.map(start) }, {}, {}], { starts: progress.map(start) });
+      const limit = { unit: 'windows', most: 3, per: 600_000 } as const;
+      const p = await next(NOW, { size: 1, rateLimit: limit }, LEASE * 3);
+      expect(p.seen).toHaveLength(begun);
+      const stopping = p.engine.stop(0);
+      await p.clock.advance(10_000);
+      await stopping;
+    });
+  });
+
+  describe('a strategy that counts from the first start', () => {
+    const KEY = { stream: STREAM, group: 'default', partition: 0 };
+
+    /** One message a window, without bounds. */
+    class FromStart extends WindowEmitter {
+      override readonly countsFromStart = true;
+      lastEnd: Date | undefined;
+      override init({ lastEnd }: EmitterContext): void {
+        this.lastEnd = lastEnd;
+      }
+      windowReady(view: MessageView): boolean {
+        return view.length > 0;
+      }
+      query(view: MessageView) {
+        return view.take(1);
+      }
+    }
+
+    const storedEnd = () => database.streams.get(STREAM)?.consumer(KEY)?.progress.lastEnd;
+
+    it('is told of it at once, and it stays stored with the commits that follow', async () => {
+      const emitter = new FromStart();
+      const p = new Process(database).consumer({ emitter });
+      const started = new Date(p.clock.now());
+      await p.engine.start();
+      await p.engine.settled();
+      expect(emitter.lastEnd).toEqual(started);
+      await p.append(1);
+      await p.advance(1_000);
+      expect(p.values).toEqual([1]);
+      expect(p.engine.status()[0]?.committedWindows).toBe(1);
+      expect(storedEnd()).toEqual(started);
+      await stop(p);
+    });
   });
 
   it('counts no death for a window that waited for its next attempt', async () => {
