@@ -552,7 +552,7 @@ describe.each(PLACES)('messages that are given up, in %s', (_, makePlace) => {
     const failing = report.seen.at(-1)?.id ?? '';
     await expect(rows.skip({ window: failing })).rejects.toMatchObject({
       code: ErrorCode.WindowNotBlocked,
-      message: expect.stringContaining('use giveUp if its method fails'),
+      message: expect.stringContaining('Use giveUp if its method fails'),
     });
   });
 
