@@ -21,16 +21,26 @@ const EMPTY_BLOCK: Block = { messages: [], full: false };
  */
 const FEW = 16;
 
+/** What a fetch needs; undefined if there is no such stream. */
+function readingOf(view: ReadView, key: ConsumerKey, limits: FetchLimits) {
+  const stream = findStream(view, key.stream);
+  if (stream === undefined) return undefined;
+  return {
+    stream,
+    uncommitted: new UncommittedFilter(view, stream, key),
+    block: new BlockBuilder(stream, limits),
+  };
+}
+
 export function fetchMessages(
   view: ReadView,
   key: ConsumerKey,
   after: MessageId | undefined,
   limits: FetchLimits,
 ): Block {
-  const stream = findStream(view, key.stream);
-  if (stream === undefined) return EMPTY_BLOCK;
-  const uncommitted = new UncommittedFilter(view, stream, key);
-  const block = new BlockBuilder(stream, limits);
+  const reading = readingOf(view, key, limits);
+  if (reading === undefined) return EMPTY_BLOCK;
+  const { stream, uncommitted, block } = reading;
   const from = Math.max(seqAfter(stream, after), uncommitted.upTo);
   const { lastSeq } = tailOf(view, stream.id);
   if (lastSeq - from <= FEW) {
@@ -54,10 +64,9 @@ export function fetchMessagesByTime(
   after: TimeCursor | undefined,
   limits: FetchLimits,
 ): Block {
-  const stream = findStream(view, key.stream);
-  if (stream === undefined) return EMPTY_BLOCK;
-  const uncommitted = new UncommittedFilter(view, stream, key);
-  const block = new BlockBuilder(stream, limits);
+  const reading = readingOf(view, key, limits);
+  if (reading === undefined) return EMPTY_BLOCK;
+  const { stream, uncommitted, block } = reading;
   const { partition } = key;
   const from = range.from?.getTime() ?? Number.NEGATIVE_INFINITY;
   const to = range.to?.getTime() ?? Number.POSITIVE_INFINITY;
