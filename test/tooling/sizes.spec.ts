@@ -9,7 +9,6 @@ const CONTRACT = `${SOURCES}testing/store-contract/`;
 
 /** What is still too long, with its lines. Entries may shrink and go; nothing may be added. */
 const LEFT: Readonly<Record<string, number>> = {
-  'adapters/collection/collection.source.spec.ts file': 499,
   'engine/protocol.spec.support.ts file': 786,
 };
 

@@ -98,14 +98,7 @@ export async function openStream<T = unknown>(
     retry: DEFAULT_RETRY,
     leaseTime: DEFAULT_ENGINE_OPTIONS.leaseTime,
     shutdownTimeout,
-    scope: {
-      ...plainScope,
-      sinks: async (label, refs) => {
-        const found = await plainScope.sinks(label, refs);
-        for (const { sink } of found) sinks.add(sink);
-        return found;
-      },
-    },
+    scope: scopeRemembering(sinks),
     // The engine has no other consumers than these, and refuses a second one of a group.
     reserve: () => () => undefined,
   });
@@ -137,6 +130,18 @@ export async function openStream<T = unknown>(
     disconnect,
     [Symbol.asyncDispose]: disconnect,
   });
+}
+
+/** The scope of a program without injection. It remembers the sinks, which `disconnect()` closes. */
+function scopeRemembering(sinks: Set<Sink>): typeof plainScope {
+  return {
+    ...plainScope,
+    sinks: async (label, refs) => {
+      const found = await plainScope.sinks(label, refs);
+      for (const { sink } of found) sinks.add(sink);
+      return found;
+    },
+  };
 }
 
 export interface MongoStoreOptions {
