@@ -168,7 +168,7 @@ describe('a process that is killed', { timeout: 120_000 }, () => {
     expect(payloads.slice(0, count).filter((_, n) => !numbers().includes(n))).toEqual([]);
     const twice = numbers().length - new Set(numbers()).size;
     expect(twice).toBeGreaterThan(0);
-    const again = messages.filter(({ headers }) => headers?.['dup'] === 'true');
+    const again = messages.filter(({ headers }) => headers?.['mqtt-dup'] === 'true');
     expect(again.length).toBeGreaterThanOrEqual(twice);
   });
 });
