@@ -1,5 +1,8 @@
 import { WindowState } from './in-flight-window.js';
 import { InFlightWindows } from './in-flight-windows.js';
+import { isA } from '../errors/error-text.js';
+import { messageOf, MinibatchError } from '../errors/minibatch.error.js';
+import { emitterFailed } from '../windows/emitter-failure.js';
 import type { WindowRequest } from '../storage/stream-store.interface.js';
 import { Committer } from './committer.js';
 import type { BlockedSink, ConsumerActivity, SetAside } from './engine.interface.js';
@@ -242,16 +245,10 @@ export class ConsumerLoop {
 
   private readOn(): void {
     const { readAhead, claimer } = this;
-    const { definition, parts } = this.term;
     if (readAhead.isReading || claimer.isResting) return;
-    const { flushing, workerFree } = readAhead.buffer;
-    const now = parts.clock.now();
-    try {
-      readAhead.follow(definition.emitter.reads(now, flushing, workerFree));
-    } catch (error) {
-      claimer.failed(now, error);
-      return;
-    }
+    const plan = claimer.plan(this.term.parts.clock.now());
+    if (!plan) return;
+    readAhead.follow(plan);
     const { wanted } = readAhead;
     if (wanted === 0 || this.hasReadEnough) return;
     this.passes.startTask(async () => {
@@ -314,13 +311,21 @@ export class ConsumerLoop {
       if (open.state !== WindowState.SetAside) windows.isolate(open);
     }
     this.hasInitialised = true;
-    await definition.emitter.init({
-      ...definition.emitterContext,
-      stream: definition.key.stream,
-      group: definition.key.group,
+    const { emitter, emitterContext, key } = definition;
+    const context = {
+      ...emitterContext,
+      stream: key.stream,
+      group: key.group,
       now: parts.clock.now(),
       ...(lastEnd ? { lastEnd } : {}),
-    });
+    };
+    try {
+      await emitter.init(context);
+    } catch (error) {
+      if (isA(error, MinibatchError)) throw error;
+      const what = `failed in init(): ${messageOf(error)}. No window is made until it resolves; fix it`;
+      throw emitterFailed(emitter, key, what, { cause: error });
+    }
     this.isRecovered = true;
     this.requests.ready();
   }

@@ -2,6 +2,7 @@ import { backoff } from '../common/backoff.js';
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
+import type { ReadPlan } from '../windows/window-emitter.js';
 import { windowId } from '../windows/window-id.js';
 import type { Committer } from './committer.js';
 import { type InFlightWindow, inFlightWindow, WindowState } from './in-flight-window.js';
@@ -67,13 +68,24 @@ export class WindowClaimer {
     return this.askAgainAt !== undefined && this.term.parts.clock.monotonic() < this.askAgainAt;
   }
 
+  /** What the strategy wants to see now; undefined if it failed. */
+  plan(now: number): ReadPlan | undefined {
+    const { flushing, workerFree } = this.readAhead.buffer;
+    try {
+      return this.cutter.reads(now, flushing, workerFree);
+    } catch (error) {
+      this.failed(now, error);
+      return undefined;
+    }
+  }
+
   /** Something has changed that the strategy can see. */
   ask(): void {
     this.wantsAnswer = true;
   }
 
   /** The strategy threw. */
-  failed(now: number, error: unknown): void {
+  private failed(now: number, error: unknown): void {
     const { counters, parts } = this.term;
     this.failures += 1;
     this.wantsAnswer = true;
@@ -95,11 +107,17 @@ export class WindowClaimer {
     let cuts: readonly CutWindow<ReadMessage>[];
     try {
       cuts = this.cutter.cut(buffer, CLAIM_WINDOWS);
-      this.nextCheck = this.term.definition.emitter.nextCheck(buffer);
-      this.failures = 0;
     } catch (error) {
       if (!this.claimUndecodable(now)) this.failed(now, error);
       return;
+    }
+    // What was cut has left the buffer: it is claimed, whatever the strategy says next.
+    try {
+      this.nextCheck = this.cutter.nextCheck(buffer);
+      this.failures = 0;
+    } catch (error) {
+      this.nextCheck = undefined;
+      this.failed(now, error);
     }
     if (cuts.length > 0) {
       this.wantsAnswer = true;

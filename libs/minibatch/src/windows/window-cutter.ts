@@ -4,7 +4,7 @@ import { emitterFailed, type EmitterOwner } from './emitter-failure.js';
 import type { MessageBuffer } from './message-buffer.js';
 import type { BufferedMessage } from './message.js';
 import { checkSelection, type CheckedSelection } from './selection.js';
-import type { WindowEmitter } from './window-emitter.js';
+import type { ReadPlan, WindowEmitter } from './window-emitter.js';
 
 /** Windows without messages of one `cut`: a strategy that makes them for ever must not hold up everything else. */
 const EMPTY_AT_ONCE = 1000;
@@ -103,6 +103,28 @@ export class WindowCutter {
     return windows;
   }
 
+  /** When the strategy wants to be asked again. @throws MinibatchError `EmitterFailed` */
+  nextCheck(buffer: MessageBuffer): number | undefined {
+    return this.call('nextCheck', buffer) as number | undefined;
+  }
+
+  /** What the strategy wants to see. @throws MinibatchError `EmitterFailed` if it threw, or if that is no plan */
+  reads(now: number, flushing: boolean, workerFree: boolean): ReadPlan {
+    let plan: ReadPlan;
+    try {
+      plan = this.emitter.reads(now, flushing, workerFree);
+    } catch (error) {
+      throw this.threw('reads', error);
+    }
+    if (isReadPlan(plan)) return plan;
+    throw emitterFailed(
+      this.emitter,
+      this.owner,
+      "returned no plan from reads(). Allowed: { order: 'append', room? }, { order: 'time', ranges: [{ from?, to? }, …] } and " +
+        "{ order: 'idle', until }, with numbers; nothing is read until it returns one of these",
+    );
+  }
+
   private next<M extends BufferedMessage>(buffer: MessageBuffer<M>): readonly CutWindow<M>[] {
     this.isStalled = false;
     this.call('observe', buffer);
@@ -148,7 +170,7 @@ export class WindowCutter {
     return answer;
   }
 
-  private call(method: 'observe' | 'windowReady' | 'query', buffer: MessageBuffer): unknown {
+  private call(method: 'observe' | 'windowReady' | 'query' | 'nextCheck', buffer: MessageBuffer): unknown {
     try {
       return this.emitter[method](buffer);
     } catch (error) {
@@ -159,7 +181,7 @@ export class WindowCutter {
   private threw(method: string, cause: unknown): Error {
     const what =
       `threw in ${method}(): ${messageOf(cause)}. ` +
-      'No window is made until it answers; mend it, or let query() drop the messages that it can not handle';
+      'No window is made until it answers; fix it, or let query() drop the messages that it cannot handle';
     return emitterFailed(this.emitter, this.owner, what, { cause });
   }
 
@@ -233,4 +255,28 @@ function boundsOf({ start, end, late }: CheckedSelection, part: number | undefin
 function split<M extends BufferedMessage>(messages: readonly M[], { maxSize, maxBytes }: CutLimits): (readonly M[])[] {
   const pieces = batchesOf(messages, { items: maxSize, bytes: maxBytes }, ({ bytes }) => bytes);
   return pieces.map(({ items }) => items);
+}
+
+/** Strategies in JavaScript have no compiler. */
+function isReadPlan(given: unknown): given is ReadPlan {
+  const plan = given as Partial<Record<'order' | 'room' | 'ranges' | 'until', unknown>> | null | undefined;
+  switch (plan?.order) {
+    case 'append':
+      return isNumberOrAbsent(plan.room);
+    case 'time':
+      return Array.isArray(plan.ranges) && plan.ranges.length > 0 && plan.ranges.every(isRange);
+    case 'idle':
+      return typeof plan.until === 'number' && !Number.isNaN(plan.until);
+    default:
+      return false;
+  }
+}
+
+function isRange(given: unknown): boolean {
+  const range = given as { from?: unknown; to?: unknown } | null | undefined;
+  return typeof range === 'object' && range !== null && isNumberOrAbsent(range.from) && isNumberOrAbsent(range.to);
+}
+
+function isNumberOrAbsent(given: unknown): boolean {
+  return given === undefined || (typeof given === 'number' && !Number.isNaN(given));
 }

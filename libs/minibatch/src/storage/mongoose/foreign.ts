@@ -57,7 +57,8 @@ export const IS_MESSAGE = {
 /** Some servers treat an absent field as null in a comparison, others in `$in`: the field is null if both say so. */
 function isListOrAbsent(field: string) {
   const isNull = { $and: [{ $eq: [field, null] }, { $in: [field, [null]] }] };
-  return { $or: [{ $isArray: field }, { $and: [{ $lte: [field, null] }, { $not: [isNull] }] }] };
+  const isAbsent = { $and: [{ $lte: [field, null] }, { $not: [isNull] }, { $ne: [field, new mongo.MinKey()] }] };
+  return { $or: [{ $isArray: field }, isAbsent] };
 }
 
 /** The same condition for a document that was read, by the types of its fields: nothing is decoded except an unusual partition. */

@@ -24,6 +24,8 @@ const ODD = {
   true: true,
   null: null,
   'an object': { a: 1 },
+  'the least value': new mongo.MinKey(),
+  'the greatest value': new mongo.MaxKey(),
   'an empty list': [],
   'a list of strings': ['y'],
   'a list of numbers': [0],
@@ -40,6 +42,8 @@ const NO_LIST: readonly Shape[] = [
   'true',
   'null',
   'an object',
+  'the least value',
+  'the greatest value',
 ];
 const NO_PARTITION = (Object.keys(ODD) as Shape[]).filter((shape) => shape !== 'a number' && shape !== 'null');
 
