@@ -90,7 +90,9 @@ export class WindowDispatcher {
   private next(): Next | undefined {
     const { evidence, windows } = this;
     const { nextRetry, nextFresh } = windows;
-    if (nextRetry) return { open: nextRetry, isProbe: false };
+    // After a takeover windows that were never set aside may come before one that runs again.
+    const isRetryNext = nextRetry && (evidence.isInDoubt || !nextFresh || nextRetry.record.seq < nextFresh.record.seq);
+    if (isRetryNext) return { open: nextRetry, isProbe: false };
     if (!evidence.isInDoubt) return nextFresh && { open: nextFresh, isProbe: false };
     if (evidence.isProbing) return undefined;
     const isDue = evidence.pause === 0;
