@@ -4,7 +4,8 @@ import type { ConsumerKey, Lease, MessageId, Recovery, StreamStore } from '../st
 import type { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
 import { isLeaseLost } from './lease-keeper.js';
-import { plan, type Plan, type Planted, World } from './protocol.spec.support.js';
+import { plan, type Plan } from './protocol-plan.spec.support.js';
+import { type Planted, World } from './protocol.spec.support.js';
 
 /** `FC_RUNS=5000` for a long search; `FC_SEED` (and `FC_PATH`) repeat one that failed. */
 const RUNS = Number(process.env['FC_RUNS'] ?? 200);

@@ -1,0 +1,56 @@
+import type { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
+import { type MessageView, WindowEmitter } from '../windows/window-emitter.js';
+
+/** Fewer polls than the real one has: a simulated second is not to cost more than it must. */
+export class Store extends MemoryStreamStore {
+  override readonly polling = { busy: 400, idle: 2_000 };
+
+  constructor(
+    database: MemoryDatabase,
+    override readonly totalOrder: boolean,
+  ) {
+    super(database);
+  }
+}
+
+/** No slice of time takes so many timers. */
+const MOST_TIMERS = 5_000;
+
+/** Counts timers, to see loops that never rest. Such a loop gets no more timers, so that its plan ends and can be named. */
+export class CountingClock extends VirtualClock {
+  scheduled = 0;
+
+  override schedule(ms: number, callback: () => void): () => void {
+    this.scheduled += 1;
+    return this.scheduled > MOST_TIMERS ? () => undefined : super.schedule(ms, callback);
+  }
+
+  override async advance(ms: number): Promise<void> {
+    this.scheduled = 0;
+    await super.advance(ms);
+  }
+}
+
+/** Takes the even ones first, and what is old, in reverse; drops every seventh. */
+export class Own extends WindowEmitter<number> {
+  private pick(view: MessageView<number>) {
+    const due = view.saturated || view.messages.some(({ seen }) => Math.abs(view.now - seen) >= 3_000);
+    const drop = view.messages.filter(({ data }) => data % 7 === 0);
+    const rest = view.messages.filter(({ data }) => data % 7 !== 0 && (due || data % 2 === 0));
+    return { take: rest.slice(0, 3).toReversed(), drop };
+  }
+  windowReady(view: MessageView<number>): boolean {
+    const { take, drop } = this.pick(view);
+    return (
+      take.length >= 2 || drop.length > 0 || (take.length > 0 && view.messages.some((m) => view.now - m.seen >= 3_000))
+    );
+  }
+  query(view: MessageView<number>) {
+    return this.pick(view);
+  }
+  override nextCheck(view: MessageView<number>): number | undefined {
+    return view.first && Math.max(view.now + 1_000, view.first.seen + 3_000);
+  }
+}
