@@ -1,4 +1,5 @@
 import type { Clock } from '../common/clock.js';
+import { LiveSet } from '../common/live-set.js';
 import type { Unsettled } from './engine.interface.js';
 
 /** None is said to hang sooner; milliseconds. */
@@ -21,7 +22,7 @@ export interface Call {
 
 /** What a consumer of this process waits for, in all its terms. A handler or a sink that never settles is silent by nature: only its age tells. */
 export class Calls {
-  private readonly underWay = new Set<Call>();
+  private readonly underWay = new LiveSet<Call>();
   private readonly limit: number;
 
   /** @param longestBackoff milliseconds */

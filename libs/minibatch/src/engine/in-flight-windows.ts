@@ -42,7 +42,7 @@ export class InFlightWindows {
   private readonly aside: InFlightWindow[] = [];
   private finished: InFlightWindow[] = [];
   /** Those that are committing or leaving, by commit. */
-  private readonly commits = new Set<readonly InFlightWindow[]>();
+  private readonly commits = new LiveSet<readonly InFlightWindow[]>();
   private isolatedCount = 0;
   private blockedCount = 0;
 

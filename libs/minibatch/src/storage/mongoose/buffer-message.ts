@@ -1,4 +1,5 @@
 import type { mongo } from 'mongoose';
+import type { Mutable } from '../../common/mutable.js';
 import type { Message } from '../../windows/message.js';
 import { holdsBigint } from '../bigints.js';
 import type { Int64 } from '../bson-decoder.js';
@@ -106,11 +107,10 @@ export function contentOf(document: RawDocument): Content {
 function decoded(bytes: Buffer, int64: Int64, data?: RawField, keyField?: RawField, headersField?: RawField): Content {
   const key = keyField && decodeField(bytes, keyField);
   const headers = headersField && decodeField(bytes, headersField);
-  return {
-    data: data && decodeField(bytes, data, int64),
-    ...(typeof key === 'string' && { key }),
-    ...(isTexts(headers) && { headers }),
-  };
+  const content: Mutable<Content> = { data: data && decodeField(bytes, data, int64) };
+  if (typeof key === 'string') content.key = key;
+  if (isTexts(headers)) content.headers = headers;
+  return content;
 }
 
 function isTexts(headers: unknown): headers is Readonly<Record<string, string>> {
