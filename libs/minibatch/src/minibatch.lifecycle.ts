@@ -118,7 +118,7 @@ export class MinibatchLifecycle
   }
 
   /**
-   * A store that can't be reached now may be so later: consumers and appends go on trying. Anything else won't get better, and
+   * A store that can't be reached now may be so later: consumers and appends keep trying. Anything else won't get better, and
    * stops the boot, or is said in the log if it comes to light after it.
    */
   private async openStore(): Promise<void> {
@@ -166,7 +166,7 @@ export class MinibatchLifecycle
     });
   }
 
-  /** Their messages would gather without end and nobody would notice. */
+  /** Their messages would pile up and nobody would notice. */
   private async warnOfOrphans(): Promise<void> {
     try {
       const consumed = new Set(this.registry.all().map(({ stream }) => stream));

@@ -29,7 +29,7 @@ function handlerOf({ instance, method }: RegisteredConsumer): WindowHandler {
   return (window) => host[method]?.(window);
 }
 
-/** An own instance for the consumer, with what its constructor asks for. */
+/** An instance of the consumer's own, with what its constructor asks for. */
 async function createEmitter({ label, module, resolved }: RegisteredConsumer): Promise<WindowEmitter> {
   const { emitter } = resolved;
   let created: unknown;

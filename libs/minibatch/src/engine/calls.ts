@@ -9,7 +9,7 @@ const BACKOFFS = 5;
 /** So many are named at the most. */
 const MOST = 10;
 
-/** A run of the handler, or a try of a sink, that is under way. */
+/** A run of the handler, or a try of a sink, that is in flight. */
 export interface Call {
   readonly window: string;
   readonly sink: string | undefined;
@@ -50,7 +50,7 @@ export class Calls {
       .map((call) => this.describe(call));
   }
 
-  /** All that is under way, the oldest first; ten at the most. */
+  /** All that is in flight, the oldest first; ten at the most. */
   get current(): readonly Unsettled[] {
     return [...this.underWay].slice(0, MOST).map((call) => this.describe(call));
   }

@@ -58,7 +58,7 @@ export class Delivery {
     if (definition.sinks.length === 0) return DELIVERED;
     const pending: PendingResult = { open, result, isRefused: false, stop: undefined, noted: NOTED };
     const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(pending, sink, window)));
-    // Each of them: the worker is not free as long as one is under way.
+    // Each of them: the worker is not free while one of them is in flight.
     const ends = await parts.activity.aside(Promise.allSettled(puts));
     const done: Delivered[] = [];
     for (const end of ends) {

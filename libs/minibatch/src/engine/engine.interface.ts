@@ -17,7 +17,7 @@ export interface ConsumerDefinition {
   readonly handler: WindowHandler;
   readonly executor: Executor;
   readonly sinks: readonly NamedSink[];
-  /** Windows under way at the same time. 1: strictly one after another. */
+  /** Windows in flight at the same time. 1: strictly one after another. */
   readonly workers: number;
   /** Keep messages and windows after the commit, marked processed. */
   readonly keep: boolean;
@@ -33,7 +33,7 @@ export interface ConsumerDefinition {
   readonly maxSize: number;
   /** Most bytes of a window (at least one message). */
   readonly maxBytes: number;
-  /** Most unclaimed messages an own strategy is shown. */
+  /** Most unclaimed messages that a custom strategy is shown. */
   readonly lookAhead: number;
   /** Hands the progress of this group over to the consumer's one. */
   readonly replaces?: string;
@@ -51,7 +51,7 @@ export interface AttemptOptions extends BackoffOptions {
   readonly timeout?: number;
   /** A try of a sink that takes longer counts as failed; milliseconds. Absent: no limit. */
   readonly sinkTimeout?: number;
-  /** What becomes of a run that has timed out and goes on: what follows waits for its end, or does not. @default 'wait' */
+  /** What becomes of a run that has timed out and still runs: what follows waits for its end, or does not. @default 'wait' */
   readonly onTimeout?: OnTimeout;
 }
 
@@ -68,7 +68,7 @@ export interface RateLimit {
   readonly per: number;
 }
 
-/** How long what is in a stream is wanted; milliseconds. Absent: for ever. */
+/** How long what is in a stream is wanted; milliseconds. Absent: indefinitely. */
 export interface Retention {
   /** Messages that are not claimed, since they were created. */
   readonly buffered?: number;
@@ -126,9 +126,9 @@ export type ConsumerActivity =
   | 'retrying'
   /** The `rateLimit` lets no window begin now. */
   | 'throttled'
-  /** A sink does not take a result, or all of one window after the other fails; it is tried again without end. */
+  /** A sink does not take a result, or all of one window after the other fails; it is retried indefinitely. */
   | 'blocked'
-  /** An own strategy can't take anything of what it is shown, and no more fits in. */
+  /** A custom strategy can't take anything of what it is shown, and no more fits in. */
   | 'stalled'
   /** The stream was paused. */
   | 'paused'
@@ -151,7 +151,7 @@ export interface Unsettled {
   /** The sink's name; absent if it is the handler. */
   readonly sink?: string;
   readonly since: Date;
-  /** It has outlived `retry.timeout` or `retry.sinkTimeout`, and goes on all the same. */
+  /** It has outlived `retry.timeout` or `retry.sinkTimeout`, and still runs. */
   readonly timedOut?: boolean;
 }
 
@@ -188,7 +188,7 @@ export interface ConsumerStatus {
   readonly sinkFailures: number;
   /** Results that a sink never got, for an operator had their windows committed without it. */
   readonly skippedSinks: number;
-  /** Messages that an own strategy dropped. */
+  /** Messages that a custom strategy dropped. */
   readonly dropped: number;
   /** Messages that left unhandled, because of `maxAge` or since the stream was cleared. */
   readonly expired: number;
@@ -212,9 +212,9 @@ export interface ConsumerStatus {
 }
 
 export interface DrainResult {
-  /** Windows that were under way and were committed. */
+  /** Windows that were in flight and were committed. */
   readonly drained: number;
-  /** Windows that were under way and were not finished in time; they come again. */
+  /** Windows that were in flight and were not finished in time; they are redelivered. */
   readonly abandoned: number;
 }
 
@@ -239,7 +239,7 @@ export interface Engine {
   remove(key: ConsumerKey, timeout: number): Promise<DrainResult>;
   /**
    * Registers the groups and begins to compete for the leases. Resolves when every group is registered; if the store is
-   * not there it goes on trying in the background and resolves all the same.
+   * not there it keeps trying in the background and resolves all the same.
    */
   start(): Promise<void>;
   /**
@@ -256,6 +256,6 @@ export interface Engine {
   refresh(stream: string): Promise<void>;
   status(): readonly ConsumerStatus[];
   wakeUps(): WakeUpStatus;
-  /** Resolves when nothing is under way that does not wait for the clock or for new messages; for tests. */
+  /** Resolves when nothing is in flight that does not wait for the clock or for new messages; for tests. */
   settled(): Promise<void>;
 }

@@ -123,7 +123,7 @@ export class LeaseKeeper {
 
   /**
    * The process was silent for `silence` milliseconds while it worked for the consumer, and will be again. From now on, also after the
-   * lease was lost and regained, candidates are asked to wait for longer: else replicas would take it from each other for ever. A
+   * lease was lost and regained, candidates are asked to wait for longer: otherwise replicas would keep taking it from each other. A
    * process that really dies is noticed later, unless it is on the same host; so it holds for an hour. Answers with the new time.
    */
   lengthen(key: ConsumerKey, silence: number): number {
@@ -212,7 +212,7 @@ export class LeaseKeeper {
       return known;
     };
     const states = await this.store.readLeases(candidates.map((watch) => watch.key));
-    // All of them, even if one fails: what is under way must not meet the next round.
+    // All of them, even if one fails: what is in flight must not meet the next round.
     const outcomes = await Promise.allSettled(
       candidates.map(async (watch, index) => {
         const state = states[index];

@@ -35,7 +35,7 @@ export interface EngineParts {
 
 /**
  * The time between the acquisition of a consumer's lease and its end, by loss or by stop; what the parts that work in this time
- * share. Ends once and for ever: the next acquisition begins a new one.
+ * share. Ends once and for all: the next acquisition begins a new one.
  */
 export class LeaseTerm {
   /** Aborts when nothing done here counts any more; every window's signal hangs on it. */
@@ -56,7 +56,7 @@ export class LeaseTerm {
     readonly clean: boolean,
     readonly counters: ConsumerCounters,
     readonly parts: EngineParts,
-    /** Handlers and sinks under way; of earlier terms, too. */
+    /** Handlers and sinks in flight, also those of earlier terms. */
     readonly calls: Calls,
     readonly workers: Workers,
   ) {

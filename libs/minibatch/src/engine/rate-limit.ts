@@ -30,7 +30,7 @@ interface Start {
  * Lets runs of a handler begin so that no period of `per` holds more than `most`, wherever it begins. (A bucket that refills would let
  * twice as many through in a period that begins before a burst; who counts calls on the other side would refuse them.)
  *
- * What counts is stored with the consumer before a run begins (`stored`), so that whoever works for it next goes on from there (`restore`).
+ * What counts is stored with the consumer before a run begins (`stored`), so that the next holder of the lease resumes from there (`restore`).
  * That write may take long. The period of a run is counted from the moment when its handler is called (`begin`); until then the run
  * counts as one that begins now.
  *

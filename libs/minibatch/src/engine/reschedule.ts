@@ -5,7 +5,7 @@ import type { LeaseTerm } from './lease-term.js';
 type Change = Partial<Pick<WindowRecord, 'attempt' | 'recoveries' | 'nextTry' | 'error' | 'split' | 'aside'>>;
 
 /**
- * Stores what a restart goes on from; what is not given is as in a fresh window. The process has come to the end of a handler, so
+ * Stores what a restart resumes from; what is not given is as in a fresh window. The process has come to the end of a handler, so
  * what ended others before does not count any more unless `recoveries` says so.
  */
 export async function reschedule(term: LeaseTerm, open: InFlightWindow, change: Change): Promise<void> {

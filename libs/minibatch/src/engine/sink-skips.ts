@@ -1,4 +1,4 @@
-/** Sinks that an operator wants to go on without: they are still tried, but a failure does not keep the window. */
+/** Sinks that an operator wants to skip: they are still tried, but a failure does not keep the window. */
 export class SinkSkips {
   private readonly names = new Set<string>();
   private areAll = false;

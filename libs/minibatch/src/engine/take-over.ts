@@ -14,7 +14,7 @@ import type { LeaseTerm } from './lease-term.js';
 const DEATHS = 3;
 const DIED = 'the process ended while it was handled';
 
-/** What a new holder of a lease goes on from. */
+/** What a new holder of a lease resumes from. */
 export interface TakenOver {
   readonly progress: ConsumerProgress;
   /** Claimed and not committed, with what is left of their messages; by `seq`. */
@@ -99,7 +99,7 @@ async function finishRecorded(term: LeaseTerm, { finished, groups }: Recovery): 
 }
 
 /**
- * A window that ends its process would come again for ever, so those whose handler may have been running are counted. From the first
+ * A window that ends its process would be redelivered forever, so those whose handler may have been running are counted. From the first
  * takeover on each beginning is noted (`WindowRunner`); the very first is not, for the sake of speed: windows start in order, so it
  * is taken to be the first `workers` of those that were not waiting.
  */

@@ -15,7 +15,7 @@ interface Next {
 /**
  * Gives ready windows to free workers. Which window is next, and whether one may start at all, depends on what is set aside
  * (`Evidence`) and on suspects: windows that may have ended a process. Those run one at a time, and each is committed before the next
- * begins, or what was finished before the bad one would be redelivered without end.
+ * begins, or what was finished before the bad one would be redelivered forever.
  */
 export class WindowDispatcher {
   constructor(

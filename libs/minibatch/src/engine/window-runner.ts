@@ -93,7 +93,7 @@ export class WindowRunner {
         probe = step;
       }
     } catch (error) {
-      // The term ended while the store was being asked: the window goes on elsewhere.
+      // The term ended while the store was being asked: another process finishes the window.
       if (this.term.isOver) return LEFT_OPEN;
       throw error;
     } finally {

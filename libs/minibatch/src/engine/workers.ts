@@ -4,7 +4,7 @@
  */
 export class Workers {
   private taken = 0;
-  /** Called when a worker is free again; set by whoever waits for one. */
+  /** Called when a worker is free again; set by the code that waits for one. */
   freed: (() => void) | undefined;
 
   constructor(private readonly count: number) {}

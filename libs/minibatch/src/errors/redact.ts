@@ -56,7 +56,7 @@ export function redactUrl(given: string): string {
 }
 
 /**
- * True for a URL whose user or password holds a `/` as it is. Whoever reads it takes a part of the password for the host, and tells it in
+ * True for a URL whose user or password holds a `/` as it is. A reader takes a part of the password for the host, and tells it in
  * errors of its own: such a URL is refused.
  */
 export function isAmbiguousUrl(given: string): boolean {

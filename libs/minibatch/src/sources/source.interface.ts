@@ -24,7 +24,7 @@ export interface SourceAppendOptions {
   /** A second message with the same id is acknowledged and ignored; makes a replay after a crash harmless. */
   readonly dedupeId?: string;
   /**
-   * Where to go on after a restart: stored in one step with the call's messages or after them, and only if all of them are stored. It
+   * Where to resume after a restart: stored in one step with the call's messages or after them, and only if all of them are stored. It
    * does not wait for other calls, so wait for those whose messages lie before it. Plain storable data.
    */
   readonly position?: unknown;

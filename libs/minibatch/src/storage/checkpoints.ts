@@ -8,7 +8,7 @@ export interface FailedCheckpoint {
 }
 
 /**
- * `append` has answered for all messages, and some positions that were due could not be stored: their sources go on from an older one
+ * `append` has answered for all messages, and some positions that were due could not be stored: their sources resume from an older one
  * after a restart, and read messages again.
  */
 export class CheckpointError extends MinibatchError {

@@ -53,7 +53,7 @@ export interface WindowRecord extends WindowBounds {
   readonly id: string;
   readonly messageIds: readonly MessageId[];
   readonly created: Date;
-  /** True: an own strategy dropped these messages; the window is committed without its handler. */
+  /** True: a custom strategy dropped these messages; the window is committed without its handler. */
   readonly dropped?: boolean;
   /** Runs of the handler so far that ended in failure, plus one: 1 for a fresh window. */
   readonly attempt: number;

@@ -15,7 +15,7 @@ import { VirtualClock } from './virtual-clock.js';
 export interface MinibatchTestingOptions extends MinibatchModuleOptions {
   /** @default `memoryStore()` */
   readonly store?: StoreChoice;
-  /** A clock that the test moves, `'system'`, or an own one. @default a new `VirtualClock` */
+  /** A clock that the test moves, `'system'`, or one of your own. @default a new `VirtualClock` */
   readonly clock?: Clock | 'system';
 }
 

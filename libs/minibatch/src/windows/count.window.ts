@@ -2,7 +2,7 @@ import { requireWhole } from './emitter-failure.js';
 import type { BufferedMessage } from './message.js';
 import { type EmitterContext, type MessageView, type ReadPlan, WindowEmitter } from './window-emitter.js';
 
-/** Messages held for small windows: many are cut out of one read. What is under way bounds the read-ahead besides. */
+/** Messages held for small windows: many are cut out of one read. Windows in flight also bound the read-ahead. */
 const ROOM = 10_000;
 
 /**
@@ -10,7 +10,7 @@ const ROOM = 10_000;
  *
  * With `interval` no message waits longer than that for a free worker: what is there `interval` after the first of them was
  * appended is emitted. Where the clock of its producer is wrong, what this process has seen of the stream bounds it. The wait counts from that first message and is never restarted by a later one. While all workers are
- * busy, a window that is due waits for the first of them and goes on filling. Without `interval` the tail waits for a `flush`.
+ * busy, a window that is due waits for the first of them and keeps filling. Without `interval` the tail waits for a `flush`.
  *
  * @example
  * ```ts
@@ -20,7 +20,7 @@ const ROOM = 10_000;
 export class CountWindow<T = unknown> extends WindowEmitter<T> {
   /** Messages of a window. */
   protected size = 1;
-  /** Longest wait in milliseconds; undefined: without end. */
+  /** Longest wait in milliseconds; undefined: unlimited. */
   protected interval: number | undefined;
   private waiting: { readonly id: string; readonly since: number } | undefined;
 

@@ -9,7 +9,7 @@ import {
   WindowEmitter,
 } from './window-emitter.js';
 
-/** One look at the stream; its bounds stay as they are while it goes on, however long that takes. */
+/** One look at the stream; its bounds stay as they are until it ends, however long that takes. */
 interface Pass {
   /** Intervals that end here or before are emitted. */
   readonly closed: number;
@@ -153,7 +153,7 @@ export class FixedTimeWindow<T = unknown> extends WindowEmitter<T> {
       return until;
     }
     const closed = boundaryAtOrBefore(this.grid, now - this.grace);
-    // A clock that was set back a little catches up by itself; waiting for hours is no use, then it goes on from there.
+    // A clock that was set back a little catches up on its own; waiting for hours is no use, then it continues from there.
     return closed === this.passed || closed === this.passed - this.interval ? until : undefined;
   }
 

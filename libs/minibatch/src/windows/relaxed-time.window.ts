@@ -12,7 +12,7 @@ import {
 /** No producer's clock is right when it is further ahead of ours; milliseconds. */
 const AHEAD = 1_000;
 
-/** What of the view goes into the tick's window, and whether the tick goes on afterwards. */
+/** What of the view goes into the tick's window, and whether the tick continues afterwards. */
 interface Cut {
   readonly count: number;
   readonly more: boolean;
@@ -31,7 +31,7 @@ interface Cut {
  * - `resting`: nothing is read.
  * - `gathering`: `end` is the latest tick that has been reached, so several ticks become one window after a pause, or when all workers
  *   were busy. Messages are read in append order until nothing is left, or until a message shows that the reading has
- *   passed the tick: else a fast producer would keep one window open for ever.
+ *   passed the tick: otherwise a fast producer would keep one window open forever.
  *
  * A tick without messages emits nothing unless `empty` is set.
  *
@@ -168,7 +168,7 @@ export class RelaxedTimeWindow<T = unknown> extends WindowEmitter<T> {
   }
 
   /**
-   * The clock was set back, by more than an interval: a smaller step passes by itself. Waiting for the old time to come
+   * The clock was set back, by more than an interval: a smaller step passes on its own. Waiting for the old time to come
    * again could take hours.
    */
   private turnBack(now: number): void {

@@ -6,7 +6,7 @@ import type { BufferedMessage } from './message.js';
 import { checkSelection, type CheckedSelection } from './selection.js';
 import type { ReadPlan, WindowEmitter } from './window-emitter.js';
 
-/** Windows without messages of one `cut`: a strategy that makes them for ever must not hold up everything else. */
+/** Windows without messages of one `cut`: a strategy that makes them endlessly must not hold up everything else. */
 const EMPTY_AT_ONCE = 1000;
 
 /** What a window says of itself beside its messages. */
@@ -133,7 +133,7 @@ export class WindowCutter {
       this.tookNothing(buffer);
       return [];
     }
-    // It was asked about the very same and had nothing: another answer would be a loop without end.
+    // It was asked about the very same and had nothing: another answer would be an endless loop.
     if (this.fruitlessVersion === buffer.version) return [];
     const selection = checkSelection(this.emitter, this.owner, buffer, this.query(buffer));
     const cut = this.apply(buffer, selection);

@@ -59,7 +59,7 @@ export interface Selection<T = unknown> {
   readonly start?: Date;
   readonly end?: Date;
   readonly late?: boolean;
-  /** True if the same interval goes on in the next selection, because the buffer could not hold all of it. */
+  /** True if the same interval continues in the next selection, because the buffer could not hold all of it. */
   readonly more?: boolean;
 }
 
@@ -153,7 +153,7 @@ export abstract class WindowEmitter<T = unknown> {
   onEmit(_window: Window<T>, _result: unknown): void {}
   /** The window was committed. */
   onCommit(_window: Window<T>): void {}
-  /** The handler failed, or the window was lost to another process; it will come again there or here. */
+  /** The handler failed, or the window was lost to another process; it is redelivered there or here. */
   onUndo(_window: Window<T>, _error: unknown): void {}
 
   /** Called once, after the last window. */

@@ -36,8 +36,8 @@ export abstract class Window<T = unknown> {
   /** Aborts when the result will not count any more: the lease was lost, the attempt took too long, or the module is shutting down. */
   abstract readonly signal: AbortSignal;
   /**
-   * Aborts as soon as the application begins to shut down. The handler may go on until `signal` aborts too, `shutdownTimeout` later; one
-   * that can stop early returns what it has, or throws: then the window comes again, and no attempt is counted. Aborts when the
+   * Aborts as soon as the application begins to shut down. The handler may run on until `signal` aborts too, `shutdownTimeout` later; one
+   * that can stop early returns what it has, or throws: then the window is redelivered, and no attempt is counted. Aborts when the
    * lease is lost, too.
    */
   abstract readonly closing: AbortSignal;

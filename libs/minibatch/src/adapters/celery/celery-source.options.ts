@@ -17,7 +17,7 @@ export type CeleryEventType =
 
 export interface CeleryEventSourceOptions {
   /**
-   * The broker's URL, as Celery has it: `redis://:password@host:6379/0`, `rediss://…` (TLS; `?ssl_cert_reqs=none` is heeded),
+   * The broker's URL, as Celery has it: `redis://:password@host:6379/0`, `rediss://…` (TLS; `?ssl_cert_reqs=none` is respected),
    * `amqp://user:password@host:5672/vhost`, `amqps://…`. Redis needs the package `ioredis`, RabbitMQ the package `amqplib`.
    */
   readonly url: string;

@@ -19,7 +19,7 @@ export interface ConnectionListener {
 }
 
 export interface BrokerConnection {
-  /** What was not acknowledged comes again. */
+  /** What was not acknowledged is redelivered. */
   readonly durable: boolean;
   /** Never rejects. */
   close(): Promise<void>;
@@ -32,7 +32,7 @@ export type Connect = (listener: ConnectionListener, signal: AbortSignal) => Pro
  * Events on their way from a broker to a stream. They are acknowledged when they are stored.
  *
  * ```text
- * connect ─▶ run ─▶ run …   an append failed: run rejects, the connection stays and goes on receiving, since what it got may be
+ * connect ─▶ run ─▶ run …   an append failed: run rejects, the connection stays open and keeps receiving, since what it got may be
  *             │             nowhere else; the next run begins with what could not be stored
  *             ├─▶ over      the connection was lost: what has come is stored, then run rejects
  *             └─▶ over      the signal aborted: what has come is stored as far as there is time
@@ -124,7 +124,7 @@ export class EventFeed {
   }
 
   private dropped(events: number, why: string): void {
-    // What stays in a queue comes again.
+    // What stays in a queue is redelivered.
     if (events === 0 || this.connection?.durable === true) return;
     const { where, counters, log } = this.context;
     const before = counters.dropped;

@@ -41,7 +41,7 @@ export function changePipeline(
   deletes: boolean,
 ): Document[] {
   const wanted = { $and: [{ operationType: { $in: operations } }, onFullDocument(filter)] };
-  // The event that ends the stream must come through: it holds the token to go on from.
+  // The event that ends the stream must come through: it holds the token to resume from.
   const always = { operationType: { $in: ['invalidate', ...(deletes ? ['delete'] : [])] } };
   const match = { $match: { $or: [always, wanted] } };
   const project = projection && changeProjection(projection);

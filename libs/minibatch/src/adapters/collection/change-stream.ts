@@ -115,7 +115,7 @@ export class ChangeStream {
   }
 
   private async closeOne(stream: DriverStream): Promise<void> {
-    // It waits for the server; whoever stops has no time for that.
+    // It waits for the server, and a shutdown has no time for that.
     await unlessAborted(
       stream.close().catch(() => undefined),
       this.signal,
@@ -139,7 +139,7 @@ export class ChangeStream {
 
   /**
    * The driver has closed the stream over an event that it cannot decode, and would do so every time. That event is read without its
-   * document; then the stream goes on behind it.
+   * document; then the stream continues behind it.
    */
   private async nextAfter(error: unknown): Promise<ChangeEvent | undefined> {
     try {

@@ -78,7 +78,7 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
    * - `'fail'`: an error that says what to do, until somebody does
    * - `'snapshot'`: reads the whole collection again: documents come twice, but for those that the stream remembers by the dedupe ids of
    *   an earlier snapshot or cursor
-   * - `'now'`: goes on with what comes; what came since the position is left out
+   * - `'now'`: continues with new changes; what came since the position is left out
    *
    * Only an answer of the server that says so decides; after any other error the same position is retried. What is skipped or
    * repeated is said in the log.

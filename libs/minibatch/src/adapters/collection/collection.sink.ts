@@ -28,7 +28,7 @@ const DUPLICATE_KEY = 11_000;
  * it, and replaces the one in the collection. So a result that is written again, after a crash or because another sink failed,
  * doubles nothing. If the handler ran again and returned a shorter array, the first one's last documents stay.
  *
- * With mode `'insert'` the server gives the ids, and a result that is written again is there twice. An own `_id` that is there
+ * With mode `'insert'` the server gives the ids, and a result that is written again is there twice. A result's own `_id` that is there
  * already is an error, also if the first try has written it: results with own ids want `'upsert'`.
  *
  * @typeParam R one result; a handler returns it or an array of it

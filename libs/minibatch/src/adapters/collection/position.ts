@@ -68,7 +68,7 @@ export function encodePosition(collection: string, position: CollectionPosition)
   return { ...head, field, ...from, ...(skip ? { skip: { ids: skip.ids, upTo: encode(skip.upTo) } } : {}) };
 }
 
-/** A stored position that this source cannot go on from. */
+/** A stored position that this source cannot resume from. */
 export interface UnusablePosition {
   readonly unusable: string;
 }

@@ -25,7 +25,7 @@ interface Progress {
  *
  * Values are JSON; null is a tombstone, bytes are sent as they are. Each record has the header `minibatch-id`: the window's id, and if it
  * is of an array, its position, as `orders/default/0/1/17:3`. A result that is sent again, after a crash or because Kafka's answer was
- * lost, has the same: whoever reads the topic can tell by it what it has had already.
+ * lost, has the same: by it a reader of the topic recognises what it already has.
  *
  * Nest closes the connection at shutdown if the sink is a provider, and `disconnect()` of a program without Nest; otherwise call `close()`.
  *

@@ -8,7 +8,7 @@ import { WriteFailed } from './write-failed.js';
 const INTERVAL = 100;
 
 /**
- * Notices that the files of an open environment are not those of its directory any more. LMDB does not: it goes on in the files that it
+ * Notices that the files of an open environment are not those of its directory any more. LMDB does not: it keeps using the files that it
  * has open, which nobody else sees and which are gone with the process. And with another lock file in place of its own, another
  * process writes to the same data at the same time.
  */

@@ -108,7 +108,7 @@ export class Settlement {
         (this.disposition(message, settling) === 'leave' ? leaving : marked).push(message);
       }
       const ids = marked.map(({ id }) => id);
-      // A group that keeps its messages needs them marked: whoever commits last must not remove them.
+      // A group that keeps its messages needs them marked: the group that commits last must not remove them.
       if (!keep) commits.add(ids, key.group);
       await this.leave(leaving, options);
       return commits.hold(ids);
