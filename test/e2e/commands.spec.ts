@@ -7,8 +7,14 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { openDatabase, type TestDatabase } from '../support/mongo-server.js';
 
 const MESSAGES = 20_000;
-/** The promise; what is measured is 5.5. */
+/** The promise; what is measured is 5.4. */
 const BUDGET = 6;
+
+/**
+ * What a consumer sends by the clock and not for a message: it looks for controls and counts the buffer once a second.
+ * A slow machine makes more of these in one drain.
+ */
+const BY_THE_CLOCK = new Set(['find stream', 'aggregate buffer']);
 
 describe('database commands', () => {
   let database: TestDatabase | undefined;
@@ -39,7 +45,8 @@ describe('database commands', () => {
     const app = await Test.createTestingModule({
       imports: [
         MongooseModule.forRoot(database.uri, { dbName: database.name, monitorCommands: true }),
-        MinibatchModule.forRoot({ autoStart: false }),
+        // No lease is renewed within the test, however slow the machine is.
+        MinibatchModule.forRoot({ autoStart: false, leaseTime: '10 minutes' }),
       ],
       providers: [Counted],
     }).compile();
@@ -50,15 +57,25 @@ describe('database commands', () => {
       app
         .get<Connection>(getConnectionToken())
         .getClient()
-        .on('commandStarted', ({ commandName }) => commands.push(commandName));
+        .on('commandStarted', ({ commandName, command }) => commands.push(`${commandName} ${command[commandName]}`))
+        // A poll that found nothing was sent by the clock too.
+        .on('commandSucceeded', ({ commandName, reply }) => {
+          if (commandName === 'find' && isEmptyPage(reply)) commands.splice(commands.indexOf('find buffer'), 1);
+        });
       await app.get(MinibatchRunner).start();
       // Asked of another connection, so that the asking is not counted.
       await expect.poll(() => setUp.collection('buffer').countDocuments(), { timeout: 60_000, interval: 100 }).toBe(0);
 
       expect(seen.toSorted((a, b) => a - b)).toEqual(Array.from({ length: MESSAGES }, (_, n) => n));
-      expect(commands.length / (MESSAGES / 1_000)).toBeLessThanOrEqual(BUDGET);
+      const sent = commands.filter((command) => !BY_THE_CLOCK.has(command));
+      expect(sent.length / (MESSAGES / 1_000), sent.join(', ')).toBeLessThanOrEqual(BUDGET);
     } finally {
       await app.close();
     }
   });
 });
+
+function isEmptyPage(reply: unknown): boolean {
+  const { cursor } = reply as { cursor: { firstBatch: unknown[]; ns: string } };
+  return cursor.ns.endsWith('.buffer') && cursor.firstBatch.length === 0;
+}
