@@ -1,5 +1,6 @@
 import {
   type CanActivate,
+  type ConfigurableModuleAsyncOptions,
   ConfigurableModuleBuilder,
   Controller,
   type DynamicModule,
@@ -50,7 +51,13 @@ const EXTRAS: Record<keyof MinibatchModuleExtras, unknown> = {
   statusController: undefined,
 };
 
-export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+/** What a factory returns: what shapes the module stands next to it. */
+export type FactoryOptions = MinibatchModuleOptions & { readonly [K in keyof MinibatchModuleExtras]?: never };
+
+export type MinibatchModuleAsyncOptions = ConfigurableModuleAsyncOptions<FactoryOptions, 'createMinibatchOptions'> &
+  MinibatchModuleExtras;
+
+export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<MinibatchModuleOptions>({ moduleName: 'Minibatch' })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createMinibatchOptions')

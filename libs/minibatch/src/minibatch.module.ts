@@ -12,8 +12,8 @@ import { type Clock, SystemClock } from './common/clock.js';
 import { CLOCK, ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import { MinibatchLifecycle } from './minibatch.lifecycle.js';
 import {
-  type ASYNC_OPTIONS_TYPE,
   ConfigurableModuleClass,
+  type MinibatchModuleAsyncOptions,
   type MinibatchModuleExtras,
   MODULE_OPTIONS_TOKEN,
   type OPTIONS_TYPE,
@@ -129,7 +129,7 @@ export class MinibatchModule extends ConfigurableModuleClass {
    * As `forRoot`, with the options created by injection. What shapes the module is given next to the factory: `store`,
    * `connectionName`, `isGlobal`, `statusController`.
    */
-  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+  static override forRootAsync(options: MinibatchModuleAsyncOptions): DynamicModule {
     return withStore(super.forRootAsync(options), options);
   }
 

@@ -1,5 +1,6 @@
 import type { EngineOptions } from './engine/engine.interface.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './common/checks.js';
+import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { type PendingLimits, resolvePending } from './streams/pending-limit.js';
 import {
   type AttemptRetryOptions,
@@ -78,6 +79,7 @@ export function resolveOptions(
   options: MinibatchModuleOptions = {},
   environment: MinibatchEnvironment = {},
 ): ResolvedOptions {
+  refuseMisplaced(options);
   checkKeys(WHERE, options, [
     'leaseTime',
     'readAhead',
@@ -120,6 +122,22 @@ export function resolveOptions(
     ...(consumers ? { consumers } : {}),
     ...(sources ? { sources } : {}),
   };
+}
+
+/** They shape the module, which is there before any factory runs. */
+const OUTSIDE = ['store', 'connectionName', 'isGlobal', 'statusController'];
+
+/** `forRoot` takes them out of the options, so they can only come from a factory. */
+function refuseMisplaced(options: object): void {
+  const option = OUTSIDE.find((name) => Reflect.get(options, name) !== undefined);
+  if (option === undefined) return;
+  throw new MinibatchError(
+    ErrorCode.InvalidOptions,
+    `${WHERE}.forRootAsync: the factory returned ${option}, which shapes the module and is needed before a factory runs: give it next to ` +
+      `the factory, forRootAsync({ ${option}: …, useFactory: … })` +
+      (option === 'store' ? '. What the store needs, it can inject itself: { kind, inject, useFactory }' : ''),
+    { details: { where: WHERE, option } },
+  );
 }
 
 /** A variable that is set but empty counts as not set: that is what compose files make of an absent value. */

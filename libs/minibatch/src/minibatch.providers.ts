@@ -3,7 +3,7 @@ import { getConnectionToken } from '@nestjs/mongoose';
 import type { Connection } from 'mongoose';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './common/checks.js';
-import { STREAM_STORE } from './common/tokens.js';
+import { RESOLVED_OPTIONS, STREAM_STORE } from './common/tokens.js';
 import type { MinibatchModuleExtras, StoreChoice } from './minibatch.module-definition.js';
 import { type MongooseStoreDefinition, mongooseStore, type StoreDefinition } from './storage/store-definition.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
@@ -39,8 +39,8 @@ export function storeParts(extras: MinibatchModuleExtras, makeMongooseStore: Mak
     return {
       provider: {
         provide: STREAM_STORE,
-        inject: [...inject] as NonNullable<FactoryProvider['inject']>,
-        useFactory: (...dependencies: never[]) => choice.useFactory(...dependencies),
+        inject: [RESOLVED_OPTIONS, ...inject] as NonNullable<FactoryProvider['inject']>,
+        useFactory: (_: unknown, ...dependencies: never[]) => choice.useFactory(...dependencies),
       },
       imports: [...imports] as NonNullable<DynamicModule['imports']>,
     };
@@ -54,13 +54,13 @@ export function storeParts(extras: MinibatchModuleExtras, makeMongooseStore: Mak
   );
 }
 
-/** Optional, so that its absence can be explained. */
+/** The connection is optional, so that its absence can be explained. The options come first: what is wrong with them is the cause then. */
 function mongooseProvider(definition: MongooseStoreDefinition, make: MakeMongooseStore): FactoryProvider<StreamStore> {
   const { connectionName } = definition;
   return {
     provide: STREAM_STORE,
-    inject: [{ token: getConnectionToken(connectionName), optional: true }],
-    useFactory: (connection: Connection | undefined) => {
+    inject: [RESOLVED_OPTIONS, { token: getConnectionToken(connectionName), optional: true }],
+    useFactory: (_: unknown, connection: Connection | undefined) => {
       if (connection) return make(connection, definition);
       const named = connectionName === undefined ? '' : `, { connectionName: '${connectionName}' }`;
       throw new MinibatchError(

@@ -106,6 +106,7 @@ export class MinibatchRunner {
         continue;
       }
       const definition = await bindConsumer(consumer, this.executor);
+      this.consumerExplorer.checkSinks(consumer.label, definition.sinks);
       this.engine.add(definition);
       this.consumers += 1;
       this.logger.log(bindingLine(definition));

@@ -2,8 +2,10 @@ import { Injectable, type Type } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import type { NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { requireInjectable } from '../definitions/injectable.js';
 import { resolveSinksBy } from './sink.resolver.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
+import { ConsumerExplorer } from './consumer.explorer.js';
 import type { ConsumerScope } from './consumer.scope.js';
 import type { EmitterClass } from './streaming.options.js';
 
@@ -13,9 +15,18 @@ import type { EmitterClass } from './streaming.options.js';
  */
 @Injectable()
 export class ApplicationScope implements ConsumerScope {
-  constructor(private readonly moduleRef: ModuleRef) {}
+  constructor(
+    private readonly moduleRef: ModuleRef,
+    private readonly explorer: ConsumerExplorer,
+  ) {}
 
-  sinks(label: string, refs: readonly unknown[]): Promise<readonly NamedSink[]> {
+  async sinks(label: string, refs: readonly unknown[]): Promise<readonly NamedSink[]> {
+    const sinks = await this.resolve(label, refs);
+    this.explorer.checkSinks(label, sinks);
+    return sinks;
+  }
+
+  private resolve(label: string, refs: readonly unknown[]): Promise<readonly NamedSink[]> {
     return resolveSinksBy(label, refs, async (option, name, token) => {
       let found: readonly unknown[];
       try {
@@ -29,6 +40,7 @@ export class ApplicationScope implements ConsumerScope {
   }
 
   async emitter(label: string, type: EmitterClass): Promise<WindowEmitter> {
+    requireInjectable(label, type);
     try {
       return await this.moduleRef.create(type as new () => WindowEmitter);
     } catch (cause) {

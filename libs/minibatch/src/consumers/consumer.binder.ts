@@ -2,6 +2,7 @@ import type { ConsumerDefinition } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import { resolveSinks } from './sink.resolver.js';
+import { requireInjectable } from '../definitions/injectable.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
 import { definitionOf } from './consumer.definition.js';
 import type { RegisteredConsumer } from './consumer.registry.js';
@@ -9,7 +10,7 @@ import type { RegisteredConsumer } from './consumer.registry.js';
 /**
  * Makes of a registered consumer what the engine runs: sinks and strategy come out of the consumer's own module.
  *
- * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`
+ * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`, `NotInjectable`
  */
 export async function bindConsumer(consumer: RegisteredConsumer, executor: Executor): Promise<ConsumerDefinition> {
   const { label, module, resolved } = consumer;
@@ -32,6 +33,7 @@ function handlerOf({ instance, method }: RegisteredConsumer): WindowHandler {
 /** An instance of the consumer's own, with what its constructor asks for. */
 async function createEmitter({ label, module, resolved }: RegisteredConsumer): Promise<WindowEmitter> {
   const { emitter } = resolved;
+  requireInjectable(label, emitter);
   let created: unknown;
   try {
     created = await module.moduleRef.create(emitter as new () => WindowEmitter);

@@ -285,7 +285,7 @@ describe('a boot error', () => {
       }
       return Wrong;
     }).toThrow(expect.objectContaining({ code: ErrorCode.InvalidOptions }));
-    expect(() => Streaming('', { size: 1 })({}, 'x', {})).toThrow("stream is ''");
+    expect(() => Streaming('', { size: 1 })({}, 'x', { value: () => undefined })).toThrow("stream is ''");
   });
 });
 

@@ -1,5 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import type { NamedSink } from '../engine/engine.interface.js';
+import { requireInjectable } from '../definitions/injectable.js';
 import { providerHosts, requireInstance } from '../definitions/provider-hosts.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { HostModule } from './sink.resolver.js';
@@ -27,7 +29,7 @@ export class ConsumerExplorer {
     private readonly scanner: MetadataScanner,
   ) {}
 
-  /** @throws MinibatchError `ScopedHost` */
+  /** @throws MinibatchError `ScopedHost`, `NotInjectable` */
   explore(): readonly FoundConsumer[] {
     const found: FoundConsumer[] = [];
     for (const host of providerHosts(this.discovery)) {
@@ -41,5 +43,13 @@ export class ConsumerExplorer {
       }
     }
     return found;
+  }
+
+  /** Of the sinks of a consumer, those that Nest has made. @throws MinibatchError `NotInjectable` */
+  checkSinks(label: string, sinks: readonly NamedSink[]): void {
+    if (sinks.length === 0) return;
+    for (const { instance, created } of providerHosts(this.discovery)) {
+      if (created && sinks.some(({ sink }) => sink === instance)) requireInjectable(label, created);
+    }
   }
 }

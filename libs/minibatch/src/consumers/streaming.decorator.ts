@@ -42,15 +42,9 @@ export function Streaming<T = never, const S extends SinkRef | readonly SinkRef[
   stream: string | StreamRef<T>,
   options: StreamingOptions<S>,
 ): StreamingMethod<T, S> {
-  return (target, propertyKey) => {
+  return (target, propertyKey, descriptor) => {
     const label = labelOf(target, propertyKey);
-    if (typeof target === 'function' || typeof propertyKey === 'symbol') {
-      throw new MinibatchError(
-        ErrorCode.InvalidOptions,
-        `${label}: @Streaming works on methods of instances with a name, not on static methods or symbols`,
-        { details: { consumer: label } },
-      );
-    }
+    requireMethod(label, target, propertyKey, descriptor);
     const entry: StreamingEntry = { ...streamOf(label, stream), options };
     // By property and not on the function: what another decorator or a subclass puts in its place is still bound.
     Reflect.defineMetadata(STREAMING, [entry, ...ownEntries(target, propertyKey)], target, propertyKey);
@@ -62,11 +56,41 @@ export function streamingEntriesOf(prototype: object, method: string): readonly 
   return (Reflect.getMetadata(STREAMING, prototype, method) as readonly StreamingEntry[] | undefined) ?? [];
 }
 
+/** What is no method would never be found. @throws MinibatchError `InvalidOptions` */
+function requireMethod(
+  label: string,
+  target: object,
+  propertyKey: unknown,
+  descriptor: PropertyDescriptor | undefined,
+): asserts propertyKey is string {
+  const wrong = whyNot(target, propertyKey, descriptor);
+  if (wrong === undefined) return;
+  throw new MinibatchError(ErrorCode.InvalidOptions, `${label}: ${wrong}`, { details: { consumer: label } });
+}
+
+function whyNot(target: object, propertyKey: unknown, descriptor: PropertyDescriptor | undefined): string | undefined {
+  if (typeof propertyKey === 'object') {
+    return (
+      '@Streaming was compiled as a standard decorator, and Nest needs the other kind: set experimentalDecorators and ' +
+      'emitDecoratorMetadata in the tsconfig.json that the compiler reads'
+    );
+  }
+  if (typeof target === 'function' || typeof propertyKey === 'symbol') {
+    return '@Streaming works on methods of instances with a name, not on static methods or symbols';
+  }
+  if (typeof descriptor?.value !== 'function') {
+    return '@Streaming works on methods, not on properties or accessors: write it as a method, name(window) { … }';
+  }
+  return undefined;
+}
+
 function ownEntries(target: object, propertyKey: string): readonly StreamingEntry[] {
   return (Reflect.getOwnMetadata(STREAMING, target, propertyKey) as readonly StreamingEntry[] | undefined) ?? [];
 }
 
-function labelOf(target: object, propertyKey: string | symbol): string {
+function labelOf(target: object, propertyKey: unknown): string {
+  // What a standard decorator is given.
+  if (typeof propertyKey === 'object' && propertyKey !== null && 'name' in propertyKey) return String(propertyKey.name);
   const owner = typeof target === 'function' ? target : target.constructor;
   return `${owner.name}.${String(propertyKey)}`;
 }

@@ -1,5 +1,6 @@
 import { type DiscoveryService, ModuleRef } from '@nestjs/core';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { requireInjectable } from './injectable.js';
 
 type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
 
@@ -10,6 +11,8 @@ export interface ProviderHost {
   readonly prototype: object;
   /** Undefined if there is no single instance: the host is request-scoped or transient. */
   readonly instance?: object;
+  /** The class, if Nest calls its constructor; a factory or a value brings the instance otherwise. */
+  readonly created?: { readonly name: string; readonly length: number };
   /** The module it belongs to; what it sees is what its consumers see. */
   readonly module: { readonly name: string; readonly moduleRef: ModuleRef };
 }
@@ -36,12 +39,14 @@ export function* providerHosts(discovery: DiscoveryService): Generator<ProviderH
     const prototype: unknown = Object.getPrototypeOf(instance);
     if (!isObject(prototype) || prototype === Object.prototype) continue;
     const type: unknown = prototype.constructor;
-    if (typeof type === 'function') yield { type, prototype, instance, module };
+    if (typeof type !== 'function') continue;
+    yield { type, prototype, instance, module, ...(wrapper.isNotMetatype ? {} : { created: type }) };
   }
 }
 
-/** @throws MinibatchError `ScopedHost` */
+/** @throws MinibatchError `ScopedHost`, `NotInjectable` */
 export function requireInstance(host: ProviderHost, label: string, decorator: string): object {
+  if (host.created) requireInjectable(label, host.created);
   if (host.instance) return host.instance;
   throw new MinibatchError(
     ErrorCode.ScopedHost,

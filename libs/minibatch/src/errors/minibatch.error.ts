@@ -14,6 +14,10 @@ export const ErrorCode = {
   DuplicateGroup: 'MINIBATCH_DUPLICATE_GROUP',
   /** `MinibatchModule.forRoot()` was imported twice in one application. */
   DuplicateModule: 'MINIBATCH_DUPLICATE_MODULE',
+  /** Something of the package was asked for, and `MinibatchModule.forRoot()` is not imported. */
+  MissingModule: 'MINIBATCH_MISSING_MODULE',
+  /** A consumer, source, sink or emitter has constructor parameters that Nest can't inject, for nothing tells it what they are. */
+  NotInjectable: 'MINIBATCH_NOT_INJECTABLE',
   /** A `@Streaming` or `@StreamSource` host is request-scoped or transient. */
   ScopedHost: 'MINIBATCH_SCOPED_HOST',
   /** A token given as sink, source or emitter can't be resolved, or what it resolves to lacks the port's method. */

@@ -1,11 +1,15 @@
 import { type FactoryProvider, Inject } from '@nestjs/common';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { Stream } from './stream.js';
 import { type StreamRef, streamName } from '../definitions/stream-ref.js';
 import { StreamService } from './stream.service.js';
 
-/** The injection token of a stream's handle. */
+/**
+ * The injection token of a stream's handle. Nest shows it where nothing provides the handle, so it is what has to be imported there:
+ * `the argument "MinibatchModule.forFeature(['flights'])" at index [0] is not available in the ReportModule`.
+ */
 export function getStreamToken(stream: string | StreamRef): string {
-  return `MINIBATCH_STREAM:${streamName('getStreamToken', stream)}`;
+  return `MinibatchModule.forFeature(['${streamName('getStreamToken', stream)}'])`;
 }
 
 /**
@@ -23,7 +27,15 @@ export function InjectStream(stream: string | StreamRef): ParameterDecorator & P
 export function streamProviders(streams: readonly (string | StreamRef)[]): FactoryProvider<Stream>[] {
   return streams.map((stream) => ({
     provide: getStreamToken(stream),
-    inject: [StreamService],
-    useFactory: (service: StreamService) => service.stream(stream),
+    inject: [{ token: StreamService, optional: true }],
+    useFactory: (service: StreamService | undefined) => {
+      if (service) return service.stream(stream);
+      throw new MinibatchError(
+        ErrorCode.MissingModule,
+        `${getStreamToken(stream)}: MinibatchModule.forRoot() is not imported: import it in the root module, or in this module too if it ` +
+          'has isGlobal: false',
+        { details: { stream: streamName('forFeature', stream) } },
+      );
+    },
   }));
 }
