@@ -47,7 +47,7 @@ const LAYERS = [
 const WIRING = [`${SRC}/minibatch\\.(module|lifecycle)\\.ts$`, `${SRC}/testing/`];
 const ENTRY_POINTS = [`${SRC}/index\\.ts$`, `${SRC}/client/index\\.ts$`];
 
-/** Clients that a user installs only for the adapter that needs one. */
+/** Clients that a user installs only for the adapter or the store that needs one. */
 const OPTIONAL_PEERS = {
   lmdb: 'storage/lmdb',
   kafkajs: 'adapters/kafka',
@@ -217,6 +217,22 @@ module.exports = {
       from: { path: `${SRC}/`, pathNot: [SPEC, `${SRC}/${folder}/`] },
       to: { path: packages(name) },
     })),
+    {
+      name: 'mongoose-stays-where-mongodb-is',
+      comment:
+        'mongoose is an optional peer, too, and the default store needs it: the wiring and the client load the store when it is chosen. ' +
+        'That the main entry imports it nowhere else, in its code or its types, is tested in test/package/public-api.spec.ts.',
+      severity: 'error',
+      from: {
+        path: `${SRC}/`,
+        pathNot: [
+          SPEC,
+          `${SRC}/(storage/[^/]+|adapters/(collection|omegaml)|client)/`,
+          `${SRC}/minibatch\\.(module|providers)\\.ts$`,
+        ],
+      },
+      to: { path: packages('mongoose', '@nestjs/mongoose') },
+    },
     {
       name: 'main-entry-reaches-no-optional-peer',
       comment: 'Nor may what the main entry imports bring one along.',

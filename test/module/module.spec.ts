@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { Injectable, Module, type ModuleMetadata, type Provider } from '@nestjs/common';
-import { MongooseModule } from '@nestjs/mongoose';
+import { getConnectionToken, MongooseModule } from '@nestjs/mongoose';
 import { Test } from '@nestjs/testing';
 import {
   defineStream,
@@ -22,6 +22,7 @@ import {
   Window,
 } from 'nestjs-minibatch';
 import { afterEach, describe, expect, it } from 'vitest';
+import { connectionToken } from '../../libs/minibatch/src/minibatch.providers.js';
 import { openDatabase, type TestDatabase } from '../support/mongo-server.js';
 
 interface Flight {
@@ -277,6 +278,13 @@ describe('the store', () => {
       message: expect.stringContaining(message) as string,
     });
   });
+
+  it.each([undefined, '', 'DatabaseConnection', 'second'])(
+    'asks for the connection %j under Nest’s own token',
+    (name) => {
+      expect(connectionToken(name)).toBe(getConnectionToken(name));
+    },
+  );
 
   describe('in MongoDB', () => {
     let database: TestDatabase;

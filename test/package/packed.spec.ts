@@ -1,4 +1,4 @@
-import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDatabase } from '../support/mongo-server.js';
@@ -31,6 +31,7 @@ describe('the packed package', { timeout: 300_000 }, () => {
   let manifest: Manifest;
   let tarball: string;
   let requiredPeers: readonly string[];
+  let withMongoose: string;
 
   beforeAll(async () => {
     folder = await temporaryFolder();
@@ -41,14 +42,17 @@ describe('the packed package', { timeout: 300_000 }, () => {
     const args = ['pack', '--silent', '--pack-destination', folder.path];
     const output = await succeed('npm', args, { cwd: repository('libs/minibatch') });
     tarball = join(folder.path, output.trim().split('\n').at(-1) ?? '');
-    await install();
+    await install(folder.path, requiredPeers);
+    withMongoose = join(folder.path, 'with-mongoose');
+    await mkdir(withMongoose);
+    await install(withMongoose, [...requiredPeers, 'mongoose', '@nestjs/mongoose']);
     await Promise.all(VARIANTS.map(generate));
   }, 300_000);
 
   afterAll(async () => await folder.dispose());
 
   /** At the versions of the repository's lockfile, which are in npm's cache: npm drops what nothing here asks for. */
-  async function install(): Promise<void> {
+  async function install(path: string, peers: readonly string[]): Promise<void> {
     const { packages } = await readJson<{ packages: Record<string, LockedPackage> }>(repository('package-lock.json'));
     const locked = Object.entries(packages).filter(([path, { link }]) => path.startsWith('node_modules/') && !link);
     const version = (name: string) => packages[`node_modules/${name}`]?.version;
@@ -56,15 +60,15 @@ describe('the packed package', { timeout: 300_000 }, () => {
       name: 'apps',
       private: true,
       dependencies: {
-        ...Object.fromEntries(requiredPeers.map((name) => [name, version(name)])),
+        ...Object.fromEntries(peers.map((name) => [name, version(name)])),
         'nestjs-minibatch': `file:${tarball}`,
       },
       devDependencies: { '@types/node': version('@types/node') },
     };
     const lock = { name: 'apps', lockfileVersion: 3, packages: { '': app, ...Object.fromEntries(locked) } };
-    await writeFile(join(folder.path, 'package.json'), JSON.stringify(app));
-    await writeFile(join(folder.path, 'package-lock.json'), JSON.stringify(lock));
-    await succeed('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund'], { cwd: folder.path });
+    await writeFile(join(path, 'package.json'), JSON.stringify(app));
+    await writeFile(join(path, 'package-lock.json'), JSON.stringify(lock));
+    await succeed('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund'], { cwd: path });
   }
 
   /** What `nest new` generates, with our few files in place of its sources. */
@@ -84,10 +88,10 @@ describe('the packed package', { timeout: 300_000 }, () => {
     return await run(tool('tsc'), ['-p', 'tsconfig.packed.json'], { cwd: join(folder.path, type) });
   }
 
-  async function runScript(source: string): Promise<unknown> {
-    const path = join(folder.path, 'script.mjs');
+  async function runScript(source: string, cwd = folder.path): Promise<unknown> {
+    const path = join(cwd, 'script.mjs');
     await writeFile(path, source);
-    return JSON.parse(await succeed(process.execPath, [path], { cwd: folder.path }));
+    return JSON.parse(await succeed(process.execPath, [path], { cwd }));
   }
 
   it('holds what was built, the README and the licence, and no tests', async () => {
@@ -101,7 +105,7 @@ describe('the packed package', { timeout: 300_000 }, () => {
     const installed = Object.keys(packages).map((path) => path.split('node_modules/').at(-1));
     expect(installed).toEqual(expect.arrayContaining([...requiredPeers]));
     const optional = Object.keys(manifest.peerDependencies).filter((name) => !requiredPeers.includes(name));
-    expect(optional).toContain('lmdb');
+    expect(optional).toEqual(expect.arrayContaining(['lmdb', 'mongoose', '@nestjs/mongoose']));
     expect(optional.filter((name) => installed.includes(name))).toEqual([]);
     await succeed('npm', ['ls', '--all'], { cwd: folder.path });
   });
@@ -133,17 +137,45 @@ describe('the packed package', { timeout: 300_000 }, () => {
     expect((error as Error).message).toMatch(/npm install lmdb/);
   });
 
+  it.each([
+    [
+      'the default store',
+      `
+        import 'reflect-metadata';
+        import { NestFactory } from '@nestjs/core';
+        import { MinibatchModule } from 'nestjs-minibatch';
+        const options = { logger: false, abortOnError: false };
+        const error = await NestFactory.createApplicationContext(MinibatchModule.forRoot(), options).catch((error) => error);`,
+      /npm install mongoose @nestjs\/mongoose, or choose another store, e\.g\. forRoot\(\{ store: lmdbStore/,
+    ],
+    [
+      'mongoStore',
+      `
+        import { mongoStore, openStream } from 'nestjs-minibatch/client';
+        const error = await openStream(mongoStore('mongodb://localhost/app'), 'flights').catch((error) => error);`,
+      /npm install mongoose/,
+    ],
+  ])('says with a code what is missing when %s is used without mongoose', async (_, script, remedy) => {
+    const error = await runScript(`${script}
+      console.log(JSON.stringify({ code: error.code, message: error.message }));
+    `);
+    expect(error).toEqual({ code: 'MINIBATCH_MISSING_PACKAGE', message: expect.stringMatching(remedy) as unknown });
+  });
+
   it('lets a plain Node script append', async () => {
     const database = openDatabase();
     try {
       const uri = database.uri.replace(/\/?(\?|$)/, `/${database.name}$1`);
-      const result = await runScript(`
+      const result = await runScript(
+        `
         import { mongoStore, openStream } from 'nestjs-minibatch/client';
         const flights = await openStream(mongoStore(${JSON.stringify(uri)}), 'flights');
         const { id } = await flights.append({ origin: 'SAT', delay: 25 });
         await flights.disconnect();
         console.log(JSON.stringify({ stored: id !== undefined }));
-      `);
+      `,
+        withMongoose,
+      );
       expect(result).toEqual({ stored: true });
       const connection = await database.connect();
       const messages = await connection.collection('buffer').find({ stream: 'flights' }).toArray();

@@ -100,6 +100,7 @@ const PLANTED: readonly Planted[] = [
     rule: `${name.replace(/^@/, '').replace('/', '-')}-stays-in-its-adapter`,
     files: { [file]: [name] },
   })),
+  { rule: 'mongoose-stays-where-mongodb-is', files: { 'status/planted-mongoose.ts': ['mongoose'] } },
   {
     rule: 'main-entry-reaches-no-optional-peer',
     files: { 'index.ts': ['./storage/lmdb/planted.js'], 'storage/lmdb/planted.ts': ['lmdb'] },

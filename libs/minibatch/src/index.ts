@@ -74,6 +74,7 @@ export type {
   CollectionSourceOptions,
   LostTokenPolicy,
 } from './adapters/collection/collection-source.options.js';
+export type { CollectionFilter } from './adapters/collection/collection-filter.js';
 export type { UnstorablePolicy } from './adapters/policies.js';
 export type { CollectionFinder, CollectionRef } from './adapters/collection/collection-ref.js';
 export { CollectionSink } from './adapters/collection/collection.sink.js';

@@ -1,5 +1,6 @@
 import { type DynamicModule, Logger, Module, type Provider } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
+import type { Connection } from 'mongoose';
 import { ApplicationScope } from './consumers/application.scope.js';
 import { ConsumerExplorer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
@@ -23,7 +24,6 @@ import { MinibatchRunner } from './minibatch.runner.js';
 import { storeParts } from './minibatch.providers.js';
 import { SourceExplorer } from './sources/source.explorer.js';
 import { StatusService } from './status/status.service.js';
-import { MongooseStreamStore } from './storage/mongoose/index.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
 import { streamProviders } from './streams/inject-stream.decorator.js';
 import { StreamHub } from './streams/stream-hub.js';
@@ -141,10 +141,11 @@ export class MinibatchModule extends ConfigurableModuleClass {
 }
 
 function withStore(definition: DynamicModule, extras: MinibatchModuleExtras): DynamicModule {
-  const { provider, imports } = storeParts(
-    extras,
-    (connection, { collections }) => new MongooseStreamStore(connection, { ...(collections ? { collections } : {}) }),
-  );
+  const { provider, imports } = storeParts(extras, async (connection, { collections }) => {
+    const { MongooseStreamStore } = await import('./storage/mongoose/index.js');
+    // What the application provides under the token of a connection.
+    return new MongooseStreamStore(connection as Connection, { ...(collections ? { collections } : {}) });
+  });
   return {
     ...definition,
     imports: [...(definition.imports ?? []), ...imports],

@@ -1,17 +1,14 @@
 import type { DynamicModule, FactoryProvider, Provider, Type } from '@nestjs/common';
-import { getConnectionToken } from '@nestjs/mongoose';
-import type { Connection } from 'mongoose';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './common/checks.js';
+import { loadPackage } from './common/missing-package.js';
 import { RESOLVED_OPTIONS, STREAM_STORE } from './common/tokens.js';
 import type { MinibatchModuleExtras, StoreChoice } from './minibatch.module-definition.js';
 import { type MongooseStoreDefinition, mongooseStore, type StoreDefinition } from './storage/store-definition.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
 
-export type MakeMongooseStore = (
-  connection: Connection,
-  options: MongooseStoreDefinition,
-) => StreamStore | Promise<StreamStore>;
+/** A function that loads the store's code first: applications without MongoDB have not installed what it imports. */
+export type MakeMongooseStore = (connection: object, options: MongooseStoreDefinition) => Promise<StreamStore>;
 
 interface StoreParts {
   readonly provider: Provider;
@@ -59,18 +56,38 @@ function mongooseProvider(definition: MongooseStoreDefinition, make: MakeMongoos
   const { connectionName } = definition;
   return {
     provide: STREAM_STORE,
-    inject: [RESOLVED_OPTIONS, { token: getConnectionToken(connectionName), optional: true }],
-    useFactory: (_: unknown, connection: Connection | undefined) => {
+    inject: [RESOLVED_OPTIONS, { token: connectionToken(connectionName), optional: true }],
+    useFactory: async (_: unknown, connection: object | undefined) => {
       if (connection) return make(connection, definition);
+      await checkInstalled();
       const named = connectionName === undefined ? '' : `, { connectionName: '${connectionName}' }`;
       throw new MinibatchError(
         ErrorCode.NoConnection,
         `MinibatchModule: there is no Mongoose connection${connectionName === undefined ? '' : ` named '${connectionName}'`}: import ` +
-          `MongooseModule.forRoot(uri${named}) in the root module, or choose another store, e.g. forRoot({ store: lmdbStore({ path }) })`,
+          `MongooseModule.forRoot(uri${named}) in the root module, or ${OTHER_STORE}`,
         { details: { connectionName } },
       );
     },
   };
+}
+
+const OTHER_STORE = 'choose another store, e.g. forRoot({ store: lmdbStore({ path }) })';
+
+/** What `getConnectionToken` of @nestjs/mongoose returns, which not every application has installed. */
+export function connectionToken(connectionName = ''): string {
+  return connectionName === '' || connectionName === DEFAULT_CONNECTION
+    ? DEFAULT_CONNECTION
+    : `${connectionName}Connection`;
+}
+
+const DEFAULT_CONNECTION = 'DatabaseConnection';
+
+/** @throws MinibatchError `MissingPackage` */
+async function checkInstalled(): Promise<void> {
+  const where = 'MinibatchModule: the store in MongoDB, which is the default,';
+  const remedy = `npm install mongoose @nestjs/mongoose, or ${OTHER_STORE}`;
+  await loadPackage(where, 'mongoose', () => import('mongoose'), remedy);
+  await loadPackage(where, '@nestjs/mongoose', () => import('@nestjs/mongoose'), remedy);
 }
 
 function isMongoose(choice: unknown): choice is MongooseStoreDefinition {

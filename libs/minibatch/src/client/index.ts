@@ -8,6 +8,7 @@ import { sinkName } from '../sinks/sink-instance.js';
 import type { Sink } from '../sinks/sink.interface.js';
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../errors/redact.js';
 import { checkDuration, checkKeys, invalidOption } from '../common/checks.js';
+import { loadPackage } from '../common/missing-package.js';
 import { SystemClock } from '../common/clock.js';
 import { DEFAULT_RETRY, type Duration, SHUTDOWN_TIMEOUT } from '../definitions/shared.options.js';
 import type { MongooseCollections, StoreDefinition } from '../storage/store-definition.js';
@@ -156,7 +157,7 @@ export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreD
     kind: 'mongoose',
     async useFactory() {
       // Loaded only here: a program that appends to LMDB does not wait for it.
-      const { default: mongoose } = await import('mongoose');
+      const { default: mongoose } = await loadPackage('mongoStore', 'mongoose', () => import('mongoose'));
       const { MongooseStreamStore } = await import('../storage/mongoose/index.js');
       const connection = mongoose.createConnection(uri);
       class OwnConnectionStore extends MongooseStreamStore {

@@ -1,13 +1,23 @@
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 
-/** Loads the client of an adapter, which is installed only where the adapter is used. @throws MinibatchError `MissingPackage` */
-export async function loadPackage<M>(where: string, name: string, load: () => Promise<M>): Promise<M> {
+/**
+ * Loads an optional package, which is installed only where it is used.
+ *
+ * @param remedy a command, and what else may follow it
+ * @throws MinibatchError `MissingPackage`
+ */
+export async function loadPackage<M>(
+  where: string,
+  name: string,
+  load: () => Promise<M>,
+  remedy = `npm install ${name}`,
+): Promise<M> {
   try {
     return await load();
   } catch (cause) {
     throw new MinibatchError(
       ErrorCode.MissingPackage,
-      `${where} needs the package '${name}', which can't be loaded: ${messageOf(cause)}. Run: npm install ${name}`,
+      `${where} needs the package '${name}', which can't be loaded: ${messageOf(cause)}. Run: ${remedy}`,
       { cause, details: { package: name } },
     );
   }

@@ -1,15 +1,27 @@
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { Clock } from '../../common/clock.js';
 import { FailureReason } from '../failure-reason.js';
 import { type ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { invalidOption } from '../../common/checks.js';
 
-/** The part of a native collection by which one is recognised; any document type fits. */
-export type NativeCollection = Pick<mongo.Collection, 'collectionName' | 'dbName' | 'namespace'>;
+// The parts that are needed, as types of the package's own: it has to compile where Mongoose is not installed.
 
-/** The part of a Mongoose model that is needed; any model fits. */
+/** A collection of the driver, of any document type. */
+export interface NativeCollection {
+  readonly collectionName: string;
+  readonly dbName: string;
+  readonly namespace: string;
+}
+
+/** A connection of Mongoose. */
+export interface ConnectionLike {
+  asPromise(): Promise<unknown>;
+  readonly db?: { collection(name: string, options?: object): NativeCollection } | undefined;
+}
+
+/** A Mongoose model, of any document type. */
 export interface ModelLike {
-  readonly db: Connection;
+  readonly db: ConnectionLike;
   readonly collection: { readonly name: string };
 }
 
@@ -21,12 +33,13 @@ export type CollectionFinder = (signal?: AbortSignal, clock?: Clock) => Promise<
  * driver; or that of a model.
  */
 export type CollectionRef =
-  | { readonly connection: Connection; readonly collection: string | CollectionFinder; readonly model?: never }
+  | { readonly connection: ConnectionLike; readonly collection: string | CollectionFinder; readonly model?: never }
   | { readonly collection: NativeCollection; readonly connection?: never; readonly model?: never }
   | { readonly model: ModelLike; readonly connection?: never; readonly collection?: never };
 
 export const COLLECTION_REF_KEYS = ['connection', 'collection', 'model'] as const;
 
+/** @internal */
 export interface OpenOptions {
   /** Of the collection, whatever the application's connection says. */
   readonly collection?: mongo.CollectionOptions;
@@ -34,10 +47,19 @@ export interface OpenOptions {
   readonly whenClosed: ErrorCode;
 }
 
-/** The signal ends a search for the collection, the clock is what it waits by. */
+/**
+ * The signal ends a search for the collection, the clock is what it waits by.
+ *
+ * @internal
+ */
 export type OpenCollection = (signal?: AbortSignal, clock?: Clock) => Promise<mongo.Collection>;
 
-/** Checks the reference; the returned function opens it, any number of times. @throws MinibatchError `InvalidOptions` */
+/**
+ * Checks the reference; the returned function opens it, any number of times.
+ *
+ * @throws MinibatchError `InvalidOptions`
+ * @internal
+ */
 export function checkCollectionRef(where: string, ref: CollectionRef, options: OpenOptions): OpenCollection {
   const { connection, collection, model } = ref;
   const given = [connection !== undefined, model !== undefined, isNative(collection)].filter(Boolean).length;
@@ -73,14 +95,15 @@ function isNative(given: unknown): given is mongo.Collection {
 
 async function open(
   where: string,
-  connection: Connection,
+  connection: ConnectionLike,
   name: string,
   { collection, whenClosed }: OpenOptions,
 ): Promise<mongo.Collection> {
   await connection.asPromise();
   // Read each time: after an application has closed its connection and opened it again, the database is another object.
   const { db } = connection;
-  if (db) return db.collection(name, collection);
+  // The driver's own: `ConnectionLike` names no more of it than a reference needs.
+  if (db) return db.collection(name, collection) as mongo.Collection;
   throw new MinibatchError(
     whenClosed,
     `${where}: the Mongoose connection of '${name}' is not open; the attempt is repeated`,

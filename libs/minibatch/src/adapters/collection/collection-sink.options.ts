@@ -18,7 +18,11 @@ export interface CollectionWriting {
 
 export type CollectionSinkOptions = CollectionRef & CollectionWriting;
 
-/** All options are there. */
+/**
+ * All options are there.
+ *
+ * @internal
+ */
 export interface ResolvedWriting {
   readonly where: string;
   readonly open: () => Promise<mongo.Collection>;
@@ -28,7 +32,12 @@ export interface ResolvedWriting {
 
 const WRITING_KEYS = ['mode', 'batch'] as const satisfies readonly (keyof CollectionWriting)[];
 
-/** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
+/**
+ * Validates the options and fills in the defaults.
+ *
+ * @throws MinibatchError `InvalidOptions`
+ * @internal
+ */
 export function resolveWriting(where: string, options: CollectionSinkOptions | undefined): ResolvedWriting {
   if (options === undefined) {
     const allowed = "what a constructor gives: call super({ connection, collection: '…' })";

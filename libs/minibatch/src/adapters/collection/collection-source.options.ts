@@ -1,11 +1,12 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import type { mongo } from 'mongoose';
+import type { Document } from 'bson';
 import type { StringValue } from 'ms';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../common/checks.js';
 import type { Clock } from '../../common/clock.js';
 import type { Log } from '../../common/log.js';
 import { checkFunction, checkOneOf, checkPolicy, type UnstorablePolicy } from '../policies.js';
 import { checkFilter, checkProjection } from './change-pipeline.js';
+import type { CollectionFilter } from './collection-filter.js';
 import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef, type OpenCollection } from './collection-ref.js';
 
 /**
@@ -29,7 +30,7 @@ export type LostTokenPolicy = 'fail' | 'snapshot' | 'now';
 /**
  * How the collection is followed. @typeParam T the messages. @typeParam D the collection's documents
  */
-export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = mongo.BSON.Document> {
+export interface CollectionReading<T = unknown, D extends Document = Document> {
   /**
    * - `'changeStream'`: the server tells what changes; it must be a replica set or a sharded cluster
    * - `'cursor'`: the collection is asked for documents with a larger `field`; sees new documents only
@@ -87,7 +88,7 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
    */
   readonly onLostToken?: LostTokenPolicy;
   /** Only these documents: conditions on fields, joined by `$and`, `$or` and `$nor`, so that a change stream can have them too. */
-  readonly filter?: mongo.Filter<D>;
+  readonly filter?: CollectionFilter<D>;
   /** Only these fields (1), or all but these (0). `_id` and the cursor's field always come along. */
   readonly projection?: Readonly<Record<string, 0 | 1>>;
   /** Makes the message of a document; undefined leaves it out. @default the document */
@@ -107,10 +108,14 @@ export interface CollectionReading<T = unknown, D extends mongo.BSON.Document = 
 /** A number of milliseconds, or a string like `'5s'`. */
 type Duration = number | StringValue;
 
-export type CollectionSourceOptions<T = unknown, D extends mongo.BSON.Document = mongo.BSON.Document> = CollectionRef &
+export type CollectionSourceOptions<T = unknown, D extends Document = Document> = CollectionRef &
   CollectionReading<T, D>;
 
-/** All options are there; durations are milliseconds. */
+/**
+ * All options are there; durations are milliseconds.
+ *
+ * @internal
+ */
 export interface ResolvedReading {
   readonly where: string;
   readonly open: OpenCollection;
@@ -124,14 +129,18 @@ export interface ResolvedReading {
   readonly batch: number;
   readonly snapshot: boolean;
   readonly onLostToken: LostTokenPolicy;
-  readonly filter: mongo.BSON.Document;
+  readonly filter: Document;
   readonly projection: Readonly<Record<string, 0 | 1>> | undefined;
-  readonly map: (document: mongo.BSON.Document) => unknown;
-  readonly key: ((document: mongo.BSON.Document) => string | undefined) | undefined;
-  readonly unstorable: UnstorablePolicy<mongo.BSON.Document>;
+  readonly map: (document: Document) => unknown;
+  readonly key: ((document: Document) => string | undefined) | undefined;
+  readonly unstorable: UnstorablePolicy<Document>;
 }
 
-/** The options, and what the stream that is fed says of time and log. */
+/**
+ * The options, and what the stream that is fed says of time and log.
+ *
+ * @internal
+ */
 export interface Reading extends ResolvedReading {
   readonly clock: Clock;
   /** Absent for targets of tests. */
@@ -157,8 +166,13 @@ export const READING_KEYS = [
 
 const OPERATIONS: readonly CollectionOperation[] = ['insert', 'update', 'replace'];
 
-/** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
-export function resolveReading<T, D extends mongo.BSON.Document>(
+/**
+ * Validates the options and fills in the defaults.
+ *
+ * @throws MinibatchError `InvalidOptions`
+ * @internal
+ */
+export function resolveReading<T, D extends Document>(
   where: string,
   options: CollectionSourceOptions<T, D> | undefined,
 ): ResolvedReading {

@@ -1,4 +1,4 @@
-import type { mongo } from 'mongoose';
+import type { Document } from 'bson';
 import { unlessAborted } from '../../common/abort.js';
 import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { Source, SourceTarget } from '../../sources/source.interface.js';
@@ -32,10 +32,7 @@ import { DocumentAppender, nameOfDocument } from './document-appender.js';
  * }
  * ```
  */
-export class CollectionSource<
-  T = mongo.BSON.Document,
-  D extends mongo.BSON.Document = mongo.BSON.Document,
-> implements Source<T> {
+export class CollectionSource<T = Document, D extends Document = Document> implements Source<T> {
   private readonly reading: ResolvedReading;
   private readonly counted = newCounters();
 

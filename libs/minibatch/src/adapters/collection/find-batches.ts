@@ -1,5 +1,6 @@
 import type { Document } from 'bson';
 import type { mongo } from 'mongoose';
+import { loadPackage } from '../../common/missing-package.js';
 import type { ResolvedReading } from './collection-source.options.js';
 import { decodeFound, type FoundDocument } from './found-document.js';
 
@@ -14,6 +15,7 @@ export async function* readInBatches(
   sort: Record<string, 1 | -1>,
   signal: AbortSignal,
 ): AsyncGenerator<FoundDocument[]> {
+  const { mongo: driver } = await loadPackage('A collection source', 'mongoose', () => import('mongoose'));
   const decoding = collection.bsonOptions;
   const cursor = collection.find(filter, {
     sort,
@@ -26,7 +28,7 @@ export async function* readInBatches(
   try {
     while (await cursor.hasNext()) {
       const documents = cursor.readBufferedDocuments(batch) as readonly unknown[] as readonly Uint8Array[];
-      yield documents.map((bytes) => decodeFound(bytes, decoding));
+      yield documents.map((bytes) => decodeFound(driver.BSON, bytes, decoding));
     }
   } finally {
     // Not waited for: it asks the server, and the work is over.

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { RawValue } from '../../storage/mongoose/raw-value.js';
 import { decodeFound, withRegExps } from './found-document.js';
 
-const found = (document: BSON.Document) => decodeFound(BSON.serialize(document), {});
+const found = (document: BSON.Document) => decodeFound(BSON, BSON.serialize(document), {});
 /** An element of type 2, with a byte that begins no character. */
 const NOT_UTF8 = new RawValue(2, Buffer.from([3, 0, 0, 0, 0x61, 0xff, 0]));
 const regExp = (source: string, flags: string) => new RawValue(11, Buffer.from(`${source}\0${flags}\0`));
@@ -20,7 +20,7 @@ describe('a document as the server sent it', () => {
       code: new BSON.Code('f()'),
     };
     expect(found(document)).toEqual({ document: BSON.deserialize(BSON.serialize(document)) });
-    expect(decodeFound(BSON.serialize({ n: 5n }), { useBigInt64: true })).toEqual({ document: { n: 5n } });
+    expect(decodeFound(BSON, BSON.serialize({ n: 5n }), { useBigInt64: true })).toEqual({ document: { n: 5n } });
   });
 
   it("keeps regular expressions that JavaScript can't compile; others are JavaScript's, also within", () => {

@@ -1,17 +1,20 @@
-import type { Document } from 'bson';
-import { mongo } from 'mongoose';
+import type { BSONRegExp, Document } from 'bson';
+import type { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { regExpOf } from '../../common/reg-exp.js';
 import { setOwn } from '../../common/set-own.js';
 import { FailureReason } from '../failure-reason.js';
-
-const { BSONRegExp, deserialize, onDemand } = mongo.BSON;
 
 /** How the documents of a collection are decoded, by the options of the collection or its connection. */
 export type Decoding = Pick<
   mongo.BSONSerializeOptions,
   'bsonRegExp' | 'promoteBuffers' | 'promoteLongs' | 'promoteValues' | 'useBigInt64'
 >;
+
+/**
+ * Of the application's own driver: applications compare values by class, and a second copy of the bson package has other classes.
+ */
+export type DriverBson = Pick<typeof mongo.BSON, 'deserialize' | 'onDemand'>;
 
 export interface FoundDocument {
   readonly document: Document;
@@ -23,11 +26,11 @@ export interface FoundDocument {
  * A document of a query with `raw: true`. The driver would decode all documents of a reply together, and one that it cannot decode (text
  * that is not UTF-8) would fail them all.
  */
-export function decodeFound(bytes: Uint8Array, decoding: Decoding): FoundDocument {
+export function decodeFound(bson: DriverBson, bytes: Uint8Array, decoding: Decoding): FoundDocument {
   try {
-    return { document: decode(bytes, decoding) };
+    return { document: decode(bson, bytes, decoding) };
   } catch (error) {
-    return { document: decodableFields(bytes, decoding), undecodable: undecodable(error) };
+    return { document: decodableFields(bson, bytes, decoding), undecodable: undecodable(error) };
   }
 }
 
@@ -38,7 +41,7 @@ export function undecodable(cause: unknown): Error {
   });
 }
 
-function decode(bytes: Uint8Array, decoding: Decoding): Document {
+function decode({ deserialize }: DriverBson, bytes: Uint8Array, decoding: Decoding): Document {
   try {
     // Python has regular expressions that JavaScript cannot compile; these stay what they are.
     const document = deserialize(bytes, { ...decoding, bsonRegExp: true });
@@ -49,12 +52,12 @@ function decode(bytes: Uint8Array, decoding: Decoding): Document {
   }
 }
 
-function decodableFields(bytes: Uint8Array, decoding: Decoding): Document {
+function decodableFields(bson: DriverBson, bytes: Uint8Array, decoding: Decoding): Document {
   const document: Document = {};
-  for (const [type, nameAt, nameLength, at, length] of onDemand.parseToElements(bytes)) {
+  for (const [type, nameAt, nameLength, at, length] of bson.onDemand.parseToElements(bytes)) {
     const name = bytes.subarray(nameAt, nameAt + nameLength);
     try {
-      Object.assign(document, decode(documentOf(type, name, bytes.subarray(at, at + length)), decoding));
+      Object.assign(document, decode(bson, documentOf(type, name, bytes.subarray(at, at + length)), decoding));
     } catch {
       // It is this field.
     }
@@ -82,7 +85,7 @@ function visit(value: unknown): unknown {
     return value;
   }
   if ('_bsontype' in value) {
-    return isRegExp(value) ? regExpOf(BSONRegExp, value.pattern, value.options) : value;
+    return isRegExp(value) ? regExpOf(value.constructor, value.pattern, value.options) : value;
   }
   if (value instanceof Date || ArrayBuffer.isView(value)) return value;
   const object = value as Record<string, unknown>;
@@ -95,7 +98,7 @@ function visit(value: unknown): unknown {
   return value;
 }
 
-function isRegExp(value: object): value is InstanceType<typeof BSONRegExp> {
+function isRegExp(value: object): value is BSONRegExp & { readonly constructor: typeof BSONRegExp } {
   // Not by class: the application's driver may have its own copy of the bson package.
   return '_bsontype' in value && value._bsontype === 'BSONRegExp' && 'pattern' in value && 'options' in value;
 }
