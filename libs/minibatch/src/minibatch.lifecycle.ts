@@ -11,18 +11,20 @@ import {
 import { LazyModuleLoader, ModulesContainer } from '@nestjs/core';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { ErrorCode, MinibatchError, messageOf } from './errors/minibatch.error.js';
+import type { Binding } from './definitions/decorated-classes.js';
 import { type Clock, delay } from './common/clock.js';
 import { CLOCK, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { afterLazyLoads } from './minibatch.lazy-modules.js';
 import { Impatience } from './minibatch.impatience.js';
 import { MinibatchRunner } from './minibatch.runner.js';
+import { unprovidedClasses } from './minibatch.unprovided.js';
 import { unservedAdvice, unservedGroups } from './status/unserved-groups.js';
 import type { ConsumerKey, StreamInfo, StreamStore } from './storage/stream-store.interface.js';
 import type { StreamHub } from './streams/stream-hub.js';
 
-/** Milliseconds after the start. */
-const HOOKS_WAIT = 1000;
+/** Milliseconds after the start: what `main.ts` does, and other applications of the process, has happened by then. */
+const LATER = 1000;
 /** How long the boot waits for a store that does not answer; then it continues without it. Milliseconds. */
 const OPEN_WAIT = 5000;
 /** The least time that appends in flight get at the end of a shutdown; milliseconds. */
@@ -51,7 +53,7 @@ export class MinibatchLifecycle
 {
   private readonly logger = new Logger('Minibatch');
   private shutdownBegan = 0;
-  private forgetDeafness = (): void => undefined;
+  private forgetLater = (): void => undefined;
   private readonly closed = new AbortController();
   private readonly impatience: Impatience;
 
@@ -82,7 +84,7 @@ export class MinibatchLifecycle
     if (this.options.autoStart) {
       await this.runner.start();
       if (this.closed.signal.aborted) return;
-      if (this.runner.hasWork) this.watchForDeafness();
+      this.forgetLater = this.clock.schedule(LATER, () => this.look());
     }
     await this.warnOfOrphans();
   }
@@ -91,7 +93,7 @@ export class MinibatchLifecycle
     this.closed.abort();
     this.shutdownBegan = this.clock.monotonic();
     this.impatience.listen();
-    this.forgetDeafness();
+    this.forgetLater();
     await this.runner.stopSources();
   }
 
@@ -155,15 +157,18 @@ export class MinibatchLifecycle
     );
   }
 
-  /** Asked a little later: `app.enableShutdownHooks()` may be called after the application has started. */
-  private watchForDeafness(): void {
-    this.forgetDeafness = this.clock.schedule(HOOKS_WAIT, () => {
-      if (process.listenerCount('SIGTERM') > 0) return;
+  /** A little later: `app.enableShutdownHooks()` may be called after the application has started. */
+  private look(): void {
+    if (this.runner.hasWork && process.listenerCount('SIGTERM') === 0) {
       this.logger.warn(
         'nothing listens for SIGTERM: when the process is stopped, windows in flight are interrupted and redelivered; call ' +
           'app.enableShutdownHooks() in main.ts',
       );
-    });
+    }
+    const { consumers, sources } = this.options;
+    const bindings: Binding[] = [...(consumers ? [] : ['consumer' as const]), ...(sources ? [] : ['source' as const])];
+    for (const line of unprovidedClasses(this.modules, MinibatchLifecycle, bindings, this.runner.bindings))
+      this.logger.warn(line);
   }
 
   /** Their messages would pile up and nobody would notice. */

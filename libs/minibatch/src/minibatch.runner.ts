@@ -1,5 +1,6 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { bindConsumer } from './consumers/consumer.binder.js';
+import { consumes, feeds } from './definitions/decorated-classes.js';
 import { bindingLine } from './consumers/binding-line.js';
 import { ConsumerExplorer, type FoundConsumer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry, type RegisteredConsumer } from './consumers/consumer.registry.js';
@@ -52,6 +53,14 @@ export class MinibatchRunner {
   /** Are there consumers or sources to run in this process? */
   get hasWork(): boolean {
     return this.consumers > 0 || this.sources > 0;
+  }
+
+  /** What the decorators bind, in this process or another, as it stands in log lines. @internal */
+  get bindings(): readonly string[] {
+    return [
+      ...this.registry.all().map(({ label, stream }) => consumes(label, stream)),
+      ...this.found.map(({ label, stream }) => feeds(label, stream)),
+    ];
   }
 
   /**

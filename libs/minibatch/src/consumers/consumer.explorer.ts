@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import type { NamedSink } from '../engine/engine.interface.js';
 import { requireInjectable } from '../definitions/injectable.js';
+import { noteFound } from '../definitions/decorated-classes.js';
 import { providerHosts, requireInstance } from '../definitions/provider-hosts.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { HostModule } from './sink.resolver.js';
@@ -38,6 +39,7 @@ export class ConsumerExplorer {
         const label = `${host.type.name}.${method}`;
         for (const entry of streamingEntriesOf(prototype, method)) {
           const instance = requireInstance(host, label, '@Streaming');
+          noteFound(instance);
           found.push({ ...entry, label, instance, method, module: host.module });
         }
       }

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
+import { consumes, noteDecorated } from '../definitions/decorated-classes.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Stored } from '../windows/stored.js';
@@ -46,6 +47,7 @@ export function Streaming<T = never, const S extends SinkRef | readonly SinkRef[
     const label = labelOf(target, propertyKey);
     requireMethod(label, target, propertyKey, descriptor);
     const entry: StreamingEntry = { ...streamOf(label, stream), options };
+    noteDecorated(target, target.constructor.name, 'consumer', consumes(label, entry.stream));
     // By property and not on the function: what another decorator or a subclass puts in its place is still bound.
     Reflect.defineMetadata(STREAMING, [entry, ...ownEntries(target, propertyKey)], target, propertyKey);
   };

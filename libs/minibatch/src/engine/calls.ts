@@ -2,10 +2,8 @@ import type { Clock } from '../common/clock.js';
 import { LiveSet } from '../common/live-set.js';
 import type { Unsettled } from './engine.interface.js';
 
-/** None is said to hang sooner; milliseconds. */
-const LEAST = 60_000;
-/** So many waits of the longest backoff are too long. */
-const BACKOFFS = 5;
+/** What takes longer is named; milliseconds. */
+const LONG = 60_000;
 /** So many are named at the most. */
 const MOST = 10;
 
@@ -23,15 +21,8 @@ export interface Call {
 /** What a consumer of this process waits for, in all its terms. A handler or a sink that never settles is silent by nature: only its age tells. */
 export class Calls {
   private readonly underWay = new LiveSet<Call>();
-  private readonly limit: number;
 
-  /** @param longestBackoff milliseconds */
-  constructor(
-    private readonly clock: Clock,
-    longestBackoff: number,
-  ) {
-    this.limit = Math.max(LEAST, BACKOFFS * longestBackoff);
-  }
+  constructor(private readonly clock: Clock) {}
 
   begin(window: string, sink?: string): Call {
     const call: Call = { window, sink, since: this.clock.monotonic(), isReported: false, isLate: false };
@@ -43,7 +34,7 @@ export class Calls {
     this.underWay.delete(call);
   }
 
-  /** Those that should have settled long since, or have timed out, the oldest first. */
+  /** Those that have taken long, or have timed out, the oldest first. */
   get unsettled(): readonly Unsettled[] {
     return this.overdue()
       .slice(0, MOST)
@@ -63,7 +54,7 @@ export class Calls {
   }
 
   private overdue(): readonly Call[] {
-    const due = this.clock.monotonic() - this.limit;
+    const due = this.clock.monotonic() - LONG;
     return [...this.underWay].filter(({ since, isLate }) => isLate || since <= due);
   }
 

@@ -61,7 +61,7 @@ export class ConsumerRecords implements Iterable<ConsumerRecord> {
     const record: ConsumerRecord = {
       definition,
       counters: new ConsumerCounters(),
-      calls: new Calls(this.clock, definition.retry.max),
+      calls: new Calls(this.clock),
       workers: new Workers(definition.workers),
       initialised: false,
       runsAtOnce: false,

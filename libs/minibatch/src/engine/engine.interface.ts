@@ -145,7 +145,7 @@ export interface SetAside {
   readonly error: string;
 }
 
-/** A run of the handler, or a try of a sink, that has not settled for very long. */
+/** A run of the handler, or a try of a sink, that has not settled for a minute, or has timed out. */
 export interface Unsettled {
   readonly window: string;
   /** The sink's name; absent if it is the handler. */

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { noteFound } from '../definitions/decorated-classes.js';
 import { providerHosts, requireInstance } from '../definitions/provider-hosts.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Source } from './source.interface.js';
@@ -29,6 +30,7 @@ export class SourceExplorer {
       const label = host.type.name;
       for (const entry of streamSourcesOf(host.type)) {
         const source = requireInstance(host, label, '@StreamSource');
+        noteFound(source);
         found.push({ ...entry, label, source: requireSource(label, source) });
       }
     }

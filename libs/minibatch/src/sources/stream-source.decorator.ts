@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import type { RetryOptions } from '../definitions/shared.options.js';
+import { feeds, noteDecorated } from '../definitions/decorated-classes.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Source } from './source.interface.js';
@@ -41,6 +42,7 @@ export function StreamSource<T = unknown>(
   return (target) => {
     const previous = streamSourcesOf(target);
     const entry: StreamSourceEntry = { ...streamOf(`@StreamSource on ${target.name}`, stream), options };
+    noteDecorated(target.prototype as object, target.name, 'source', feeds(target.name, entry.stream));
     Reflect.defineMetadata(STREAM_SOURCE, [entry, ...previous], target);
   };
 }

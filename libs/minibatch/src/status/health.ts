@@ -22,6 +22,8 @@ export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary 
 
 /** A Python consumer that has read a stream within this time counts as reading it; milliseconds. */
 const PRESENT = 10 * 60_000;
+/** A method may take minutes; one that takes longer than this probably hangs. Milliseconds. */
+const HANGS = 5 * 60_000;
 
 function* ofStream(stream: StreamReport, now: number): Generator<HealthReason> {
   const { name, stored } = stream;
@@ -38,11 +40,15 @@ function* ofStream(stream: StreamReport, now: number): Generator<HealthReason> {
         'both handle some messages: stop one of the two',
     };
   }
-  for (const consumer of stream.consumers) yield* ofConsumer(stream, consumer);
+  for (const consumer of stream.consumers) yield* ofConsumer(stream, consumer, now);
   for (const source of stream.sources) yield* ofSource(name, source);
 }
 
-function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: ConsumerReport): Generator<HealthReason> {
+function* ofConsumer(
+  { name, stored: inStore }: StreamReport,
+  consumer: ConsumerReport,
+  now: number,
+): Generator<HealthReason> {
   const { group, stored, local } = consumer;
   const reason = (what: HealthReason['what'], message: string) => ({ what, stream: name, group, message });
   if (stored && !stored.holder && stored.pending > 0 && !inStore?.paused) {
@@ -52,6 +58,7 @@ function* ofConsumer({ name, stored: inStore }: StreamReport, consumer: Consumer
     );
   }
   for (const { sink, window, since, timedOut } of local?.unsettled ?? []) {
+    if (!timedOut && now - Date.parse(since) < HANGS) continue;
     const what = sink === undefined ? local?.label : `sink ${sink} of ${local?.label}`;
     const option = sink === undefined ? 'timeout' : 'sinkTimeout';
     yield reason(

@@ -70,6 +70,27 @@ function setUp(streams: readonly StreamStats[] = [], statuses: ConsumerStatus[] 
   return { status: new StatusService(store.port, engine, hub, clock), store, hub, counts };
 }
 
+describe('a method that has not settled', () => {
+  const reasons = async (age: number, timedOut?: true) => {
+    const unsettled = [{ window: 'w', since: new Date(-age), ...(timedOut && { timedOut }) }];
+    const { status } = setUp(
+      [stats('flights', { consumers: [stored('default')] })],
+      [local('flights', 'default', { unsettled })],
+    );
+    const { health, streams } = await status.snapshot();
+    expect(streams[0]?.consumers[0]?.local?.unsettled).toEqual([
+      { window: 'w', since: new Date(-age).toISOString(), ...(timedOut && { timedOut }) },
+    ]);
+    return health.reasons.map(({ what }) => what);
+  };
+
+  it('may be slow: health waits for five minutes, unless it has outlived its timeout', async () => {
+    expect(await reasons(299_999)).toEqual([]);
+    expect(await reasons(300_000)).toEqual(['consumer-unsettled']);
+    expect(await reasons(1_000, true)).toEqual(['consumer-unsettled']);
+  });
+});
+
 describe('StatusService', () => {
   it('joins what the store and this process know, as plain JSON', async () => {
     const { status } = setUp(

@@ -22,6 +22,7 @@ import type {
   StreamStore,
   WindowRequest,
 } from '../storage/stream-store.interface.js';
+import { CallSites } from './call-site.js';
 import { DeadLetterAccess } from './dead-letter-access.js';
 import { type MessageFilter, MessageReading, type StreamMessage } from './message-reading.js';
 import { DEFAULT_PENDING, type PendingLimits } from './pending-limit.js';
@@ -83,6 +84,7 @@ export class StreamHub implements StreamOperations {
   private readonly requests: WindowRequests;
   private readonly removal: Removal;
   private closing: Promise<void> | undefined;
+  readonly callSite: StreamOperations['callSite'];
 
   constructor(private readonly parts: HubParts) {
     const { store, clock, log, retry, pending = DEFAULT_PENDING, leaseTime } = parts;
@@ -90,6 +92,7 @@ export class StreamHub implements StreamOperations {
     const descriptions = new StreamDescriptions(access, clock);
     const appended = (stream: string) => parts.listener?.wake(stream);
     const writer = new StreamWriter({ access, descriptions, clock, pending, appended });
+    this.callSite = new CallSites(clock).note;
     this.access = access;
     this.descriptions = descriptions;
     this.writer = writer;

@@ -11,6 +11,7 @@ import type {
   StreamStats,
   StreamUpdate,
 } from '../storage/stream-store.interface.js';
+import type { CallSite } from './call-site.js';
 import type { MessageFilter, StreamMessage } from './message-reading.js';
 import type { RemovalOptions } from './removal.js';
 import type { ReplayOptions } from './replay.js';
@@ -65,6 +66,8 @@ export interface SkipChoice extends OpenWindowChoice {
 
 /** Does the work of all handles of a process. */
 export interface StreamOperations {
+  /** Where the handle was called; undefined if that is not known. */
+  readonly callSite: () => CallSite | undefined;
   write(stream: string, messages: readonly OutgoingMessage[], options: WriteOptions): Promise<readonly AppendOutcome[]>;
   attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
   update(stream: string, change: StreamChange): Promise<void>;

@@ -15,6 +15,7 @@ import type { Stored } from '../windows/stored.js';
 import type { Window } from '../windows/window.js';
 import { appendOptions } from './append-options.js';
 import { type AppendResult, resultOf, resultsOf } from './append-result.js';
+import { failureOf } from './call-site.js';
 import { messagesOf } from './message-list.js';
 import type { MessageFilter, StreamMessage } from './message-reading.js';
 import type { RemovalOptions } from './removal.js';
@@ -56,10 +57,15 @@ export class Stream<T = unknown> {
    * ```
    */
   async append(data: T, options?: AppendMessageOptions): Promise<AppendResult> {
-    const outcomes = await (options === undefined
-      ? this.operations.write(this.name, [{ data, options }], NO_OPTIONS)
-      : this.appendWith(data, options));
-    return resultOf(outcomes[0]);
+    const site = this.operations.callSite();
+    try {
+      const outcomes = await (options === undefined
+        ? this.operations.write(this.name, [{ data, options }], NO_OPTIONS)
+        : this.appendWith(data, options));
+      return resultOf(outcomes[0]);
+    } catch (error) {
+      throw failureOf(this.name, site, error);
+    }
   }
 
   private appendWith(data: T, options: AppendMessageOptions): Promise<readonly AppendOutcome[]> {
@@ -75,9 +81,14 @@ export class Stream<T = unknown> {
    *   `details.results` has the results of the others
    */
   async appendMany(data: readonly T[], options: AppendManyOptions<T> = {}): Promise<readonly AppendResult[]> {
-    const { each, session } = appendOptions(`appendMany to '${this.name}'`, options, 'appendMany');
-    const messages = messagesOf(this.name, data, each);
-    return resultsOf(this.name, await this.operations.write(this.name, messages, { session }));
+    const site = this.operations.callSite();
+    try {
+      const { each, session } = appendOptions(`appendMany to '${this.name}'`, options, 'appendMany');
+      const messages = messagesOf(this.name, data, each);
+      return resultsOf(this.name, await this.operations.write(this.name, messages, { session }));
+    } catch (error) {
+      throw failureOf(this.name, site, error);
+    }
   }
 
   /**
