@@ -5,8 +5,24 @@ import { until } from '../lib/pause.mjs';
 /** A finished job is not kept, as a message of ours is not. */
 const JOB = { removeOnComplete: true, attempts: 5 };
 
+/** The method of a worker: each job is done when the window it is in has been handled. */
+function collectWindows(size, handle) {
+  let jobs = [];
+  return (job) =>
+    new Promise((resolve, reject) => {
+      jobs.push({ job, resolve, reject });
+      if (jobs.length < size) return;
+      const window = jobs;
+      jobs = [];
+      handle(window.map((each) => each.job.data)).then(
+        () => window.forEach((each) => each.resolve()),
+        (error) => window.forEach((each) => each.reject(error)),
+      );
+    });
+}
+
 /**
- * BullMQ hands out jobs one by one. A window is what a user makes of it: a worker with as many jobs under way as a window has, each of
+ * BullMQ hands out jobs one by one. A window is what a user makes of it: a worker with as many active jobs as a window has messages, each of
  * which is done when the window it is in has been handled.
  */
 export const bullmq = (fsync) => ({
@@ -28,24 +44,9 @@ export const bullmq = (fsync) => ({
     let [handled, before] = [0, 0];
     const commands = async () => Number(/total_commands_processed:(\d+)/.exec(await redis.info('stats'))[1]);
 
-    function windows() {
-      let jobs = [];
-      return (job) =>
-        new Promise((resolve, reject) => {
-          jobs.push({ job, resolve, reject });
-          if (jobs.length < size) return;
-          const window = jobs;
-          jobs = [];
-          const data = window.map((each) => each.job.data);
-          const all = (async () => {
-            for (const group of groups) await onWindow(group, data);
-          })();
-          all.then(
-            () => window.forEach((each) => each.resolve()),
-            (error) => window.forEach((each) => each.reject(error)),
-          );
-        });
-    }
+    const handle = async (data) => {
+      for (const group of groups) await onWindow(group, data);
+    };
     const queue = (stream = streams[0]) => queues.get(stream);
     return {
       append: (message, stream) => queue(stream).add('message', message, JOB),
@@ -56,7 +57,7 @@ export const bullmq = (fsync) => ({
         const connection = new Redis(url, { maxRetriesPerRequest: null });
         connection.setMaxListeners(0);
         for (const stream of streams) {
-          const worker = new Worker(stream, windows(), { connection, concurrency: size });
+          const worker = new Worker(stream, collectWindows(size, handle), { connection, concurrency: size });
           worker.on('completed', () => (handled += groups.length));
           worker.on('error', (error) => console.error(`BullMQ: ${error.message}`));
           workers.push(worker);

@@ -65,11 +65,7 @@ export const bareMongo = ({ onward }) => ({
         while (handled < messages) await new Promise((resolve) => (wake = resolve));
       },
       async roundTrip(message) {
-        const _id = new mongoose.Types.ObjectId();
-        await buffer.insertOne({ _id, ...document(message) });
-        const [{ data }] = await buffer.find({ _id }, { limit: 1, batchSize: 2 }).toArray();
-        await window.insertOne({ stream, messages: [_id] });
-        onWindow(groups[0], [data]);
+        onWindow(groups[0], [await roundTrip(buffer, window, document(message))]);
       },
       pause: () => gate.shut(),
       resume: async () => gate.open(),
@@ -84,5 +80,14 @@ export const bareMongo = ({ onward }) => ({
     };
   },
 });
+
+/** Stores a message, reads it and writes down its window; resolves with its data. */
+async function roundTrip(buffer, window, document) {
+  const _id = new mongoose.Types.ObjectId();
+  await buffer.insertOne({ _id, ...document });
+  const [{ data }] = await buffer.find({ _id }, { limit: 1, batchSize: 2 }).toArray();
+  await window.insertOne({ stream: document.stream, messages: [_id] });
+  return data;
+}
 
 export default bareMongo({ onward: false });

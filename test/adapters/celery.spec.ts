@@ -1,75 +1,33 @@
 import { randomUUID } from 'node:crypto';
-import { Redis } from 'ioredis';
-import {
-  ErrorCode,
-  memoryStore,
-  MinibatchError,
-  type SourceTarget,
-  type StoreDefinition,
-  StreamService,
-} from 'nestjs-minibatch';
+import { ErrorCode, type SourceTarget, type StoreDefinition } from 'nestjs-minibatch';
 import { CeleryEventSource, type CeleryTaskEvent, FailureReason } from 'nestjs-minibatch/celery';
-import { lmdbStore } from 'nestjs-minibatch/lmdb';
-import { wrapStore } from 'nestjs-minibatch/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { startRabbitmq } from '../../scripts/servers/rabbitmq/rabbitmq.mjs';
 import { startRedis } from '../../scripts/servers/redis/redis.mjs';
 import { closeAll, later, SOON, STOP_LIMIT } from '../e2e/support/applications.js';
-import { repository, succeed, temporaryFolder } from '../support/workspace.js';
+import { repository, succeed } from '../support/workspace.js';
 import {
-  type BrokerKind,
-  type BrokerServer,
-  connectAmqp,
+  bodiesOf,
+  depthOf,
   event,
+  failingStore,
   follow,
   ids,
   listening,
-  type Publisher,
   RABBITMQ,
   REDIS,
   succeeded,
   usePublisher,
+  useServers,
 } from './support/celery.js';
 
 afterEach(closeAll);
 
-const servers = new Map<BrokerKind, BrokerServer>();
-const urlOf = (kind: BrokerKind) => servers.get(kind)?.url ?? '';
-beforeAll(async () => {
-  for (const kind of [REDIS, RABBITMQ]) servers.set(kind, await kind.start());
-});
-afterAll(async () => {
-  for (const server of servers.values()) await server.stop();
-});
+const { serverOf, urlOf } = useServers(REDIS, RABBITMQ);
 
 /** An address where nobody listens. */
 const NOBODY = { redis: 'redis://127.0.0.1:1/0', rabbitmq: 'amqp://127.0.0.1:1' } as const;
 const WRONG = { redis: 'redis://:wrong@', rabbitmq: 'amqp://guest:wrong@' } as const;
-
-/** Events of many tasks, as workers send them: several in a body. */
-function bodiesOf(tasks: readonly string[], each = 10): object[][] {
-  const bodies: object[][] = [];
-  for (let from = 0; from < tasks.length; from += each) {
-    bodies.push(tasks.slice(from, from + each).map((id) => succeeded(id)));
-  }
-  return bodies;
-}
-
-/** A memory store whose appends fail for as long as it is told to. */
-function failingStore(): { readonly store: StoreDefinition; failing: boolean; readonly failed: number } {
-  const state = { failing: false, failed: 0 };
-  const memory = memoryStore();
-  const store: StoreDefinition = {
-    kind: 'memory',
-    useFactory: async () =>
-      wrapStore(await memory.useFactory(), async (call) => {
-        if (call.method !== 'append' || !state.failing) return call.proceed();
-        state.failed += 1;
-        throw new Error('the disk is full');
-      }),
-  };
-  return Object.assign(state, { store });
-}
 
 describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000 }, (kind) => {
   const url = () => urlOf(kind);
@@ -117,24 +75,6 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(follower.source.counters).toMatchObject({ appended: 3, unnamed: 1 });
   });
 
-  it('reads by TLS from who is vouched for by the authority that it is told', async () => {
-    const { tlsUrl = '', ca = '' } = servers.get(kind) ?? {};
-    const publisher = await usePublisher(kind, url());
-    const follower = await follow({ url: tlsUrl, tls: { ca } });
-    await listening(follower, publisher);
-    await publisher.publish([succeeded('in secret')]);
-    await vi.waitUntil(() => follower.data.some(({ task_id }) => task_id === 'in secret'), SOON);
-    const distrustful = await follow({ url: tlsUrl }, { listening: false });
-    await vi.waitFor(async () => {
-      const { lastError } = await distrustful.status();
-      expect(lastError).toMatchObject({
-        code: ErrorCode.SourceFailed,
-        message: expect.stringMatching(/self.signed certificate|unable to verify/),
-      });
-    }, SOON);
-    if (kind === REDIS) await listening(await follow({ url: `${tlsUrl}?ssl_cert_reqs=none` }), publisher);
-  });
-
   it('stores an event once, however often and by however many it is received', async () => {
     const publisher = await usePublisher(kind, url());
     const { store } = failingStore();
@@ -178,7 +118,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(lines).toContainEqual(expect.stringMatching(/TaskFeed: .*3 so far.*event_serializer/));
     expect(await follower.status()).toMatchObject({ state: 'running', failures: 0 });
     await follower.app.close();
-    if (queue.queue !== undefined) expect(await depthOf(queue.queue)).toBe(0);
+    if (queue.queue !== undefined) expect(await depthOf(url(), queue.queue)).toBe(0);
   });
 
   it('skips what the stream cannot store, counts it and says which', async () => {
@@ -209,46 +149,6 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
       expect(failures).toBeGreaterThan(1);
       expect(lastError).toMatchObject({ code: ErrorCode.MessageTooLarge });
     }, SOON);
-  });
-
-  it('loses nothing while the store is away', async () => {
-    const publisher = await usePublisher(kind, url());
-    const away = failingStore();
-    const follower = await follow({ url: url() }, { store: away.store });
-    await listening(follower, publisher);
-    const tasks = ids(5000);
-    away.failing = true;
-    for (const body of bodiesOf(tasks)) await publisher.publish(body);
-    await vi.waitUntil(() => away.failed > 2, SOON);
-    expect(await follower.status()).toMatchObject({
-      lastError: { message: expect.stringContaining('the disk is full') },
-    });
-    away.failing = false;
-    await vi.waitUntil(() => follower.messages.length >= tasks.length, SOON);
-    expect(follower.data.map(({ task_id }) => task_id).toSorted()).toEqual(tasks);
-  });
-
-  it('stops within a second, also while the store hangs', async () => {
-    const publisher = await usePublisher(kind, url());
-    const source = new CeleryEventSource({ url: url() });
-    const stop = new AbortController();
-    let appends = 0;
-    const append = () => {
-      appends += 1;
-      return new Promise<void>(() => undefined);
-    };
-    const target: SourceTarget<never> = { name: 'tasks', append, appendMany: append, position: async () => undefined };
-    const running = source.stream(target, stop.signal);
-    await vi.waitUntil(async () => {
-      await publisher.publish([succeeded(randomUUID())]);
-      return appends > 0;
-    }, SOON);
-    const began = performance.now();
-    stop.abort();
-    await running;
-    expect(performance.now() - began).toBeLessThan(STOP_LIMIT);
-    // It is told that those that were under way may be lost.
-    expect(source.counters.dropped).toBeGreaterThan(0);
   });
 
   it('tells of each run of a task apart, and loses a field to NaN and no more', async () => {
@@ -307,6 +207,46 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     await expect(follower.status()).resolves.toMatchObject({ state: 'running', failures: 0 });
   });
 
+  it('loses nothing while the store is away', async () => {
+    const publisher = await usePublisher(kind, url());
+    const away = failingStore();
+    const follower = await follow({ url: url() }, { store: away.store });
+    await listening(follower, publisher);
+    const tasks = ids(5000);
+    away.failing = true;
+    for (const body of bodiesOf(tasks)) await publisher.publish(body);
+    await vi.waitUntil(() => away.failed > 2, SOON);
+    expect(await follower.status()).toMatchObject({
+      lastError: { message: expect.stringContaining('the disk is full') },
+    });
+    away.failing = false;
+    await vi.waitUntil(() => follower.messages.length >= tasks.length, SOON);
+    expect(follower.data.map(({ task_id }) => task_id).toSorted()).toEqual(tasks);
+  });
+
+  it('stops within a second, also while the store hangs', async () => {
+    const publisher = await usePublisher(kind, url());
+    const source = new CeleryEventSource({ url: url() });
+    const stop = new AbortController();
+    let appends = 0;
+    const append = () => {
+      appends += 1;
+      return new Promise<void>(() => undefined);
+    };
+    const target: SourceTarget<never> = { name: 'tasks', append, appendMany: append, position: async () => undefined };
+    const running = source.stream(target, stop.signal);
+    await vi.waitUntil(async () => {
+      await publisher.publish([succeeded(randomUUID())]);
+      return appends > 0;
+    }, SOON);
+    const began = performance.now();
+    stop.abort();
+    await running;
+    expect(performance.now() - began).toBeLessThan(STOP_LIMIT);
+    // It is told that those that were under way may be lost.
+    expect(source.counters.dropped).toBeGreaterThan(0);
+  });
+
   it('stores what it has when it is stopped', async () => {
     const publisher = await usePublisher(kind, url());
     const source = new CeleryEventSource({ url: url() });
@@ -338,10 +278,28 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(source.counters).toMatchObject({ dropped: 0, appended: stored.length });
   });
 
+  it('reads by TLS from who is vouched for by the authority that it is told', async () => {
+    const { tlsUrl = '', ca = '' } = serverOf(kind);
+    const publisher = await usePublisher(kind, url());
+    const follower = await follow({ url: tlsUrl, tls: { ca } });
+    await listening(follower, publisher);
+    await publisher.publish([succeeded('in secret')]);
+    await vi.waitUntil(() => follower.data.some(({ task_id }) => task_id === 'in secret'), SOON);
+    const distrustful = await follow({ url: tlsUrl }, { listening: false });
+    await vi.waitFor(async () => {
+      const { lastError } = await distrustful.status();
+      expect(lastError).toMatchObject({
+        code: ErrorCode.SourceFailed,
+        message: expect.stringMatching(/self.signed certificate|unable to verify/),
+      });
+    }, SOON);
+    if (kind === REDIS) await listening(await follow({ url: `${tlsUrl}?ssl_cert_reqs=none` }), publisher);
+  });
+
   it('says with a code that its credentials are refused', async () => {
     const server = kind === REDIS ? await startRedis({ password: 'secret' }) : undefined;
     if (server) later(() => server.stop());
-    const address = `127.0.0.1:${server?.port ?? servers.get(kind)?.port}`;
+    const address = `127.0.0.1:${(server ?? serverOf(kind)).port}`;
     const follower = await follow({ url: `${WRONG[kind.name]}${address}` });
     await vi.waitFor(async () => {
       const { lastError } = await follower.status();
@@ -404,261 +362,6 @@ describe('CeleryEventSource without a client', () => {
     });
   });
 });
-
-describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
-  it('comes back by itself when the server is killed and restarted', async () => {
-    const server = await startRedis();
-    later(() => server.stop());
-    const before = await REDIS.publisher(server.url);
-    const follower = await follow({ url: server.url });
-    await listening(follower, before);
-    await before.publish([succeeded('before')]);
-    await vi.waitUntil(() => follower.messages.length === 1, SOON);
-    await before.close();
-    await server.kill9();
-    await vi.waitUntil(() => follower.source.counters.interruptions === 1, SOON);
-    await server.restart();
-    const after = await usePublisher(REDIS, server.url);
-    await listening(follower, after);
-    await after.publish([succeeded('after')]);
-    await vi.waitUntil(() => follower.messages.length === 2, SOON);
-    expect(await follower.status()).toMatchObject({ failures: 0 });
-    expect(follower.log.lines).toContainEqual(expect.stringMatching(/warn: .*is lost \(1 times so far\)/));
-  });
-
-  it('shows that a server stays away, and comes back after that too', async () => {
-    const server = await startRedis();
-    later(() => server.stop());
-    const before = await REDIS.publisher(server.url);
-    const follower = await follow({ url: server.url });
-    await listening(follower, before);
-    await before.close();
-    await server.kill9();
-    await vi.waitFor(async () => {
-      const { lastError } = await follower.status();
-      expect(lastError).toMatchObject({ message: expect.stringContaining('the connection was lost to Redis') });
-    }, SOON);
-    await server.restart();
-    await listening(follower, await usePublisher(REDIS, server.url));
-  });
-
-  it('drops what comes beyond maxPending, counts it and says so', async () => {
-    const publisher = await usePublisher(REDIS, urlOf(REDIS));
-    const away = failingStore();
-    const follower = await follow({ url: urlOf(REDIS), maxPending: 100 }, { store: away.store });
-    await listening(follower, publisher);
-    away.failing = true;
-    const tasks = ids(1000);
-    for (const body of bodiesOf(tasks)) await publisher.publish(body);
-    await vi.waitUntil(() => follower.source.counters.dropped >= 800, SOON);
-    away.failing = false;
-    const accounted = () => follower.messages.length + follower.source.counters.dropped;
-    await vi.waitUntil(() => accounted() === tasks.length, SOON);
-    expect(follower.log.lines).toContainEqual(
-      expect.stringMatching(/error: .*events are dropped \(\d+ so far\): 100 events or more/),
-    );
-  });
-
-  it('hears another exchange, database and key prefix', async () => {
-    const publisher = await usePublisher(REDIS, urlOf(REDIS));
-    const follower = await follow({ url: urlOf(REDIS).replace(/0$/, '3'), exchange: 'my[events]', keyPrefix: 'app*:' });
-    const redis = new Redis(urlOf(REDIS));
-    later(async () => redis.disconnect());
-    const body = Buffer.from(JSON.stringify([succeeded('elsewhere')])).toString('base64');
-    const envelope = JSON.stringify({
-      body,
-      'content-type': 'application/json',
-      properties: { body_encoding: 'base64' },
-    });
-    await vi.waitUntil(async () => {
-      await publisher.publish([succeeded('here')]);
-      return (await redis.publish('app*:/3.my[events]/task.multi', envelope)) > 0;
-    }, SOON);
-    await vi.waitUntil(() => follower.messages.length > 0, SOON);
-    expect(follower.data.map(({ task_id }) => task_id)).toEqual(['elsewhere']);
-  });
-});
-
-describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
-  const queueName = () => `minibatch-${randomUUID()}`;
-
-  it('with a queue loses nothing while the application is away', async () => {
-    const url = urlOf(RABBITMQ);
-    const queue = queueName();
-    const folder = await temporaryFolder();
-    later(() => folder.dispose());
-    const store = () => lmdbStore({ path: folder.path });
-    const publisher = await usePublisher(RABBITMQ, url);
-    const tasks = ids(3000);
-    const bodies = bodiesOf(tasks);
-
-    const first = await follow({ url, queue, prefetch: 20 }, { store: store() });
-    await listening(first, publisher);
-    for (const body of bodies.slice(0, 100)) await publisher.publish(body);
-    // In the middle of it.
-    await vi.waitUntil(() => first.messages.length > 0, SOON);
-    await first.app.close();
-    for (const body of bodies.slice(100, 200)) await publisher.publish(body);
-
-    const second = await follow({ url, queue }, { store: store() });
-    for (const body of bodies.slice(200)) await publisher.publish(body);
-    const seen = () => [...first.data, ...second.data].map(({ task_id }) => task_id);
-    await vi.waitUntil(() => new Set(seen()).size === tasks.length, SOON);
-    expect(seen().toSorted()).toEqual(tasks);
-    await second.app.close();
-    expect(await depthOf(queue)).toBe(0);
-  });
-
-  it('with a queue loses nothing that the broker has, when it is killed and restarted in the middle of 20,000', async () => {
-    const server = await startRabbitmq();
-    later(() => server.stop());
-    const queue = queueName();
-    const maker = await follow({ url: server.url, queue });
-    await listening(maker, await usePublisher(RABBITMQ, server.url));
-    await maker.app.close();
-    // RabbitMQ 3.10.8 forgets a quorum queue that is new when it is killed; not one from before its last proper stop.
-    await server.restart();
-    const follower = await follow({ url: server.url, queue });
-    // What is published before the queue is there goes nowhere.
-    const probe = await RABBITMQ.publisher(server.url);
-    await listening(follower, probe);
-    await probe.close();
-    const tasks = ids(20_000);
-    const published = publishStubbornly(server, bodiesOf(tasks));
-    await vi.waitUntil(() => follower.messages.length > 4000, SOON);
-    await server.kill9();
-    expect(follower.messages.length).toBeLessThan(tasks.length);
-    await server.restart();
-    await published;
-    await vi.waitUntil(() => follower.messages.length >= tasks.length, { timeout: 60_000, interval: 50 });
-    expect(follower.data.map(({ task_id }) => task_id).toSorted()).toEqual(tasks);
-    expect((await follower.status()).failures).toBeGreaterThan(0);
-  });
-
-  it('takes no more from the broker than prefetch allows', async () => {
-    const url = urlOf(RABBITMQ);
-    const queue = queueName();
-    const publisher = await usePublisher(RABBITMQ, url);
-    const away = failingStore();
-    const follower = await follow({ url, queue, prefetch: 7 }, { store: away.store });
-    await listening(follower, publisher);
-    away.failing = true;
-    const before = follower.source.counters.received;
-    for (const body of bodiesOf(ids(500))) await publisher.publish(body);
-    await vi.waitUntil(() => away.failed > 2, SOON);
-    // Seven bodies of ten, and what was on its way to find out that it listens.
-    expect(follower.source.counters.received - before).toBeLessThan(80);
-    away.failing = false;
-    await vi.waitUntil(() => follower.messages.length === 500, SOON);
-  });
-
-  it('uses a queue that is there as it is, and starts again when it is deleted', async () => {
-    const url = urlOf(RABBITMQ);
-    const queue = queueName();
-    const connection = await connectAmqp(url);
-    later(() => connection.close());
-    const channel = await connection.createChannel();
-    await channel.assertQueue(queue, { durable: true, arguments: { 'x-max-length': 1000 } });
-    const publisher = await usePublisher(RABBITMQ, url);
-    const follower = await follow({ url, queue });
-    await listening(follower, publisher);
-    expect((await follower.status()).failures).toBe(0);
-    await channel.deleteQueue(queue);
-    await vi.waitFor(
-      async () => expect((await follower.status()).lastError?.message).toContain('the queue was deleted'),
-      SOON,
-    );
-    await listening(follower, publisher);
-  });
-
-  it('says with a code that an exchange or a queue is not what it has to be', async () => {
-    const url = urlOf(RABBITMQ);
-    const connection = await connectAmqp(url);
-    later(() => connection.close());
-    const channel = await connection.createChannel();
-    const [exchange, queue] = [queueName(), queueName()];
-    await channel.assertExchange(exchange, 'fanout', { durable: false, autoDelete: true });
-    await channel.assertQueue(queue, { exclusive: true });
-    for (const options of [{ exchange }, { queue }]) {
-      const source = new CeleryEventSource({ url, ...options });
-      await expect(
-        source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal),
-      ).rejects.toMatchObject({
-        code: ErrorCode.SourceFailed,
-        details: { reason: FailureReason.Declaration },
-      });
-    }
-  });
-
-  it('says with a code that there is no such virtual host', async () => {
-    const source = new CeleryEventSource({ url: `${urlOf(RABBITMQ)}/nowhere` });
-    const streaming = source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal);
-    await expect(streaming).rejects.toBeInstanceOf(MinibatchError);
-    await expect(streaming).rejects.toMatchObject({
-      details: { reason: FailureReason.Unauthorized },
-      message: expect.stringContaining("'nowhere'"),
-    });
-  });
-
-  it('understands the virtual host as Celery writes it', async () => {
-    const publisher = await usePublisher(RABBITMQ, urlOf(RABBITMQ));
-    for (const path of ['/', '//', '/%2F']) {
-      const follower = await follow({ url: `${urlOf(RABBITMQ)}${path}` });
-      await listening(follower, publisher);
-    }
-  });
-
-  it('lets a closed stream be known', async () => {
-    const publisher = await usePublisher(RABBITMQ, urlOf(RABBITMQ));
-    const follower = await follow({ url: urlOf(RABBITMQ) });
-    await listening(follower, publisher);
-    await follower.app.get(StreamService, { strict: false }).stream('tasks').close();
-    await vi.waitFor(async () => {
-      await publisher.publish([succeeded('late')]);
-      expect((await follower.status()).lastError).toMatchObject({ code: ErrorCode.StreamClosed });
-    }, SOON);
-  });
-});
-
-/** Messages in a queue that nobody consumes; what its last consumer did not acknowledge is among them. */
-async function depthOf(queue: string): Promise<number> {
-  const connection = await connectAmqp(urlOf(RABBITMQ));
-  try {
-    const channel = await connection.createChannel();
-    const { messageCount } = await channel.checkQueue(queue);
-    return messageCount;
-  } finally {
-    await connection.close();
-  }
-}
-
-/** Publishes until the broker has confirmed all, whatever happens to it meanwhile. */
-async function publishStubbornly(server: BrokerServer, bodies: readonly object[][]): Promise<void> {
-  const left = new Set(bodies);
-  while (left.size > 0) {
-    const publisher = await publisherOnceThere(server);
-    const publish = async (body: object[]) => {
-      await publisher.publish(body);
-      left.delete(body);
-    };
-    try {
-      for (const group of groupsOf([...left], 50)) await Promise.all(group.map(publish));
-    } catch {
-      // The server is gone: the rest once more, when it is back.
-    }
-    await publisher.close();
-  }
-}
-
-async function publisherOnceThere(server: BrokerServer): Promise<Publisher> {
-  return await vi.waitUntil(() => RABBITMQ.publisher(server.url).catch(() => undefined), SOON);
-}
-
-function groupsOf<T>(list: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) =>
-    list.slice(index * size, (index + 1) * size),
-  );
-}
 
 function once<R>(make: () => R): () => R {
   let made: { readonly value: R } | undefined;

@@ -3,29 +3,57 @@ import { describe, expect, it } from 'vitest';
 import { repository, succeed } from '../support/workspace.js';
 import { LIMITS, tooLong } from './sizes.js';
 
-const SOURCES = 'libs/minibatch/src/';
 /** The published contract of stores: each file is one list of promises, and is read as one. */
-const CONTRACT = `${SOURCES}testing/store-contract/`;
+const CONTRACT = 'libs/minibatch/src/testing/store-contract/';
+const NESTING = ['test/', 'bench/', 'examples/'];
+const TYPESCRIPT_AND_MODULES = ['*.ts', '*.mts', '*.mjs', '*.js', '*.cjs'];
 
-async function foundInSources(): Promise<ReadonlyMap<string, number>> {
-  const listed = await succeed('git', ['ls-files', `${SOURCES}*.ts`]);
-  const found = new Map<string, number>();
-  for (const path of listed.trim().split('\n')) {
-    if (path.startsWith(CONTRACT)) continue;
-    const text = await readFile(repository(path), 'utf8');
-    // A spec nests all its cases in one function.
-    for (const { what, lines } of tooLong(text, path.includes('.spec.') ? ['file'] : undefined)) {
-      found.set(`${path.slice(SOURCES.length)} ${what}`, lines);
-    }
-  }
-  return found;
+/** What is too long in a file of the repository, as `path what`. */
+function problemsIn(path: string, text: string): [what: string, lines: number][] {
+  if (path.startsWith(CONTRACT)) return [];
+  // A spec nests all its cases in one function, and a benchmark all its subject's methods.
+  const nests = path.includes('.spec.') || NESTING.some((folder) => path.startsWith(folder));
+  const limits = nests ? (['file'] as const) : undefined;
+  return tooLong(text, limits).map(({ what, lines: count }) => [`${path} ${what}`, count]);
+}
+
+async function problemsInRepository(): Promise<readonly [what: string, lines: number][]> {
+  const listed = await succeed('git', ['ls-files', ...TYPESCRIPT_AND_MODULES]);
+  const texts = listed
+    .trim()
+    .split('\n')
+    .map(async (path) => problemsIn(path, await readFile(repository(path), 'utf8')));
+  return (await Promise.all(texts)).flat();
 }
 
 const lines = (count: number) => Array.from({ length: count }, (_, index) => `  value${index} = ${index};`).join('\n');
 
-describe('the sizes of sources', () => {
-  it('stay within the limits', async () => {
-    expect([...(await foundInSources())]).toEqual([]);
+describe('the sizes of files', () => {
+  it('stay within the limits: sources, tests, scripts, benchmarks and examples', async () => {
+    expect(await problemsInRepository()).toEqual([]);
+  });
+
+  it.each([
+    'libs/minibatch/src/engine/lease-keeper.ts',
+    'libs/minibatch/src/engine/lease-keeper.spec.ts',
+    'test/adapters/celery-redis.spec.ts',
+    'test/adapters/support/celery.ts',
+    'scripts/soak.mjs',
+    'bench/run.mjs',
+    'apps/example/src/main.ts',
+    'examples/store/file-store.ts',
+  ])('are checked in %s', (path) => {
+    const { file } = LIMITS;
+    expect(problemsIn(path, `${'\n'.repeat(file)}// end\n`)).toEqual([[`${path} file`, file + 1]]);
+  });
+
+  it('are those of functions, too, but for specs and the contract of stores', () => {
+    const long = `function f() {\n${lines(LIMITS.function)}\n}\n`;
+    const found = [['scripts/soak.mjs function f', LIMITS.function + 2]];
+    expect(problemsIn('scripts/soak.mjs', long)).toEqual(found);
+    for (const path of ['test/e2e/drain.spec.ts', 'libs/minibatch/src/x.spec.ts', `${CONTRACT}settle.ts`]) {
+      expect(problemsIn(path, long)).toEqual([]);
+    }
   });
 });
 

@@ -25,38 +25,8 @@ export async function startRabbitmq({ port, dir, tls = false } = {}) {
   let certificates;
   const start = async ({ dir: data, temporary }) => {
     if (tls) certificates ??= await makeCertificates(data);
-    const config = join(data, 'rabbitmq.conf');
-    const lines = [
-      `listeners.tcp.1 = 127.0.0.1:${own}`,
-      ...(certificates
-        ? [
-            `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
-            `ssl_options.certfile = ${certificates.certificate}`,
-            `ssl_options.keyfile = ${certificates.key}`,
-          ]
-        : []),
-      ...['log.console = true', 'log.console.level = info', 'log.file = false', ''],
-    ];
-    await writeFile(config, lines.join('\n'));
-    const plugins = join(data, 'enabled_plugins');
-    await writeFile(plugins, '[].\n');
-    const environment = {
-      HOME: data,
-      ERL_EPMD_PORT: mapperPort,
-      ERL_EPMD_ADDRESS: '127.0.0.1',
-      ERL_LIBS: join(home, 'plugins'),
-      ERL_MAX_ETS_TABLES: 50_000,
-      SYS_PREFIX: '',
-      RABBITMQ_NODENAME: `minibatch-${own}@localhost`,
-      RABBITMQ_HOME: home,
-      RABBITMQ_PLUGINS_DIR: join(home, 'plugins'),
-      RABBITMQ_CONF_ENV_FILE: '/dev/null',
-      RABBITMQ_CONFIG_FILE: config,
-      RABBITMQ_MNESIA_BASE: join(data, 'mnesia'),
-      RABBITMQ_LOG_BASE: join(data, 'log'),
-      RABBITMQ_ENABLED_PLUGINS_FILE: plugins,
-      RABBITMQ_DIST_PORT: distribution,
-    };
+    const files = await writeConfiguration(data, { port: own, tlsPort, certificates });
+    const environment = environmentOf({ home, data, files, port: own, mapperPort, distribution });
     // `env` and `erl` become the server itself: a signal to what was started reaches it, and nothing is left behind.
     return startChild(
       '/usr/bin/env',
@@ -87,6 +57,45 @@ export async function startRabbitmq({ port, dir, tls = false } = {}) {
       },
     },
   });
+}
+
+/** Resolves with the paths of what it has written. */
+async function writeConfiguration(data, { port, tlsPort, certificates }) {
+  const files = { config: join(data, 'rabbitmq.conf'), plugins: join(data, 'enabled_plugins') };
+  const lines = [
+    `listeners.tcp.1 = 127.0.0.1:${port}`,
+    ...(certificates
+      ? [
+          `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
+          `ssl_options.certfile = ${certificates.certificate}`,
+          `ssl_options.keyfile = ${certificates.key}`,
+        ]
+      : []),
+    ...['log.console = true', 'log.console.level = info', 'log.file = false', ''],
+  ];
+  await writeFile(files.config, lines.join('\n'));
+  await writeFile(files.plugins, '[].\n');
+  return files;
+}
+
+function environmentOf({ home, data, files, port, mapperPort, distribution }) {
+  return {
+    HOME: data,
+    ERL_EPMD_PORT: mapperPort,
+    ERL_EPMD_ADDRESS: '127.0.0.1',
+    ERL_LIBS: join(home, 'plugins'),
+    ERL_MAX_ETS_TABLES: 50_000,
+    SYS_PREFIX: '',
+    RABBITMQ_NODENAME: `minibatch-${port}@localhost`,
+    RABBITMQ_HOME: home,
+    RABBITMQ_PLUGINS_DIR: join(home, 'plugins'),
+    RABBITMQ_CONF_ENV_FILE: '/dev/null',
+    RABBITMQ_CONFIG_FILE: files.config,
+    RABBITMQ_MNESIA_BASE: join(data, 'mnesia'),
+    RABBITMQ_LOG_BASE: join(data, 'log'),
+    RABBITMQ_ENABLED_PLUGINS_FILE: files.plugins,
+    RABBITMQ_DIST_PORT: distribution,
+  };
 }
 
 /** The folder that holds RabbitMQ's Erlang code: Debian's, or the one the program on PATH lies in. */

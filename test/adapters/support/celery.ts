@@ -20,7 +20,8 @@ import {
   type CeleryEventSourceOptions,
   type CeleryTaskEvent,
 } from 'nestjs-minibatch/celery';
-import { vi } from 'vitest';
+import { wrapStore } from 'nestjs-minibatch/testing';
+import { afterAll, beforeAll, vi } from 'vitest';
 import type { Encrypted } from '../../../scripts/servers/certificates.mjs';
 import { startRabbitmq } from '../../../scripts/servers/rabbitmq/rabbitmq.mjs';
 import { startRedis } from '../../../scripts/servers/redis/redis.mjs';
@@ -219,4 +220,58 @@ export async function usePublisher(kind: BrokerKind, url: string): Promise<Publi
   const publisher = await kind.publisher(url);
   later(() => publisher.close());
   return publisher;
+}
+
+/** Starts a server of each kind for the tests of a file, and stops them behind the last. */
+export function useServers(...kinds: readonly BrokerKind[]) {
+  const servers = new Map<BrokerKind, BrokerServer>();
+  beforeAll(async () => {
+    for (const kind of kinds) servers.set(kind, await kind.start());
+  });
+  afterAll(async () => {
+    for (const server of servers.values()) await server.stop();
+  });
+  const serverOf = (kind: BrokerKind): BrokerServer => {
+    const server = servers.get(kind);
+    if (!server) throw new Error(`${kind.name} is not running`);
+    return server;
+  };
+  return { serverOf, urlOf: (kind: BrokerKind) => serverOf(kind).url };
+}
+
+/** Events of many tasks, as workers send them: several in a body. */
+export function bodiesOf(tasks: readonly string[], each = 10): object[][] {
+  const bodies: object[][] = [];
+  for (let from = 0; from < tasks.length; from += each) {
+    bodies.push(tasks.slice(from, from + each).map((id) => succeeded(id)));
+  }
+  return bodies;
+}
+
+/** A memory store whose appends fail for as long as it is told to. */
+export function failingStore(): { readonly store: StoreDefinition; failing: boolean; readonly failed: number } {
+  const state = { failing: false, failed: 0 };
+  const memory = memoryStore();
+  const store: StoreDefinition = {
+    kind: 'memory',
+    useFactory: async () =>
+      wrapStore(await memory.useFactory(), async (call) => {
+        if (call.method !== 'append' || !state.failing) return call.proceed();
+        state.failed += 1;
+        throw new Error('the disk is full');
+      }),
+  };
+  return Object.assign(state, { store });
+}
+
+/** Messages in a queue that nobody consumes; what its last consumer did not acknowledge is among them. */
+export async function depthOf(url: string, queue: string): Promise<number> {
+  const connection = await connectAmqp(url);
+  try {
+    const channel = await connection.createChannel();
+    const { messageCount } = await channel.checkQueue(queue);
+    return messageCount;
+  } finally {
+    await connection.close();
+  }
 }

@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { TestingModule } from '@nestjs/testing';
 import {
   type Message as StreamMessage,
   memoryStore,
   MinibatchModule,
+  type SourceTarget,
   StatusService,
   StreamSource,
   Streaming,
@@ -65,3 +67,14 @@ export async function sourceStatus(app: TestingModule) {
 }
 
 export const upTo = (count: number) => Array.from({ length: count }, (_, n) => n);
+
+/** The name of a consumer group that no other test uses. */
+export const newGroup = () => `g-${randomUUID()}`;
+
+/** A stream that does with batches what the test wants. */
+export const targetOf = (appendMany: SourceTarget['appendMany']): SourceTarget => ({
+  name: 'rows',
+  append: (data, options = {}) => appendMany([data], { each: () => options }),
+  appendMany,
+  position: () => Promise.resolve(undefined),
+});

@@ -10,9 +10,14 @@ import {
   StreamService,
   Window,
 } from 'nestjs-minibatch';
-import { vi } from 'vitest';
-import type { MosquittoServer } from '../../../scripts/servers/mosquitto/mosquitto.mjs';
-import { later, Log, start } from '../../e2e/support/applications.js';
+import { MqttSource, type MqttSourceOptions } from 'nestjs-minibatch/mqtt';
+import { afterAll, beforeAll, expect, vi } from 'vitest';
+import {
+  type MosquittoOptions,
+  type MosquittoServer,
+  startMosquitto,
+} from '../../../scripts/servers/mosquitto/mosquitto.mjs';
+import { later, Log, SOON, start } from '../../e2e/support/applications.js';
 
 /** A broker may be restarted, and two cores are shared with other tests. */
 export const LONG = { timeout: 60_000, interval: 20 } as const;
@@ -98,4 +103,62 @@ export async function publishAll(
       client.end(true);
     }
   }
+}
+
+/** A broker for the tests of a file, stopped behind the last. */
+export function useBroker(options?: MosquittoOptions): () => MosquittoServer {
+  let broker: MosquittoServer;
+  beforeAll(async () => {
+    broker = await startMosquitto(options);
+    console.log(`MQTT broker for tests: ${broker.label}`);
+  });
+  afterAll(() => broker.stop());
+  return () => broker;
+}
+
+type AnyOptions = Partial<MqttSourceOptions>;
+
+export interface BrokerSources {
+  sourceOf(options: AnyOptions): MqttSource;
+  /** A session that the broker keeps: what is published from now on is for it. */
+  session<O extends AnyOptions>(options: O): Promise<O & { readonly clientId: string }>;
+}
+
+/** Sources of a broker by one version of the protocol. */
+export function sourcesOf(broker: () => MosquittoServer, protocolVersion: 4 | 5): BrokerSources {
+  const sourceOf = (options: AnyOptions) =>
+    new MqttSource({
+      url: broker().url,
+      clientId: unique('client'),
+      topics: 'unused',
+      protocolVersion,
+      ...options,
+    } as MqttSourceOptions);
+
+  async function session<O extends AnyOptions>(options: O) {
+    const clientId = unique('client');
+    const stop = new AbortController();
+    const subscribed = new Promise<void>((resolve) => {
+      const target = {
+        name: 'nothing',
+        append: () => Promise.reject(new Error('nothing is to come')),
+        // The topics are stored when the broker has granted them.
+        appendMany: async () => resolve(),
+        position: () => Promise.resolve(undefined),
+      };
+      const feed = sourceOf({ clientId, ...options }).stream(target, stop.signal);
+      later(async () => feed);
+    });
+    await subscribed;
+    stop.abort();
+    return { clientId, ...options };
+  }
+
+  return { sourceOf, session };
+}
+
+/** Resolves when it has failed. */
+export async function failing(attached: AttachedSource): Promise<AttachedSource> {
+  await vi.waitFor(() => expect(attached.status.failures).toBeGreaterThan(0), SOON);
+  return attached;
 }
