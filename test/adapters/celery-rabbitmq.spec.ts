@@ -26,7 +26,7 @@ afterEach(closeAll);
 
 const { urlOf } = useServers(RABBITMQ);
 
-describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
+describe('CeleryEventSource on rabbitmq', { timeout: 240_000 }, () => {
   const queueName = () => `minibatch-${randomUUID()}`;
 
   it('with a queue loses nothing while the application is away', async () => {
@@ -71,11 +71,15 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
     await listening(follower, probe);
     await probe.close();
     const tasks = ids(20_000);
-    const published = publishStubbornly(server, bodiesOf(tasks));
+    let restarted = Promise.resolve();
+    const published = publishStubbornly(server, bodiesOf(tasks), () => restarted);
     await vi.waitUntil(() => follower.messages.length > 4000, SOON);
-    await server.kill9();
-    expect(follower.messages.length).toBeLessThan(tasks.length);
-    await server.restart();
+    restarted = (async () => {
+      await server.kill9();
+      expect(follower.messages.length).toBeLessThan(tasks.length);
+      await server.restart();
+    })();
+    await restarted;
     await published;
     await vi.waitUntil(() => follower.messages.length >= tasks.length, { timeout: 60_000, interval: 50 });
     expect(follower.data.map(({ task_id }) => task_id).toSorted()).toEqual(tasks);
@@ -167,10 +171,15 @@ describe('CeleryEventSource on rabbitmq', { timeout: 120_000 }, () => {
   });
 });
 
-/** Publishes until the broker has confirmed all, whatever happens to it meanwhile. */
-async function publishStubbornly(server: BrokerServer, bodies: readonly object[][]): Promise<void> {
+/** Publishes until the broker has confirmed all, across a restart of it that `restarted` waits for. */
+async function publishStubbornly(
+  server: BrokerServer,
+  bodies: readonly object[][],
+  restarted: () => Promise<void>,
+): Promise<void> {
   const left = new Set(bodies);
   while (left.size > 0) {
+    await restarted();
     const publisher = await publisherOnceThere(server);
     const publish = async (body: object[]) => {
       await publisher.publish(body);

@@ -1,4 +1,5 @@
 import type { Connection, ConnectOptions, mongo } from 'mongoose';
+import { afterEach, beforeEach } from 'vitest';
 import { MongooseStreamStore } from '../../libs/minibatch/src/storage/mongoose/index.js';
 import type { MongooseStreamStoreOptions } from '../../libs/minibatch/src/storage/mongoose/index.js';
 import type {
@@ -47,6 +48,32 @@ export async function openStore(options: TestStoreOptions = {}): Promise<TestSto
       await store.close();
       await database.dispose();
     },
+  };
+}
+
+/**
+ * A store for each test of the suite that calls this, made before and closed after it. Valid within tests and hooks alone.
+ *
+ * @param options called before each test
+ */
+export function useStore(options: () => TestStoreOptions = () => ({})): TestStore {
+  let test: TestStore;
+  beforeEach(async () => {
+    test = await openStore(options());
+  });
+  afterEach(() => test.dispose());
+  return {
+    get store() {
+      return test.store;
+    },
+    get connection() {
+      return test.connection;
+    },
+    get database() {
+      return test.database;
+    },
+    commands: () => test.commands(),
+    dispose: () => test.dispose(),
   };
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { Service, setUp, stop } from './evidence.spec.support.js';
-import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
+import { type ConsumerChoice, dieOf, LEASE, Process, STREAM } from './process.spec.support.js';
 import { range } from './processes.spec.support.js';
 
 /** Time passes while the engine works, and timers fire a little early, as those of the system do. */
@@ -202,32 +202,7 @@ describe('evidence', () => {
     const { database, given, buffered, plain } = setUp();
     await plain.ensureStream(STREAM);
     await plain.append(range(0, 30).map((data) => ({ stream: STREAM, data, created: new Date() })));
-    const done = new Set<unknown>();
-    let deaths = 0;
-    for (let clock = new VirtualClock(); deaths < 40;) {
-      let died = false;
-      const p: Process = new Process(database, { clock });
-      p.consumer({
-        size: 1,
-        handler: (window) => {
-          if (window.data.includes(3)) {
-            died = true;
-            p.kill();
-            return new Promise(() => undefined);
-          }
-          for (const item of window.data) done.add(item);
-          return undefined;
-        },
-      });
-      await p.engine.start();
-      await p.clock.advance(LEASE * 1.5, () => turns(() => false, 60));
-      clock = new VirtualClock(p.clock.now());
-      if (!died) {
-        await stop(p);
-        break;
-      }
-      deaths += 1;
-    }
+    const { done, deaths } = await dieOf(database, 3, { size: 1 });
     expect(deaths).toBeLessThan(20);
     expect(await given()).toEqual([3]);
     expect([...done].toSorted((a, b) => Number(a) - Number(b))).toEqual(range(0, 30).filter((i) => i !== 3));

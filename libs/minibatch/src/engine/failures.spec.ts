@@ -4,7 +4,7 @@ import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Window } from '../windows/window.js';
-import { LEASE, Process, STREAM, turns } from './process.spec.support.js';
+import { dieOf, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 
@@ -295,38 +295,12 @@ describe('poison', () => {
     const { database, letters, buffered, plain } = setUp();
     await plain.ensureStream(STREAM);
     await plain.append(range(0, 32).map((data) => ({ stream: STREAM, data, created: new Date() })));
-    const committed = new Set<unknown>();
-    let deaths = 0;
-    let clock = new VirtualClock();
-    for (; deaths < 60;) {
-      let died = false;
-      const p: Process = new Process(database, { clock });
-      p.consumer({
-        size: 8,
-        handler: (window) => {
-          if (window.data.includes(13)) {
-            died = true;
-            p.kill();
-            return new Promise(() => undefined);
-          }
-          for (const item of window.data) committed.add(item);
-          return undefined;
-        },
-      });
-      await p.engine.start();
-      await p.clock.advance(LEASE * 1.5, () => turns(() => false, 30));
-      clock = new VirtualClock(p.clock.now());
-      if (!died) {
-        await stop(p);
-        break;
-      }
-      deaths += 1;
-    }
+    const { done, deaths } = await dieOf(database, 13, { size: 8 });
     expect(deaths).toBeLessThan(20);
     expect((await letters()).map(({ data, error }) => [data, error])).toEqual([
       [13, 'the process ended while it was handled'],
     ]);
-    expect(committed.size).toBe(31);
+    expect(done.size).toBe(31);
     expect(await buffered()).toBe(0);
   });
 });

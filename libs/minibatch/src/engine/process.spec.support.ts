@@ -140,3 +140,42 @@ export class Process {
 export async function turns(until: () => boolean, most = 1_000): Promise<void> {
   for (let i = 0; i < most && !until(); i += 1) await new Promise((resolve) => setImmediate(resolve));
 }
+
+/**
+ * One process after another, each of which ends when its handler is given a window with that message; until one survives a lease
+ * time and a half. Returns what their handlers were given and could finish, and how many ended.
+ */
+export async function dieOf(
+  database: MemoryDatabase,
+  deadly: unknown,
+  consumer: ConsumerChoice,
+): Promise<{ readonly done: ReadonlySet<unknown>; readonly deaths: number }> {
+  const done = new Set<unknown>();
+  let clock = new VirtualClock();
+  for (let deaths = 0; deaths < 40; deaths += 1) {
+    let died = false;
+    const p: Process = new Process(database, { clock });
+    p.consumer({
+      ...consumer,
+      handler: (window) => {
+        if (window.data.includes(deadly)) {
+          died = true;
+          p.kill();
+          return new Promise(() => undefined);
+        }
+        for (const item of window.data) done.add(item);
+        return undefined;
+      },
+    });
+    await p.engine.start();
+    await clock.advance(LEASE * 1.5, () => turns(() => false, 60));
+    if (!died) {
+      const stopping = p.engine.stop(0);
+      await clock.advance(10_000);
+      await stopping;
+      return { done, deaths };
+    }
+    clock = new VirtualClock(clock.now());
+  }
+  throw new Error('no process survived');
+}

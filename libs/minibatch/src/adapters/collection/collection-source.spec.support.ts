@@ -1,6 +1,11 @@
+import type { Connection, mongo } from 'mongoose';
+import { afterEach, beforeEach } from 'vitest';
+import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
 import { SystemClock } from '../../common/clock.js';
 import type { Log } from '../../common/log.js';
 import type { SourceAppendManyOptions, SourceAppendOptions, SourceTarget } from '../../sources/source.interface.js';
+import { CollectionSource } from './collection.source.js';
+import type { CollectionReading } from './collection-source.options.js';
 
 interface Appended {
   readonly data: unknown;
@@ -90,4 +95,57 @@ export async function until(what: string, condition: () => boolean | Promise<boo
     if (performance.now() > end) throw new Error(`not within 25 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/** A source of the collection 'orders' of an empty database, and the stream it feeds. */
+export class SourceTest {
+  database!: TestDatabase;
+  connection!: Connection;
+  orders!: mongo.Collection;
+  target!: MemoryTarget;
+  /** The one that runs. */
+  source!: CollectionSource;
+  stop = new AbortController();
+  running: Promise<void> = Promise.resolve();
+
+  constructor(private readonly defaults: CollectionReading) {}
+
+  async open(uri?: string): Promise<void> {
+    this.database = openDatabase(uri);
+    this.connection = await this.database.connect();
+    this.orders = this.connection.collection('orders');
+    this.target = new MemoryTarget();
+    this.stop = new AbortController();
+    this.running = Promise.resolve();
+  }
+
+  readonly make = (options: CollectionReading = {}): CollectionSource =>
+    new CollectionSource({ connection: this.connection, collection: 'orders', ...this.defaults, ...options });
+
+  readonly start = (options: CollectionReading = {}): void => {
+    this.stop = new AbortController();
+    this.source = this.make(options);
+    this.running = this.source.stream(this.target, this.stop.signal);
+    this.running.catch(() => undefined);
+  };
+
+  /** Stops it, whatever it ends with. */
+  readonly end = async (): Promise<void> => {
+    this.stop.abort();
+    await this.running.catch(() => undefined);
+  };
+
+  readonly arrived = (count: number): Promise<void> =>
+    until(`${count} messages`, () => this.target.messages.length >= count);
+}
+
+/** One whose database and stream are new in each test of the suite that calls this. */
+export function useSource(defaults: CollectionReading, uri?: () => string): SourceTest {
+  const test = new SourceTest(defaults);
+  beforeEach(() => test.open(uri?.()));
+  afterEach(async () => {
+    await test.end();
+    await test.database.dispose();
+  });
+  return test;
 }

@@ -1,11 +1,8 @@
 import { ObjectId } from 'bson';
-import type { Connection, mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
+import type { mongo } from 'mongoose';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { CollectionSource } from './collection.source.js';
-import { JumpingClock, MemoryTarget, STOP_LIMIT, until } from './collection-source.spec.support.js';
-import type { CollectionReading } from './collection-source.options.js';
+import { STOP_LIMIT, until, useSource } from './collection-source.spec.support.js';
 
 /** An id as a writer's own clock makes it; `low` puts it below the others of its second. */
 function idAt(time: number, low = false): ObjectId {
@@ -16,195 +13,154 @@ function idAt(time: number, low = false): ObjectId {
 }
 
 describe('CollectionSource with a cursor', () => {
-  let database: TestDatabase;
-  let connection: Connection;
-  let orders: mongo.Collection;
-  let target: MemoryTarget;
-  let clock: JumpingClock;
-  let stop: AbortController;
-  let running: Promise<void>;
+  const test = useSource({ mode: 'cursor', pollInterval: 20 });
+  const { start, end, arrived } = test;
+  afterEach(() => void vi.restoreAllMocks());
 
-  beforeEach(async () => {
-    database = openDatabase();
-    connection = await database.connect();
-    orders = connection.collection('orders');
-    target = new MemoryTarget();
-    clock = target.clock;
-    stop = new AbortController();
-    running = Promise.resolve();
-  });
-
-  afterEach(async () => {
-    vi.restoreAllMocks();
-    await end();
-    await database.dispose();
-  });
-
-  function source(options: CollectionReading = {}): CollectionSource {
-    return new CollectionSource({
-      connection,
-      collection: 'orders',
-      mode: 'cursor',
-      pollInterval: 20,
-      ...options,
-    });
-  }
-
-  function start(options: CollectionReading = {}): void {
-    stop = new AbortController();
-    running = source(options).stream(target, stop.signal);
-    running.catch(() => undefined);
-  }
-
-  async function end(): Promise<void> {
-    stop.abort();
-    await running.catch(() => undefined);
-  }
-
-  const arrived = (count: number) => until(`${count} messages`, () => target.messages.length >= count);
-  const stored = () => target.stored as { readonly from?: string };
+  const stored = () => test.target.stored as { readonly from?: string };
 
   it('gives what is there, then what comes', async () => {
-    await orders.insertMany(Array.from({ length: 2500 }, (_, n) => ({ n })));
+    await test.orders.insertMany(Array.from({ length: 2500 }, (_, n) => ({ n })));
     start();
     await arrived(2500);
-    await orders.insertOne({ n: 2500 });
+    await test.orders.insertOne({ n: 2500 });
     await arrived(2501);
-    expect(target.all('n')).toEqual(Array.from({ length: 2501 }, (_, n) => n));
+    expect(test.target.all('n')).toEqual(Array.from({ length: 2501 }, (_, n) => n));
   });
 
   it('gives each message the dedupe id database.collection:_id', async () => {
-    const { insertedId } = await orders.insertOne({ n: 1 });
+    const { insertedId } = await test.orders.insertOne({ n: 1 });
     start();
     await arrived(1);
-    expect(target.messages[0]).toEqual({
+    expect(test.target.messages[0]).toEqual({
       data: { _id: insertedId, n: 1 },
-      dedupeId: `${database.name}.orders:${String(insertedId)}`,
+      dedupeId: `${test.database.name}.orders:${String(insertedId)}`,
     });
   });
 
   it('finds ids of a second writer below the cursor', async () => {
     const now = Date.now();
-    await orders.insertOne({ _id: idAt(now), n: 'first' });
+    await test.orders.insertOne({ _id: idAt(now), n: 'first' });
     start();
     await arrived(1);
-    await orders.insertOne({ _id: idAt(now, true), n: 'same second' });
-    await orders.insertOne({ _id: idAt(now - 4000), n: 'clock behind' });
+    await test.orders.insertOne({ _id: idAt(now, true), n: 'same second' });
+    await test.orders.insertOne({ _id: idAt(now - 4000), n: 'clock behind' });
     await arrived(3);
-    expect(target.all('n')).toEqual(expect.arrayContaining(['first', 'same second', 'clock behind']));
+    expect(test.target.all('n')).toEqual(expect.arrayContaining(['first', 'same second', 'clock behind']));
     // Nothing was given twice on the way: what was seen is not read as a whole again.
-    expect(target.given).toBe(3);
+    expect(test.target.given).toBe(3);
   });
 
   it('finds all of two writers whose ids interleave, across restarts', async () => {
     const write = async (writer: string, behind: number) => {
-      for (let n = 0; n < 150; n += 1) await orders.insertOne({ _id: idAt(Date.now() - behind), n: `${writer}${n}` });
+      for (let n = 0; n < 150; n += 1)
+        await test.orders.insertOne({ _id: idAt(Date.now() - behind), n: `${writer}${n}` });
     };
     start({ batch: 7 });
     const writing = Promise.all([write('a', 0), write('b', 3000)]);
     for (let restarts = 0; restarts < 5; restarts += 1) {
-      const before = target.messages.length;
-      await until('progress', () => target.messages.length > before || target.messages.length === 300);
+      const before = test.target.messages.length;
+      await until('progress', () => test.target.messages.length > before || test.target.messages.length === 300);
       await end();
       start({ batch: 7 });
     }
     await writing;
     await arrived(300);
-    expect(new Set(target.all('n')).size).toBe(300);
-    expect(target.messages).toHaveLength(300);
+    expect(new Set(test.target.all('n')).size).toBe(300);
+    expect(test.target.messages).toHaveLength(300);
   });
 
   it('is not led astray by a writer whose clock is an hour ahead', async () => {
-    await orders.insertOne({ _id: idAt(Date.now() + 3_600_000), n: 'future' });
+    await test.orders.insertOne({ _id: idAt(Date.now() + 3_600_000), n: 'future' });
     start();
     await arrived(1);
-    await orders.insertOne({ n: 'now' });
+    await test.orders.insertOne({ n: 'now' });
     await arrived(2);
     await end();
-    await orders.insertOne({ n: 'while stopped' });
+    await test.orders.insertOne({ n: 'while stopped' });
     start();
     await arrived(3);
-    expect(target.all('n')).toEqual(['future', 'now', 'while stopped']);
+    expect(test.target.all('n')).toEqual(['future', 'now', 'while stopped']);
   });
 
   it('goes on where it stopped; what comes again is ignored', async () => {
-    await orders.insertMany([{ n: 1 }, { n: 2 }]);
+    await test.orders.insertMany([{ n: 1 }, { n: 2 }]);
     start();
     await arrived(2);
     await end();
-    await orders.insertOne({ n: 3 });
+    await test.orders.insertOne({ n: 3 });
     start();
     await arrived(3);
-    expect(target.all('n')).toEqual([1, 2, 3]);
+    expect(test.target.all('n')).toEqual([1, 2, 3]);
   });
 
   it('reads nothing twice after a restart once the look-back is over', async () => {
-    await orders.insertMany([{ n: 1 }, { n: 2 }]);
+    await test.orders.insertMany([{ n: 1 }, { n: 2 }]);
     start();
     await arrived(2);
     const early = stored().from;
-    clock.jump(12_000);
+    test.target.clock.jump(12_000);
     await until('the position has reached the newest id', () => stored().from !== early);
     await end();
-    await orders.insertOne({ n: 3 });
-    target.given = 0;
+    await test.orders.insertOne({ n: 3 });
+    test.target.given = 0;
     start();
     await arrived(3);
     // The newest one itself, because the position includes it.
-    expect(target.given).toBe(2);
+    expect(test.target.given).toBe(2);
   });
 
   it('loses nothing when it is killed between messages and position', async () => {
-    await orders.insertMany(Array.from({ length: 30 }, (_, n) => ({ n })));
-    target.losePosition = true;
+    await test.orders.insertMany(Array.from({ length: 30 }, (_, n) => ({ n })));
+    test.target.losePosition = true;
     start({ batch: 10 });
-    await expect(running).rejects.toThrow('killed');
-    expect(target.messages).toHaveLength(10);
-    expect(target.stored).toBeUndefined();
-    target.losePosition = false;
+    await expect(test.running).rejects.toThrow('killed');
+    expect(test.target.messages).toHaveLength(10);
+    expect(test.target.stored).toBeUndefined();
+    test.target.losePosition = false;
     start({ batch: 10 });
     await arrived(30);
-    expect(target.all('n')).toEqual(Array.from({ length: 30 }, (_, n) => n));
+    expect(test.target.all('n')).toEqual(Array.from({ length: 30 }, (_, n) => n));
   });
 
   it('advances its position through a backlog, not only at its end', async () => {
     const old = Date.now() - 3_600_000;
-    await orders.insertMany(Array.from({ length: 50 }, (_, n) => ({ _id: idAt(old + n * 1000), n })));
-    target.before = () => {
-      if (target.messages.length >= 30) throw new Error('store is down');
+    await test.orders.insertMany(Array.from({ length: 50 }, (_, n) => ({ _id: idAt(old + n * 1000), n })));
+    test.target.before = () => {
+      if (test.target.messages.length >= 30) throw new Error('store is down');
     };
     start({ batch: 10 });
-    await expect(running).rejects.toThrow('store is down');
-    target.before = () => undefined;
-    target.given = 0;
+    await expect(test.running).rejects.toThrow('store is down');
+    test.target.before = () => undefined;
+    test.target.given = 0;
     start({ batch: 10 });
     await arrived(50);
     // 20 new ones and the last of those before.
-    expect(target.given).toBe(21);
+    expect(test.target.given).toBe(21);
   });
 
   it('advances its position also while it never gets to the end', async () => {
-    await orders.insertMany(Array.from({ length: 100 }, (_, n) => ({ _id: n })) as never[]);
-    target.before = () => {
-      if (target.messages.length >= 60) throw new Error('store is down');
-      clock.jump(11_000);
+    await test.orders.insertMany(Array.from({ length: 100 }, (_, n) => ({ _id: n })) as never[]);
+    test.target.before = () => {
+      if (test.target.messages.length >= 60) throw new Error('store is down');
+      test.target.clock.jump(11_000);
     };
     start({ batch: 10 });
-    await expect(running).rejects.toThrow('store is down');
+    await expect(test.running).rejects.toThrow('store is down');
     expect(stored().from).toBeDefined();
-    target.before = () => undefined;
-    target.given = 0;
+    test.target.before = () => undefined;
+    test.target.given = 0;
     start({ batch: 10 });
     await arrived(100);
-    expect(target.all('_id')).toEqual(Array.from({ length: 100 }, (_, n) => n));
-    expect(target.given).toBeLessThan(100);
+    expect(test.target.all('_id')).toEqual(Array.from({ length: 100 }, (_, n) => n));
+    expect(test.target.given).toBeLessThan(100);
   });
 
   it('waits for the append before it reads on', async () => {
-    await orders.insertMany(Array.from({ length: 40 }, (_, n) => ({ n })));
+    await test.orders.insertMany(Array.from({ length: 40 }, (_, n) => ({ n })));
     let underWay = 0;
     let most = 0;
-    target.before = async () => {
+    test.target.before = async () => {
       underWay += 1;
       most = Math.max(most, underWay);
       await new Promise((resolve) => setImmediate(resolve));
@@ -216,36 +172,36 @@ describe('CollectionSource with a cursor', () => {
   });
 
   it('with snapshot: false gives only what comes after the start, also after a restart', async () => {
-    await orders.insertMany([{ n: 'old 1' }, { n: 'old 2' }]);
+    await test.orders.insertMany([{ n: 'old 1' }, { n: 'old 2' }]);
     start({ snapshot: false });
-    await until('a position', () => target.stored !== undefined);
-    await orders.insertOne({ _id: idAt(Date.now() - 5000), n: 'late' });
+    await until('a position', () => test.target.stored !== undefined);
+    await test.orders.insertOne({ _id: idAt(Date.now() - 5000), n: 'late' });
     await arrived(1);
     await end();
-    await orders.insertOne({ n: 'new' });
+    await test.orders.insertOne({ n: 'new' });
     start({ snapshot: false });
     await arrived(2);
-    expect(target.all('n')).toEqual(['late', 'new']);
+    expect(test.target.all('n')).toEqual(['late', 'new']);
   });
 
   it('with snapshot: false on an empty collection gives the first document', async () => {
     start({ snapshot: false });
-    await until('a position', () => target.stored !== undefined);
-    await orders.insertOne({ n: 1 });
+    await until('a position', () => test.target.stored !== undefined);
+    await test.orders.insertOne({ n: 1 });
     await arrived(1);
   });
 
   it('follows numbers, and finds smaller ones that turn up later', async () => {
-    await orders.insertMany([{ _id: 1 }, { _id: 2 }, { _id: 5 }] as never[]);
+    await test.orders.insertMany([{ _id: 1 }, { _id: 2 }, { _id: 5 }] as never[]);
     start();
     await arrived(3);
-    await orders.insertOne({ _id: 3 } as never);
+    await test.orders.insertOne({ _id: 3 } as never);
     await arrived(4);
     await end();
-    await orders.insertOne({ _id: 4 } as never);
+    await test.orders.insertOne({ _id: 4 } as never);
     start();
     await arrived(5);
-    expect(target.all('_id')).toEqual([1, 2, 5, 3, 4]);
+    expect(test.target.all('_id')).toEqual([1, 2, 5, 3, 4]);
   });
 
   describe('at documents whose field holds an array', () => {
@@ -253,7 +209,7 @@ describe('CollectionSource with a cursor', () => {
     const follow = { batch: 2, lookBack: 0 } as const;
     /** The last batch of a look ends with an array; some reach into the future. */
     const fill = (place: (value: unknown) => object) =>
-      orders.insertMany([
+      test.orders.insertMany([
         { _id: 1, ...place(at(1)) },
         { _id: 2, ...place([at(2), at(30)]) },
         { _id: 3, ...place(at(3)) },
@@ -275,7 +231,7 @@ describe('CollectionSource with a cursor', () => {
       await fill(place);
       start({ field, unstorable, ...follow });
       await arrived(2);
-      await orders.insertMany([
+      await test.orders.insertMany([
         { _id: 7, ...place(at(5)) },
         { _id: 8, ...place([at(6), at(7)]) },
         { _id: 9, ...place(at(6)) },
@@ -283,56 +239,56 @@ describe('CollectionSource with a cursor', () => {
       await arrived(4);
       await until('the arrays', () => [2, 4, 8].every((id) => refused.includes(id)));
       const count = refused.length;
-      await orders.insertOne({ _id: 10, ...place(at(8)) } as never);
+      await test.orders.insertOne({ _id: 10, ...place(at(8)) } as never);
       await arrived(5);
       await end();
-      expect(target.all('_id')).toEqual([1, 3, 7, 9, 10]);
+      expect(test.target.all('_id')).toEqual([1, 3, 7, 9, 10]);
       expect(refused).toHaveLength(count);
       expect(new Set(refused).size).toBe(count);
 
       start({ field, unstorable, ...follow });
-      await orders.insertOne({ _id: 11, ...place(at(9)) } as never);
+      await test.orders.insertOne({ _id: 11, ...place(at(9)) } as never);
       await arrived(6);
-      expect(target.all('_id')).toEqual([1, 3, 7, 9, 10, 11]);
+      expect(test.target.all('_id')).toEqual([1, 3, 7, 9, 10, 11]);
     });
 
     it("says which document it is with unstorable: 'fail'", async () => {
       await fill((time) => ({ time }));
       start({ field: 'time', unstorable: 'fail', ...follow });
-      await expect(running).rejects.toMatchObject({
+      await expect(test.running).rejects.toMatchObject({
         code: 'MINIBATCH_SOURCE_FAILED',
         message: expect.stringContaining("its 'time' holds an array") as string,
       });
     });
 
     it('fails where all documents are of that kind', async () => {
-      await orders.insertMany([{ time: [at(1)] }, { time: [at(2), at(3)] }]);
+      await test.orders.insertMany([{ time: [at(1)] }, { time: [at(2), at(3)] }]);
       start({ field: 'time' });
-      await expect(running).rejects.toThrow(/no document has a single value there/);
+      await expect(test.running).rejects.toThrow(/no document has a single value there/);
     });
   });
 
   it('stores how far it is with numbers too, a look-back later', async () => {
-    await orders.insertMany([{ _id: 1 }, { _id: 2 }] as never[]);
+    await test.orders.insertMany([{ _id: 1 }, { _id: 2 }] as never[]);
     start();
     await arrived(2);
-    clock.jump(11_000);
+    test.target.clock.jump(11_000);
     await until('the position has reached 2', () => stored().from === '{"value":{"$numberInt":"2"}}');
   });
 
   it('gives a document again when the value of its field has changed', async () => {
     const time = Date.now();
-    await orders.insertMany([{ n: 1, updatedAt: new Date(time) }, { n: 2, updatedAt: new Date(time) }, { n: 3 }]);
+    await test.orders.insertMany([{ n: 1, updatedAt: new Date(time) }, { n: 2, updatedAt: new Date(time) }, { n: 3 }]);
     start({ field: 'updatedAt' });
     await arrived(2);
-    await orders.updateOne({ n: 1 }, { $set: { n: 10, updatedAt: new Date(time + 1) } });
+    await test.orders.updateOne({ n: 1 }, { $set: { n: 10, updatedAt: new Date(time + 1) } });
     await arrived(3);
-    expect(new Set(target.all('n'))).toEqual(new Set([1, 2, 10]));
-    expect(target.messages).toHaveLength(3);
+    expect(new Set(test.target.all('n'))).toEqual(new Set([1, 2, 10]));
+    expect(test.target.messages).toHaveLength(3);
   });
 
   it('filters, projects, maps and keys', async () => {
-    await orders.insertMany([
+    await test.orders.insertMany([
       { n: 1, state: 'paid', secret: 'x' },
       { n: 2, state: 'open', secret: 'x' },
       { n: 3, state: 'paid', secret: 'x' },
@@ -345,27 +301,27 @@ describe('CollectionSource with a cursor', () => {
       key: ({ n }) => `key ${String(n)}`,
     });
     await arrived(2);
-    expect(target.messages.map(({ data, key }) => ({ data, key }))).toEqual([
+    expect(test.target.messages.map(({ data, key }) => ({ data, key }))).toEqual([
       { data: { n: 1, secret: undefined, state: 'paid' }, key: 'key 1' },
       { data: { n: 4, secret: undefined, state: 'paid' }, key: 'key 4' },
     ]);
   });
 
   it('goes on when the last field of a projection is not the cursor', async () => {
-    await orders.insertMany([{ n: 1, at: new Date(1) }] as never[]);
+    await test.orders.insertMany([{ n: 1, at: new Date(1) }] as never[]);
     start({ field: 'at', projection: { n: 1 } });
     await arrived(1);
-    await orders.insertOne({ n: 2, at: new Date() });
+    await test.orders.insertOne({ n: 2, at: new Date() });
     await arrived(2);
-    expect(target.all('n')).toEqual([1, 2]);
+    expect(test.target.all('n')).toEqual([1, 2]);
   });
 
   it("with unstorable: 'fail', says for which document map threw", async () => {
-    await orders.insertOne({ _id: 7 } as never);
+    await test.orders.insertOne({ _id: 7 } as never);
     const map = () => {
       throw new Error('no customer');
     };
-    await expect(source({ map, unstorable: 'fail' }).stream(target, stop.signal)).rejects.toMatchObject({
+    await expect(test.make({ map, unstorable: 'fail' }).stream(test.target, test.stop.signal)).rejects.toMatchObject({
       code: ErrorCode.SourceFailed,
       message: expect.stringMatching(/the document 7 of \w+\.orders: CollectionSource: map threw: no customer/),
     });
@@ -376,30 +332,33 @@ describe('CollectionSource with a cursor', () => {
     ['ids that do not grow', [{ _id: { a: 1 } }], /does not grow/],
     ['several kinds', [{ _id: 1 }, { _id: new ObjectId() }], /several kinds/],
   ])('refuses %s', async (_, documents, message) => {
-    await orders.insertMany(documents as never[]);
-    await expect(source().stream(target, stop.signal)).rejects.toMatchObject({ code: ErrorCode.SourceFailed, message });
+    await test.orders.insertMany(documents as never[]);
+    await expect(test.make().stream(test.target, test.stop.signal)).rejects.toMatchObject({
+      code: ErrorCode.SourceFailed,
+      message,
+    });
   });
 
   it('takes strings where the user says that they grow', async () => {
-    await orders.insertMany([{ _id: 'a' }, { _id: 'b' }] as never[]);
+    await test.orders.insertMany([{ _id: 'a' }, { _id: 'b' }] as never[]);
     start({ field: '_id' });
     await arrived(2);
   });
 
   it.each(['idle', 'appending'])('stops within a second while %s', async (state) => {
-    await orders.insertOne({ n: 1 });
-    if (state === 'appending') target.before = () => new Promise(() => undefined);
+    await test.orders.insertOne({ n: 1 });
+    if (state === 'appending') test.target.before = () => new Promise(() => undefined);
     let appending = false;
-    const before = target.before;
-    target.before = (data) => {
+    const before = test.target.before;
+    test.target.before = (data) => {
       appending = true;
       return before(data);
     };
     start({ pollInterval: '1 minute' });
     await until('an append', () => appending);
     const since = performance.now();
-    stop.abort();
-    await running;
+    test.stop.abort();
+    await test.running;
     expect(performance.now() - since).toBeLessThan(STOP_LIMIT);
   });
 });

@@ -1,62 +1,20 @@
-import { type Connection, createConnection, type mongo, Schema } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
-import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
+import { createConnection, Schema } from 'mongoose';
+import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { CollectionSource } from './collection.source.js';
-import { MemoryTarget, until } from './collection-source.spec.support.js';
-import type { CollectionReading } from './collection-source.options.js';
+import { MemoryTarget, until, useSource } from './collection-source.spec.support.js';
 
 describe('where a CollectionSource starts', () => {
-  let database: TestDatabase;
-  let connection: Connection;
-  let orders: mongo.Collection;
-  let target: MemoryTarget;
-  let stop: AbortController;
-  let running: Promise<void>;
+  const test = useSource({ mode: 'cursor', pollInterval: 20 });
+  const { start, end, arrived } = test;
+  afterEach(() => void vi.restoreAllMocks());
 
-  beforeEach(async () => {
-    database = openDatabase();
-    connection = await database.connect();
-    orders = connection.collection('orders');
-    target = new MemoryTarget();
-    stop = new AbortController();
-    running = Promise.resolve();
-  });
-
-  afterEach(async () => {
-    vi.restoreAllMocks();
-    await end();
-    await database.dispose();
-  });
-
-  function source(options: CollectionReading = {}): CollectionSource {
-    return new CollectionSource({
-      connection,
-      collection: 'orders',
-      mode: 'cursor',
-      pollInterval: 20,
-      ...options,
-    });
-  }
-
-  function start(options: CollectionReading = {}): void {
-    stop = new AbortController();
-    running = source(options).stream(target, stop.signal);
-    running.catch(() => undefined);
-  }
-
-  async function end(): Promise<void> {
-    stop.abort();
-    await running.catch(() => undefined);
-  }
-
-  const arrived = (count: number) => until(`${count} messages`, () => target.messages.length >= count);
-  const stored = () => target.stored as { readonly from?: string };
+  const stored = () => test.target.stored as { readonly from?: string };
 
   describe('with a position that it can not go on from', () => {
     const foreign = () => ({
       v: 1,
-      collection: `${database.name}.orders`,
+      collection: `${test.database.name}.orders`,
       mode: 'changeStream',
       start: '{"value":{"startAfter":{"_data":"00"}}}',
     });
@@ -68,54 +26,56 @@ describe('where a CollectionSource starts', () => {
       ['that is none', () => ({ hello: 1 }), /not written by a CollectionSource/],
       ['that is broken', () => ({ ...foreign(), start: '{' }), /can not be read/],
     ])('%s fails by default and says what to do', async (_, position, message) => {
-      target.stored = position();
-      const failed = source().stream(target, stop.signal);
+      test.target.stored = position();
+      const failed = test.make().stream(test.target, test.stop.signal);
       await expect(failed).rejects.toMatchObject({ code: ErrorCode.SourceFailed, message });
       await expect(failed).rejects.toThrow(/Set onLostToken/);
     });
 
     it("reads everything again with 'snapshot'", async () => {
-      await orders.insertOne({ n: 1 });
-      target.stored = foreign();
+      await test.orders.insertOne({ n: 1 });
+      test.target.stored = foreign();
       start({ onLostToken: 'snapshot', snapshot: false });
       await arrived(1);
-      expect(target.lines).toEqual([
+      expect(test.target.lines).toEqual([
         expect.stringMatching(/^warn: .*onLostToken is 'snapshot': all of \w+\.orders is read again/),
       ]);
     });
 
     it("goes on with what comes with 'now'", async () => {
-      await orders.insertOne({ n: 1 });
-      target.stored = foreign();
+      await test.orders.insertOne({ n: 1 });
+      test.target.stored = foreign();
       start({ onLostToken: 'now' });
       await until('a new position', () => stored().from !== undefined);
-      await orders.insertOne({ n: 2 });
+      await test.orders.insertOne({ n: 2 });
       await arrived(1);
-      expect(target.all('n')).toEqual([2]);
-      expect(target.lines).toEqual([
+      expect(test.target.all('n')).toEqual([2]);
+      expect(test.target.lines).toEqual([
         expect.stringMatching(/^warn: .*onLostToken is 'now': what was written to \w+\.orders/),
       ]);
     });
 
     it('refuses one of a newer version', async () => {
-      target.stored = { ...foreign(), v: 2 };
-      await expect(source().stream(target, stop.signal)).rejects.toMatchObject({ code: ErrorCode.SchemaTooNew });
+      test.target.stored = { ...foreign(), v: 2 };
+      await expect(test.make().stream(test.target, test.stop.signal)).rejects.toMatchObject({
+        code: ErrorCode.SchemaTooNew,
+      });
     });
   });
 
   it('uses a change stream where the server has one, else the cursor', async () => {
-    await orders.insertOne({ n: 1 });
+    await test.orders.insertOne({ n: 1 });
     start({ mode: 'auto' });
     const mode = inject('mongoSupports').changeStreams ? 'changeStream' : 'cursor';
-    await until(`a position of a ${mode}`, () => (target.stored as { mode?: string } | undefined)?.mode === mode);
-    expect(target.all('n')).toEqual([1]);
+    await until(`a position of a ${mode}`, () => (test.target.stored as { mode?: string } | undefined)?.mode === mode);
+    expect(test.target.all('n')).toEqual([1]);
   });
 
   it.skipIf(inject('mongoSupports').changeStreams)(
     'says so where a change stream is needed and there is none',
     async () => {
       for (const options of [{ mode: 'changeStream' }, { mode: 'auto', operations: ['insert', 'update'] }] as const) {
-        await expect(source(options).stream(target, stop.signal)).rejects.toMatchObject({
+        await expect(test.make(options).stream(test.target, test.stop.signal)).rejects.toMatchObject({
           code: ErrorCode.InvalidOptions,
           message: expect.stringMatching(/no change streams/),
         });
@@ -124,26 +84,29 @@ describe('where a CollectionSource starts', () => {
   );
 
   it('reads the collection of a model, and a collection of the driver', async () => {
-    const Order = connection.model('Order', new Schema({ n: Number }), 'orders');
+    const Order = test.connection.model('Order', new Schema({ n: Number }), 'orders');
     await Order.create({ n: 1 });
-    const native = connection.db?.collection('orders');
+    const native = test.connection.db?.collection('orders');
     if (!native) throw new Error('not connected');
     for (const ref of [{ model: Order }, { collection: native }]) {
-      target = new MemoryTarget();
-      stop = new AbortController();
-      running = new CollectionSource({ ...ref, mode: 'cursor', pollInterval: 20 }).stream(target, stop.signal);
+      test.target = new MemoryTarget();
+      test.stop = new AbortController();
+      test.running = new CollectionSource({ ...ref, mode: 'cursor', pollInterval: 20 }).stream(
+        test.target,
+        test.stop.signal,
+      );
       await arrived(1);
       await end();
     }
   });
 
   it('fails, to be started again, while the connection is not open', async () => {
-    const closed = await database.connect();
+    const closed = await test.database.connect();
     await closed.close();
     const unopened = createConnection();
     for (const other of [closed, unopened]) {
       const failing = new CollectionSource({ connection: other, collection: 'orders', mode: 'cursor' });
-      await expect(failing.stream(target, stop.signal)).rejects.toThrow(/not open|must be connected/);
+      await expect(failing.stream(test.target, test.stop.signal)).rejects.toThrow(/not open|must be connected/);
     }
   });
 });

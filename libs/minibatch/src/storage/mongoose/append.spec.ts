@@ -1,12 +1,12 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
 import {
   appendAll,
   dataOf,
   keyOf,
   messageOf,
   openStore,
-  type TestStore,
+  useStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import type { CheckpointError } from '../checkpoints.js';
@@ -20,11 +20,7 @@ function codeOf(outcome: AppendOutcome | undefined): string | undefined {
 }
 
 describe('append', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   it('gives hostile data back as they were', async () => {
     const data: unknown[] = [
@@ -214,15 +210,15 @@ describe('append', () => {
   });
 
   it('asks for a majority whatever the connection says', async () => {
-    await test.dispose();
-    test = await openStore({
+    const { store, connection, dispose } = await openStore({
       connect: { writeConcern: { w: 1 }, readPreference: 'secondaryPreferred', ignoreUndefined: true },
     });
     const concerns: unknown[] = [];
-    test.connection.getClient().on('commandStarted', ({ command }) => concerns.push(command['writeConcern']));
-    await appendAll(test.store, [messageOf('flights', { a: undefined })]);
+    connection.getClient().on('commandStarted', ({ command }) => concerns.push(command['writeConcern']));
+    await appendAll(store, [messageOf('flights', { a: undefined })]);
     expect(concerns).toEqual([expect.objectContaining({ w: 'majority' })]);
-    expect(await dataOf(test.store, KEY)).toEqual([{ a: null }]);
+    expect(await dataOf(store, KEY)).toEqual([{ a: null }]);
+    await dispose();
   });
 
   it('refuses what is no session', async () => {

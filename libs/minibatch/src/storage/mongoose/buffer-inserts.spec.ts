@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { changedOnTheWay, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { describe, expect, it } from 'vitest';
+import { changedOnTheWay, useStore } from '../../../../../test/support/mongoose-store.js';
 import { SystemClock } from '../../common/clock.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import { Collections, collectionNames } from './collections.js';
@@ -25,11 +25,7 @@ const cleared = () => {
 };
 
 describe('an insert', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   const drafts = (count: number): Draft[] =>
     Array.from({ length: count }, (_, n) => ({

@@ -1,14 +1,13 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   appendAll,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   OWNER,
   RIVAL,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { ClaimLocations } from './claim-locations.js';
@@ -20,11 +19,7 @@ import { Collections, collectionNames } from './collections.js';
 const KEY = keyOf('flights');
 
 describe('the adoption of windows', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   /** Claims whose recovery is interrupted after it has written to the collection of windows by that method. */
   function interrupted(method: 'deleteMany' | 'updateMany', interrupt: () => Promise<void>): Claims {
@@ -75,11 +70,7 @@ describe('the adoption of windows', () => {
 });
 
 describe('groups of one process that claim in the same turn', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   it('send one command', async () => {
     const leases = [await takeLease(test.store, KEY), await takeLease(test.store, keyOf('flights', 'audit'))];

@@ -1,12 +1,11 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   appendAll,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import type { Lease, StreamStore } from '../stream-store.interface.js';
 
@@ -29,11 +28,7 @@ const KEY = keyOf('flights');
 const LIMITS = { messages: 1000, bytes: 2 ** 24 };
 
 describe('commands per operation', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   it('takes six for a block of messages from append to removal', async () => {
     const { store, commands } = test;

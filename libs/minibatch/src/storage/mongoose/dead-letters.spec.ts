@@ -1,13 +1,12 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   appendAll,
   dataOf,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   RIVAL,
   takeLease,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
@@ -18,11 +17,7 @@ const AUDIT = keyOf('flights', 'audit');
 const LIMITS = { messages: 1000, bytes: 2 ** 30 };
 
 describe('dead letters', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   const count = (collection: string, filter = {}) => test.connection.collection(collection).countDocuments(filter);
   const list = (filter = {}, after?: string, limit = 1000) => test.store.deadLetters('flights', filter, after, limit);

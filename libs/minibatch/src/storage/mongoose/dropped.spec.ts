@@ -1,25 +1,22 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   appendAll,
   dataOf,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 
 const KEY = keyOf('flights');
 
 describe('what was dropped', () => {
-  let test: TestStore;
+  const test = useStore();
   beforeEach(async () => {
-    test = await openStore();
     await test.store.registerGroup(KEY);
     await test.store.registerGroup(keyOf('flights', 'audit'));
   });
-  afterEach(() => test.dispose());
 
   const dedupeIndex = async () => {
     const indexes = await test.connection.collection('buffer').listIndexes().toArray();

@@ -1,13 +1,12 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   appendAll,
   dataOf,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   takeLease,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { buryAll, consume, DIED } from './dead-letters.spec.support.js';
 
@@ -26,16 +25,14 @@ const FOREIGN: readonly object[] = [
 ];
 
 describe('documents that are no messages', () => {
-  let test: TestStore;
+  const test = useStore();
   beforeEach(async () => {
-    test = await openStore();
     await takeLease(test.store, KEY);
     await test.connection
       .collection('buffer')
       .insertMany(FOREIGN.map((each) => ({ stream: 'flights', processed: false, data: 'foreign', ...each })) as never);
     await appendAll(test.store, [messageOf('flights', 1), messageOf('flights', 2), messageOf('flights', 3)]);
   });
-  afterEach(() => test.dispose());
 
   it('are passed over by every read', async () => {
     const { store } = test;

@@ -1,14 +1,13 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   appendAll,
   dataOf,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   RIVAL,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Lease, StoredMessage } from '../stream-store.interface.js';
@@ -26,11 +25,7 @@ const AUDIT = keyOf('flights', 'audit');
 const LIMITS = { messages: 1000, bytes: 2 ** 24 };
 
 describe('groups', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   async function consumeAll(lease: Lease, seq: number, keep = false): Promise<void> {
     const { store } = test;

@@ -1,25 +1,21 @@
 import type { Connection } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openReplicaSet } from '../../../../../test/support/mongo-server.js';
-import { dataOf, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { dataOf, keyOf, messageOf, useStore } from '../../../../../test/support/mongoose-store.js';
 import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
 
 const range = (count: number) => Array.from({ length: count }, (_, index) => index);
 
 describe('an append whose dedupe id an open transaction has used', () => {
-  let test: TestStore;
+  const test = useStore(() => ({ database: openReplicaSet() }));
   let hub: StreamHub;
   beforeEach(async () => {
-    test = await openStore({ database: openReplicaSet() });
     const log = { log() {}, warn() {}, error() {} };
     hub = new StreamHub({ store: test.store, clock: new SystemClock(), log, retry: { base: 1, max: 1, jitter: 0 } });
     for (const stream of ['s', 'other']) await hub.stream(stream).append(`first of ${stream}`);
   });
-  afterEach(async () => {
-    await hub.close(1_000);
-    await test.dispose();
-  });
+  afterEach(() => hub.close(1_000));
 
   async function open(connection: Connection, ids: readonly string[]) {
     const session = await connection.startSession();

@@ -1,17 +1,13 @@
 import type { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
-import { appendAll, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { describe, expect, inject, it } from 'vitest';
+import { appendAll, keyOf, messageOf, useStore } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { waiting as waitingFor } from './blocks.js';
 import { MESSAGES } from './foreign.js';
 import { MongooseStreamStore } from './mongoose.store.js';
 
 describe('indexes', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   const names = async (collection: string) =>
     (await test.connection.collection(collection).listIndexes().toArray()).map(({ name }) => String(name)).toSorted();

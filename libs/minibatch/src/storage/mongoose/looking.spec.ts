@@ -1,13 +1,12 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   appendAll,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { SystemClock } from '../../common/clock.js';
 import { StreamHub } from '../../streams/stream-hub.js';
@@ -18,12 +17,10 @@ const ALL = { messages: 1000, bytes: 2 ** 24 };
 const LOG = { log: () => undefined, warn: () => undefined, error: () => undefined };
 
 describe('a look at what lies in MongoDB', () => {
-  let test: TestStore;
+  const test = useStore();
   beforeEach(async () => {
-    test = await openStore();
     await takeLease(test.store, KEY);
   });
-  afterEach(() => test.dispose());
 
   const stream = () =>
     new StreamHub({ store: test.store, clock: new SystemClock(), log: LOG, retry: {} as never }).stream('flights');

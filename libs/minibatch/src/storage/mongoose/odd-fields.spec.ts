@@ -6,6 +6,7 @@ import {
   keyOf,
   messageOf,
   openStore,
+  useStore,
   takeLease,
   windowOf,
   type TestStore,
@@ -70,17 +71,13 @@ const FIELDS: Readonly<Record<string, readonly Shape[]>> = {
 };
 
 describe('a document with a field in an odd shape', () => {
-  let test: TestStore;
+  const test = useStore();
   let other: TestStore;
   beforeEach(async () => {
-    test = await openStore();
     other = await openStore({ database: test.database });
     for (const group of GROUPS) await test.store.registerGroup(keyOf('flights', group));
   });
-  afterEach(async () => {
-    await other.store.close();
-    await test.dispose();
-  });
+  afterEach(() => other.store.close());
 
   const buffer = () => test.connection.collection('buffer');
   const insert = (documents: readonly object[]) =>

@@ -1,24 +1,19 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   appendAll,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 
 const KEY = keyOf('flights');
 const LIMITS = { messages: 1000, bytes: 2 ** 24 };
 
 describe('a database shared with Python', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   it('consumes what Python appended, and leaves alone what Python has claimed', async () => {
     const { store, connection } = test;

@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { keyOf, openStore, takeLease, RIVAL, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { keyOf, useStore, takeLease, RIVAL } from '../../../../../test/support/mongoose-store.js';
 import type { Lease, SettledWindow } from '../stream-store.interface.js';
 import { letterOf } from './dead-letters.spec.support.js';
 import { toDeadLetter, toLetterInsert, toStoredDeadLetter } from './dead-letter-codec.js';
@@ -34,13 +34,11 @@ const VALUES: readonly unknown[] = [
 ];
 
 describe('what is copied', () => {
-  let test: TestStore;
+  const test = useStore();
   let lease: Lease;
   beforeEach(async () => {
-    test = await openStore();
     lease = await takeLease(test.store, KEY);
   });
-  afterEach(() => test.dispose());
 
   const insert = (values: readonly unknown[], more: object = {}) =>
     test.connection.collection('buffer').insertMany(

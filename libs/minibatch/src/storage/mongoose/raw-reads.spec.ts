@@ -1,13 +1,12 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   appendAll,
   changedOnTheWay,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   type SendCommand,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { BufferPages } from './blocks.js';
 import type { Collections } from './collections.js';
@@ -23,11 +22,10 @@ const KEY = keyOf('flights');
 type Buffered = mongo.Collection<BufferDocument>;
 
 describe('undecoded reads', () => {
-  let test: TestStore;
+  const test = useStore();
   let buffer: Buffered;
   let ids: string[];
   beforeEach(async () => {
-    test = await openStore();
     buffer = test.connection.getClient().db(test.connection.name).collection<BufferDocument>('buffer');
     ids = await appendAll(
       test.store,
@@ -35,7 +33,6 @@ describe('undecoded reads', () => {
     );
     test.commands();
   });
-  afterEach(() => test.dispose());
 
   const via = (change: (send: SendCommand) => SendCommand): Buffered => changedOnTheWay(buffer, change);
   /** No reply holds more than three documents, as if they were large. */

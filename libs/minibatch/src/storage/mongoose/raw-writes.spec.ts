@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { useStore } from '../../../../../test/support/mongoose-store.js';
 import { Collections, collectionNames } from './collections.js';
 import { insertOne, write } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
@@ -11,13 +11,11 @@ describe.each([
   ['one document by the driver', insertOne],
   ['one document by a command', (buffer: Buffer, document: BufferDocument) => write(buffer, 'insert', [document])],
 ])('an insert of %s', (_, insert) => {
-  let test: TestStore;
+  const test = useStore();
   let buffer: Buffer;
   beforeEach(async () => {
-    test = await openStore();
     ({ buffer } = new Collections(test.connection, collectionNames()));
   });
-  afterEach(() => test.dispose());
 
   const document = (dedupeKey: string): BufferDocument => ({
     _id: new mongo.ObjectId(),

@@ -1,5 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { dataOf, keyOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { describe, expect, it } from 'vitest';
+import { dataOf, keyOf, useStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
 import { Collections, collectionNames } from './collections.js';
 import { DeadLetterReads } from './dead-letter-reads.js';
 import { buryAll, consume } from './dead-letters.spec.support.js';
@@ -80,11 +80,7 @@ function gated(collections: Collections, pass: () => Promise<void>): Collections
 }
 
 describe('redrive', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   const count = (collection: string, stream: string) =>
     test.connection.collection(collection).countDocuments({ stream });

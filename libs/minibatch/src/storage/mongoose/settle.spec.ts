@@ -1,15 +1,15 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import {
   appendAll,
   dataOf,
   keyOf,
   messageOf,
   openStore,
+  useStore,
   RIVAL,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { NO_PROGRESS, type Lease, type SettledWindow } from '../stream-store.interface.js';
@@ -19,11 +19,7 @@ const AUDIT = keyOf('flights', 'audit');
 const LIMITS = { messages: 1000, bytes: 2 ** 24 };
 
 describe('claim, commit and settle', () => {
-  let test: TestStore;
-  beforeEach(async () => {
-    test = await openStore();
-  });
-  afterEach(() => test.dispose());
+  const test = useStore();
 
   const count = (collection: string, filter = {}) => test.connection.collection(collection).countDocuments(filter);
 

@@ -1,14 +1,14 @@
 import { mongo } from 'mongoose';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   appendAll,
   keyOf,
   messageOf,
   openStore,
+  useStore,
   RIVAL,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Lease, SettledWindow } from '../stream-store.interface.js';
@@ -19,13 +19,11 @@ const LIMITS = { messages: 5000, bytes: 2 ** 24 };
 const NOON = new Date('2024-01-01T12:00:00Z');
 
 describe('windows that share a document', () => {
-  let test: TestStore;
+  const test = useStore();
   let lease: Lease;
   beforeEach(async () => {
-    test = await openStore();
     lease = await takeLease(test.store, KEY);
   });
-  afterEach(() => test.dispose());
 
   const documents = () => test.connection.collection<WindowDocument>('window').find().sort({ _id: 1 }).toArray();
   const seqs = async () => (await documents()).map(({ seq, windows }) => windows?.map((each) => each.seq) ?? seq);

@@ -1,12 +1,11 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   appendAll,
   keyOf,
   messageOf,
-  openStore,
+  useStore,
   takeLease,
   windowOf,
-  type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import type { Block, ConsumerKey, Lease, MessageId } from '../stream-store.interface.js';
 
@@ -15,14 +14,12 @@ const AUDIT = keyOf('flights', 'audit');
 const LIMITS = { messages: 3, bytes: 2 ** 24 };
 
 describe('groups of one process that read the same', () => {
-  let test: TestStore;
+  const test = useStore();
   let leases: { readonly default: Lease; readonly audit: Lease };
   beforeEach(async () => {
-    test = await openStore();
     leases = { default: await takeLease(test.store, KEY), audit: await takeLease(test.store, AUDIT) };
     await append(0, 12);
   });
-  afterEach(() => test.dispose());
 
   const append = async (from: number, to: number) => {
     const numbers = Array.from({ length: to - from }, (_, index) => from + index);

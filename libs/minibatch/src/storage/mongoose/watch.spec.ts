@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest'
 import { startReplicaSet } from '../../../../../scripts/servers/mongo/mongo.mjs';
 import { failCommands } from '../../../../../test/support/fail-points.js';
 import { openDatabase, openReplicaSet } from '../../../../../test/support/mongo-server.js';
-import { appendAll, keyOf, messageOf, openStore, type TestStore } from '../../../../../test/support/mongoose-store.js';
+import { appendAll, keyOf, messageOf, openStore, useStore } from '../../../../../test/support/mongoose-store.js';
 import { buryAll } from './dead-letters.spec.support.js';
 
 /** What a watch has told. */
@@ -26,13 +26,12 @@ function appendElsewhere(connection: Connection, stream: string, more: mongo.Doc
 }
 
 describe('wake-ups by change stream', () => {
-  let test: TestStore;
+  const test = useStore(() => ({ database: openReplicaSet() }));
   let abort: AbortController;
   let heard: Heard;
   let watching: Promise<void>;
 
-  beforeEach(async () => {
-    test = await openStore({ database: openReplicaSet() });
+  beforeEach(() => {
     abort = new AbortController();
     heard = new Heard();
   });
@@ -40,7 +39,6 @@ describe('wake-ups by change stream', () => {
   afterEach(async () => {
     abort.abort();
     await watching;
-    await test.dispose();
   });
 
   const watch = async (streams: readonly string[]) => {
