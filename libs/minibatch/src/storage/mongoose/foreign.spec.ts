@@ -8,7 +8,10 @@ import {
   useStore,
   takeLease,
 } from '../../../../../test/support/mongoose-store.js';
+import { BufferPages } from './blocks.js';
+import type { Collections } from './collections.js';
 import { buryAll, consume, DIED } from './dead-letters.spec.support.js';
+import { Refusals } from './refusals.js';
 
 const KEY = keyOf('flights');
 const LIMITS = { messages: 3, bytes: 2 ** 24 };
@@ -67,6 +70,33 @@ describe('documents that are no messages', () => {
     // Found by the first read of 'flights', left out by the second, and by all that follow.
     expect(whole.slice(0, 3)).toEqual([false, false, true]);
     expect(whole.slice(3).every(Boolean)).toBe(true);
+  });
+
+  it('are looked for again after a minute', async () => {
+    const { store, connection } = test;
+    const filters: string[] = [];
+    connection.getClient().on('commandStarted', ({ command }) => {
+      if (command['find'] === 'buffer') filters.push(mongo.BSON.EJSON.stringify(command['filter']));
+    });
+    const collections = { buffer: connection.db!.collection('buffer') } as unknown as Collections;
+    let now = 0;
+    const pages = new BufferPages(collections, new Refusals(), () => now);
+    const read = async () => {
+      filters.length = 0;
+      await pages.find('flights', { filter: { stream: 'flights' }, limit: 100 });
+      return filters.map((filter) => filter.includes('$nor'));
+    };
+    expect(await read()).toEqual([false, true]);
+    now += 60_000;
+    expect(await read()).toEqual([true]);
+    now += 1;
+    expect(await read()).toEqual([false, true]);
+    await connection.collection('buffer').deleteMany({ data: 'foreign' });
+    expect(await read()).toEqual([true]);
+    now += 60_001;
+    expect(await read()).toEqual([false]);
+    expect(await read()).toEqual([false]);
+    expect((await store.stats(['flights']))[0]).not.toHaveProperty('foreign');
   });
 
   it('are counted apart, and one of them is named', async () => {

@@ -18,6 +18,7 @@ import { GroupListVersions } from './group-list-versions.js';
 import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
 import { MongooseStreamStore } from './mongoose.store.js';
+import { Refusals } from './refusals.js';
 import { Streams } from './streams.js';
 
 const KEY = keyOf('flights');
@@ -88,7 +89,7 @@ describe('groups', () => {
     const groups = new Groups(
       sleepy,
       new Streams(sleepy, new Indexes(sleepy)),
-      new MessageRemoval(sleepy, new GroupCommits()),
+      new MessageRemoval(sleepy, new GroupCommits(), new Refusals()),
       new GroupListVersions(),
     );
     const registering = groups.register(keyOf('flights', 'sleepy'), {});

@@ -4,7 +4,8 @@ import type { Collections } from './collections.js';
 import { ARRAY, MESSAGES, WELL_FORMED } from './foreign.js';
 import type { GroupCommits } from './group-commits.js';
 import { toObjectId } from './message-ids.js';
-import { throwIfFailed, write } from './raw-writes.js';
+import { write, type WriteFailure } from './raw-writes.js';
+import { isRefusal, refusedIn, type Refusals } from './refusals.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
 /** Ids in one command; far below its limit of 16 MB. */
@@ -14,6 +15,8 @@ const IDS = 10_000;
  * indexes needs some time for each statement: see docs/internals/performance.md, "MongoDB: drain".
  */
 const STATEMENT = 600;
+/** Statements in one command. */
+const COMMAND = Math.ceil(IDS / STATEMENT);
 
 /** What the removal has to know of a message that all groups have committed. */
 export interface LeavingMessage {
@@ -21,6 +24,17 @@ export interface LeavingMessage {
   readonly deduped: boolean;
   readonly keep: boolean;
 }
+
+/** Messages that one statement changes, by their ids. */
+interface Change {
+  readonly ids: readonly mongo.ObjectId[];
+  /** The statement that changes those that the filter matches. */
+  readonly statement: (q: mongo.Document) => mongo.Document;
+}
+
+type OnRefusal = (ids: readonly mongo.ObjectId[], failure: WriteFailure) => void;
+
+const IGNORED: OnRefusal = () => undefined;
 
 /** Which group marks messages, and which other groups the stream has. */
 export interface Mark {
@@ -35,16 +49,24 @@ export interface Mark {
  * dedupe id. Always by `_id` alone: a second condition is quadratic on some servers.
  */
 export class MessageRemoval {
-  /** @param commits what groups of this process have committed; it is told which messages leave */
+  /** Every group has committed the messages. */
+  private readonly refusedByAll: OnRefusal = (ids, failure) => this.refusals.add(ids, undefined, failure);
+
+  /**
+   * @param commits what groups of this process have committed; it is told which messages leave
+   * @param refusals is told which messages the server refuses to change
+   */
   constructor(
     private readonly collections: Pick<Collections, 'buffer'>,
     private readonly commits: GroupCommits,
+    private readonly refusals: Refusals,
   ) {}
 
   async leave(messages: readonly LeavingMessage[], settled: Date = new Date()): Promise<void> {
     const kept: mongo.ObjectId[] = [];
     const tombs: mongo.ObjectId[] = [];
     const plain: mongo.ObjectId[] = [];
+    if (!this.refusals.isEmpty) this.refusals.left(messages.map(({ _id }) => _id.toHexString()));
     for (const { _id, keep, deduped } of messages) (keep ? kept : deduped ? tombs : plain).push(_id);
     await this.update(kept, { $set: { processed: true, keep: true, settled }, $unset: { done: '', waits: '' } });
     await this.update(tombs, toTombstone(settled));
@@ -67,11 +89,11 @@ export class MessageRemoval {
     for (const some of chunks(messages, IDS)) {
       const first = idsOf(some.filter(({ fresh }) => fresh));
       const later = idsOf(some.filter(({ fresh }) => !fresh));
-      const statements = [
-        ...multi(first, { $addToSet: { done: group, waits: { $each: [...others] } }, ...kept }),
-        ...multi(later, { $addToSet: { done: group }, $pull: { waits: group }, ...kept }),
+      const marks = [
+        ...updates(first, { $addToSet: { done: group, waits: { $each: [...others] } }, ...kept }),
+        ...updates(later, { $addToSet: { done: group }, $pull: { waits: group }, ...kept }),
       ];
-      throwIfFailed(await write(this.collections.buffer, 'update', statements));
+      await this.write('update', marks, (refused, failure) => this.refusals.add(refused, group, failure));
       await this.correct(await this.leaveIfDone(idsOf(some), others, settled), others);
     }
   }
@@ -93,10 +115,10 @@ export class MessageRemoval {
     settled: Date | undefined,
   ): Promise<BufferDocument[]> {
     const found = await this.marksOf(ids);
-    await this.leave(found.filter((document) => isDone(document, groups)).map(toLeaving), settled);
+    await this.leave(found.filter((document) => this.isDone(document, groups)).map(toLeaving), settled);
     const left = found.filter(({ processed, done, waits }) => processed && (done ?? waits) !== undefined);
     if (left.length > 0) await this.unmark({ _id: { $in: idsOf(left) } });
-    return found.filter((document) => !document.processed && !isDone(document, groups));
+    return found.filter((document) => !document.processed && !this.isDone(document, groups));
   }
 
   /**
@@ -110,7 +132,8 @@ export class MessageRemoval {
       { q: { ...left, data: { $exists: false } }, u: { $unset: { ...lists, keep: '' } }, multi: true },
       { q: left, u: { $unset: lists }, multi: true },
     ];
-    throwIfFailed(await write(this.collections.buffer, 'update', statements));
+    // What is refused stays as it is: such a message has left.
+    refusedIn(await write(this.collections.buffer, 'update', statements));
   }
 
   /** Also for marks of processes that stopped before they took them off. The index has few such entries, or none. */
@@ -128,16 +151,13 @@ export class MessageRemoval {
     const listed = marked.filter(({ waits }) => waits !== undefined);
     for (const group of new Set(listed.flatMap(({ done = [] }) => done))) {
       const wrong = listed.filter(({ waits, done }) => waits?.includes(group) && done?.includes(group));
-      await this.update(idsOf(wrong), { $pull: { waits: group } });
+      await this.writeAll('update', updates(idsOf(wrong), { $pull: { waits: group } }), IGNORED);
     }
     for (const group of others) {
       const lacking = listed.filter(({ waits, done }) => !waits?.includes(group) && !done?.includes(group));
       // Rare, so the second condition is acceptable: a message that has left in the meantime must not wait for any group.
       if (lacking.length > 0) {
-        await this.collections.buffer.updateMany(
-          { _id: { $in: idsOf(lacking) }, processed: false },
-          { $addToSet: { waits: group } },
-        );
+        await this.updateMany({ _id: { $in: idsOf(lacking) }, processed: false }, { $addToSet: { waits: group } });
       }
     }
   }
@@ -145,7 +165,7 @@ export class MessageRemoval {
   /** Makes messages that some group has committed wait for each of these groups that has not. */
   async waitForAll(stream: string, groups: readonly string[]): Promise<void> {
     for (const group of groups) {
-      await this.collections.buffer.updateMany(
+      await this.updateMany(
         { stream, processed: false, waits: { $type: ARRAY, $ne: group }, done: { $ne: group }, ...WELL_FORMED },
         { $addToSet: { waits: group } },
       );
@@ -170,37 +190,75 @@ export class MessageRemoval {
     }
   }
 
+  /** True if all of these groups have marked the message, as far as the server let them, and it has not left. */
+  private isDone({ _id, done, processed }: BufferDocument, groups: readonly string[]): boolean {
+    if (processed) return false;
+    // Other processes may have changed the document.
+    const marked = Array.isArray(done) ? done : [];
+    return groups.every((group) => marked.includes(group) || this.isRefused(_id, group));
+  }
+
+  private isRefused(id: mongo.ObjectId, group: string): boolean {
+    return !this.refusals.isEmpty && this.refusals.has(id.toHexString(), group);
+  }
+
   private marksOf(ids: readonly mongo.ObjectId[]): Promise<BufferDocument[]> {
     return this.collections.buffer
       .find({ _id: { $in: [...ids] } }, { projection: MARKS, batchSize: IDS + 1 })
       .toArray();
   }
 
+  /** Like the driver's, but a document that the server refuses to change does not keep others from being changed. */
+  async updateMany(filter: mongo.Filter<BufferDocument>, u: mongo.UpdateFilter<BufferDocument>): Promise<void> {
+    const { buffer } = this.collections;
+    try {
+      await buffer.updateMany(filter, u);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      const found = await buffer.find(filter, { projection: { _id: 1 } }).toArray();
+      const one = (q: mongo.Document) => ({ q: { ...filter, ...q }, u, multi: true });
+      await this.writeAll('update', changes(idsOf(found), one), IGNORED);
+    }
+  }
+
   private update(ids: readonly mongo.ObjectId[], u: mongo.UpdateFilter<BufferDocument>): Promise<void> {
-    return this.write('update', ids, (q) => ({ q, u, multi: true }));
+    return this.writeAll('update', updates(ids, u), this.refusedByAll);
   }
 
   private delete(ids: readonly mongo.ObjectId[]): Promise<void> {
-    return this.write('delete', ids, (q) => ({ q, limit: 0 }));
+    const deletes = changes(ids, (q) => ({ q, limit: 0 }));
+    return this.writeAll('delete', deletes, this.refusedByAll);
   }
 
-  private async write(
-    command: 'update' | 'delete',
-    ids: readonly mongo.ObjectId[],
-    statement: (q: mongo.Document) => mongo.Document,
-  ): Promise<void> {
-    for (const some of chunks(ids, IDS)) {
-      throwIfFailed(await write(this.collections.buffer, command, byIds(some, statement)));
+  private async writeAll(command: 'update' | 'delete', all: readonly Change[], refused: OnRefusal): Promise<void> {
+    for (const some of chunks(all, COMMAND)) await this.write(command, some, refused);
+  }
+
+  /** A statement fails as a whole if the server refuses one of its documents, so it is repeated in halves until that one is alone. */
+  private async write(command: 'update' | 'delete', some: readonly Change[], refused: OnRefusal): Promise<void> {
+    if (some.length === 0) return;
+    const statements = some.map(({ ids, statement }) => statement({ _id: { $in: ids } }));
+    const halves: Change[] = [];
+    for (const failure of refusedIn(await write(this.collections.buffer, command, statements))) {
+      const change = some[failure.index];
+      if (!change) continue;
+      if (change.ids.length === 1) refused(change.ids, failure);
+      else halves.push(...changes(change.ids, change.statement, Math.ceil(change.ids.length / 2)));
     }
+    await this.write(command, halves, refused);
   }
 }
 
-function byIds(ids: readonly mongo.ObjectId[], statement: (q: mongo.Document) => mongo.Document): mongo.Document[] {
-  return chunks(ids, STATEMENT).map((part) => statement({ _id: { $in: part } }));
+function changes(
+  ids: readonly mongo.ObjectId[],
+  statement: Change['statement'],
+  size: number = STATEMENT,
+): readonly Change[] {
+  return chunks(ids, size).map((part) => ({ ids: part, statement }));
 }
 
-function multi(ids: readonly mongo.ObjectId[], u: mongo.UpdateFilter<BufferDocument>): mongo.Document[] {
-  return byIds(ids, (q) => ({ q, u, multi: true }));
+function updates(ids: readonly mongo.ObjectId[], u: mongo.UpdateFilter<BufferDocument>): readonly Change[] {
+  return changes(ids, (q) => ({ q, u, multi: true }));
 }
 
 function idsOf(messages: readonly { readonly _id: mongo.ObjectId }[]): mongo.ObjectId[] {
@@ -214,12 +272,6 @@ export function toTombstone(settled?: Date) {
     $set: { processed: true, ...(settled && { settled }) },
     $unset: { data: '', key: '', headers: '', done: '', waits: '', keep: '' },
   } as const;
-}
-
-/** True if all of these groups have marked the message and it has not left. */
-function isDone({ done, processed }: BufferDocument, groups: readonly string[]): boolean {
-  // Other processes may have changed the document.
-  return !processed && groups.every((group) => Array.isArray(done) && done.includes(group));
 }
 
 function toLeaving({ _id, dedupeKey, keep, replayOf }: BufferDocument): LeavingMessage {

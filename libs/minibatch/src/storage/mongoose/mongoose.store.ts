@@ -57,6 +57,7 @@ import { DeadLetterReads } from './dead-letter-reads.js';
 import { messageIds } from './message-ids.js';
 import { Reads } from './reads.js';
 import { Redrive } from './redrive.js';
+import { Refusals } from './refusals.js';
 import { Replay } from './replay.js';
 import { Settlement } from './settle.js';
 import { SharedReads } from './shared-reads.js';
@@ -116,8 +117,9 @@ export class MongooseStreamStore implements StreamStore {
     const collections = new Collections(connection, collectionNames(options.collections));
     const versions = new GroupListVersions();
     const groupCommits = new GroupCommits();
-    const removal = new MessageRemoval(collections, groupCommits);
-    const pages = new BufferPages(collections);
+    const refusals = new Refusals();
+    const removal = new MessageRemoval(collections, groupCommits, refusals);
+    const pages = new BufferPages(collections, refusals);
     const sharedReads = new SharedReads(pages, versions);
     const locations = new ClaimLocations();
     const windowRemoval = new WindowRemoval(collections, locations);
@@ -156,7 +158,7 @@ export class MongooseStreamStore implements StreamStore {
     this.redrives = new Redrive(collections, deadLetterReads, messageIds);
     this.replays = new Replay(collections, pages, messageIds);
     this.statistics = new Statistics(collections, this.streams);
-    this.retention = new Retention(collections, this.streams, removal);
+    this.retention = new Retention(collections, this.streams, removal, pages);
     this.changes = new ChangeWatch(collections, {
       origin: messageIds.originHex,
       isStandalone: () => this.standalone,

@@ -15,6 +15,7 @@ import { RawDocument } from './raw-document.js';
 import { findRaw } from './raw-reads.js';
 import { GroupListVersions } from './group-list-versions.js';
 import { Reads } from './reads.js';
+import { Refusals } from './refusals.js';
 import { SharedReads } from './shared-reads.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
@@ -41,7 +42,7 @@ describe('undecoded reads', () => {
   const reads = (collection: Buffered) => {
     const collections = { buffer: collection } as unknown as Collections;
     const lists = new GroupListVersions();
-    const pages = new BufferPages(collections);
+    const pages = new BufferPages(collections, new Refusals());
     return new Reads(collections, pages, new SharedReads(pages, lists), lists);
   };
 

@@ -7,7 +7,7 @@ import type {
   TimeCursor,
   TimeRange,
 } from '../stream-store.interface.js';
-import { behind, type BufferFilter, type BufferPages, kept, toBlock, waiting } from './blocks.js';
+import { behind, type BufferFilter, type BufferPages, type BufferQuery, kept, toBlock, waiting } from './blocks.js';
 import type { Collections } from './collections.js';
 import { isMessage, MESSAGES } from './foreign.js';
 import type { GroupListVersions } from './group-list-versions.js';
@@ -28,13 +28,13 @@ export class Reads {
   ) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
-    if (limits.inspecting) return this.block(key.stream, { ...waiting(key), ...behind(after) }, { _id: 1 }, limits);
+    if (limits.inspecting) return this.waiting(key, behind(after), { _id: 1 }, limits);
     return guarded(`fetch from '${key.stream}'`, () => this.shared.fetch(key, after, limits));
   }
 
   async kept(stream: string, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
     const groups = await guarded(`read the groups of '${stream}'`, () => groupsOf(this.collections, stream));
-    return this.block(stream, { ...kept(stream, groups), ...behind(after) }, { _id: 1 }, limits);
+    return this.block(stream, { filter: { ...kept(stream, groups), ...behind(after) }, sort: { _id: 1 } }, limits);
   }
 
   async fetchByTime(
@@ -50,7 +50,7 @@ export class Reads {
       // The bound above lets the index start there; this one excludes messages of that moment that have been read.
       ...(after && { $or: [{ created: { $gt: after.created } }, { _id: { $gt: toObjectId(after.id) } }] }),
     };
-    return this.block(key.stream, { ...waiting(key), ...filter }, { created: 1, _id: 1 }, limits);
+    return this.waiting(key, filter, { created: 1, _id: 1 }, limits);
   }
 
   async scan(
@@ -67,7 +67,7 @@ export class Reads {
     const filter: BufferFilter = after === undefined && until === undefined ? {} : { _id: bounds };
     const found = await guarded(`scan '${key.stream}'`, () =>
       this.collections.buffer
-        .find({ ...waiting(key), ...MESSAGES, ...filter }, { projection: { _id: 1 } })
+        .find(this.pages.without([key.group], { ...waiting(key), ...MESSAGES, ...filter }), { projection: { _id: 1 } })
         .sort({ _id: 1 })
         .limit(limit)
         .batchSize(limit + 1)
@@ -91,14 +91,20 @@ export class Reads {
     return ids.flatMap((id) => found.get(id) ?? []);
   }
 
-  private async block(
-    stream: string,
+  private waiting(
+    key: ConsumerKey,
     filter: BufferFilter,
     sort: Record<string, 1>,
     limits: FetchLimits,
   ): Promise<Block> {
+    return this.block(key.stream, { filter: { ...waiting(key), ...filter }, sort, groups: [key.group] }, limits);
+  }
+
+  private async block(stream: string, query: Omit<BufferQuery, 'limit'>, limits: FetchLimits): Promise<Block> {
     const groupsVersion = this.versions.current(stream);
-    const page = await guarded(`fetch from '${stream}'`, () => this.pages.find(stream, filter, sort, limits.messages));
+    const page = await guarded(`fetch from '${stream}'`, () =>
+      this.pages.find(stream, { ...query, limit: limits.messages }),
+    );
     return toBlock(page, limits, groupsVersion);
   }
 }

@@ -3,7 +3,6 @@ import type { KeptRange } from '../stream-store.interface.js';
 import { type BufferPages, kept, type BufferFilter } from './blocks.js';
 import { localAppends } from './change-watch.js';
 import type { Collections } from './collections.js';
-import { MESSAGES } from './foreign.js';
 import { insertMissingRaw, type RawInsert } from './insert-missing.js';
 import { copied } from './dead-letter-codec.js';
 import { type MessageIds, toObjectId } from './message-ids.js';
@@ -37,7 +36,11 @@ export class Replay {
       let total = 0;
       for (let after: mongo.ObjectId | undefined; ;) {
         const filter = inRange(stream, atFirst, range, { ...(after && { $gt: after }), $lte: last._id });
-        const { documents: originals, more } = await this.pages.find(stream, filter, { _id: 1 }, TOGETHER);
+        const { documents: originals, more } = await this.pages.find(stream, {
+          filter,
+          sort: { _id: 1 },
+          limit: TOGETHER,
+        });
         const copies = await this.copy(stream, group, originals);
         if (copies === undefined) return total;
         total += copies;
@@ -82,16 +85,15 @@ function inRange(
   page: object = {},
 ): BufferFilter {
   const time = { ...(created?.from && { $gte: created.from }), ...(created?.to && { $lt: created.to }) };
-  const ids = [
-    MESSAGES._id,
+  const bounds = [
     ...(from ? [{ $gte: toObjectId(from) }] : []),
     ...(to ? [{ $lt: toObjectId(to) }] : []),
-    page,
+    ...(Object.keys(page).length > 0 ? [page] : []),
   ];
   return {
     ...kept(stream, groups),
-    created: { ...MESSAGES.created, ...time },
-    $and: ids.filter((condition) => Object.keys(condition).length > 0).map((_id) => ({ _id })),
+    ...(Object.keys(time).length > 0 && { created: time }),
+    ...(bounds.length > 0 && { $and: bounds.map((_id) => ({ _id })) }),
   } as BufferFilter;
 }
 

@@ -1,5 +1,6 @@
 import type { mongo } from 'mongoose';
 import type { SweepResult, SweepTimes } from '../stream-store.interface.js';
+import type { BufferPages } from './blocks.js';
 import type { Collections } from './collections.js';
 import { toTombstone, type MessageRemoval } from './message-removal.js';
 import { MESSAGES } from './foreign.js';
@@ -18,6 +19,7 @@ export class Retention {
     private readonly collections: Pick<Collections, 'buffer' | 'window'>,
     private readonly streams: Streams,
     private readonly removal: MessageRemoval,
+    private readonly pages: BufferPages,
   ) {}
 
   async sweep(stream: string, before: SweepTimes): Promise<SweepResult> {
@@ -38,7 +40,13 @@ export class Retention {
       for (let total = 0; ;) {
         const old = await this.collections.buffer
           .find(
-            { ...MESSAGES, stream, processed: false, ...unwanted, redriven: { $exists: false } },
+            this.pages.without([], {
+              ...MESSAGES,
+              stream,
+              processed: false,
+              ...unwanted,
+              redriven: { $exists: false },
+            }),
             { projection: { dedupeKey: 1 }, limit: EXPIRE, batchSize: EXPIRE + 1 },
           )
           .toArray();

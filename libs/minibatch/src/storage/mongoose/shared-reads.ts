@@ -5,7 +5,7 @@ import {
   type MessageId,
   type SettledWindow,
 } from '../stream-store.interface.js';
-import { behind, type BufferPage, type BufferPages, toBlock, waiting, waitingForAny, waitsFor } from './blocks.js';
+import { behind, type BufferPage, type BufferPages, toBlock, waiting, waitingForAny } from './blocks.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { isNetworkError, isServerLost } from './store-errors.js';
 import { endOfTurn } from './turn-batch.js';
@@ -103,7 +103,8 @@ export class SharedReads {
     if (!page || (isOld && !page.more)) return undefined;
     const { documents, more } = page;
     // A read for one group asked for what waits for it alone.
-    const own = read.groups.size === 1 ? documents : documents.filter((document) => waitsFor(document, key.group));
+    const own =
+      read.groups.size === 1 ? documents : documents.filter((document) => this.pages.waitsFor(document, key.group));
     const block = toBlock({ documents: own, more }, limits, read.groupsVersion);
     // All of it was for other groups, so there is no position to continue from.
     return block.full && block.messages.length === 0 ? undefined : block;
@@ -112,7 +113,8 @@ export class SharedReads {
   private async fetchAlone(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
     const filter = { ...waiting(key), ...behind(after) };
     const groupsVersion = this.versions.current(key.stream);
-    return toBlock(await this.pages.find(key.stream, filter, IN_ORDER, limits.messages), limits, groupsVersion);
+    const query = { filter, sort: IN_ORDER, limit: limits.messages, groups: [key.group] };
+    return toBlock(await this.pages.find(key.stream, query), limits, groupsVersion);
   }
 
   private keptFor(key: ConsumerKey, after: MessageId | undefined): Read | undefined {
@@ -136,7 +138,8 @@ export class SharedReads {
       read.groupsVersion = this.versions.current(key.stream);
       const groups = [...read.groups];
       const waits = groups.length === 1 ? waiting(key) : waitingForAny(key.stream, key.partition, groups);
-      return this.pages.find(key.stream, { ...waits, ...behind(after) }, IN_ORDER, read.limit);
+      const filter = { ...waits, ...behind(after) };
+      return this.pages.find(key.stream, { filter, sort: IN_ORDER, limit: read.limit, groups });
     });
     const read: Read = { after, groups: new Set(companions), expected: new Set(companions), limit: 0, page };
     this.last.set(id, read);
