@@ -78,7 +78,8 @@ export interface StreamCatalog {
   registerGroup(key: ConsumerKey, options?: RegisterGroupOptions): Promise<void>;
   /**
    * Forgets the group, its open windows and its progress; messages only it held back leave the buffer. What it has settled with `keep`
-   * is kept, also if it waits for other groups and leaves later. @throws UnknownGroup
+   * is kept, also if it waits for other groups and leaves later. Its kept windows stay until they are swept, but `readWindows` returns
+   * them no more, not even when a group of that name is registered again. @throws UnknownGroup
    */
   removeGroup(stream: string, group: string): Promise<void>;
 }

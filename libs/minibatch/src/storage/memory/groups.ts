@@ -53,6 +53,7 @@ function rename(stream: MemoryStream, from: string, to: string): void {
 /** Removes the group, its windows and its progress, and the messages that only it held back. */
 function forget(stream: MemoryStream, group: string): void {
   stream.groups.delete(group);
+  stream.keptWindows.rename(group, undefined);
   for (const consumer of consumersOf(stream, group)) {
     stream.retireFence(consumer);
     stream.consumers.delete(consumerName(group, consumer.partition));

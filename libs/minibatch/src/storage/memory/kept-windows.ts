@@ -3,7 +3,8 @@ import type { WindowPage, WindowRecord } from '../stream-store.interface.js';
 /** A window that was kept after its commit. */
 export interface KeptWindow {
   readonly settled: Date;
-  readonly group: string;
+  /** Undefined once the group has been removed. */
+  readonly group: string | undefined;
   readonly partition: number;
   readonly window: WindowRecord;
 }
@@ -40,8 +41,8 @@ export class KeptWindows {
     return size - this.size;
   }
 
-  /** Hands the windows of one group to another. */
-  rename(from: string, to: string): void {
+  /** Hands the windows of one group to another, or to none. */
+  rename(from: string, to: string | undefined): void {
     for (const [number, kept] of this.windows) {
       if (kept.group === from) this.windows.set(number, { ...kept, group: to });
     }

@@ -6,6 +6,11 @@ export function consumerDocumentId(key: ConsumerKey): string {
   return `${escape(key.stream)}/${escape(key.group)}/${key.partition}`;
 }
 
+/** What kept windows name as their consumer once its group has been removed. A later group of the name is another consumer. */
+export function removedConsumerId(_id: string): string {
+  return `${_id}/removed`;
+}
+
 function escape(name: string): string {
   return name.replaceAll('%', '%25').replaceAll('/', '%2F');
 }

@@ -1,7 +1,7 @@
 import { unknownGroup, unknownStream } from '../../errors/store-faults.js';
 import { NO_PROGRESS, type ConsumerKey, type RegisterGroupOptions } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { consumerDocumentId, NOT_RETIRED } from './consumer-document.js';
+import { consumerDocumentId, NOT_RETIRED, removedConsumerId } from './consumer-document.js';
 import type { MessageRemoval } from './message-removal.js';
 import { WELL_FORMED } from './foreign.js';
 import type { GroupListVersions } from './group-list-versions.js';
@@ -67,11 +67,16 @@ export class Groups {
     const list = await this.list(stream);
     if (!list.groups.includes(from) && consumers.length === 0) return;
     for (const consumer of consumers) await this.handOver(consumer, to, list);
-    const { buffer, deadletter } = this.collections;
-    await buffer.updateMany({ done: from, stream, processed: false, ...WELL_FORMED }, { $addToSet: { done: to } });
-    await buffer.updateMany({ stream, processed: false, waits: from, ...WELL_FORMED }, { $addToSet: { waits: to } });
+    await this.removal.updateMany(
+      { done: from, stream, processed: false, ...WELL_FORMED },
+      { $addToSet: { done: to } },
+    );
+    await this.removal.updateMany(
+      { stream, processed: false, waits: from, ...WELL_FORMED },
+      { $addToSet: { waits: to } },
+    );
     // Otherwise nobody could redrive them.
-    await deadletter.updateMany({ stream, group: from }, { $set: { group: to } });
+    await this.collections.deadletter.updateMany({ stream, group: from }, { $set: { group: to } });
     await this.forget(stream, from, consumers);
   }
 
@@ -121,7 +126,7 @@ export class Groups {
 
   /** Afterwards no copy of the list names the group, so no message waits for it. */
   private async forget(stream: string, group: string, consumers: readonly ConsumerDocument[]): Promise<void> {
-    const { buffer, consumer, window } = this.collections;
+    const { consumer, window } = this.collections;
     await this.collections.stream.updateOne(
       { name: stream, groups: group },
       { $pull: { groups: group }, $inc: { groupsVersion: 1 } },
@@ -138,8 +143,16 @@ export class Groups {
       },
     );
     await window.deleteMany({ processed: false, consumer: { $in: consumers.map(({ _id }) => _id) } });
-    await buffer.updateMany({ done: group, stream, processed: false, ...WELL_FORMED }, { $pull: { done: group } });
-    await buffer.updateMany({ stream, processed: false, waits: group, ...WELL_FORMED }, { $pull: { waits: group } });
+    for (const { _id } of consumers)
+      await window.updateMany({ processed: true, consumer: _id }, { $set: { consumer: removedConsumerId(_id) } });
+    await this.removal.updateMany(
+      { done: group, stream, processed: false, ...WELL_FORMED },
+      { $pull: { done: group } },
+    );
+    await this.removal.updateMany(
+      { stream, processed: false, waits: group, ...WELL_FORMED },
+      { $pull: { waits: group } },
+    );
     await this.removal.removeLeftovers(stream, list.groups);
   }
 

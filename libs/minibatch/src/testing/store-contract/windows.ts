@@ -235,6 +235,35 @@ export function windowsContract({ describe, it }: TestFunctions, context: Contra
       assert.deepEqual(await seqs(), []);
     });
 
+    it('returns none of a group that was removed, nor of a later group of its name, and sweeps them', async () => {
+      const { store } = context;
+      if (!store.readWindows) return;
+      const other = await context.another();
+      const kept = async () => {
+        const found = await Promise.all([store, other].map((each) => readAllWindows(each, 'kept', key('gone'))));
+        return found.map((windows) => windows.map(({ messageIds }) => messageIds.length));
+      };
+      await register(store, 'gone', 'default');
+      await append(store, ...numbers(6));
+      const messages = await read(store, key('gone'));
+      const settled = { keep: true, at: new Date(NOON) };
+      await finish(store, await hold(store, key('gone')), 1, messages.slice(0, 2), settled);
+      await finish(store, await hold(store), 1, await read(store), settled);
+      assert.deepEqual(await kept(), [[2], [2]]);
+
+      await store.removeGroup(STREAM, 'gone');
+      assert.deepEqual(await kept(), [[], []]);
+      await register(store, 'gone');
+      assert.deepEqual(await kept(), [[], []]);
+      await append(store, ...numbers(3));
+      await finish(store, await hold(store, key('gone'), 'later'), 1, await read(store, key('gone')), settled);
+      assert.deepEqual(await kept(), [[3], [3]]);
+
+      assert.equal((await readAllWindows(store, 'kept')).length, 1);
+      assert.equal((await store.sweep(STREAM, { kept: new Date(NOON + 1) })).windows, 3);
+      assert.deepEqual(await kept(), [[], []]);
+    });
+
     it('has nothing where there is nothing', async () => {
       const { store } = context;
       if (!store.readWindows) return;
