@@ -1,6 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
-import { ErrorCode, Streaming, type Window } from 'nestjs-minibatch';
+import {
+  defineStream,
+  ErrorCode,
+  RejectMessages,
+  ResultRefused,
+  type Sink,
+  Streaming,
+  type Window,
+} from 'nestjs-minibatch';
 import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 
@@ -21,6 +29,37 @@ class Hanging {
   @Streaming('hanging', { size: 1 })
   hang() {
     return new Promise<void>(() => undefined);
+  }
+}
+
+@Injectable()
+class Ledger implements Sink<number> {
+  readonly totals: number[] = [];
+  readonly ids: string[] = [];
+  put(total: number, window: Window) {
+    this.totals.push(total);
+    this.ids.push(window.id);
+  }
+}
+
+interface Payment {
+  readonly amount: number;
+}
+
+const PaymentStream = defineStream<Payment>('payments');
+
+@Injectable()
+class Payments {
+  static readonly gates: (() => void)[] = [];
+  static isHeld = false;
+
+  @Streaming(PaymentStream, { size: 3, sink: Ledger, retry: { attempts: 2 }, onRefused: 'deadLetter' })
+  async total(window: Window<Payment>) {
+    if (Payments.isHeld) await new Promise<void>((resolve) => Payments.gates.push(resolve));
+    const thrown = window.messages.filter(({ data }) => data.amount > 1_000);
+    if (thrown.length > 0) throw new RejectMessages(thrown.map((message) => ({ message, reason: 'too much' })));
+    for (const message of window.messages) if (message.data.amount < 0) window.reject(message, 'negative');
+    return window.data.reduce((sum, { amount }) => sum + amount, 0);
   }
 }
 
@@ -68,6 +107,79 @@ describe('MinibatchTestingModule', () => {
     void harness.append('hanging', 1);
     await new Promise((resolve) => setImmediate(resolve));
     expect(harness.status()[0]?.label).toBe('Hanging.hang');
+  });
+
+  const amounts = (...all: number[]) => all.map((amount) => ({ amount }));
+
+  it('tells what was rejected, and what became a dead letter', async () => {
+    const harness = await boot(Payments, Ledger);
+    await harness.appendMany(PaymentStream, amounts(1, -2, 3, 4, 5_000, 6));
+    await harness.advance('10 minutes');
+    expect(harness.rejected(Payments, 'total').map(({ message, reason }) => [message.data, reason])).toEqual([
+      [{ amount: -2 }, 'negative'],
+      [{ amount: 5_000 }, 'too much'],
+    ]);
+    expect((await harness.deadLetters('payments')).map(({ data }) => data).toSorted()).toEqual(amounts(-2, 5_000));
+    expect(await harness.deadLetters('payments', { group: 'other' })).toEqual([]);
+    expect(await harness.deadLetters('other')).toEqual([]);
+  });
+
+  it('lets a sink fail for as long as the test wants', async () => {
+    const harness = await boot(Payments, Ledger);
+    const ledger = app.get(Ledger);
+    const outage = harness.failSink(Ledger, new Error('no connection'));
+    await harness.appendMany(PaymentStream, amounts(1, 2, 3));
+    await harness.advance('10 minutes');
+    expect(ledger.totals).toEqual([]);
+    expect(outage.tries).toBeGreaterThan(2);
+    expect(harness.status()).toMatchObject([
+      { activity: 'blocked', blockedSinks: [{ sink: 'Ledger', error: 'no connection' }] },
+    ]);
+    outage.restore();
+    await harness.advance('2 minutes');
+    expect(ledger.totals).toEqual([6]);
+    // The sink is to blame and not the messages, so the method ran once.
+    expect(harness.windows(Payments, 'total')).toHaveLength(1);
+  });
+
+  it('lets a sink fail a number of times, and refuse results', async () => {
+    const harness = await boot(Payments, Ledger);
+    const once = harness.failSink(Ledger, undefined, 1);
+    await harness.appendMany(PaymentStream, amounts(1, 2, 3));
+    await harness.advance('1 minute');
+    expect([once.tries, app.get(Ledger).totals]).toEqual([1, [6]]);
+    harness.failSink(Ledger, new ResultRefused('too large'));
+    await harness.appendMany(PaymentStream, amounts(4, 5, 6));
+    await harness.advance('10 minutes');
+    expect(await harness.deadLetters('payments')).toHaveLength(3);
+    expect(() => harness.failSink('Legder')).toThrow('no consumer has a sink Legder; sinks are: Ledger');
+  });
+
+  it('restarts in the middle of a window, which comes again with its id', async () => {
+    const harness = await boot(Payments, Ledger);
+    const ledger = app.get(Ledger);
+    Payments.isHeld = true;
+    void harness.appendMany(PaymentStream, amounts(1, 2, 3));
+    while (Payments.gates.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    Payments.isHeld = false;
+    await harness.restart();
+    expect(ledger.totals).toEqual([6]);
+    // What the process that died was doing has no effect.
+    for (const open of Payments.gates.splice(0)) open();
+    await harness.advance('1 minute');
+    expect(ledger.totals).toEqual([6]);
+    expect(harness.windows(Payments, 'total').map(({ window }) => window.id)).toEqual(ledger.ids);
+    await harness.appendMany(PaymentStream, amounts(4, 5, 6));
+    expect(ledger.totals).toEqual([6, 15]);
+  });
+
+  it('forgets no backoff and no dead letter by a restart', async () => {
+    const harness = await boot(Payments, Ledger);
+    await harness.appendMany(PaymentStream, amounts(-1, 2, 3));
+    await harness.restart();
+    await harness.restart();
+    await harness.advance('10 minutes');
+    expect((await harness.deadLetters('payments')).map(({ data }) => data)).toEqual(amounts(-1));
   });
 
   it('lets an hour pass in a moment', async () => {

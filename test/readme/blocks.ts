@@ -192,6 +192,39 @@ ${code}
 await app.close();
 console.log('tested');`,
     },
+    {
+      file: 'testing-failures',
+      around: (code) => `
+import { deepStrictEqual } from 'node:assert';
+import { Injectable } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { type Sink, defineStream, Streaming, Window } from 'nestjs-minibatch';
+import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
+const expect = (given: unknown) => ({ toEqual: (wanted: unknown) => deepStrictEqual(given, wanted) });
+const PaymentStream = defineStream<{ amount: number }>('payments');
+const totals: number[] = [];
+@Injectable()
+class Ledger implements Sink<number> {
+  put(total: number) { totals.push(total); }
+}
+@Injectable()
+class Payments {
+  @Streaming(PaymentStream, { size: 2, sink: Ledger })
+  total(window: Window<{ amount: number }>) {
+    const bad = window.messages.filter(({ data }) => data.amount < 0);
+    for (const message of bad) window.reject(message, 'negative');
+    const good = window.data.filter(({ amount }) => amount >= 0);
+    return good.length === 0 ? undefined : good.reduce((sum, { amount }) => sum + amount, 0);
+  }
+}
+const imports = [MinibatchTestingModule.forRoot()];
+const app = await Test.createTestingModule({ imports, providers: [Payments, Ledger] }).compile();
+await app.init();
+const harness = app.get(MinibatchHarness);
+${code}
+await app.close();
+console.log('failures tested');`,
+    },
   ],
   'docs/reference/options.md': [
     {

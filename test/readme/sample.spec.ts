@@ -110,9 +110,12 @@ describe('the code of the README and the guides', { timeout: 60_000 }, () => {
     expect(stored).toMatchObject([{ stream: 'flights', data: { origin: 'SAT', delay: 25 } }]);
   });
 
-  it('has a test that passes', async () => {
-    const script = new NodeProcess(built('testing'), [], { cwd: folder, env: { NO_COLOR: '1' } });
-    await script.line(/^tested$/);
+  it.each([
+    ['testing', /^tested$/],
+    ['testing-failures', /^failures tested$/],
+  ])('has a test that passes: %s', async (file, line) => {
+    const script = new NodeProcess(built(file), [], { cwd: folder, env: { NO_COLOR: '1' } });
+    await script.line(line);
     await script.success();
   });
 });

@@ -204,7 +204,7 @@ export interface ConsumerStatus {
   readonly setAside?: SetAside;
   /** Sinks that do not take a result, with the windows that wait for them; ten at the most. */
   readonly blockedSinks?: readonly BlockedSink[];
-  /** Handlers and sinks that have not settled for five times the longest backoff, and at least for a minute, or have timed out; ten at the most. */
+  /** Handlers and sinks that have not settled for a minute, or have timed out; ten at the most. */
   readonly unsettled?: readonly Unsettled[];
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
   /** When a window was committed last. */

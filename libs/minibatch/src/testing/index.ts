@@ -2,7 +2,8 @@
 export { MinibatchHarness } from './minibatch.harness.js';
 export { MinibatchTestingModule } from './minibatch-testing.module.js';
 export type { MinibatchTestingOptions } from './minibatch-testing.module.js';
-export type { RecordedWindow } from './recording-engine.js';
+export type { RecordedRejection, RecordedWindow } from './recording-engine.js';
+export type { FailingSink } from './sink-faults.js';
 export { VirtualClock } from './virtual-clock.js';
 
 // Test a store of one's own

@@ -36,12 +36,17 @@ export class MinibatchTestingModule {
           provide: ENGINE,
           inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],
           useFactory: (made: StreamStore, time: Clock, { engine }: ResolvedOptions) =>
-            new RecordingEngine(new ConsumerEngine(made, time, new Logger('Minibatch'), engine), time),
+            new RecordingEngine(
+              (mortal) => new ConsumerEngine(mortal, time, new Logger('Minibatch'), engine),
+              made,
+              time,
+            ),
         },
         {
           provide: MinibatchHarness,
-          inject: [ENGINE, STREAM_HUB, CLOCK],
-          useFactory: (engine: RecordingEngine, hub: StreamHub, time: Clock) => new MinibatchHarness(engine, hub, time),
+          inject: [ENGINE, STREAM_HUB, CLOCK, RESOLVED_OPTIONS],
+          useFactory: (recording: RecordingEngine, hub: StreamHub, time: Clock, { engine }: ResolvedOptions) =>
+            new MinibatchHarness(recording, hub, time, engine.leaseTime),
         },
       ],
       exports: [...(real.exports ?? []), MinibatchHarness],

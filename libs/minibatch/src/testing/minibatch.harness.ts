@@ -1,13 +1,16 @@
 import type { Type } from '@nestjs/common';
-import type { ConsumerStatus } from '../engine/engine.interface.js';
+import { ConsumerState, type ConsumerStatus } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkDuration } from '../common/checks.js';
 import type { Clock } from '../common/clock.js';
 import type { Duration } from '../definitions/shared.options.js';
+import type { DeadLetter, DeadLetterFilter } from '../storage/stream-store.interface.js';
+import type { Sink } from '../sinks/sink.interface.js';
 import type { AppendManyOptions, AppendMessageOptions } from '../streams/stream-operations.js';
 import type { StreamHub } from '../streams/stream-hub.js';
 import type { StreamRef } from '../definitions/stream-ref.js';
-import type { RecordedWindow, RecordingEngine } from './recording-engine.js';
+import type { RecordedRejection, RecordedWindow, RecordingEngine } from './recording-engine.js';
+import type { FailingSink } from './sink-faults.js';
 import { VirtualClock } from './virtual-clock.js';
 
 /** The methods of a class. */
@@ -38,6 +41,7 @@ export class MinibatchHarness {
     private readonly hub: StreamHub,
     /** The application's clock: a `VirtualClock` unless another was chosen. */
     readonly clock: Clock,
+    private readonly leaseTime: number,
   ) {}
 
   /** Appends one message. */
@@ -58,14 +62,9 @@ export class MinibatchHarness {
 
   /** Lets time pass: windows close, backoffs end, leases are renewed, each at its moment. @throws without a virtual clock */
   async advance(time: Duration): Promise<void> {
-    if (!(this.clock instanceof VirtualClock)) {
-      throw new MinibatchError(
-        ErrorCode.InvalidOptions,
-        "MinibatchHarness.advance: the application runs by the system's clock; leave out `clock`, or wait with waitForWindow",
-      );
-    }
+    const clock = this.virtualClock('advance', 'wait with waitForWindow');
     const ms = checkDuration('MinibatchHarness.advance', 'time', time, { min: 0 });
-    await this.clock.advance(ms, () => this.settled());
+    await clock.advance(ms, () => this.settled());
   }
 
   /** Emits the tail of the stream now. */
@@ -99,6 +98,67 @@ export class MinibatchHarness {
   /** Resolves when the method has handled this many windows; for applications that run by the system's clock. @default 1 */
   async waitForWindow<C, M extends MethodOf<C>>(consumer: Type<C>, method: M, count = 1): Promise<void> {
     while (this.windows(consumer, method).length < count) await this.engine.nextRun();
+  }
+
+  /** The messages that the method has rejected, by `window.reject` or `RejectMessages`, each once. */
+  rejected<C, M extends MethodOf<C>>(consumer: Type<C>, method: M): readonly RecordedRejection[] {
+    this.windows(consumer, method);
+    return this.engine.rejected(`${consumer.name}.${method}`) ?? [];
+  }
+
+  /** The dead letters of a stream, or those that the filter picks. */
+  async deadLetters(stream: string | StreamRef, filter?: DeadLetterFilter): Promise<readonly DeadLetter[]> {
+    await this.settled();
+    const letters: DeadLetter[] = [];
+    for await (const letter of this.hub.stream(stream).deadLetters(filter)) letters.push(letter);
+    return letters;
+  }
+
+  /**
+   * Lets a sink fail: its next `put`s throw and do not reach it, until `restore()`. The class, or the token that was given as `sink`.
+   *
+   * @param error what `put` throws, e.g. `new ResultRefused(…)`. @default an error
+   * @param times how often. @default until `restore()`
+   * @example
+   * ```ts
+   * const outage = harness.failSink(ReportCollection, new Error('no connection'));
+   * await harness.append('flights', { delay: 25 });
+   * await harness.advance('2s');
+   * outage.restore();
+   * await harness.advance('1 minute');
+   * ```
+   */
+  failSink(
+    sink: (abstract new (...args: never[]) => Sink) | string | symbol,
+    error: unknown = new Error('the sink fails (MinibatchHarness.failSink)'),
+    times = Number.POSITIVE_INFINITY,
+  ): FailingSink {
+    return this.engine.faults.fail(typeof sink === 'function' ? sink.name : String(sink), error, times);
+  }
+
+  /**
+   * Ends the consumers as `kill -9` would, whatever they are doing, and starts them again: windows in flight are redelivered, with the same id.
+   * The clock moves until their leases have expired and are held anew. Providers stay as they are, and appends go on.
+   *
+   * @throws without a virtual clock
+   */
+  async restart(): Promise<void> {
+    const clock = this.virtualClock('restart', 'close the application, and start another one on the same store');
+    await this.engine.restart();
+    // The new engine takes over when it has seen no renewal for a lease time.
+    const latest = clock.monotonic() + 4 * this.leaseTime;
+    while (clock.monotonic() < latest && this.status().some(({ state }) => state === ConsumerState.Standby)) {
+      await clock.advance(this.leaseTime / 4, () => this.settled());
+    }
+    await this.settled();
+  }
+
+  private virtualClock(method: string, otherwise: string): VirtualClock {
+    if (this.clock instanceof VirtualClock) return this.clock;
+    throw new MinibatchError(
+      ErrorCode.InvalidOptions,
+      `MinibatchHarness.${method}: the application runs by the system's clock; leave out \`clock\`, or ${otherwise}`,
+    );
   }
 
   /** What the consumers of the application are doing. */

@@ -4,12 +4,18 @@ import type {
   ConsumerStatus,
   DrainResult,
   Engine,
+  NamedSink,
   Retention,
   WakeUpStatus,
 } from '../engine/engine.interface.js';
-import type { ConsumerKey } from '../storage/stream-store.interface.js';
+import { isA } from '../errors/error-text.js';
+import { RejectMessages } from '../errors/minibatch.error.js';
+import type { ConsumerKey, StreamStore } from '../storage/stream-store.interface.js';
+import type { Message } from '../windows/message.js';
 import type { Window } from '../windows/window.js';
+import { SinkFaults } from './sink-faults.js';
 import { VirtualClock } from './virtual-clock.js';
+import { mortalStore } from './wrapped-store.js';
 import type { Clock } from '../common/clock.js';
 
 /** One run of a handler that did not throw. */
@@ -19,81 +25,112 @@ export interface RecordedWindow<R = unknown> {
   readonly result: R;
 }
 
-/** An engine that remembers what its handlers were given and what they returned. */
+/** A message that a handler has rejected. */
+export interface RecordedRejection {
+  readonly message: Message;
+  readonly reason: unknown;
+}
+
+/** One life of the process's consumers: what belongs to an earlier one has no effect any more. */
+interface Life {
+  readonly engine: Engine;
+  readonly kill: () => void;
+  isOver: boolean;
+}
+
+const NEVER = new Promise<never>(() => undefined);
+
+/**
+ * An engine that remembers what its handlers were given and what they returned, lets sinks fail, and can be killed: the next one then finds
+ * in the store what a process that died has left there.
+ */
 export class RecordingEngine implements Engine {
   private readonly recorded = new Map<string, RecordedWindow[]>();
+  private readonly rejections = new Map<string, Map<string, RecordedRejection>>();
   private readonly waiting = new Set<() => void>();
+  private readonly definitions: ConsumerDefinition[] = [];
+  private readonly retentions = new Map<string, Retention>();
+  private life: Life;
+  private isStarted = false;
+  readonly faults = new SinkFaults();
 
+  /** @param make an engine on a store */
   constructor(
-    private readonly engine: Engine,
+    private readonly make: (store: StreamStore) => Engine,
+    private readonly store: StreamStore,
     private readonly clock: Clock,
-  ) {}
+  ) {
+    this.life = this.begin();
+  }
 
   add(definition: ConsumerDefinition): void {
-    this.engine.add(this.recording(definition));
+    this.definitions.push(definition);
+    this.life.engine.add(this.recording(definition));
   }
 
   run(definition: ConsumerDefinition): Promise<void> {
-    return this.engine.run(this.recording(definition));
+    return this.life.engine.run(this.recording(definition));
   }
 
   remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
-    return this.engine.remove(key, timeout);
-  }
-
-  private recording(definition: ConsumerDefinition): ConsumerDefinition {
-    const { label, handler } = definition;
-    this.recorded.set(label, []);
-    return {
-      ...definition,
-      handler: async (window) => {
-        const result = await handler(window);
-        this.recorded.get(label)?.push({ window: window instanceof BatchWindow ? window.view() : window, result });
-        for (const resolve of this.waiting) resolve();
-        this.waiting.clear();
-        return result;
-      },
-    };
+    return this.life.engine.remove(key, timeout);
   }
 
   retain(stream: string, retention: Retention): void {
-    this.engine.retain(stream, retention);
+    this.retentions.set(stream, retention);
+    this.life.engine.retain(stream, retention);
   }
 
   start(): Promise<void> {
-    return this.engine.start();
+    this.isStarted = true;
+    return this.life.engine.start();
+  }
+
+  /** Ends the engine as `kill -9` would, in the middle of whatever it does, and starts another one with the same consumers. */
+  async restart(): Promise<void> {
+    this.life.isOver = true;
+    this.life.kill();
+    this.life = this.begin();
+    for (const [stream, retention] of this.retentions) this.life.engine.retain(stream, retention);
+    for (const definition of this.definitions) this.life.engine.add(this.recording(definition));
+    if (this.isStarted) await this.life.engine.start();
   }
 
   /** A virtual clock is moved over the time a drain may take, or a handler that hangs would hang the test. */
   async stop(timeout: number, hurry?: AbortSignal): Promise<DrainResult> {
-    const stopped = this.engine.stop(timeout, hurry);
+    const stopped = this.life.engine.stop(timeout, hurry);
     if (this.clock instanceof VirtualClock) await this.clock.advance(timeout + 10_000);
     return stopped;
   }
 
   wake(stream: string): void {
-    this.engine.wake(stream);
+    this.life.engine.wake(stream);
   }
 
   refresh(stream: string): Promise<void> {
-    return this.engine.refresh(stream);
+    return this.life.engine.refresh(stream);
   }
 
   status(): readonly ConsumerStatus[] {
-    return this.engine.status();
+    return this.life.engine.status();
   }
 
   wakeUps(): WakeUpStatus {
-    return this.engine.wakeUps();
+    return this.life.engine.wakeUps();
   }
 
   settled(): Promise<void> {
-    return this.engine.settled();
+    return this.life.engine.settled();
   }
 
   /** Undefined if there is no such consumer. */
   windows(label: string): readonly RecordedWindow[] | undefined {
     return this.recorded.get(label);
+  }
+
+  /** Undefined if there is no such consumer. */
+  rejected(label: string): readonly RecordedRejection[] | undefined {
+    return this.recorded.has(label) ? [...(this.rejections.get(label)?.values() ?? [])] : undefined;
   }
 
   get labels(): readonly string[] {
@@ -103,5 +140,61 @@ export class RecordingEngine implements Engine {
   /** Resolves at the next run of a handler. */
   nextRun(): Promise<void> {
     return new Promise((resolve) => this.waiting.add(resolve));
+  }
+
+  private begin(): Life {
+    const mortal = mortalStore(this.store);
+    return { engine: this.make(mortal.store), kill: () => mortal.kill(), isOver: false };
+  }
+
+  private recording(definition: ConsumerDefinition): ConsumerDefinition {
+    const { label, handler, sinks } = definition;
+    if (!this.recorded.has(label)) this.recorded.set(label, []);
+    const { life } = this;
+    return {
+      ...definition,
+      sinks: sinks.map((named) => this.failing(named, life)),
+      handler: async (window) => {
+        const result = await this.observed(label, window, () => handler(window));
+        // A process that was killed does nothing with it.
+        if (life.isOver) return NEVER;
+        this.recorded.get(label)?.push({ window: window instanceof BatchWindow ? window.view() : window, result });
+        for (const resolve of this.waiting) resolve();
+        this.waiting.clear();
+        return result;
+      },
+    };
+  }
+
+  private failing({ name, sink }: NamedSink, life: Life): NamedSink {
+    this.faults.know(name);
+    return {
+      name,
+      sink: {
+        put: async (result, window) => {
+          if (life.isOver) return NEVER;
+          this.faults.check(name);
+          await sink.put(result, window);
+        },
+      },
+    };
+  }
+
+  /** Notes what the handler rejects, in either way. */
+  private async observed(label: string, window: Window, run: () => unknown): Promise<unknown> {
+    const note = (id: string, reason: unknown) => {
+      const message = window.messages.find((each) => each.id === id);
+      if (!message) return;
+      const all = this.rejections.get(label) ?? new Map<string, RecordedRejection>();
+      this.rejections.set(label, all.set(id, { message, reason }));
+    };
+    try {
+      return await run();
+    } catch (error) {
+      if (isA(error, RejectMessages)) for (const { message, reason } of error.rejected) note(message.id, reason);
+      throw error;
+    } finally {
+      if (window instanceof BatchWindow) for (const [id, reason] of window.rejected) note(id, reason);
+    }
   }
 }
