@@ -115,7 +115,8 @@ export class Committer {
       const progress = limiter ? { ...reached, starts: limiter.stored() } : reached;
       const finished = this.windows.committedSeqs();
       const sent = parts.clock.monotonic();
-      const groups = await term.persist('commit', () => parts.store.commit(lease, { finished, progress }));
+      const asked = (count: number) => parts.asked(lease.key.stream, count);
+      const groups = await term.persist('commit', () => parts.store.commit(lease, { finished, progress }, asked));
       this.progress = progress;
       this.endedBy = endedBy;
       parts.keeper.renewed(lease, sent);

@@ -79,13 +79,22 @@ export class ConsumerEngine implements Engine {
     });
     const ages = new Ages(clock);
     const caughtUp = () => this.wakeUpCalls.pollSoon();
-    const parts = { store, clock, log, activity, keeper, options: resolved, retention, ages, caughtUp };
+    const asked = (stream: string, count: number) => this.control.asked(stream, count);
+    const parts = { store, clock, log, activity, keeper, options: resolved, retention, ages, caughtUp, asked };
     this.registration = new ConsumerRegistration(store, clock, log, activity, retention, signal, ({ definition }) => {
       keeper.add(definition.key);
       this.rounds.hurry();
     });
     const { registration } = this;
-    const control = (this.control = new StreamControl(store, clock, log, records, registration, resolved.leaseTime));
+    const control = (this.control = new StreamControl(
+      store,
+      clock,
+      log,
+      activity,
+      records,
+      registration,
+      resolved.leaseTime,
+    ));
     this.controlPoller = new StreamControlPoller(
       store.polling,
       clock,

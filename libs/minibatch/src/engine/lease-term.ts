@@ -31,6 +31,8 @@ export interface EngineParts {
   readonly ages: Ages;
   /** A consumer has read all that there is: look often for more. */
   readonly caughtUp: () => void;
+  /** A commit has returned how often consumers of the stream were asked for something, see `StreamInfo`. */
+  readonly asked: (stream: string, count: number) => void;
 }
 
 /**

@@ -116,6 +116,34 @@ describe('reading', () => {
     expect(p.values).toEqual([]);
   });
 
+  it.each([
+    ['a pause', { paused: true }],
+    ['a clear', { clear: true }],
+  ] as const)('with a backlog sees %s of another process when it commits, by one command', async (_, change) => {
+    let reads = 0;
+    const around = (call: StoreCall) => ((reads += Number(call.method === 'listStreams')), call.proceed());
+    let finish = () => {};
+    const handler = () => new Promise<void>((resolve) => (finish = resolve));
+    const p = make({ engine: { readAhead: 2 }, around }).consumer({ size: 1, handler });
+    await other.ensureStream(STREAM);
+    await other.append(range(0, 40).map((n) => row(n, p)));
+    void p.start();
+    await turns(() => p.seen.length === 2 || (p.seen.length === 1 && finish(), false));
+    await other.updateStream(STREAM, change);
+    reads = 0;
+    // Time for commits, but not for a round of leases.
+    for (let step = 0; step < 30; step += 1) {
+      finish();
+      await p.clock.advance(30);
+      await turns(() => false, 20);
+    }
+    // What was claimed by then is handled.
+    expect(p.seen.length).toBeLessThan(10);
+    expect(await buffered()).toBe('clear' in change ? 0 : 40 - p.seen.length);
+    expect(reads).toBe(1);
+    p.kill();
+  });
+
   it('looks often again after activity: a long pause at rest is cut short', async () => {
     let polls = 0;
     const around = (call: StoreCall) => ((polls += Number(call.method === 'poll')), call.proceed());

@@ -1,4 +1,5 @@
 import type { Clock } from '../common/clock.js';
+import type { Activity } from '../common/activity.js';
 import type { Log } from '../common/log.js';
 import { consumerId, type StreamInfo, type StreamStore } from '../storage/stream-store.interface.js';
 import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
@@ -13,10 +14,15 @@ const FLUSH_MEMORY = 2;
 
 /** Carries out what was asked of streams from any process: pause, resume, flush, clear, and requests of operators. */
 export class StreamControl {
+  /** How often consumers of each stream were asked for something, as far as it was carried out here. */
+  private readonly carriedOut = new Map<string, number>();
+  private readonly reading = new Set<string>();
+
   constructor(
     private readonly store: StreamStore,
     private readonly clock: Clock,
     private readonly log: Log,
+    private readonly activity: Activity,
     private readonly records: ConsumerRecords,
     private readonly registration: ConsumerRegistration,
     private readonly leaseTime: number,
@@ -29,6 +35,22 @@ export class StreamControl {
     for (const info of infos) this.applyStreamControl(info);
     if (infos.length < streams.length)
       await this.restore(streams.filter((name) => !infos.some((info) => info.name === name)));
+  }
+
+  /** Consumers of the stream were asked for something so many times. The next commit repeats it if this read fails. */
+  asked(stream: string, count: number): void {
+    if (count <= (this.carriedOut.get(stream) ?? 0) || this.reading.has(stream)) return;
+    this.reading.add(stream);
+    const read = async () => {
+      try {
+        await this.refresh([stream]);
+        // The stream may have been made again since: then it counts from the start.
+        this.carriedOut.set(stream, Math.max(count, this.carriedOut.get(stream) ?? 0));
+      } finally {
+        this.reading.delete(stream);
+      }
+    };
+    this.activity.track(read).catch(() => undefined);
   }
 
   /** A lease term of the consumer begins. */
@@ -62,7 +84,8 @@ export class StreamControl {
     }
   }
 
-  private applyStreamControl({ name, paused, flushes, clearings = 0, requests = [] }: StreamInfo): void {
+  private applyStreamControl({ name, paused, flushes, clearings = 0, requests = [], asked = 0 }: StreamInfo): void {
+    this.carriedOut.set(name, asked);
     for (const record of this.records.active()) {
       const { definition, current, flushes: known } = record;
       // One without a lease reads it when its term begins.

@@ -14,7 +14,7 @@ export type * from './lease.interface.js';
 export type * from './message.interface.js';
 export type * from './retention.interface.js';
 export type * from './statistics.interface.js';
-export type * from './stream.interface.js';
+export * from './stream.interface.js';
 export * from './window.interface.js';
 
 /** What the engine has to know of a store, and how it is opened and closed. */

@@ -15,6 +15,8 @@ export interface StreamInfo {
   readonly clearings?: number;
   /** What operators want done with open windows; absent if there is nothing. */
   readonly requests?: readonly WindowRequest[];
+  /** Grows whenever consumers are asked for something (see `asksConsumers`); absent if they were not, or if the store does not count. */
+  readonly asked?: number;
 }
 
 /** What an operator wants done with an open window, by whichever process holds the lease. */
@@ -44,6 +46,11 @@ export interface StreamUpdate {
   readonly request?: WindowRequest;
   /** The window is not open any more: nothing is wanted of it. */
   readonly answered?: WindowRequest;
+}
+
+/** True if the change is something that running consumers have to carry out. */
+export function asksConsumers({ paused, flush, clear, request }: StreamUpdate): boolean {
+  return paused !== undefined || flush === true || clear === true || request !== undefined;
 }
 
 export interface RegisterGroupOptions {

@@ -152,8 +152,11 @@ export interface WindowStore {
   /**
    * The commit point: one conditional update of the consumer's own record, which also renews the lease. Resolves with the
    * stream's groups as of that moment. @throws LeaseLost — then nothing was recorded and nothing may be removed
+   *
+   * `asked` is called with `asked` of the stream as of that moment, or a little earlier: so a busy consumer sees with its next commit
+   * that it was paused or the stream cleared. A store that would need one more command for it does not call it.
    */
-  commit(lease: Lease, commit: Commit): Promise<readonly string[]>;
+  commit(lease: Lease, commit: Commit, asked?: (count: number) => void): Promise<readonly string[]>;
   /**
    * After the commit point: the messages leave the buffer (or are marked done by the group, if others have not committed
    * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.

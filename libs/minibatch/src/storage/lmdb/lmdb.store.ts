@@ -217,8 +217,10 @@ export class LmdbStreamStore implements StreamStore {
     if (windows.length > 0) await this.write((view) => claims.claim(view, lease, windows));
   }
 
-  commit(lease: Lease, point: Commit): Promise<readonly string[]> {
-    return this.write((view) => commit(view, lease, point));
+  async commit(lease: Lease, point: Commit, asked?: (count: number) => void): Promise<readonly string[]> {
+    const committed = await this.write((view) => commit(view, lease, point));
+    asked?.(committed.asked);
+    return committed.groups;
   }
 
   settle(lease: Lease, settled: readonly SettledWindow[], options: SettleOptions): Promise<void> {

@@ -33,6 +33,8 @@ export interface StreamRecord {
   /** Number of the last message that was there at the last clearing. */
   readonly clearedTo?: number;
   readonly requests?: readonly WindowRequest[];
+  /** How often consumers were asked for something. Absent: never. */
+  readonly asked?: number;
   readonly groups: readonly GroupRecord[];
   /** Groups that have kept messages which wait for others, and were removed: their places tell which messages. */
   readonly keepers?: readonly number[];

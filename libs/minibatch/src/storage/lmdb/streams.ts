@@ -1,5 +1,5 @@
 import { unknownStream } from '../../errors/store-faults.js';
-import type { StreamInfo, StreamUpdate } from '../stream-store.interface.js';
+import { asksConsumers, type StreamInfo, type StreamUpdate } from '../stream-store.interface.js';
 import { changedRequests } from '../window-requests.js';
 import { Kind, nameKey, prefixRange, streamKey } from './keys.js';
 import { decodeStream, type StreamRecord } from './records.js';
@@ -51,7 +51,7 @@ export function pickStreams(view: ReadView, names: readonly string[] | undefined
 }
 
 export function infoOf(stream: StreamRecord): StreamInfo {
-  const { name, status, created, closed, paused, flushes, clearings, requests = [] } = stream;
+  const { name, status, created, closed, paused, flushes, clearings, requests = [], asked } = stream;
   return {
     name,
     status,
@@ -62,6 +62,7 @@ export function infoOf(stream: StreamRecord): StreamInfo {
     flushes,
     ...(clearings !== undefined && { clearings }),
     ...(requests.length > 0 && { requests: requests.map((request) => ({ ...request })) }),
+    ...(asked !== undefined && { asked }),
   };
 }
 
@@ -87,6 +88,7 @@ function changed(stream: StreamRecord, change: StreamUpdate, lastSeq: number): S
     flushes: stream.flushes + (change.flush ? 1 : 0),
     ...(change.clear && { clearings: (stream.clearings ?? 0) + 1, clearedTo: lastSeq }),
     requests: changedRequests(stream.requests, change),
+    ...(asksConsumers(change) && { asked: (stream.asked ?? 0) + 1 }),
   };
 }
 

@@ -173,8 +173,10 @@ export class MemoryStreamStore implements StreamStore {
     claims.claim(this.database, lease, windows);
   }
 
-  async commit(lease: Lease, point: Commit): Promise<readonly string[]> {
-    return commit(this.database, lease, point);
+  async commit(lease: Lease, point: Commit, asked?: (count: number) => void): Promise<readonly string[]> {
+    const committed = commit(this.database, lease, point);
+    asked?.(committed.asked);
+    return committed.groups;
   }
 
   async settle(lease: Lease, settled: readonly SettledWindow[], options: SettleOptions): Promise<void> {

@@ -36,6 +36,8 @@ export class MemoryStream {
   paused = false;
   flushes = 0;
   clearings = 0;
+  /** How often consumers were asked for something. */
+  asked = 0;
   requests: readonly WindowRequest[] = [];
   groups = new Set<string>();
   /** In append order. */

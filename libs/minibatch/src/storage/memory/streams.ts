@@ -1,5 +1,5 @@
 import { unknownStream } from '../../errors/store-faults.js';
-import type { StreamInfo, StreamUpdate } from '../stream-store.interface.js';
+import { asksConsumers, type StreamInfo, type StreamUpdate } from '../stream-store.interface.js';
 import { changedRequests } from '../window-requests.js';
 import type { MemoryDatabase } from './memory.database.js';
 import type { MemoryStream } from './memory.stream.js';
@@ -30,6 +30,7 @@ export function updateStream(database: MemoryDatabase, name: string, change: Str
   if (change.paused !== undefined) stream.paused = change.paused;
   if (change.flush) stream.flushes += 1;
   if (change.clear) stream.clear();
+  if (asksConsumers(change)) stream.asked += 1;
   stream.requests = changedRequests(stream.requests, change);
   return infoOf(stream);
 }
@@ -39,7 +40,7 @@ export function dropStream(database: MemoryDatabase, name: string): void {
 }
 
 export function infoOf(stream: MemoryStream): StreamInfo {
-  const { name, status, created, closed, groups, paused, flushes, clearings, requests } = stream;
+  const { name, status, created, closed, groups, paused, flushes, clearings, requests, asked } = stream;
   return {
     name,
     status,
@@ -50,5 +51,6 @@ export function infoOf(stream: MemoryStream): StreamInfo {
     flushes,
     ...(clearings > 0 && { clearings }),
     ...(requests.length > 0 && { requests: structuredClone(requests) }),
+    ...(asked > 0 && { asked }),
   };
 }

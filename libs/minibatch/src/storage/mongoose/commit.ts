@@ -13,16 +13,21 @@ export class CommitPoint {
   ) {}
 
   /** Resolves with the groups of the stream as of the commit. @throws MinibatchError `LeaseLost` */
-  async commit(lease: Lease, { finished, progress }: Commit): Promise<readonly string[]> {
+  async commit(
+    lease: Lease,
+    { finished, progress }: Commit,
+    asked?: (count: number) => void,
+  ): Promise<readonly string[]> {
     const document = await guarded(`commit windows of '${lease.key.group}' on '${lease.key.stream}'`, () =>
       this.collections.consumer.findOneAndUpdate(
         heldBy(lease),
         { $set: { finished: toRanges(finished), progress }, $inc: { 'lease.counter': 1 } },
-        { returnDocument: 'after', projection: { groups: 1, groupsVersion: 1 } },
+        { returnDocument: 'after', projection: { groups: 1, groupsVersion: 1, asked: 1 } },
       ),
     );
     if (!document) throw leaseLost(lease.key);
     this.versions.committed(lease.key, document.groupsVersion);
+    asked?.(document.asked ?? 0);
     return document.groups;
   }
 }

@@ -270,8 +270,8 @@ export class MongooseStreamStore implements StreamStore {
     return this.claims.claim(lease, windows);
   }
 
-  commit(lease: Lease, commit: Commit): Promise<readonly string[]> {
-    return this.commits.commit(lease, commit);
+  commit(lease: Lease, commit: Commit, asked?: (count: number) => void): Promise<readonly string[]> {
+    return this.commits.commit(lease, commit, asked);
   }
 
   settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {

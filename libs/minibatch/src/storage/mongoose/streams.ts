@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { unknownStream } from '../../errors/store-faults.js';
-import type { StreamInfo, StreamUpdate, WindowRequest } from '../stream-store.interface.js';
+import { asksConsumers, type StreamInfo, type StreamUpdate, type WindowRequest } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
 import type { Indexes } from './indexes.js';
@@ -83,6 +83,7 @@ export class Streams {
     };
     // Before it is announced: consumers then read the messages again, and must find them marked.
     if (clear) await this.clear(stream);
+    const asks = asksConsumers(change);
     const document = await guarded(`change stream '${stream}'`, () =>
       this.collections.stream.findOneAndUpdate(
         { name: stream },
@@ -92,13 +93,21 @@ export class Streams {
           ...(Object.keys(set).length > 0 && { $set: set }),
           ...(request && { $addToSet: { requests: toRequest(request) } }),
           ...(answered && { $pull: { requests: toRequest(answered) } }),
-          ...((flush || clear) && { $inc: { ...(flush && { flushes: 1 }), ...(clear && { clearings: 1 }) } }),
+          ...(asks && { $inc: { asked: 1, ...(flush && { flushes: 1 }), ...(clear && { clearings: 1 }) } }),
         },
         { returnDocument: 'after', ...INFO },
       ),
     );
     if (!document) throw unknownStream(stream);
+    if (asks) await this.tellConsumers(stream, document.asked);
     return toInfo(document);
+  }
+
+  /** A commit returns the consumer's document, so a busy consumer needs no command of its own to see that it was asked for something. */
+  private async tellConsumers(stream: string, asked = 0): Promise<void> {
+    await guarded(`tell the consumers of '${stream}'`, () =>
+      this.collections.consumer.updateMany({ stream, ...NOT_RETIRED }, { $max: { asked } }),
+    );
   }
 
   /**
@@ -187,7 +196,7 @@ function toRequest({ group, window, action, sink }: WindowRequest): WindowReques
 
 export function toInfo(document: StreamDocument): StreamInfo {
   refuseNewer(document);
-  const { name, created, closed, groups, paused, flushes, clearings, requests = [] } = document;
+  const { name, created, closed, groups, paused, flushes, clearings, requests = [], asked } = document;
   return {
     name,
     status: toStatus(document.status),
@@ -198,6 +207,7 @@ export function toInfo(document: StreamDocument): StreamInfo {
     flushes: flushes ?? 0,
     ...(clearings ? { clearings } : {}),
     ...(requests.length > 0 ? { requests } : {}),
+    ...(asked ? { asked } : {}),
   };
 }
 

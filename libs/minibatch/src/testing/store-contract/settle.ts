@@ -37,6 +37,30 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(await store.commit(lease, commit), ['default']);
     });
 
+    it('says how often consumers were asked for something, from any process, if it can', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default');
+      const lease = await hold(store);
+      const atCommit = async () => {
+        const counts: number[] = [];
+        await store.commit(lease, { finished: [], progress: progress(0) }, (count) => counts.push(count));
+        return counts[0];
+      };
+      if ((await atCommit()) === undefined) return;
+      assert.equal(await atCommit(), 0);
+      const request = { group: 'default', window: 'window-1', action: 'giveUp' } as const;
+      const changes = [{ paused: true }, { paused: false }, { flush: true }, { clear: true }, { request }] as const;
+      for (const [n, change] of changes.entries()) {
+        const { asked } = await other.updateStream(STREAM, change);
+        assert.deepEqual([asked, await atCommit()], [n + 1, n + 1], JSON.stringify(change));
+      }
+      // What nobody has to carry out does not count.
+      await other.updateStream(STREAM, { answered: request });
+      assert.equal(await atCommit(), changes.length);
+      assert.equal((await store.describeStream(STREAM))?.asked, changes.length);
+    });
+
     it('renews the lease', async () => {
       const { store } = context;
       await register(store, 'default');

@@ -23,6 +23,8 @@ export interface ConsumerDocument {
   groups: string[];
   /** Version of the copy. */
   groupsVersion: number;
+  /** Copy of the stream's count, so that a consumer sees with its commit that it was asked for something. */
+  asked?: number;
   /** The `_id` of the consumer that this one replaced. */
   replaces?: string;
   /** The fence with which it was registered again after a removal: while it has that fence, nobody has held its lease. */
@@ -44,6 +46,7 @@ export const ConsumerSchema = new Schema<ConsumerDocument>(
     progress: Schema.Types.Mixed,
     groups: [String],
     groupsVersion: Number,
+    asked: Number,
     replaces: String,
     firstFence: Number,
     retired: Boolean,

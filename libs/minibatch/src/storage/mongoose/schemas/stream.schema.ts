@@ -23,6 +23,8 @@ export interface StreamDocument {
   flushes?: number;
   clearings?: number;
   requests?: WindowRequest[];
+  /** How often consumers were asked for something. */
+  asked?: number;
   /** By the source's name, encoded as a field name. */
   checkpoints?: Record<string, { position: unknown; at: Date }>;
 }
@@ -42,6 +44,7 @@ export const StreamSchema = new Schema<StreamDocument>(
     flushes: Number,
     clearings: Number,
     requests: { type: [Schema.Types.Mixed], default: undefined },
+    asked: Number,
     checkpoints: Schema.Types.Mixed,
   },
   schemaOptions('stream'),
