@@ -1,5 +1,5 @@
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDatabase } from '../support/mongo-server.js';
 import { repository, run, succeed, temporaryFolder, tool } from '../support/workspace.js';
@@ -17,6 +17,35 @@ interface LockedPackage {
 }
 
 const VARIANTS = ['esm', 'cjs'] as const;
+
+const GENERATED_TSCONFIG = {
+  compilerOptions: {
+    module: 'nodenext',
+    moduleResolution: 'nodenext',
+    resolvePackageJsonExports: true,
+    esModuleInterop: true,
+    isolatedModules: true,
+    declaration: true,
+    removeComments: true,
+    emitDecoratorMetadata: true,
+    experimentalDecorators: true,
+    allowSyntheticDefaultImports: true,
+    target: 'ES2023',
+    sourceMap: true,
+    outDir: './dist',
+    rootDir: '.',
+    incremental: true,
+    skipLibCheck: true,
+    strict: true,
+    strictPropertyInitialization: false,
+  },
+};
+const GENERATED_BUILD_TSCONFIG = {
+  extends: './tsconfig.json',
+  compilerOptions: { rootDir: './src' },
+  include: ['src'],
+  exclude: ['node_modules', 'test', 'dist', '**/*spec.ts'],
+};
 
 async function readJson<T>(...path: readonly string[]): Promise<T> {
   return JSON.parse(await readFile(join(...path), 'utf8')) as T;
@@ -71,17 +100,16 @@ describe('the packed package', { timeout: 300_000 }, () => {
     await succeed('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund'], { cwd: path });
   }
 
-  /** What `nest new` generates, with our few files in place of its sources. */
+  /** What `nest new` of Nest 12 generates, with our few files in place of its sources. */
   async function generate(type: (typeof VARIANTS)[number]): Promise<void> {
-    const schematic = `${repository('node_modules/@nestjs/schematics/dist/collection.json')}:application`;
-    const options = [`--name=${type}`, `--type=${type}`, '--language=ts', '--strict', '--no-dry-run'];
-    await succeed(tool('schematics'), [schematic, ...options], { cwd: folder.path });
-    await rm(join(folder.path, type, 'src'), { recursive: true });
-    await rm(join(folder.path, type, 'test'), { recursive: true });
-    await cp(repository('test/package/app/src'), join(folder.path, type, 'src'), { recursive: true });
+    const path = join(folder.path, type);
+    await cp(repository('test/package/app/src'), join(path, 'src'), { recursive: true });
+    await writeFile(join(path, 'package.json'), JSON.stringify(type === 'esm' ? { type: 'module' } : {}));
+    await writeFile(join(path, 'tsconfig.json'), JSON.stringify(GENERATED_TSCONFIG));
+    await writeFile(join(path, 'tsconfig.build.json'), JSON.stringify(GENERATED_BUILD_TSCONFIG));
   }
 
-  /** Compiles an app with its generated settings, but for the types of the test runner, which is not installed. */
+  /** Compiles an app with its generated settings. */
   async function compile(type: string, options: Readonly<Record<string, unknown>> = {}) {
     const config = { extends: './tsconfig.build.json', compilerOptions: { types: ['node'], ...options } };
     await writeFile(join(folder.path, type, 'tsconfig.packed.json'), JSON.stringify(config));
@@ -94,10 +122,49 @@ describe('the packed package', { timeout: 300_000 }, () => {
     return JSON.parse(await succeed(process.execPath, [path], { cwd }));
   }
 
-  it('holds what was built, the README and the licence, and no tests', async () => {
-    const files = await readdir(join(folder.path, 'node_modules/nestjs-minibatch'), { recursive: true });
-    expect(files).toEqual(expect.arrayContaining(['README.md', 'LICENSE', 'dist/index.js', 'dist/index.d.ts']));
-    expect(files.filter((file) => /spec|tsbuildinfo|node_modules|^src/.test(file))).toEqual([]);
+  describe('holds', () => {
+    let root: string;
+    let files: readonly string[];
+    beforeAll(async () => {
+      root = join(folder.path, 'node_modules/nestjs-minibatch');
+      files = await readdir(root, { recursive: true });
+    });
+
+    it('what was built, its sources, the README, the documentation and the licence, and no tests', () => {
+      const some = [
+        'README.md',
+        'LICENSE',
+        'CHANGELOG.md',
+        'docs/README.md',
+        'dist/index.js',
+        'dist/index.d.ts',
+        'src/index.ts',
+      ];
+      expect(files).toEqual(expect.arrayContaining(some));
+      expect(files.filter((file) => /\bspec\b|tsbuildinfo|node_modules|staging/.test(file))).toEqual([]);
+    });
+
+    it('the source that each source map names', async () => {
+      const maps = files.filter((file) => file.endsWith('.map'));
+      expect(maps).toEqual(expect.arrayContaining(['dist/index.js.map', 'dist/index.d.ts.map']));
+      const dead: string[] = [];
+      for (const map of maps) {
+        const { sources } = await readJson<{ sources: readonly string[] }>(root, map);
+        dead.push(...sources.filter((source) => !files.includes(join(dirname(map), source))));
+      }
+      expect(dead).toEqual([]);
+    });
+
+    it('what its pages link to', async () => {
+      const dead: string[] = [];
+      for (const page of files.filter((file) => file.endsWith('.md'))) {
+        const text = await readFile(join(root, page), 'utf8');
+        for (const [, target = ''] of text.matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {
+          if (!files.includes(join(dirname(page), target).replace(/\/$/, ''))) dead.push(`${page}: ${target}`);
+        }
+      }
+      expect(dead).toEqual([]);
+    });
   });
 
   it('needs no more than its required peers', async () => {
@@ -111,8 +178,6 @@ describe('the packed package', { timeout: 300_000 }, () => {
   });
 
   it.each(VARIANTS)('works in a fresh %s app', async (type) => {
-    const config = await readFile(join(folder.path, type, 'tsconfig.json'), 'utf8');
-    expect(JSON.parse(config)).toMatchObject({ compilerOptions: { strict: true, module: 'nodenext' } });
     const { exitCode, stdout } = await compile(type);
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '' });
     const emitted = await readFile(join(folder.path, type, 'dist/app.module.js'), 'utf8');
@@ -191,8 +256,10 @@ describe('the packed package', { timeout: 300_000 }, () => {
     expect(exitCode).toBe(0);
   });
 
-  it('is clean for attw', async () => {
-    const args = [tarball, '--profile', 'esm-only', '--no-definitely-typed', '--format', 'ascii', '--no-color'];
+  it('is clean for attw, whatever the module resolution', async () => {
+    // CommonJS loads the package by require(esm), which attw knows nothing of.
+    const esm = ['--profile', 'strict', '--ignore-rules', 'cjs-resolves-to-esm'];
+    const args = [tarball, ...esm, '--no-definitely-typed', '--format', 'ascii', '--no-color'];
     const { exitCode, stdout, stderr } = await run(tool('attw'), args);
     expect(exitCode, stdout + stderr).toBe(0);
   });
