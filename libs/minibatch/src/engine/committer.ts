@@ -142,7 +142,7 @@ export class Committer {
         groups,
         keep: definition.keep,
         at: new Date(parts.clock.now()),
-        closing: closing.signal,
+        closing,
       }),
     );
   }

@@ -78,8 +78,8 @@ export class ConsumerLoop {
     this.requests = new WindowRequests(term, windows, this.dispatcher, passes);
     this.expiry = new Expiry(term, this.readAhead, this.claimer, passes);
     term.workers.freed = () => passes.schedule();
-    term.over.signal.addEventListener('abort', () => this.finish(), { once: true });
-    term.closing.signal.addEventListener('abort', () => passes.schedule(), { once: true });
+    term.over.addEventListener('abort', () => this.finish(), { once: true });
+    term.closing.addEventListener('abort', () => passes.schedule(), { once: true });
   }
 
   /**

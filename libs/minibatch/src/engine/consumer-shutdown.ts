@@ -35,7 +35,7 @@ export class ConsumerShutdown {
    */
   async stopAll(records: readonly ConsumerRecord[], timeout: number, hurry?: AbortSignal): Promise<DrainResult> {
     const current = records.flatMap((record) => record.current ?? []);
-    for (const { term } of current) term.closing.abort();
+    for (const { term } of current) term.close();
     const ended = new AbortController();
     const all = Promise.all([this.rounds.ended, ...current.map(({ done }) => done)]).then(() => ended.abort());
     // A drain may take longer than a lease.
@@ -62,7 +62,7 @@ export class ConsumerShutdown {
     let abandoned = 0;
     if (current) {
       const { term, loop } = current;
-      term.closing.abort();
+      term.close();
       await this.ended(current, timeout);
       abandoned = term.isOver ? 0 : loop.running;
       term.end();

@@ -107,7 +107,7 @@ export class Delivery {
           const wait = backoff(definition.retry, failures);
           pending.stop ??= new AbortController();
           open.skips ??= new SinkSkips();
-          const stop = AbortSignal.any([stopSignal(open, over.signal), pending.stop.signal, open.skips.changed]);
+          const stop = AbortSignal.any([stopSignal(open, over), pending.stop.signal, open.skips.changed]);
           await parts.activity.aside(delay(parts.clock, wait, stop));
         }
       }

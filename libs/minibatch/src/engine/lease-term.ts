@@ -40,12 +40,17 @@ export interface EngineParts {
  * share. Ends once and for all: the next acquisition begins a new one.
  */
 export class LeaseTerm {
+  private readonly overSource = new AbortController();
+  private readonly closingSource = new AbortController();
   /** Aborts when nothing done here counts any more; every window's signal hangs on it. */
-  readonly over = new AbortController();
+  readonly over: AbortSignal = this.overSource.signal;
   /** Aborts when no new attempt may begin: the consumer is stopping, or the term is over. */
-  readonly closing = new AbortController();
+  readonly closing: AbortSignal = this.closingSource.signal;
   /** True while the store does not answer. */
   unavailable = false;
+  /** What the signals say, too: their getters cost more, and a pass asks several times. */
+  private hasEnded = false;
+  private hasClosed = false;
   /** Present if the handler may begin only so often. */
   readonly limiter: RateLimiter | undefined;
   /** Who calls handlers and sinks. */
@@ -63,7 +68,7 @@ export class LeaseTerm {
     readonly workers: Workers,
   ) {
     // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
-    setMaxListeners(0, this.over.signal, this.closing.signal);
+    setMaxListeners(0, this.over, this.closing);
     const { rateLimit } = definition;
     this.limiter = rateLimit && new RateLimiter(rateLimit, parts.clock, parts.activity);
     const { stream, group } = definition.key;
@@ -71,16 +76,23 @@ export class LeaseTerm {
   }
 
   get isOver(): boolean {
-    return this.over.signal.aborted;
+    return this.hasEnded;
   }
 
   get isClosing(): boolean {
-    return this.closing.signal.aborted;
+    return this.hasClosed;
+  }
+
+  /** No new attempt begins. */
+  close(): void {
+    this.hasClosed = true;
+    this.closingSource.abort();
   }
 
   end(): void {
-    this.closing.abort();
-    this.over.abort();
+    this.close();
+    this.hasEnded = true;
+    this.overSource.abort();
   }
 
   /** Makes sure of a lease that may be another's by now. Resolves with false if the term is over. */
@@ -96,7 +108,7 @@ export class LeaseTerm {
 
   /** A signal for one attempt at a window, which aborts when the term is over. */
   signal(): AttemptSignal {
-    return new AttemptSignal(this.over.signal, this.listenerFailed, this.closing.signal);
+    return new AttemptSignal(this.over, this.listenerFailed, this.closing);
   }
 
   private readonly listenerFailed = (error: unknown): void => {
@@ -132,7 +144,7 @@ export class LeaseTerm {
         this.counters.failed(clock.now(), error);
         this.unavailable = true;
         if (failures === 0) log.warn(`${this.definition.label}: can't ${what}, trying again: ${messageOf(error)}`);
-        await activity.aside(delay(clock, backoff(STORE_BACKOFF, failures + 1), this.over.signal));
+        await activity.aside(delay(clock, backoff(STORE_BACKOFF, failures + 1), this.over));
       }
     }
   }

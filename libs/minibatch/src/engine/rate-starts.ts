@@ -9,7 +9,7 @@ export async function admit(term: LeaseTerm, open: InFlightWindow, messages: num
   const { limiter, closing } = term;
   // It may have been admitted, and its handler not called.
   if (!limiter || open.admission) return true;
-  open.admission = await limiter.admit(messages, stopSignal(open, closing.signal));
+  open.admission = await limiter.admit(messages, stopSignal(open, closing));
   if (!open.admission) return false;
   await store(term, open);
   return true;

@@ -107,15 +107,13 @@ export class WindowDispatcher {
     this.windows.transition(open, WindowState.Running);
     this.term.workers.take();
     this.term.counters.begun += 1;
-    this.passes.startTask(async () => {
-      let result: RunResult | undefined;
-      try {
-        result = await this.runner.run(open, isProbe);
-      } finally {
+    this.passes.startTask(
+      () => this.runner.run(open, isProbe),
+      (result) => {
         this.ended(open, isProbe, result);
         this.term.workers.release();
-      }
-    });
+      },
+    );
   }
 
   private ended(open: InFlightWindow, isProbe: boolean, result: RunResult | undefined): void {

@@ -128,7 +128,7 @@ export class WindowRunner {
     const { nextTry } = open.record;
     if (nextTry) {
       this.retrying += 1;
-      const signal = stopSignal(open, closing.signal);
+      const signal = stopSignal(open, closing);
       // The time may have been stored by a clock that was wrong, and ours may jump: no wait is longer than a backoff can be.
       const longest = clock.monotonic() + definition.retry.max;
       const rest = () => Math.min(nextTry.getTime() - clock.now(), longest - clock.monotonic());
