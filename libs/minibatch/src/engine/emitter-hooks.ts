@@ -5,12 +5,17 @@ import type { LeaseTerm } from './lease-term.js';
 
 type Hook = 'onProcess' | 'onEmit' | 'onCommit' | 'onUndo';
 
+/** Most strategies define none. */
+export function hasHook({ definition }: LeaseTerm, hook: Hook): boolean {
+  return definition.emitter[hook] !== WindowEmitter.prototype[hook];
+}
+
 /** Calls a hook of the strategy. What it throws, at once or later, is counted and stops nothing. `detail`: the result, or the error. */
 export function notify(term: LeaseTerm, hook: Hook, window: BatchWindow, detail?: unknown): void {
   const { definition, counters, parts } = term;
   const { emitter } = definition;
-  // Most strategies define none: what they would be shown is a good part of what a window of one costs.
-  if (emitter[hook] === WindowEmitter.prototype[hook]) return;
+  // What it would be shown is a good part of what a window of one costs.
+  if (!hasHook(term, hook)) return;
   const threw = (error: unknown) => {
     const wrapped = new MinibatchError(
       ErrorCode.EmitterFailed,

@@ -63,7 +63,7 @@ export interface InFlightWindow {
   failedAt: number;
   /** While set aside: each of its messages has failed alone; otherwise it failed once, as a probe. */
   failedWhole: boolean;
-  /** What its handler got last, once it is finished; absent if it is committed without a handler. */
+  /** What its handler got last, once it is finished, if the strategy wants to see it (`onCommit`); absent if it is committed without a handler. */
   handled: BatchWindow | undefined;
   /** Present while it is taken apart; ahead of `record.split`, which is what was stored last. */
   apart: TakenApart | undefined;

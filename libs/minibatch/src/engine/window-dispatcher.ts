@@ -1,4 +1,5 @@
 import type { Committer } from './committer.js';
+import { hasHook } from './emitter-hooks.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, WindowState } from './in-flight-window.js';
 import type { InFlightWindows } from './in-flight-windows.js';
@@ -119,7 +120,8 @@ export class WindowDispatcher {
   private ended(open: InFlightWindow, isProbe: boolean, result: RunResult | undefined): void {
     const isSetAside = result?.kind === 'set aside';
     if (result?.kind === 'finished') {
-      open.handled = result.window;
+      // Kept for the commit's hook alone: what was decoded is to go with the attempt.
+      if (hasHook(this.term, 'onCommit')) open.handled = result.window;
       this.committer.add(open);
     } else if (isSetAside && !isProbe) {
       this.evidence.setAside(open, this.evidence.mark);
