@@ -52,4 +52,12 @@ describe('the example for Kafka', { timeout: 60_000 }, () => {
     expect(app.output).not.toMatch(/WARN|ERROR/);
     expect(await tools.members('minibatch.flights')).toBe(0);
   });
+
+  it('starts by one command, is fed, and ends with it', async () => {
+    const env = { KAFKA_BROKERS: tools.server.broker, NO_COLOR: '1' };
+    const example = new NodeProcess(repository('scripts/example.mjs'), ['kafka'], { env });
+    await example.line(/^reports: \{"flights":\d+,"worst":40\}$/);
+    await expect(example.kill('SIGTERM')).resolves.toEqual({ code: 0, signal: null });
+    expect(example.output).toMatch(/stopped: \d+ windows drained, 0 abandoned/);
+  });
 });

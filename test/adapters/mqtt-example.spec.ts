@@ -41,6 +41,14 @@ describe('the example for MQTT', { timeout: 90_000 }, () => {
     expect(errors).toEqual([]);
   });
 
+  it('starts by one command, is fed, and ends with it', async () => {
+    const env = { MQTT_URL: broker.url, NO_COLOR: '1', MINIBATCH_CONSUMERS: undefined };
+    const example = new NodeProcess(repository('scripts/example.mjs'), ['mqtt'], { env });
+    await example.line(/^averages\/temperature: \{"readings":\d+,"celsius":21\}$/);
+    await expect(example.kill('SIGTERM')).resolves.toEqual({ code: 0, signal: null });
+    expect(example.output).toMatch(/stopped: \d+ windows drained, 0 abandoned/);
+  });
+
   it('has at most 40 lines, runs and stops cleanly', async () => {
     const code = await readFile(repository('examples/mqtt/main.ts'), 'utf8');
     expect(code.split('\n').length).toBeLessThanOrEqual(41);

@@ -47,6 +47,13 @@ describe('example', { timeout: 300_000 }, () => {
     return example;
   };
 
+  it('tells what it can be asked for', async () => {
+    const help = await start(['--help']).success();
+    expect(help).toMatch(/^npm start -- \[options\]\n/);
+    expect(help).toContain('--fresh');
+    expect(help).not.toContain('Replaying');
+  });
+
   it('replays both files, is done at the second start, and begins again with --fresh', async () => {
     const first = await start().success();
     expect(sums(first)).toEqual(ALL);

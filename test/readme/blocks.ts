@@ -45,7 +45,10 @@ declare const MyStore: new (database: MyDatabase) => StreamStore;
 
 /** The frames of the blocks of the README and of each guide, in their order. Blocks of other pages stand alone: see `docs-frames.ts`. */
 export const FRAMES: Readonly<Record<string, readonly Frame[]>> = {
-  'README.md': [{ file: 'sample', around: (code) => code }],
+  'README.md': [
+    { file: 'sample', around: (code) => code },
+    { file: 'sample-imports', around: (code) => code },
+  ],
   'docs/guides/producing.md': [
     {
       file: 'produce',

@@ -72,6 +72,7 @@ const OWN: Readonly<Record<string, string>> = {
   FlightReport: 'declare class FlightReport { summarize(): unknown }',
   Flights: "const Flights = defineStream<Flight>('flights');",
   flights: 'declare const flights: Stream<Flight>;',
+  harness: 'declare const harness: MinibatchHarness;',
   MyDatabase: 'declare class MyDatabase { destroy(): Promise<void> }',
   MyStore: 'declare const MyStore: new (database: MyDatabase) => StreamStore;',
   Order: 'interface Order { state: string }',

@@ -10,6 +10,7 @@ const USAGE = `npm start -- [options]
   --files <names>   ${FILES.join(',')} or one of them
   --status <port>   serve the status as JSON at http://localhost:<port>/status while it runs
   --data <folder>   where the embedded store lies; apps/example/.data by default
+  --help            this text
 
 MONGODB_URI in the environment: use this MongoDB instead of the embedded store`;
 
@@ -24,10 +25,13 @@ export class Options {
     readonly mongoUri: string | undefined,
   ) {}
 
-  /** Ends the process with the usage if they make no sense. */
+  /** Ends the process with the usage if they ask for it or make no sense. */
   static read(): Options {
     try {
-      return parse();
+      const options = parse();
+      if (options) return options;
+      console.log(USAGE);
+      process.exit(0);
     } catch (error) {
       console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
       process.exit(2);
@@ -35,9 +39,11 @@ export class Options {
   }
 }
 
-function parse(): Options {
+/** Undefined if the usage is wanted. */
+function parse(): Options | undefined {
   const { values } = parseArgs({
     options: {
+      help: { type: 'boolean', short: 'h', default: false },
       fresh: { type: 'boolean', default: false },
       speed: { type: 'string' },
       files: { type: 'string', default: FILES.join() },
@@ -45,6 +51,7 @@ function parse(): Options {
       data: { type: 'string', default: fileURLToPath(new URL('../.data', import.meta.url)) },
     },
   });
+  if (values.help) return undefined;
   const files = values.files.split(',');
   const unknown = files.find((name) => !FILES.includes(name));
   if (unknown !== undefined) throw new Error(`--files: there is no '${unknown}'`);
