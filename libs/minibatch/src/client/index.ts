@@ -159,12 +159,14 @@ export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreD
       // Loaded only here: a program that appends to LMDB does not wait for it.
       const { default: mongoose } = await loadPackage('mongoStore', 'mongoose', () => import('mongoose'));
       const { MongooseStreamStore } = await import('../storage/mongoose/index.js');
+      const { asStoreError, isDenied } = await import('../storage/mongoose/store-errors.js');
       const connection = mongoose.createConnection(uri);
       class OwnConnectionStore extends MongooseStreamStore {
         override async open(): Promise<void> {
           try {
             await connection.asPromise();
           } catch (cause) {
+            if (isDenied(cause)) throw asStoreError(`sign in at ${redactUrl(uri)}`, cause);
             throw new MinibatchError(
               ErrorCode.StoreUnavailable,
               `MongoDB at ${redactUrl(uri)} can't be reached: check that it runs and that the address is right`,

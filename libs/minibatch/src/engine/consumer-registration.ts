@@ -10,6 +10,9 @@ import type { ConsumerDefinition, Retention } from './engine.interface.js';
 /** Waits between the tries of a registration that the store did not answer. */
 const REGISTRATION_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
 
+/** The store may answer later, and a right that is missing may be granted. */
+const MAY_PASS: ReadonlySet<ErrorCode> = new Set([ErrorCode.StoreUnavailable, ErrorCode.StoreDenied]);
+
 /** Registers the groups of consumers, and keeps trying while the store does not answer. */
 export class ConsumerRegistration {
   constructor(
@@ -69,7 +72,7 @@ export class ConsumerRegistration {
       return true;
     } catch (error) {
       if (this.stopping.aborted) return true;
-      if (error instanceof MinibatchError && error.code !== ErrorCode.StoreUnavailable) throw error;
+      if (error instanceof MinibatchError && !MAY_PASS.has(error.code)) throw error;
       counters.failed(this.clock.now(), error);
       this.log.warn(`${definition.label}: can't register its group, trying again: ${messageOf(error)}`);
       return false;

@@ -51,6 +51,8 @@ export const ErrorCode = {
   WindowNotBlocked: 'MINIBATCH_WINDOW_NOT_BLOCKED',
   /** The store can't be reached, or answered with an error. */
   StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
+  /** The store's server does not know the user, or the user lacks a right. */
+  StoreDenied: 'MINIBATCH_STORE_DENIED',
   /** The store's path can't be opened or written. */
   StorePath: 'MINIBATCH_STORE_PATH',
   /** The data on disk differ from what was written: a file was truncated, or a record is corrupt. */

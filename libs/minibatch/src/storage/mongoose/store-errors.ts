@@ -14,16 +14,37 @@ export function asStoreError(what: string, error: unknown): MinibatchError {
   if (error instanceof MinibatchError) return error;
   const cause = unwrapped(error);
   return new MinibatchError(
-    ErrorCode.StoreUnavailable,
+    isDenied(cause) ? ErrorCode.StoreDenied : ErrorCode.StoreUnavailable,
     `MongoDB could not ${what}: ${messageOf(cause)}. ${advice(cause)}`,
     { cause, details: { operation: what, ...(isOutOfReach(cause) && { outOfReach: true }) } },
   );
 }
 
 export function advice(cause: unknown): string {
+  if (isDenied(cause)) return isUnauthorized(cause) ? GRANT : SIGN_IN;
   if (isNetworkError(cause))
     return 'Check that the server is running and reachable; the call can be repeated unchanged';
   return 'See the cause; the call can be repeated unchanged';
+}
+
+const GRANT =
+  'The database user lacks a right: grant it the role readWrite on the database. Consumers try again until it has it';
+const SIGN_IN = 'Check the user, the password and authSource in the connection string';
+
+const UNAUTHORIZED = 13;
+const AUTHENTICATION_FAILED = 18;
+/** Of Atlas, for several errors. */
+const ATLAS_ERROR = 8000;
+
+/** The server does not let this user sign in, or do this. To wait does not help. */
+export function isDenied(error: unknown): boolean {
+  if (!(error instanceof mongo.MongoServerError)) return false;
+  if (error.code === ATLAS_ERROR) return /\bauth/i.test(error.message);
+  return isUnauthorized(error) || error.code === AUTHENTICATION_FAILED;
+}
+
+function isUnauthorized(error: unknown): boolean {
+  return error instanceof mongo.MongoServerError && error.code === UNAUTHORIZED;
 }
 
 /**
@@ -113,7 +134,8 @@ export function neverExecuted(error: unknown): boolean {
 /** The server does not answer or accepts nothing now, but may be back soon. Not for a client that the application has closed. */
 export function isOutOfReach(error: unknown): boolean {
   if (isServerLost(error)) return true;
-  if (!(error instanceof mongo.MongoError)) return false;
+  // Authentication is a part of the handshake.
+  if (!(error instanceof mongo.MongoError) || isDenied(error)) return false;
   return NOT_SENT.has(error.name) || BEFORE_EXECUTION.some((label) => error.hasErrorLabel(label));
 }
 
