@@ -129,7 +129,7 @@ export class Expiry {
       const read = () =>
         byAge && limit !== undefined
           ? store.fetchByTime(key, { to: new Date(limit) }, after, limits)
-          : store.fetch(key, after?.id, limits);
+          : store.fetch(key, after?.id, { ...limits, aside: true });
       const { block, fresh } = await term.persist('scan for old messages', () =>
         readAhead.readAside(read, (message) => isUnwanted(message, limit)),
       );

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
-import type { ConsumerKey, StreamStore } from '../storage/stream-store.interface.js';
+import type { ConsumerKey, FetchLimits, StreamStore } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
 import { Process, type ProcessOptions, STREAM, turns } from './process.spec.support.js';
@@ -142,6 +142,29 @@ describe('reading', () => {
     expect(await buffered()).toBe('clear' in change ? 0 : 40 - p.seen.length);
     expect(reads).toBe(1);
     p.kill();
+  });
+
+  it('scans for what was cleared apart from the reads by which it goes through the stream', async () => {
+    const reads: unknown[] = [];
+    const around = (call: StoreCall) => {
+      if (call.method === 'fetch') reads.push((call.args[2] as FetchLimits).aside);
+      return call.proceed();
+    };
+    const p = await make({ around }).consumer({ size: 10 }).start();
+    await p.store.updateStream(STREAM, { paused: true });
+    await p.engine.refresh(STREAM);
+    await other.append([row(1, p)]);
+    await p.advance(10);
+    reads.length = 0;
+    await other.updateStream(STREAM, { clear: true });
+    await p.engine.refresh(STREAM);
+    await p.engine.settled();
+    expect(await buffered()).toBe(0);
+    expect(reads).toEqual([true]);
+    await other.updateStream(STREAM, { paused: false });
+    await p.engine.refresh(STREAM);
+    await p.append(2);
+    expect(reads.slice(1)).toContain(undefined);
   });
 
   it('looks often again after activity: a long pause at rest is cut short', async () => {

@@ -49,8 +49,11 @@ export interface FetchLimits {
   readonly messages: number;
   /** Soft bound in bytes: a read ends with the message that reaches it, so at least one message is returned. */
   readonly bytes: number;
-  /** True: the caller inspects the stream from outside. A store that lets consumers share their reads keeps this one apart. */
-  readonly inspecting?: true;
+  /**
+   * True: the read is not one of those by which the consumer goes through the stream. Somebody inspects the stream, or the consumer scans for
+   * what is to be discarded. A store that lets consumers share their reads keeps this one apart.
+   */
+  readonly aside?: true;
 }
 
 /** Position in a read ordered by time. */

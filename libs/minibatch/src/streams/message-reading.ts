@@ -113,7 +113,7 @@ export class MessageReading {
     for (const group of groups) claims.set(group, await this.claims({ stream, group, partition: 0 }));
     if (state === 'claimed' && !isLeft(claims.values(), after)) return undefined;
     const bytes = Math.max(LEAST_BYTES, Math.floor(PAGE.bytes / Math.max(1, groups.length)));
-    const limits: FetchLimits = { ...PAGE, bytes, inspecting: true };
+    const limits: FetchLimits = { ...PAGE, bytes, aside: true };
     const found = new Map<MessageId, { message: StoredMessage; state: MessageState }>();
     let until: MessageId | undefined;
     // Nobody has committed anything of a stream without groups.

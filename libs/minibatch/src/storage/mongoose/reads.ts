@@ -28,7 +28,7 @@ export class Reads {
   ) {}
 
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
-    if (limits.inspecting) return this.waiting(key, behind(after), { _id: 1 }, limits);
+    if (limits.aside) return this.waiting(key, behind(after), { _id: 1 }, limits);
     return guarded(`fetch from '${key.stream}'`, () => this.shared.fetch(key, after, limits));
   }
 

@@ -116,8 +116,8 @@ describe('groups of one process that read the same', () => {
     const [first] = await both();
     test.commands();
     await fetch(KEY, lastOf(first));
-    const inspecting = { ...LIMITS, inspecting: true } as const;
-    expect(numbersOf(await test.store.fetch(AUDIT, lastOf(first), inspecting))).toEqual([3, 4, 5]);
+    const aside = { ...LIMITS, aside: true } as const;
+    expect(numbersOf(await test.store.fetch(AUDIT, lastOf(first), aside))).toEqual([3, 4, 5]);
     expect(test.commands()).toEqual(['find', 'find']);
     expect(numbersOf(await fetch(AUDIT, lastOf(first)))).toEqual([3, 4, 5]);
     expect(test.commands()).toEqual([]);
