@@ -11,18 +11,12 @@ afterEach(async () => {
   await closeAll();
 });
 
-const IMPORTS = `
-import { Injectable } from '@nestjs/common';
-import { Streaming, StreamSource, Window } from 'nestjs-minibatch';
-import { type CeleryEvent, CeleryEventSource, type CeleryTaskEvent } from 'nestjs-minibatch/celery';
-`;
-
 describe('the documentation of Celery events', { timeout: 120_000 }, () => {
   it('has code that compiles in a fresh strict application', async () => {
     const config = 'abstract class ConfigService { abstract getOrThrow(name: string): string }';
     const page = await compilePage('celery.md', [
-      { file: 'tasks', around: (code) => `${IMPORTS}${config}\n${code}` },
-      { file: 'raw', around: (code) => `${IMPORTS}${code}` },
+      { file: 'tasks', around: (code) => `${config}\n${code}` },
+      { file: 'raw', around: (code) => code },
     ]);
     later(() => page.dispose());
     expect(page).toMatchObject({ unframed: 0, errors: [] });

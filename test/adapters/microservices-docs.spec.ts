@@ -19,10 +19,6 @@ const FRAMES = [
   {
     file: 'sink',
     around: (code: string) => `
-import { Inject, Injectable, Module } from '@nestjs/common';
-import { ClientProxy, ClientsModule, Transport } from '@nestjs/microservices';
-import { MinibatchModule, Streaming, Window } from 'nestjs-minibatch';
-import { ClientProxySink } from 'nestjs-minibatch/microservices';
 ${FLIGHT}
 interface Report { flights: number; worst: number }
 ${code}`,
@@ -30,9 +26,6 @@ ${code}`,
   {
     file: 'controller',
     around: (code: string) => `
-import { Controller } from '@nestjs/common';
-import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
-import { StreamService } from 'nestjs-minibatch';
 ${FLIGHT}
 ${code}`,
   },
@@ -40,8 +33,6 @@ ${code}`,
     file: 'main',
     around: (code: string) => `
 import { Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { type MicroserviceOptions, Transport } from '@nestjs/microservices';
 import { memoryStore, MinibatchModule, Streaming, Window } from 'nestjs-minibatch';
 import { FlightsController } from './controller.js';
 class Consumer {

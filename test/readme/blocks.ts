@@ -33,7 +33,6 @@ declare const Flights: StreamRef<Flight>;
 `;
 
 const PAYMENTS = `
-import { RejectMessages, Streaming, Window } from 'nestjs-minibatch';
 interface Payment { amount: number }
 `;
 
@@ -52,26 +51,12 @@ export const FRAMES: Readonly<Record<string, readonly Frame[]>> = {
   'docs/guides/producing.md': [
     {
       file: 'produce',
-      around: (code) => {
-        const [constructor = '', ...statements] = code.split('\n\n');
-        return `
-${FLIGHTS}
-import { Injectable } from '@nestjs/common';
-import { InjectStream, Stream, StreamService } from 'nestjs-minibatch';
-@Injectable()
-export class Producer {
-  ${constructor}
-  async run(rows: Flight[]) {
-${statements.join('\n\n')}
-  }
-}`;
-      },
+      around: (code) => `${FLIGHTS}${code}`,
     },
     { file: 'client', around: (code) => code },
     {
       file: 'limits',
       around: (code) => `
-import { defineStream } from 'nestjs-minibatch';
 interface Flight { origin: string; delay: number }
 ${code}`,
     },
@@ -102,8 +87,6 @@ ${code}
     {
       file: 'consume',
       around: (code) => `
-import { Injectable } from '@nestjs/common';
-import { defineStream, Streaming, Window } from 'nestjs-minibatch';
 import { ReportCollection } from './sources-and-sinks.js';
 ${code}`,
     },
@@ -121,8 +104,7 @@ ${code}
   'docs/guides/windows.md': [
     {
       file: 'windows',
-      around: (code) =>
-        `import { type MessageView, Streaming, Window, WindowEmitter } from 'nestjs-minibatch';\n${code}`,
+      around: (code) => code,
     },
   ],
   'docs/guides/failures.md': [
@@ -153,10 +135,7 @@ ${code}`,
     {
       file: 'sources-and-sinks',
       around: (code) => `
-import { Injectable } from '@nestjs/common';
-import { InjectConnection } from '@nestjs/mongoose';
-import type { Connection } from 'mongoose';
-import { CollectionSink, defineStream, type Source, type SourceTarget, StreamSource } from 'nestjs-minibatch';
+import { defineStream } from 'nestjs-minibatch';
 interface Flight { origin: string; delay: number }
 interface Report { flights: number; worst: number }
 const Flights = defineStream<Flight>('flights');
@@ -168,16 +147,13 @@ ${code}`,
     {
       file: 'status',
       around: (code) => `
-import { type CanActivate, Controller, UseGuards } from '@nestjs/common';
-import { StatusController } from 'nestjs-minibatch';
+import type { CanActivate } from '@nestjs/common';
 class AdminGuard implements CanActivate { canActivate() { return true; } }
 ${code}`,
     },
     {
       file: 'shutdown',
-      around: (code) => `
-import { Streaming, type Window } from 'nestjs-minibatch';
-export ${code}`,
+      around: (code) => `${code}\nexport { Importer };`,
     },
   ],
   'docs/guides/testing.md': [
@@ -186,8 +162,6 @@ export ${code}`,
       // `expect` is a test runner's. Its types are global; outside of one this will do.
       around: (code) => `
 import { deepStrictEqual } from 'node:assert';
-import { Test } from '@nestjs/testing';
-import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
 import { FlightReport } from './consume.js';
 import { ReportCollection } from './sources-and-sinks.js';
 const expect = (given: unknown) => ({ toEqual: (wanted: unknown) => deepStrictEqual(given, wanted) });
@@ -233,8 +207,6 @@ console.log('failures tested');`,
     {
       file: 'module-options',
       around: (code) => `
-import { MinibatchModule } from 'nestjs-minibatch';
-import { lmdbStore } from 'nestjs-minibatch/lmdb';
 abstract class ConfigService { abstract get<T = any>(name: string): T }
 ${code}`,
     },
@@ -243,6 +215,6 @@ ${code}`,
     { file: 'store-bytes', around: (code) => `${code}\nexport { get, put };` },
     { file: 'store-lease', around: (code) => `${code}\nexport { checkLease };` },
     { file: 'store-contract', around: (code) => `${MY_STORE}${code}` },
-    { file: 'my-store', around: (code) => `${MY_STORE}import { MinibatchModule } from 'nestjs-minibatch';\n${code}` },
+    { file: 'my-store', around: (code) => `${MY_STORE}${code}` },
   ],
 };

@@ -91,6 +91,17 @@ const mentions = (text: string, name: string) => new RegExp(`(?<![.'\\w])${name}
 const declares = (text: string, name: string) =>
   new RegExp(`\\b(class|const|interface|function) ${name}\\b`).test(text);
 
+/** What a block uses of the packages and does not import. */
+export function unimported(code: string): readonly string[] {
+  const text = code.replaceAll(/(?<!:)\/\/.*$/gm, '').replaceAll(/`[^`]*`|'[^']*'/g, "''");
+  const imported = [...text.matchAll(/^import (?:type )?\{([^}]*)\}/gm)].flatMap(([, names = '']) =>
+    names.split(',').map((name) => name.trim().replace(/^type /, '')),
+  );
+  return Object.values(EXPORTED)
+    .flat()
+    .filter((name) => mentions(text, name) && !declares(text, name) && !imported.includes(name));
+}
+
 /** The example with what its reader has around it, and nothing more, so that it compiles as a file. */
 export function asFile(code: string): string {
   const example = around(code);

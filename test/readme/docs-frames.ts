@@ -4,24 +4,23 @@ export const COMPILED_ELSEWHERE = ['adapters/celery.md', 'adapters/microservices
 /** What stands around the blocks of a page so that they compile: what its reader has from the text around them. Others stand alone. */
 export const DOCS_FRAMES: Readonly<Record<string, (code: string) => string>> = {
   'adapters/kafka.md': (code) => `
-import { Injectable } from '@nestjs/common';
 import type { KafkaConfig } from 'kafkajs';
-import { StreamSource } from 'nestjs-minibatch';
-import { KafkaSink, KafkaSource } from 'nestjs-minibatch/kafka';
 interface Flight { origin: string; delay: number }
 interface Report { origin: string; worst: number }
 abstract class ConfigService { abstract get<T = any>(name: string): T }
 declare const kafka: KafkaConfig;
 declare const registry: { decode(value: Buffer): Promise<Flight> };
-${code.startsWith('super(') ? `export class Feed extends KafkaSource<Flight | null> { constructor() { ${code} } }` : code}`,
+${
+  code.startsWith('super(')
+    ? `import { KafkaSource } from 'nestjs-minibatch/kafka';
+export class Feed extends KafkaSource<Flight | null> { constructor() { ${code} } }`
+    : code
+}`,
   'guides/reading.md': (code) => `
 import type { Stream } from 'nestjs-minibatch';
 declare const flights: Stream<{ origin: string; delay: number }>;
 ${code}`,
   'adapters/mqtt.md': (code) => `
-import { Injectable } from '@nestjs/common';
-import { Streaming, StreamSource, Window } from 'nestjs-minibatch';
-import { MqttSink, MqttSource } from 'nestjs-minibatch/mqtt';
 export interface Reading { celsius: number }
 export interface Average { room: string; celsius: number }
 export abstract class ConfigService { abstract getOrThrow(name: string): string }

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { repository } from '../support/workspace.js';
 import { blocksOf, FRAMES } from './blocks.js';
 import { compileApplication } from './compiled-application.js';
+import { unimported } from './doc-comments.js';
 import { COMPILED_ELSEWHERE, DOCS_FRAMES } from './docs-frames.js';
 
 const pages = (await readdir(repository('docs'), { recursive: true }))
@@ -36,5 +37,22 @@ describe('the code of docs', { timeout: 120_000 }, () => {
   it('compiles as a whole', () => {
     expect(blocks.length).toBeGreaterThan(0);
     expect(errors).toEqual([]);
+  });
+});
+
+/** Steps inside of the constructor of a class that stands above them. */
+const isStep = (code: string) => code.startsWith('super(');
+
+describe('each block of the README and of docs', async () => {
+  const all = ['README.md', ...(await readdir(repository('docs'), { recursive: true })).map((name) => `docs/${name}`)];
+  const texts = await Promise.all(
+    all
+      .filter((name) => name.endsWith('.md'))
+      .map(async (name) => blocksOf(await readFile(repository(name), 'utf8')).map((block) => ({ name, ...block }))),
+  );
+  const found = texts.flat().filter(({ code }) => !isStep(code));
+
+  it.each(found)('imports what it uses, so that it can be pasted: $name, line $line', ({ code }) => {
+    expect(unimported(code)).toEqual([]);
   });
 });
