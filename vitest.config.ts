@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
@@ -20,6 +20,7 @@ function sources(): { find: RegExp; replacement: string }[] {
 // In the tests' own processes. What they start as a process of its own, compile or pack uses the package as built.
 const resolve = { alias: sources() };
 const common = {
+  runner: fileURLToPath(new URL('test/support/runner.ts', import.meta.url)),
   setupFiles: ['reflect-metadata', 'test/support/stuck-test.mjs'],
   testTimeout: 60_000,
   hookTimeout: 120_000,
@@ -34,23 +35,40 @@ const REPLICA_SET = {
   exclude: ['**/{group-commits,looking,mark-delay,message-ids,redrive,turn-batch}.spec.ts'],
 };
 
+/** What a spec imports or names that uses more than Node and the sources: a server, or the package as built. */
+const NEEDS_MORE = /support\/mongo|scripts\/servers\/|test\/fixtures\//;
+
+/** The specs beside the sources that need neither a server nor a build: `npm test -- --only unit`. */
+function unitTests(): string[] {
+  const files = readdirSync(PACKAGE, { recursive: true, encoding: 'utf8' }).filter((file) =>
+    /^src\b.*\.spec\.ts$/.test(file),
+  );
+  return files
+    .filter((file) => !NEEDS_MORE.test(readFileSync(new URL(file, PACKAGE), 'utf8')))
+    .map((file) => `libs/minibatch/${file}`);
+}
+
+const isUnit = process.env['MINIBATCH_ONLY'] === 'unit';
+
 export default defineConfig({
   test: {
-    globalSetup: ['test/support/global-setup.ts'],
+    globalSetup: isUnit ? [] : ['test/support/global-setup.ts'],
     // Two cores are what there is; more workers only make real servers time out.
     maxWorkers: 2,
-    projects: [
-      { resolve, test: { ...common, name: 'all', include: ['libs/*/src/**/*.spec.ts', 'test/**/*.spec.ts'] } },
-      {
-        resolve,
-        test: {
-          ...common,
-          ...REPLICA_SET,
-          name: 'replica set',
-          globalSetup: ['test/support/replica-set-setup.ts'],
-          setupFiles: [...common.setupFiles, 'test/support/server-differences.ts'],
-        },
-      },
-    ],
+    projects: isUnit
+      ? [{ resolve, test: { ...common, name: 'unit', include: unitTests() } }]
+      : [
+          { resolve, test: { ...common, name: 'all', include: ['libs/*/src/**/*.spec.ts', 'test/**/*.spec.ts'] } },
+          {
+            resolve,
+            test: {
+              ...common,
+              ...REPLICA_SET,
+              name: 'replica set',
+              globalSetup: ['test/support/replica-set-setup.ts'],
+              setupFiles: [...common.setupFiles, 'test/support/server-differences.ts'],
+            },
+          },
+        ],
   },
 });

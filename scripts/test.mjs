@@ -2,6 +2,10 @@
 //
 //   npm test               everything, as CI does
 //   npm test -- <args>     no static checks; the arguments go to Vitest: a part of a file's name, `-t <name>`, …
+//   npm test -- --only unit  about a minute, with nothing but Node: no servers, no build, no static checks
+//
+// What needs a server that this machine does not have and cannot install without a question is left out, by name, with how to
+// get it. With CI=true it fails.
 //
 // The last line says `N passed, N failed, N skipped`, alone on its line, however the run ended. The numbers are tests;
 // a static check counts as one, and so does a thing that broke outside of any test. The exit code is 0 only if something
@@ -25,6 +29,8 @@ const CHECKS = [
 ];
 
 const NAMES_RUNNING = fileURLToPath(new URL('running-tests.reporter.mjs', import.meta.url));
+/** What is left out of the tests, by option of `--only`, as variables of Vitest's configuration. */
+const ONLY = { unit: { MINIBATCH_ONLY: 'unit' } };
 /** Longest run of Vitest; CI gives the whole of it 90 minutes. */
 const MINUTES = Number(process.env['MINIBATCH_TEST_MINUTES'] ?? 70);
 /** What the reporter has to name the running tests in, before everything is killed. */
@@ -37,7 +43,12 @@ const tally = {
   broken: [],
   /** @type {string[]} */
   skipped: [],
+  /** Tests of servers that are missing, and how to get these. @type {Map<string, { how: string, tests: number }>} */
+  leftOut: new Map(),
 };
+
+/** Where the installations that failed are remembered, so that none is tried twice. */
+const attempts = await mkdtemp(join(tmpdir(), 'minibatch-attempts-'));
 
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set();
@@ -59,7 +70,7 @@ function run(command, args, { quiet, limit, env }) {
     const child = spawn(command, args, {
       stdio: ['ignore', shown, shown],
       detached: true,
-      env: { ...process.env, ...env },
+      env: { ...process.env, MINIBATCH_ATTEMPTS: attempts, ...env },
     });
     let isOver = false;
     const timer =
@@ -97,13 +108,14 @@ function signalGroup(child, signal) {
   }
 }
 
-/** Runs a script of package.json as a step: one line if it succeeds, its output if it does not, or if it is to be `told`. */
-async function step(name, script, { told = false } = {}) {
+/** Runs a script of package.json as a step: one line if it succeeds, its output if it does not; or all it says, as it says it. */
+async function step(name, script, { quiet = true } = {}) {
   const begin = performance.now();
-  const { problem, output } = await run('npm', ['run', '--silent', script], { quiet: true });
+  if (!quiet) console.log(`  ${name}:`);
+  const { problem, output } = await run(...npm('run', '--silent', script), { quiet });
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
   if (problem === undefined) {
-    console.log(`✓ ${name} (${seconds} s)${told ? `\n${output.trimEnd()}` : ''}`);
+    console.log(`✓ ${name} (${seconds} s)`);
     return true;
   }
   console.log(`✗ ${name}: npm run ${script} ${problem} (${seconds} s)\n${output.trimEnd()}\n`);
@@ -111,12 +123,19 @@ async function step(name, script, { told = false } = {}) {
   return false;
 }
 
+/** npm as it runs this script; what is on PATH is no program on Windows. @param {readonly string[]} args */
+function npm(...args) {
+  const cli = process.env['npm_execpath'];
+  return cli?.endsWith('.js') ? [process.execPath, [cli, ...args]] : ['npm', args];
+}
+
 /** Runs Vitest, streams what it says, and counts what its report says. */
-async function tests(args) {
+async function tests(args, settings = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'minibatch-report-'));
   try {
     const report = join(folder, 'report.json');
     const stuck = join(folder, 'stuck.log');
+    const leftOut = join(folder, 'left-out.log');
     const reporters = args.some((arg) => arg.startsWith('--reporter')) ? [] : ['--reporter=default'];
     const output = ['--reporter=json', `--outputFile.json=${report}`, `--reporter=${NAMES_RUNNING}`];
     const vitest = [resolve('node_modules/vitest/vitest.mjs'), 'run', ...reporters, ...output, ...args];
@@ -124,8 +143,15 @@ async function tests(args) {
     const { problem } = await run(process.execPath, vitest, {
       quiet: false,
       limit: limit + GRACE,
-      env: { MINIBATCH_BUILT: 'true', MINIBATCH_STUCK_LOG: stuck, MINIBATCH_RUN_LIMIT: String(limit) },
+      env: {
+        MINIBATCH_BUILT: 'true',
+        MINIBATCH_LEFT_OUT: leftOut,
+        MINIBATCH_STUCK_LOG: stuck,
+        MINIBATCH_RUN_LIMIT: String(limit),
+        ...settings,
+      },
     });
+    countLeftOut(await readFile(leftOut, 'utf8').catch(() => ''));
     const named = await readFile(stuck, 'utf8').catch(() => '');
     tally.broken.push(...named.split('\n').filter((line) => line !== ''));
     const found = await readFile(report, 'utf8').then(JSON.parse, () => undefined);
@@ -133,6 +159,14 @@ async function tests(args) {
     else count(found, named === '' ? problem : undefined);
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** @param {string} log a line of JSON for each suite or test, see test/support/runner.ts */
+function countLeftOut(log) {
+  for (const line of log.split('\n').filter((text) => text !== '')) {
+    const { server, how, tests: count } = JSON.parse(line);
+    tally.leftOut.set(server, { how, tests: (tally.leftOut.get(server)?.tests ?? 0) + count });
   }
 }
 
@@ -160,6 +194,9 @@ function count(report, problem) {
 function summary() {
   const lines = ['', ...tally.broken.map((what) => `✗ ${what}`)];
   if (process.env['CI'] === 'true') lines.push(...tally.skipped.map((name) => `- skipped: ${name}`));
+  for (const [server, { how, tests: count }] of tally.leftOut) {
+    lines.push(`- left out: ${count} tests, for ${server} is missing: ${how}`);
+  }
   const failed = tally.failed + tally.broken.length;
   lines.push(`${tally.passed} passed, ${failed} failed, ${tally.skipped.length} skipped`);
   console.log(lines.join('\n'));
@@ -167,12 +204,18 @@ function summary() {
 }
 
 async function main(args) {
+  const only = args.indexOf('--only');
+  if (only !== -1) {
+    const settings = ONLY[args[only + 1]];
+    if (settings === undefined) throw new Error(`--only takes one of: ${Object.keys(ONLY).join(', ')}`);
+    return tests(args.toSpliced(only, 2), settings);
+  }
   // Tests import the sources, but what they start as a process of its own, compile or pack is the package as built. What a
   // failed build left is tested all the same: how much still works is worth knowing.
   await step('build', 'build');
   if (args.length === 0) {
-    // Which servers the tests will use, and what they have to be fetched for. A missing one fails its tests, too, and says why.
-    await step('servers', 'prepare:servers', { told: true });
+    // Which servers the tests will use, and what has to be fetched for them. It may take minutes, so it speaks at once.
+    await step('servers', 'prepare:servers', { quiet: false });
     for (const [name, script] of CHECKS) {
       if (await step(name, script)) tally.passed += 1;
     }
@@ -196,5 +239,6 @@ try {
 } catch (error) {
   tally.broken.push(`the run itself: ${error instanceof Error ? error.stack : String(error)}`);
 } finally {
+  await rm(attempts, { recursive: true, force: true });
   summary();
 }

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { needPrograms } from './programs.mjs';
+import { needTool } from './programs.mjs';
 
 const run = promisify(execFile);
 
@@ -12,7 +12,7 @@ const run = promisify(execFile);
  * @returns the authority's certificate as text, the paths of the server's
  */
 export async function makeCertificates(dir) {
-  const [openssl] = await needPrograms(['openssl'], ['openssl']);
+  const [openssl] = await needTool('openssl', 'TLS');
   const path = (name) => join(dir, name);
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   await run(openssl, [

@@ -2,19 +2,22 @@ import { randomUUID } from 'node:crypto';
 import mongoose from 'mongoose';
 import type { Connection, ConnectOptions } from 'mongoose';
 import { inject } from 'vitest';
+import { MissingServerError } from '../../scripts/servers/missing.mjs';
 
 /** The URI of the run's MongoDB; names no database. */
 export function mongoUri(): string {
-  const uri = inject('mongoUri');
-  if (uri === '') throw new Error('No MongoDB for this test: see the first lines of the run for what was tried');
-  return uri;
+  return given('MongoDB', inject('mongoUri'), inject('mongoMissing'));
 }
 
 /** An empty database of the run's replica set, which has transactions and change streams whatever the run's MongoDB has. */
 export function openReplicaSet(): TestDatabase {
-  const uri = inject('replicaSetUri');
-  if (uri === '') throw new Error('No replica set for this test: see the first lines of the run for what was tried');
-  return openDatabase(uri);
+  return openDatabase(given('MongoDB as a replica set', inject('replicaSetUri'), inject('replicaSetMissing')));
+}
+
+function given(server: string, uri: string, missing: string): string {
+  if (uri !== '') return uri;
+  if (missing !== '') throw new MissingServerError(server, missing);
+  throw new Error(`No ${server} for this test: see the first lines of the run for what was tried`);
 }
 
 /** An empty database with a way to connect to it, as several processes would. */

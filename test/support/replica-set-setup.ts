@@ -4,7 +4,7 @@ import { provide, started } from './global-setup.js';
 
 /** Runs the project's tests with a replica set as the run's MongoDB. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const server = await started('replica set', startReplicaSet());
-  provide(project, server);
-  return async () => server?.stop();
+  const replicaSet = await started('replica set', startReplicaSet());
+  provide(project, replicaSet);
+  return async () => replicaSet.server?.stop();
 }

@@ -6,7 +6,7 @@ import { linkDependencies, repository, run, temporaryFolder } from '../support/w
 const CHECKS = { 'check:types': 'true', lint: 'true', 'check:format': 'true', 'check:deps': 'true' };
 const test = (name: string, body: string) => `test('${name}', () => { ${body} });\n`;
 const file = (...tests: readonly string[]) =>
-  `import { describe, test, expect, beforeAll } from 'vitest';\n${tests.join('')}`;
+  `import { describe, test, expect, beforeAll, afterAll } from 'vitest';\n${tests.join('')}`;
 const PASSES = file(test('adds', 'expect(1 + 1).toBe(2);'), test('adds more', 'expect(2 + 2).toBe(4);'));
 const CONFIG = "export default { test: { include: ['*.test.mjs'] } };\n";
 
@@ -48,7 +48,9 @@ describe('npm test', { timeout: 90_000 }, () => {
 
   it('counts the tests and each static check', async () => {
     const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES });
-    expect(output).toMatch(/✓ build .*\n✓ servers .*\na server\n✓ types .*\n✓ lint .*\n✓ format .*\n✓ deps /);
+    expect(output).toMatch(
+      /✓ build .*\n {2}servers:\na server\n✓ servers .*\n✓ types .*\n✓ lint .*\n✓ format .*\n✓ deps /,
+    );
     expect(closing).toBe('6 passed, 0 failed, 0 skipped');
     expect(exitCode).toBe(0);
   });
@@ -153,6 +155,51 @@ describe('npm test', { timeout: 90_000 }, () => {
     expect(output).toContain('✗ Vitest left no report and did not come to its end and was killed');
     expect(closing).toBe('4 passed, 2 failed, 0 skipped');
     expect(exitCode).toBe(1);
+  });
+
+  describe('on a machine without a server', () => {
+    const missing = `import { MissingServerError } from ${JSON.stringify(repository('scripts/servers/missing.mjs'))};\n`;
+    const redis = "throw new MissingServerError('Redis', 'brew install redis');";
+    const kafka =
+      "throw new Error('no broker', { cause: new MissingServerError('Kafka', 'brew install openjdk maven') });";
+    const files = {
+      'a.test.mjs': PASSES,
+      'b.test.mjs': `${missing}${file(test('asks for Redis', redis), test('needs none', ''))}`,
+      'c.test.mjs': `${missing}${file(
+        `let server; beforeAll(() => { ${kafka} });\n`,
+        "afterAll(() => server.stop());\ndescribe('a source', () => { test('polls', ''); });\n",
+        test('reads', ''),
+      )}`,
+      'vitest.config.mjs': `export default { test: { include: ['*.test.mjs'], runner: ${JSON.stringify(repository('test/support/runner.ts'))} } };\n`,
+    };
+
+    it('leaves out what needs it, and says how to get it', async () => {
+      const { exitCode, closing, output } = await runTests(files);
+      expect(output).toContain('- left out: 1 tests, for Redis is missing: brew install redis');
+      expect(output).toContain('- left out: 2 tests, for Kafka is missing: brew install openjdk maven');
+      expect(output).not.toContain('Cannot read properties');
+      expect(closing).toBe('7 passed, 0 failed, 3 skipped');
+      expect(exitCode).toBe(0);
+    });
+
+    it('fails in CI, without what fails only because nothing was set up', async () => {
+      const { exitCode, closing, output } = await runTests(files, { ci: 'true' });
+      expect(output).toContain('Kafka is missing: brew install openjdk maven');
+      expect(output).not.toContain('Cannot read properties');
+      expect(closing).toBe('7 passed, 2 failed, 2 skipped');
+      expect(exitCode).toBe(1);
+    });
+  });
+
+  it('runs the unit tests without a build and without servers', async () => {
+    const scripts = { build: 'false', 'prepare:servers': 'false' };
+    const only = file(test('is told', "expect(process.env.MINIBATCH_ONLY).toBe('unit');"));
+    const unit = await runTests({ 'a.test.mjs': only }, { args: ['--only', 'unit'], scripts });
+    expect(unit.closing).toBe('1 passed, 0 failed, 0 skipped');
+    expect(unit.exitCode).toBe(0);
+    const unknown = await runTests({ 'a.test.mjs': only }, { args: ['--only', 'slow'] });
+    expect(unknown.output).toContain('--only takes one of: unit');
+    expect(unknown.exitCode).toBe(1);
   });
 
   it('fails when no test ran', async () => {

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startChild } from '../child.mjs';
 import { freePorts } from '../free-ports.mjs';
-import { cached, exists, mavenJars, needJava } from '../programs.mjs';
+import { exists } from '../cache.mjs';
+import { javaProgram } from '../java.mjs';
 import { isReady } from './probe.mjs';
 
 const run = promisify(execFile);
@@ -28,21 +29,21 @@ const CREDENTIALS = { username: 'minibatch', password: 'secret' };
  * What it acknowledged survives `kill9()`. It dies with this process.
  */
 export async function startKafka(options = {}) {
-  const jars = await prepareKafka();
+  const { java, folder: jars } = await kafkaProgram();
   const temporary = options.dir ? undefined : await mkdtemp(join(tmpdir(), 'minibatch-kafka-'));
   const dir = options.dir ?? temporary;
   await mkdir(dir, { recursive: true });
   const remove = async () => {
     if (temporary) await rm(temporary, { recursive: true, force: true });
   };
-  const server = { jars, dir, temporary, settings: options.settings ?? {} };
+  const server = { java, jars, dir, temporary, settings: options.settings ?? {} };
   let ports;
   let child;
   try {
     ({ ports, child } = await startSomewhere(server));
   } catch (error) {
     await remove();
-    throw new Error(`No Kafka for tests: ${error.message}`, { cause: error });
+    throw error;
   }
   const end = async (signal) => {
     child.kill(signal);
@@ -68,15 +69,17 @@ export async function startKafka(options = {}) {
   };
 }
 
-/** Jars, fetched once a machine. */
+/** Fetches its jars, once a machine. */
 export async function prepareKafka() {
+  await kafkaProgram();
+  return LABEL;
+}
+
+async function kafkaProgram() {
   const version = createHash('sha256')
     .update(await readFile(POM))
     .digest('hex');
-  return cached(`kafka-test-server-${version.slice(0, 12)}`, async (folder) => {
-    await needJava();
-    await mavenJars(POM, folder);
-  });
+  return javaProgram({ server: 'Kafka', name: `kafka-test-server-${version.slice(0, 12)}`, pom: POM });
 }
 
 async function startSomewhere(server) {
@@ -93,12 +96,12 @@ async function startSomewhere(server) {
   }
 }
 
-async function start({ jars, dir, temporary, settings }, ports) {
+async function start({ java, jars, dir, temporary, settings }, ports) {
   const file = join(dir, 'server.properties');
   const all = { ...properties(dir, ports), ...settings };
   const lines = Object.entries(all).map(([name, value]) => `${name}=${value}`);
   await writeFile(file, `${lines.join('\n')}\n`);
-  const java = [
+  const flags = [
     '-XX:TieredStopAtLevel=1',
     '-XX:+UseSerialGC',
     '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
@@ -109,10 +112,10 @@ async function start({ jars, dir, temporary, settings }, ports) {
   if (!(await exists(join(dir, 'data', 'meta.properties')))) {
     const id = randomBytes(16).toString('base64url').replace(/^-/, 'A');
     const format = ['format', '--standalone', '-t', id, '-c', file];
-    await run('java', ['-Xmx128m', ...java, 'kafka.tools.StorageTool', ...format]);
+    await run(java, ['-Xmx128m', ...flags, 'kafka.tools.StorageTool', ...format]);
   }
-  const args = ['-Xmx256m', ...java, 'kafka.Kafka', file];
-  const child = await startChild('java', args, { ready: /Kafka Server started/, temporary });
+  const args = ['-Xmx256m', ...flags, 'kafka.Kafka', file];
+  const child = await startChild(java, args, { ready: /Kafka Server started/, temporary });
   const deadline = Date.now() + READY_TIMEOUT;
   while (!(await isReady(ports.client))) {
     if (Date.now() > deadline) {

@@ -48,5 +48,8 @@ export function startMongo(options?: MongoOptions): Promise<MongoServer>;
  */
 export function startReplicaSet(options?: Omit<MongoOptions, 'oplog'>): Promise<MongoServer>;
 
+/** Finds or installs what `startMongo()` starts; resolves with its name for people. */
+export function prepareMongo(): Promise<string>;
+
 /** Finds or installs what `startReplicaSet()` starts; resolves with its name for people. */
 export function prepareReplicaSet(): Promise<string>;

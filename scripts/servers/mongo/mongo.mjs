@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { downloadedMongod, installedMongod } from './find-mongod.mjs';
-import { JAVA_SERVER, startJavaServer } from './java-server.mjs';
+import { missingServer } from '../missing.mjs';
+import { JAVA_SERVER, prepareJavaServer, startJavaServer } from './java-server.mjs';
 import { startMongod } from './mongod.mjs';
 import { probe } from './probe.mjs';
 import { prepareSecantus, SECANTUS, startSecantus } from './secantus.mjs';
@@ -35,6 +36,15 @@ export async function startMongo(options = {}) {
  */
 export async function startReplicaSet(options = {}) {
   return ownServer((await findMongod()) ?? secantus(), { ...options, testCommands: true });
+}
+
+/** Installs what `startMongo()` starts, unless a server is named. Resolves with what that is. */
+export async function prepareMongo() {
+  if (process.env.MONGODB_URI) return 'MONGODB_URI';
+  const found = await findMongod();
+  if (found) return found.label;
+  await prepareJavaServer();
+  return JAVA_SERVER;
 }
 
 /** Installs what `startReplicaSet()` starts. Resolves with what that is. */
@@ -106,6 +116,7 @@ async function ownServer(program, options) {
   const start = (port) =>
     program.start({ ...options, port, dir, temporary }).catch(async (error) => {
       if (temporary) await rm(temporary, { recursive: true, force: true });
+      if (missingServer(error)) throw error;
       throw new Error(
         `No MongoDB for tests: ${program.label} can't be started: ${error.message}. Other ways: set MONGODB_URI, or put a mongod on PATH`,
         { cause: error },

@@ -1,15 +1,15 @@
 import { execFile } from 'node:child_process';
 import { access, readdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { needPrograms } from '../programs.mjs';
+import { needTool } from '../programs.mjs';
 
 const run = promisify(execFile);
 const PLUGIN = 'mosquitto_dynamic_security.so';
 
 /** The path of a file with hashed passwords. */
 export async function passwordFile(dir, users) {
-  const [program] = await needPrograms(['mosquitto_passwd'], ['mosquitto']);
+  const [, program] = await needTool('mosquitto', 'MQTT');
   const file = join(dir, 'passwords');
   await writeFile(file, '', { mode: 0o600 });
   for (const [name, password] of Object.entries(users)) await run(program, ['-b', file, name, password]);
@@ -39,8 +39,14 @@ export async function accessPlugin(dir, forbidden) {
 
 /** Debian puts it into a folder named after the machine's architecture. */
 async function findPlugin() {
-  const folders = (await readdir('/usr/lib')).map((name) => join('/usr/lib', name, PLUGIN));
-  for (const path of ['/usr/lib64', '/usr/local/lib'].map((folder) => join(folder, PLUGIN)).concat(folders)) {
+  const [program] = await needTool('mosquitto', 'MQTT');
+  // Packages unpacked into the cache have their programs beside their root.
+  const bases = [join(dirname(program), '../root/usr/lib'), '/usr/lib'];
+  const below = await Promise.all(
+    bases.map(async (base) => (await readdir(base).catch(() => [])).map((name) => join(base, name))),
+  );
+  const folders = [...below.flat(), '/usr/lib64', '/usr/local/lib', join(dirname(program), '../lib')];
+  for (const path of folders.map((folder) => join(folder, PLUGIN))) {
     const found = await access(path).then(
       () => true,
       () => false,

@@ -3,17 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startChild } from '../child.mjs';
 import { freePorts } from '../free-ports.mjs';
-import { needPrograms } from '../programs.mjs';
+import { needTool } from '../programs.mjs';
 import { makeCertificates } from '../certificates.mjs';
 import { accessPlugin, passwordFile } from './access.mjs';
 
-const PACKAGES = ['mosquitto'];
-
 /** See mosquitto.d.mts. */
 export async function startMosquitto(options = {}) {
-  const [program] = await needPrograms(['mosquitto'], PACKAGES).catch((error) => {
-    throw new Error(`No MQTT broker for tests: ${error.message}`, { cause: error });
-  });
+  const [program] = await needTool('mosquitto', 'MQTT');
   const dir = await mkdtemp(join(await base(), 'minibatch-mosquitto-'));
   try {
     return await start(program, dir, options);
@@ -52,7 +48,10 @@ async function start(program, dir, options) {
     if (!running) return;
     running = false;
     server.kill(signal);
+    // A signal between its "running" and its loop is forgotten.
+    const again = setInterval(() => server.kill(signal), 1000);
     await server.exited;
+    clearInterval(again);
   };
   return {
     url: `mqtt://127.0.0.1:${ports.plain}`,

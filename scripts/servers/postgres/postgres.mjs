@@ -5,12 +5,12 @@ import { promisify } from 'node:util';
 import { startChild } from '../child.mjs';
 import { freePorts } from '../free-ports.mjs';
 import { ownServer } from '../own-server.mjs';
-import { exists, needPrograms, onPath } from '../programs.mjs';
+import { exists } from '../cache.mjs';
+import { needTool, onPath } from '../programs.mjs';
 
 const run = promisify(execFile);
 /** Debian keeps several versions beside each other and links none of them to PATH. */
 const DEBIAN = '/usr/lib/postgresql';
-const PACKAGES = ['postgresql'];
 /** The server refuses root. The package makes this user. */
 const USER = 'postgres';
 
@@ -41,10 +41,12 @@ async function programs() {
   const found = (await onPath('postgres')) ?? (await debians());
   if (found) return found.replace(/\/postgres$/, '');
   // What is needed is not on PATH after the installation either; that is no failure as long as it is where Debian puts it.
-  await needPrograms(['postgres'], PACKAGES).catch(async (error) => {
-    if (!(await debians())) throw error;
+  const [program] = await needTool('postgres', 'PostgreSQL').catch(async (error) => {
+    const installed = await debians();
+    if (installed) return [installed];
+    throw error;
   });
-  return ((await onPath('postgres')) ?? (await debians())).replace(/\/postgres$/, '');
+  return program.replace(/\/postgres$/, '');
 }
 
 /** The newest version. */

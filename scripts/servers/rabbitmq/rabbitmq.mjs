@@ -4,14 +4,14 @@ import { startChild } from '../child.mjs';
 import { makeCertificates } from '../certificates.mjs';
 import { freePorts } from '../free-ports.mjs';
 import { ownServer } from '../own-server.mjs';
-import { exists, needPrograms } from '../programs.mjs';
+import { needTool } from '../programs.mjs';
 
 const LIBRARY = '/usr/lib/rabbitmq/lib';
 
 /** RabbitMQ without plugins, with a name, ports, a cookie and a port mapper of its own. Dies with this process. */
 export async function startRabbitmq({ port, dir, tls = false } = {}) {
-  const [erl, epmd] = await needPrograms(['erl', 'epmd', 'rabbitmq-server'], ['rabbitmq-server']);
-  const home = await rabbitHome();
+  const [erl, epmd, program] = await needTool('rabbitmq', 'RabbitMQ');
+  const home = await rabbitHome(program);
   const [free, distribution, mapperPort, tlsPort] = await freePorts(4);
   const own = port ?? free;
   // Its own: what RabbitMQ would start for itself is a daemon that nobody stops.
@@ -98,12 +98,12 @@ function environmentOf({ home, data, files, port, mapperPort, distribution }) {
   };
 }
 
-/** The folder that holds RabbitMQ's Erlang code: Debian's, or the one the program on PATH lies in. */
-async function rabbitHome() {
-  const [program] = await needPrograms(['rabbitmq-server'], ['rabbitmq-server']);
-  const versions = (await exists(LIBRARY))
-    ? (await readdir(LIBRARY)).filter((name) => name.startsWith('rabbitmq_server'))
-    : [];
-  const found = versions.toSorted().at(-1);
-  return found ? join(LIBRARY, found) : dirname(dirname(await realpath(program)));
+/** The folder that holds RabbitMQ's Erlang code: Debian's, in the system or in the cache, or the one that the program lies in. */
+async function rabbitHome(program) {
+  for (const library of [join(dirname(program), '../root', LIBRARY), LIBRARY]) {
+    const versions = (await readdir(library).catch(() => [])).filter((name) => name.startsWith('rabbitmq_server'));
+    const found = versions.toSorted().at(-1);
+    if (found) return join(library, found);
+  }
+  return dirname(dirname(await realpath(program)));
 }

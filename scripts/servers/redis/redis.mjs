@@ -2,11 +2,11 @@ import { startChild } from '../child.mjs';
 import { makeCertificates } from '../certificates.mjs';
 import { freePorts } from '../free-ports.mjs';
 import { ownServer } from '../own-server.mjs';
-import { needPrograms } from '../programs.mjs';
+import { needTool } from '../programs.mjs';
 
 /** A redis-server that writes every command to disk. Dies with this process. */
 export async function startRedis({ port, dir, password, tls = false, fsync = 'always' } = {}) {
-  const [program] = await needPrograms(['redis-server'], ['redis-server']);
+  const [program] = await needTool('redis', 'Redis');
   const [free, tlsPort] = await freePorts(2);
   const own = port ?? free;
   let certificates;

@@ -17,7 +17,8 @@ export interface OpenedStore {
 export const STORES: readonly (readonly [name: string, open: () => Promise<OpenedStore>])[] = [
   ['memory', async () => ({ store: new MemoryStreamStore(), dispose: async () => undefined })],
   ['LMDB', openLmdb],
-  ['MongoDB', openStore],
+  // Unit tests start no server.
+  ...(process.env['MINIBATCH_ONLY'] === 'unit' ? [] : [['MongoDB', openStore] as const]),
 ];
 
 async function openLmdb(): Promise<OpenedStore> {
