@@ -1,11 +1,17 @@
 import { leaseLost } from '../../errors/store-faults.js';
 import type { DeadLetter, DeadLetterFilter, Lease, NewDeadLetter } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { insertMissingRaw } from './insert-missing.js';
+import { insertMissingRaw, type RawInsert } from './insert-missing.js';
 import { isHeld } from './leases.js';
 import { HEAD_ONLY, toDeadLetter, toLetterInsert } from './dead-letter-codec.js';
 import { selectionOf, type DeadLetterReads } from './dead-letter-reads.js';
+import { toObjectId } from './message-ids.js';
+import type { Refusals } from './refusals.js';
 import { guarded } from './store-errors.js';
+
+/** MongoDB's limit of 16 MiB, less what the command needs: some servers count it in. */
+const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024 - 1024;
+const TOO_LARGE = { index: 0, code: 10_334, errmsg: 'too many messages do not fit into a dead letter' };
 
 /** Limits of one command that removes letters. */
 const REMOVED = { letters: 1000, bytes: Number.POSITIVE_INFINITY };
@@ -15,6 +21,7 @@ export class DeadLetters {
   constructor(
     private readonly collections: Pick<Collections, 'buffer' | 'consumer' | 'deadletter'>,
     private readonly reads: DeadLetterReads,
+    private readonly refusals: Refusals,
   ) {}
 
   /**
@@ -25,11 +32,22 @@ export class DeadLetters {
     if (letters.length === 0) return;
     await guarded(`store dead letters of '${lease.key.group}' on '${lease.key.stream}'`, async () => {
       if (!(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
-      await insertMissingRaw(
-        this.collections.deadletter,
-        letters.map((letter) => toLetterInsert(lease, letter)),
-      );
+      await insertMissingRaw(this.collections.deadletter, this.fitting(lease, letters));
     });
+  }
+
+  /**
+   * This package appends no message that is so large; other programs may. Its group would otherwise try for good to store the letter, and a
+   * letter without the data would lose them.
+   */
+  private fitting(lease: Lease, letters: readonly NewDeadLetter[]): readonly RawInsert[] {
+    const fitting: RawInsert[] = [];
+    for (const letter of letters) {
+      const insert = toLetterInsert(lease, letter);
+      if (insert.bytes <= MAX_DOCUMENT_BYTES) fitting.push(insert);
+      else this.refusals.keepUnburied(toObjectId(letter.message.id), lease.key.group, TOO_LARGE);
+    }
+    return fitting;
   }
 
   async list(

@@ -198,8 +198,11 @@ export class MessageRemoval {
     return groups.every((group) => marked.includes(group) || this.isRefused(_id, group));
   }
 
+  /** The group has committed the message, but could not mark it. */
   private isRefused(id: mongo.ObjectId, group: string): boolean {
-    return !this.refusals.isEmpty && this.refusals.has(id.toHexString(), group);
+    if (this.refusals.isEmpty) return false;
+    const hex = id.toHexString();
+    return this.refusals.has(hex, group) && !this.refusals.isUnburied(hex, group);
   }
 
   private marksOf(ids: readonly mongo.ObjectId[]): Promise<BufferDocument[]> {

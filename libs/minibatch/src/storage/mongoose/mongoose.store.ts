@@ -153,8 +153,9 @@ export class MongooseStreamStore implements StreamStore {
       sharedReads,
       markDelay,
       versions,
+      refusals,
     );
-    this.deadLetterRecords = new DeadLetters(collections, deadLetterReads);
+    this.deadLetterRecords = new DeadLetters(collections, deadLetterReads, refusals);
     this.redrives = new Redrive(collections, deadLetterReads, messageIds);
     this.replays = new Replay(collections, pages, messageIds);
     this.statistics = new Statistics(collections, this.streams);

@@ -11,7 +11,7 @@ import {
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { consume } from './dead-letters.spec.support.js';
+import { consume, letterOf } from './dead-letters.spec.support.js';
 import { Refusals } from './refusals.js';
 
 const [A, B] = [keyOf('flights', 'a'), keyOf('flights', 'b')];
@@ -108,6 +108,48 @@ describe('a message that the server refuses to change', () => {
     await store.registerGroup(keyOf('flights', 'c'));
     expect(first).toHaveBeenCalled();
     expect(await dataOf(store, keyOf('flights', 'c'))).toEqual([1, 2, 3, 5, 6, 7]);
+  });
+
+  it('stays if its group gives it up and it does not fit into a dead letter, and holds up nobody', async () => {
+    const { store } = test;
+    await store.registerGroup(B);
+    const size = 16 * 1024 * 1024 - 8 * 1024;
+    await test.connection.collection('buffer').insertOne({
+      _id: new mongo.ObjectId('1'.repeat(24)),
+      stream: 'flights',
+      created: new Date(),
+      processed: false,
+      data: Buffer.alloc(size),
+    });
+    await append();
+    const bury = async (key: typeof A) => {
+      const lease = await takeLease(store, key);
+      const { messages } = await store.fetch(key, undefined, { messages: 2, bytes: 2 ** 30 });
+      const error = 'é'.repeat(100_000);
+      const window = windowOf(
+        1,
+        messages.map(({ id }) => id),
+      );
+      await store.bury(
+        lease,
+        messages.map((message) => letterOf(message, { error, stack: error })),
+      );
+      await store.settle(lease, [{ window, messages }], { groups: ['a', 'b'], keep: false });
+      return messages.length;
+    };
+    expect(await bury(A)).toBe(2);
+    expect((await store.deadLetters('flights', {}, undefined, 10)).map(({ data }) => data)).toEqual([1]);
+    expect(await dataOf(store, A)).toEqual([2, 3, 4, 5, 6, 7]);
+    expect(await consume(store, 'flights', 'b')).toHaveLength(8);
+    expect(await consume(store, 'flights', 'a')).toHaveLength(6);
+    const left = await buffered();
+    expect(left.map(({ data }) => (data as mongo.Binary).length())).toEqual([size]);
+
+    // After a restart, the group tries again.
+    const next = await openStore({ database: test.database });
+    expect(await consume(next.store, 'flights', 'a')).toHaveLength(1);
+    expect(await buffered()).toEqual([]);
+    await next.store.close();
   });
 
   it('is no reason to go on if the server fails in another way', async () => {

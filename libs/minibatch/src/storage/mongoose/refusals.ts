@@ -32,11 +32,13 @@ export function isRefusal(error: unknown): boolean {
 
 /**
  * Messages in the buffer that a group has committed, although the server refuses to record that in their documents: one has no room left,
- * does not pass the collection's validator, or has a field that others have changed. They must neither hold up the group nor be delivered
+ * does not pass the collection's validator, has a field that others have changed, or does not fit into a dead letter. They must neither hold up the group nor be delivered
  * to it again and again, so this process remembers and skips them. After a restart, the group receives them once more.
  */
 export class Refusals {
   private readonly groups = new Map<MessageId, Set<string>>();
+  /** Messages that the group has given up and that fit into no dead letter. */
+  private readonly unburied = new Set<string>();
 
   /** `group`: undefined if every group has committed them. @throws MongoServerError if there are too many */
   add(ids: readonly mongo.ObjectId[], group: string | undefined, failure: WriteFailure): void {
@@ -47,6 +49,16 @@ export class Refusals {
       else if (this.groups.size < MOST) this.groups.set(hex, new Set([group ?? EVERY_GROUP]));
       else throwIfFailed({ n: 0, writeErrors: [failure] });
     }
+  }
+
+  /** A message that the group has given up does not fit into a dead letter: it stays, and the group skips it. */
+  keepUnburied(id: mongo.ObjectId, group: string, failure: WriteFailure): void {
+    this.add([id], group, failure);
+    this.unburied.add(`${id.toHexString()} ${group}`);
+  }
+
+  isUnburied(id: MessageId, group: string): boolean {
+    return this.unburied.size > 0 && this.unburied.has(`${id} ${group}`);
   }
 
   has(id: MessageId, group: string): boolean {

@@ -13,6 +13,7 @@ import type { KeptWindows } from './kept-windows.js';
 import type { MarkDelay } from './mark-delay.js';
 import { toObjectId } from './message-ids.js';
 import type { MessageRemoval } from './message-removal.js';
+import type { Refusals } from './refusals.js';
 import type { SharedReads } from './shared-reads.js';
 import { guarded } from './store-errors.js';
 import type { WindowRemoval } from './window-removal.js';
@@ -50,6 +51,7 @@ export class Settlement {
     private readonly reads: SharedReads,
     private readonly markDelay: MarkDelay,
     private readonly versions: GroupListVersions,
+    private readonly refusals: Refusals,
   ) {}
 
   async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
@@ -68,7 +70,9 @@ export class Settlement {
   }
 
   private async settleMessages(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
-    const messages = windows.flatMap((settled) => settled.messages);
+    const { group } = lease.key;
+    const all = windows.flatMap((settled) => settled.messages);
+    const messages = this.refusals.isEmpty ? all : all.filter(({ id }) => !this.refusals.isUnburied(id, group));
     const missing = idsWithoutMessages(windows);
     // A former holder had marked them when they were loaded, and it may have stopped before they left.
     if (missing.length > 0) await this.messages.finish(missing, options.groups, options.at);
