@@ -86,15 +86,7 @@ export class ConsumerEngine implements Engine {
       this.rounds.hurry();
     });
     const { registration } = this;
-    const control = (this.control = new StreamControl(
-      store,
-      clock,
-      log,
-      activity,
-      records,
-      registration,
-      resolved.leaseTime,
-    ));
+    const control = (this.control = new StreamControl(parts, records, registration));
     this.controlPoller = new StreamControlPoller(
       store.polling,
       clock,

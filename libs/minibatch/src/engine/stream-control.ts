@@ -1,9 +1,7 @@
-import type { Clock } from '../common/clock.js';
-import type { Activity } from '../common/activity.js';
-import type { Log } from '../common/log.js';
-import { consumerId, type StreamInfo, type StreamStore } from '../storage/stream-store.interface.js';
+import { consumerId, type StreamInfo } from '../storage/stream-store.interface.js';
 import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
+import type { EngineParts } from './lease-term.js';
 import type { WaitingConsumers } from './stream-control-poller.js';
 
 /**
@@ -19,19 +17,15 @@ export class StreamControl {
   private readonly reading = new Set<string>();
 
   constructor(
-    private readonly store: StreamStore,
-    private readonly clock: Clock,
-    private readonly log: Log,
-    private readonly activity: Activity,
+    private readonly parts: EngineParts,
     private readonly records: ConsumerRecords,
     private readonly registration: ConsumerRegistration,
-    private readonly leaseTime: number,
   ) {}
 
   /** Reads what is asked of these streams, and carries it out. */
   async refresh(streams: readonly string[]): Promise<void> {
     if (streams.length === 0) return;
-    const infos = await this.store.listStreams(streams);
+    const infos = await this.parts.store.listStreams(streams);
     for (const info of infos) this.applyStreamControl(info);
     if (infos.length < streams.length)
       await this.restore(streams.filter((name) => !infos.some((info) => info.name === name)));
@@ -50,14 +44,15 @@ export class StreamControl {
         this.reading.delete(stream);
       }
     };
-    this.activity.track(read).catch(() => undefined);
+    this.parts.activity.track(read).catch(() => undefined);
   }
 
   /** A lease term of the consumer begins. */
   began(record: ConsumerRecord): void {
     const { flushes } = record;
     // Another holder may have carried out what was asked for since.
-    if (flushes && this.clock.monotonic() - flushes.at > FLUSH_MEMORY * this.leaseTime) delete record.flushes;
+    if (flushes && this.parts.clock.monotonic() - flushes.at > FLUSH_MEMORY * this.parts.options.leaseTime)
+      delete record.flushes;
   }
 
   /** Consumers that a flush is for. One that has a backlog needs none, and is not to pay for the polls. */
@@ -79,7 +74,7 @@ export class StreamControl {
     for (const { definition } of this.records.active()) {
       const { stream } = definition.key;
       if (!streams.includes(stream)) continue;
-      this.log.warn(`${definition.label}: stream '${stream}' has gone from the store; making it again`);
+      this.parts.log.warn(`${definition.label}: stream '${stream}' has gone from the store; making it again`);
       await this.registration.ensure(definition);
     }
   }
@@ -90,7 +85,7 @@ export class StreamControl {
       const { definition, current, flushes: known } = record;
       // One without a lease reads it when its term begins.
       if (definition.key.stream !== name) continue;
-      record.flushes = { count: flushes, at: this.clock.monotonic() };
+      record.flushes = { count: flushes, at: this.parts.clock.monotonic() };
       current.loop.setPaused(paused);
       current.loop.setClearings(clearings);
       current.loop.setRequests(requests.filter(({ group }) => group === definition.key.group));
