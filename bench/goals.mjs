@@ -32,8 +32,8 @@ export const goals = [
   atLeast('MongoDB: append one after the other, each awaited, against bare insertOne', 0.9, (r) =>
     r.ratio('append one', 'ours-mongo', 'floor-mongo'),
   ),
-  atLeast('MongoDB: append one by one with 32 under way, against bare insertMany of 32', 0.9, (r) =>
-    r.ratio('append under way 32', 'ours-mongo', 'floor-mongo'),
+  atLeast('MongoDB: append one by one with 32 in flight, against bare insertMany of 32', 0.9, (r) =>
+    r.ratio('append in flight 32', 'ours-mongo', 'floor-mongo'),
   ),
   ...SIZES.map((size) =>
     atMost(`Database commands per 1,000 messages, everything included, windows of ${size}`, COMMANDS[size], (r) =>

@@ -21,7 +21,7 @@ function fullCases(bytes, drained) {
   const large = bytes === 200 ? 1000 : undefined;
   return [
     append('one', 1, 10_000, bytes),
-    append('under way', 32, 30_000, bytes),
+    append('in flight', 32, 30_000, bytes),
     append('bulk', 1000, 60_000, bytes),
     ...[1000, 100, 10, 1].map((size) => drain(size, drained, bytes)),
     ...[1000, 100, 10, 1].map((size) => severalGroups('two', size, 20_000, bytes)),
@@ -30,7 +30,7 @@ function fullCases(bytes, drained) {
     both(100, 30_000, bytes, true),
     both(1000, 20_000, bytes, false, WITH_LMDB),
     ...(large
-      ? [append('under way', 32, 30_000, large), drain(100, 20_000, large), both(100, 30_000, large, true)]
+      ? [append('in flight', 32, 30_000, large), drain(100, 20_000, large), both(100, 30_000, large, true)]
       : []),
     ...[200, 1_000, 5_000].map((rate) => latency(rate, 10, bytes)),
     backlog(1_000_000, 3),
@@ -45,7 +45,7 @@ function quickCases(bytes) {
   const few = [...WITH_MONGO, ...WITH_LMDB, 'bullmq'];
   return [
     append('one', 1, 10_000, bytes, WITH_MONGO),
-    append('under way', 32, 30_000, bytes, few),
+    append('in flight', 32, 30_000, bytes, few),
     ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? few : WITH_MONGO)),
     severalGroups('two', 100, 20_000, bytes, 1),
     python(3_000, bytes, 1),

@@ -14,5 +14,5 @@ process.on('message', (order) => {
     (error) => process.send({ error: error?.stack ?? String(error) }),
   );
 });
-// Whoever started it is gone.
+// Its parent process is gone.
 process.on('disconnect', () => process.exit(1));

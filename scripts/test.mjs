@@ -11,7 +11,7 @@
 // a static check counts as one, and so does a thing that broke outside of any test. The exit code is 0 only if something
 // ran and nothing failed.
 //
-// Nothing holds the run up for ever. A test that keeps the event loop to itself is ended after two minutes, and named, by
+// Nothing blocks the run indefinitely. A test that keeps the event loop to itself is ended after two minutes, and named, by
 // test/support/stuck-test.mjs; all others have a time limit of Vitest's. Should Vitest itself not come to its end, it is
 // ended after MINIBATCH_TEST_MINUTES, and what was running then is named.
 import { spawn } from 'node:child_process';

@@ -1,6 +1,6 @@
 /**
  * How fast Celery's events get into a stream, compared with the bare client that reads the same bodies, stores them in lmdb, once even if
- * they come again, and then acknowledges them; beside it, one that only acknowledges. Redis knows no acknowledgements.
+ * they are redelivered, and then acknowledges them; next to it, one that only acknowledges. Redis knows no acknowledgements.
  *
  *   npm run --silent build && node bench/adapters/celery.mjs
  *   node bench/adapters/celery.mjs --messages 20000 --rounds 5 --each 1
@@ -62,7 +62,7 @@ async function fullQueue() {
   return queue;
 }
 
-/** By which an event that comes again, or to a second process, is known. */
+/** The id by which an event that is redelivered, or reaches a second process, is recognised. */
 const eventKey = ({ uuid, type, clock, timestamp }) => Buffer.from(`${uuid}:${type}:${clock}:${timestamp}`);
 
 /** Acknowledges at once, or when `bare` has stored the events; as many on their way as ours has. */
@@ -159,7 +159,7 @@ async function secondOfTwo(all) {
   return seconds;
 }
 
-/** Until so many listen: the one before is gone, or the next one is there. */
+/** Until that many listen: the one before is gone, or the next one is there. */
 async function listeners(count) {
   while ((await observer.pubsub('NUMPAT')) !== count) await new Promise((resolve) => setTimeout(resolve, 1));
 }

@@ -5,7 +5,7 @@
  *   node bench/adapters/kafka.mjs --messages 20000 --rounds 5 --bytes 200 --partitions 3 --way into
  *
  * Into a stream: from the join of the group to the last record, by a bare `eachBatch` that stores, one that only counts or parses, and
- * by KafkaSource; beside it, what the store alone takes for the same messages. Out of a stream: from the first window to the last
+ * by KafkaSource; for comparison, what the store alone takes for the same messages. Out of a stream: from the first window to the last
  * acknowledgement, against bare sends of as many messages as a window has, one after the other.
  */
 import 'reflect-metadata';
@@ -115,7 +115,7 @@ const bareConsumer = (look) => async () => {
   return seconds;
 };
 
-/** What it takes to have the same: on disk, once even if it comes again, with where it comes from; and only then committed. */
+/** What it takes to have the same: on disk, once even if it is redelivered, with where it comes from; and only then committed. */
 const bareConsumerThatStores = async () => {
   const bare = await openBareLmdb();
   const { begin, end, over } = clock();

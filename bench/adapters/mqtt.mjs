@@ -1,5 +1,5 @@
 /**
- * MQTT into a stream and out of it, against the bare client: mqtt.js that stores messages in lmdb before they are acknowledged, beside it
+ * MQTT into a stream and out of it, against the bare client: mqtt.js that stores messages in lmdb before they are acknowledged, next to it
  * one that only acknowledges; and mqtt.js that publishes as many at a time as we do.
  *
  *   node bench/adapters/mqtt.mjs                         # after npm run build; a broker of its own
@@ -87,7 +87,7 @@ async function bareIn() {
 
 /**
  * Stores in lmdb and acknowledges then. mqtt.js handles no packet before the one at hand is acknowledged, so as it is each message has
- * a sync of its own. `together`: it is told not to acknowledge and goes on; the acknowledgements of what one transaction has stored
+ * a sync of its own. `together`: it is told not to acknowledge and continues; the acknowledgements of what one transaction has stored
  * are written to its socket.
  */
 async function bareStoringIn(together) {

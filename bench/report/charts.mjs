@@ -5,7 +5,7 @@ import { barChart } from './svg.mjs';
 const rate = ({ rate: value }) => value;
 
 const CHARTS = [
-  ['append', 'append under way 32', 'Append one by one, 32 under way: messages/s, logarithmic', rate],
+  ['append', 'append in flight 32', 'Append one by one, 32 in flight: messages/s, logarithmic', rate],
   ['drain', 'drain 100', 'Drain a backlog in windows of 100: messages/s, logarithmic', rate],
   ['both', 'append and drain at once 100', 'Append and drain at once, windows of 100: messages/s, logarithmic', rate],
   ['latency-p50', 'latency at 1000/s', 'Append to handler at 1,000 messages/s, p50: ms, logarithmic', ({ p50 }) => p50],

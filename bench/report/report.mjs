@@ -9,7 +9,7 @@ import { table } from './markdown.mjs';
 
 const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
 
-/** docs/benchmarks.md and the charts beside it; of a run on a MongoDB with indexes docs/benchmarks-indexes.md. */
+/** docs/benchmarks.md and its charts; of a run on a MongoDB with indexes docs/benchmarks-indexes.md. */
 export async function writeReport(results, goals) {
   await mkdir(DOCS, { recursive: true });
   const name = hasIndexes(results.servers) ? 'benchmarks-indexes' : 'benchmarks';

@@ -11,7 +11,7 @@ const WORKLOADS = {
   append: ['Append', 'From the first append until the last is acknowledged.', [RATE]],
   drain: [
     'Drain a backlog',
-    'From when a consumer that was paused may go on until the last message is handled and has left. The floor takes 1000 at a time, whatever the windows. Commands are what the client sends; of Redis, what its scripts do counts, too.',
+    'From the moment a paused consumer is resumed until the last message is handled and has left. The floor takes 1000 at a time, whatever the windows. Commands are what the client sends; of Redis, what its scripts do counts, too.',
     [RATE, ['commands per 1,000', per1000]],
   ],
   both: ['Append and drain', 'From the first append until the last message is handled and has left.', [RATE]],

@@ -37,7 +37,7 @@ export default {
     if (clear) await rm(path, { recursive: true, force: true });
     const options = { encoding: 'binary', keyEncoding: 'binary', overlappingSync: false, eventTurnBatching: false };
     const database = openLmdb({ path, noSubdir: false, ...options });
-    // As when it is told to start, a run goes on where the one before has ended.
+    // As when it is told to start, a run continues where the previous one ended.
     let appended = Number(database.getBinary(STATE_KEY)?.readDoubleBE(0) ?? 0);
     let [stopped, handled, windows] = [false, 0, 0];
     let wake = () => {};

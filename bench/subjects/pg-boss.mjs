@@ -46,7 +46,7 @@ export default {
     async function loop(stream) {
       while (!stopped) {
         await gate.pass();
-        // Told by an append of this process, as ours is; else it looks twice a second, as its worker does.
+        // Told by an append of this process, as ours is; otherwise it polls twice a second, as its worker does.
         const woken = new Promise((resolve) => {
           wake = resolve;
           setTimeout(resolve, 500);

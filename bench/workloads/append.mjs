@@ -1,7 +1,7 @@
 import { blocks, messages } from '../lib/messages.mjs';
 import { warmUpShare } from '../lib/warm-up.mjs';
 
-/** Messages/s until the last is acknowledged. `mode`: 'one', 'under way' (`count` of them) or 'bulk' (`count` a call). */
+/** Messages/s until the last is acknowledged. `mode`: 'one', 'in flight' (`count` of them) or 'bulk' (`count` a call). */
 export default async function append(subject, { mode, count, total, bytes }, context) {
   const session = await subject.open({ ...context, clear: true });
   try {
@@ -28,7 +28,7 @@ export default async function append(subject, { mode, count, total, bytes }, con
 
 function canAppend(session, mode) {
   if (mode === 'bulk') return session.appendMany !== undefined;
-  if (mode === 'under way') return session.append !== undefined;
+  if (mode === 'in flight') return session.append !== undefined;
   return session.append !== undefined || session.appendInOrder !== undefined;
 }
 
@@ -37,7 +37,7 @@ function prepare(session, { mode, count, total, bytes }) {
   const all = messages(0, total, bytes);
   const parts = [...blocks(total, count, bytes)];
   if (mode === 'one') return () => inOrder(session, all);
-  if (mode === 'under way') return () => underWay(session, all, count);
+  if (mode === 'in flight') return () => concurrently(session, all, count);
   return async () => {
     for (const part of parts) await session.appendMany(part);
   };
@@ -49,7 +49,7 @@ async function inOrder(session, all) {
 }
 
 /** As soon as one is acknowledged, the next goes out. */
-export async function underWay(session, all, count) {
+export async function concurrently(session, all, count) {
   if (session.appendConcurrently) return session.appendConcurrently(all, count);
   let next = 0;
   const line = async () => {

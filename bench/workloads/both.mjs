@@ -6,7 +6,7 @@ const PATIENCE = 120_000;
 
 /**
  * Messages/s from the first append until the last message is handled and gone; appends are of `size`, too. `together`: four of them
- * are under way while the consumer runs; else they come one after another and the consumer goes on after the last.
+ * are in flight while the consumer runs; otherwise they come one after another and the consumer continues after the last.
  */
 export default async function both(subject, { size, total, bytes, together }, context) {
   let tally;

@@ -148,7 +148,7 @@ export function replaceGroup(stream: StreamState, from: string, to: string): voi
     for (const consumer of consumersOf(stream, from)) {
       consumer.group = to;
       retireFence(stream, consumer);
-      // Whoever held the lease has lost it.
+      // The former holder has lost the lease.
       consumer.fence = stream.removedFence;
       endLease(consumer);
     }

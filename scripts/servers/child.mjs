@@ -39,7 +39,7 @@ export async function startChild(command, args, { ready, temporary = '' }) {
     const match = await log.find(ready, exited);
     for (const handle of [child, child.stdout, child.stderr, watchdog, watchdog.stdin]) handle.unref();
     const kill = (/** @type {NodeJS.Signals} */ signal) => {
-      // Whoever waits for its end is to live to see it.
+      // Those that wait for its end must still be alive then.
       child.ref();
       return child.kill(signal);
     };

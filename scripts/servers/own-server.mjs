@@ -7,7 +7,7 @@ import { join } from 'node:path';
  *
  * @template {{ pid?: number, exited: Promise<void>, kill(signal: NodeJS.Signals): boolean }} S
  * @param {string} name
- * @param {string | undefined} given a folder to keep the data in; else a temporary one, which `stop()` removes
+ * @param {string | undefined} given a folder to keep the data in; otherwise a temporary one, which `stop()` removes
  * @param {(place: { dir: string, temporary: string }) => Promise<S>} start called again by `restart()`
  */
 export async function ownServer(name, given, start) {

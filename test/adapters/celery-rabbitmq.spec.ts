@@ -103,7 +103,7 @@ describe('CeleryEventSource on rabbitmq', { timeout: 240_000 }, () => {
     await vi.waitUntil(() => follower.messages.length === 500, SOON);
   });
 
-  it('uses a queue that is there as it is, and starts again when it is deleted', async () => {
+  it('uses an existing queue as it is, and restarts when it is deleted', async () => {
     const url = urlOf(RABBITMQ);
     const queue = queueName();
     const connection = await connectAmqp(url);
@@ -122,7 +122,7 @@ describe('CeleryEventSource on rabbitmq', { timeout: 240_000 }, () => {
     await listening(follower, publisher);
   });
 
-  it('says with a code that an exchange or a queue is not what it has to be', async () => {
+  it('reports with a code that an exchange or a queue is not what it has to be', async () => {
     const url = urlOf(RABBITMQ);
     const connection = await connectAmqp(url);
     later(() => connection.close());
@@ -141,7 +141,7 @@ describe('CeleryEventSource on rabbitmq', { timeout: 240_000 }, () => {
     }
   });
 
-  it('says with a code that there is no such virtual host', async () => {
+  it('reports with a code that there is no such virtual host', async () => {
     const source = new CeleryEventSource({ url: `${urlOf(RABBITMQ)}/nowhere` });
     const streaming = source.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal);
     await expect(streaming).rejects.toBeInstanceOf(MinibatchError);
@@ -159,7 +159,7 @@ describe('CeleryEventSource on rabbitmq', { timeout: 240_000 }, () => {
     }
   });
 
-  it('lets a closed stream be known', async () => {
+  it('reports a closed stream', async () => {
     const publisher = await usePublisher(RABBITMQ, urlOf(RABBITMQ));
     const follower = await follow({ url: urlOf(RABBITMQ) });
     await listening(follower, publisher);

@@ -19,7 +19,7 @@ afterEach(closeAll);
 const { urlOf } = useServers(REDIS);
 
 describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
-  it('comes back by itself when the server is killed and restarted', async () => {
+  it('reconnects when the server is killed and restarted', async () => {
     const server = await startRedis();
     later(() => server.stop());
     const before = await REDIS.publisher(server.url);
@@ -39,7 +39,7 @@ describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
     expect(follower.log.lines).toContainEqual(expect.stringMatching(/warn: .*is lost \(1 times so far\)/));
   });
 
-  it('shows that a server stays away, and comes back after that too', async () => {
+  it('reports that a server stays away, and reconnects after that, too', async () => {
     const server = await startRedis();
     later(() => server.stop());
     const before = await REDIS.publisher(server.url);
@@ -55,7 +55,7 @@ describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
     await listening(follower, await usePublisher(REDIS, server.url));
   });
 
-  it('drops what comes beyond maxPending, counts it and says so', async () => {
+  it('drops events beyond maxPending, counts them and logs that', async () => {
     const publisher = await usePublisher(REDIS, urlOf(REDIS));
     const away = failingStore();
     const follower = await follow({ url: urlOf(REDIS), maxPending: 100 }, { store: away.store });
@@ -72,7 +72,7 @@ describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
     );
   });
 
-  it('hears another exchange, database and key prefix', async () => {
+  it('reads from another exchange, database and key prefix', async () => {
     const publisher = await usePublisher(REDIS, urlOf(REDIS));
     const follower = await follow({ url: urlOf(REDIS).replace(/0$/, '3'), exchange: 'my[events]', keyPrefix: 'app*:' });
     const redis = new Redis(urlOf(REDIS));

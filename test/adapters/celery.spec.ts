@@ -32,7 +32,7 @@ const WRONG = { redis: 'redis://:wrong@', rabbitmq: 'amqp://guest:wrong@' } as c
 describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000 }, (kind) => {
   const url = () => urlOf(kind);
 
-  it('remembers names and arguments by uuid, and gives what it knows', async () => {
+  it('remembers names and arguments by uuid, and adds what it knows', async () => {
     const publisher = await usePublisher(kind, url());
     const follower = await follow({ url: url(), events: ['task-succeeded', 'task-failed', 'task-revoked'] });
     await listening(follower, publisher);
@@ -75,7 +75,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(follower.source.counters).toMatchObject({ appended: 3, unnamed: 1 });
   });
 
-  it('stores an event once, however often and by however many it is received', async () => {
+  it('stores an event once, no matter how often and by how many sources it is received', async () => {
     const publisher = await usePublisher(kind, url());
     const { store } = failingStore();
     const shared: StoreDefinition = { kind: 'memory', useFactory: once(() => store.useFactory()) };
@@ -139,7 +139,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     );
   });
 
-  it('fails with it instead if told so', async () => {
+  it("fails with it instead with unstorable: 'fail'", async () => {
     const publisher = await usePublisher(kind, url());
     const follower = await follow({ url: url(), unstorable: 'fail' });
     await listening(follower, publisher);
@@ -151,7 +151,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     }, SOON);
   });
 
-  it('tells of each run of a task apart, and loses a field to NaN and no more', async () => {
+  it('tells the runs of a task apart, and loses no more than a field to NaN', async () => {
     const publisher = await usePublisher(kind, url());
     const follower = await follow({ url: url(), events: '*' });
     await listening(follower, publisher);
@@ -184,7 +184,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     await expect(follower.status()).resolves.toMatchObject({ state: 'running', failures: 0 });
   });
 
-  it('goes on after what no store can take, and after what is no event', async () => {
+  it('continues after what no store can take, and after what is no event', async () => {
     const publisher = await usePublisher(kind, url());
     const given: unknown[] = [];
     const follower = await follow({
@@ -243,7 +243,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     stop.abort();
     await running;
     expect(performance.now() - began).toBeLessThan(STOP_LIMIT);
-    // It is told that those that were under way may be lost.
+    // It counts those in flight, which may be lost.
     expect(source.counters.dropped).toBeGreaterThan(0);
   });
 
@@ -278,7 +278,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     expect(source.counters).toMatchObject({ dropped: 0, appended: stored.length });
   });
 
-  it('reads by TLS from who is vouched for by the authority that it is told', async () => {
+  it('reads by TLS from a server whose certificate authority it is given', async () => {
     const { tlsUrl = '', ca = '' } = serverOf(kind);
     const publisher = await usePublisher(kind, url());
     const follower = await follow({ url: tlsUrl, tls: { ca } });
@@ -296,7 +296,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     if (kind === REDIS) await listening(await follow({ url: `${tlsUrl}?ssl_cert_reqs=none` }), publisher);
   });
 
-  it('says with a code that its credentials are refused', async () => {
+  it('reports with a code that its credentials are refused', async () => {
     const server = kind === REDIS ? await startRedis({ password: 'secret' }) : undefined;
     if (server) later(() => server.stop());
     const address = `127.0.0.1:${(server ?? serverOf(kind)).port}`;
@@ -325,7 +325,7 @@ describe.each([REDIS, RABBITMQ])('CeleryEventSource on $name', { timeout: 90_000
     });
   });
 
-  it('says with a code that there is no server, and begins when there is one', async () => {
+  it('reports with a code that there is no server, and begins when there is one', async () => {
     const nobody = new CeleryEventSource({ url: NOBODY[kind.name] });
     await expect(
       nobody.stream({ name: 's' } as SourceTarget<never>, new AbortController().signal),

@@ -25,7 +25,7 @@ async function follow(topic: string, options: Partial<KafkaSourceOptions> = {}) 
     source: app.get(Feed),
     collector: app.get(Collector),
     status: () => sourceStatus(app),
-    /** Resolves when the group is through with so many records. */
+    /** Resolves when the group is done with that many records. */
     through: (count: number) => vi.waitUntil(async () => (await tools.committed(groupId, topic)) === count, SOON),
   };
 }
@@ -78,7 +78,7 @@ describe('a record with hostile parts', () => {
     await expect(status()).resolves.toMatchObject({ state: SourceState.Running, failures: 0 });
   });
 
-  it('has its key from an own function, by its bytes', async () => {
+  it('has its key from a custom function, by its bytes', async () => {
     const topic = await tools.topic();
     await tools.produce(topic, [{ key: Buffer.from([0, 0, 0, 128]), value: '1' }, { value: '2' }]);
     const { collector } = await follow(topic, { key: ({ keyBytes }) => keyBytes?.readInt32BE().toString() });

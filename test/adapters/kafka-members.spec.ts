@@ -107,7 +107,7 @@ describe('several members', { timeout: 180_000 }, () => {
     expect(await contentOf(group, all)).toEqual(upTo(all));
   });
 
-  it('in one process: what is under way when another joins is finished first', async () => {
+  it('in one process: what is in flight when another joins is finished first', async () => {
     const topic = await tools.topic(4);
     const groupId = `g-${randomUUID()}`;
     const consumer = { ...QUICK, heartbeatInterval: 100 };

@@ -21,7 +21,7 @@ import { jsonRows, KafkaTools } from './support/kafka-tools.js';
 const LONG = { timeout: 60_000, interval: 20 } as const;
 const COUNT = 20_000;
 
-/** Lets no more records through when so many are handled, so that what comes next comes in the middle of them. */
+/** Lets no more records through when that many are handled, so that what comes next comes in the middle of them. */
 class Gate {
   private most = 0;
   private open = () => {};
@@ -50,7 +50,7 @@ afterEach(closeAll);
 describe('a broker that is killed and comes back', { timeout: 150_000 }, () => {
   beforeEach(() => tools.server.restart());
 
-  it('in the middle of 20,000 records: the source loses and doubles none, and goes on by itself', async () => {
+  it('in the middle of 20,000 records: the source loses and doubles none, and recovers on its own', async () => {
     const topic = await tools.topic(3);
     const groupId = `g-${randomUUID()}`;
     await tools.produce(topic, jsonRows(COUNT));

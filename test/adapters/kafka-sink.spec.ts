@@ -91,7 +91,7 @@ describe('KafkaSink', () => {
     expect(read.map(({ headers }) => headers)).toEqual(Array.from({ length: 6 }, () => ({})));
   });
 
-  it('takes an own serialiser, and a header of another name', async () => {
+  it('takes a custom serialiser, and a header of another name', async () => {
     const topic = await tools.topic(1);
     const sink = sinkOf<number>({ topic, value: (result, { id }) => `${id}=${result}`, idHeader: 'id' });
     await sink.put(5, window('w'));
@@ -203,7 +203,7 @@ describe('KafkaSink', () => {
     await expect(put).rejects.toMatchObject({ code: ErrorCode.SinkFailed });
   });
 
-  it('takes a client that is there, several windows at a time, and goes on after close()', async () => {
+  it('takes an existing client, several windows at a time, and continues after close()', async () => {
     const topic = await tools.topic(3);
     const sink = sinkOf({ topic, kafka: tools.kafka });
     await Promise.all(upTo(20).map((n) => sink.put({ n }, window(`w${n}`))));
@@ -267,7 +267,7 @@ describe('a sink in an application', () => {
     expect(app.get(Collector).data).toEqual(upTo(5));
   });
 
-  it('that fails shows the consumer as blocked, and goes on when the topic comes', async () => {
+  it('that fails shows the consumer as blocked, and continues when the topic exists', async () => {
     const topic = `later-${randomUUID()}`;
     class Forward {
       @Streaming('rows', {

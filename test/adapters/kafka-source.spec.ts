@@ -57,7 +57,7 @@ describe('records become messages', () => {
     return topic;
   };
 
-  it('as JSON where they are, else as text or bytes; nothing ends the loop', async () => {
+  it('as JSON where they are, otherwise as text or bytes; nothing ends the loop', async () => {
     const topic = await produceHostile();
     const Feed = feedOf(tools, { topics: topic, groupId: newGroup() });
     const log = new Log();
@@ -98,7 +98,7 @@ describe('records become messages', () => {
     expect(app.get(Collector).data.slice(0, 5)).toEqual(expected);
   });
 
-  it('as an own function makes them, which may take its time and throw', async () => {
+  it('as a custom function makes them, which may take its time and throw', async () => {
     const topic = await tools.topic();
     await tools.produce(topic, [{ value: '1' }, { value: 'x' }, { value: '3' }]);
     const format = async ({ value, offset }: KafkaRecord) => {

@@ -252,7 +252,7 @@ describe.each([TCP, REDIS])('ClientProxySink by $name', { timeout: 60_000 }, (ki
 });
 
 describe('ClientProxySink by Redis', () => {
-  it('goes on when the server was killed and restarted', { timeout: 60_000 }, async () => {
+  it('continues when the server was killed and restarted', { timeout: 60_000 }, async () => {
     await receive(REDIS);
     const app = await send(REDIS, { pattern: 'report.request', mode: 'send', timeout: 300 }, 1);
     await append(app, range(300));

@@ -17,7 +17,7 @@ describe.each([5, 4] as const)(
   (protocolVersion) => {
     const { sourceOf, session } = sourcesOf(broker, protocolVersion);
 
-    it('connects with TLS by its URL, to a broker whose authority it is told', async () => {
+    it('connects with TLS by its URL, to a broker whose certificate authority it is given', async () => {
       const topics = unique('secret');
       const app = await application();
       const tls = { url: broker().tlsUrl ?? '', topics };

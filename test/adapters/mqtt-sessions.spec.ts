@@ -64,7 +64,7 @@ describe.each([5, 4] as const)('MqttSource: sessions, protocol version %i', { ti
     return { target, seen, release, connection: { url: undefined, createClient } as unknown as { url: string } };
   }
 
-  it('takes messages and answers to pings while an append is under way', async () => {
+  it('takes messages and answers pings while an append is in flight', async () => {
     const options = await session({ topics: 'pings' });
     const { target, seen, release, connection } = watched();
     const stop = new AbortController();
@@ -113,7 +113,7 @@ describe.each([5, 4] as const)('MqttSource: sessions, protocol version %i', { ti
     expect(other.messages.length).toBeGreaterThan(100);
   });
 
-  it('unsubscribes what is no topic of it any more', async () => {
+  it('unsubscribes topics that it no longer has', async () => {
     const [old, kept] = [unique('old'), unique('kept')];
     const app = await application();
     const clientId = unique('client');
@@ -138,7 +138,7 @@ describe.each([5, 4] as const)('MqttSource: sessions, protocol version %i', { ti
     await second.detach();
   });
 
-  it('goes on where it was stopped in the middle, and loses nothing', async () => {
+  it('resumes where it was stopped in the middle, and loses nothing', async () => {
     const options = await session({ topics: 'middle' });
     const app = await application();
     const publisher = await connectTo(broker().url);

@@ -224,7 +224,7 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
     const window = windowOf('w');
     const result = ['a', large, 'b'];
     if (protocolVersion === 5) {
-      // Only in MQTT 5 a broker says what is too large for it; else it ends the connection.
+      // Only in MQTT 5 a broker says what is too large for it; otherwise it ends the connection.
       await expect(sink.put(result, window)).rejects.toMatchObject({
         code: ErrorCode.MessageTooLarge,
         details: { window: 'w', written: 2, failed: [{ index: 1, message: expect.stringContaining("to 'open/x': ") }] },

@@ -54,7 +54,7 @@ describe.each([5, 4] as const)('MqttSource: messages, protocol version %i', { ti
     const attached = app.attach(sourceOf(options));
     await app.arrived(numbers.length);
     await attached.detach();
-    // What is not acknowledged would come again.
+    // What is not acknowledged would be redelivered.
     await sink.put('last', windowOf('w2'));
     app.attach(sourceOf(options));
     await app.arrived(numbers.length + 1);
@@ -68,7 +68,7 @@ describe.each([5, 4] as const)('MqttSource: messages, protocol version %i', { ti
     const publisher = await connectTo(broker().url);
     const kept = sourceOf(await session({ topics: topic }));
     const skipped = sourceOf(await session({ topics: topic, malformed: 'skip' }));
-    const mended = sourceOf(
+    const replaced = sourceOf(
       await session({ topics: topic, malformed: ({ payload }: MqttMessage) => ({ bytes: payload.length }) }),
     );
     const text = sourceOf(await session({ topics: topic, format: 'string' }));
@@ -79,7 +79,7 @@ describe.each([5, 4] as const)('MqttSource: messages, protocol version %i', { ti
     for (const [source, count, malformed] of [
       [kept, 4, 3],
       [skipped, 1, 3],
-      [mended, 4, 3],
+      [replaced, 4, 3],
       [text, 4, 1],
       [bytes, 4, 0],
     ] as const) {
@@ -159,7 +159,7 @@ describe.each([5, 4] as const)('MqttSource: messages, protocol version %i', { ti
     expect(attached.status).toMatchObject({ state: 'running', failures: 0 });
   });
 
-  it('holds a message back that the stream can not take, and goes on with the others', async () => {
+  it('holds back a message that the stream cannot take, and continues with the others', async () => {
     const options = await session({ topics: 'large' });
     const publisher = await connectTo(broker().url);
     const tooLarge = JSON.stringify('x'.repeat(17 * 1024 * 1024));
@@ -186,7 +186,7 @@ describe.each([5, 4] as const)('MqttSource: messages, protocol version %i', { ti
     await app.arrived(3);
     await moved.detach();
 
-    // It was acknowledged: it does not come again.
+    // It was acknowledged: it is not redelivered.
     const skipping = sourceOf({ ...options, unstorable: 'skip' });
     app.attach(skipping);
     await publisher.publishAsync('large', '4', { qos: 1 });
@@ -213,7 +213,7 @@ describe.each([5, 4] as const)('MqttSource: messages, protocol version %i', { ti
     });
   });
 
-  it('ignores by its dedupe id what comes again', async () => {
+  it('ignores by its dedupe id what is redelivered', async () => {
     const topic = unique('ids');
     const app = await application();
     const dedupeId = ({ data }: MqttMessage) => `reading ${(data as { id: number }).id}`;

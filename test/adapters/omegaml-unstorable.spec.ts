@@ -65,7 +65,7 @@ describe('a dataset with rows that the stream can not take', () => {
       { map: (row) => ({ ...row, key: row.key === 1 ? Symbol('s') : 0 }) },
       { key: 1 },
     ],
-  ])('leaves out %s, and goes on behind it, also after a restart', async (_, options, odd) => {
+  ])('skips %s, and continues after it, also after a restart', async (_, options, odd) => {
     const row = (n: number): Row => (n === 2 || n === 5 ? { n, key: 'k', ...odd } : { n, key: 'k' });
     await put([0, 1, 2, 3].map(row));
     const first = await feed(options);

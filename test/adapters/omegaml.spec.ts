@@ -218,7 +218,7 @@ describe('datasets of omega|ml', { timeout: 60_000 }, () => {
       expect(numbers).toEqual(Array.from({ length: 21 }, (_, n) => n));
     });
 
-    it('makes a dataset once, whoever else does at the same time', async () => {
+    it('makes a dataset once, no matter who else does at the same time', async () => {
       const sinks = Array.from({ length: 5 }, () => sink({ dataset: 'raced' }));
       await Promise.all(sinks.map((each, n) => each.put({ n }, window(`w${n}`))));
       expect(await connection.collection('metadata').countDocuments({ name: 'raced' })).toBe(1);
@@ -319,7 +319,7 @@ describe('datasets of omega|ml', { timeout: 60_000 }, () => {
       expect(seen).toEqual([{ city: 'SAT', day: new Date(0), n: 2 ** 40 }]);
     });
 
-    it('goes on where it was after a restart, and maps, keys and filters rows', async () => {
+    it('resumes where it was after a restart, and maps, keys and filters rows', async () => {
       await python.put(
         'resumed',
         'data',

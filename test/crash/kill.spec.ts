@@ -69,7 +69,7 @@ describe('kill -9 at random moments', () => {
         let killed = 0;
         while (killed < KILLS) {
           const worker = new Worker(options);
-          // After so many handlers, and a random while into whatever comes then.
+          // After that many handlers, and a random while into what comes then.
           const running = await worker.saw(
             'start',
             1 + Math.floor(Math.random() * ((ROWS * groups.length) / 40 / KILLS)),

@@ -38,7 +38,7 @@ describe('planted faults', () => {
     };
 
     /**
-     * A holder is stopped before its commit, and goes on when another process has taken over, handled its window and
+     * A holder is stopped before its commit, and resumes when another process has taken over, handled its window and
      * committed it. All is one window, so that nothing else is being written then: an LMDB process that is stopped inside a
      * write holds up all others.
      */
@@ -82,7 +82,7 @@ describe('planted faults', () => {
     // That a kill alone breaks nothing is what faults.spec.ts shows.
     const late: Arrangement = ['messages that come to light late', () => interleaved(undefined)];
     const sound: Arrangement[] = [
-      ['a holder that is stopped and goes on after the takeover', () => stopped(undefined)],
+      ['a holder that is stopped and resumes after the takeover', () => stopped(undefined)],
       ...(store === 'mongo' ? [late] : []),
     ];
 

@@ -12,7 +12,7 @@ const TAKEOVER = 3 * LEASE;
 /**
  * Stops the holder and waits until the other process has begun to handle windows.
  *
- * An LMDB process that is stopped inside a write holds up all the others until it goes on: then it is let go, and stopped at
+ * An LMDB process that is stopped inside a write holds up all the others until it resumes: then it is let go, and stopped at
  * another moment.
  */
 async function stopUntilTakenOver(holder: Worker, other: Worker): Promise<void> {
@@ -62,7 +62,7 @@ describe('two replicas of an app on one database', () => {
       };
     };
 
-    it(`${store}: after a kill -9 of the holder the other goes on`, { timeout: 90_000 }, async () => {
+    it(`${store}: after a kill -9 of the holder the other takes over`, { timeout: 90_000 }, async () => {
       const options = setUp('kill');
       const holder = start({ ...options, rows: 4_000, produce: true });
       expect(await holder.saw('start', 5)).toBe(true);

@@ -236,7 +236,7 @@ export interface SuiteReport {
 }
 
 /**
- * Scenarios, `lanes` at a time, until there are so many kills, and every step has been hit at least so often.
+ * Scenarios, `lanes` at a time, until there are enough kills, and every step has been hit often enough.
  * `done` is told of each scenario.
  */
 export async function runSuite(

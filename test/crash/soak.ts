@@ -16,7 +16,7 @@ const PAUSES = { lmdb: 100, mongo: 250 };
 const DEDUPE = 30_000;
 /** What is left in the end is drained in this time; milliseconds. */
 const LONGEST_DRAIN = 600_000;
-/** One in so many rows is bad. */
+/** One in this many rows is bad. */
 const BAD_EVERY = 499;
 
 export interface SoakOptions {
@@ -97,7 +97,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   try {
     await Promise.all([...Array.from({ length: REPLICAS }, (_, number) => replica(number)), restarts()]);
     const last = site.start({ ...common, final: true, from: 0, to: 0 });
-    // It says by itself when nothing moves.
+    // It reports when nothing moves.
     await site.ended(last, LONGEST_DRAIN);
     for (const entry of site.entries()) {
       if (entry.kind !== 'appended') continue;

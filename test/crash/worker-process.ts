@@ -75,7 +75,7 @@ export class Worker {
     return this.lines.filter((line) => line.startsWith(prefix)).length;
   }
 
-  /** Resolves when so many lines begin like this (true), or the process has ended or the time is over (false). */
+  /** Resolves when that many lines begin like this (true), or the process has ended or the time is over (false). */
   async saw(prefix: string, count = 1, milliseconds = Infinity): Promise<boolean> {
     let late = false;
     const timer =

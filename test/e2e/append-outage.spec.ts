@@ -80,7 +80,7 @@ describe.each([
     const deduped = Array.from({ length: 100 }, (_, n) => stream.append(APPENDS + 1 + n, { dedupeId: `n${n}` }));
     const many = stream.appendMany([-1, -2, -3]);
     await server.restart();
-    // Those that were under way when it died may be stored; nothing doubles them.
+    // Those in flight when it died may be stored; nothing doubles them.
     const errors = (await Promise.all(failures)).filter((error) => error instanceof AppendError);
     expect(errors).toEqual([]);
     expect(await Promise.all(deduped)).toHaveLength(100);

@@ -48,7 +48,7 @@ inEachStore('dead letters of a window that cannot be finished', (run) => {
     await expect(rows.giveUp({ window })).rejects.toMatchObject({ code: ErrorCode.UnknownWindow });
   });
 
-  it('are none of a window that an operator lets go on without its sink', async () => {
+  it('are none of a window whose sink an operator skips', async () => {
     const running = await run([Report, Delivered]);
     const { app, harness, rows } = running;
     const sink = app.get(Delivered);

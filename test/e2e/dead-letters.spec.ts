@@ -159,7 +159,7 @@ inEachStore('messages that are given up', (run) => {
     expect(await running.stored()).toEqual({ buffered: 0, deadLetters: 1 });
   });
 
-  it('do not keep others from going on, also when each is alone in its window', async () => {
+  it('do not hold up others, also when each is alone in its window', async () => {
     @Injectable()
     class Single extends Witness {
       @Streaming<Row>('rows', { size: 1, retry: { jitter: 0 } })

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { repository } from '../support/workspace.js';
 
-it('a program without Nest drains a stream and ends by itself', { timeout: 90_000 }, async () => {
+it('a program without Nest drains a stream and ends', { timeout: 90_000 }, async () => {
   const path = await mkdtemp(join(tmpdir(), 'minibatch-drain-'));
   try {
     // Rejects if the program has to be ended.

@@ -26,7 +26,7 @@ describe('a running application', () => {
     ...COLLECTIONS.map(
       (name) => [`the collection '${name}'`, (connection: Connection) => connection.collection(name).drop()] as const,
     ),
-  ])('goes on when somebody drops %s', { timeout: 60_000 }, async (_, drop) => {
+  ])('continues when somebody drops %s', { timeout: 60_000 }, async (_, drop) => {
     const log = new Log();
     const imports = [mongoose(useDatabase()), MinibatchModule.forRoot({ leaseTime: 3_000 })];
     const app = await start({ imports, providers: [Flights] }, log);

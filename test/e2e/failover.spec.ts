@@ -8,7 +8,7 @@ import { type MongoServer, startReplicaSet } from '../../scripts/servers/mongo/m
 import { type FailPoint, failCommands } from '../support/fail-points.js';
 import { closeAll, mongoose, SOON, start, useDatabase } from './support/applications.js';
 
-/** By window: one that comes again has the same id. */
+/** By window: one that is redelivered has the same id. */
 @Injectable()
 class Results implements Sink<readonly number[]> {
   readonly windows = new Map<string, readonly number[]>();

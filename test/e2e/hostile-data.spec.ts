@@ -169,7 +169,7 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
     );
   });
 
-  it('what can’t be stored is refused alone: those that were appended beside it arrive', async () => {
+  it('what can’t be stored is refused alone: those that were appended with it arrive', async () => {
     const Taker = consumer(['flights'], 6);
     const { app, streams } = await boot(Taker);
     const cycle: Record<string, unknown> = { name: 'cycle' };
@@ -186,7 +186,7 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
       { at: new Date(Number.NaN) },
       'x'.repeat(17 * 2 ** 20),
       'fourth',
-      // Small enough by itself; with what is stored around it, it is not.
+      // Small enough alone; with what is stored around it, it is not.
       'y'.repeat(store.maxMessageBytes - 16),
       { toJSON: () => Object.assign(new Map()) as unknown },
       'fifth',
@@ -259,7 +259,7 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
     class Spoiler {
       readonly rows: Row[] = [];
       readonly headers: unknown[] = [];
-      mended = false;
+      isFixed = false;
       @Streaming<Row, typeof Audit>('rows', {
         size: 3,
         interval: '200ms',
@@ -275,7 +275,7 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
           spoil(data);
           Object.assign(headers ?? {}, { from: 'handler' });
         }
-        if (isBad && !this.mended) throw new Error('bad');
+        if (isBad && !this.isFixed) throw new Error('bad');
         return window.data.length;
       }
     }
@@ -287,7 +287,7 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
     for await (const { data } of stream.deadLetters()) letters.push(data);
     expect(letters).toEqual([row(2)]);
     const spoiler = app.get(Spoiler);
-    spoiler.mended = true;
+    spoiler.isFixed = true;
     await stream.redrive();
     const audit = app.get(Audit);
     await vi.waitUntil(() => audit.rows.length === 3, SOON);
@@ -310,7 +310,7 @@ class BrokenText extends ObjectId {
 
 // A MongoDB for tests takes no such text; `raw-copies.spec.ts` has what becomes of it there.
 describe.each(['memory', 'lmdb'])('a message that cannot be decoded, on the %s store', (name) => {
-  it('becomes a dead letter by itself, is listed, and comes back as it was', async () => {
+  it('becomes a dead letter alone, is listed, and comes back as it was', async () => {
     const Taker = consumer(['rows'], 3);
     const app = await start({ imports: stores[name]?.() ?? [], providers: [Taker] });
     const streams = app.get(StreamService, { strict: false });

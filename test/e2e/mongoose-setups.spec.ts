@@ -159,7 +159,7 @@ describe('the module in an application that has set Mongoose up in its own way',
     expect((await keys('window')).length).toBeGreaterThan(1);
   });
 
-  it('with a named connection beside the default one: everything lies on the named one', async () => {
+  it('with a named connection next to the default one: everything is on the named one', async () => {
     const other = useDatabase();
     const imports = [
       mongoose(other),

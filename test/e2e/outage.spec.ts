@@ -110,7 +110,7 @@ describe('a server that is not there at boot', () => {
     expect(log.lines).toEqual(
       expect.arrayContaining([
         expect.stringContaining('warn: starting without the store (mongoose), retrying: MongoDB could not be reached'),
-        expect.stringContaining("warn: Rows.handle: can't register its group, trying again"),
+        expect.stringContaining("warn: Rows.handle: can't register its group, retrying"),
       ]),
     );
     const refused = await streamsOf(app)
@@ -124,7 +124,7 @@ describe('a server that is not there at boot', () => {
     });
 
     await server.restart();
-    // Not because somebody appends: the consumer comes by itself.
+    // Not because somebody appends: the consumer recovers on its own.
     await vi.waitUntil(async () => (await statusOf(app)).streams[0]?.consumers[0]?.local?.state === 'running', SOON);
     await works(app);
     await vi.waitUntil(async () => (await streamsOf(app).stream('rows').stats()).buffered === 0, SOON);
@@ -136,7 +136,7 @@ describe('a server that is not there at boot', () => {
     const app = await start({ imports, providers });
     const begin = performance.now();
     await app.close();
-    // Five seconds for what is under way, which is nothing, and some for the store.
+    // Five seconds for what is in flight, which is nothing, and some for the store.
     expect(performance.now() - begin).toBeLessThan(10_000);
   });
 });
@@ -183,50 +183,54 @@ describe('a server that goes away while windows run, and comes back', () => {
     return failures;
   }
 
-  it('loses nothing, commits nothing twice, and the application goes on by itself', { timeout: 120_000 }, async () => {
-    const log = new Log();
-    const app = await start({ imports: [mongoose(database, SELECTION), MinibatchModule.forRoot()], providers }, log);
-    // On a busy machine the first connection may take longer than one selection: then Mongoose has told of it.
-    log.lines.length = 0;
-    const commits = watchCommits(app);
-    const results = app.get(Results);
-    const producing = produce(app);
-    const activity = () => statusOf(app).then(({ streams }) => streams[0]?.consumers[0]?.local?.activity);
+  it(
+    'loses nothing, commits nothing twice, and the application recovers on its own',
+    { timeout: 120_000 },
+    async () => {
+      const log = new Log();
+      const app = await start({ imports: [mongoose(database, SELECTION), MinibatchModule.forRoot()], providers }, log);
+      // On a busy machine the first connection may take longer than one selection: then Mongoose has told of it.
+      log.lines.length = 0;
+      const commits = watchCommits(app);
+      const results = app.get(Results);
+      const producing = produce(app);
+      const activity = () => statusOf(app).then(({ streams }) => streams[0]?.consumers[0]?.local?.activity);
 
-    // What is stored already, so that it adds nothing. The producer itself may be through before the server goes.
-    const probes: unknown[] = [];
-    const probe = () => streamsOf(app).append('rows', { row: 0 }, { dedupeId: 'row:0' });
+      // What is stored already, so that it adds nothing. The producer itself may be through before the server goes.
+      const probes: unknown[] = [];
+      const probe = () => streamsOf(app).append('rows', { row: 0 }, { dedupeId: 'row:0' });
 
-    for (const share of [1 / 5, 3 / 5]) {
-      await vi.waitUntil(() => results.rows >= ROWS * share, SOON);
-      await server.kill9();
-      await vi.waitUntil(async () => (await activity()) === 'unavailable', SOON);
-      expect((await statusOf(app)).health.reasons.map(({ what }) => what)).toEqual(
-        expect.arrayContaining(['store-unavailable', 'consumer-unavailable']),
+      for (const share of [1 / 5, 3 / 5]) {
+        await vi.waitUntil(() => results.rows >= ROWS * share, SOON);
+        await server.kill9();
+        await vi.waitUntil(async () => (await activity()) === 'unavailable', SOON);
+        expect((await statusOf(app)).health.reasons.map(({ what }) => what)).toEqual(
+          expect.arrayContaining(['store-unavailable', 'consumer-unavailable']),
+        );
+        probes.push(await probe().catch((error: unknown) => error));
+        await server.restart();
+      }
+      const failures = [...(await producing), ...probes];
+      await vi.waitUntil(() => results.rows >= ROWS, SOON);
+      const buffered = async () => (await streamsOf(app).stream('rows').stats()).buffered;
+      await vi.waitUntil(async () => (await buffered()) === 0, SOON);
+
+      // Each row in one window, each window committed once, and none begun anew: the process had all of them in hand.
+      const rows = results.puts.flatMap((put) => put.rows);
+      expect(rows.toSorted((a, b) => a - b)).toEqual(Array.from({ length: ROWS }, (_, row) => row));
+      const windows = results.puts.map(({ window }) => window);
+      expect(new Set(windows).size).toBe(windows.length);
+      expect(app.get(Rows).started.toSorted()).toEqual(windows.toSorted());
+      expect([...new Set(commits)].toSorted()).toEqual(windows.toSorted());
+
+      // The outage was felt, by producer and consumer, and told of with codes.
+      expect(probes).toHaveLength(2);
+      for (const failure of failures) expect(failure).toBeInstanceOf(MinibatchError);
+      expect(log.lines).toContainEqual(
+        expect.stringMatching(/warn: .*retrying: MongoDB could not .*MINIBATCH_STORE_UNAVAILABLE/),
       );
-      probes.push(await probe().catch((error: unknown) => error));
-      await server.restart();
-    }
-    const failures = [...(await producing), ...probes];
-    await vi.waitUntil(() => results.rows >= ROWS, SOON);
-    const buffered = async () => (await streamsOf(app).stream('rows').stats()).buffered;
-    await vi.waitUntil(async () => (await buffered()) === 0, SOON);
-
-    // Each row in one window, each window committed once, and none begun anew: the process had all of them in hand.
-    const rows = results.puts.flatMap((put) => put.rows);
-    expect(rows.toSorted((a, b) => a - b)).toEqual(Array.from({ length: ROWS }, (_, row) => row));
-    const windows = results.puts.map(({ window }) => window);
-    expect(new Set(windows).size).toBe(windows.length);
-    expect(app.get(Rows).started.toSorted()).toEqual(windows.toSorted());
-    expect([...new Set(commits)].toSorted()).toEqual(windows.toSorted());
-
-    // The outage was felt, by producer and consumer, and told of with codes.
-    expect(probes).toHaveLength(2);
-    for (const failure of failures) expect(failure).toBeInstanceOf(MinibatchError);
-    expect(log.lines).toContainEqual(
-      expect.stringMatching(/warn: .*trying again: MongoDB could not .*MINIBATCH_STORE_UNAVAILABLE/),
-    );
-    expect(log.lines.filter((line) => line.startsWith('error'))).toEqual([]);
-    expect((await statusOf(app)).health).toEqual({ status: 'ok', reasons: [] });
-  });
+      expect(log.lines.filter((line) => line.startsWith('error'))).toEqual([]);
+      expect((await statusOf(app)).health).toEqual({ status: 'ok', reasons: [] });
+    },
+  );
 });

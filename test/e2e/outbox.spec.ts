@@ -117,15 +117,15 @@ describe('an outbox (on a replica set)', () => {
 
   it('does not share a write with appends outside of it', async () => {
     const { orders, connection } = await boot(false);
-    let beside: Promise<unknown> = Promise.resolve();
+    let outside: Promise<unknown> = Promise.resolve();
     const placed = orders.place({ id: 'o1', total: 5 }, async () => {
-      beside = orders.streams.append('orders', { id: 'beside' });
-      await beside;
+      outside = orders.streams.append('orders', { id: 'outside' });
+      await outside;
       throw new Error('no stock');
     });
     await expect(placed).rejects.toThrow('no stock');
-    await expect(beside).resolves.toHaveProperty('id');
-    expect(await connection.collection('buffer').find().toArray()).toMatchObject([{ data: { id: 'beside' } }]);
+    await expect(outside).resolves.toHaveProperty('id');
+    expect(await connection.collection('buffer').find().toArray()).toMatchObject([{ data: { id: 'outside' } }]);
   });
 
   it('repeats one of two transactions with the same dedupe id', async () => {

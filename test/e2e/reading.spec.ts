@@ -1,44 +1,14 @@
 import 'reflect-metadata';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Injectable, type ModuleMetadata, type Provider } from '@nestjs/common';
-import {
-  memoryStore,
-  mongooseStore,
-  type MessageFilter,
-  type StoreChoice,
-  Streaming,
-  StreamService,
-  type Window,
-  type WindowFilter,
-} from 'nestjs-minibatch';
-import { lmdbStore } from 'nestjs-minibatch/lmdb';
+import { Injectable, type Provider } from '@nestjs/common';
+import { type MessageFilter, Streaming, StreamService, type Window, type WindowFilter } from 'nestjs-minibatch';
 import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
 import { afterEach, describe, expect, it } from 'vitest';
-import { closeAll, later, mongoose, start, useDatabase } from './support/applications.js';
+import { closeAll, start } from './support/applications.js';
+import { PLACES } from './support/places.js';
 
 interface Row {
   readonly row: number;
 }
-
-interface Place {
-  readonly store: StoreChoice;
-  readonly imports: NonNullable<ModuleMetadata['imports']>;
-}
-
-const PLACES: readonly (readonly [string, () => Place])[] = [
-  ['memory', () => ({ store: memoryStore(), imports: [] })],
-  [
-    'LMDB',
-    () => {
-      const path = mkdtempSync(join(tmpdir(), 'minibatch-reading-'));
-      later(async () => rmSync(path, { recursive: true, force: true }));
-      return { store: lmdbStore({ path }), imports: [] };
-    },
-  ],
-  ['MongoDB', () => ({ store: mongooseStore(), imports: [mongoose(useDatabase())] })],
-];
 
 /** Keeps what it commits, and fails as long as it is told to. */
 @Injectable()
@@ -92,7 +62,7 @@ describe.each(PLACES)('what lies in a stream, in %s', (_, makePlace) => {
     };
   }
 
-  it('is told while a consumer works on it, which goes on as if nobody had looked', async () => {
+  it('is shown while a consumer works on it, which continues as if nobody had looked', async () => {
     const { app, harness, messages, shown, windows } = await boot([Report]);
     const report = app.get(Report);
     const each = ({ row }: Row) => ({ key: `k${row}`, headers: { source: 'test' } });

@@ -1,25 +1,20 @@
 import 'reflect-metadata';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Injectable, type ModuleMetadata, type Provider } from '@nestjs/common';
+import { Injectable, type Provider } from '@nestjs/common';
 import {
   defineStream,
   ErrorCode,
   memoryStore,
   type MinibatchError,
   MinibatchModule,
-  mongooseStore,
   StatusService,
-  type StoreChoice,
   Streaming,
   StreamService,
   type Window,
 } from 'nestjs-minibatch';
-import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { bootError, closeAll, later, mongoose, start, useDatabase } from './support/applications.js';
+import { bootError, closeAll, start } from './support/applications.js';
+import { type Place, PLACES } from './support/places.js';
 
 interface Row {
   readonly row: number;
@@ -42,24 +37,6 @@ class Report {
 
 const upTo = (count: number, from = 0): Row[] => Array.from({ length: count }, (_, row) => ({ row: from + row }));
 const numbers = (count: number, from = 0): number[] => upTo(count, from).map(({ row }) => row);
-
-interface Place {
-  readonly store: StoreChoice;
-  readonly imports: NonNullable<ModuleMetadata['imports']>;
-}
-
-const PLACES: readonly (readonly [string, () => Place])[] = [
-  ['memory', () => ({ store: memoryStore(), imports: [] })],
-  [
-    'LMDB',
-    () => {
-      const path = mkdtempSync(join(tmpdir(), 'minibatch-retention-'));
-      later(async () => rmSync(path, { recursive: true, force: true }));
-      return { store: lmdbStore({ path }), imports: [] };
-    },
-  ],
-  ['MongoDB', () => ({ store: mongooseStore(), imports: [mongoose(useDatabase())] })],
-];
 
 afterEach(closeAll);
 

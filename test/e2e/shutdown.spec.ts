@@ -28,7 +28,7 @@ describe('an application that is told to stop', { timeout: 90_000 }, () => {
     return app;
   };
 
-  it('names the method that does not heed its signal, and ends without it; its window comes again', async () => {
+  it('names the method that does not heed its signal, and ends without it; its window is redelivered', async () => {
     const app = await boot('1s');
     const began = performance.now();
     await expect(app.kill('SIGTERM')).resolves.toEqual({ code: null, signal: 'SIGTERM' });

@@ -69,7 +69,7 @@ describe('example', { timeout: 300_000 }, () => {
     expect(sums(fresh)).toEqual(ONLY_20K);
   });
 
-  it('goes on where it was after kill -9, with the same sums', async () => {
+  it('resumes where it was after kill -9, with the same sums', async () => {
     for (let kills = 0; kills < 2; kills += 1) {
       const example = start(['--speed', '30000']);
       await example.line(PROGRESS);
@@ -80,7 +80,7 @@ describe('example', { timeout: 300_000 }, () => {
     expect(sums(last)).toEqual(ALL);
   });
 
-  it('stops cleanly on Ctrl-C and goes on at the next start', async () => {
+  it('stops cleanly on Ctrl-C and resumes at the next start', async () => {
     const example = start(['--files', 'flights-20k', '--speed', '4000']);
     await example.line(PROGRESS);
     expect(await example.kill('SIGINT')).toEqual({ code: null, signal: 'SIGINT' });
@@ -104,7 +104,7 @@ describe('example', { timeout: 300_000 }, () => {
     });
     afterEach(() => database.dispose());
 
-    it('goes on where it was after kill -9, is done afterwards, and begins again with --fresh', async () => {
+    it('resumes where it was after kill -9, is done afterwards, and begins again with --fresh', async () => {
       const uri = database.uri.replace(/^(\w+(?:\+srv)?:\/\/[^/?]+)\/?[^?]*/, `$1/${database.name}`);
       const files = ['--files', 'flights-20k'];
 

@@ -209,7 +209,7 @@ describe('forRootAsync', () => {
     return app.get(StreamService, { strict: false }).stream(Flights).stats();
   };
 
-  it('takes options from a factory, and the store beside it', async () => {
+  it('takes options from a factory, and the store next to it', async () => {
     const module = MinibatchModule.forRootAsync({
       imports: [ConfigModule],
       inject: [Config],
@@ -258,7 +258,7 @@ describe('the store', () => {
   it.each([
     ['a number', { store: 5 }],
     ['an object', { store: {} }],
-    ['a connection name beside a store', { store: memoryStore(), connectionName: 'x' }],
+    ['a connection name together with a store', { store: memoryStore(), connectionName: 'x' }],
   ])('can’t be %s', (_, options) => {
     expect(() => MinibatchModule.forRoot(options as MinibatchModuleExtras)).toThrow(
       expect.objectContaining({ code: ErrorCode.InvalidOptions }),

@@ -64,7 +64,7 @@ class KeyGuard implements CanActivate {
 }
 
 describe('the status controller', () => {
-  it('is not there by itself', async () => {
+  it('is not there unless it is asked for', async () => {
     const get = await serve({});
     expect((await get('/minibatch')).status).toBe(404);
   });

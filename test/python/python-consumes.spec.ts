@@ -116,7 +116,7 @@ describe('TypeScript produces, Python consumes', { timeout: 120_000 }, () => {
     expect(ended.process.output).toContain('TypeError');
   });
 
-  it('a window that Python gives back after a failure comes again', async () => {
+  it('a window that Python gives back after a failure is redelivered', async () => {
     const database = useDatabase();
     const app = await startApp(database);
     await streamOf(app, 'rows').append({ n: 0 });

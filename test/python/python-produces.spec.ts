@@ -52,7 +52,7 @@ describe('Python produces, TypeScript consumes', { timeout: 120_000 }, () => {
     expect(dataOf(app, Rows)).toEqual([0, 1, 2, 3, 4].map((n) => ({ n, by: 'python' })));
   });
 
-  it('what waits, is claimed or kept can be looked at, whoever appended it', async () => {
+  it('what waits, is claimed or kept can be read, no matter who appended it', async () => {
     const database = useDatabase();
     await Peer.run(database, 'produce', { stream: 'rows', messages: 5, batch: 100 });
     const app = await startApp(database);

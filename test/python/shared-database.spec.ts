@@ -215,7 +215,7 @@ describe('one database for Python and TypeScript', { timeout: 120_000 }, () => {
       await vi.waitUntil(async () => (await documents('window')).length === 0, SOON);
     });
 
-    it('survives an application of ours that is restarted beside it, and is committed by Python', async () => {
+    it('survives an application of ours that is restarted next to it, and is committed by Python', async () => {
       const Rows = takerOf('rows', { size: 1 });
       await Peer.run(database, 'produce', { stream: 'rows', messages: 2 });
       const peer = await Peer.start(database, 'consume', { stream: 'rows', size: 2, until: 2, hold: true });

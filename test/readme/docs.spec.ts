@@ -20,7 +20,7 @@ const blocks = await Promise.all(
   ),
 ).then((found) => found.flat());
 
-/** Each block of the pages is a file by itself, as its reader would paste it. */
+/** Each block of the pages is a file of its own, as its reader would paste it. */
 describe('the code of docs', { timeout: 120_000 }, () => {
   let errors: readonly string[];
 

@@ -101,7 +101,7 @@ export async function appendAll(store: StreamStore, messages: readonly NewMessag
   });
 }
 
-/** Registers the consumer and takes its lease, whoever has it. */
+/** Registers the consumer and takes its lease, no matter who has it. */
 export async function takeLease(store: StreamStore, key: ConsumerKey, owner: LeaseOwner = OWNER): Promise<Lease> {
   await store.registerGroup(key);
   const [state] = await store.readLeases([key]);

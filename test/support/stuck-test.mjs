@@ -1,8 +1,8 @@
 // A setup file of Vitest: ends a test that keeps the event loop to itself, and says which.
 //
 // Vitest's own limits are timers of the process that runs the test. A loop that never waits, or that waits for promises
-// alone, starves them, and the run would stand still for ever. A thread watches from outside. It ends the process; Vitest
-// counts that as an error and goes on with the other files.
+// alone, starves them, and the run would never end. A thread watches from outside. It ends the process; Vitest
+// counts that as an error and continues with the other files.
 import { relative } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, expect } from 'vitest';

@@ -35,7 +35,7 @@ describe('npm run lint', () => {
     ]);
   });
 
-  it('refuses timers beside the clock, in whatever way they are set', async () => {
+  it('refuses timers that bypass the clock, in whatever way they are set', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'lint-'));
     try {
       const config = join(folder, '.oxlintrc.json');

@@ -12,7 +12,7 @@ const ENTRIES = Object.entries(exports).flatMap(([path, target]) =>
   typeof target === 'string' ? [] : [[`nestjs-minibatch${path.slice(1)}`, target.default] as const],
 );
 
-/** Own names, in an own call: Vite resolves each `import` of a test as it resolves those of any module. */
+/** Names of its own, in a call of its own: Vite resolves each `import` of a test as it resolves those of any module. */
 const load = (name: string) => import(/* @vite-ignore */ name) as Promise<Readonly<Record<string, unknown>>>;
 
 describe('the package in tests', () => {

@@ -119,7 +119,7 @@ describe('npm test', { timeout: 90_000 }, () => {
   it.each([
     { loop: 'for (;;);', what: 'never waits' },
     { loop: 'for (;;) await Promise.resolve();', what: 'waits for promises alone' },
-  ])('names a test that $what, ends it and goes on with the other files', async ({ loop }) => {
+  ])('names a test that $what, ends it and continues with the other files', async ({ loop }) => {
     const setup = JSON.stringify(repository('test/support/stuck-test.mjs'));
     const files = {
       'a.test.mjs': PASSES,

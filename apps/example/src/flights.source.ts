@@ -13,7 +13,7 @@ const MOST_BUFFERED = 10_000;
 /** Rows of each file that have been appended. */
 type Position = Readonly<Record<string, number>>;
 
-/** Replays the files into the stream. Started again, it goes on at its stored position. */
+/** Replays the files into the stream. After a restart it resumes at its stored position. */
 @Injectable()
 @StreamSource(Flights)
 export class FlightsSource implements Source<Flight> {

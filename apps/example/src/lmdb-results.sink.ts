@@ -26,7 +26,7 @@ export class LmdbResults extends Results implements OnApplicationShutdown {
     return [...this.reports.getRange()].map(({ value }) => value);
   }
 
-  /** Not in an earlier hook: windows that are under way still put their reports. */
+  /** Not in an earlier hook: windows in flight still put their reports. */
   async onApplicationShutdown(): Promise<void> {
     await this.reports.close();
   }

@@ -25,7 +25,7 @@ if (options.statusPort) {
 const totals = app.get(Totals);
 const reported = await totals.reported();
 if (reported >= files.total) console.log('All is done; npm start -- --fresh begins again.');
-else if (reported > 0) console.log(`${reported} were reported before, going on from there.`);
+else if (reported > 0) console.log(`${reported} were reported before; resuming from there.`);
 
 if (await app.get(Progress).follow()) {
   console.log(`\n${summary(await totals.read())}\n`);
@@ -34,5 +34,5 @@ if (await app.get(Progress).follow()) {
   await app.close();
   process.exitCode = exact ? 0 : 1;
 } else {
-  console.log('\nStopping; the next npm start goes on from here.');
+  console.log('\nStopping; the next npm start resumes from here.');
 }

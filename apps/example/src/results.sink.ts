@@ -12,7 +12,7 @@ export interface Report {
 }
 
 /**
- * Keeps the reports outside of the stream, one for each window id. After a crash a window may come again: with the same
+ * Keeps the reports outside of the stream, one for each window id. After a crash a window may be redelivered: with the same
  * id, so its report replaces the one that is there.
  */
 export abstract class Results implements Sink<Report> {

@@ -21,7 +21,7 @@ export async function openBareLmdb() {
     return key;
   }
 
-  /** Resolves when they are on disk, in one transaction. With keys of their own, what comes again is not there twice. */
+  /** Resolves when they are on disk, in one transaction. With keys of their own, what is redelivered is stored once. */
   async function store(list, keyOf = numbered) {
     await database.transaction(() => {
       for (const data of list) database.putSync(keyOf(data), BSON.serialize({ created: new Date(), data }));
@@ -30,7 +30,7 @@ export async function openBareLmdb() {
 
   /**
    * For messages that come one at a time: `add(list, token)` has them stored, in one transaction with what comes while the one before
-   * is under way; `stored` then gets the tokens. `keyOf` as of `store`.
+   * is in flight; `stored` then gets the tokens. `keyOf` as of `store`.
    */
   function gathering(stored, keyOf) {
     let waiting = [];

@@ -135,7 +135,7 @@ describe('the life cycle', () => {
     await expect(app.get(StreamService).append('flights', 4)).rejects.toMatchObject({ code: ErrorCode.ShuttingDown });
   });
 
-  it('starts nothing by itself with autoStart: false', async () => {
+  it('starts nothing on its own with autoStart: false', async () => {
     const { app, lines } = await create({ providers: [Report, Feed] }, { options: { autoStart: false } });
     await app.init();
     expect(events).toEqual(['store opened']);

@@ -139,7 +139,7 @@ describe('the shutdown', () => {
     );
   });
 
-  it('leaves no listener behind, and adds none where a signal ends the process by itself', async () => {
+  it('leaves no listener behind, and adds none where a signal ends the process anyway', async () => {
     let heard = 0;
     process.on('SIGTERM', () => (heard += 1));
     const app = await start([Stuck], { shutdownTimeout: '1s' });

@@ -45,7 +45,7 @@ export async function sendTasks(broker, calls) {
   return JSON.parse(output);
 }
 
-/** Celery's own receiver beside ours. */
+/** Celery's own receiver next to ours. */
 export async function watchTasks(broker) {
   const python = await celeryPython();
   const child = spawn(python, [join(FOLDER, 'watch.py')], {

@@ -1,7 +1,7 @@
 export interface KafkaOptions {
   /** Keeps its data in this folder, which is not removed. @default a temporary one */
   dir?: string;
-  /** Broker settings beside those of the script, by Kafka's names. */
+  /** Broker settings in addition to those of the script, by Kafka's names. */
   settings?: Readonly<Record<string, string | number>>;
 }
 

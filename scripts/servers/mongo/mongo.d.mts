@@ -3,9 +3,9 @@ export interface MongoOptions {
   durable?: boolean;
   /** Change streams are wanted. */
   oplog?: boolean;
-  /** An own server on this port. */
+  /** A separate server on this port. */
   port?: number;
-  /** An own server that keeps its data in this folder, which is not removed. */
+  /** A separate server that keeps its data in this folder, which is not removed. */
   dir?: string;
 }
 
@@ -44,7 +44,7 @@ export function startMongo(options?: MongoOptions): Promise<MongoServer>;
 
 /**
  * A replica set of one member, with transactions, change streams and fail points (`configureFailPoint`): a mongod as above, or
- * SecantusDB. Always an own server, which may be killed.
+ * SecantusDB. Always a separate server, which may be killed.
  */
 export function startReplicaSet(options?: Omit<MongoOptions, 'oplog'>): Promise<MongoServer>;
 

@@ -30,7 +30,7 @@ export async function startMongo(options = {}) {
 }
 
 /**
- * A replica set of one member, with transactions, change streams, indexes and fail points: a mongod if there is one, else SecantusDB.
+ * A replica set of one member, with transactions, change streams, indexes and fail points: a mongod if there is one, otherwise SecantusDB.
  *
  * What it starts dies with this process.
  */

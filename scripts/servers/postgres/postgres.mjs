@@ -9,7 +9,7 @@ import { exists } from '../cache.mjs';
 import { needTool, onPath } from '../programs.mjs';
 
 const run = promisify(execFile);
-/** Debian keeps several versions beside each other and links none of them to PATH. */
+/** Debian installs several versions side by side and puts none of them on PATH. */
 const DEBIAN = '/usr/lib/postgresql';
 /** The server refuses root. The package makes this user. */
 const USER = 'postgres';

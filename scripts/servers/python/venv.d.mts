@@ -8,7 +8,7 @@ export interface PythonPackages {
 }
 
 /**
- * Python with the packages of a list beside this file, installed once a machine by pip, pinned. It needs `python3` with pip, and
+ * Python with the packages of a list next to this file, installed once a machine by pip, pinned. It needs `python3` with pip, and
  * the first time a package index.
  */
 export function pythonWith(name: 'minibatch' | 'omegaml' | 'celery' | 'secantusdb'): Promise<PythonPackages>;

@@ -25,7 +25,7 @@ const INTERPRETERS = ['python3', '/usr/bin/python3', 'python3.11', 'python3.12',
  * A virtual environment of Python with packages that tests talk to, made once a machine. Everything is pinned, what the packages need
  * too, so pip resolves nothing.
  *
- * @param {keyof typeof SERVERS} name of a list of requirements beside this file
+ * @param {keyof typeof SERVERS} name of a list of requirements next to this file
  */
 export async function pythonWith(name) {
   const server = SERVERS[name];

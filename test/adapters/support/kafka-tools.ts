@@ -13,7 +13,7 @@ export interface ReadRecord {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A server with a bare client beside it, to see what is really in Kafka. */
+/** A server and a bare client, to see what is really in Kafka. */
 export class KafkaTools {
   readonly kafka: Kafka;
   private readonly closing: (() => Promise<unknown>)[] = [];

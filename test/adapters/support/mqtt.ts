@@ -54,10 +54,10 @@ export async function application(log = new Log()) {
     log,
     messages,
     data: () => messages.map(({ data }) => data),
-    /** Starts it; what fails is tried again soon. */
+    /** Starts it; what fails is retried soon. */
     attach: (source: Source, name = unique('source')): AttachedSource =>
       stream.attach(source, { name, retry: { backoff: 20, maxBackoff: 200 } }),
-    /** Resolves when so many messages have come. */
+    /** Resolves when that many messages have come. */
     arrived: (count: number) =>
       vi.waitFor(() => {
         if (messages.length < count) throw new Error(`${messages.length} of ${count} messages have come`);

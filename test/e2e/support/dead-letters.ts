@@ -1,26 +1,20 @@
 import 'reflect-metadata';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Injectable, type ModuleMetadata, type Provider } from '@nestjs/common';
+import { Injectable, type Provider } from '@nestjs/common';
 import type { TestingModule } from '@nestjs/testing';
 import {
   type DeadLetter,
   type DeadLetterFilter,
-  memoryStore,
-  mongooseStore,
   type Sink,
   StatusService,
-  type StoreChoice,
   type Stream,
   Streaming,
   StreamService,
   type Window,
 } from 'nestjs-minibatch';
-import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { MinibatchHarness, MinibatchTestingModule, type MinibatchTestingOptions } from 'nestjs-minibatch/testing';
 import { beforeEach, describe } from 'vitest';
-import { later, mongoose, start, useDatabase } from './applications.js';
+import { start } from './applications.js';
+import { type Place, PLACES } from './places.js';
 
 export interface Row {
   readonly row: number;
@@ -101,31 +95,6 @@ class Running {
     return { buffered, deadLetters };
   }
 }
-
-interface Place {
-  readonly store: StoreChoice;
-  readonly imports: NonNullable<ModuleMetadata['imports']>;
-}
-
-/** Each gives an empty place that one application after another may use. */
-const PLACES: readonly (readonly [string, () => Place])[] = [
-  [
-    'memory',
-    () => {
-      const store = memoryStore().useFactory();
-      return { store: { kind: 'memory', useFactory: () => store }, imports: [] };
-    },
-  ],
-  [
-    'LMDB',
-    () => {
-      const path = mkdtempSync(join(tmpdir(), 'minibatch-letters-'));
-      later(async () => rmSync(path, { recursive: true, force: true }));
-      return { store: lmdbStore({ path }), imports: [] };
-    },
-  ],
-  ['MongoDB', () => ({ store: mongooseStore(), imports: [mongoose(useDatabase())] })],
-];
 
 /** Starts an application in the test's place; several times, one after another. */
 export type Run = (providers: Provider[], options?: MinibatchTestingOptions) => Promise<Running>;

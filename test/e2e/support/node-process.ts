@@ -11,7 +11,7 @@ export interface NodeProcessOptions {
   /** The interpreter of the script. @default this Node */
   readonly program?: string;
   readonly cwd?: string;
-  /** Beside that of the test, without what the test runner adds; undefined takes a variable away. */
+  /** In addition to that of the test, without what the test runner adds; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
@@ -87,7 +87,7 @@ export class NodeProcess {
     }
   }
 
-  /** Resolves when the process has ended by itself, and well. */
+  /** Resolves when the process has ended on its own, and well. */
   async success(): Promise<void> {
     const { code, signal } = await this.ended;
     if (code !== 0) throw new Error(`the process ended with ${code ?? signal}:\n${this.output}`);

@@ -50,17 +50,17 @@ describe('appending what can be stored', () => {
     );
   });
 
-  it('puts in place of one what is mended, where it stood', async () => {
+  it('appends the substitute of a refused message in its place', async () => {
     const target = new Target('before');
     const messages = [0, 1, 2].map((n) => ({
       data: { n, code: n === 1 ? ErrorCode.NotStorable : undefined },
       options: {},
     }));
-    const mended = ({ data: { n }, options }: (typeof messages)[number]) => ({
+    const substitute = ({ data: { n }, options }: (typeof messages)[number]) => ({
       data: { n: n * 10, code: undefined },
       options,
     });
-    expect(await appendStorable(target, messages, mended)).toEqual([]);
+    expect(await appendStorable(target, messages, substitute)).toEqual([]);
     expect(target.stored).toEqual([0, 10, 2]);
   });
 

@@ -31,8 +31,8 @@ export function named(which: string, error: Error, details: Readonly<Record<stri
     : new MinibatchError(error.code, text, options);
 }
 
-/** What to try in place of a message that was refused; undefined for nothing. */
-type Mend<M> = (message: M, error: Error) => M | undefined;
+/** What to append in place of a message that was refused; undefined for nothing. */
+type Substitute<M> = (message: M, error: Error) => M | undefined;
 
 /**
  * Appends messages in their order, each once. Resolves with those that cannot be stored; the others are durable then. A `position` is
@@ -43,7 +43,7 @@ type Mend<M> = (message: M, error: Error) => M | undefined;
 export async function appendStorable<M extends Outgoing>(
   target: SourceTarget,
   messages: readonly M[],
-  mend: Mend<M> = () => undefined,
+  substitute: Substitute<M> = () => undefined,
   position?: unknown,
 ): Promise<readonly Refused<M>[]> {
   if (messages.length === 0 && position === undefined) return [];
@@ -56,23 +56,23 @@ export async function appendStorable<M extends Outgoing>(
     // Then it is the position that cannot be stored.
     if (messages.length === 0) throw error;
     const refused = refusedOf(error, messages);
-    if (refused) return await appendMended(target, refused, mend);
-    // Nothing was written, and the error need not say which it was: it is looked for by halves, so that the order stays.
+    if (refused) return await appendSubstitutes(target, refused, substitute);
+    // Nothing was written, and the error need not say which message it was: searching by halves keeps the order.
     const middle = Math.ceil(messages.length / 2);
-    const first = await appendStorable(target, messages.slice(0, middle), mend);
-    return [...first, ...(await appendStorable(target, messages.slice(middle), mend))];
+    const first = await appendStorable(target, messages.slice(0, middle), substitute);
+    return [...first, ...(await appendStorable(target, messages.slice(middle), substitute))];
   }
 }
 
-async function appendMended<M extends Outgoing>(
+async function appendSubstitutes<M extends Outgoing>(
   target: SourceTarget,
   refused: readonly Refused<M>[],
-  mend: Mend<M>,
+  substitute: Substitute<M>,
 ): Promise<readonly Refused<M>[]> {
   const left: Refused<M>[] = [];
   for (const one of refused) {
-    const mended = mend(one.message, one.error);
-    if (mended) left.push(...(await appendStorable(target, [mended])));
+    const instead = substitute(one.message, one.error);
+    if (instead) left.push(...(await appendStorable(target, [instead])));
     else left.push(one);
   }
   return left;

@@ -40,7 +40,7 @@ describe('writing JSON', () => {
     [new Map([[1, 1n]]), '{}'],
     [() => 1, undefined],
     [undefined, undefined],
-  ])('%# as digits or base64, else as JSON.stringify does', (value, expected) => {
+  ])('%# as digits or base64, otherwise as JSON.stringify does', (value, expected) => {
     expect(writeJson(value)).toBe(expected);
   });
 

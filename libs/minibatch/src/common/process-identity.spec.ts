@@ -31,7 +31,7 @@ describe.runIf(process.platform === 'linux')('isDead', () => {
     expect(isDead(owner)).toBe(true);
   });
 
-  it('is false for every doubt', async () => {
+  it('is false in every case of doubt', async () => {
     reading.mockImplementation(read);
     const gone = { ...thisProcess(), pid: 2 ** 22 + 1 };
     expect(isDead(gone)).toBe(true);

@@ -7,7 +7,7 @@ import type { BSONRegExp } from 'bson';
 export function regExpOf(Kept: typeof BSONRegExp, source: string, given: string): RegExp | BSONRegExp {
   // Others than BSON knows mean nothing.
   const options = given.replaceAll(/[^ilmsux]/g, '');
-  // The flag of others for Unicode says nothing beyond what JavaScript does by itself; x and l have no like.
+  // Other languages' flag for Unicode adds nothing to what JavaScript does anyway; x and l have no equivalent.
   const flags = options.replace('s', 'g').replace('u', '');
   if (/[^gim]/.test(flags)) return new Kept(source, options);
   try {

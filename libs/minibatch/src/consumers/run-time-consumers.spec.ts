@@ -49,7 +49,7 @@ describe.each(STORES)('consumers at run time on %s', (_, open) => {
     expect(again.group).toBe('sums');
   });
 
-  it('waits for what is under way when it is stopped', async () => {
+  it('waits for what is in flight when it is stopped', async () => {
     let go = (): void => undefined;
     const gate = new Promise<void>((resolve) => {
       go = resolve;

@@ -16,7 +16,7 @@ export interface RunningConsumer {
   readonly group: string;
   /**
    * Starts no more windows and resolves when those in flight are committed, after `shutdownTimeout` at the latest; then their signals
-   * abort, and they come again. The group stays registered: messages wait for it. In the function itself call it without `await`, or it
+   * abort, and they are redelivered. The group stays registered: messages wait for it. In the function itself call it without `await`, or it
    * waits for itself.
    */
   stop(): Promise<DrainResult>;

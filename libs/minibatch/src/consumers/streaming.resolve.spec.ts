@@ -74,7 +74,7 @@ describe('resolveStreaming', () => {
     expect(retry).toEqual({ base: 5000, max: 60_000, jitter: 0, attempts: 5 });
   });
 
-  it('shows an own emitter as much as it asks for', () => {
+  it('shows a custom emitter as much as it asks for', () => {
     expect(resolve({ emitter: Own, lookAhead: 7, size: 5 })).toMatchObject({
       lookAhead: 7,
       emitterContext: { size: 5 },

@@ -113,7 +113,7 @@ describe('what compiles', () => {
       () => Streaming(Flights, {}),
       // @ts-expect-error misspelled
       () => Streaming(Flights, { sice: 1 }),
-      // @ts-expect-error misspelled beside a sink
+      // @ts-expect-error misspelled next to a sink
       () => Streaming(Flights, { size: 1, sink: Reports, wrokers: 1 }),
       // @ts-expect-error relaxed without interval
       () => Streaming(Flights, { relaxed: true }),
@@ -121,7 +121,7 @@ describe('what compiles', () => {
       () => Streaming(Flights, { size: 1, interval: '1s', relaxed: false }),
       // @ts-expect-error grace belongs to fixed windows
       () => Streaming(Flights, { interval: '1s', grace: '1s' }),
-      // @ts-expect-error lookAhead belongs to an own emitter
+      // @ts-expect-error lookAhead belongs to a custom emitter
       () => Streaming(Flights, { size: 1, lookAhead: 5 }),
       // @ts-expect-error no duration
       () => Streaming(Flights, { interval: 'soon' }),

@@ -59,7 +59,7 @@ describe('a function that stops its own consumer', () => {
     await end();
   });
 
-  it('is told of it if it waits, and its window comes again', async () => {
+  it('is told of it if it waits, and its window is redelivered', async () => {
     const { clock, lines, consumers, append, buffered, end } = setUp();
     const stopped: unknown[] = [];
     const consumer: RunningConsumer = await consumers.consume('numbers', { size: 1 }, async () => {

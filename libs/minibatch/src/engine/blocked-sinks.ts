@@ -3,7 +3,7 @@ import { isRefused } from '../errors/refusal.js';
 import type { Mutable } from '../common/mutable.js';
 import type { BlockedSink } from './engine.interface.js';
 
-/** So many are named at the most. */
+/** At most this many are named. */
 const MOST = 10;
 
 /** The sinks of a consumer that do not take a result, with the windows that wait for them. */

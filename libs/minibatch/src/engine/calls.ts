@@ -4,7 +4,7 @@ import type { Unsettled } from './engine.interface.js';
 
 /** What takes longer is named; milliseconds. */
 const LONG = 60_000;
-/** So many are named at the most. */
+/** At most this many are named. */
 const MOST = 10;
 
 /** A run of the handler, or a try of a sink, that is in flight. */

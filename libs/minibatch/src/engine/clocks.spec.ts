@@ -65,7 +65,7 @@ describe('when the clock jumps', () => {
     });
   }
 
-  it('far ahead, no process makes a flood of empty windows, and each goes on with them', async () => {
+  it('far ahead, no process makes a flood of empty windows, and each continues with them', async () => {
     for (const interval of [SECOND, 10 * SECOND]) {
       windows = [];
       const p = await make({ clock: new VirtualClock() })
@@ -87,7 +87,7 @@ describe('when the clock jumps', () => {
     }
   });
 
-  it('relaxed windows go on, whichever way', async () => {
+  it('relaxed windows continue, whichever way', async () => {
     const p = await make()
       .consumer({ interval: 10 * SECOND, handler: (window) => void windows.push(window) })
       .start();

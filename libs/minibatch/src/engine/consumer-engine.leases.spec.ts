@@ -60,7 +60,7 @@ describe('ConsumerEngine', () => {
         .start();
       await b.advance(LEASE * 1.5);
       expect(b.values).toEqual([1, 2]);
-      // While it slept its own clock went on: it wakes to a lease of which it can't be sure.
+      // Its own clock kept running while it slept: it wakes to a lease of which it can't be sure.
       a.clock.sleep(LEASE * 1.5);
       wake();
       await a.engine.settled();

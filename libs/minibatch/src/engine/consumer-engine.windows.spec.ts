@@ -73,7 +73,7 @@ describe('ConsumerEngine', () => {
       expect(emitted).toEqual(range(0, 6).map((i) => [t0 + i * 1_000, t0 + (i + 1) * 1_000, 500]));
     });
 
-    it('takes what an own strategy takes, drops what it drops, passes over the rest', async () => {
+    it('takes what a custom strategy takes, drops what it drops, leaves the rest', async () => {
       class Evens extends WindowEmitter<number> {
         private pick(view: MessageView<number>) {
           return view.messages.filter(({ data }) => data % 2 === 0);
@@ -95,7 +95,7 @@ describe('ConsumerEngine', () => {
       expect(p.values).toEqual([2, 4, 6, 8, 10, 12]);
     });
 
-    it('goes on after an own strategy threw', async () => {
+    it('continues after a custom strategy threw', async () => {
       let broken = true;
       class Moody extends CountWindow {
         override windowReady(view: MessageView) {
@@ -223,7 +223,7 @@ describe('ConsumerEngine', () => {
     });
 
     for (const when of ['before', 'after'] as const) {
-      it(`goes on by itself when the store fails ${when} the effect, and handles nothing twice`, async () => {
+      it(`recovers when the store fails ${when} the effect, and handles nothing twice`, async () => {
         const failures = new Map<string, number>();
         const p = await make({
           around: async (call) => {

@@ -74,7 +74,7 @@ export class ConsumerRegistration {
       if (this.stopping.aborted) return true;
       if (error instanceof MinibatchError && !MAY_PASS.has(error.code)) throw error;
       counters.failed(this.clock.now(), error);
-      this.log.warn(`${definition.label}: can't register its group, trying again: ${messageOf(error)}`);
+      this.log.warn(`${definition.label}: can't register its group, retrying: ${messageOf(error)}`);
       return false;
     }
   }

@@ -30,15 +30,15 @@ const NOTED = Promise.resolve();
 interface PendingResult {
   readonly open: InFlightWindow;
   readonly result: unknown;
-  /** A sink has refused the result: what the others failed to take is not tried again. */
+  /** A sink has refused the result: the others are not retried. */
   isRefused: boolean;
-  /** Ends the waits of the others then; made by the first of them. */
+  /** Ends the waits of the other sinks then; made by the first that refuses. */
   stop: AbortController | undefined;
-  /** The last time that its failures were stored: one after the other, so that the latest stays. */
+  /** The last write of its failures. They are written one after another, so that the latest wins. */
   noted: Promise<void>;
 }
 
-/** Hands results to sinks. A sink that fails is tried again until it takes the result: the messages are not to blame. */
+/** Hands results to sinks. A sink that fails is retried until it takes the result: the messages are not to blame. */
 export class Delivery {
   /** Sinks that did not take their result. */
   private readonly blockedSinks = new BlockedSinks();
@@ -58,7 +58,7 @@ export class Delivery {
     if (definition.sinks.length === 0) return DELIVERED;
     const pending: PendingResult = { open, result, isRefused: false, stop: undefined, noted: NOTED };
     const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(pending, sink, window)));
-    // Each of them: the worker is not free while one of them is in flight.
+    // All of them: the worker is not free while one is in flight.
     const ends = await parts.activity.aside(Promise.allSettled(puts));
     const done: Delivered[] = [];
     for (const end of ends) {
@@ -71,7 +71,7 @@ export class Delivery {
   private async put(pending: PendingResult, named: NamedSink, shown: BatchWindow): Promise<Delivered> {
     const { definition, counters, parts, over } = this.term;
     const { open } = pending;
-    // One view for all tries: a sink may remember by it what it has written.
+    // The same view for all tries: a sink may use it as a key for what it has written.
     const signal = definition.retry.sinkTimeout === undefined ? undefined : new RenewedSignal(this.term);
     const window = shown.view(signal);
     let failures = 0;
@@ -144,7 +144,7 @@ export class Delivery {
     }
   }
 
-  /** Only a window that has this on record can be skipped, from any process. */
+  /** Stored, because only a window with this on record can be skipped, from any process. */
   private async note(pending: PendingResult, sink: string): Promise<void> {
     const { open } = pending;
     const { parts, lease } = this.term;
@@ -160,9 +160,7 @@ export class Delivery {
   private reportSkip(sink: string, { id }: BatchWindow): void {
     const { definition, parts, counters } = this.term;
     counters.skippedSinks += 1;
-    parts.log.warn(
-      `${definition.label}: window ${id} goes on without sink ${sink}, which did not take its result (stream.skip)`,
-    );
+    parts.log.warn(`${definition.label}: window ${id} skips sink ${sink}, which did not take its result (stream.skip)`);
   }
 
   private report(sink: string, { id }: BatchWindow, error: unknown, isFinal: boolean): void {
@@ -170,12 +168,12 @@ export class Delivery {
     if (isFinal) {
       parts.log.error(
         `${definition.label}: sink ${sink} refuses the result of window ${id} and will not take it: ${messageOf(error)}. The window ` +
-          "is tried again all the same. Mend the handler or the sink, go on without this sink by stream.skip(), give the window up by stream.giveUp(), or set onRefused: 'deadLetter'",
+          "is retried regardless. Fix the handler or the sink, skip this sink with stream.skip(), give the window up with stream.giveUp(), or set onRefused: 'deadLetter'",
       );
       return;
     }
     parts.log.warn(
-      `${definition.label}: sink ${sink} did not take the result of window ${id}, trying again until it does: ` +
+      `${definition.label}: sink ${sink} did not take the result of window ${id}, retrying until it does: ` +
         `${messageOf(error)} [${ErrorCode.SinkFailed}]`,
     );
   }

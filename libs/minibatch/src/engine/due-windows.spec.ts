@@ -17,7 +17,7 @@ interface Handled {
 describe('windows that are due while all workers are busy', () => {
   let p: Process;
   let handled: Handled[];
-  /** Lets handlers that wait for it go on. */
+  /** Releases handlers that wait for it. */
   let go: (() => void)[];
   let appended: number;
 
@@ -37,7 +37,7 @@ describe('windows that are due while all workers are busy', () => {
   const put = async (count: number) => {
     await p.put(...Array.from({ length: count }, () => (appended += 1)));
   };
-  /** Appends one message at a time, so many a second. */
+  /** Appends one message at a time, at this rate per second. */
   const flow = async (perSecond: number, seconds: number) => {
     const start = p.clock.now();
     for (let i = 1; i <= perSecond * seconds; i += 1) {
@@ -210,7 +210,7 @@ describe('windows that are due while all workers are busy', () => {
     expect(sizes()).toEqual([2, 2, 2, 2]);
   });
 
-  it('an own strategy is told whether a worker is free', async () => {
+  it('a custom strategy is told whether a worker is free', async () => {
     class Due extends WindowEmitter {
       windowReady({ length, workerFree }: MessageView) {
         return length > 0 && workerFree;

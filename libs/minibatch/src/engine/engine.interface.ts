@@ -21,7 +21,7 @@ export interface ConsumerDefinition {
   readonly workers: number;
   /** Keep messages and windows after the commit, marked processed. */
   readonly keep: boolean;
-  /** Attempts of a failed window and the waits between them; the same waits between the tries of a failed sink. */
+  /** Attempts of a failed window and the waits between them. A failed sink is retried with the same waits. */
   readonly retry: AttemptOptions;
   /** How often the handler may begin. */
   readonly rateLimit?: RateLimit;
@@ -51,7 +51,7 @@ export interface AttemptOptions extends BackoffOptions {
   readonly timeout?: number;
   /** A try of a sink that takes longer counts as failed; milliseconds. Absent: no limit. */
   readonly sinkTimeout?: number;
-  /** What becomes of a run that has timed out and still runs: what follows waits for its end, or does not. @default 'wait' */
+  /** Whether what follows waits for a run that has timed out and has not ended. @default 'wait' */
   readonly onTimeout?: OnTimeout;
 }
 
@@ -61,14 +61,14 @@ export type OnAllFailed = 'evidence' | 'block' | 'deadLetter';
 
 export type OnRefused = 'block' | 'deadLetter';
 
-/** At most so many windows, or messages, in any period of so many milliseconds. */
+/** At most `most` windows, or messages, in any period of `per` milliseconds. */
 export interface RateLimit {
   readonly unit: 'windows' | 'messages';
   readonly most: number;
   readonly per: number;
 }
 
-/** How long what is in a stream is wanted; milliseconds. Absent: indefinitely. */
+/** How long the content of a stream is kept; milliseconds. Absent: indefinitely. */
 export interface Retention {
   /** Messages that are not claimed, since they were created. */
   readonly buffered?: number;
@@ -85,7 +85,7 @@ export interface NamedSink {
 }
 
 export interface EngineOptions {
-  /** A holder that has not renewed for so long is replaced by another process. @default 15 s */
+  /** A holder that has not renewed its lease for this long is replaced by another process. @default 15 s */
   readonly leaseTime: number;
   /** Messages read beyond those in open windows. @default 1200 */
   readonly readAhead: number;
@@ -124,9 +124,9 @@ export type ConsumerActivity =
   | 'handling'
   /** A window waits for its next attempt. */
   | 'retrying'
-  /** The `rateLimit` lets no window begin now. */
+  /** The `rateLimit` does not admit a window now. */
   | 'throttled'
-  /** A sink does not take a result, or all of one window after the other fails; it is retried indefinitely. */
+  /** A sink does not take a result, or every message of one window after another fails; it is retried indefinitely. */
   | 'blocked'
   /** A custom strategy can't take anything of what it is shown, and no more fits in. */
   | 'stalled'
@@ -156,7 +156,7 @@ export interface Unsettled {
 }
 
 /** A consumer of this process, as the status shows it. Counters since the start of the process. */
-/** A sink that does not take the result of a window. It is tried again until it does, or until `stream.skip` or `stream.giveUp`. */
+/** A sink that does not take the result of a window. It is retried until it does, or until `stream.skip` or `stream.giveUp`. */
 export interface BlockedSink {
   /** Id of the window, for `skip` and `giveUp`. */
   readonly window: string;
@@ -173,6 +173,7 @@ export interface BlockedSink {
 
 export interface ConsumerStatus {
   readonly key: ConsumerKey;
+  /** `Class.method`. */
   readonly label: string;
   readonly state: ConsumerState;
   readonly activity?: ConsumerActivity;
@@ -186,17 +187,17 @@ export interface ConsumerStatus {
   readonly failures: number;
   /** Tries of a sink that failed. */
   readonly sinkFailures: number;
-  /** Results that a sink never got, for an operator had their windows committed without it. */
+  /** Results that a sink never got, because an operator skipped it (`stream.skip`). */
   readonly skippedSinks: number;
   /** Messages that a custom strategy dropped. */
   readonly dropped: number;
-  /** Messages that left unhandled, because of `maxAge` or since the stream was cleared. */
+  /** Messages that were discarded unhandled, because of `maxAge` or because the stream was cleared. */
   readonly expired: number;
   /** Messages that became dead letters. */
   readonly deadLettered: number;
   /** Messages that vanished from the buffer while in an open window. */
   readonly vanished: number;
-  /** Messages that the store could not make sense of and that were passed over. */
+  /** Messages that the store could not decode and that were skipped. */
   readonly damaged: number;
   /** Windows taken over from an earlier process. */
   readonly recovered: number;
@@ -207,7 +208,7 @@ export interface ConsumerStatus {
   /** Handlers and sinks that have not settled for a minute, or have timed out; ten at the most. */
   readonly unsettled?: readonly Unsettled[];
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
-  /** When a window was committed last. */
+  /** When the last window was committed. */
   readonly lastCommit?: Date;
 }
 
@@ -221,9 +222,9 @@ export interface DrainResult {
 /** The engine: runs consumers on a store until it is stopped. Knows nothing of Nest. */
 /** How this process notices messages that others have appended. */
 export interface WakeUpStatus {
-  /** `watching`: the store tells of them as they come. `polling`: it is asked now and then. */
+  /** `watching`: the store notifies this process as they arrive. `polling`: the store is asked at intervals. */
   readonly by: 'watching' | 'polling';
-  /** Why the store does not tell of them, though it could. */
+  /** Why the store does not notify this process, though it could. */
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
 }
 
@@ -231,15 +232,15 @@ export interface Engine {
   /** Before or after `start`. The consumer runs once its group is registered. */
   add(definition: ConsumerDefinition): void;
   /**
-   * Adds a consumer and runs it now, also before `start`. Resolves when its group is registered; if the store is not there it goes on
-   * trying in the background and resolves all the same. Rejects if the group can't be registered, and forgets the consumer.
+   * Adds a consumer and runs it now, also before `start`. Resolves when its group is registered; if the store is not available it keeps
+   * trying in the background and resolves anyway. Rejects if the group can't be registered, and forgets the consumer.
    */
   run(definition: ConsumerDefinition): Promise<void>;
   /** Ends one consumer, as `stop` ends them all. Its group stays registered. */
   remove(key: ConsumerKey, timeout: number): Promise<DrainResult>;
   /**
    * Registers the groups and begins to compete for the leases. Resolves when every group is registered; if the store is
-   * not there it keeps trying in the background and resolves all the same.
+   * not available it keeps trying in the background and resolves anyway.
    */
   start(): Promise<void>;
   /**
@@ -252,7 +253,7 @@ export interface Engine {
   retain(stream: string, retention: Retention): void;
   /** Messages have come on the stream. */
   wake(stream: string): void;
-  /** The stream was paused, resumed or is to be flushed: look now, not at the next round. */
+  /** The stream was paused, resumed or is to be flushed: check now, not at the next round. */
   refresh(stream: string): Promise<void>;
   status(): readonly ConsumerStatus[];
   wakeUps(): WakeUpStatus;

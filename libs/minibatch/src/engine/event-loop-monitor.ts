@@ -78,7 +78,7 @@ export class EventLoopMonitor {
       if (timedOut) {
         advice =
           definition.retry.onTimeout === 'abandon'
-            ? `It has outlived retry.${option} and keeps running beside the others (retry.onTimeout)`
+            ? `It has outlived retry.${option} and keeps running alongside the others (retry.onTimeout)`
             : `It has outlived retry.${option} and keeps its worker until it settles: let it check window.signal`;
       }
       this.log.warn(

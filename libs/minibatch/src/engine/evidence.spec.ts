@@ -20,7 +20,7 @@ class RestlessClock extends VirtualClock {
 }
 
 describe('evidence', () => {
-  it('probes go on when one becomes due in the middle of a turn', async () => {
+  it('probes continue when one becomes due in the middle of a turn', async () => {
     const { database, buffered } = setUp();
     const service = new Service();
     service.down = true;
@@ -209,7 +209,7 @@ describe('evidence', () => {
     expect(await buffered()).toBe(0);
   });
 
-  it('goes on with a rate limit, a pause and a flush', async () => {
+  it('keeps to a rate limit, a pause and a flush', async () => {
     const { database, given, buffered, plain } = setUp();
     const service = new Service();
     service.bad.add(0).add(1);

@@ -63,7 +63,7 @@ export class Evidence {
     if (this.isReported) {
       const { definition, parts } = this.term;
       parts.log.log(
-        `${definition.label}: a window got through again; ${this.asideCount} that were set aside are tried again`,
+        `${definition.label}: a window got through again; ${this.asideCount} that were set aside are retried`,
       );
     }
     this.level = 0;
@@ -200,10 +200,10 @@ export class Evidence {
     const { definition, counters, parts } = this.term;
     const { asideCount, othersFail } = this;
     const what = othersFail
-      ? `${asideCount} windows fail, one after the other, the last with: ${record.error}. Nothing is given up; they are tried again ` +
-        'until it works. Mend what they all need'
+      ? `${asideCount} windows fail, one after the other, the last with: ${record.error}. Nothing is given up; they are retried ` +
+        'until it works. Fix what they all need'
       : `window ${record.id} fails and there is no other one that could show whether the fault is in its messages: ${record.error}. ` +
-        'It is tried again, and the next one at once';
+        'It is retried, and the next one at once';
     const error = new MinibatchError(ErrorCode.AllFailed, `${definition.label}: ${what}`);
     counters.failed(parts.clock.now(), error);
     if (!othersFail || this.isReported) return;

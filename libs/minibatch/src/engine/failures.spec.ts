@@ -99,7 +99,7 @@ describe('poison', () => {
     await stop(p);
   });
 
-  it('blocks and gives up nothing when every message fails alone; goes on when it works again', async () => {
+  it('blocks and gives up nothing when every message fails alone; continues when it works again', async () => {
     const { database, letters, buffered } = setUp();
     let down = true;
     const p = await new Process(database)
@@ -240,7 +240,7 @@ describe('poison', () => {
     await stop(p);
   });
 
-  it('goes on with the parts after a restart; those that are done do not come again', async () => {
+  it('continues with the parts after a restart; those that are done are not redelivered', async () => {
     const { database, letters, buffered } = setUp();
     const done: unknown[][] = [];
     const bad = new Set<unknown>([6]);

@@ -60,7 +60,7 @@ describe('what a handler does to its messages', () => {
     const database = new MemoryDatabase();
     const plain = new MemoryStreamStore(database);
     const seen: ReturnType<typeof shown>[] = [];
-    let mended = false;
+    let isFixed = false;
     const p = await new Process(database)
       .consumer({
         size: 3,
@@ -68,7 +68,7 @@ describe('what a handler does to its messages', () => {
           seen.push(shown(window.messages));
           const isBad = window.data.some((data) => (data as Price).euros === 2);
           for (const message of window.messages) spoil(message);
-          if (isBad && !mended) throw new Error('bad');
+          if (isBad && !isFixed) throw new Error('bad');
         },
       })
       .start();
@@ -79,7 +79,7 @@ describe('what a handler does to its messages', () => {
     const letters = await plain.deadLetters(STREAM, {}, undefined, 10);
     expect(shown(letters.map((letter) => ({ ...letter, id: letter.messageId })))).toEqual([original(2)]);
 
-    mended = true;
+    isFixed = true;
     await plain.redrive(STREAM, {});
     await plain.updateStream(STREAM, { flush: true });
     p.engine.wake(STREAM);

@@ -49,7 +49,7 @@ export interface InFlightWindow {
   readonly bytes: number;
   /** In flight when a process was cut off: it may be what ended it. */
   readonly suspect: boolean;
-  /** A suspect that runs, or waits to run, with no other window beside it. */
+  /** A suspect that runs, or waits to run, with no other window in flight. */
   isolated: boolean;
   /** Runs again because others succeeded after everything in it had failed. */
   retry: boolean;

@@ -106,7 +106,7 @@ export class InFlightWindows {
     };
   }
 
-  /** No other window would run, or wait for its commit, beside one that starts now. */
+  /** A window that starts now would be the only one that runs or waits for its commit. */
   get isQuiet(): boolean {
     return this.amounts.running.windows + this.amounts.finished.windows + this.inCommits === 0;
   }
@@ -141,7 +141,7 @@ export class InFlightWindows {
 
   // ---- suspects
 
-  /** A suspect is to run with no other window beside it, from now until it has left, or is set aside. */
+  /** A suspect is to run alone, from now until it has left, or is set aside. */
   isolate(open: InFlightWindow): void {
     if (!open.suspect || open.isolated) return;
     open.isolated = true;

@@ -21,9 +21,9 @@ async function pass(ms: number, awake: readonly Process[], away: readonly Proces
 describe('a handler that blocks the event loop', () => {
   /**
    * Two replicas, each with a clock of its own. A handler takes 25 s, in which its process comes to nothing else: its clock sleeps, and
-   * the other one's goes on.
+   * the other one's keeps running.
    */
-  it('is not taken from each other for ever: the lease becomes longer', async () => {
+  it('is not taken from each other again and again: the lease becomes longer', async () => {
     const database = new MemoryDatabase();
     const blocked: { process: Process; wake: () => void }[] = [];
     const make = (): Process => {
@@ -91,35 +91,38 @@ describe('a handler that blocks the event loop', () => {
 });
 
 describe('replicas whose clocks are five minutes apart', () => {
-  it.each([5, -5])('(%d): take nothing from one that lives, and go on in time after one that died', async (minutes) => {
-    const database = new MemoryDatabase();
-    const start = Date.UTC(2026, 0, 1);
-    const seen: unknown[] = [];
-    const make = (at: number): Process =>
-      new Process(database, { clock: new VirtualClock(at) }).consumer({
-        size: 1,
-        handler: (window) => void seen.push(...window.data),
-      });
-    const first = make(start);
-    const second = make(start + minutes * 60_000);
-    await first.engine.start();
-    await second.engine.start();
-    for (let n = 0; n < 20; n += 1) {
-      await (n % 2 === 0 ? first : second).put(n);
-      await pass(3_000, [first, second]);
-    }
-    expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
-    expect(second.engine.status()[0]).toMatchObject({ state: 'standby', committedWindows: 0 });
+  it.each([5, -5])(
+    '(%d): take nothing from one that lives, and take over in time after one that died',
+    async (minutes) => {
+      const database = new MemoryDatabase();
+      const start = Date.UTC(2026, 0, 1);
+      const seen: unknown[] = [];
+      const make = (at: number): Process =>
+        new Process(database, { clock: new VirtualClock(at) }).consumer({
+          size: 1,
+          handler: (window) => void seen.push(...window.data),
+        });
+      const first = make(start);
+      const second = make(start + minutes * 60_000);
+      await first.engine.start();
+      await second.engine.start();
+      for (let n = 0; n < 20; n += 1) {
+        await (n % 2 === 0 ? first : second).put(n);
+        await pass(3_000, [first, second]);
+      }
+      expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
+      expect(second.engine.status()[0]).toMatchObject({ state: 'standby', committedWindows: 0 });
 
-    first.kill();
-    await second.put(20);
-    await pass(1.5 * LEASE, [second]);
-    expect(seen.at(-1)).toBe(20);
-    expect(await second.store.stats([STREAM])).toMatchObject([{ buffered: 0 }]);
-    const stopping = second.engine.stop(0);
-    await second.clock.advance(10_000);
-    await stopping;
-  });
+      first.kill();
+      await second.put(20);
+      await pass(1.5 * LEASE, [second]);
+      expect(seen.at(-1)).toBe(20);
+      expect(await second.store.stats([STREAM])).toMatchObject([{ buffered: 0 }]);
+      const stopping = second.engine.stop(0);
+      await second.clock.advance(10_000);
+      await stopping;
+    },
+  );
 });
 
 describe('a lease', () => {

@@ -12,55 +12,55 @@ import type {
   StreamStore,
 } from '../storage/stream-store.interface.js';
 
-/** What the keeper tells of a consumer; each answers synchronously. */
+/** Events of a consumer's lease; every listener returns synchronously. */
 export interface LeaseListener {
-  /** `clean`: the holder before gave it back, or there was none, or it was this very process. */
+  /** `clean`: the previous holder released it, or there was none, or it was this process. */
   acquired(key: ConsumerKey, lease: Lease, clean: boolean): void;
   lost(key: ConsumerKey): void;
-  /** Where the lease that was lost has gone: to another process, or to nobody, for the group was removed. */
+  /** Who has the lease that was lost: another process, or nobody, because the group was removed. */
   wentTo(key: ConsumerKey, other: LeaseOwner | undefined): void;
-  /** The store knows nothing of the consumer any more, and the keeper nothing either: it has to register again. */
+  /** The store no longer knows the consumer, and the keeper has forgotten it: it has to register again. */
   missing(key: ConsumerKey): void;
 }
 
 /** A lease is renewed when it is older than this share of the lease time. */
 const RENEW_AFTER = 1 / 3;
-/** And those that would be due soon go along, so that one round is enough for all. */
+/** Those that would be due soon are renewed in the same round. */
 const RENEW_ALONG = 0.8;
-/** From this age on nothing irrevocable is begun without renewing first. */
+/** From this age on, nothing irrevocable starts without a renewal first. */
 const DOUBTFUL_AFTER = 0.8;
 /** Between two rounds, milliseconds. */
 const SHORTEST_PAUSE = 10;
-/** No lease is lengthened beyond, or for longer than; milliseconds. */
+/** Longest lease, and for how long it stays lengthened; milliseconds. */
 const LONGEST_HOLD = 600_000;
 const HOLD_MEMORY = 3_600_000;
 
-/** What this process knows of one consumer's lease: it holds it, or it watches who does. */
+/** What this process knows of one consumer's lease: it holds it, or watches the holder. */
 interface Watch {
   readonly key: ConsumerKey;
   lease?: Lease;
   /** Monotonic time of the last renewal. */
   renewed: number;
-  /** What was read last, and since when it has not changed, by the own monotonic clock. */
+  /** The last state read, and since when it has not changed, by this process's monotonic clock. */
   seen?: { readonly state: LeaseState; readonly since: number };
   /** How long it may be silent, if longer than the lease time, and until when that holds; see `lengthen`. */
   hold?: { readonly time: number; readonly until: number };
   /** The same as the store has it. */
   stored?: number;
-  /** It was lost, and nobody has looked yet to whom. */
+  /** It was lost, and who has it now has not been read yet. */
   lost?: boolean;
-  /** What the last try to take it expected to find, until the store has answered: it may be ours without our knowing. */
+  /** The state that the last attempt to acquire it expected, until the store answers: it may have succeeded. */
   tried?: LeaseState;
 }
 
 /**
- * Holds the leases of this process and competes for those of others, all of them in a few commands a round: one
- * that renews, one that looks.
+ * Holds the leases of this process and competes for those of others, all of them in a few commands per round: one
+ * renews, one reads.
  *
- * A lease is a counter that its owner moves. A candidate takes over after it has seen no movement for one lease time by its
- * own monotonic clock; so no two machines' clocks are compared, and a process that was stopped and woken does not think that
- * time stood still. The taking is a compare-and-set on what was seen. Free leases and those of dead processes on this host
- * are taken at once.
+ * A lease is a counter that its owner increments. A candidate takes over when it has seen no increment for one lease time by its
+ * own monotonic clock: no two machines' clocks are compared, and a process that was suspended notices that time has passed.
+ * Acquiring is a compare-and-set on the state that was read. Free leases and those of dead processes on this host are acquired
+ * at once.
  */
 export class LeaseKeeper {
   private readonly watches = new Map<string, Watch>();
@@ -101,13 +101,13 @@ export class LeaseKeeper {
     return Math.max(pause, SHORTEST_PAUSE);
   }
 
-  /** Renews what is due, looks at what others hold, takes what is free. Rejects when the store does not answer. */
+  /** Renews what is due, reads what others hold, acquires what is free. Rejects when the store does not answer. */
   async round(): Promise<void> {
     await this.renewDue();
     await this.compete();
   }
 
-  /** The commit point renews the lease too; `sent` is the monotonic time when it was sent. */
+  /** The commit point renews the lease as well; `sent` is the monotonic time when it was sent. */
   renewed(lease: Lease, sent: number): void {
     const watch = this.held(lease);
     if (watch) watch.renewed = Math.max(watch.renewed, sent);
@@ -122,9 +122,9 @@ export class LeaseKeeper {
   }
 
   /**
-   * The process was silent for `silence` milliseconds while it worked for the consumer, and will be again. From now on, also after the
-   * lease was lost and regained, candidates are asked to wait for longer: otherwise replicas would keep taking it from each other. A
-   * process that really dies is noticed later, unless it is on the same host; so it holds for an hour. Answers with the new time.
+   * The process was silent for `silence` milliseconds while it worked for the consumer, and may be again. From now on, also after the
+   * lease was lost and regained, candidates wait for longer: otherwise replicas would keep taking it from each other. A process that
+   * really dies is noticed later then, unless it is on the same host, so this lasts for an hour. Returns the new lease time.
    */
   lengthen(key: ConsumerKey, silence: number): number {
     const watch = this.watches.get(consumerId(key));
@@ -147,7 +147,7 @@ export class LeaseKeeper {
     throw leaseLost(lease.key);
   }
 
-  /** The store said that the lease is another's: watch it from now on. */
+  /** The store says that another process has the lease: watch it from now on. */
   drop(lease: Lease): void {
     const watch = this.held(lease);
     if (!watch) return;
@@ -157,7 +157,7 @@ export class LeaseKeeper {
     this.listener.lost(watch.key);
   }
 
-  /** Competes for it no more, and gives it back if it is held. */
+  /** Stops competing for it, and releases it if it is held. */
   async leave(key: ConsumerKey): Promise<void> {
     const id = consumerId(key);
     const lease = this.watches.get(id)?.lease;
@@ -172,7 +172,7 @@ export class LeaseKeeper {
 
   /** Only the first half of a round: for a process that is stopping. */
   async renewDue(): Promise<void> {
-    // Taken before the command: the renewal is as old as its sending.
+    // Read before the command: a renewal counts from when it was sent.
     const now = this.clock.monotonic();
     const due = [...this.watches.values()].filter(
       (w) =>
@@ -195,7 +195,7 @@ export class LeaseKeeper {
     }
   }
 
-  /** Undefined where it never was another than the lease time. */
+  /** Undefined if it was never lengthened. */
   private holdTime(watch: Watch, now: number): number | undefined {
     if (watch.hold && now >= watch.hold.until) delete watch.hold;
     return watch.hold?.time ?? (watch.stored === undefined ? undefined : this.leaseTime);
@@ -204,7 +204,7 @@ export class LeaseKeeper {
   private async compete(): Promise<void> {
     const candidates = [...this.watches.values()].filter((watch) => !watch.lease);
     if (candidates.length === 0) return;
-    // Asking the system once for each owner, not once for each lease.
+    // Ask the system once per owner, not once per lease.
     const dead = new Map<string, boolean>();
     const isDead = (owner: LeaseOwner) => {
       const known = dead.get(owner.id) ?? this.isDead(owner);
@@ -212,7 +212,7 @@ export class LeaseKeeper {
       return known;
     };
     const states = await this.store.readLeases(candidates.map((watch) => watch.key));
-    // All of them, even if one fails: what is in flight must not meet the next round.
+    // Wait for all of them, even if one fails: they must not overlap with the next round.
     const outcomes = await Promise.allSettled(
       candidates.map(async (watch, index) => {
         const state = states[index];
@@ -246,12 +246,12 @@ export class LeaseKeeper {
     const lease = await this.store.acquireLease(watch.key, this.owner, expected, holdTime);
     delete watch.tried;
     if (!lease) {
-      // Another candidate was quicker, or the group was removed: look again at the usual pace.
+      // Another candidate was quicker, or the group was removed: read again at the usual pace.
       watch.seen = { state, since: now };
       return;
     }
     if (this.watches.get(consumerId(watch.key)) !== watch) {
-      // Removed meanwhile: the process is stopping.
+      // Removed in the meantime: the process is stopping.
       await this.store.releaseLease(lease);
       return;
     }
@@ -263,7 +263,7 @@ export class LeaseKeeper {
     this.listener.acquired(watch.key, lease, before === undefined || before.id === this.owner.id);
   }
 
-  /** The answer to the last try was lost, but it has succeeded: asking the same again gives the lease. */
+  /** The answer to the last attempt was lost, but it succeeded: the same request again returns the lease. */
   private acquiredUnknowingly({ tried }: Watch, { owner, fence }: LeaseState): LeaseState | undefined {
     return tried && owner?.id === this.owner.id && fence === tried.fence + 1 ? tried : undefined;
   }

@@ -61,7 +61,7 @@ export class LeaseRounds {
       } catch (error) {
         failures += 1;
         if (failures === 1 && !this.stopping.aborted)
-          this.log.warn(`Can't renew leases, trying again: ${messageOf(error)}`);
+          this.log.warn(`Can't renew leases, retrying: ${messageOf(error)}`);
       }
       if (!this.stopping.aborted) {
         await this.pause(failures > 0 ? backoff(ROUND_BACKOFF, failures) : this.keeper.pause);

@@ -121,7 +121,7 @@ export class LeaseTerm {
   };
 
   /**
-   * Calls the store until it answers. A lost lease ends the term; everything else is tried again with backoff, since
+   * Calls the store until it answers. A lost lease ends the term; everything else is retried with backoff, since
    * every method of the port may be repeated. Rejects only when the term is over.
    */
   async persist<R>(what: string, call: () => Promise<R>): Promise<R> {
@@ -143,7 +143,7 @@ export class LeaseTerm {
         if (this.isOver) throw new LeaseTermOver();
         this.counters.failed(clock.now(), error);
         this.unavailable = true;
-        if (failures === 0) log.warn(`${this.definition.label}: can't ${what}, trying again: ${messageOf(error)}`);
+        if (failures === 0) log.warn(`${this.definition.label}: can't ${what}, retrying: ${messageOf(error)}`);
         await activity.aside(delay(clock, backoff(STORE_BACKOFF, failures + 1), this.over));
       }
     }

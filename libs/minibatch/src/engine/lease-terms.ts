@@ -89,7 +89,7 @@ export class LeaseTerms implements LeaseListener {
     counters.failed(clock.now(), error, ErrorCode.EmitterFailed);
     log.error(`${definition.label} failed and will be restarted: ${messageOf(error)}`, stackOf(error));
     term.end();
-    // The lease is kept, unused, and expires: another process may have better luck, and this one tries again.
+    // The lease is kept, unused, and expires: another process may succeed, and this one retries.
     keeper.drop(term.lease);
   }
 }

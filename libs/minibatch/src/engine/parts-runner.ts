@@ -156,7 +156,7 @@ export class PartsRunner {
     const error = this.allFailed(
       open,
       apart,
-      "Nothing is given up; it is tried again until it works. Mend what they all need, or set onAllFailed: 'evidence' or 'deadLetter'",
+      "Nothing is given up; it is retried until it works. Fix what they all need, or set onAllFailed: 'evidence' or 'deadLetter'",
     );
     this.evidence.block(open);
     parts.log.error(error.message);

@@ -6,7 +6,7 @@ interface Stopping {
   readonly loop: { readonly inFlight: number };
 }
 
-/** So many consumers are named at the most. */
+/** At most this many consumers are named. */
 const MOST = 5;
 
 /** What consumers that are being stopped still wait for, in words; undefined if it is nothing. */

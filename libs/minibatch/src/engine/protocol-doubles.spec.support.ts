@@ -15,7 +15,7 @@ export class Store extends MemoryStreamStore {
   }
 }
 
-/** No slice of time takes so many timers. */
+/** More timers than any slice of time takes. */
 const MOST_TIMERS = 5_000;
 
 /** Counts timers, to see loops that never rest. Such a loop gets no more timers, so that its plan ends and can be named. */

@@ -71,7 +71,7 @@ export class ProtocolModel {
         const [{ key }, window] = call.args as Parameters<StreamStore['reschedule']>;
         const isThrough = window.split !== undefined && through.has(window.id);
         const result = await call.proceed();
-        // A window that was taken apart and went through in one piece: whoever takes it over has nothing left to handle.
+        // A window that was taken apart and went through in one piece: the process that takes it over has nothing left to handle.
         if (isThrough) for (const id of window.messageIds) this.groups.get(key.group)?.inParts.add(id);
         return result;
       }

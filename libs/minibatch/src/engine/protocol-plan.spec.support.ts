@@ -85,7 +85,7 @@ export const plan = fc.record({
   readAhead: fc.constantFrom(3, 10, 120),
   /** Without it messages come in among others that have been read. */
   totalOrder: fc.boolean(),
-  /** So many runs fail in a row at the beginning: windows are set aside. */
+  /** How many runs fail in a row at the beginning: windows are set aside. */
   outage: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 6, max: 40 }) }),
   /** Multiples of it always fail; none if 0. */
   poison: fc.constantFrom(0, 0, 0, 4, 9),

@@ -132,7 +132,7 @@ function faults(): Record<string, Planted> {
         return store.commit(present, commit);
       }
     }),
-    'reads that go on from where the last one ended': {
+    'reads that resume where the last one ended': {
       store: (store) => {
         const cursors = new Map<string, MessageId>();
         return wrapStore(store, async (call) => {
@@ -158,7 +158,7 @@ function faults(): Record<string, Planted> {
   };
 }
 
-/** The lease as it lies in the database, whoever holds it. */
+/** The lease as stored in the database, no matter who holds it. */
 function presentLease(database: MemoryDatabase, key: ConsumerKey): Lease | undefined {
   const consumer = database.streams.get(key.stream)?.consumer(key);
   return consumer?.owner && { key, owner: consumer.owner, fence: consumer.fence };

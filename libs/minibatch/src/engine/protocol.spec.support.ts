@@ -134,7 +134,7 @@ export class World {
           { do: 'advance', ms: 3_000 },
           { do: 'kill', slot: given.slot },
         ]);
-      // The process is stopped in the middle of a call; another takes over; then the call goes on.
+      // The process is stopped in the middle of a call; another takes over; then the call continues.
       case 'usurpIn':
         return this.takeAll([
           { do: 'start', slot: given.slot },
@@ -323,7 +323,7 @@ export class World {
     running.add(window);
     const counted = [...running].filter(({ signal }) => !signal.aborted).length;
     if (counted > state.plan.workers)
-      this.model.violate(`${counted} windows under way with ${state.plan.workers} workers`);
+      this.model.violate(`${counted} windows in flight with ${state.plan.workers} workers`);
     try {
       const outcome = this.handlers.shift() ?? 'ok';
       if (outcome === 'fail' || window.data.some((value) => this.isBad(value as number))) {

@@ -33,7 +33,7 @@ async function starts(limit: RateLimit, costs: readonly number[], at: readonly n
 }
 
 describe('RateLimiter', () => {
-  it('lets so many begin in any period', async () => {
+  it('admits no more than the limit in any period', async () => {
     expect(await starts(WINDOWS, [1, 1, 1, 1, 1])).toEqual([0, 0, 1_000, 1_000, 2_000]);
     expect(await starts(WINDOWS, [1, 1, 1, 1], [0, 900, 1_000, 1_001])).toEqual([0, 900, 1_000, 1_900]);
   });

@@ -3,12 +3,12 @@ import { type Clock, delay } from '../common/clock.js';
 import type { RateStart } from '../storage/stream-store.interface.js';
 import type { RateLimit } from './engine.interface.js';
 
-/** So many starts are stored at the most: beyond them neighbours are taken together, as if all had been as late as the last. */
+/** Most starts that are stored. Beyond that, neighbours are merged, as if all of them had been as late as the last. */
 const STORED = 64;
-/** A start is stored a little later than it is planned, because the write takes time: by 1 % of the period, but no more; milliseconds. */
+/** A start is stored as a little later than planned, because the write takes time: by at most 1 % of the period; milliseconds. */
 const MOST_MARGIN = 1_000;
 
-/** The right to begin one run of the handler. It counts until `withdraw`, or for a period from `begin` on. */
+/** Permission to begin one run of the handler. It counts until `withdraw`, or for one period from `begin` on. */
 export interface Admission {
   readonly cost: number;
   /** Monotonic. */
@@ -22,28 +22,28 @@ interface Start {
   readonly cost: number;
   /** It counts until then. */
   readonly until: number;
-  /** By how much later it is stored: the time that another process has stored is late enough. */
+  /** How much later than its start it is stored; 0 for a time that another process has stored. */
   readonly margin: number;
 }
 
 /**
- * Lets runs of a handler begin so that no period of `per` holds more than `most`, wherever it begins. (A bucket that refills would let
- * twice as many through in a period that begins before a burst; who counts calls on the other side would refuse them.)
+ * Lets runs of a handler begin so that no period of `per` holds more than `most`, wherever it begins. (A token bucket would admit
+ * twice as many in a period that begins before a burst, and a service that counts its calls would refuse them.)
  *
  * What counts is stored with the consumer before a run begins (`stored`), so that the next holder of the lease resumes from there (`restore`).
- * That write may take long. The period of a run is counted from the moment when its handler is called (`begin`); until then the run
- * counts as one that begins now.
+ * That write may take long. The period of a run starts when its handler is called (`begin`); until then the run counts as one that
+ * begins now.
  *
  * A window of more messages than `most` begins when nothing counts any more, and then counts for as many periods as it takes.
  */
 export class RateLimiter {
-  /** By the time until which they count. */
+  /** In order of the time until which they count. */
   private starts: Start[] = [];
   /** Admitted, and not begun. */
   private readonly pending = new Set<Admission>();
   /** Sum of what counts. */
   private used = 0;
-  /** Turns are taken in the order of the calls. */
+  /** Calls are served in order. */
   private turn: Promise<unknown> = Promise.resolve();
   /** Windows that wait. */
   waiting = 0;
@@ -77,8 +77,8 @@ export class RateLimiter {
   }
 
   /**
-   * Goes on from what another process has stored. The clocks of two machines may differ: a time in the future is taken for now, so no
-   * wait is longer than the limit asks for.
+   * Resumes from what another process has stored. The clocks of two machines may differ: a time in the future counts as now, so no
+   * wait is longer than the limit requires.
    */
   restore(stored: readonly RateStart[]): void {
     const { clock } = this;
@@ -100,7 +100,7 @@ export class RateLimiter {
     }
   }
 
-  /** The handler is called now. True if what was stored at the admission is earlier, so that it is to be stored again. */
+  /** The handler is called now. True if the time stored at the admission is earlier, and has to be stored again. */
   begin(admission: Admission): boolean {
     if (!this.withdraw(admission)) return false;
     const now = this.clock.monotonic();
@@ -115,16 +115,16 @@ export class RateLimiter {
     return true;
   }
 
-  /** So many windows more could begin now. */
+  /** How many more windows could begin now. */
   get free(): number {
     this.forget();
     const room = this.limit.most - this.used;
     if (this.limit.unit === 'windows') return Math.max(0, room - this.waiting);
-    // How many messages it will have is not known before it is cut.
+    // How many messages it will have is unknown until it is cut.
     return room > 0 && this.waiting === 0 ? Infinity : 0;
   }
 
-  /** Milliseconds until one window more, or one message, could begin, as far as that is known now. */
+  /** Milliseconds until one more window, or message, could begin, as far as is known now. */
   get rest(): number {
     return this.pause(1);
   }
@@ -143,14 +143,14 @@ export class RateLimiter {
     }
   }
 
-  /** Milliseconds until so much may begin. */
+  /** Milliseconds until that much may begin. */
   private pause(cost: number): number {
     // An empty window costs no messages.
     if (cost === 0) return 0;
     const { most } = this.limit;
     const now = this.forget();
     let room = most - this.used;
-    // As much as ever fits.
+    // The most that fits.
     const needed = Math.min(cost, most);
     for (const start of this.starts) {
       if (needed <= room) break;

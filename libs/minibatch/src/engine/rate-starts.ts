@@ -2,12 +2,12 @@ import { stopSignal, type InFlightWindow } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
 
 /**
- * Waits until the rate limit lets the next run of a window begin, and stores that it is about to: a process that dies with it would leave
- * no trace of what it called. Resolves with false if the consumer is closing or the window was given up meanwhile.
+ * Waits until the rate limit lets the next run of a window begin, and stores that it is about to: otherwise a process that dies
+ * with it would leave no trace of what it called. Resolves with false if the consumer is closing or the window was given up meanwhile.
  */
 export async function admit(term: LeaseTerm, open: InFlightWindow, messages: number): Promise<boolean> {
   const { limiter, closing } = term;
-  // It may have been admitted, and its handler not called.
+  // It may have been admitted without its handler having been called.
   if (!limiter || open.admission) return true;
   open.admission = await limiter.admit(messages, stopSignal(open, closing));
   if (!open.admission) return false;
@@ -16,8 +16,8 @@ export async function admit(term: LeaseTerm, open: InFlightWindow, messages: num
 }
 
 /**
- * The handler of a window is called now. If it took longer to come to that than the stored time allows for, the time is stored again,
- * beside the handler; the promise tells when. The next write of the window has to wait for it.
+ * The handler of a window is called now. If that took longer than the stored time allows for, the time is stored again
+ * while the handler runs; the promise resolves when it is. The next write of the window has to wait for it.
  */
 export function begins(term: LeaseTerm, open: InFlightWindow): Promise<void> | undefined {
   const { admission } = open;

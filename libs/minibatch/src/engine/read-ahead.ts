@@ -115,7 +115,7 @@ export class ReadAhead {
     this.forget();
   }
 
-  /** Sets what the strategy is shown beside the messages. */
+  /** Sets what the strategy is shown in addition to the messages. */
   show(now: number, monotonic: number): MessageBuffer<ReadMessage> {
     const { buffer } = this;
     buffer.now = now;

@@ -174,7 +174,7 @@ describe('reading', () => {
     await p.advance(5_000);
     const atRest = polls;
     for (let step = 0; step < 100 && polls === atRest; step += 1) await p.advance(5);
-    expect(polls).toBe(atRest + 1); // The next look by itself is 250 ms away.
+    expect(polls).toBe(atRest + 1); // The next scheduled poll is 250 ms away.
     p.engine.wake(STREAM);
     await p.engine.settled();
     await other.append([row('other', p)]);

@@ -42,7 +42,7 @@ class Ledger {
 const numbers = (a: unknown, b: unknown) => Number(a) - Number(b);
 
 describe('a result that its sink can never take', () => {
-  it('blocks by default, says so with its code, and goes on when the sink takes it after all', async () => {
+  it('blocks by default, says so with its code, and continues when the sink takes it after all', async () => {
     const { database, letters, buffered } = setUp();
     const ledger = new Ledger();
     const p = await new Process(database)

@@ -1,3 +1,4 @@
+import { defined } from '../common/defined.js';
 import type { WindowRecord } from '../storage/stream-store.interface.js';
 import type { InFlightWindow } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
@@ -20,9 +21,4 @@ export async function reschedule(term: LeaseTerm, open: InFlightWindow, change: 
   } = open.record;
   open.record = { ...rest, recoveries: 0, ...defined(change) };
   await term.persist('store where a window stands', () => parts.store.reschedule(lease, open.record));
-}
-
-/** Without what is undefined: an absent field and an undefined one are not the same to a database. */
-function defined<O extends object>(object: O): O {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as O;
 }

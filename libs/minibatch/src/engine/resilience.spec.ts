@@ -404,7 +404,7 @@ describe('the engine in hard times', () => {
       await turns(() => signals.size === 40);
       expect(signals.size).toBe(40);
       await stop(p);
-      // Those that had ended are left alone; those under way are told.
+      // Those that had ended are left alone; those in flight are told.
       expect([...signals].map(({ aborted }) => aborted)).toEqual([...range(0, 40)].map((index) => index >= 20));
       expect(warnings).toEqual([]);
       process.off('warning', onWarning);

@@ -11,7 +11,7 @@ const INTERVAL = 3_000;
 const LIFE = 1_500;
 const YEAR = 365 * 24 * 3_600_000;
 
-/** A process of this host that is gone, for all that others can tell. */
+/** A process of this host that is gone, as far as others can tell. */
 const mortal = (life: number): LeaseOwner => ({ ...thisProcess(), id: `p${life}`, pid: 2 ** 30, startTime: '1' });
 
 /** No process lives as long as an interval: what it has waited for is not to be lost with it. */
@@ -107,7 +107,7 @@ describe('time windows over restarts', () => {
     expect((windows[0]?.at ?? Infinity) - began).toBeLessThanOrEqual(INTERVAL + LIFE);
   });
 
-  it('relaxed windows go on after the clock was a year ahead and was put right', async () => {
+  it('relaxed windows continue after the clock was a year ahead and was corrected', async () => {
     clock.jump(YEAR);
     const first = await start({ interval: INTERVAL });
     await produce(first, 2 * INTERVAL);

@@ -60,7 +60,7 @@ async function refresh(p: Process): Promise<void> {
   await p.engine.settled();
 }
 
-describe('a window that goes on without a sink', () => {
+describe('a window that skips a sink', () => {
   it.each([new Error('away'), new ResultRefused('never')])('is committed at once: %s', async (error) => {
     const { plain, ledger, mail, buffered, dead, ask, process } = setUp();
     ledger.error = error;
@@ -78,7 +78,7 @@ describe('a window that goes on without a sink', () => {
     expect(p.seen.map(({ data }) => data)).toEqual([[1], [2]]);
     expect((await plain.describeStream(STREAM))?.requests).toBeUndefined();
     expect(p.engine.status()[0]).toMatchObject({ activity: 'waiting', skippedSinks: 1, committedWindows: 2 });
-    expect(p.logged.filter((line) => line.includes(`window ${window} goes on without sink Ledger`))).toHaveLength(1);
+    expect(p.logged.filter((line) => line.includes(`window ${window} skips sink Ledger`))).toHaveLength(1);
     await stop(p);
   });
 
@@ -105,7 +105,7 @@ describe('a window that goes on without a sink', () => {
     await stop(p);
   });
 
-  it('goes on without all sinks that fail if none is named', async () => {
+  it('skips all sinks that fail if none is named', async () => {
     const { ledger, mail, buffered, ask, process } = setUp();
     ledger.error = mail.error = new Error('away');
     const p = await process().start();
@@ -117,7 +117,7 @@ describe('a window that goes on without a sink', () => {
     await stop(p);
   });
 
-  it('tries the sink once more after a restart, and goes on if it fails', async () => {
+  it('tries the sink once more after a restart, and skips it if it fails', async () => {
     const { plain, ledger, mail, buffered, ask, process } = setUp();
     ledger.error = new Error('away');
     const first = await process().start();

@@ -68,7 +68,7 @@ describe('what other processes ask of a stream', () => {
     expect(looks.length).toBeGreaterThan(0);
   });
 
-  it('is looked for ever less often while a tail only waits', async () => {
+  it('is checked less and less often while a tail only waits', async () => {
     const { p, looks } = await start();
     await p.append(1);
     await p.advance(60_000);

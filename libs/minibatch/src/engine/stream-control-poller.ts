@@ -1,7 +1,7 @@
 import type { Activity } from '../common/activity.js';
 import { type Clock, delay } from '../common/clock.js';
 
-/** A look takes a command of its own: so many times as long as a poll. */
+/** A check takes a command of its own: its interval, as a multiple of a poll's. */
 const FACTOR = 10;
 
 /** Consumers that have read all there is and hold some of it, for they are the ones that a flush is for. */

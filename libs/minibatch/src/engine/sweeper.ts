@@ -29,7 +29,7 @@ interface RetentionTask {
 
 /**
  * Removes what nobody wants any more and what no consumer's loop sees to: the marks that committed messages with a `dedupeId` leave
- * behind, kept messages and windows, dead letters, and the messages of streams that nobody consumes. Done by whoever holds a lease of
+ * behind, kept messages and windows, dead letters, and the messages of streams that nobody consumes. Done by the process that holds a lease of
  * the stream, and, where nobody can hold one, by every process that knows the stream; two that do it at once do no harm.
  */
 export class Sweeper {
@@ -130,7 +130,7 @@ export class Sweeper {
       const count = await sweep(stream, new Date(this.ages.limit(age)));
       if (count > 0) this.log.log(`'${stream}': removed ${count} ${what} older than ${age} ms`);
     } catch (error) {
-      // It is tried again with the next round.
+      // The next round retries it.
       if (!this.stopped.signal.aborted) this.log.warn(`'${stream}': could not remove old ${what}: ${messageOf(error)}`);
     }
   }

@@ -37,7 +37,7 @@ describe('a process that takes over from one that died', () => {
 
   const put = (created: number) => plain.append([{ stream: STREAM, data: created, created: new Date(created) }]);
 
-  /** Runs a process until it has begun so many windows, and ends it while it handles them. */
+  /** Runs a process until it has begun that many windows, and ends it while it handles them. */
   async function dieHandling(windows: number, choice: ConsumerChoice): Promise<number> {
     const p = new Process(database).consumer({ ...choice, handler: never });
     await p.engine.start();
@@ -100,7 +100,7 @@ describe('a process that takes over from one that died', () => {
     { size: 2, tried: [2, 2, 2, 1, 1] },
     // A part of several is halved at once: nothing is lost by it.
     { size: 4, tried: [4, 4, 4, 2, 1, 1] },
-  ])('takes a window of $size apart after three deaths, and halves what goes on ending its process', async (row) => {
+  ])('takes a window of $size apart after three deaths, and halves what keeps ending its process', async (row) => {
     const { size, tried } = row;
     await stored(...upTo(size));
     let at = new VirtualClock().now();
@@ -329,7 +329,7 @@ describe('a process that takes over from one that died', () => {
     await stop(p);
   });
 
-  it('goes on with the numbers of its windows, and knows which intervals they are of', async () => {
+  it('continues the numbers of its windows, and knows which intervals they are of', async () => {
     const start = new VirtualClock().now();
     const fixed = () => ({ emitter: new FixedTimeWindow(), interval: 10_000 });
     const first = new Process(database).consumer({ ...fixed(), handler: never });

@@ -10,7 +10,7 @@ import { laterEnd } from './committer.js';
 import { type InFlightWindow, inFlightWindow, takenApart } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
 
-/** So many processes may end while they handle a window before it is taken apart. */
+/** How many processes may end while they handle a window before it is taken apart. */
 const DEATHS = 3;
 const DIED = 'the process ended while it was handled';
 

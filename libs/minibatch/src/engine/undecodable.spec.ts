@@ -37,7 +37,7 @@ async function setUp(options: ConsumerChoice) {
 }
 
 describe('a message that cannot be decoded', () => {
-  it('is given up at once, by itself; the others are handled in order, in their first attempt', async () => {
+  it('is given up at once, alone; the others are handled in order, in their first attempt', async () => {
     const { p, letters, buffered, stop } = await setUp({ size: 4 });
     await p.append(1, BROKEN, 2, BROKEN);
     expect(p.seen).toEqual([{ id: expect.any(String), attempt: 1, data: [1, 2] }]);

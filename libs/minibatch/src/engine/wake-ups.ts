@@ -15,14 +15,14 @@ const WATCHED_POLL = 5_000;
 /** Leases come many at a time: the store watches their streams together. Milliseconds. */
 const GATHER = 50;
 
-/** A consumer that only new messages can make go on. */
+/** A consumer that waits for new messages. */
 export interface AwaitingConsumer {
   readonly key: ConsumerKey;
   wake(): void;
 }
 
 /**
- * Notices messages that other processes appended: by the store's own watch where it has one, else by polling — all awaiting
+ * Notices messages that other processes appended: by the store's own watch where it has one, otherwise by polling — all awaiting
  * consumers in one command, often after activity and ever less often at rest.
  */
 export class WakeUps {
@@ -166,7 +166,7 @@ export class WakeUps {
       this.failing = false;
     } catch (error) {
       if (!this.failing && !this.stopped.signal.aborted)
-        this.log.warn(`Can't look for new messages, trying again: ${messageOf(error)}`);
+        this.log.warn(`Can't check for new messages, retrying: ${messageOf(error)}`);
       this.failing = true;
       this.pause = this.store.polling.idle;
     }

@@ -102,7 +102,7 @@ describe.each(['handler', 'sink'] as const)('a %s that ignores its timeout', (wh
     await stop(p);
   });
 
-  it("is called again beside it with onTimeout: 'abandon'", async () => {
+  it("is called again while it runs with onTimeout: 'abandon'", async () => {
     const { clock, slow, p } = setUp(which, undefined, { onTimeout: 'abandon' });
     await p.start();
     await p.put(1);

@@ -106,3 +106,8 @@ export function propertyOf(value: unknown, name: string): unknown {
     return undefined;
   }
 }
+
+/** The code that a driver or a client has given an error, if any. For our own errors: `codeOf`. */
+export function foreignCodeOf(error: unknown): unknown {
+  return isA(error, Error) ? propertyOf(error, 'code') : undefined;
+}

@@ -64,7 +64,7 @@ describe('a source', () => {
     expect(store.written.flat()).toHaveLength(1000);
   });
 
-  it('that appends by itself gets its position back', async () => {
+  it('that appends on its own gets its position back', async () => {
     const { store, hub, stream } = setUp();
     const positions: unknown[] = [];
     const source: Source<number> = {

@@ -36,7 +36,7 @@ export interface SourceStatus {
   readonly appended: number;
   /** Messages that were acknowledged and ignored, because the stream had seen their `dedupeId`. */
   readonly duplicates: number;
-  /** Times it ended with an error. */
+  /** How often it ended with an error. */
   readonly failures: number;
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
 }
@@ -57,13 +57,13 @@ export interface AttachedSource {
   detach(): Promise<void>;
 }
 
-/** Hears what became of the messages of each append. */
+/** Receives the outcomes of the messages of each append. */
 export type OutcomeCounter = (outcomes: readonly AppendOutcome[]) => void;
 
 export interface SourceRunnerParts {
   readonly name: string;
   readonly source: Source;
-  /** The stream, for a source whose outcomes are told to `count`. */
+  /** The stream, for a source whose outcomes are passed to `count`. */
   readonly target: (count: OutcomeCounter) => SourceTarget;
   readonly clock: Clock;
   readonly log: Log;
@@ -76,13 +76,13 @@ const UNDER_WAY = 100;
 /** A source that continues for longer after its signal aborted is abandoned; milliseconds. */
 const STOP_WAIT = 1000;
 
-/** Runs one source: starts it, starts it again when it fails, counts, and stops it. */
+/** Runs one source: starts it, restarts it when it fails, counts, and stops it. */
 export class SourceRunner implements AttachedSource {
   private state: SourceState = SourceState.Stopped;
   private appended = 0;
   private duplicates = 0;
   private failures = 0;
-  /** Failures since the last message that was appended: they decide on the backoff. */
+  /** Failures since the last message that was appended; they determine the backoff. */
   private inARow = 0;
   private lastError: SourceStatus['lastError'];
   private readonly stopping = new AbortController();
@@ -106,7 +106,7 @@ export class SourceRunner implements AttachedSource {
     this.finished = this.run();
   }
 
-  /** However often it is called, a source that does not stop is waited for once. */
+  /** May be called several times; a source that does not stop is waited for once. */
   detach(): Promise<void> {
     this.detaching ??= this.stop();
     return this.detaching;
@@ -206,7 +206,7 @@ export class SourceRunner implements AttachedSource {
         if (underWay.size >= UNDER_WAY) await Promise.race(underWay);
       }
     } finally {
-      // Before a restart: what comes then must not overtake these.
+      // Before a restart: later items must not overtake these.
       await Promise.all(underWay);
       // A generator that is stuck in an await returns only when that is over, so this does not wait for it.
       void Promise.resolve(iterator.return?.()).catch(() => undefined);
@@ -237,7 +237,7 @@ export class SourceRunner implements AttachedSource {
   }
 }
 
-/** 0, then 1 from 1 on, 2 from 10 on, 3 from 100 on: a line of the log for each. */
+/** 0, then 1 from 1 on, 2 from 10 on, 3 from 100 on: one log line for each. */
 function powerOfTen(count: number): number {
   return count === 0 ? 0 : String(count).length;
 }
@@ -246,7 +246,7 @@ function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }
 
-/** What else holds items: to await it would end the source without any of them. */
+/** Other containers of items: awaiting one would end the source without any of them. */
 function isOtherFeed(value: unknown): boolean {
   return typeof value === 'object' && value !== null && (Symbol.iterator in value || 'subscribe' in value);
 }

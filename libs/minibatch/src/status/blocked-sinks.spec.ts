@@ -64,7 +64,7 @@ describe('a window that sinks keep', () => {
         group: 'default',
         message:
           `sink Ledger of Test.default has not taken the result of window ${window} since ${since.toISOString()} (3 tries): ` +
-          `ledger is full. It is tried again; ${of('Ledger')} goes on without it`,
+          `ledger is full. It is retried; to skip it: ${of('Ledger')}`,
       },
       { what: 'consumer-blocked', stream: STREAM, group: 'default', message: expect.stringContaining(of('Mail')) },
     ]);

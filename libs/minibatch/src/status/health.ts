@@ -100,14 +100,14 @@ function* blockedBy(
     const tries = `${attempts} ${attempts === 1 ? 'try' : 'tries'}`;
     const skip = `skip({ group: '${group}', window: '${window}', sink: '${sink}' })`;
     yield refused
-      ? `sink ${sink} of ${label} refuses the result of window ${window} since ${since} (${tries}): ${error}. Mend the handler or the ` +
-        `sink, go on without the sink by ${skip}, give the window up by giveUp(), or set onRefused: 'deadLetter'`
-      : `sink ${sink} of ${label} has not taken the result of window ${window} since ${since} (${tries}): ${error}. It is tried again; ` +
-        `${skip} goes on without it`;
+      ? `sink ${sink} of ${label} refuses the result of window ${window} since ${since} (${tries}): ${error}. Fix the handler or the ` +
+        `sink, skip the sink with ${skip}, give the window up with giveUp(), or set onRefused: 'deadLetter'`
+      : `sink ${sink} of ${label} has not taken the result of window ${window} since ${since} (${tries}): ${error}. It is retried; ` +
+        `to skip it: ${skip}`;
   }
   if (blockedSinks.length > 0 && !setAside) return;
   const last = lastError ? `: ${lastError.message}` : '';
-  yield `every message of a window of ${label} fails, which is tried again${last}`;
+  yield `every message of a window of ${label} fails; it is retried${last}`;
 }
 
 function* ofSource(stream: string, source: SourceReport): Generator<HealthReason> {

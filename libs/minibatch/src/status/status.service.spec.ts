@@ -168,7 +168,7 @@ describe('StatusService', () => {
     await expect(status.stream('flights')).rejects.toMatchObject({ code: ErrorCode.StoreUnavailable });
   });
 
-  it('goes on without the store', async () => {
+  it('works without the store', async () => {
     const { status, store } = setUp([], [local('flights', 'default')]);
     store.stats = () => Promise.reject(new MinibatchError(ErrorCode.StoreUnavailable, 'gone'));
     await expect(status.snapshot()).resolves.toMatchObject({

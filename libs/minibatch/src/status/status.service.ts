@@ -20,7 +20,7 @@ interface StoreAnswer {
 @Injectable()
 export class StatusService {
   private readonly logger = new Logger('Minibatch');
-  /** Under way, by stream; by null for all of them. */
+  /** In flight, by stream; null: all streams. */
   private readonly counting = new Map<string | null, Promise<StoreAnswer>>();
   /** Streams with documents that are no messages. */
   private readonly warned = new Set<string>();

@@ -1,4 +1,4 @@
-import type { BlockedSink, ConsumerActivity, ConsumerState, SetAside, Unsettled } from '../engine/engine.interface.js';
+import type { BlockedSink, ConsumerStatus, SetAside, Unsettled } from '../engine/engine.interface.js';
 import type { SourceState } from '../sources/source-runner.js';
 
 /** The state of all streams, as plain JSON; times are ISO strings. */
@@ -8,9 +8,9 @@ export interface StatusSnapshot {
     readonly name: string;
     /** How this process notices messages that other processes append. */
     readonly wakeUps: 'watching' | 'polling';
-    /** Why it polls, where the store could tell of them: tried again, and set until it works. */
+    /** Why it polls although the store can notify it; retried, and set until that works. */
     readonly watchError?: ErrorReport;
-    /** Set if the store did not answer: then only what this process knows is shown. */
+    /** Set if the store did not answer: only what this process knows is shown then. */
     readonly error?: ErrorReport;
   };
   readonly health: HealthSummary;
@@ -57,24 +57,10 @@ export interface ConsumerReport {
     readonly messages: number;
   };
   /** What this process does for it; absent if it does not run here. */
-  readonly local?: {
-    /** `Class.method`. */
-    readonly label: string;
-    readonly state: ConsumerState;
-    readonly activity?: ConsumerActivity;
-    readonly buffered: number;
-    readonly inFlight: number;
-    readonly committedWindows: number;
-    readonly committedMessages: number;
-    readonly failures: number;
-    readonly sinkFailures: number;
-    readonly skippedSinks: number;
-    readonly dropped: number;
-    readonly expired: number;
-    readonly deadLettered: number;
-    readonly vanished: number;
-    readonly damaged: number;
-    readonly recovered: number;
+  readonly local?: Omit<
+    ConsumerStatus,
+    'key' | 'setAside' | 'blockedSinks' | 'unsettled' | 'lastError' | 'lastCommit'
+  > & {
     readonly setAside?: Omit<SetAside, 'since'> & { readonly since: string };
     readonly blockedSinks?: readonly (Omit<BlockedSink, 'since'> & { readonly since: string })[];
     readonly unsettled?: readonly (Omit<Unsettled, 'since'> & { readonly since: string })[];

@@ -107,7 +107,7 @@ export interface MessageStore {
    */
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]>;
   /**
-   * Tells of messages of any process on these streams as soon as they arrive, until the signal aborts. What fails is tried again
+   * Tells of messages of any process on these streams as soon as they arrive, until the signal aborts. What fails is retried
    * until then. Resolves when the signal aborts, or at once where the store can't: then there is only `poll`, as where it is absent.
    */
   watch?(streams: readonly string[], watcher: StreamWatcher, signal: AbortSignal): Promise<void>;

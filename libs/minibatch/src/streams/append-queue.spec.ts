@@ -48,7 +48,7 @@ describe('AppendQueue', () => {
     expect(store.written).toEqual([range(0, 50)]);
   });
 
-  it('gathers what comes while a write is under way, and keeps the order', async () => {
+  it('gathers what comes while a write is in flight, and keeps the order', async () => {
     const { store, queue } = setUp();
     const answers = [queue.add([sized(0)])];
     await turn();
@@ -102,7 +102,7 @@ describe('AppendQueue', () => {
     expect(await Promise.all(answers)).toEqual([[outcomes[0]], [outcomes[1]], [outcomes[2], outcomes[3]]]);
   });
 
-  it('fails all calls of a write that failed, says it is unknown, and goes on', async () => {
+  it('fails all calls of a write that failed, says it is unknown, and continues', async () => {
     const { store, queue } = setUp();
     const answers = [queue.add([sized(1)]), queue.add([sized(2)])];
     await turn();
@@ -270,7 +270,7 @@ describe('AppendQueue', () => {
       return (outcome: AppendOutcome) => settle(outcome);
     }
 
-    it('hold up no other append, and are waited for by whoever waits for all', async () => {
+    it('hold up no other append, and are waited for by a call that waits for all', async () => {
       const { store, queue, appended } = setUp();
       const answers = ['a', 'x', 'b'].map((data) => queue.add([sized(data)]));
       await turn();

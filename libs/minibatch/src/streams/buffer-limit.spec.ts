@@ -58,7 +58,7 @@ describe('an append that waits for room in a full stream', () => {
     await stop();
   });
 
-  it('is refused behind one of another caller, which goes on waiting', async () => {
+  it('is refused behind one of another caller, which keeps waiting', async () => {
     const { p, append, codes, stop } = setUp(2);
     let isFirst = true;
     await p

@@ -114,7 +114,7 @@ describe.each(STORES)('after the end, on %s', (kind, open) => {
       if (service) expect(await codeOf(() => service.streams())).toBe(ErrorCode.ShuttingDown);
     });
 
-    it('a call that was under way says so', async () => {
+    it('a call that was in flight says so', async () => {
       hold = 'stats';
       const stats = codeOf(() => program.stream.stats());
       await vi.waitUntil(() => held.length > 0, SOON);

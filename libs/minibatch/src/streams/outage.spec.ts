@@ -96,7 +96,7 @@ function setUp({ pending, stream = {} }: { pending?: PendingLimits; stream?: Str
       .append(data, options)
       .then(() => note(), note);
   };
-  /** So many appends a second, for so many seconds. */
+  /** A number of appends per second, for a number of seconds. */
   const produce = async (perSecond: number, seconds: number) => {
     for (let made = 0; made < perSecond * seconds; made += 1) {
       void append(made);

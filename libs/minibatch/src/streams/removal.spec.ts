@@ -19,7 +19,7 @@ const NEIGHBOUR: LeaseOwner = {
 };
 const DEAD: LeaseOwner = { ...thisProcess(), id: 'dead', startTime: '1' };
 
-/** Goes on by what it is asked to wait for, so that real stores take no virtual time. */
+/** Advances by what it is asked to wait for, so that real stores take no virtual time. */
 class SkippingClock implements Clock {
   private time = 0;
   meanwhile: () => Promise<unknown> = async () => undefined;

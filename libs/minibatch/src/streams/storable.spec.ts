@@ -165,7 +165,7 @@ describe('toStorable', () => {
     for (const data of [[{ a: 1 }], null, new Timestamp({ t: 1, i: 1 })]) expect(toStorable(data).bigints).toBe(false);
   });
 
-  it('turns Uint8Array into Buffer, without what lies beside it in memory', () => {
+  it('turns Uint8Array into Buffer, without the rest of its memory', () => {
     const bytes = new Uint8Array([1, 2, 3, 4]).subarray(1, 3);
     expect(copy(bytes)).toEqual(Buffer.from([2, 3]));
   });

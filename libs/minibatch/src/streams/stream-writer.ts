@@ -47,7 +47,7 @@ export class StreamWriter {
     return this.refusing;
   }
 
-  /** Keeps the stream from growing beyond so many messages. */
+  /** Keeps the stream from growing beyond this many messages. */
   limit(stream: string, maxBuffered: number): void {
     const { access, clock } = this.parts;
     this.limits.set(stream, new BufferLimit(stream, maxBuffered, access.store, clock, this.closing.signal));

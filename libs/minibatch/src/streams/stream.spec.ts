@@ -170,7 +170,7 @@ describe('Stream.append', () => {
     await expect(appended).resolves.toEqual({ duplicate: true });
   });
 
-  it('writes in a transaction by itself, and at once', async () => {
+  it('writes alone in a transaction, and at once', async () => {
     const { store, hub } = setUp();
     store.auto = false;
     const session = { id: 1 };

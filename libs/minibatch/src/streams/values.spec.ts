@@ -77,7 +77,7 @@ describe.each(STORES)('values in %s', (_, open) => {
     await expect(good).resolves.toHaveProperty('id');
   });
 
-  it('refuses what is too large, and nothing beside it', async () => {
+  it('refuses what is too large, and nothing else', async () => {
     const stream = hub.stream('large');
     const bytes = 17 * 1024 * 1024;
     const large = [Buffer.alloc(bytes), new bson.Binary(Buffer.alloc(bytes), 128), 'x'.repeat(bytes)];

@@ -61,7 +61,7 @@ describe('VirtualClock', () => {
     expect([clock.now(), clock.monotonic(), fired]).toEqual([1_009, 9, false]);
   });
 
-  it('says so when timers follow each other without time passing, instead of going on for ever', async () => {
+  it('says so when timers follow each other without time passing, instead of looping endlessly', async () => {
     const clock = new VirtualClock(0);
     const again = () => void clock.schedule(0, again);
     again();

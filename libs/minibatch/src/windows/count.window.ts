@@ -6,7 +6,7 @@ import { type EmitterContext, type MessageView, type ReadPlan, WindowEmitter } f
 const ROOM = 10_000;
 
 /**
- * Windows of `size` messages, as soon as so many are there, in the order in which they were read.
+ * Windows of `size` messages, as soon as there are enough, in the order in which they were read.
  *
  * With `interval` no message waits longer than that for a free worker: what is there `interval` after the first of them was
  * appended is emitted. Where the clock of its producer is wrong, what this process has seen of the stream bounds it. The wait counts from that first message and is never restarted by a later one. While all workers are

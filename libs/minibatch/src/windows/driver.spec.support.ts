@@ -18,7 +18,7 @@ export interface DriverOptions extends Partial<CutLimits> {
   readonly readAheadBytes?: number;
   /** Windows of one cut. */
   readonly max?: number;
-  /** Called after each read: messages that come while reading goes on. */
+  /** Called after each read: messages that arrive during reading. */
   readonly afterRead?: (driver: Driver) => void;
 }
 

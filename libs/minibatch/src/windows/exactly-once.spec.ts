@@ -11,7 +11,7 @@ const INTERVAL = 1000;
 const MAX_AHEAD = 3000;
 
 /**
- * Time passes, then messages come: created so many milliseconds before or after that, below or above ids seen before.
+ * Time passes, then messages come: created some milliseconds before or after that, below or above ids seen before.
  */
 const step = fc.record({
   elapsed: fc.oneof(

@@ -203,7 +203,7 @@ describe('FixedTimeWindow', () => {
     ]);
   });
 
-  it('a pass goes on with its bounds while the clock moves on', () => {
+  it('a pass keeps its bounds while the clock advances', () => {
     const d = driver({}, { max: 1 });
     d.append(T0 + S, T0 + 11 * S);
     expect(d.emitter.reads(T0 + 21 * S)).toEqual(d.emitter.reads(T0 + 35 * S));
@@ -258,7 +258,7 @@ describe('FixedTimeWindow', () => {
     });
   });
 
-  it('goes on when the clock is set back by hours, and nothing is late', () => {
+  it('continues when the clock is set back by hours, and nothing is late', () => {
     const d = driver();
     d.append(T0 + S);
     d.advance(T0 + 11 * S);
@@ -328,7 +328,7 @@ describe('FixedTimeWindow', () => {
     );
   });
 
-  it('goes on with its pass after a flush in the middle of it', () => {
+  it('continues its pass after a flush in the middle of it', () => {
     const emitter = new FixedTimeWindow();
     void emitter.init({ ...CONTEXT, interval: S, grace: 0, now: T0 });
     const buffer = new MessageBuffer();

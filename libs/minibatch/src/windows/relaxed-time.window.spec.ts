@@ -95,7 +95,7 @@ describe('RelaxedTimeWindow', () => {
     expect(d.advance(T0 + 20 * S).map(told)).toEqual(['[10,20): 3 4 5 6']);
   });
 
-  it('a fast producer does not keep a window open for ever', () => {
+  it('a fast producer does not keep a window open indefinitely', () => {
     const d = driver(
       {},
       { block: 10, afterRead: (self) => self.append(...Array.from({ length: 20 }, () => T0 + 10 * S + 5)) },
@@ -167,7 +167,7 @@ describe('RelaxedTimeWindow', () => {
     expect(d.flush(T0 + 4 * S).map(told)).toEqual(['[0,4) part 0: 1 2 3 4', '[0,4) part 1: 5 6']);
   });
 
-  it('goes on when the clock is set back by hours', () => {
+  it('continues when the clock is set back by hours', () => {
     const d = driver();
     d.append(T0 + S);
     d.advance(T0 + 10 * S);

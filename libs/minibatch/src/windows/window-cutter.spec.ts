@@ -154,7 +154,7 @@ describe('WindowCutter', () => {
       expect(cutter(all).cut(filled(1), 0)).toEqual([]);
     });
 
-    it('numbers go on over selections that are continued, and only over those', () => {
+    it('numbers continue over selections that are continued, and only over those', () => {
       const bounds = { start: START, end: END };
       const script: Selection[] = [];
       const scripted = new Scripted(
@@ -251,7 +251,7 @@ describe('WindowCutter', () => {
     ]);
   });
 
-  describe('an own strategy', () => {
+  describe('a custom strategy', () => {
     it('emits only even values although there are 1,000 odd ones at the head', () => {
       const d = new Driver(new EvenTens());
       d.append(...Array.from({ length: 1000 }, (_, i) => ({ created: T0, value: 2 * i + 1 })));

@@ -3,13 +3,14 @@ import { messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { emitterFailed, type EmitterOwner } from './emitter-failure.js';
 import type { MessageBuffer } from './message-buffer.js';
 import type { BufferedMessage } from './message.js';
+import { isReadPlan } from './read-plan.js';
 import { checkSelection, type CheckedSelection } from './selection.js';
 import type { ReadPlan, WindowEmitter } from './window-emitter.js';
 
 /** Windows without messages of one `cut`: a strategy that makes them endlessly must not hold up everything else. */
 const EMPTY_AT_ONCE = 1000;
 
-/** What a window says of itself beside its messages. */
+/** What a window says of itself in addition to its messages. */
 export interface CutBounds {
   readonly start?: Date;
   readonly end?: Date;
@@ -255,28 +256,4 @@ function boundsOf({ start, end, late }: CheckedSelection, part: number | undefin
 function split<M extends BufferedMessage>(messages: readonly M[], { maxSize, maxBytes }: CutLimits): (readonly M[])[] {
   const pieces = batchesOf(messages, { items: maxSize, bytes: maxBytes }, ({ bytes }) => bytes);
   return pieces.map(({ items }) => items);
-}
-
-/** Strategies in JavaScript have no compiler. */
-function isReadPlan(given: unknown): given is ReadPlan {
-  const plan = given as Partial<Record<'order' | 'room' | 'ranges' | 'until', unknown>> | null | undefined;
-  switch (plan?.order) {
-    case 'append':
-      return isNumberOrAbsent(plan.room);
-    case 'time':
-      return Array.isArray(plan.ranges) && plan.ranges.length > 0 && plan.ranges.every(isRange);
-    case 'idle':
-      return typeof plan.until === 'number' && !Number.isNaN(plan.until);
-    default:
-      return false;
-  }
-}
-
-function isRange(given: unknown): boolean {
-  const range = given as { from?: unknown; to?: unknown } | null | undefined;
-  return typeof range === 'object' && range !== null && isNumberOrAbsent(range.from) && isNumberOrAbsent(range.to);
-}
-
-function isNumberOrAbsent(given: unknown): boolean {
-  return given === undefined || (typeof given === 'number' && !Number.isNaN(given));
 }

@@ -22,7 +22,7 @@ export abstract class Window<T = unknown> {
   abstract readonly start?: Date;
   /** End of the interval, exclusive; time windows only. */
   abstract readonly end?: Date;
-  /** 0, 1, 2, … when one interval had more messages than a window may hold; else undefined. */
+  /** 0, 1, 2, … when one interval had more messages than a window may hold; otherwise undefined. */
   abstract readonly part?: number;
   /** True when the messages came after their interval had been emitted. */
   abstract readonly late: boolean;

@@ -150,7 +150,7 @@ describe('what is no event', () => {
 describe('what can not be stored', () => {
   const bad = `[${ended('a')},${ended('x'.repeat(600))}]`;
 
-  it('is given to unstorable, and comes again if that fails', async () => {
+  it('is given to unstorable, and is redelivered if that fails', async () => {
     const given: unknown[] = [];
     const { counts, feed } = make({ unstorable: async (message) => void given.push(message) });
     await feed(bad);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Channel, ChannelModel, ConsumeMessage, Options as AmqpOptions } from 'amqplib';
-import { isA, propertyOf } from '../../errors/error-text.js';
+import { foreignCodeOf, isA, propertyOf } from '../../errors/error-text.js';
 import { messageOf } from '../../errors/minibatch.error.js';
 import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
@@ -109,7 +109,7 @@ export class RabbitmqConnection implements BrokerConnection {
       await channel.close();
       return true;
     } catch (error) {
-      if (codeOf(error) !== NOT_FOUND) throw error;
+      if (foreignCodeOf(error) !== NOT_FOUND) throw error;
       return false;
     }
   }
@@ -149,7 +149,7 @@ export class RabbitmqConnection implements BrokerConnection {
   private failureOf(error: unknown, what?: string): Error {
     const { where, queue, exchange } = this.options;
     const { label } = this.broker;
-    switch (codeOf(error)) {
+    switch (foreignCodeOf(error)) {
       case ACCESS_REFUSED: {
         const message = `RabbitMQ at ${label} refuses access; check that the user of url may configure, write and read the exchange '${exchange}' and the queue '${queue ?? `${exchange}.minibatch.…`}'`;
         return connectionError(where, FailureReason.Unauthorized, message, error);
@@ -172,10 +172,6 @@ const ACCESS_REFUSED = 403;
 const NOT_FOUND = 404;
 const RESOURCE_LOCKED = 405;
 const PRECONDITION_FAILED = 406;
-
-function codeOf(error: unknown): unknown {
-  return isA(error, Error) ? propertyOf(error, 'code') : undefined;
-}
 
 /** @throws MinibatchError `SourceFailed` */
 async function connect(broker: RabbitmqBroker, { where, tls }: Options): Promise<ChannelModel> {

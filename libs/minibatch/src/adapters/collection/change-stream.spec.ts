@@ -49,7 +49,7 @@ describe.each(Object.entries(SERVERS))('CollectionSource with a change stream of
     expect(test.target.all('n')).toEqual(Array.from({ length: 2400 }, (_, n) => n));
   });
 
-  it('is chosen by itself', async () => {
+  it('is the default where the server has one', async () => {
     start({ mode: 'auto' });
     await tailing();
   });
@@ -128,7 +128,7 @@ describe.each(Object.entries(SERVERS))('CollectionSource with a change stream of
     expect(new Set(concerns)).toEqual(new Set(['majority']));
   });
 
-  it('goes on with a snapshot that was interrupted', async () => {
+  it('resumes a snapshot that was interrupted', async () => {
     await test.orders.insertMany(Array.from({ length: 50 }, (_, n) => ({ n })));
     test.target.before = () => {
       if (test.target.messages.length >= 30) throw new Error('store is down');
@@ -144,7 +144,7 @@ describe.each(Object.entries(SERVERS))('CollectionSource with a change stream of
     expect(test.target.all('n')).toEqual(Array.from({ length: 51 }, (_, n) => n));
   });
 
-  it('goes on after the last event that was stored, and gives what came while it was stopped', async () => {
+  it('resumes after the last event that was stored, and gives what came while it was stopped', async () => {
     start();
     await tailing();
     await test.orders.insertOne({ n: 1 });

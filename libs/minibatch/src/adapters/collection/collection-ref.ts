@@ -25,7 +25,7 @@ export interface ModelLike {
   readonly collection: { readonly name: string };
 }
 
-/** Finds the name of a collection; asked at every start of a source, with its clock, and for every result of a sink. */
+/** Finds the name of a collection: at every start of a source, with its clock, and for every result of a sink. */
 export type CollectionFinder = (signal?: AbortSignal, clock?: Clock) => Promise<string>;
 
 /**

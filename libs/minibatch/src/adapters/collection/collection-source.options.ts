@@ -34,7 +34,7 @@ export interface CollectionReading<T = unknown, D extends Document = Document> {
   /**
    * - `'changeStream'`: the server tells what changes; it must be a replica set or a sharded cluster
    * - `'cursor'`: the collection is asked for documents with a larger `field`; sees new documents only
-   * - `'auto'`: a change stream where the server has one and no `field` is given, else the cursor
+   * - `'auto'`: a change stream where the server has one and no `field` is given, otherwise the cursor
    *
    * @default 'auto'
    */

@@ -14,7 +14,7 @@ const OPTIONS = {
   ordered: false,
   // Safe in a power cut, whatever the connection's URI says; a write that takes longer is retried.
   writeConcern: { w: 'majority', wtimeoutMS: 30_000 },
-  // As in JSON; else they would become null.
+  // As in JSON; otherwise they would become null.
   ignoreUndefined: true,
 } as const;
 

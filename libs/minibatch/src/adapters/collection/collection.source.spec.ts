@@ -83,7 +83,7 @@ describe('CollectionSource with a cursor', () => {
     expect(test.target.all('n')).toEqual(['future', 'now', 'while stopped']);
   });
 
-  it('goes on where it stopped; what comes again is ignored', async () => {
+  it('resumes where it stopped; what is read twice is ignored', async () => {
     await test.orders.insertMany([{ n: 1 }, { n: 2 }]);
     start();
     await arrived(2);
@@ -307,7 +307,7 @@ describe('CollectionSource with a cursor', () => {
     ]);
   });
 
-  it('goes on when the last field of a projection is not the cursor', async () => {
+  it('continues when the last field of a projection is not the cursor', async () => {
     await test.orders.insertMany([{ n: 1, at: new Date(1) }] as never[]);
     start({ field: 'at', projection: { n: 1 } });
     await arrived(1);

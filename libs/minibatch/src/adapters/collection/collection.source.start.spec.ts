@@ -11,7 +11,7 @@ describe('where a CollectionSource starts', () => {
 
   const stored = () => test.target.stored as { readonly from?: string };
 
-  describe('with a position that it can not go on from', () => {
+  describe('with a position that it cannot resume from', () => {
     const foreign = () => ({
       v: 1,
       collection: `${test.database.name}.orders`,
@@ -42,7 +42,7 @@ describe('where a CollectionSource starts', () => {
       ]);
     });
 
-    it("goes on with what comes with 'now'", async () => {
+    it("continues with what comes after a start with 'now'", async () => {
       await test.orders.insertOne({ n: 1 });
       test.target.stored = foreign();
       start({ onLostToken: 'now' });
@@ -63,7 +63,7 @@ describe('where a CollectionSource starts', () => {
     });
   });
 
-  it('uses a change stream where the server has one, else the cursor', async () => {
+  it('uses a change stream where the server has one, otherwise the cursor', async () => {
     await test.orders.insertOne({ n: 1 });
     start({ mode: 'auto' });
     const mode = inject('mongoSupports').changeStreams ? 'changeStream' : 'cursor';

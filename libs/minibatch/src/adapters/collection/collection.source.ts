@@ -11,7 +11,7 @@ import { DocumentAppender, nameOfDocument } from './document-appender.js';
 /**
  * Feeds a stream with the documents of a MongoDB collection: those that are there, then those that are inserted.
  *
- * By the server's change stream where it has one, else by a cursor on a field that grows, with a look-back for the ids of other
+ * By the server's change stream where it has one, otherwise by a cursor on a field that grows, with a look-back for the ids of other
  * writers that turn up late. The position is stored with the messages or after them, so nothing is skipped; what is read again
  * after a crash has the same dedupe ids and is ignored for as long as the stream remembers them. The ids begin with the source's name:
  * two sources may read collections of one name, and a source that is attached under another name reads the collection again.

@@ -10,10 +10,10 @@ import type { CursorPosition, SkippedDocuments } from './position.js';
 import { SeenDocuments } from './seen-documents.js';
 import { createWatermark, type Watermark } from './watermark.js';
 
-/** First wait while nothing comes; doubles up to the poll interval. */
+/** First wait while nothing arrives; doubles up to the poll interval. */
 const SHORTEST_PAUSE = 50;
 
-/** A position that has moved without messages is stored after so long; milliseconds. */
+/** A position that has moved without messages is stored after this time; milliseconds. */
 const STORE_IDLE = 10_000;
 
 /** Documents that a start without snapshot remembers as old; they are stored with the position. */
@@ -29,9 +29,9 @@ const MOST_SKIPPED = 1000;
  *  stored │ minus those seen        │ documents      │
  * ```
  *
- * The tail is read at each look. The look-back finds documents that turned up below `highest` after it was reached, once per poll
- * interval. `from` is the position: it grows up to the watermark of the last look-back, because below that nothing turns up any
- * more and what had turned up before has been read since.
+ * The tail is read at each scan. The look-back finds documents that turned up below `highest` after it was reached, once per poll
+ * interval. `from` is the position: it grows up to the watermark of the last look-back, because nothing turns up below
+ * that any more, and what had turned up before has been read since.
  */
 export class CursorFeed {
   private readonly field: CursorField;
@@ -80,7 +80,7 @@ export class CursorFeed {
     if (skip) for (const id of skip.ids) this.seen.add(id, skip.upTo);
   }
 
-  /** What is there now is old: all of it below the position, or remembered. Else the look-back would find it. */
+  /** What is there now is old: all of it below the position, or remembered. Otherwise the look-back would find it. */
   private async startNow(): Promise<void> {
     const newest = await this.field.newest();
     if (newest !== undefined) {
@@ -88,7 +88,7 @@ export class CursorFeed {
       const old = await this.field.last(mark, MOST_SKIPPED);
       for (const { id, value } of old) this.seen.add(id, value);
       const oldest = old.at(-1);
-      // More than can be remembered: the look-back begins behind the rest.
+      // More than can be remembered: the look-back begins after the rest.
       this.from = old.length === MOST_SKIPPED ? oldest?.value : mark;
       this.highest = newest;
       this.skip = { ids: old.map(({ id }) => id), upTo: newest };
@@ -96,7 +96,7 @@ export class CursorFeed {
     await this.store([]);
   }
 
-  /** One look at the collection. Not complete: there is more, and it is time to look back first. */
+  /** One scan of the collection. Not complete: there is more, and it is time to look back first. */
   private async scan(): Promise<{ readonly found: boolean; readonly complete: boolean }> {
     const { clock, pollInterval } = this.reading;
     const startedAt = clock.monotonic();
@@ -124,7 +124,7 @@ export class CursorFeed {
     if (this.highest === undefined) return 0;
     let count = 0;
     for await (const documents of this.field.late(this.from, this.highest, (id) => this.seen.has(id))) {
-      // The position stays: below the highest value other ones may not have been looked for yet.
+      // The position stays: the look-back has not yet searched below the highest value.
       count += await this.append(documents, this.from);
       if (this.appender.signal.aborted) break;
     }
@@ -142,7 +142,7 @@ export class CursorFeed {
       count += await this.append(documents, settled === undefined ? this.from : this.forward(settled));
       if (last !== undefined) this.highest = this.highest === undefined ? last : larger(this.highest, last);
       if (signal.aborted) return { count, complete: false };
-      // Beyond the mark the position stands still. A tail that does not end would keep it there.
+      // The position does not move beyond the watermark. A tail that does not end would keep it there.
       const overdue = clock.monotonic() - startedAt > Math.max(lookBack, pollInterval);
       if (overdue && last !== undefined && (this.mark === undefined || compareValues(last, this.mark) > 0)) {
         this.lookedBackAt = Number.NEGATIVE_INFINITY;
@@ -152,14 +152,14 @@ export class CursorFeed {
     return { count, complete: !signal.aborted };
   }
 
-  /** The last one's that has a single value. */
+  /** The value of the last document that has a single one. */
   private lastOf(documents: readonly FoundDocument[]): CursorValue | undefined {
     const placed = documents.findLast(({ document }) => this.field.find(document) !== undefined);
     return placed && this.field.find(placed.document);
   }
 
   private finishLookBack(newest: CursorValue): void {
-    // Also if none of them was wanted, so that a narrow filter is not searched for again and again.
+    // Even if none of them was wanted: otherwise a narrow filter would scan the same documents again and again.
     this.highest = this.highest === undefined ? newest : larger(this.highest, newest);
     if (this.mark !== undefined) this.moveTo(this.forward(this.mark));
   }
@@ -213,7 +213,7 @@ export class CursorFeed {
     if (this.from === undefined || this.highest === undefined || this.appender.signal.aborted) return;
     if (this.stored !== undefined && compareValues(this.stored, this.from) === 0) return;
     const reached = compareValues(this.from, this.highest) >= 0;
-    // Where unwanted documents keep coming it is never reached.
+    // While unwanted documents keep arriving, it is never reached.
     if (reached || this.reading.clock.monotonic() - this.storedAt >= STORE_IDLE) await this.store([]);
   }
 }

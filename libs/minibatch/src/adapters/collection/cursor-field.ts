@@ -8,7 +8,7 @@ import { dedupeId, idText } from './dedupe-id.js';
 import { readInBatches } from './find-batches.js';
 import type { FoundDocument } from './found-document.js';
 
-/** A document that is there, without its content. */
+/** A document of the collection, without its content. */
 export interface DocumentMark {
   readonly id: string;
   readonly value: CursorValue;
@@ -32,7 +32,7 @@ export class CursorField {
     this.reading = { batch, projection: projection && withField(projection, field) };
   }
 
-  /** The smallest and the largest value must be of one kind, for a comparison finds only values of its own. */
+  /** The smallest and the largest value must be of one kind: a comparison only finds values of its own kind. */
   async check(): Promise<void> {
     const smallest = await this.end(1, { [this.name]: { $ne: null } });
     if (smallest !== undefined) this.kindOf(smallest);
@@ -46,7 +46,7 @@ export class CursorField {
     return value;
   }
 
-  /** Arrays stand among the other values by one of their elements, and are passed over. */
+  /** Arrays sort by one of their elements, and are skipped. */
   private async end(order: 1 | -1, filter: Document): Promise<CursorValue | undefined> {
     const documents = this.collection.find<Document>(filter, {
       sort: { [this.name]: order },
@@ -58,7 +58,7 @@ export class CursorField {
     for await (const document of documents) {
       const value = this.find(document);
       if (value !== undefined) return value;
-      // What follows has no value, either.
+      // Those that follow have no value either.
       const { values, inArray } = this.valuesOf(document);
       if (order === -1 && values.length === 0) break;
       if (inArray) arrays += 1;
@@ -101,7 +101,7 @@ export class CursorField {
     return inArray ? undefined : values[0];
   }
 
-  /** Queries find the document up to this value; undefined if they do not. */
+  /** The largest value by which queries find the document; undefined if they do not find it. */
   lastOf(document: Document): CursorValue | undefined {
     const values = this.valuesOf(document).values.filter((value) => kindOf(value) === this.kind);
     return values.reduce<CursorValue | undefined>((last, value) => (last ? larger(last, value) : value), undefined);
@@ -117,7 +117,7 @@ export class CursorField {
     );
   }
 
-  /** As the server compares them: an array on the way, or at its end, stands for each of its elements. */
+  /** As the server compares them: an array on the path, or at its end, stands for each of its elements. */
   private valuesOf(document: Document): { readonly values: readonly CursorValue[]; readonly inArray: boolean } {
     let inArray = false;
     const elements = (value: unknown): readonly unknown[] => {
@@ -136,7 +136,7 @@ export class CursorField {
     return { values: found as readonly CursorValue[], inArray };
   }
 
-  /** With `_id`, or where there is no single value, one message a document, else one for each value. */
+  /** With `_id`, or where there is no single value: one message per document. Otherwise one for each value. */
   dedupeId(document: Document): string {
     const id: unknown = document['_id'];
     const { namespace } = this.collection;
@@ -202,7 +202,7 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }
 
-/** Without the field in it, a document does not tell where to go on. */
+/** Without this field, a document would not say where to resume. */
 function withField(projection: Readonly<Record<string, 0 | 1>>, field: string): Readonly<Record<string, 0 | 1>> {
   if (Object.values(projection)[0] !== 0)
     return Object.keys(projection).length === 0 ? projection : { ...projection, [field]: 1 };

@@ -31,7 +31,7 @@ describe('a position that is lost', () => {
     ]);
   });
 
-  it("'snapshot' warns of what comes again", () => {
+  it("'snapshot' warns of what is appended again", () => {
     const { lines, beginning } = begin('snapshot', { since });
     expect(beginning).toEqual({ snapshot: true });
     expect(lines).toEqual([expect.stringContaining("onLostToken is 'snapshot': all of shop.orders is read again")]);

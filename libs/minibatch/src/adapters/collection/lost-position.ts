@@ -38,7 +38,7 @@ export function startAfterLoss(
   reading.log?.warn(
     onLostToken === 'now'
       ? `${what}. onLostToken is 'now': what was written to ${collection} ${gap} is skipped`
-      : `${what}. onLostToken is 'snapshot': all of ${collection} is read again. Documents that were read before come again, but for those that the stream remembers by their dedupe ids`,
+      : `${what}. onLostToken is 'snapshot': all of ${collection} is read again. Documents that were read before are appended again, except those whose dedupe ids the stream still remembers`,
   );
   return { snapshot: onLostToken === 'snapshot' };
 }

@@ -1,4 +1,5 @@
 import type { mongo } from 'mongoose';
+import { foreignCodeOf } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { FailureReason } from '../failure-reason.js';
 import { ChangeStream } from './change-stream.js';
@@ -31,17 +32,13 @@ export async function openChanges(
     if (!('changes' in fresh)) return fresh;
     await fresh.changes.close();
     // Servers that only speak the protocol have no codes. If it opens without the token, the token was it.
-    if (codeOf(error) === undefined) return { lost: error };
+    if (foreignCodeOf(error) === undefined) return { lost: error };
     throw new MinibatchError(
       ErrorCode.SourceFailed,
       `${reading.where}: the server could not resume the change stream of ${collection.namespace}: ${messageOf(error)}. The stored position is kept and retried`,
       { cause: error, details: { reason: FailureReason.Refused, collection: collection.namespace } },
     );
   }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
 }
 
 async function unsupported(

@@ -3,7 +3,7 @@ import { refuseWindow } from '../returned-window.js';
 import { ResultRefused } from '../../errors/minibatch.error.js';
 
 /**
- * The documents that are stored for a result: one for each element of an array, else one. Undefined and undefined elements
+ * The documents that are stored for a result: one for each element of an array, otherwise one. Undefined and undefined elements
  * give none; anything that is not a document (a number, a string, null, a date, …) is stored as `{ value }`.
  *
  * @throws ResultRefused for a function or a symbol, of which nothing would be stored

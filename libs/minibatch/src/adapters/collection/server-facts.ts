@@ -45,7 +45,7 @@ function hasLabel(error: Error, label: string): boolean {
 }
 
 /**
- * The server no longer knows the token, or never did. Only these codes say so: whatever else a server refuses to go on with may pass,
+ * The server no longer knows the token, or never did. Only these codes say so: any other reason for which a server refuses to resume may pass,
  * and a token that is given up for it skips or repeats documents.
  */
 export function isLostToken(error: unknown): boolean {

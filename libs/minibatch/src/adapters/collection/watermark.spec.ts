@@ -57,7 +57,7 @@ describe('a watermark', () => {
     expect(watermark.observe(future)).toEqual(new Date(clock.time - 10_000));
   });
 
-  it('of old documents allows to go on almost to their end at once', () => {
+  it('of old documents lets the position advance almost to their end at once', () => {
     const old = new Date(clock.time - 86_400_000);
     expect(createWatermark('date', 10_000, clock).observe(old)).toEqual(new Date(old.getTime() - 10_000));
   });

@@ -52,7 +52,7 @@ function hintFor(error: unknown): string {
     case FailureReason.Declaration:
       return 'Create the topic, or let the client create it with allowAutoTopicCreation: true';
     case FailureReason.Unauthorized:
-      return 'The user lacks the right: ask whoever maintains the ACLs';
+      return 'The user lacks the permission: check the ACLs';
     default:
       return '';
   }

@@ -15,7 +15,7 @@ export interface KafkaRecord {
   /** The producer's or the broker's, as the topic is configured. */
   readonly timestamp: Date;
   /**
-   * The key as text: UTF-8 as it is, else `base64:` and the bytes in base64, so too for control characters (a binary number) and for
+   * The key as text: UTF-8 as it is, otherwise `base64:` and the bytes in base64, so too for control characters (a binary number) and for
    * a text that begins with `base64:`. Undefined for none.
    */
   readonly key: string | undefined;

@@ -13,7 +13,7 @@ export interface KafkaSinkOptions<R = unknown> {
   readonly topic: string;
   /** Records with the same key go to the same partition, in their order. @default none: spread over the partitions */
   readonly key?: (result: R, window: Window) => string | Uint8Array | null | undefined;
-  /** Beside the window's. */
+  /** In addition to the window's id. */
   readonly headers?: (result: R, window: Window) => Readonly<Record<string, string | Uint8Array>>;
   /**
    * @default JSON, with all digits of a bigint, `Long` or `Decimal128`, and bytes within it in base64; a `Uint8Array` or `Binary` as it is;

@@ -92,8 +92,8 @@ export interface ResolvedKafkaSource {
 }
 
 /**
- * Half of kafkajs's. A member that went without a word is waited for by those who come, so also by itself when it starts again
- * after the broker was away for long.
+ * Half of kafkajs's. Members that join wait this long for one that left without notice; so does a member that restarts after the
+ * broker was away for long.
  */
 const SESSION_TIMEOUT = 15_000;
 

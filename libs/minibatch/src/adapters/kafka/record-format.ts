@@ -45,7 +45,7 @@ async function decodeByFunction(format: Exclude<RecordFormat, string>, record: K
   }
 }
 
-/** The value as it came: text if it is UTF-8, else bytes. */
+/** The value as it came: text if it is UTF-8, otherwise bytes. */
 export function plainValue({ value }: KafkaRecord): string | Buffer | null {
   return value !== null && isUtf8(value) ? value.toString('utf8') : value;
 }

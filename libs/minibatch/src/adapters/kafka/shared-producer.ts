@@ -15,7 +15,7 @@ interface Held {
 
 /**
  * The one producer of a sink: made when it is first needed, used by several at a time, thrown away when it failed, so that the next
- * one starts afresh. kafkajs reconnects by itself; but a producer that gave up in the middle of a send is no longer to be trusted.
+ * one starts afresh. kafkajs reconnects on its own, but a producer that gave up in the middle of a send can no longer be trusted.
  */
 export class SharedProducer {
   private held: Held | undefined;

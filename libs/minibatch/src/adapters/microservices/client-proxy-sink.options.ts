@@ -20,7 +20,7 @@ export interface ClientProxySinkOptions<R = unknown> {
   readonly each?: boolean;
   /**
    * Makes the message's data; a place for the window's id, by which the other side can tell what it has had. `index` is the element's
-   * with `each`, else 0. Undefined sends nothing.
+   * with `each`, otherwise 0. Undefined sends nothing.
    *
    * @default the result
    */

@@ -5,7 +5,7 @@ import type { MqttClient } from 'mqtt';
  *
  * They are written here and not by mqtt.js. It sends one when the callback of `handleMessage` (or of `customHandleAcks`, MQTT 5
  * only) is called, and handles no further packet until then: one message for each write to the store, and no answers to pings
- * meanwhile. So its callback is called at once, with an error, which makes it send nothing and go on.
+ * meanwhile. So its callback is called at once, with an error, which makes it send nothing and continue.
  *
  * The client must be that of the connection which the messages came through: on the next one the broker sends what is open
  * again, maybe under other ids.

@@ -104,7 +104,7 @@ function checkClientOptions(where: string, given: IClientOptions): void {
     if (given[key] === undefined) continue;
     const allowed =
       key === 'clientId' || key === 'protocolVersion'
-        ? `none: give ${key} beside clientOptions`
+        ? `none: set ${key} next to clientOptions`
         : 'none: the adapter sets it';
     throw invalidOption(where, `clientOptions.${key}`, given[key], allowed);
   }

@@ -25,7 +25,7 @@ export interface MqttSinkOptions<R = unknown> extends MqttConnectionOptions {
   readonly qos?: 0 | 1 | 2;
   /** The broker keeps the last message of a topic for new subscribers. @default false */
   readonly retain?: boolean;
-  /** MQTT 5: properties beside the message's id. @default none */
+  /** MQTT 5: user properties in addition to the message's id. @default none */
   readonly userProperties?: (result: R, window: Window) => Readonly<Record<string, string>>;
   /**
    * MQTT 5: name of the user property that holds the message's id: that of the window, with `:` and the position behind it for

@@ -24,7 +24,7 @@ interface Position {
  *
  * A message is acknowledged (PUBACK) after it was appended, together with others that came meanwhile; the broker keeps the session
  * while the source is away. So with QoS 1 each message comes at least once: after a broken connection or a crash, those that
- * were appended and not yet acknowledged come again, and MQTT has no id by which a stream could tell; see
+ * were appended and not yet acknowledged are redelivered, and MQTT has no id by which a stream could tell; see
  * {@link MqttSourceOptions.dedupeId}.
  *
  * A message's headers are `mqtt-topic`, `mqtt-retain` and `mqtt-dup` (`'true'` where they are set), and in MQTT 5 the user properties,
@@ -103,7 +103,7 @@ export class MqttSource<T = unknown> implements Source<T> {
     const { topics, clientId } = this.source;
     const stale = before?.clientId === clientId ? before.topics.filter((topic) => !topics.includes(topic)) : [];
     if (stale.length > 0) await unsubscribe(client, stale);
-    // In MQTT 3.1.1 retained messages would come again.
+    // In MQTT 3.1.1 retained messages would be redelivered.
     if (!(before && this.subscribed)) await subscribe(client, this.source);
     this.subscribed = true;
     if (before && stale.length === 0 && topics.every((topic) => before.topics.includes(topic))) return;

@@ -86,7 +86,7 @@ describe('resolveSource', () => {
     [{ protocolVersion: 3 }, /protocolVersion is 3; allowed: 5 \(MQTT 5\) or 4/],
     [{ clientOptions: 5 }, /clientOptions is 5/],
     [{ clientOptions: { clean: true } }, /clientOptions.clean is true; allowed: none: the adapter sets it/],
-    [{ clientOptions: { clientId: 'x' } }, /clientOptions.clientId is 'x'; allowed: none: give clientId beside/],
+    [{ clientOptions: { clientId: 'x' } }, /clientOptions.clientId is 'x'; allowed: none: set clientId next to/],
     [{ clientOptions: { properties: { receiveMaximum: 5 } } }, /receiveMaximum is 5; .*\(maxInFlight\)/],
     [{ topic: 'a' }, /unknown option 'topic'/],
   ])('%# refuses nonsense', (options, message) => {

@@ -16,7 +16,7 @@ export interface Publication {
 }
 
 /**
- * One for each element of an array, else one; undefined gives none. All are made before the first is sent.
+ * One for each element of an array, otherwise one; undefined gives none. All are made before the first is sent.
  *
  * @throws ResultRefused that names the element and what is wrong with it
  */

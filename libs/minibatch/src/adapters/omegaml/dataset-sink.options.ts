@@ -5,7 +5,7 @@ import { DatasetKind } from './metadata.js';
 /** How results become rows. */
 export interface DatasetWriting {
   /**
-   * Kind of the dataset. If it is given, a dataset of another kind is refused; else each of the three is written to, and a
+   * Kind of the dataset. If it is given, a dataset of another kind is refused; otherwise each of the three is written to, and a
    * new one is a `'pandas.rawdict'`. A `'pandas.dfrows'` cannot be made here: only Python knows the types of its columns.
    */
   readonly kind?: DatasetKind;

@@ -1,4 +1,5 @@
 import type { mongo } from 'mongoose';
+import { foreignCodeOf } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { FailureReason } from '../failure-reason.js';
 import { collectionOf, PREFIX } from './dataset-name.js';
@@ -80,7 +81,7 @@ export class Metadata {
     const metadata = await this.collection();
     await metadata.createIndexes([UNIQUE]).catch((error: unknown) => {
       // One of the same key with other options is there.
-      if (!CONFLICTS.includes(codeOf(error))) throw error;
+      if (!CONFLICTS.includes(foreignCodeOf(error))) throw error;
     });
     const now = new Date();
     const fresh = {
@@ -95,7 +96,7 @@ export class Metadata {
     await metadata
       .updateOne(this.key, { $setOnInsert: fresh }, { upsert: true, writeConcern: { w: 'majority' } })
       .catch((error: unknown) => {
-        if (codeOf(error) !== DUPLICATE_KEY) throw error;
+        if (foreignCodeOf(error) !== DUPLICATE_KEY) throw error;
       });
     const made = await this.find();
     if (made) return made;
@@ -171,8 +172,4 @@ function indexOf(meta: MetadataDocument['kind_meta']): readonly IndexColumn[] {
       const name = meta?.idx_meta?.names?.[level];
       return { field, name: name === null || name === undefined ? undefined : String(name) };
     });
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error ? Reflect.get(error, 'code') : undefined;
 }

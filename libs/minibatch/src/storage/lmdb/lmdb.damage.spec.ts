@@ -57,7 +57,7 @@ describe('damage in an LmdbStreamStore', () => {
     'has a time with a flipped bit': (bytes) => void (bytes[7]! ^= 1),
   };
   for (const [what, change] of Object.entries(ways)) {
-    it(`passes over a message that ${what}, and goes on with the others`, async () => {
+    it(`skips a message that ${what}, and continues with the others`, async () => {
       await store.registerGroup(key, { timeOrder: true });
       await append(1, 2, 3);
       await damage(messageKey(1, 0, 2), change);
@@ -75,7 +75,7 @@ describe('damage in an LmdbStreamStore', () => {
     });
   }
 
-  it('counts what is passed over once, and says it once, while the consumer goes on', async () => {
+  it('counts what is skipped once, and logs it once, while the consumer continues', async () => {
     const p = new Process(new MemoryDatabase(), { store });
     await p.consumer({ size: 2 }).start();
     await append(1);

@@ -208,7 +208,7 @@ describe('the files of LmdbStreamStore', () => {
       });
     }
 
-    it('goes on when its directory is back', async () => {
+    it('continues when its directory is back', async () => {
       await store.open();
       renameSync(path, join(root, 'elsewhere'));
       await expect(
@@ -235,7 +235,7 @@ describe('the files of LmdbStreamStore', () => {
       'another host': { bootId: 'other/pid:[1]', pid: 7, host: 'other' },
     };
     for (const [who, change] of Object.entries(elsewhere)) {
-      it(`refuses to open beside ${who}, at once`, async () => {
+      it(`refuses to open while it is open in ${who}, at once`, async () => {
         const file = record(change);
         const beat = setInterval(() => utimesSync(file, new Date(), new Date()), 20);
         try {
@@ -258,7 +258,7 @@ describe('the files of LmdbStreamStore', () => {
       });
     }
 
-    it('opens beside another container with another pid, and beside a process of its own', async () => {
+    it('opens next to another container with another pid, and next to a process of its own', async () => {
       const file = record({ bootId: `${boot}/pid:[1]`, pid: process.pid + 1 });
       utimesSync(file, new Date(), new Date());
       await store.open();

@@ -71,7 +71,7 @@ describe('LmdbStreamStore of several processes', () => {
     expect((await store.stats(['s']))[0]?.buffered).toBe(messages.length);
   });
 
-  it('has every acknowledged message of a process that was killed, and goes on', async () => {
+  it('has every acknowledged message of a process that was killed, and continues', async () => {
     for (let round = 0; round < 3; round += 1) {
       const writer = `killed-${round}`;
       const child = appender(writer);

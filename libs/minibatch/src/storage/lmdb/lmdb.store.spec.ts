@@ -2,6 +2,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
+import { expectBadPositionNamed } from '../checkpoints.spec.support.js';
 import { storeContract } from '../../testing/store-contract.js';
 import { LmdbEnvironment } from './environment.js';
 import { lmdbStore, LmdbStreamStore } from './index.js';
@@ -91,22 +92,8 @@ describe('LmdbStreamStore', () => {
     });
   });
 
-  it('names a position that it can not store, and stores the others', async () => {
-    const store = await lmdb.open();
-    const place = { stream: 's', from: 0, to: 1 };
-    const append = store.append([message(1)], {
-      checkpoints: [
-        { ...place, source: 'bad', position: { 'a\0': 1 } },
-        { ...place, source: 'good', position: 1 },
-      ],
-    });
-    await expect(append).rejects.toMatchObject({
-      code: ErrorCode.CheckpointFailed,
-      outcomes: [{ status: 'stored' }],
-      details: { checkpoints: [{ stream: 's', source: 'bad' }] },
-    });
-    expect(await store.readCheckpoint('s', 'good')).toBe(1);
-    expect(await store.readCheckpoint('s', 'bad')).toBeUndefined();
+  it('names a position that it cannot store, and stores the others', async () => {
+    await expectBadPositionNamed(await lmdb.open(), message(1));
   });
 
   it('stores a checkpoint in one step with its messages', async () => {
@@ -127,7 +114,7 @@ describe('LmdbStreamStore', () => {
     await store.ensureStream('after');
   });
 
-  it('goes on with a removal that a process did not live to finish', async () => {
+  it('finishes a removal that a process did not live to finish', async () => {
     const store = await lmdb.open();
     const lease = await hold(store);
     await store.append([...many(50), message(1, { dedupeId: 'x' })]);
@@ -210,7 +197,7 @@ describe('LmdbStreamStore', () => {
       });
     });
 
-    it('finishes what is under way when it is closed', async () => {
+    it('finishes what is in flight when it is closed', async () => {
       const store = await lmdb.open();
       const appends = Array.from({ length: 20 }, (_, n) => store.append([message({ n })]));
       await store.close();

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
+import { expectBadPositionNamed } from '../checkpoints.spec.support.js';
 import { storeContract } from '../../testing/store-contract.js';
 import { MemoryDatabase, MemoryStreamStore, memoryStore } from './index.js';
 
@@ -47,22 +48,8 @@ describe('MemoryStreamStore', () => {
     await expect(append).rejects.toMatchObject({ code: ErrorCode.StoreUnsupported, stored: 'no' });
   });
 
-  it('names a position that it can not store, and stores the others', async () => {
-    const store = new MemoryStreamStore();
-    const place = { stream: 's', from: 0, to: 1 };
-    const append = store.append([message(1)], {
-      checkpoints: [
-        { ...place, source: 'bad', position: { 'a\0': 1 } },
-        { ...place, source: 'good', position: 1 },
-      ],
-    });
-    await expect(append).rejects.toMatchObject({
-      code: ErrorCode.CheckpointFailed,
-      outcomes: [{ status: 'stored' }],
-      details: { checkpoints: [{ stream: 's', source: 'bad' }] },
-    });
-    expect(await store.readCheckpoint('s', 'good')).toBe(1);
-    expect(await store.readCheckpoint('s', 'bad')).toBeUndefined();
+  it('names a position that it cannot store, and stores the others', async () => {
+    await expectBadPositionNamed(new MemoryStreamStore(), message(1));
   });
 
   it('buries nothing for a lease that is lost', async () => {

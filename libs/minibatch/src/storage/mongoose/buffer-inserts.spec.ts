@@ -152,7 +152,7 @@ describe('an insert', () => {
     expect(await stored()).toBe(4);
   });
 
-  it('knows a duplicate beside what is in doubt', async () => {
+  it('recognises a duplicate among what is in doubt', async () => {
     const dedupe = (draft: Draft): Draft => ({ ...draft, document: { ...draft.document, dedupeKey: 'flights\0a' } });
     await insert([], { given: drafts(1).map(dedupe) });
     const given = [...drafts(1), ...drafts(1).map(dedupe)];

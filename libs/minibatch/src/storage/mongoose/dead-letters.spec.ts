@@ -92,7 +92,7 @@ describe('dead letters', () => {
     expect((await dataOf(store, KEY))[0]).toHaveLength(MAX_DOCUMENT_MESSAGE_BYTES - 200);
   });
 
-  it('keep short errors whole, beside a small message', async () => {
+  it('keep short errors whole, next to a small message', async () => {
     const { store } = test;
     const lease = await takeLease(store, KEY);
     await appendAll(store, [

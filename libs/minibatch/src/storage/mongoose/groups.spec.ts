@@ -102,7 +102,7 @@ describe('groups', () => {
     expect([...named].sort()).toEqual(['audit', 'default', 'sleepy']);
   });
 
-  it('that kept a message and are gone leave it kept, whoever commits it last', async () => {
+  it('that kept a message and are gone leave it kept, no matter who commits it last', async () => {
     const { store } = test;
     const audit = await takeLease(store, AUDIT);
     const lease = await takeLease(store, KEY);
@@ -165,7 +165,7 @@ describe('groups', () => {
     expect(await dataOf(store, report)).toEqual([1]);
   });
 
-  it('removed between commit point and settle of another leave nothing behind for ever', async () => {
+  it('removed between commit point and settle of another leave nothing behind', async () => {
     const { store, connection } = test;
     const lease = await takeLease(store, KEY);
     await store.registerGroup(AUDIT);

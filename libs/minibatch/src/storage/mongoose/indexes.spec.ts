@@ -12,7 +12,7 @@ describe('indexes', () => {
   const names = async (collection: string) =>
     (await test.connection.collection(collection).listIndexes().toArray()).map(({ name }) => String(name)).toSorted();
 
-  it('are named after the queries they serve, beside those of Python', async () => {
+  it('are named after the queries they serve, next to those of Python', async () => {
     expect(await names('stream')).toEqual(['_id_', 'name_1']);
     expect(await names('buffer')).toEqual([
       '_id_',
@@ -36,7 +36,7 @@ describe('indexes', () => {
     expect(await names('stream')).toEqual(['_id_', 'created_1', 'name_1']);
   });
 
-  it('are found when they are there already, whoever made them', async () => {
+  it('are found when they exist already, no matter who made them', async () => {
     test.commands();
     await new MongooseStreamStore(test.connection).open();
     expect(test.commands()).not.toContain('createIndexes');

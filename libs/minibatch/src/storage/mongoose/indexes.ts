@@ -1,4 +1,5 @@
 import type { mongo } from 'mongoose';
+import { foreignCodeOf } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type { Collections } from './collections.js';
 import { isDuplicateKey } from './store-errors.js';
@@ -122,7 +123,7 @@ async function make<T extends mongo.Document>(
 /** Another process may have dropped it first. */
 async function dropIndex<T extends mongo.Document>(collection: mongo.Collection<T>, name: string): Promise<void> {
   await collection.dropIndex(name).catch((error: unknown) => {
-    if (codeOf(error) !== INDEX_NOT_FOUND) throw error;
+    if (foreignCodeOf(error) !== INDEX_NOT_FOUND) throw error;
   });
 }
 
@@ -132,7 +133,7 @@ async function existing<T extends mongo.Document>(
   try {
     return (await collection.listIndexes().toArray()) as mongo.IndexDescriptionInfo[];
   } catch (error) {
-    if (codeOf(error) === NAMESPACE_NOT_FOUND) return [];
+    if (foreignCodeOf(error) === NAMESPACE_NOT_FOUND) return [];
     throw error;
   }
 }
@@ -151,11 +152,7 @@ const INDEX_NOT_FOUND = 27;
 const INDEX_OPTIONS_CONFLICT = 85;
 const INDEX_KEY_SPECS_CONFLICT = 86;
 
-function codeOf(error: unknown): unknown {
-  return error instanceof Error ? Reflect.get(error, 'code') : undefined;
-}
-
 function isConflict(error: unknown): error is Error {
-  const code = codeOf(error);
+  const code = foreignCodeOf(error);
   return code === INDEX_OPTIONS_CONFLICT || code === INDEX_KEY_SPECS_CONFLICT;
 }

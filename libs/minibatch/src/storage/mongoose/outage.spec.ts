@@ -21,7 +21,7 @@ describe('a server that goes away', () => {
   });
   afterAll(() => server.stop());
 
-  it('is reported with codes, and the store goes on when it is back', async () => {
+  it('is reported with codes, and the store continues when it is back', async () => {
     const database = openDatabase(server.uri);
     const test = await openStore({ database, connect: { serverSelectionTimeoutMS: 1500 } });
     const { store } = test;
@@ -38,7 +38,7 @@ describe('a server that goes away', () => {
     const [outcome] = await store.append([messageOf('flights', 2)]);
     expect(outcome).toMatchObject({ status: 'failed', error: { code: ErrorCode.AppendFailed } });
     if (outcome?.status !== 'failed' || !(outcome.error instanceof AppendError)) throw new Error('no AppendError');
-    // A replica set's driver sends twice by itself, so nobody can be sure there.
+    // With a replica set the driver itself retries, so nobody can be sure there.
     expect(outcome.error.stored).toBe(server.kind === 'mongo-java-server' ? 'no' : 'unknown');
 
     await server.restart();

@@ -15,7 +15,7 @@ const UNSHOWN = 6;
 /** Of a collection, or of the database: the copies are sent as a command. */
 const WAITING = new Set(['findOne', 'command', 'bulkWrite', 'updateMany', 'deleteMany']);
 
-/** A redrive as of a process of its own, that can be stopped between any two commands and go on later, or never. */
+/** A redrive as of a process of its own, that can be stopped between any two commands and resume later, or never. */
 class Stepped {
   passed = 0;
   readonly result: Promise<number>;

@@ -61,7 +61,7 @@ describe('wake-ups by change stream', () => {
     expect(heard.states).toEqual(['started']);
   });
 
-  it('go on when others use ids of any kind', async () => {
+  it('continue when others use ids of any kind', async () => {
     await watch(['flights']);
     const ids = [{ a: { b: 1 } }, 'é'.repeat(12), 7, new Date(0), 'x'];
     for (const _id of ids) await appendElsewhere(test.connection, 'flights', { _id });

@@ -1,4 +1,5 @@
 import { mongo } from 'mongoose';
+import { defined } from '../../common/defined.js';
 import type { Lease, MessageId, WindowRecord } from '../stream-store.interface.js';
 import { decodeSplit, encodeSplit } from '../split-codec.js';
 import { consumerDocumentId } from './consumer-document.js';
@@ -123,14 +124,4 @@ function unpackIds(packed: mongo.Binary): MessageId[] {
   return Array.from({ length: digits.length / ID_DIGITS }, (_, index) =>
     digits.slice(index * ID_DIGITS, (index + 1) * ID_DIGITS),
   );
-}
-
-/** Without the fields that are undefined. */
-function defined<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  const present: { [K in keyof T]?: NonNullable<T[K]> } = {};
-  for (const name in fields) {
-    const value = fields[name];
-    if (value !== undefined && value !== null) present[name] = value;
-  }
-  return present;
 }
