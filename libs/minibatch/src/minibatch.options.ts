@@ -12,7 +12,7 @@ import {
 
 /**
  * How the module behaves in this process. What decides which providers exist at all (the store, the status controller)
- * is in {@link MinibatchModuleExtras}.
+ * is in `MinibatchModuleExtras`.
  */
 export interface MinibatchModuleOptions {
   /** A process that has not renewed its lease for this long is replaced by another one. @default '15s' */
