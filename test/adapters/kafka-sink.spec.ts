@@ -73,7 +73,7 @@ describe('KafkaSink', () => {
     ]);
   });
 
-  it('writes what is no object, null as tombstone and bytes as they are; nothing for undefined and an empty array', async () => {
+  it('writes what is not an object, null as tombstone and bytes as they are; nothing for undefined and an empty array', async () => {
     const topic = await tools.topic(1);
     const sink = sinkOf({ topic, idHeader: false });
     await sink.put([0, '', 'text', false, null, new Uint8Array([1, 2])], window('w'));

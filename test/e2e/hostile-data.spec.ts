@@ -20,6 +20,7 @@ import {
 } from 'nestjs-minibatch';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
+import { BrokenText } from '../support/hostile-values.js';
 import { closeAll, later, Log, mongoose, SOON, start, useDatabase } from './support/applications.js';
 
 const NAMES = ['__proto__', 'constructor', 'toString', '$set', '$', 'a.b', '.', 'a.$.b', 'a/b?c#d', ' ', 'Ünï💥', '\n'];
@@ -296,17 +297,6 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
     for (const headers of spoiler.headers) expect(headers).toEqual({ from: 'producer' });
   });
 });
-
-/** Is stored as a string of one byte that is no UTF-8, under a name of one letter. */
-class BrokenText extends ObjectId {
-  serializeInto(target: Uint8Array, at: number): number {
-    // The type of an ObjectId stands before the name and its NUL.
-    target[at - 3] = 2;
-    const bytes = [2, 0, 0, 0, 0xff, 0];
-    target.set(bytes, at);
-    return bytes.length;
-  }
-}
 
 // A MongoDB for tests takes no such text; `raw-copies.spec.ts` has what becomes of it there.
 describe.each(['memory', 'lmdb'])('a message that cannot be decoded, on the %s store', (name) => {

@@ -1,3 +1,4 @@
+import { ObjectId } from 'bson';
 import fc from 'fast-check';
 
 const throwing = () => {
@@ -37,3 +38,14 @@ export const hostileValue: fc.Arbitrary<() => unknown> = fc.constantFrom<() => u
   () => ({ reasonCode: 135 }),
   () => Object.assign(new Error('refused'), { code: 403 }),
 );
+
+/** Is stored as a string of one byte that is not UTF-8. Its field needs a name of one letter. */
+export class BrokenText extends ObjectId {
+  serializeInto(target: Uint8Array, at: number): number {
+    // Over the type of an ObjectId, which is before the name and its NUL.
+    target[at - 3] = 2;
+    const bytes = [2, 0, 0, 0, 0xff, 0];
+    target.set(bytes, at);
+    return bytes.length;
+  }
+}

@@ -80,7 +80,7 @@ describe('resolveSinks', () => {
     });
   });
 
-  it('refuses what is no sink', async () => {
+  it('refuses what is not a sink', async () => {
     @Module({
       providers: [Reports, { provide: 'none', useValue: undefined }, { provide: 'other', useValue: { write() {} } }],
     })

@@ -53,7 +53,7 @@ async function resolveSink(label: string, option: string, ref: unknown, find: Fi
   if (isSink(sink)) return { name, sink };
   throw new MinibatchError(
     ErrorCode.UnresolvedProvider,
-    `${label}: ${option} ${name} is no sink: it needs a method put(result, window)`,
+    `${label}: ${option} ${name} is not a sink: it needs a method put(result, window)`,
     { details: { consumer: label, option, token: name } },
   );
 }

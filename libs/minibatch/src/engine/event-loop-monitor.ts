@@ -74,7 +74,7 @@ export class EventLoopMonitor {
   private reportUnsettled({ calls, definition }: ConsumerRecord): void {
     for (const { window, sink, since, timedOut } of calls.takeNews()) {
       const option = sink === undefined ? 'timeout' : 'sinkTimeout';
-      let advice = `If it hangs, retry.${option} says so to it (window.signal) and counts it as failed`;
+      let advice = `If it hangs, retry.${option} aborts its window.signal and counts it as failed`;
       if (timedOut) {
         advice =
           definition.retry.onTimeout === 'abandon'

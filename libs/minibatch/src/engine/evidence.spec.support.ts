@@ -1,7 +1,7 @@
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { Window } from '../windows/window.js';
-import { type Process, STREAM } from './process.spec.support.js';
+import { STREAM } from './process.spec.support.js';
 
 export function setUp() {
   const database = new MemoryDatabase();
@@ -18,12 +18,6 @@ export function setUp() {
         ?.windows.values() ?? []),
     ],
   };
-}
-
-export async function stop(process: Process, timeout = 0): Promise<void> {
-  const stopping = process.engine.stop(timeout);
-  await process.clock.advance(10_000);
-  await stopping;
 }
 
 /** What a handler needs, and what it did. */

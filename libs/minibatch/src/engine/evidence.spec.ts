@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { Service, setUp, stop } from './evidence.spec.support.js';
-import { type ConsumerChoice, dieOf, LEASE, Process, STREAM } from './process.spec.support.js';
+import { Service, setUp } from './evidence.spec.support.js';
+import { type ConsumerChoice, dieOf, LEASE, Process, stop, STREAM } from './process.spec.support.js';
 import { range } from './processes.spec.support.js';
 
 /** Time passes while the engine works, and timers fire a little early, as those of the system do. */

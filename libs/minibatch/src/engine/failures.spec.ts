@@ -4,15 +4,9 @@ import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Window } from '../windows/window.js';
-import { dieOf, LEASE, Process, STREAM, turns } from './process.spec.support.js';
+import { dieOf, LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
-
-async function stop(process: Process): Promise<void> {
-  const stopping = process.engine.stop(0);
-  await process.clock.advance(10_000);
-  await stopping;
-}
 
 /** Fails for windows that hold one of these. */
 function allergicTo(bad: ReadonlySet<unknown>) {

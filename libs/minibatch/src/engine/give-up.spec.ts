@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { Service, setUp, stop } from './evidence.spec.support.js';
-import { Process, STREAM } from './process.spec.support.js';
+import { Service, setUp } from './evidence.spec.support.js';
+import { Process, stop, STREAM } from './process.spec.support.js';
 import { range } from './processes.spec.support.js';
 
 describe('a window that an operator gives up', () => {

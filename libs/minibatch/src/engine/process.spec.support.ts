@@ -141,6 +141,13 @@ export async function turns(until: () => boolean, most = 1_000): Promise<void> {
   for (let i = 0; i < most && !until(); i += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
+/** Stops it, with its handlers given `timeout` milliseconds to finish. */
+export async function stop(process: Process, timeout = 0): Promise<void> {
+  const stopping = process.engine.stop(timeout);
+  await process.clock.advance(10_000);
+  await stopping;
+}
+
 /**
  * One process after another, each of which ends when its handler is given a window with that message; until one survives a lease
  * time and a half. Returns what their handlers were given and could finish, and how many ended.
@@ -170,9 +177,7 @@ export async function dieOf(
     await p.engine.start();
     await clock.advance(LEASE * 1.5, () => turns(() => false, 60));
     if (!died) {
-      const stopping = p.engine.stop(0);
-      await clock.advance(10_000);
-      await stopping;
+      await stop(p);
       return { done, deaths };
     }
     clock = new VirtualClock(clock.now());

@@ -4,7 +4,7 @@ import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { ConsumerKey, FetchLimits, StreamStore } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
-import { Process, type ProcessOptions, STREAM, turns } from './process.spec.support.js';
+import { Process, type ProcessOptions, stop, STREAM, turns } from './process.spec.support.js';
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 const KEY: ConsumerKey = { stream: STREAM, group: 'default', partition: 0 };
@@ -25,11 +25,7 @@ describe('reading', () => {
     processes = [];
   });
   afterEach(async () => {
-    for (const p of processes) {
-      const stopping = p.engine.stop(0);
-      await p.clock.advance(10_000);
-      await stopping;
-    }
+    for (const p of processes) await stop(p);
   });
 
   const make = (options: ProcessOptions = {}): Process => {

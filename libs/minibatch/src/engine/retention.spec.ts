@@ -6,7 +6,7 @@ import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import type { MessageView } from '../windows/window-emitter.js';
 import { CountWindow } from '../windows/count.window.js';
 import type { Retention } from './engine.interface.js';
-import { Process, type ProcessOptions, STREAM } from './process.spec.support.js';
+import { Process, type ProcessOptions, stop, STREAM } from './process.spec.support.js';
 
 const MINUTE = 60_000;
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
@@ -39,11 +39,7 @@ describe('what nobody wants any more', () => {
     processes = [];
   });
   afterEach(async () => {
-    for (const p of processes) {
-      const stopping = p.engine.stop(0);
-      await p.clock.advance(10_000);
-      await stopping;
-    }
+    for (const p of processes) await stop(p);
   });
 
   it('leaves unhandled when it is older than maxAge, and not before', async () => {

@@ -123,7 +123,7 @@ async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWi
     term.counters.vanished += vanished;
     term.parts.log.warn(
       `${term.definition.label}: ${vanished} of ${record.messageIds.length} messages of window ${record.id} ` +
-        'have vanished from the buffer; something else than this module removed them',
+        'have vanished from the buffer; something other than this module removed them',
     );
   }
   const open = inFlightWindow(record, messages, !term.clean);

@@ -1,21 +1,11 @@
-import { ObjectId } from 'bson';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { type MessageView, WindowEmitter } from '../windows/window-emitter.js';
+import { BrokenText } from '../../../../test/support/hostile-values.js';
 import { type ConsumerChoice, Process, STREAM } from './process.spec.support.js';
 
-/** Is stored as a string of one byte that is no UTF-8. */
-class BrokenText extends ObjectId {
-  serializeInto(target: Uint8Array, at: number): number {
-    // Over the type of an ObjectId: the name before it is one letter.
-    target[at - 3] = 2;
-    const bytes = [2, 0, 0, 0, 0xff, 0];
-    target.set(bytes, at);
-    return bytes.length;
-  }
-}
 const BROKEN = { x: new BrokenText() };
 
 async function setUp(options: ConsumerChoice) {

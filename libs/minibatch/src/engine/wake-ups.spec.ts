@@ -85,7 +85,7 @@ describe('a store that tells of new messages', () => {
     watch?.watcher.failed(new Error('not authorized'));
     watch?.watcher.failed(new Error('not authorized'));
     expect(wakeUps.status).toMatchObject({ by: 'polling', lastError: { message: 'not authorized' } });
-    expect(logged).toEqual(["The store can't tell of new messages, polling until it can: not authorized"]);
+    expect(logged).toEqual(["The store can't notify of new messages, polling until it can: not authorized"]);
     watch?.watcher.started();
     expect(wakeUps.status).toEqual({ by: 'watching' });
     expect(logged).toHaveLength(2);

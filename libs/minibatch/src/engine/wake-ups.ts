@@ -116,7 +116,7 @@ export class WakeUps {
 
   private watchFailed(error: unknown): void {
     if (!this.watchError)
-      this.log.warn(`The store can't tell of new messages, polling until it can: ${messageOf(error)}`);
+      this.log.warn(`The store can't notify of new messages, polling until it can: ${messageOf(error)}`);
     this.watchError = {
       at: new Date(this.clock.now()),
       code: codeOf(error, ErrorCode.StoreUnavailable),

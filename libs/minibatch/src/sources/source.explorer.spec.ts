@@ -64,7 +64,7 @@ describe('SourceExplorer', () => {
     });
   });
 
-  it('refuses what is no source, and what feeds another type', async () => {
+  it('refuses what is not a source, and what feeds another type', async () => {
     // @ts-expect-error it has no stream()
     @StreamSource('a')
     class None {}

@@ -42,7 +42,7 @@ function requireSource(label: string, instance: object): Source {
   if ('stream' in instance && typeof instance.stream === 'function') return instance as Source;
   throw new MinibatchError(
     ErrorCode.UnresolvedProvider,
-    `${label} is no source: it needs a method stream(target, signal)`,
+    `${label} is not a source: it needs a method stream(target, signal)`,
     { details: { source: label } },
   );
 }

@@ -95,7 +95,7 @@ export function copyBsonValue(copier: BsonCopier, value: BsonValue): unknown {
       return new MaxKey();
     default:
       throw copier.notStorable(
-        `says of itself that it is the BSON type ${String(Reflect.get(value, '_bsontype'))}, which there is not`,
+        `says of itself that it is the BSON type ${String(Reflect.get(value, '_bsontype'))}, which does not exist`,
       );
   }
 }

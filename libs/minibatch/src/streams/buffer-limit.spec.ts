@@ -28,7 +28,10 @@ function setUp(most: number) {
     await p.clock.advance(10_000, some);
     await stopping;
   };
-  return { p, append, codes, texts, stop };
+  let release = (): void => undefined;
+  /** For handlers that wait until `release`. */
+  const held = new Promise<void>((resolve) => (release = resolve));
+  return { p, append, codes, texts, stop, held, release: () => release() };
 }
 
 describe('an append that waits for room in a full stream', () => {
@@ -85,9 +88,7 @@ describe('an append that waits for room in a full stream', () => {
   });
 
   it('waits on while another worker may make room', async () => {
-    const { p, append, codes, stop } = setUp(4);
-    let release = (): void => undefined;
-    const held = new Promise<void>((resolve) => (release = resolve));
+    const { p, append, codes, stop, held, release } = setUp(4);
     let appended = 0;
     await p
       .consumer({
@@ -111,9 +112,7 @@ describe('an append that waits for room in a full stream', () => {
   });
 
   it('waits on while another group holds up the stream too, and may make room', async () => {
-    const { p, append, codes, stop } = setUp(4);
-    let release = (): void => undefined;
-    const held = new Promise<void>((resolve) => (release = resolve));
+    const { p, append, codes, stop, held, release } = setUp(4);
     let appended = 0;
     await p
       .consumer({

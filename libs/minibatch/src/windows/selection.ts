@@ -38,7 +38,7 @@ export function checkSelection<M extends BufferedMessage>(
     const time: unknown = selection[bound];
     if (time !== undefined && !(time instanceof Date && Number.isFinite(time.getTime()))) {
       throw fail(
-        `returned from query() as ${bound} what is no valid Date (${time instanceof Date ? 'an invalid one' : typeof time})`,
+        `returned from query() as ${bound} something that is not a valid Date (${time instanceof Date ? 'an invalid one' : typeof time})`,
       );
     }
   }

@@ -18,7 +18,7 @@ function documentOf(result: unknown): Document | undefined {
   const value = plainOf(result);
   if (value === undefined) return undefined;
   if (typeof value === 'function' || typeof value === 'symbol') {
-    throw new ResultRefused(`the result is, or has, a ${typeof value}: MongoDB stores none`);
+    throw new ResultRefused(`the result is, or contains, a ${typeof value}, which MongoDB cannot store`);
   }
   // A copy: the driver adds an `_id` to what it inserts, and the result is the handler's.
   return isDocument(value) ? { ...value } : { value };

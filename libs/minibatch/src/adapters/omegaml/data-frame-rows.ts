@@ -13,7 +13,7 @@ export interface Numbered {
  * The documents of rows for a DataFrame that Python has stored: with a number behind those that are there, and with its index. Rows that
  * were written before, by a try that failed after all, keep their numbers.
  *
- * @throws MinibatchError `WrongDataset` if a row is no object or lacks a level of the index
+ * @throws MinibatchError `WrongDataset` if a row is not an object or lacks a level of the index
  */
 export async function toFrameDocuments(
   collection: mongo.Collection<mongo.BSON.Document>,
@@ -41,7 +41,7 @@ function columnsOf(
 ): Readonly<Record<string, unknown>> {
   if (!isRow(row)) {
     throw metadata.wrong(
-      `holds a DataFrame, and row ${place} of the result is no object: return one with its columns`,
+      `holds a DataFrame, and row ${place} of the result is not an object: return one with its columns`,
       {
         row: place,
       },

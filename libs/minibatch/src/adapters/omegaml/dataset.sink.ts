@@ -18,7 +18,7 @@ import { isRow, toPython } from './python-values.js';
  * The `_id` of a row is `<window id>:<index>`, so a result that is written again, after a crash or because another sink failed, doubles
  * nothing.
  *
- * - `pandas.rawdict`: the row's fields. What is no object is stored as `{ value }`. Python shows the fields that the first document has, so
+ * - `pandas.rawdict`: the row's fields. What is not an object is stored as `{ value }`. Python shows the fields that the first document has, so
  *   give every row all of them, as null where it has no value.
  * - `python.data`: any value.
  * - `pandas.dfrows`: the row's columns. Rows are numbered behind those that are there; an index that has a name is a

@@ -194,27 +194,26 @@ describe('windows that share a document', () => {
     expect(await seqs()).toEqual([[1, 2, 3]]);
   });
 
-  it('is deleted by one command when its windows are settled at the same time', async () => {
+  /** Claims two empty windows together. Returns what settles one of them. */
+  async function claimTwo() {
     await test.store.claim(
       lease,
       [1, 2].map((seq) => windowOf(seq, [], { created: NOON })),
     );
     test.commands();
-    const settle = (seq: number) =>
+    return (seq: number) =>
       test.store.settle(lease, [{ window: windowOf(seq, []), messages: [] }], { groups: ['default'], keep: false });
+  }
+
+  it('is deleted by one command when its windows are settled at the same time', async () => {
+    const settle = await claimTwo();
     await Promise.all([settle(1), settle(2)]);
     expect(test.commands()).toEqual(['delete']);
     expect(await documents()).toEqual([]);
   });
 
   it('needs no search for a window of it that is settled after the others are gone', async () => {
-    await test.store.claim(
-      lease,
-      [1, 2].map((seq) => windowOf(seq, [], { created: NOON })),
-    );
-    test.commands();
-    const settle = (seq: number) =>
-      test.store.settle(lease, [{ window: windowOf(seq, []), messages: [] }], { groups: ['default'], keep: false });
+    const settle = await claimTwo();
     let second: Promise<void> | undefined;
     const { bulkWrite } = mongo.Collection.prototype;
     const spy = vi.spyOn(mongo.Collection.prototype, 'bulkWrite').mockImplementationOnce(async function (

@@ -226,3 +226,8 @@ export async function rejectsWith(code: string, promise: Promise<unknown>): Prom
     return true;
   });
 }
+
+/** Numbers of the windows that are open. */
+export async function openSeqs(store: StreamStore, lease: Lease): Promise<readonly number[]> {
+  return (await store.recover(lease)).open.map(({ seq }) => seq);
+}

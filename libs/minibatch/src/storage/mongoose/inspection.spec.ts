@@ -16,7 +16,7 @@ const KEY = keyOf('flights');
 const ALL = { messages: 1000, bytes: 2 ** 24 };
 const LOG = { log: () => undefined, warn: () => undefined, error: () => undefined };
 
-describe('a look at what lies in MongoDB', () => {
+describe('inspecting what is stored in MongoDB', () => {
   const test = useStore();
   beforeEach(async () => {
     await takeLease(test.store, KEY);
