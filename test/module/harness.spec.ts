@@ -155,7 +155,7 @@ describe('MinibatchTestingModule', () => {
     expect(() => harness.failSink('Legder')).toThrow('no consumer has a sink Legder; sinks are: Ledger');
   });
 
-  it('restarts in the middle of a window, which comes again with its id', async () => {
+  it('restarts in the middle of a window, which is redelivered with its id', async () => {
     const harness = await boot(Payments, Ledger);
     const ledger = app.get(Ledger);
     Payments.isHeld = true;

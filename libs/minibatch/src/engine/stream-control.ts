@@ -31,7 +31,7 @@ export class StreamControl {
       await this.restore(streams.filter((name) => !infos.some((info) => info.name === name)));
   }
 
-  /** Consumers of the stream were asked for something so many times. The next commit repeats it if this read fails. */
+  /** How often consumers of the stream were asked for something. The next commit repeats it if this read fails. */
   asked(stream: string, count: number): void {
     if (count <= (this.carriedOut.get(stream) ?? 0) || this.reading.has(stream)) return;
     this.reading.add(stream);

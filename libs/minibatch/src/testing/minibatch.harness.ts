@@ -138,7 +138,7 @@ export class MinibatchHarness {
 
   /**
    * Ends the consumers as `kill -9` would, whatever they are doing, and starts them again: windows in flight are redelivered, with the same id.
-   * The clock moves until their leases have expired and are held anew. Providers stay as they are, and appends go on.
+   * The clock moves until their leases have expired and are held anew. Providers stay as they are, and appends continue.
    *
    * @throws without a virtual clock
    */

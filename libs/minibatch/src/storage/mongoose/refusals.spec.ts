@@ -152,7 +152,7 @@ describe('a message that the server refuses to change', () => {
     await next.store.close();
   });
 
-  it('is no reason to go on if the server fails in another way', async () => {
+  it('is no reason to continue if the server fails in another way', async () => {
     const { store } = test;
     await append(true);
     const lease = await takeLease(store, A);
