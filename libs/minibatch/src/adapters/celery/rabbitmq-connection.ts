@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Channel, ChannelModel, ConsumeMessage, Options as AmqpOptions } from 'amqplib';
-import { foreignCodeOf, isA, propertyOf } from '../../errors/error-text.js';
+import { foreignCodeOf } from '../../errors/error-text.js';
 import { messageOf } from '../../errors/minibatch.error.js';
 import type { RabbitmqBroker } from './broker-url.js';
 import type { ResolvedCeleryOptions } from './celery-source.options.js';
