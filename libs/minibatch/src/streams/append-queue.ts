@@ -30,6 +30,7 @@ export const GROUP_MESSAGES = 1000;
 export const GROUP_BYTES = 8 * 1024 * 1024;
 const GROUP = { items: GROUP_MESSAGES, bytes: GROUP_BYTES };
 
+const NONE: readonly Entry[] = [];
 /** Of a call that only stores a position. */
 const NO_MESSAGES: Batch<NewMessage> = { items: [], bytes: 0 };
 
@@ -63,7 +64,7 @@ export class AppendQueue {
   private readonly waiting: WaitingCalls<Entry>;
   private readonly pending: PendingLimit;
   /** What is being written. */
-  private current: readonly Entry[] = [];
+  private current: readonly Entry[] = NONE;
   /** Written, but some of their messages are held up. */
   private readonly held = new Set<Entry>();
   private giveUpHeld!: () => void;
@@ -169,7 +170,9 @@ export class AppendQueue {
         looks += 1;
         if (!(await this.storeAnswers())) continue;
       }
-      await this.write(this.nextGroup());
+      this.current = this.nextGroup();
+      await this.write(this.current);
+      this.current = NONE;
       // The store may answer the probe and refuse the write.
       if (!this.waiting.isStoreAway) looks = 0;
     }
@@ -197,12 +200,14 @@ export class AppendQueue {
     return this.waiting.take(batchLength(this.waiting, GROUP, itemsOfEntry, bytesOfEntry));
   }
 
-  private async write(group: readonly Entry[]): Promise<void> {
-    this.current = group;
+  private write(group: readonly Entry[]): Promise<void> {
     const looks = this.looksAt(group);
-    const entries = looks ? await this.prepared(group, looks) : group;
+    return looks ? this.writePrepared(group, looks) : this.send(group);
+  }
+
+  private async writePrepared(group: readonly Entry[], looks: ReadonlyMap<string, Promise<void>>): Promise<void> {
+    const entries = await this.prepared(group, looks);
     if (entries.length > 0) await this.send(entries);
-    this.current = [];
   }
 
   private async send(entries: readonly Entry[]): Promise<void> {

@@ -54,7 +54,13 @@ export class BufferInserts {
    */
   async insert(drafts: readonly Draft[]): Promise<boolean> {
     if (drafts.some(isDeduped) && this.transactions()) return this.insertOrIsolate(drafts);
-    const reply = await this.send(drafts);
+    const requested = this.request(drafts);
+    let reply: WriteReply | Error;
+    try {
+      reply = await requested;
+    } catch (error) {
+      reply = asError(error);
+    }
     return settleStored(drafts, reply) || this.conclude(drafts, reply, false);
   }
 
@@ -139,12 +145,18 @@ export class BufferInserts {
 
   /** Resolves with the error if the command failed. */
   private send(drafts: readonly Draft[]): Promise<WriteReply | Error> {
+    return this.request(drafts).catch(asError);
+  }
+
+  private request(drafts: readonly Draft[]): Promise<WriteReply> {
     const { buffer } = this.collections;
-    const documents = drafts.map(({ document }) => document);
-    const [only, another] = documents;
-    const isAlone = only !== undefined && another === undefined && !this.repeats();
-    const sending: Promise<WriteReply> = isAlone ? insertOne(buffer, only) : write(buffer, 'insert', documents);
-    return sending.catch(asError);
+    const [only] = drafts;
+    if (only && drafts.length === 1 && !this.repeats()) return insertOne(buffer, only.document);
+    return write(
+      buffer,
+      'insert',
+      drafts.map(({ document }) => document),
+    );
   }
 
   /** The serializer rejected the whole command: the documents that it can write are sent without the others. */
