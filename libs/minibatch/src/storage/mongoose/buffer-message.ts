@@ -50,24 +50,24 @@ export class BufferMessage extends LazyMessage {
   constructor(document: RawDocument, groupsVersion?: number) {
     super();
     this.#groupsVersion = groupsVersion;
-    const id = document.get('_id') as mongo.ObjectId;
-    this.id = id.toHexString();
-    this.created = document.get('created') as Date;
-    this.bytes = document.bytes.length;
-    this.#raw = Buffer.from(document.bytes);
+    const { bytes, messageFields: fields } = document;
+    const decoded = (field: RawField | undefined) => field && decodeField(bytes, field);
+    this.id = (decoded(fields._id) as mongo.ObjectId).toHexString();
+    this.created = decoded(fields.created) as Date;
+    this.bytes = bytes.length;
+    this.#raw = Buffer.from(bytes);
     this.#time = this.created.getTime();
-    this.#data = document.find('data');
-    this.#int64 = int64Of(document);
-    this.#key = document.find('key');
-    this.#headers = document.find('headers');
-    const done = document.get('done') as string[] | undefined;
-    if (done !== undefined) this.done = done;
-    if (document.get('keep')) this.keep = true;
-    if (document.find('dedupeKey')) this.deduped = true;
-    if (document.find('redriven')) {
+    this.#data = fields.data;
+    this.#int64 = fields.bigints ? 'bigint' : 'auto';
+    this.#key = fields.key;
+    this.#headers = fields.headers;
+    if (fields.done) this.done = decoded(fields.done) as string[];
+    if (decoded(fields.keep)) this.keep = true;
+    if (fields.dedupeKey) this.deduped = true;
+    if (fields.redriven) {
       this.redriven = true;
-      if (document.find('replayOf')) this.replayed = true;
-    } else if (document.find('cleared')) this.cleared = true;
+      if (fields.replayOf) this.replayed = true;
+    } else if (fields.cleared) this.cleared = true;
   }
 
   /** A getter, so that it does not count when messages are compared. */

@@ -63,12 +63,13 @@ function isListOrAbsent(field: string) {
 
 /** The same condition for a document that was read, by the types of its fields: nothing is decoded except an unusual partition. */
 export function isMessage(document: RawDocument): boolean {
+  const { _id, created, done, waits, partition } = document.messageFields;
   return (
-    document.find('_id')?.[0] === OBJECT_ID &&
-    document.find('created')?.[0] === DATE &&
-    isListOrUndefined(document.find('done')) &&
-    isListOrUndefined(document.find('waits')) &&
-    isPartition(document, document.find('partition'))
+    _id?.[0] === OBJECT_ID &&
+    created?.[0] === DATE &&
+    isListOrUndefined(done) &&
+    isListOrUndefined(waits) &&
+    isPartition(document, partition)
   );
 }
 

@@ -10,9 +10,35 @@ type Elements = ReturnType<typeof onDemand.parseToElements>;
 /** A field of a raw document and its position. */
 export type RawField = Elements extends Iterable<infer E> ? E : never;
 
+const MESSAGE_FIELDS = [
+  '_id',
+  'created',
+  'data',
+  'done',
+  'waits',
+  'partition',
+  'key',
+  'headers',
+  'dedupeKey',
+  'bigints',
+  'keep',
+  'redriven',
+  'replayOf',
+  'cleared',
+] as const;
+type MessageField = (typeof MESSAGE_FIELDS)[number];
+
+/** Those that the document has. */
+export type MessageFields = { [name in MessageField]?: RawField };
+
+const NONE: readonly MessageField[] = [];
+const NAMES_BY_LENGTH: MessageField[][] = [];
+for (const name of MESSAGE_FIELDS) (NAMES_BY_LENGTH[name.length] ??= []).push(name);
+
 /** A document as the server sent it. Fields are decoded when they are asked for. */
 export class RawDocument {
   private readonly fields: Elements;
+  private known: MessageFields | undefined;
 
   constructor(readonly bytes: Buffer) {
     this.fields = onDemand.parseToElements(bytes);
@@ -30,6 +56,23 @@ export class RawDocument {
     if (!field) return undefined;
     const [type, , , at, length] = field;
     return new RawValue(type, this.bytes.subarray(at, at + length));
+  }
+
+  /** What the reads of the buffer look at in each document, found in one pass. */
+  get messageFields(): MessageFields {
+    return (this.known ??= this.findMessageFields());
+  }
+
+  private findMessageFields(): MessageFields {
+    const found: MessageFields = {};
+    for (const field of this.fields) {
+      for (const name of NAMES_BY_LENGTH[field[2]] ?? NONE) {
+        if (!isNamed(this.bytes, field, name)) continue;
+        found[name] ??= field;
+        break;
+      }
+    }
+    return found;
   }
 
   /** `name`: ASCII. */
