@@ -6,8 +6,8 @@ import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { repository, run, tool } from '../support/workspace.js';
 import { KafkaTools } from './support/kafka-tools.js';
 
-/** What the Nest CLI generates for an ESM application. */
-const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
+/** What `nest new` of Nest 12 generates for a strict ESM application. */
+const TEMPLATE = repository('test/fixtures/nest-apps/nest-12/tsconfig.json');
 
 describe('the example for Kafka', { timeout: 60_000 }, () => {
   let tools: KafkaTools;
@@ -21,7 +21,7 @@ describe('the example for Kafka', { timeout: 60_000 }, () => {
     folder = await mkdtemp(repository('test/.tmp/kafka-'));
     await mkdir(join(folder, 'src'));
     await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
-    await writeFile(join(folder, 'tsconfig.json'), (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true'));
+    await writeFile(join(folder, 'tsconfig.json'), await readFile(TEMPLATE, 'utf8'));
     await copyFile(repository('examples/kafka/main.ts'), join(folder, 'src/main.ts'));
     const { stdout } = await run(tool('tsc'), ['-p', 'tsconfig.json', '--pretty', 'false'], { cwd: folder });
     errors = stdout.split('\n').filter((line) => line !== '');

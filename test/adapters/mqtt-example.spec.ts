@@ -7,8 +7,8 @@ import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { repository, run, tool } from '../support/workspace.js';
 import { connectTo } from './support/mqtt.js';
 
-/** What the Nest CLI generates for an ESM application. */
-const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
+/** What `nest new` of Nest 12 generates for a strict ESM application. */
+const TEMPLATE = repository('test/fixtures/nest-apps/nest-12/tsconfig.json');
 
 describe('the example for MQTT', { timeout: 90_000 }, () => {
   let broker: MosquittoServer;
@@ -21,7 +21,7 @@ describe('the example for MQTT', { timeout: 90_000 }, () => {
     folder = await mkdtemp(repository('test/.tmp/mqtt-'));
     await mkdir(join(folder, 'src'));
     await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
-    const config = (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true');
+    const config = await readFile(TEMPLATE, 'utf8');
     await writeFile(join(folder, 'tsconfig.json'), config);
     await copyFile(repository('examples/mqtt/main.ts'), join(folder, 'src/main.ts'));
     const { stdout } = await run(tool('tsc'), ['-p', 'tsconfig.json', '--pretty', 'false'], { cwd: folder });

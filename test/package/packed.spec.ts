@@ -18,28 +18,6 @@ interface LockedPackage {
 
 const VARIANTS = ['esm', 'cjs'] as const;
 
-const GENERATED_TSCONFIG = {
-  compilerOptions: {
-    module: 'nodenext',
-    moduleResolution: 'nodenext',
-    resolvePackageJsonExports: true,
-    esModuleInterop: true,
-    isolatedModules: true,
-    declaration: true,
-    removeComments: true,
-    emitDecoratorMetadata: true,
-    experimentalDecorators: true,
-    allowSyntheticDefaultImports: true,
-    target: 'ES2023',
-    sourceMap: true,
-    outDir: './dist',
-    rootDir: '.',
-    incremental: true,
-    skipLibCheck: true,
-    strict: true,
-    strictPropertyInitialization: false,
-  },
-};
 const GENERATED_BUILD_TSCONFIG = {
   extends: './tsconfig.json',
   compilerOptions: { rootDir: './src' },
@@ -105,7 +83,7 @@ describe('the packed package', { timeout: 300_000 }, () => {
     const path = join(folder.path, type);
     await cp(repository('test/package/app/src'), join(path, 'src'), { recursive: true });
     await writeFile(join(path, 'package.json'), JSON.stringify(type === 'esm' ? { type: 'module' } : {}));
-    await writeFile(join(path, 'tsconfig.json'), JSON.stringify(GENERATED_TSCONFIG));
+    await cp(repository('test/fixtures/nest-apps/nest-12/tsconfig.json'), join(path, 'tsconfig.json'));
     await writeFile(join(path, 'tsconfig.build.json'), JSON.stringify(GENERATED_BUILD_TSCONFIG));
   }
 

@@ -1,9 +1,9 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { repository, run, tool } from '../support/workspace.js';
 
-/** What the Nest CLI generates for an ESM application. */
-const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
+/** What `nest new` of Nest 12 generates for a strict ESM application. */
+const TSCONFIG = repository('test/fixtures/nest-apps/nest-12/tsconfig.json');
 
 /** A strict application made of these sources (name without `.ts` to text), inside of the workspace, so that packages resolve. */
 export async function compileApplication(sources: Readonly<Record<string, string>>): Promise<readonly string[]> {
@@ -12,7 +12,7 @@ export async function compileApplication(sources: Readonly<Record<string, string
   try {
     await mkdir(join(folder, 'src'));
     await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
-    await writeFile(join(folder, 'tsconfig.json'), (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true'));
+    await copyFile(TSCONFIG, join(folder, 'tsconfig.json'));
     for (const [file, code] of Object.entries(sources)) await writeFile(join(folder, 'src', `${file}.ts`), code);
     const { stdout } = await run(tool('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--pretty', 'false'], {
       cwd: folder,

@@ -8,8 +8,8 @@ import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { repository, run, tool } from '../support/workspace.js';
 import { blocksOf, FRAMES } from './blocks.js';
 
-/** What the Nest CLI generates for an ESM application. */
-const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
+/** What `nest new` of Nest 12 generates for a strict ESM application. */
+const TEMPLATE = repository('test/fixtures/nest-apps/nest-12/tsconfig.json');
 const blocks = await Promise.all(
   Object.entries(FRAMES).map(async ([page, frames]) =>
     blocksOf(await readFile(repository(page), 'utf8')).map((block, place) => ({
@@ -22,7 +22,7 @@ const blocks = await Promise.all(
 
 /** Compiles as an application of the folder, whose manifest says of which kind it is. Answers with the errors. */
 async function compile(folder: string, sources: Readonly<Record<string, string>>): Promise<readonly string[]> {
-  const config = (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true');
+  const config = await readFile(TEMPLATE, 'utf8');
   expect(JSON.parse(config)).toMatchObject({ compilerOptions: { strict: true, module: 'nodenext' } });
   await writeFile(join(folder, 'tsconfig.json'), config);
   for (const [file, code] of Object.entries(sources)) await writeFile(join(folder, 'src', `${file}.ts`), code);

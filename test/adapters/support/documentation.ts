@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { blocksOf, type Frame } from '../../readme/blocks.js';
 import { repository, run, tool } from '../../support/workspace.js';
 
-/** What the Nest CLI generates for an ESM application. */
-const TEMPLATE = repository('node_modules/@nestjs/schematics/dist/lib/application/files/ts-esm/tsconfig.json');
+/** What `nest new` of Nest 12 generates for a strict ESM application. */
+const TEMPLATE = repository('test/fixtures/nest-apps/nest-12/tsconfig.json');
 
 /** The TypeScript of a page, as an application. */
 export interface CompiledPage {
@@ -23,7 +23,7 @@ export async function compilePage(page: string, frames: readonly Frame[]): Promi
   const folder = await mkdtemp(repository('test/.tmp/docs-'));
   await mkdir(join(folder, 'src'));
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
-  await writeFile(join(folder, 'tsconfig.json'), (await readFile(TEMPLATE, 'utf8')).replace('<%= strict %>', 'true'));
+  await writeFile(join(folder, 'tsconfig.json'), await readFile(TEMPLATE, 'utf8'));
   for (const [index, { file, around }] of frames.entries()) {
     const code = blocks[index]?.code ?? '';
     await writeFile(join(folder, 'src', `${file}.ts`), `${around(code)}\nexport {};\n`);

@@ -37,6 +37,7 @@ const guides = {
   'Writing a store': 'writing-a-store',
   Testing: 'testing',
   Operations: 'operations',
+  Versions: 'versions',
   Recipes: 'recipes',
 };
 const reference = { Options: 'options', 'Error codes': 'errors', Status: 'status', Values: 'values' };

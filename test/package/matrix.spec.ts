@@ -1,0 +1,220 @@
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openDatabase } from '../support/mongo-server.js';
+import { repository, run, succeed, temporaryFolder } from '../support/workspace.js';
+
+type Module = 'cjs' | 'esm';
+type Store = 'lmdb' | 'mongodb';
+
+/** One application: how it is compiled, where its streams are, and which Node runs it. */
+interface Build {
+  readonly module: Module;
+  readonly builder: 'tsc' | 'swc' | 'webpack';
+  readonly store: Store;
+}
+
+interface Line {
+  readonly nest: 10 | 11 | 12;
+  /** Of @nestjs/mongoose, which takes Mongoose 9 from 11.0.4 on. */
+  readonly nestMongoose: string;
+  /** Its compiler options, as `nest new` of that version writes them, with the module format of CommonJS applications. */
+  readonly compilerOptions: Readonly<Record<string, unknown>>;
+  readonly builds: readonly Build[];
+  readonly runners: readonly ('jest' | 'vitest')[];
+}
+
+/** All of it by `npm run test:matrix`; otherwise at least one of each kind. */
+const ALL = process.env['MINIBATCH_MATRIX'] === 'all';
+/** Next to the one that runs the tests. */
+const NODES = ALL ? ['22', '24'] : [];
+
+const COMMON = {
+  declaration: true,
+  removeComments: true,
+  emitDecoratorMetadata: true,
+  experimentalDecorators: true,
+  esModuleInterop: true,
+  sourceMap: true,
+  outDir: './dist',
+  rootDir: './src',
+  skipLibCheck: true,
+  types: ['node'],
+};
+const NODE10 = { ...COMMON, module: 'commonjs', moduleResolution: 'node10', target: 'ES2021' };
+const NODENEXT = {
+  ...COMMON,
+  module: 'nodenext',
+  moduleResolution: 'nodenext',
+  target: 'ES2023',
+  isolatedModules: true,
+};
+
+const EVERY_BUILD: readonly Build[] = (['lmdb', 'mongodb'] as const).flatMap((store) => [
+  { module: 'cjs', builder: 'tsc', store },
+  { module: 'cjs', builder: 'swc', store },
+  { module: 'cjs', builder: 'webpack', store },
+  { module: 'esm', builder: 'tsc', store },
+]);
+
+const LINES: readonly Line[] = [
+  {
+    nest: 10,
+    nestMongoose: '11.0.4',
+    compilerOptions: NODE10,
+    builds: ALL ? EVERY_BUILD : [{ module: 'cjs', builder: 'tsc', store: 'lmdb' }],
+    runners: ['jest'],
+  },
+  {
+    nest: 11,
+    nestMongoose: '11.0.4',
+    compilerOptions: NODENEXT,
+    builds: ALL
+      ? EVERY_BUILD
+      : [
+          { module: 'cjs', builder: 'swc', store: 'lmdb' },
+          { module: 'cjs', builder: 'webpack', store: 'mongodb' },
+        ],
+    runners: ALL ? ['jest', 'vitest'] : ['vitest'],
+  },
+  // Nest 12's own applications, ESM and CommonJS by tsc, are in packed.spec.ts.
+  ...(ALL
+    ? [
+        {
+          nest: 12,
+          nestMongoose: '12.0.0',
+          compilerOptions: NODENEXT,
+          builds: EVERY_BUILD,
+          runners: ['vitest'],
+        } as const,
+      ]
+    : []),
+];
+
+const FIXTURES = repository('test/fixtures/nest-apps');
+/** What the application prints at its end. */
+const REPORT = '{"flights":3,"worst":25,"status":200,"streams":["flights"]}\n';
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let tarball: string;
+
+beforeAll(async () => {
+  folder = await temporaryFolder();
+  const args = ['pack', '--silent', '--pack-destination', folder.path];
+  const output = await succeed('npm', args, { cwd: repository('libs/minibatch') });
+  tarball = join(folder.path, output.trim().split('\n').at(-1) ?? '');
+}, 300_000);
+
+afterAll(async () => await folder.dispose());
+
+async function npmInstall(cwd: string, ...packages: readonly string[]): Promise<void> {
+  await succeed('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...packages], { cwd });
+}
+
+/** The binary of another version of Node, from its package on npm. */
+async function nodeOf(version: string): Promise<string> {
+  const path = join(folder.path, `node-${version}`);
+  const name = `node-${process.platform}-${process.arch}`;
+  await mkdir(path, { recursive: true });
+  await writeFile(join(path, 'package.json'), '{}');
+  await npmInstall(path, `${name}@${version}`);
+  return join(path, 'node_modules', name, 'bin/node');
+}
+
+/** Writes the sources as such an application has them: CommonJS resolves imports without their extension, too, and Jest only those. */
+async function write(path: string, { module, store }: Pick<Build, 'module' | 'store'>): Promise<void> {
+  await mkdir(join(path, 'src'), { recursive: true });
+  const sources = {
+    'app.module.ts': `${store}.module.ts`,
+    'app.spec.ts': 'app.test.ts',
+    'flight-report.ts': 'flight-report.ts',
+    'main.ts': 'main.ts',
+  };
+  for (const [file, source] of Object.entries(sources)) {
+    const text = await readFile(join(FIXTURES, 'src', source), 'utf8');
+    const imports = module === 'esm' ? text : text.replaceAll(/from '(\.\/.*)\.js'/g, "from '$1'");
+    await writeFile(join(path, 'src', file), imports);
+  }
+  const json = (file: string, value: object) => writeFile(join(path, file), JSON.stringify(value));
+  await json('package.json', module === 'esm' ? { type: 'module' } : {});
+  await json('nest-cli.json', { sourceRoot: 'src', compilerOptions: { deleteOutDir: true } });
+}
+
+async function writeTsconfig(path: string, compilerOptions: object): Promise<void> {
+  await writeFile(join(path, 'tsconfig.json'), JSON.stringify({ compilerOptions }));
+  const build = { extends: './tsconfig.json', include: ['src'], exclude: ['**/*.spec.ts'] };
+  await writeFile(join(path, 'tsconfig.build.json'), JSON.stringify(build));
+}
+
+describe.each(LINES)('the packed package in Nest $nest', { timeout: 600_000 }, (line) => {
+  let app: string;
+  const bin = (name: string) => join(app, 'node_modules/.bin', name);
+  const nodes: string[] = [process.execPath];
+
+  beforeAll(async () => {
+    app = join(folder.path, `nest-${line.nest}`);
+    await cp(join(FIXTURES, `nest-${line.nest}`), app, { recursive: true });
+    await npmInstall(app, tarball);
+    for (const version of NODES) nodes.push(await nodeOf(version));
+  }, 600_000);
+
+  async function build({ module, builder, store }: Build): Promise<string> {
+    const path = join(app, `${module}-${builder}-${store}`);
+    await write(path, { module, store });
+    await writeTsconfig(path, module === 'esm' ? NODENEXT : line.compilerOptions);
+    // webpack leaves out what it finds in the node_modules beside the sources.
+    await symlink(join(app, 'node_modules'), join(path, 'node_modules'));
+    await succeed(bin('nest'), ['build', '--builder', builder], { cwd: path });
+    return path;
+  }
+
+  async function start(node: string, path: string, env: NodeJS.ProcessEnv = {}): Promise<void> {
+    const result = await run(node, ['dist/main.js'], { cwd: path, env });
+    // Older versions of Node say that require(esm) is an experiment.
+    const stderr = result.stderr.replace(/^\(node:\d+\) ExperimentalWarning: .*\n\(Use .*\n/gm, '');
+    expect({ ...result, stderr }).toEqual({ exitCode: 0, stdout: REPORT, stderr: '' });
+  }
+
+  // In this order: the first ones run where nothing of MongoDB is installed.
+  it.each(line.builds.filter(({ store }) => store === 'lmdb'))(
+    'keeps streams in LMDB, without mongoose: $module by $builder',
+    async (choice) => {
+      const path = await build(choice);
+      for (const node of nodes) await start(node, path);
+    },
+  );
+
+  it.each(line.runners)('is tested by %s', async (runner) => {
+    const module = runner === 'jest' ? 'cjs' : 'esm';
+    const path = join(app, runner);
+    await write(path, { module, store: 'lmdb' });
+    await writeTsconfig(path, module === 'esm' ? NODENEXT : line.compilerOptions);
+    if (runner === 'jest') await cp(join(FIXTURES, 'jest.config.json'), join(path, 'jest.config.json'));
+    const args = runner === 'jest' ? [] : ['run', '--globals', '--testTimeout=120000', '--root', path];
+    const { exitCode, stdout, stderr } = await run(bin(runner), args, {
+      cwd: path,
+      env: { NO_COLOR: '1', FORCE_COLOR: '0' },
+    });
+    expect(exitCode, stdout + stderr).toBe(0);
+    expect(stdout + stderr).toMatch(/Tests:?\s+1 passed/);
+  });
+
+  const inMongo = line.builds.filter(({ store }) => store === 'mongodb');
+  if (inMongo.length === 0) return;
+
+  it(`keeps streams in MongoDB: ${inMongo.map(({ module, builder }) => `${module} by ${builder}`).join(', ')}`, async () => {
+    await npmInstall(app, 'mongoose@9.12.1', `@nestjs/mongoose@${line.nestMongoose}`);
+    for (const choice of inMongo) {
+      const path = await build(choice);
+      for (const node of nodes) {
+        const database = openDatabase();
+        try {
+          const uri = database.uri.replace(/\/?(\?|$)/, `/${database.name}$1`);
+          await start(node, path, { MONGODB_URI: uri });
+        } finally {
+          await database.dispose();
+        }
+      }
+    }
+  });
+});
