@@ -151,7 +151,7 @@ async function settings(root, program) {
     const erlang = 'export ROOTDIR="$here/usr/lib/erlang" EMU=beam PROGNAME=erl';
     return [erlang, 'BINDIR=$(echo "$ROOTDIR"/erts-*/bin)', 'export BINDIR'];
   }
-  // With the Java beside it, which knows its trusted certificates.
+  // With the Java next to it, which knows its trusted certificates.
   if (program === 'mvn') return ['unset JAVA_HOME', 'export PATH="$here/../bin:$PATH"'];
   if (program === 'pip3') return ['export PYTHONPATH="$here/usr/lib/python3/dist-packages"'];
   const hasTrust = program === 'java' && (await exists(join(root, 'trust-store')));

@@ -40,7 +40,7 @@ export async function accessPlugin(dir, forbidden) {
 /** Debian puts it into a folder named after the machine's architecture. */
 async function findPlugin() {
   const [program] = await needTool('mosquitto', 'MQTT');
-  // Packages unpacked into the cache have their programs beside their root.
+  // Packages unpacked into the cache have their programs next to their root.
   const bases = [join(dirname(program), '../root/usr/lib'), '/usr/lib'];
   const below = await Promise.all(
     bases.map(async (base) => (await readdir(base).catch(() => [])).map((name) => join(base, name))),

@@ -71,7 +71,7 @@ export interface CeleryEventSourceOptions {
   readonly tls?: ConnectionOptions;
 }
 
-/** All options are there. */
+/** All options are set. */
 export interface ResolvedCeleryOptions {
   readonly where: string;
   readonly broker: Broker;

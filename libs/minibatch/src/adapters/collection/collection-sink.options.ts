@@ -19,7 +19,7 @@ export interface CollectionWriting {
 export type CollectionSinkOptions = CollectionRef & CollectionWriting;
 
 /**
- * All options are there.
+ * All options are set.
  *
  * @internal
  */

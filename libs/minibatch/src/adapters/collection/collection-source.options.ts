@@ -112,7 +112,7 @@ export type CollectionSourceOptions<T = unknown, D extends Document = Document> 
   CollectionReading<T, D>;
 
 /**
- * All options are there; durations are milliseconds.
+ * All options are set; durations are milliseconds.
  *
  * @internal
  */

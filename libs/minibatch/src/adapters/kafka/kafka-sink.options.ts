@@ -50,7 +50,7 @@ export type KafkaCompression = keyof typeof COMPRESSION;
 /** By the numbers of Kafka's protocol. */
 const COMPRESSION = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 } as const;
 
-/** All options are there. */
+/** All options are set. */
 export interface ResolvedKafkaSink {
   readonly where: string;
   readonly open: KafkaOpener;

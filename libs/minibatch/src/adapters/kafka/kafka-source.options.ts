@@ -71,7 +71,7 @@ export interface KafkaSourceOptions<T = unknown> {
   readonly consumer?: Omit<ConsumerConfig, 'groupId'>;
 }
 
-/** All options are there; durations are milliseconds. */
+/** All options are set; durations are milliseconds. */
 export interface ResolvedKafkaSource {
   readonly where: string;
   readonly open: KafkaOpener;

@@ -31,7 +31,7 @@ export interface ClientProxySinkOptions<R = unknown> {
   readonly timeout?: number | StringValue;
 }
 
-/** All options are there; durations are milliseconds. */
+/** All options are set; durations are milliseconds. */
 export interface ResolvedSending {
   readonly where: string;
   readonly client: ClientProxy;

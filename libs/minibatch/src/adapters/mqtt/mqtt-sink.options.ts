@@ -38,7 +38,7 @@ export interface MqttSinkOptions<R = unknown> extends MqttConnectionOptions {
   readonly maxInFlight?: number;
 }
 
-/** All options are there. */
+/** All options are set. */
 export interface ResolvedSink {
   readonly where: string;
   readonly connection: ResolvedConnection;

@@ -78,7 +78,7 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
   readonly maxBytes?: number;
 }
 
-/** All options are there. */
+/** All options are set. */
 export interface ResolvedSource {
   readonly where: string;
   readonly connection: ResolvedConnection;

@@ -17,7 +17,7 @@ export interface DatasetWriting {
 
 export type DatasetSinkOptions = DatasetRef & DatasetWriting;
 
-/** All options are there. */
+/** All options are set. */
 export interface ResolvedDatasetWriting {
   readonly ref: Required<DatasetRef>;
   readonly kind: DatasetKind | undefined;

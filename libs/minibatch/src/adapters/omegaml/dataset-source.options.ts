@@ -24,7 +24,7 @@ export interface DatasetReading<T = unknown, R = T> extends Omit<CollectionReadi
 
 export type DatasetSourceOptions<T = unknown, R = T> = DatasetRef & DatasetReading<T, R>;
 
-/** All options are there. */
+/** All options are set. */
 export interface ResolvedDatasetReading<T, R> {
   readonly ref: Required<DatasetRef>;
   readonly missing: 'wait' | 'fail';
