@@ -66,7 +66,6 @@ export default defineConfig({
               ...REPLICA_SET,
               name: 'replica set',
               globalSetup: ['test/support/replica-set-setup.ts'],
-              setupFiles: [...common.setupFiles, 'test/support/server-differences.ts'],
             },
           },
         ],

@@ -3,10 +3,11 @@ import { Injectable } from '@nestjs/common';
 import { getConnectionToken, InjectConnection, InjectModel, MongooseModule } from '@nestjs/mongoose';
 import { type Connection, type Model, mongo, Schema } from 'mongoose';
 import { AppendError, ErrorCode, MinibatchModule, Streaming, StreamService, type Window } from 'nestjs-minibatch';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type MongoServer, startReplicaSet } from '../../scripts/servers/mongo/mongo.mjs';
 import { type FailPoint, failCommands } from '../support/fail-points.js';
 import type { TestDatabase } from '../support/mongo-server.js';
+import { whereMissing } from '../support/server-differences.js';
 import { closeAll, mongoose, SOON, start, useDatabase } from './support/applications.js';
 
 interface Order {
@@ -193,21 +194,23 @@ describe('an outbox (on a replica set)', () => {
   });
 });
 
-describe.skipIf(inject('mongoSupports').transactions)('an outbox (on a server without transactions)', () => {
-  it('is refused with a code that says what it takes, and nothing is written', async () => {
-    const imports = [mongoose(useDatabase()), models, MinibatchModule.forRoot({ autoStart: false })];
-    const orders = (await start({ imports, providers: [Orders] })).get(Orders);
-    const session = await orders.connection.startSession();
-    session.startTransaction();
-    const error = await orders.streams.append('orders', { id: 'o1' }, { session }).catch((reason: unknown) => reason);
-    expect(error).toBeInstanceOf(AppendError);
-    expect(error).toMatchObject({
-      code: ErrorCode.StoreUnsupported,
-      stored: 'no',
-      message: expect.stringContaining('Transactions need a replica set') as string,
+whereMissing('transactions', () => {
+  describe('an outbox (on a server without transactions)', () => {
+    it('is refused with a code that says what it takes, and nothing is written', async () => {
+      const imports = [mongoose(useDatabase()), models, MinibatchModule.forRoot({ autoStart: false })];
+      const orders = (await start({ imports, providers: [Orders] })).get(Orders);
+      const session = await orders.connection.startSession();
+      session.startTransaction();
+      const error = await orders.streams.append('orders', { id: 'o1' }, { session }).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(AppendError);
+      expect(error).toMatchObject({
+        code: ErrorCode.StoreUnsupported,
+        stored: 'no',
+        message: expect.stringContaining('Transactions need a replica set') as string,
+      });
+      expect(await orders.connection.collection('buffer').countDocuments()).toBe(0);
+      await session.abortTransaction().catch(() => undefined);
+      await session.endSession();
     });
-    expect(await orders.connection.collection('buffer').countDocuments()).toBe(0);
-    await session.abortTransaction().catch(() => undefined);
-    await session.endSession();
   });
 });

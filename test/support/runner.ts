@@ -2,7 +2,11 @@ import { appendFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import type { RunnerTask, RunnerTestCase, RunnerTestFile, RunnerTestSuite } from 'vitest';
 import { TestRunner } from 'vitest';
+import type { MongoKind } from '../../scripts/servers/mongo/mongo.mjs';
 import { type MissingServer, missingServer } from '../../scripts/servers/missing.mjs';
+import { DIFFERENCES } from './server-differences.js';
+
+type OnCollected = (files: RunnerTestFile[]) => unknown;
 
 /** In CI nothing may go untested. */
 const isCi = process.env['CI'] === 'true';
@@ -15,6 +19,23 @@ const isCi = process.env['CI'] === 'true';
  * the file of MINIBATCH_LEFT_OUT.
  */
 export default class LeavesOutWhatIsMissing extends TestRunner {
+  #report: OnCollected | undefined;
+
+  /** Vitest sets what reports the tests that were found; those that differ by server are gone before. */
+  set onCollected(report: OnCollected) {
+    this.#report = report;
+  }
+
+  get onCollected(): OnCollected {
+    // What is set now: Vitest wraps what it gets here, and sets that.
+    const report = this.#report;
+    return async (files) => {
+      const differences = Object.keys(DIFFERENCES[this.injectValue('mongoKind') as MongoKind] ?? {});
+      for (const file of files) leaveOut(file, differences);
+      await report?.(files);
+    };
+  }
+
   onAfterRetryTask(test: RunnerTestCase): void {
     const missing = whatIsMissing(test);
     if (missing === undefined || test.result === undefined) return;
@@ -35,6 +56,20 @@ export default class LeavesOutWhatIsMissing extends TestRunner {
     }
     await super.onAfterRunSuite(suite);
   }
+}
+
+/** Removes the tests whose full names end so. */
+function leaveOut(suite: RunnerTestSuite, endings: readonly string[]): void {
+  if (endings.length === 0) return;
+  for (const task of suite.tasks) if (task.type === 'suite') leaveOut(task, endings);
+  suite.tasks = suite.tasks.filter((task) =>
+    task.type === 'suite' ? task.tasks.length > 0 : !endings.some((ending) => nameOf(task).endsWith(ending)),
+  );
+}
+
+/** As reports have it. */
+function nameOf(task: RunnerTask): string {
+  return task.suite === undefined ? task.name : `${nameOf(task.suite)} ${task.name}`;
 }
 
 function whatIsMissing({ result }: RunnerTask): MissingServer | undefined {

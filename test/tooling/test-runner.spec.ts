@@ -191,6 +191,18 @@ describe('npm test', { timeout: 90_000 }, () => {
     });
   });
 
+  it('selects the tests that the MongoDB of the run can pass: what differs by server is no test there', async () => {
+    const runner = JSON.stringify(repository('test/support/runner.ts'));
+    const files = {
+      'a.test.mjs': file(
+        `describe('redrive', () => { ${test('moves and removes many', 'expect(1).toBe(2);')} });\n`,
+        test('is the same everywhere', ''),
+      ),
+      'vitest.config.mjs': `export default { test: { include: ['*.test.mjs'], runner: ${runner}, provide: { mongoKind: 'secantusdb' } } };\n`,
+    };
+    expect((await runTests(files, { ci: 'true' })).closing).toBe('5 passed, 0 failed, 0 skipped');
+  });
+
   it('runs the unit tests without a build and without servers', async () => {
     const scripts = { build: 'false', 'prepare:servers': 'false' };
     const only = file(test('is told', "expect(process.env.MINIBATCH_ONLY).toBe('unit');"));

@@ -248,79 +248,84 @@ describe.each(Object.entries(SERVERS))('CollectionSource with a change stream of
   });
 
   // A token that is well-formed for a replica set can't be made up.
-  describe.runIf(name === 'a single server with an oplog')('whose token is lost', () => {
-    beforeEach(async () => {
+  if (name === 'a single server with an oplog') {
+    describe('whose token is lost', () => {
+      beforeEach(async () => {
+        start();
+        await tailing();
+        await test.orders.insertOne({ n: 1 });
+        await arrived(1);
+        await end();
+        const token = { value: { startAfter: { _data: '826512345600000001' } } };
+        test.target.stored = { ...stored(), start: JSON.stringify(token) };
+        await test.orders.insertOne({ n: 2 });
+      });
+
+      it('fails by default and says what to do', async () => {
+        await expect(test.make().stream(test.target, new AbortController().signal)).rejects.toMatchObject({
+          code: ErrorCode.SourceFailed,
+          message: expect.stringMatching(/forgotten.*Set onLostToken: 'snapshot'/),
+          details: { reason: 'LOST_POSITION' },
+          cause: expect.objectContaining({ name: 'MongoServerError' }),
+        });
+      });
+
+      it("reads the collection again with 'snapshot'", async () => {
+        start({ onLostToken: 'snapshot' });
+        await arrived(3);
+        await tailing();
+        await test.orders.insertOne({ n: 3 });
+        await arrived(4);
+        // The first one had come by the change stream.
+        expect(test.target.all('n')).toEqual([1, 1, 2, 3]);
+      });
+
+      it("leaves out what came meanwhile with 'now'", async () => {
+        const lost = test.target.stored;
+        start({ onLostToken: 'now' });
+        await until('a new position', () => test.target.stored !== lost);
+        await test.orders.insertOne({ n: 3 });
+        await arrived(2);
+        expect(test.target.all('n')).toEqual([1, 3]);
+      });
+    });
+  }
+
+  if (name === 'a replica set') {
+    it("skips nothing with 'now' when the server is interrupted once", async () => {
       start();
       await tailing();
       await test.orders.insertOne({ n: 1 });
       await arrived(1);
       await end();
-      const token = { value: { startAfter: { _data: '826512345600000001' } } };
-      test.target.stored = { ...stored(), start: JSON.stringify(token) };
       await test.orders.insertOne({ n: 2 });
-    });
-
-    it('fails by default and says what to do', async () => {
-      await expect(test.make().stream(test.target, new AbortController().signal)).rejects.toMatchObject({
-        code: ErrorCode.SourceFailed,
-        message: expect.stringMatching(/forgotten.*Set onLostToken: 'snapshot'/),
-        details: { reason: 'LOST_POSITION' },
-        cause: expect.objectContaining({ name: 'MongoServerError' }),
-      });
-    });
-
-    it("reads the collection again with 'snapshot'", async () => {
-      start({ onLostToken: 'snapshot' });
-      await arrived(3);
-      await tailing();
-      await test.orders.insertOne({ n: 3 });
-      await arrived(4);
-      // The first one had come by the change stream.
-      expect(test.target.all('n')).toEqual([1, 1, 2, 3]);
-    });
-
-    it("leaves out what came meanwhile with 'now'", async () => {
-      const lost = test.target.stored;
+      await test.connection
+        .getClient()
+        .db('admin')
+        .command({
+          configureFailPoint: 'failCommand',
+          mode: { times: 1 },
+          data: { failCommands: ['aggregate'], errorCode: 11_601 },
+        });
       start({ onLostToken: 'now' });
-      await until('a new position', () => test.target.stored !== lost);
-      await test.orders.insertOne({ n: 3 });
+      await expect(test.running).rejects.toMatchObject({ message: expect.stringMatching(/kept and retried/) });
+      start({ onLostToken: 'now' });
       await arrived(2);
-      expect(test.target.all('n')).toEqual([1, 3]);
+      expect(test.target.all('n')).toEqual([1, 2]);
     });
-  });
+  }
 
-  it.runIf(name === 'a replica set')("skips nothing with 'now' when the server is interrupted once", async () => {
-    start();
-    await tailing();
-    await test.orders.insertOne({ n: 1 });
-    await arrived(1);
-    await end();
-    await test.orders.insertOne({ n: 2 });
-    await test.connection
-      .getClient()
-      .db('admin')
-      .command({
-        configureFailPoint: 'failCommand',
-        mode: { times: 1 },
-        data: { failCommands: ['aggregate'], errorCode: 11_601 },
-      });
-    start({ onLostToken: 'now' });
-    await expect(test.running).rejects.toMatchObject({ message: expect.stringMatching(/kept and retried/) });
-    start({ onLostToken: 'now' });
-    await arrived(2);
-    expect(test.target.all('n')).toEqual([1, 2]);
-  });
-
-  it('gives updates and replacements where they are asked for', async ({ skip }) => {
-    // mongo-java-server tells neither the document nor its key with an update.
-    if (server.kind === 'mongo-java-server') return skip('it needs a replica set: set MONGODB_URI');
-    const { insertedId } = await test.orders.insertOne({ n: 1 });
-    start({ operations: ['insert', 'update', 'replace'] });
-    await arrived(1);
-    await tailing();
-    await test.orders.updateOne({ _id: insertedId }, { $set: { n: 2 } });
-    await test.orders.replaceOne({ _id: insertedId }, { n: 3 });
-    await arrived(3);
-    expect(test.target.all('n')).toEqual([1, expect.any(Number), 3]);
-  });
+  // mongo-java-server tells neither the document nor its key with an update.
+  if (name === 'a replica set') {
+    it('gives updates and replacements where they are asked for', async () => {
+      const { insertedId } = await test.orders.insertOne({ n: 1 });
+      start({ operations: ['insert', 'update', 'replace'] });
+      await arrived(1);
+      await tailing();
+      await test.orders.updateOne({ _id: insertedId }, { $set: { n: 2 } });
+      await test.orders.replaceOne({ _id: insertedId }, { n: 3 });
+      await arrived(3);
+      expect(test.target.all('n')).toEqual([1, expect.any(Number), 3]);
+    });
+  }
 });

@@ -2,6 +2,7 @@ import { createConnection, Schema } from 'mongoose';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { CollectionSource } from './collection.source.js';
+import { whereMissing } from '../../../../../test/support/server-differences.js';
 import { MemoryTarget, until, useSource } from './collection-source.spec.support.js';
 
 describe('where a CollectionSource starts', () => {
@@ -71,17 +72,16 @@ describe('where a CollectionSource starts', () => {
     expect(test.target.all('n')).toEqual([1]);
   });
 
-  it.skipIf(inject('mongoSupports').changeStreams)(
-    'says so where a change stream is needed and there is none',
-    async () => {
+  whereMissing('changeStreams', () => {
+    it('says so where a change stream is needed and there is none', async () => {
       for (const options of [{ mode: 'changeStream' }, { mode: 'auto', operations: ['insert', 'update'] }] as const) {
         await expect(test.make(options).stream(test.target, test.stop.signal)).rejects.toMatchObject({
           code: ErrorCode.InvalidOptions,
           message: expect.stringMatching(/no change streams/),
         });
       }
-    },
-  );
+    });
+  });
 
   it('reads the collection of a model, and a collection of the driver', async () => {
     const Order = test.connection.model('Order', new Schema({ n: Number }), 'orders');

@@ -1,5 +1,5 @@
 import { mongo } from 'mongoose';
-import { describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   appendAll,
   dataOf,
@@ -8,6 +8,7 @@ import {
   openStore,
   useStore,
 } from '../../../../../test/support/mongoose-store.js';
+import { whereSupported } from '../../../../../test/support/server-differences.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import type { CheckpointError } from '../checkpoints.js';
 import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
@@ -192,20 +193,22 @@ describe('append', () => {
       expect(await store.readCheckpoint('flights', 'bad')).toBeUndefined();
     });
 
-    it.runIf(inject('mongoSupports').transactions)('come and go with the transaction of the application', async () => {
-      const { store, connection } = test;
-      await store.ensureStream('flights');
-      const session = await connection.startSession();
-      session.startTransaction();
-      await store.append([messageOf('flights', 1)], { session, checkpoints: [position({ position: 1 })] });
-      await session.abortTransaction();
-      expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toBeUndefined();
-      await connection.transaction(async (own) => {
-        await store.append([messageOf('flights', 2)], { session: own, checkpoints: [position({ position: 2 })] });
+    whereSupported('transactions', () => {
+      it('come and go with the transaction of the application', async () => {
+        const { store, connection } = test;
+        await store.ensureStream('flights');
+        const session = await connection.startSession();
+        session.startTransaction();
+        await store.append([messageOf('flights', 1)], { session, checkpoints: [position({ position: 1 })] });
+        await session.abortTransaction();
+        expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toBeUndefined();
+        await connection.transaction(async (own) => {
+          await store.append([messageOf('flights', 2)], { session: own, checkpoints: [position({ position: 2 })] });
+        });
+        expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toBe(2);
+        expect(await dataOf(store, KEY)).toEqual([2]);
+        await session.endSession();
       });
-      expect(await store.readCheckpoint('flights', 'kafka.topic$1')).toBe(2);
-      expect(await dataOf(store, KEY)).toEqual([2]);
-      await session.endSession();
     });
   });
 
@@ -227,24 +230,26 @@ describe('append', () => {
     });
   });
 
-  it.runIf(inject('mongoSupports').transactions)('joins a transaction', async () => {
-    const { store, connection } = test;
-    await appendAll(store, [messageOf('flights', 0, { dedupeId: 'seen' })]);
-    const session = await connection.startSession();
-    session.startTransaction();
-    const outcomes = await store.append([messageOf('flights', 1), messageOf('flights', 2, { dedupeId: 'seen' })], {
-      session,
+  whereSupported('transactions', () => {
+    it('joins a transaction', async () => {
+      const { store, connection } = test;
+      await appendAll(store, [messageOf('flights', 0, { dedupeId: 'seen' })]);
+      const session = await connection.startSession();
+      session.startTransaction();
+      const outcomes = await store.append([messageOf('flights', 1), messageOf('flights', 2, { dedupeId: 'seen' })], {
+        session,
+      });
+      expect(outcomes.map(codeOf)).toEqual(['stored', 'duplicate']);
+      expect(await dataOf(store, KEY)).toEqual([0]);
+      await session.abortTransaction();
+      expect(await dataOf(store, KEY)).toEqual([0]);
+      await connection.transaction(async (own) => {
+        await connection.collection('orders').insertOne({ a: 1 }, { session: own });
+        await store.append([messageOf('flights', 3)], { session: own });
+      });
+      expect(await dataOf(store, KEY)).toEqual([0, 3]);
+      await session.endSession();
     });
-    expect(outcomes.map(codeOf)).toEqual(['stored', 'duplicate']);
-    expect(await dataOf(store, KEY)).toEqual([0]);
-    await session.abortTransaction();
-    expect(await dataOf(store, KEY)).toEqual([0]);
-    await connection.transaction(async (own) => {
-      await connection.collection('orders').insertOne({ a: 1 }, { session: own });
-      await store.append([messageOf('flights', 3)], { session: own });
-    });
-    expect(await dataOf(store, KEY)).toEqual([0, 3]);
-    await session.endSession();
   });
 });
 

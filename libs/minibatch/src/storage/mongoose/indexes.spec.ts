@@ -1,6 +1,7 @@
 import type { mongo } from 'mongoose';
-import { describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { appendAll, keyOf, messageOf, useStore } from '../../../../../test/support/mongoose-store.js';
+import { whereSupported } from '../../../../../test/support/server-differences.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { waiting as waitingFor } from './blocks.js';
 import { MESSAGES } from './foreign.js';
@@ -56,26 +57,32 @@ describe('indexes', () => {
     expect(await names('buffer')).toContain('minibatch_waiting_by_time');
   });
 
-  it.runIf(inject('mongoSupports').indexes)('that stand in the way are named', async () => {
-    const { connection } = test;
-    await connection.collection('buffer').dropIndex('minibatch_dedupe');
-    await connection.collection('buffer').createIndexes([{ name: 'minibatch_dedupe', key: { dedupeKey: 1 } }]);
-    const conflict = { code: ErrorCode.ModelConflict };
-    await expect(new MongooseStreamStore(connection).open()).rejects.toMatchObject(conflict);
+  whereSupported('indexes', () => {
+    it('that stand in the way are named', async () => {
+      const { connection } = test;
+      await connection.collection('buffer').dropIndex('minibatch_dedupe');
+      await connection.collection('buffer').createIndexes([{ name: 'minibatch_dedupe', key: { dedupeKey: 1 } }]);
+      const conflict = { code: ErrorCode.ModelConflict };
+      await expect(new MongooseStreamStore(connection).open()).rejects.toMatchObject(conflict);
+    });
   });
 
-  it.runIf(inject('mongoSupports').indexes)('are used by the reads', async () => {
-    const { store, connection } = test;
-    await store.registerGroup(keyOf('flights'), { timeOrder: true });
-    await appendAll(
-      store,
-      Array.from({ length: 100 }, (_, i) => messageOf('flights', i)),
-    );
-    const buffer = connection.collection('buffer');
-    const waiting = waitingFor(keyOf('flights')) as mongo.Filter<mongo.Document>;
-    const plan = async (find: ReturnType<typeof buffer.find>) => JSON.stringify((await find.explain())['queryPlanner']);
-    // Without foreign documents, and with some.
-    for (const asked of [waiting, { ...waiting, $and: [MESSAGES as mongo.Filter<mongo.Document>] }]) {
+  whereSupported('indexes', () => {
+    it.each([
+      ['of all messages', {}],
+      ['in spite of foreign documents', { $and: [MESSAGES as mongo.Filter<mongo.Document>] }],
+    ])('are used by the reads %s', async (_, more) => {
+      const { store, connection } = test;
+      await store.registerGroup(keyOf('flights'), { timeOrder: true });
+      await appendAll(
+        store,
+        Array.from({ length: 100 }, (_, i) => messageOf('flights', i)),
+      );
+      const buffer = connection.collection('buffer');
+      const waiting = waitingFor(keyOf('flights')) as mongo.Filter<mongo.Document>;
+      const plan = async (find: ReturnType<typeof buffer.find>) =>
+        JSON.stringify((await find.explain())['queryPlanner']);
+      const asked = { ...waiting, ...more };
       const byId = await plan(buffer.find(asked).sort({ _id: 1 }).limit(10));
       expect(byId).toContain('minibatch_waiting');
       expect(byId).not.toContain('"SORT"');
@@ -83,6 +90,6 @@ describe('indexes', () => {
       const byTime = await plan(buffer.find(recent).sort({ created: 1, _id: 1 }).limit(10));
       expect(byTime).toContain('minibatch_waiting_by_time');
       expect(byTime).not.toContain('"SORT"');
-    }
+    });
   });
 });
