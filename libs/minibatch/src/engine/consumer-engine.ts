@@ -3,7 +3,6 @@ import { Ages } from '../common/ages.js';
 import { type Clock, delay } from '../common/clock.js';
 import type { Log } from '../common/log.js';
 import { isDead, thisProcess } from '../common/process-identity.js';
-import { messageOf } from '../errors/minibatch.error.js';
 import { shuttingDown } from '../errors/shutting-down.js';
 import type { ConsumerKey, LeaseOwner, StreamStore } from '../storage/stream-store.interface.js';
 import { ConsumerRecords } from './consumer-records.js';
@@ -148,9 +147,11 @@ export class ConsumerEngine implements Engine {
     if (this.isStarted || this.isStopping) return;
     this.isStarted = true;
     const waiting = this.records.all().filter(({ runsAtOnce }) => !runsAtOnce);
-    const registered = Promise.all(waiting.map((record) => this.registration.register(record)));
-    await this.inTime(registered);
-    registered.catch((error: unknown) => this.log.error(messageOf(error)));
+    const registered = waiting.map((record) => this.registration.register(record));
+    await this.inTime(Promise.all(registered));
+    for (const [index, record] of waiting.entries()) {
+      this.registration.reportFailure(record, registered[index] ?? Promise.resolve());
+    }
     this.operate();
   }
 

@@ -40,11 +40,8 @@ export class ConsumerRegistration {
   }
 
   /** Logs what a registration rejects with. */
-  reportFailure({ definition, counters }: ConsumerRecord, registered: Promise<void>): void {
-    registered.catch((error: unknown) => {
-      counters.failed(this.clock.now(), error);
-      this.log.error(`${definition.label}: ${messageOf(error)}`);
-    });
+  reportFailure(record: ConsumerRecord, registered: Promise<void>): void {
+    registered.catch((error: unknown) => this.report(record, error));
   }
 
   /** Makes the stream and the group of a consumer. Resolves with how often a flush of the stream has been asked for. */
@@ -86,9 +83,14 @@ export class ConsumerRegistration {
       try {
         if (await this.activity.track(() => this.attempt(record))) return;
       } catch (error) {
-        this.log.error(messageOf(error));
+        this.report(record, error);
         return;
       }
     }
+  }
+
+  private report({ definition, counters }: ConsumerRecord, error: unknown): void {
+    counters.failed(this.clock.now(), error);
+    this.log.error(`${definition.label}: ${messageOf(error)}`);
   }
 }
