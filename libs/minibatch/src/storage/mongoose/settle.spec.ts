@@ -122,6 +122,7 @@ describe('claim, commit and settle', () => {
     await expect(store.recover(first)).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
     await store.claim(first, [windowOf(2, [])]);
     await store.claim(second, [windowOf(2, claimed.window.messageIds)]);
+    expect((await store.stats(['flights']))[0]).toMatchObject({ consumers: [{ openWindows: 2 }] });
 
     const third = await takeLease(store, KEY);
     const { open } = await store.recover(third);

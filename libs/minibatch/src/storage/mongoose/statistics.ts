@@ -29,8 +29,9 @@ interface UncommittedCount {
   last: unknown;
 }
 
+/** Windows that a consumer has claimed under a fence. */
 interface Claimed {
-  _id: string;
+  _id: { consumer: string; fence: number };
   windows: number;
 }
 
@@ -146,7 +147,7 @@ export class Statistics {
         this.collections.window
           .aggregate<Claimed>([
             { $match: { processed: false, stream: present } },
-            { $group: { _id: '$consumer', windows: { $sum: WINDOWS } } },
+            { $group: { _id: { consumer: '$consumer', fence: '$fence' }, windows: { $sum: WINDOWS } } },
           ])
           .toArray(),
         this.collections.deadletter
@@ -154,14 +155,13 @@ export class Statistics {
           .toArray(),
       ]),
     );
-    const windows = new Map(claimed.map((count) => [count._id, count.windows]));
     const letters = new Map(buried.map((count) => [count._id, count.letters]));
     return streams.map((stream) =>
       streamStats(
         stream,
         consumers.filter((consumer) => consumer.stream === stream.name),
         counts.filter(({ _id }) => _id.stream === stream.name),
-        windows,
+        claimed,
         letters.get(stream.name) ?? 0,
       ),
     );
@@ -181,7 +181,7 @@ function streamStats(
   stream: StreamDocument,
   consumers: readonly ConsumerDocument[],
   all: readonly BufferCount[],
-  windows: ReadonlyMap<string, number>,
+  claimed: readonly Claimed[],
   deadLetters: number,
 ): StreamStats {
   const info = toInfo(stream);
@@ -198,8 +198,15 @@ function streamStats(
     deadLetters,
     ...(isReadByPython(stream) ? { readElsewhere: stream.last_read } : {}),
     ...(foreign[0] && { foreign: { documents: sum(foreign), example: inspect(foreign[0].example) } }),
-    consumers: consumers.map((consumer) => consumerStats(consumer, counts, windows.get(consumer._id) ?? 0)),
+    consumers: consumers.map((consumer) => consumerStats(consumer, counts, openWindows(consumer, claimed))),
   };
+}
+
+/** Without late claims of a former holder, which are void. */
+function openWindows({ _id, adopted }: ConsumerDocument, claimed: readonly Claimed[]): number {
+  return claimed.reduce((total, { _id: by, windows }) => {
+    return by.consumer === _id && by.fence >= adopted ? total + windows : total;
+  }, 0);
 }
 
 function consumerStats(consumer: ConsumerDocument, counts: readonly BufferCount[], openWindows: number): ConsumerStats {
