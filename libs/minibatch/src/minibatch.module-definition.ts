@@ -18,7 +18,7 @@ import type { StreamStore } from './storage/stream-store.interface.js';
 export type StoreChoice = MongooseStoreDefinition | StoreDefinition | StreamStore | Type<StreamStore>;
 
 export interface StatusControllerOptions {
-  /** @default 'minibatch' */
+  /** Path of its routes. @default 'minibatch' */
   readonly path?: string;
   /**
    * Guards of all its routes; they are resolved in this module, so what they inject comes from `imports`. Without them the log warns at
@@ -34,7 +34,7 @@ export interface MinibatchModuleExtras {
   store?: StoreChoice;
   /** Short for `store: mongooseStore({ connectionName })`. */
   connectionName?: string;
-  /** @default true */
+  /** Other modules can inject the services without importing this one. @default true */
   isGlobal?: boolean;
   /**
    * Serves the status of all streams as JSON at `GET /minibatch`. Anybody can read it unless guards are given; the better way is

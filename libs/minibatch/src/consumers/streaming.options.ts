@@ -8,8 +8,20 @@ export type EmitterClass = new (...args: never[]) => WindowEmitter;
 
 /** `{ windows: 10, per: '1s' }`, or `{ messages: 500, per: '1 minute' }`. */
 export type RateLimitOptions =
-  | { readonly windows: number; readonly messages?: never; readonly per: Duration }
-  | { readonly messages: number; readonly windows?: never; readonly per: Duration };
+  | {
+      /** Most windows in any period of `per`. */
+      readonly windows: number;
+      readonly messages?: never;
+      /** The period: milliseconds, or a string like `'1s'`. */
+      readonly per: Duration;
+    }
+  | {
+      /** Most messages in any period of `per`. */
+      readonly messages: number;
+      readonly windows?: never;
+      /** The period: milliseconds, or a string like `'1 minute'`. */
+      readonly per: Duration;
+    };
 
 /** Options of every consumer. */
 export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> {
@@ -23,7 +35,7 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
    * own. Progress is stored under it, so it outlives a renamed class. @default 'default'
    */
   readonly group?: string;
-  /** Takes over the progress and the dead letters of this group, which is then gone. */
+  /** Takes over the progress and the dead letters of this group, which is then gone. @default none */
   readonly replaces?: string;
   /** Windows handled at the same time; 1 keeps them strictly one after another. @default 1 */
   readonly workers?: number;
@@ -58,8 +70,9 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
 
 /** Windows of `size` messages, as soon as they are there. */
 export interface CountOptions {
+  /** Messages of a window. */
   readonly size: number;
-  /** Longest wait of a message: then a smaller window is emitted. @default no limit */
+  /** Longest wait of a message: then a smaller window is emitted. Milliseconds, or a string like `'2s'`. @default no limit */
   readonly interval?: Duration;
   readonly relaxed?: never;
   readonly offset?: never;
@@ -72,8 +85,9 @@ export interface CountOptions {
 
 /** Every `interval`, all messages since the last window. */
 export interface RelaxedTimeOptions {
-  /** At least 10 ms. */
+  /** Time from one window to the next: milliseconds, at least 10, or a string like `'2s'`. */
   readonly interval: Duration;
+  /** False: windows are intervals of fixed length, by the time at which messages were created. @default true */
   readonly relaxed?: true;
   /** Emit windows for intervals without messages, too. @default false */
   readonly empty?: boolean;
@@ -87,8 +101,9 @@ export interface RelaxedTimeOptions {
 
 /** The messages created in [start, end), aligned to the epoch. */
 export interface FixedTimeOptions {
-  /** At least 10 ms. */
+  /** Length of an interval: milliseconds, at least 10, or a string like `'2s'`. */
   readonly interval: Duration;
+  /** False: windows are intervals of fixed length, by the time at which messages were created. */
   readonly relaxed: false;
   /** Shifts the intervals against the epoch: days that begin at 6:00 UTC are `interval: '1d', offset: '6h'`. @default 0 */
   readonly offset?: Duration;
@@ -105,6 +120,7 @@ export interface FixedTimeOptions {
 
 /** Windows by a custom strategy; the other options are passed to its `init`. */
 export interface EmitterOptions {
+  /** Class of the strategy. */
   readonly emitter: EmitterClass;
   /** Most unclaimed messages it is shown. @default 10,000 */
   readonly lookAhead?: number;
