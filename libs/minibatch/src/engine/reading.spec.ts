@@ -163,6 +163,25 @@ describe('reading', () => {
     expect(reads.slice(1)).toContain(undefined);
   });
 
+  it('reads nothing while the strategy waits for a time, whatever is appended', async () => {
+    const reads: string[] = [];
+    const around = (call: StoreCall) => {
+      if (call.method.startsWith('fetch')) reads.push(call.method);
+      return call.proceed();
+    };
+    const p = await make({ around }).consumer({ interval: 10_000 }).start();
+    await p.append(1);
+    await p.advance(10_000);
+    expect(p.values).toEqual([1]);
+    reads.length = 0;
+    await p.append(2);
+    await p.advance(9_000);
+    await p.append(3);
+    expect(reads).toEqual([]);
+    await p.advance(1_000);
+    expect(p.values).toEqual([1, 2, 3]);
+  });
+
   it('looks often again after activity: a long pause at rest is cut short', async () => {
     let polls = 0;
     const around = (call: StoreCall) => ((polls += Number(call.method === 'poll')), call.proceed());

@@ -70,6 +70,19 @@ describe('what nobody wants any more', () => {
     expect((await stats()).buffered).toBe(0);
   });
 
+  it('leaves with the next message that comes, though the next scan is not due yet', async () => {
+    const p = await make({ buffered: MINUTE }).consumer({ size: 10 }).start();
+    // Scans come every 2.5 seconds, from the start on.
+    await p.advance(1_000);
+    await p.append(1);
+    await p.advance(MINUTE);
+    expect(expired(p)).toEqual([0]);
+    await p.advance(100);
+    await p.append(2);
+    expect(expired(p)).toEqual([1]);
+    expect((await stats()).buffered).toBe(1);
+  });
+
   it('leaves while the stream is paused, read or not', async () => {
     const p = await make({ buffered: MINUTE }, { engine: { readAhead: 10 } })
       .consumer({ size: 5 })

@@ -98,3 +98,48 @@ describe('a store that tells of new messages', () => {
     expect(logged).toEqual([]);
   });
 });
+
+describe('a store that is polled', () => {
+  const KEY = { stream: 's', group: 'default', partition: 0 };
+
+  /** Runs for 20 busy polls, with something that happens between them. */
+  async function polls(news: boolean, happens: (wakeUps: WakeUps) => void) {
+    const clock = new VirtualClock();
+    const store = new MemoryStreamStore();
+    const at: number[] = [];
+    store.poll = () => {
+      at.push(clock.monotonic());
+      return Promise.resolve([news ? String(at.length) : '']);
+    };
+    const consumer = { key: KEY, wake: () => undefined };
+    const log = () => undefined;
+    const wakeUps = new WakeUps(
+      store,
+      clock,
+      { log, warn: log, error: log },
+      new Activity(),
+      () => [consumer],
+      () => [KEY.stream],
+      () => undefined,
+    );
+    wakeUps.start();
+    for (let ms = 0; ms < 20 * store.polling.busy; ms += 1) {
+      if (ms % 7 === 3) happens(wakeUps);
+      await clock.advance(1);
+    }
+    wakeUps.stop();
+    return { pauses: at.map((time, index) => time - (at[index - 1] ?? 0)), ...store.polling };
+  }
+
+  it('is polled at its busy pace while news come, whether this process appends meanwhile or not', async () => {
+    const quiet = await polls(true, () => undefined);
+    expect(new Set(quiet.pauses)).toEqual(new Set([quiet.busy]));
+    const appending = await polls(true, (wakeUps) => wakeUps.pollSoon());
+    expect(appending).toEqual(quiet);
+  });
+
+  it('is polled ever less often without news, but for what the first poll tells', async () => {
+    const { pauses, busy } = await polls(false, () => undefined);
+    expect(pauses.slice(0, 3)).toEqual([busy, busy, 2 * busy]);
+  });
+});
