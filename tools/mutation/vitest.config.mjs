@@ -20,8 +20,8 @@ class NearestFirst extends BaseSequencer {
   }
 }
 
-/** A test that waits for what a mutant never does ends after this time; the slowest takes a fifth of it on a busy machine. */
-const TIMEOUT = 8_000;
+/** A test that waits for what a mutant never does ends after this time; on a busy machine the slowest takes more than 8 s. */
+const TIMEOUT = 30_000;
 
 export default defineConfig({
   test: {
