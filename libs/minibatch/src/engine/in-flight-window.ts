@@ -87,6 +87,8 @@ export interface TakenApart {
   letters: NewDeadLetter[];
   /** Given up so far in this process. */
   deadLettered: number;
+  /** Why the last message was given up; empty if none was. */
+  lastGivenUp: string;
   /** Monotonic time of the last save. */
   savedAt: number;
   /** What the handler failed with last. */
@@ -130,6 +132,7 @@ export function takenApart(bisection: Bisection, error = ''): TakenApart {
     isProbed: false,
     letters: [],
     deadLettered: 0,
+    lastGivenUp: '',
     savedAt: Number.NEGATIVE_INFINITY,
     error,
     failedAt: 0,

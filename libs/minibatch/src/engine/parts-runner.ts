@@ -199,12 +199,13 @@ export class PartsRunner {
     if (!message) return;
     const given = apart.deadLettered + apart.letters.length;
     const stack = given < MOST_STACKS ? stackOf(error) : undefined;
+    apart.lastGivenUp = messageOf(error);
     apart.letters.push({
       message,
       window: record.id,
       consumer: definition.label,
       attempts: record.attempt,
-      error: messageOf(error),
+      error: apart.lastGivenUp,
       ...(stack === undefined ? {} : { stack }),
       died: new Date(parts.clock.now()),
     });
@@ -240,12 +241,12 @@ export class PartsRunner {
     apart.savedAt = this.term.parts.clock.monotonic();
   }
 
-  private told({ record, messages }: InFlightWindow, { deadLettered, error }: TakenApart): void {
+  private told({ record, messages }: InFlightWindow, { deadLettered, lastGivenUp }: TakenApart): void {
     const { definition, parts } = this.term;
     if (deadLettered === 0) return;
     parts.log.error(
       `${definition.label}: gave up ${deadLettered} of ${messages.length} messages of window ${record.id}; ` +
-        `they are dead letters of '${definition.key.stream}'${error ? `, the last failed with: ${error}` : ''}`,
+        `they are dead letters of '${definition.key.stream}', the last with the error: ${lastGivenUp}`,
     );
   }
 }
