@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { counted } from '../common/counted.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 
 /** Where the compiler and `@Inject()` write down what a constructor takes, and what the decorators of Nest leave on a class. */
@@ -17,7 +18,7 @@ const MARKS = ['__injectable__', '__controller__'];
 export function requireInjectable(label: string, type: { readonly name: string; readonly length: number }): void {
   const known = knownParameters(type);
   if (known >= type.length) return;
-  const count = `${type.length} ${type.length === 1 ? 'parameter' : 'parameters'}`;
+  const count = counted(type.length, 'parameter');
   const isMarked = MARKS.some((mark) => Reflect.hasOwnMetadata(mark, type));
   const advice = isMarked
     ? 'the compiler left no types of parameters: set emitDecoratorMetadata in the tsconfig.json that it reads, or use a compiler that ' +

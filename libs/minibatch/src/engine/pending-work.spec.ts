@@ -29,10 +29,16 @@ describe('what consumers that are being stopped still wait for', () => {
     );
   });
 
+  it('is one window, or more', () => {
+    const [one] = waiting(1);
+    const loop = { inFlight: 1 };
+    expect(describePendingWork([{ ...one!, loop }])).toBe('c1: the store, to commit 1 window');
+  });
+
   it('names five consumers at the most, and counts the others', () => {
     const five = ['c1', 'c2', 'c3', 'c4', 'c5'].map(words).join('; ');
     expect(describePendingWork(waiting(5))).toBe(five);
-    expect(describePendingWork(waiting(6))).toBe(`${five}; 1 more consumers`);
+    expect(describePendingWork(waiting(6))).toBe(`${five}; 1 more consumer`);
     expect(describePendingWork(waiting(30))).toBe(`${five}; 25 more consumers`);
   });
 });

@@ -1,3 +1,4 @@
+import { counted } from '../common/counted.js';
 import type { LeaseTerm } from './lease-term.js';
 
 /** A consumer that is being stopped. */
@@ -14,7 +15,7 @@ export function describePendingWork(consumers: readonly Stopping[]): string | un
   const waiting = consumers.filter(({ term }) => !term.isOver);
   if (waiting.length === 0) return undefined;
   const named = waiting.slice(0, MOST).map(wordsOf);
-  if (waiting.length > MOST) named.push(`${waiting.length - MOST} more consumers`);
+  if (waiting.length > MOST) named.push(counted(waiting.length - MOST, 'more consumer'));
   return named.join('; ');
 }
 
@@ -24,6 +25,6 @@ function wordsOf({ term, loop }: Stopping): string {
     ({ window, sink, since }) =>
       `${sink === undefined ? 'the method' : `sink ${sink}`} with window ${window} since ${since.toISOString()}`,
   );
-  if (parts.length === 0) parts.push(`the store, to commit ${loop.inFlight} windows`);
+  if (parts.length === 0) parts.push(`the store, to commit ${counted(loop.inFlight, 'window')}`);
   return `${definition.label}: ${parts.join(', ')}`;
 }

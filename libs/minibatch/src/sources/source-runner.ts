@@ -4,6 +4,7 @@ import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.
 import { unlessAborted } from '../common/abort.js';
 import { backoff, type BackoffOptions } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
+import { counted } from '../common/counted.js';
 import { guarded } from '../common/guarded-signal.js';
 import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import type { RetryOptions } from '../definitions/shared.options.js';
@@ -230,7 +231,7 @@ export class SourceRunner implements AttachedSource {
     const { log, name } = this.parts;
     const { duplicates, target } = this;
     log.warn(
-      `source ${name} of '${target.name}': ${duplicates} ${duplicates === 1 ? 'message' : 'messages'} ignored so far, because the stream ` +
+      `source ${name} of '${target.name}': ${counted(duplicates, 'message')} ignored so far, because the stream ` +
         'has seen their dedupeId. This is expected after a restart, which reads some messages again. If they are new messages, or are ' +
         'replayed on purpose, give them other ids: see "Duplicates" in docs/guides/sources-and-sinks.md. The counter `duplicates` of the source keeps counting',
     );
