@@ -31,6 +31,18 @@ describe('the copy of a kept message', () => {
     expect(originalOf(asRedriven(encoded))).toBeUndefined();
   });
 
+  it('names the original of an empty document, which is the shortest there is', () => {
+    const head = encoded.subarray(0, 9);
+    for (const empty of [
+      encodeMessage({ stream: 's', data: {}, created: new Date(5) }),
+      Buffer.concat([head, Buffer.from([5, 0, 0, 0, 0])]),
+    ]) {
+      const copy = asReplayed(empty, 7);
+      expect([isReplayed(copy), originalOf(copy)]).toEqual([true, 7]);
+      expect(decodeMessage('1', copy).read()).toEqual(decodeMessage('1', empty).read());
+    }
+  });
+
   it('leaves damaged data as they are, and names nothing then', () => {
     for (const damaged of [encoded.subarray(0, encoded.length - 1), encoded.subarray(0, 12)]) {
       const copy = asReplayed(damaged, 7);

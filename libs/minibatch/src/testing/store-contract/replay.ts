@@ -175,6 +175,30 @@ export function replayContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(await store.replay(STREAM, 'default', {}), 3);
     });
 
+    it('knows a copy whatever its data are, also an empty document', async () => {
+      const { store } = context;
+      if (!store.replay) return;
+      await register(store, 'default');
+      await append(store, message({}), message([]), message(null), message({}, { key: 'k', dedupeId: 'd' }));
+      const lease = await keepAll(store);
+      const originals = await readAllKept(store);
+      assert.equal(await store.replay(STREAM, 'default', {}), 4);
+      // They wait, so each is known to be a copy of its original.
+      assert.equal(await store.replay(STREAM, 'default', {}), 0);
+      const copies = await read(store);
+      assert.deepEqual(
+        copies.map(({ data, key: own }) => [data, own]),
+        originals.map(({ data, key: own }) => [data, own]),
+      );
+      // It is known after it has died, too, and is not kept again.
+      await bury(store, lease, copies);
+      await finish(store, lease, 2, copies, { keep: true });
+      assert.equal(await store.redrive(STREAM, {}), 4);
+      assert.equal(await store.replay(STREAM, 'default', {}), 0);
+      await finish(store, lease, 3, await read(store), { keep: true });
+      assert.deepEqual(ids(await readAllKept(store)), ids(originals));
+    });
+
     it('picks by id and by time, half-open', async () => {
       const { store } = context;
       if (!store.replay) return;
