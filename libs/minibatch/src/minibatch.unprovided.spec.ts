@@ -22,7 +22,10 @@ import { VirtualClock } from './testing/virtual-clock.js';
 
 class Lines implements LoggerService {
   readonly warnings: string[] = [];
-  log() {}
+  readonly notes: string[] = [];
+  log(message: string, context?: string) {
+    if (context === 'Minibatch') this.notes.push(message);
+  }
   error() {}
   warn(message: string, context?: string) {
     if (context === 'Minibatch') this.warnings.push(message);
@@ -50,6 +53,7 @@ async function launch(module: object, asked: readonly string[]) {
   closing.push(() => app.close());
   return {
     app,
+    notes: lines.notes,
     warnings: async () => {
       await clock.advance(1_000);
       return lines.warnings.filter((line) =>
@@ -79,10 +83,12 @@ describe('a decorated class that is in no module', () => {
     expect([Forgotten, ForgottenFeed]).toHaveLength(2);
     const { warnings } = await start({}, {}, ['Forgotten', 'ForgottenFeed']);
     expect(await warnings()).toEqual([
-      "Forgotten.summarize consumes 'flights', Forgotten.count consumes 'flights', but Forgotten is in no module, so it is never called: " +
-        'list it in the providers of a module that the application imports; or, if other processes run it, leave it to them by the option consumers',
-      "ForgottenFeed feeds 'flights', but ForgottenFeed is in no module, so it is never called: list it in the providers of a module that the " +
-        'application imports; or, if other processes run it, leave it to them by the option sources',
+      "Forgotten.summarize consumes 'flights', Forgotten.count consumes 'flights', but Forgotten is in no module of an application that has started, so it is never called: " +
+        'list it in the providers of a module that the application imports; or, if other processes run it, leave it to them by the option consumers. ' +
+        'Ignore this if an application that starts later in this process has it',
+      "ForgottenFeed feeds 'flights', but ForgottenFeed is in no module of an application that has started, so it is never called: list it in the " +
+        'providers of a module that the application imports; or, if other processes run it, leave it to them by the option sources. ' +
+        'Ignore this if an application that starts later in this process has it',
     ]);
   });
 
@@ -112,6 +118,32 @@ describe('a decorated class that is in no module', () => {
     const one = await start({ providers: [First] }, {}, names);
     const two = await start({ providers: [Second] }, {}, names);
     expect([...(await one.warnings()), ...(await two.warnings())]).toEqual([]);
+  });
+
+  it('is not named again when an application that starts later has it, and the log says so', async () => {
+    @Injectable()
+    class Early {
+      @Streaming('flights', { size: 1 })
+      summarize() {}
+    }
+    @Injectable()
+    class Late {
+      @Streaming('flights', { size: 1, group: 'late' })
+      summarize() {}
+    }
+    @Injectable()
+    class Later extends Late {}
+    const one = await start({ providers: [Early] }, {}, ['Early', 'Late']);
+    const [warning, ...others] = await one.warnings();
+    expect(others).toEqual([]);
+    expect(warning).toContain('Ignore this if an application that starts later in this process has it');
+    const two = await start({ providers: [Later] }, {}, ['Early', 'Late', 'Later']);
+    expect(await two.warnings()).toEqual([]);
+    const found = 'Late is in a module of an application that started later: ignore the earlier warning about it';
+    expect(two.notes.filter((line) => line.includes('ignore'))).toEqual([found]);
+    const three = await start({ providers: [Later, Early] }, {}, ['Early', 'Late', 'Later']);
+    expect(await three.warnings()).toEqual([]);
+    expect(three.notes.filter((line) => line.includes('ignore'))).toEqual([]);
   });
 
   it('is none in a testing module, which may have a part of the application', async () => {

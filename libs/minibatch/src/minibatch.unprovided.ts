@@ -1,6 +1,6 @@
 import type { InjectionToken } from '@nestjs/common';
 import { LazyModuleLoader, type ModulesContainer } from '@nestjs/core';
-import { type Binding, type DecoratedClass, unfoundClasses } from './definitions/decorated-classes.js';
+import { type Binding, type DecoratedClass, noteWarned, unfoundClasses } from './definitions/decorated-classes.js';
 
 type Modules = Pick<ModulesContainer, 'values'>;
 type HostModule = ReturnType<ModulesContainer['values']> extends Iterable<infer M> ? M : never;
@@ -18,6 +18,8 @@ const OPTIONS: Readonly<Record<Binding, string>> = { consumer: 'consumers', sour
  * - for a class that a module provides as something else: a mock, or nothing by a factory;
  * - for a class that reads as one that was found: an older version of it, in a process that reloads its code.
  *
+ * Nobody can know which applications the process will start later. So the line says that it may be void; if it is, `noteFound` logs that.
+ *
  * @param asking the provider that asks; what it injects does not count
  * @param bindings those that are not left to other processes by an option
  * @param found what the application has found, in the words of `consumes` and `feeds`
@@ -33,11 +35,15 @@ export function unprovidedClasses(
   return unfoundClasses()
     .filter(({ binding, uses }) => bindings.includes(binding) && !uses.some((use) => found.includes(use)))
     .filter((each) => !all.some((module) => isToken(module, each)))
-    .map(
-      ({ name, uses, binding }) =>
-        `${uses.join(', ')}, but ${name} is in no module, so it is never called: list it in the providers of a module that the ` +
-        `application imports; or, if other processes run it, leave it to them by the option ${OPTIONS[binding]}`,
-    );
+    .map((each) => {
+      const { name, uses, binding } = each;
+      noteWarned(each);
+      return (
+        `${uses.join(', ')}, but ${name} is in no module of an application that has started, so it is never called: list it in the ` +
+        `providers of a module that the application imports; or, if other processes run it, leave it to them by the option ` +
+        `${OPTIONS[binding]}. Ignore this if an application that starts later in this process has it`
+      );
+    });
 }
 
 function isToken({ providers, controllers }: HostModule, { prototype }: DecoratedClass): boolean {

@@ -17,6 +17,8 @@ interface Entry {
   readonly prototype: WeakRef<object>;
   readonly binding: Binding;
   readonly uses: string[];
+  /** The log says that no application has it. */
+  warned: boolean;
 }
 
 /**
@@ -42,19 +44,29 @@ export function noteDecorated(prototype: object, name: string, binding: Binding,
     known.uses.push(use);
     return;
   }
-  const entry: Entry = { name, prototype: new WeakRef(prototype), binding, uses: [use] };
+  const entry: Entry = { name, prototype: new WeakRef(prototype), binding, uses: [use], warned: false };
   entries.set(prototype, entry);
   unfound.add(entry);
   collected.register(prototype, entry);
   askAtBootstrap(prototype, entry);
 }
 
-/** An application has found the instance, which is of the class or of a subclass. */
+/** The log says of the class that no application has it. An application that starts later may prove that wrong. */
+export function noteWarned({ prototype }: DecoratedClass): void {
+  const entry = entries.get(prototype);
+  if (entry) entry.warned = true;
+}
+
+/** An application has found the instance, which is of the class or of a subclass. Takes back a warning that was premature. */
 export function noteFound(instance: object): void {
   found.add(instance);
   for (let at: unknown = Object.getPrototypeOf(instance); isObject(at); at = Object.getPrototypeOf(at)) {
     const entry = entries.get(at);
-    if (entry) unfound.delete(entry);
+    if (!entry || !unfound.delete(entry) || !entry.warned) continue;
+    const { name } = entry;
+    new Logger('Minibatch').log(
+      `${name} is in a module of an application that started later: ignore the earlier warning about it`,
+    );
   }
 }
 
