@@ -6,22 +6,26 @@ import type { WindowEmitter } from '../windows/window-emitter.js';
 /** A strategy class; one instance is made for each consumer, with its dependencies injected. */
 export type EmitterClass = new (...args: never[]) => WindowEmitter;
 
+/** What both kinds of rate limits have: one text, for editors. */
+interface RateLimitPeriod {
+  /** The period: milliseconds, or a string like `'1s'`. */
+  readonly per: Duration;
+}
+
+interface WindowRateLimit extends RateLimitPeriod {
+  /** Most windows in any period of `per`. */
+  readonly windows: number;
+  readonly messages?: never;
+}
+
+interface MessageRateLimit extends RateLimitPeriod {
+  /** Most messages in any period of `per`; a window that has more runs alone. */
+  readonly messages: number;
+  readonly windows?: never;
+}
+
 /** `{ windows: 10, per: '1s' }`, or `{ messages: 500, per: '1 minute' }`. */
-export type RateLimitOptions =
-  | {
-      /** Most windows in any period of `per`. */
-      readonly windows: number;
-      readonly messages?: never;
-      /** The period: milliseconds, or a string like `'1s'`. */
-      readonly per: Duration;
-    }
-  | {
-      /** Most messages in any period of `per`. */
-      readonly messages: number;
-      readonly windows?: never;
-      /** The period: milliseconds, or a string like `'1 minute'`. */
-      readonly per: Duration;
-    };
+export type RateLimitOptions = WindowRateLimit | MessageRateLimit;
 
 /** Options of every consumer. */
 export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> {
@@ -68,12 +72,46 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
   readonly maxBytes?: number;
 }
 
-/** Windows of `size` messages, as soon as they are there. */
-export interface CountOptions {
-  /** Messages of a window. */
-  readonly size: number;
-  /** Longest wait of a message: then a smaller window is emitted. Milliseconds, or a string like `'2s'`. @default no limit */
+/** The options of every kind of window. The kinds narrow them and inherit their texts, so that editors find one text for each. */
+interface AnyWindowOptions {
+  /** Messages of a window, which is emitted as soon as they are there. @default none: `interval` or `emitter` says when to emit */
+  readonly size?: number;
+  /**
+   * With `size`: the longest wait of a message; then a smaller window is emitted. Alone: a window every `interval`. Milliseconds, at
+   * least 10, or a string like `'2s'`. @default none: with `size`, messages wait until the window is full
+   */
   readonly interval?: Duration;
+  /**
+   * True: every `interval`, all messages since the last window. False: windows are intervals of fixed length, aligned to the epoch, by the
+   * time at which messages were created. Needs `interval`. @default true
+   */
+  readonly relaxed?: boolean;
+  /**
+   * Shifts fixed intervals against the epoch: days that begin at 6:00 UTC are `interval: '1d', offset: '6h'`. Milliseconds, or a string.
+   * @default 0
+   */
+  readonly offset?: Duration;
+  /**
+   * How long a fixed interval stays open after its end, for messages on their way: milliseconds, or a string like `'2s'`.
+   * @default '1s'
+   */
+  readonly grace?: Duration;
+  /**
+   * With fixed intervals, a message created further in the future counts as created on arrival: milliseconds, or a string like `'2s'`.
+   * @default '1 minute'
+   */
+  readonly maxAhead?: Duration;
+  /** Emit windows for intervals without messages, too. @default false */
+  readonly empty?: boolean;
+  /** Class of your own strategy; the other options are passed to its `init`. @default none: `size` or `interval` says when to emit */
+  readonly emitter?: EmitterClass;
+  /** Most unclaimed messages that a custom strategy is shown. @default 10,000 */
+  readonly lookAhead?: number;
+}
+
+/** Windows of `size` messages, as soon as they are there. */
+export interface CountOptions extends AnyWindowOptions {
+  readonly size: number;
   readonly relaxed?: never;
   readonly offset?: never;
   readonly grace?: never;
@@ -84,13 +122,9 @@ export interface CountOptions {
 }
 
 /** Every `interval`, all messages since the last window. */
-export interface RelaxedTimeOptions {
-  /** Time from one window to the next: milliseconds, at least 10, or a string like `'2s'`. */
+export interface RelaxedTimeOptions extends AnyWindowOptions {
   readonly interval: Duration;
-  /** False: windows are intervals of fixed length, by the time at which messages were created. @default true */
   readonly relaxed?: true;
-  /** Emit windows for intervals without messages, too. @default false */
-  readonly empty?: boolean;
   readonly size?: never;
   readonly offset?: never;
   readonly grace?: never;
@@ -100,48 +134,35 @@ export interface RelaxedTimeOptions {
 }
 
 /** The messages created in [start, end), aligned to the epoch. */
-export interface FixedTimeOptions {
-  /** Length of an interval: milliseconds, at least 10, or a string like `'2s'`. */
+export interface FixedTimeOptions extends AnyWindowOptions {
   readonly interval: Duration;
-  /** False: windows are intervals of fixed length, by the time at which messages were created. */
   readonly relaxed: false;
-  /** Shifts the intervals against the epoch: days that begin at 6:00 UTC are `interval: '1d', offset: '6h'`. @default 0 */
-  readonly offset?: Duration;
-  /** How long after its end an interval stays open for messages on their way. @default '1s' */
-  readonly grace?: Duration;
-  /** A message further in the future counts as created on arrival. @default '1 minute' */
-  readonly maxAhead?: Duration;
-  /** Emit windows for intervals without messages, too. @default false */
-  readonly empty?: boolean;
   readonly size?: never;
   readonly emitter?: never;
   readonly lookAhead?: never;
 }
 
 /** Windows by a custom strategy; the other options are passed to its `init`. */
-export interface EmitterOptions {
-  /** Class of the strategy. */
+export interface EmitterOptions extends AnyWindowOptions {
   readonly emitter: EmitterClass;
-  /** Most unclaimed messages it is shown. @default 10,000 */
-  readonly lookAhead?: number;
-  readonly size?: number;
-  readonly interval?: Duration;
-  readonly offset?: Duration;
-  readonly grace?: Duration;
-  readonly maxAhead?: Duration;
-  readonly empty?: boolean;
   readonly relaxed?: never;
 }
 
-/** When a window is emitted; combinations that mean nothing do not compile. */
-export type WindowOptions = CountOptions | RelaxedTimeOptions | FixedTimeOptions | EmitterOptions;
+/**
+ * When a window is emitted; combinations that mean nothing do not compile. The compiler explains a wrong combination by the last kind
+ * that is as near as any other, and few use a strategy of their own.
+ */
+export type WindowOptions = EmitterOptions | CountOptions | RelaxedTimeOptions | FixedTimeOptions;
 
-/** Options of `@Streaming`. */
+/**
+ * Options of `@Streaming`. Without `NoInfer`, the intersection would become a union with a member for each kind of window, and an editor
+ * shows no text for an option that several members of a union have.
+ */
 export type StreamingOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> =
-  ConsumerOptions<S> & WindowOptions;
+  ConsumerOptions<S> & NoInfer<WindowOptions>;
 
 /** Options of `stream.drain` in addition to those of a consumer. */
 export interface DrainOptions {
-  /** Ends the drain early: windows in flight finish first, as with `stop()`. */
+  /** Ends the drain early: windows in flight finish first, as with `stop()`. @default none */
   readonly signal?: AbortSignal;
 }

@@ -1,10 +1,12 @@
 import { forwardRef, Injectable } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';
 import type { Sink } from '../sinks/sink.interface.js';
+import type { Duration } from '../definitions/shared.options.js';
 import { defineStream } from '../definitions/stream-ref.js';
 import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import { Window } from '../windows/window.js';
 import { Streaming } from './streaming.decorator.js';
+import type { StreamingOptions } from './streaming.options.js';
 
 // Checked by `tsc --noEmit`: each `@ts-expect-error` fails the check if what follows does compile.
 
@@ -72,6 +74,19 @@ describe('what compiles', () => {
       twice(): void {}
     }
     expect(Consumers).toBeDefined();
+  });
+
+  it('accepts values that are known only at run time', () => {
+    const of = (size: number, interval: Duration | undefined, period: Duration, relaxed: boolean) => {
+      const options: StreamingOptions = { size, interval };
+      return [
+        Streaming(Flights, options),
+        Streaming(Flights, { ...options, workers: 2 }),
+        Streaming(Flights, { interval: period, relaxed }),
+        Streaming(Flights, { emitter: Own, size, interval }),
+      ];
+    };
+    expect(of(1, undefined, '1s', true)).toHaveLength(4);
   });
 
   it('refuses what does not fit', () => {

@@ -7,9 +7,9 @@ export type Duration = number | StringValue;
 
 /** Waits between the attempts of a failed window, the tries of a failed sink, and the starts of a failed source. */
 export interface RetryOptions {
-  /** Before the first retry; doubles with each further one. @default '1s' */
+  /** Wait before the first retry; doubles with each further one. Milliseconds, or a string like `'1s'`. @default '1s' */
   readonly backoff?: Duration;
-  /** No retry waits longer. @default '1 minute' */
+  /** Longest wait before a retry: milliseconds, or a string like `'1 minute'`. @default '1 minute' */
   readonly maxBackoff?: Duration;
   /** Share of the wait that is random, 0 to 1, so that replicas do not retry in step. @default 0.5 */
   readonly jitter?: number;
@@ -24,12 +24,13 @@ export interface AttemptRetryOptions extends RetryOptions {
   readonly attempts?: number;
   /**
    * A run that takes longer counts as failed, and aborts `window.signal`. The next one starts when it has settled, so a method that may
-   * hang has to observe the signal: see `onTimeout`. @default no limit
+   * hang has to observe the signal: see `onTimeout`. Milliseconds, or a string like `'30s'`. @default no limit
    */
   readonly timeout?: Duration;
   /**
    * A sink's `put` that takes longer counts as a failed try and aborts `window.signal`; it is retried, and the result of the late one
-   * is ignored. Sinks of this package stop their work then; a custom sink has to observe the signal. @default no limit
+   * is ignored. Sinks of this package stop their work then; a custom sink has to observe the signal. Milliseconds, or a string like
+   * `'30s'`. @default no limit
    */
   readonly sinkTimeout?: Duration;
   /**
