@@ -28,6 +28,8 @@ export interface ConsumerRecord {
   flushes?: { readonly count: number; readonly at: number };
   /** True if it was told to run, whether the engine was started or not. */
   runsAtOnce: boolean;
+  /** True while the last try to register its group has failed: it can't run. */
+  registrationFailed: boolean;
   /** True once this consumer alone was told to stop. */
   removed: boolean;
   /** Settles when its lease is given back and its strategy is closed. */
@@ -65,6 +67,7 @@ export class ConsumerRecords implements Iterable<ConsumerRecord> {
       workers: new Workers(definition.workers),
       initialised: false,
       runsAtOnce: false,
+      registrationFailed: false,
       removed: false,
     };
     this.records.set(id, record);

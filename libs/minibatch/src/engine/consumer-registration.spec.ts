@@ -70,6 +70,7 @@ describe('a consumer whose group is to be registered', () => {
       await p.engine.start();
       expect(status()).toMatchObject({
         state: ConsumerState.Standby,
+        activity: 'unavailable',
         lastError: { code: ErrorCode.StoreUnavailable, message: expect.stringContaining('the store is away') },
       });
       await p.advance(60_000);
@@ -88,7 +89,7 @@ describe('a consumer whose group is to be registered', () => {
       const failed = tries.length;
       await p.advance(LONGEST);
       expect(tries).toHaveLength(failed + 1);
-      expect(status()?.state).toBe(ConsumerState.Running);
+      expect(status()).toMatchObject({ state: ConsumerState.Running, activity: 'waiting' });
       await p.append('a');
       expect(p.values).toEqual(['a']);
       // It is registered once and for all.
@@ -112,6 +113,7 @@ describe('a consumer whose group is to be registered', () => {
   ])('is tried again after %s, too', async (_, error) => {
     fault = error;
     await p.engine.start();
+    expect(status()).toMatchObject({ state: ConsumerState.Standby, activity: 'unavailable' });
     expect(status()?.lastError?.message).toContain(error().message);
     fault = undefined;
     await p.advance(LONGEST);
@@ -139,6 +141,7 @@ describe('a consumer whose group is to be registered', () => {
     expect(p.logged.filter((line) => line.includes(wrong().message))).toEqual([`Test.default: ${wrong().message}`]);
     expect(status()).toMatchObject({
       state: ConsumerState.Standby,
+      activity: 'unavailable',
       lastError: { code: ErrorCode.InvalidOptions, message: wrong().message },
     });
   });
@@ -156,7 +159,7 @@ describe('a consumer whose group is to be registered', () => {
     await p.advance(60_000);
     expect(tries).toEqual([0]);
     expect(p.logged).toEqual([`Test.default: ${wrong().message}`]);
-    expect(status()?.lastError).toMatchObject({ code: ErrorCode.InvalidOptions });
+    expect(status()).toMatchObject({ activity: 'unavailable', lastError: { code: ErrorCode.InvalidOptions } });
   });
 
   it('is not tried again once the engine stops, and nobody is told of what failed meanwhile', async () => {

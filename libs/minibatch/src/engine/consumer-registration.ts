@@ -64,11 +64,13 @@ export class ConsumerRegistration {
       if (this.stopping.aborted) return true;
       const count = await this.ensure(definition, definition.replaces);
       if (record.removed || this.stopping.aborted) return true;
+      record.registrationFailed = false;
       record.flushes = { count, at: this.clock.monotonic() };
       this.registered(record);
       return true;
     } catch (error) {
       if (this.stopping.aborted) return true;
+      record.registrationFailed = true;
       if (error instanceof MinibatchError && !MAY_PASS.has(error.code)) throw error;
       counters.failed(this.clock.now(), error);
       this.log.warn(`${definition.label}: can't register its group, retrying: ${messageOf(error)}`);

@@ -1,17 +1,18 @@
 import type { ConsumerRecord } from './consumer-records.js';
-import { ConsumerState, type ConsumerStatus } from './engine.interface.js';
+import { type ConsumerActivity, ConsumerState, type ConsumerStatus } from './engine.interface.js';
 
 /** A consumer as the status shows it. */
 export function statusOf(record: ConsumerRecord, state: ConsumerState): ConsumerStatus {
   const { definition, counters, calls, current } = record;
   const { unsettled } = calls;
   const loop = current?.loop;
+  const activity = activityOf(record, state);
   const blockedSinks = loop?.blockedSinks ?? [];
   return {
     key: definition.key,
     label: definition.label,
     state,
-    ...(state === ConsumerState.Running && loop ? { activity: loop.activity } : {}),
+    ...(activity ? { activity } : {}),
     buffered: loop?.buffered ?? 0,
     inFlight: loop?.inFlight ?? 0,
     committedWindows: counters.committedWindows,
@@ -31,6 +32,15 @@ export function statusOf(record: ConsumerRecord, state: ConsumerState): Consumer
     ...(counters.lastError ? { lastError: counters.lastError } : {}),
     ...(counters.lastCommit ? { lastCommit: counters.lastCommit } : {}),
   };
+}
+
+/** What it does while it runs, or that the store keeps it from running. */
+function activityOf(
+  { current, registrationFailed }: ConsumerRecord,
+  state: ConsumerState,
+): ConsumerActivity | undefined {
+  if (state === ConsumerState.Running) return current?.loop.activity;
+  return state === ConsumerState.Standby && registrationFailed ? 'unavailable' : undefined;
 }
 
 /**

@@ -116,7 +116,7 @@ export const ConsumerState = {
 } as const;
 export type ConsumerState = (typeof ConsumerState)[keyof typeof ConsumerState];
 
-/** What a running consumer waits for. */
+/** What a running consumer waits for; of a consumer in `standby` only `unavailable` is shown. */
 export type ConsumerActivity =
   /** Nothing to do, or a window that is not ready yet. */
   | 'waiting'
@@ -132,7 +132,7 @@ export type ConsumerActivity =
   | 'stalled'
   /** The stream was paused. */
   | 'paused'
-  /** The store does not answer. */
+  /** The store does not answer, or the group of a consumer in `standby` can't be registered. */
   | 'unavailable';
 
 export interface SetAside {

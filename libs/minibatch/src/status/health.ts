@@ -1,3 +1,4 @@
+import { ConsumerState } from '../engine/engine.interface.js';
 import { SourceState } from '../sources/source-runner.js';
 import type {
   ConsumerReport,
@@ -84,7 +85,12 @@ function* ofConsumer(
       yield reason('consumer-retrying', `${local.label} failed, its window waits for the next attempt${last}`);
       break;
     case 'unavailable':
-      yield reason('consumer-unavailable', `the store does not answer ${local.label}${last}`);
+      yield reason(
+        'consumer-unavailable',
+        local.state === ConsumerState.Standby
+          ? `${local.label} does not run, because its group can't be registered${last}`
+          : `the store does not answer ${local.label}${last}`,
+      );
       break;
     default:
   }

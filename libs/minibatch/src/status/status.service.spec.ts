@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FakeEngine } from '../consumers/fake-engine.spec.support.js';
-import type { ConsumerStatus } from '../engine/engine.interface.js';
+import { ConsumerState, type ConsumerStatus } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { StreamStats } from '../storage/stream-store.interface.js';
 import { FakeStore } from '../streams/fake-store.spec.support.js';
@@ -194,6 +194,18 @@ describe('health', () => {
     const { reasons } = await status.health();
     expect(reasons.map((reason) => reason.what)).toEqual(what ? [what] : []);
     for (const reason of reasons) expect(reason).toMatchObject({ stream: 'flights', group: 'default' });
+  });
+
+  it('says why a consumer does not run whose group cannot be registered', async () => {
+    const lastError = { at: new Date(0), code: ErrorCode.StoreDenied, message: 'no right to write' };
+    const consumer = local('flights', 'default', { state: ConsumerState.Standby, activity: 'unavailable', lastError });
+    const { status } = setUp([], [consumer]);
+    expect((await status.health()).reasons).toMatchObject([
+      {
+        what: 'consumer-unavailable',
+        message: "Report.summarize does not run, because its group can't be registered: no right to write",
+      },
+    ]);
   });
 
   it.each([
