@@ -6,7 +6,11 @@ import { repository } from '../support/workspace.js';
 /** Where users write options, by what `api` is; `·` stands for the option. */
 const PLACES: Readonly<Record<string, readonly string[]>> = {
   'nestjs-minibatch': [
+    'MinibatchModule.forRoot({ · })',
     'MinibatchModule.forRoot({ retry: { · } })',
+    'MinibatchModule.forRoot({ statusController: { · } })',
+    'MinibatchModule.forRootAsync({ useFactory: () => ({}), · })',
+    'MinibatchModule.forRootAsync({ useFactory: (): MinibatchModuleOptions => ({ · }) })',
     "api.Streaming('flights', { · })",
     "api.Streaming('flights', { size: 100, · })",
     "api.Streaming('flights', { interval: '2s', · })",
@@ -16,10 +20,33 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
     "api.Streaming('flights', { size: 1, retry: { · } })",
     "api.StreamSource('flights', { · })",
     "api.StreamSource('flights', { retry: { · } })",
+    "api.defineStream('flights', { · })",
+    "api.defineStream('flights', { maxAge: { · } })",
+    "api.MinibatchModule.forFeature([api.defineStream('flights', { · })])",
+    'stream.append({}, { · })',
+    'stream.appendMany([], { · })',
+    'stream.appendMany([], { each: (): AppendMessageOptions => ({ · }) })',
     'stream.attach(source, { · })',
     'stream.consume({ size: 1, · }, () => undefined)',
     'stream.drain({ size: 1, · }, () => undefined)',
+    'stream.replay({ · })',
+    "stream.skip({ window: 'id', · })",
+    'api.mongooseStore({ · })',
+    'api.mongooseStore({ collections: { · } })',
+    'new api.CollectionSource({ · })',
+    'new api.CollectionSink({ · })',
   ],
+  'nestjs-minibatch/lmdb': ['api.lmdbStore({ · })', "api.lmdbStore({ path: './data', · })"],
+  'nestjs-minibatch/client': [
+    "api.openStream(store, 'flights', { · })",
+    "api.mongoStore('mongodb://localhost', { · })",
+  ],
+  'nestjs-minibatch/kafka': ['new api.KafkaSource({ · })', 'new api.KafkaSink({ · })'],
+  'nestjs-minibatch/mqtt': ['new api.MqttSource({ · })', 'new api.MqttSink({ · })'],
+  'nestjs-minibatch/celery': ['new api.CeleryEventSource({ · })'],
+  'nestjs-minibatch/omegaml': ['new api.DatasetSource({ · })', 'new api.DatasetSink({ · })'],
+  'nestjs-minibatch/testing': ['api.MinibatchTestingModule.forRoot({ · })'],
+  'nestjs-minibatch/microservices': ['new api.ClientProxySink({ · })'],
 };
 
 /** The file that the user edits; the language service reads everything else from disk. */
@@ -73,7 +100,8 @@ interface Option {
 }
 
 /** Of what a number is a count, or what it measures. */
-const UNITS = /\b(messages|documents|entries|bytes|windows|runs|processes|permissions|share)\b/i;
+const UNITS =
+  /\b(messages|documents|records|rows|events|bodies|tasks|partitions|bytes|windows|runs|processes|permissions|share)\b/i;
 
 /** The options that may be written at a place, except those of other packages. */
 function optionsAt(entry: string, place: string): readonly Option[] {
@@ -115,7 +143,8 @@ function optionsAt(entry: string, place: string): readonly Option[] {
 
 function kindOf(parts: readonly ts.Type[]): Option['kind'] {
   if (!parts.some(({ flags }) => flags & ts.TypeFlags.Number)) return 'other';
-  return parts.some(({ flags }) => flags & ts.TypeFlags.TemplateLiteral) ? 'duration' : 'number';
+  if (parts.some(({ flags }) => flags & ts.TypeFlags.TemplateLiteral)) return 'duration';
+  return parts.length === 1 ? 'number' : 'other';
 }
 
 function isOurs(file: string): boolean {

@@ -22,9 +22,10 @@ export interface StatusControllerOptions {
   readonly path?: string;
   /**
    * Guards of all its routes; they are resolved in this module, so what they inject comes from `imports`. Without them the log warns at
-   * boot; `[]` says that everybody may read it.
+   * boot; `[]` says that everybody may read it. @default none
    */
   readonly guards?: readonly (Type<CanActivate> | CanActivate)[];
+  /** Nest modules that provide what the guards inject. @default none */
   readonly imports?: NonNullable<DynamicModule['imports']>;
 }
 
@@ -32,7 +33,7 @@ export interface StatusControllerOptions {
 export interface MinibatchModuleExtras {
   /** Where streams are kept. @default `mongooseStore()`: the application's default Mongoose connection */
   store?: StoreChoice;
-  /** Short for `store: mongooseStore({ connectionName })`. */
+  /** Short for `store: mongooseStore({ connectionName })`. @default the default connection */
   connectionName?: string;
   /** Other modules can inject the services without importing this one. @default true */
   isGlobal?: boolean;

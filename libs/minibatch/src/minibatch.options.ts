@@ -15,20 +15,26 @@ import {
  * is in `MinibatchModuleExtras`.
  */
 export interface MinibatchModuleOptions {
-  /** A process that has not renewed its lease for this long is replaced by another one. @default '15s' */
+  /**
+   * A process that has not renewed its lease for this long is replaced by another one. Milliseconds, at least 250, or a string like `'15s'`.
+   * @default '15s'
+   */
   readonly leaseTime?: Duration;
   /** Messages that each consumer reads beyond those of its open windows. @default 1200 */
   readonly readAhead?: number;
   /** The same in bytes. @default 16 MiB */
   readonly readAheadBytes?: number;
-  /** How long a `dedupeId` is remembered after its message was committed. @default '1 day' */
+  /**
+   * How long a `dedupeId` is remembered after its message was committed. Milliseconds, at least 1,000, or a string like `'1 day'`.
+   * @default '1 day'
+   */
   readonly dedupeTime?: Duration;
-  /** Defaults of all consumers; the waits apply to sources too. */
+  /** Defaults of all consumers; the waits apply to sources too. @default 5 attempts, with waits from 1 s to 1 minute between them */
   readonly retry?: AttemptRetryOptions;
   /**
    * How long running handlers may continue once the application shuts down, and how long appends wait for the store. Stopping the sources,
    * releasing the leases and closing the store may take 4 s more; with the default, all of it fits into the 10 s that `docker stop`
-   * waits. @default '5s'
+   * waits. Milliseconds, or a string like `'5s'`. @default '5s'
    */
   readonly shutdownTimeout?: Duration;
   /**

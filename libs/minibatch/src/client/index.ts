@@ -51,7 +51,10 @@ export interface OpenStream<T = unknown> extends Stream<T> {
 export interface OpenStreamOptions {
   /** Where sources that fail are reported. @default the console */
   readonly log?: Log;
-  /** How long `disconnect()` waits for running consumers, and then for the store to answer appends in flight; after that they fail. @default '5s' */
+  /**
+   * How long `disconnect()` waits for running consumers, and then for the store to answer appends in flight; after that they fail.
+   * Milliseconds, or a string like `'5s'`. @default '5s'
+   */
   readonly shutdownTimeout?: Duration;
   /**
    * Most messages appended that the store has not answered for. Beyond it an append fails with the code `StreamFull`, or waits, as the
@@ -146,7 +149,7 @@ function scopeRemembering(sinks: Set<Sink>): typeof plainScope {
 }
 
 export interface MongoStoreOptions {
-  /** Names of the collections, where they are not to be the usual ones. */
+  /** Names of the collections. @default 'stream', 'buffer', 'window', 'consumer', 'deadletter' */
   readonly collections?: MongooseCollections;
 }
 

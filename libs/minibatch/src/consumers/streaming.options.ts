@@ -19,7 +19,7 @@ interface WindowRateLimit extends RateLimitPeriod {
 }
 
 interface MessageRateLimit extends RateLimitPeriod {
-  /** Most messages in any period of `per`; a window that has more runs alone. */
+  /** Most messages in any period of `per`. A window that has more runs as a whole. */
   readonly messages: number;
   readonly windows?: never;
 }

@@ -5,7 +5,8 @@ import type { Duration } from './shared.options.js';
 export interface StreamOptions {
   /**
    * How long what is in the stream is wanted. Messages that no consumer has claimed by then leave unhandled, and are counted; each
-   * group sees to its own. Messages that were put back by `redrive` stay. @default forever
+   * group sees to its own. Messages that were put back by `redrive` stay. Milliseconds, or a string like `'7 days'`;
+   * or a `MaxAge`, with one for each kind of data. @default no limit
    */
   readonly maxAge?: Duration | MaxAge;
   /**
@@ -22,11 +23,14 @@ export interface StreamOptions {
 
 /** Ages of their own for each of what lies in a stream. */
 export interface MaxAge {
-  /** Messages that no consumer has claimed, since they were created. @default forever */
+  /** Messages that no consumer has claimed, since they were created. Milliseconds, at least 1,000, or a string. @default no limit */
   readonly buffered?: Duration;
-  /** Messages and windows that a consumer keeps (`keep: true`), since they were committed. @default forever */
+  /**
+   * Messages and windows that a consumer keeps (`keep: true`), since they were committed. Milliseconds, at least 1,000, or a string.
+   * @default no limit
+   */
   readonly kept?: Duration;
-  /** Dead letters, since they died. @default forever */
+  /** Dead letters, since they died. Milliseconds, at least 1,000, or a string. @default no limit */
   readonly deadLetters?: Duration;
 }
 

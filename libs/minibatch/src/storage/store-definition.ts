@@ -17,17 +17,22 @@ export interface StoreDefinition {
 
 /** Collections under other names than the Python library's `stream`, `buffer`, `window`, and our own `consumer`, `deadletter`. */
 export interface MongooseCollections {
+  /** Streams and their settings. @default 'stream' */
   readonly stream?: string;
+  /** Messages. @default 'buffer' */
   readonly buffer?: string;
+  /** Claimed and kept windows. @default 'window' */
   readonly window?: string;
+  /** Leases and progress. @default 'consumer' */
   readonly consumer?: string;
+  /** Dead letters. @default 'deadletter' */
   readonly deadletter?: string;
 }
 
 export interface MongooseStoreOptions {
   /** Name of the connection in `MongooseModule.forRoot(uri, { connectionName })`. @default the default connection */
   readonly connectionName?: string;
-  /** Names of the collections, where they are not to be the usual ones. */
+  /** Names of the collections. @default 'stream', 'buffer', 'window', 'consumer', 'deadletter' */
   readonly collections?: MongooseCollections;
 }
 

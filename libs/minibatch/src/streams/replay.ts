@@ -5,7 +5,7 @@ import { needMethod } from './reading-options.js';
 
 /** Which kept messages go to which group. Half-open: `from` belongs to the range, `to` does not. */
 export interface ReplayOptions {
-  /** @default 'default' */
+  /** The group that gets the messages again. @default 'default' */
   readonly group?: string;
   /** A time, compared with the messages' `created`; or the id of a message. @default the first kept message */
   readonly from?: Date | string;

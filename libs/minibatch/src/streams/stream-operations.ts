@@ -18,27 +18,27 @@ import type { ReplayOptions } from './replay.js';
 import type { StreamWindow, WindowFilter } from './window-reading.js';
 
 export interface AppendMessageOptions {
-  /** Kept with the message; consumers see it. Messages with the same key belong together. */
+  /** Kept with the message; consumers see it. Messages with the same key belong together. @default none */
   readonly key?: string;
-  /** Kept with the message; consumers see them. */
+  /** Kept with the message; consumers see them. @default none */
   readonly headers?: Readonly<Record<string, string>>;
   /**
    * A second message of the stream with the same id is acknowledged and ignored: makes a retry safe. Not empty; of more than 512
-   * characters its SHA-256 is kept.
+   * characters its SHA-256 is kept. @default none
    */
   readonly dedupeId?: string;
   /**
    * The user's own transaction (a Mongoose `ClientSession`): the message becomes visible when it commits. Such an append
    * is written separately, outside the grouping. A failure that goes away when the transaction is repeated is thrown as the
-   * driver's own error, with its label `TransientTransactionError`; `withTransaction` retries on its own.
+   * driver's own error, with its label `TransientTransactionError`; `withTransaction` retries on its own. @default none
    */
   readonly session?: unknown;
 }
 
 export interface AppendManyOptions<T = unknown> {
-  /** Key, headers and dedupe id of each message. */
+  /** Key, headers and dedupe id of each message. @default none */
   readonly each?: (data: T, index: number) => Omit<AppendMessageOptions, 'session'>;
-  /** As in `append`. */
+  /** Your transaction, as in `append`. @default none */
   readonly session?: unknown;
 }
 
@@ -52,7 +52,7 @@ export type WriteOptions = Pick<AppendOptions, 'session'>;
 
 /** An open window of a consumer. */
 export interface OpenWindowChoice {
-  /** @default 'default' */
+  /** The group that has the window. @default 'default' */
   readonly group?: string;
   /** `window.id`, as in log lines and the status; of a part, that of the whole: `window.split.of`. */
   readonly window: string;

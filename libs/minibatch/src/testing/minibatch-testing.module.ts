@@ -13,7 +13,7 @@ import { RecordingEngine } from './recording-engine.js';
 import { VirtualClock } from './virtual-clock.js';
 
 export interface MinibatchTestingOptions extends MinibatchModuleOptions {
-  /** @default `memoryStore()` */
+  /** Where streams are kept. @default `memoryStore()` */
   readonly store?: StoreChoice;
   /** A clock that the test moves, `'system'`, or one of your own. @default a new `VirtualClock` */
   readonly clock?: Clock | 'system';

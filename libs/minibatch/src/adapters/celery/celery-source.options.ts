@@ -67,7 +67,7 @@ export interface CeleryEventSourceOptions {
   readonly exchange?: string;
   /** Redis only: as Celery's `broker_transport_options['global_keyprefix']`. @default '' */
   readonly keyPrefix?: string;
-  /** For `rediss://` and `amqps://`: `ca`, `cert`, `key`, `servername`, … as Node takes them. */
+  /** For `rediss://` and `amqps://`: `ca`, `cert`, `key`, `servername`, … as Node takes them. @default {} */
   readonly tls?: ConnectionOptions;
 }
 

@@ -28,14 +28,39 @@ export interface ModelLike {
 /** Finds the name of a collection: at every start of a source, with its clock, and for every result of a sink. */
 export type CollectionFinder = (signal?: AbortSignal, clock?: Clock) => Promise<string>;
 
+/** What each way to name a collection narrows, with texts that editors show. */
+interface AnyCollectionRef {
+  /** A Mongoose connection, on which `collection` is a name. @default none: given by `model`, or by a collection of the driver */
+  readonly connection?: ConnectionLike;
+  /** The name, or a function that finds it; without `connection` a collection of the driver. @default the collection of `model` */
+  readonly collection?: string | CollectionFinder | NativeCollection;
+  /** A Mongoose model, whose collection it is. @default none: give `collection` */
+  readonly model?: ModelLike;
+}
+
+interface NamedCollection extends AnyCollectionRef {
+  readonly connection: ConnectionLike;
+  readonly collection: string | CollectionFinder;
+  readonly model?: never;
+}
+
+interface DriverCollection extends AnyCollectionRef {
+  readonly collection: NativeCollection;
+  readonly connection?: never;
+  readonly model?: never;
+}
+
+interface ModelCollection extends AnyCollectionRef {
+  readonly model: ModelLike;
+  readonly connection?: never;
+  readonly collection?: never;
+}
+
 /**
  * Which collection is read or written: by name, or by a function that finds the name, on a Mongoose connection; a collection of the
  * driver; or that of a model.
  */
-export type CollectionRef =
-  | { readonly connection: ConnectionLike; readonly collection: string | CollectionFinder; readonly model?: never }
-  | { readonly collection: NativeCollection; readonly connection?: never; readonly model?: never }
-  | { readonly model: ModelLike; readonly connection?: never; readonly collection?: never };
+export type CollectionRef = NamedCollection | DriverCollection | ModelCollection;
 
 export const COLLECTION_REF_KEYS = ['connection', 'collection', 'model'] as const;
 

@@ -16,7 +16,8 @@ export interface CollectionWriting {
   readonly batch?: number;
 }
 
-export type CollectionSinkOptions = CollectionRef & CollectionWriting;
+/** With `NoInfer`, so that editors show a text for each option: see `StreamingOptions`. */
+export type CollectionSinkOptions = NoInfer<CollectionRef> & CollectionWriting;
 
 /**
  * All options are set.

@@ -56,14 +56,15 @@ export interface CollectionReading<T = unknown, D extends Document = Document> {
   readonly field?: string;
   /**
    * How much later than others with larger values a document may turn up: the sum of what the writers' clocks differ by and what
-   * a write takes. Such documents are looked for again and again; the smaller it is, the less is read twice.
+   * a write takes. Such documents are looked for again and again; the smaller it is, the less is read twice. Milliseconds, or a string
+   * like `'10s'`.
    *
    * @default '10s'
    */
   readonly lookBack?: Duration;
   /**
    * Longest wait between two looks at the collection while nothing comes, and between two look-backs once its end was
-   * reached; before that, the look-back itself.
+   * reached; before that, the look-back itself. Milliseconds, at least 10, or a string like `'1s'`.
    *
    * @default '1s'
    */
@@ -87,9 +88,9 @@ export interface CollectionReading<T = unknown, D extends Document = Document> {
    * @default 'fail'
    */
   readonly onLostToken?: LostTokenPolicy;
-  /** Only these documents: conditions on fields, joined by `$and`, `$or` and `$nor`, so that a change stream can have them too. */
+  /** Only these documents: conditions on fields, joined by `$and`, `$or` and `$nor`, so that a change stream can have them too. @default all */
   readonly filter?: CollectionFilter<D>;
-  /** Only these fields (1), or all but these (0). `_id` and the cursor's field always come along. */
+  /** Only these fields (1), or all but these (0). `_id` and the cursor's field always come along. @default all */
   readonly projection?: Readonly<Record<string, 0 | 1>>;
   /** Makes the message of a document; undefined leaves it out. @default the document */
   readonly map?: (document: D) => T | undefined;
@@ -108,7 +109,8 @@ export interface CollectionReading<T = unknown, D extends Document = Document> {
 /** A number of milliseconds, or a string like `'5s'`. */
 type Duration = number | StringValue;
 
-export type CollectionSourceOptions<T = unknown, D extends Document = Document> = CollectionRef &
+/** With `NoInfer`, so that editors show a text for each option: see `StreamingOptions`. */
+export type CollectionSourceOptions<T = unknown, D extends Document = Document> = NoInfer<CollectionRef> &
   CollectionReading<T, D>;
 
 /**

@@ -10,12 +10,15 @@ export type KafkaValue = string | Uint8Array | null;
 export interface KafkaSinkOptions<R = unknown> {
   /** A client of kafkajs, or the configuration that one is made of. */
   readonly kafka: KafkaRef;
+  /** The topic, which must exist unless `producer` has `allowAutoTopicCreation`. */
   readonly topic: string;
   /** Records with the same key go to the same partition, in their order. @default none: spread over the partitions */
   readonly key?: (result: R, window: Window) => string | Uint8Array | null | undefined;
-  /** In addition to the window's id. */
+  /** Headers of a record, in addition to the window's id. @default none */
   readonly headers?: (result: R, window: Window) => Readonly<Record<string, string | Uint8Array>>;
   /**
+   * Makes the record's value; null is a tombstone.
+   *
    * @default JSON, with all digits of a bigint, `Long` or `Decimal128`, and bytes within it in base64; a `Uint8Array` or `Binary` as it is;
    * null as null
    */
@@ -41,7 +44,7 @@ export interface KafkaSinkOptions<R = unknown> {
    * counts all records of a send to a partition. @default 1000000
    */
   readonly batchBytes?: number;
-  /** Passed on to kafkajs. Unlike there, topics are not created (`allowAutoTopicCreation`). */
+  /** Passed on to kafkajs. Unlike there, topics are not created (`allowAutoTopicCreation`). @default those of kafkajs, except for this */
   readonly producer?: Omit<ProducerConfig, 'idempotent' | 'transactionalId' | 'transactionTimeout'>;
 }
 

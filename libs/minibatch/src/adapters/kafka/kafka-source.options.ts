@@ -20,7 +20,7 @@ export interface KafkaSourceOptions<T = unknown> {
   readonly groupId?: string;
   /** True: what is in the topics at the first start comes first. False: only what comes after it. @default true */
   readonly fromBeginning?: boolean;
-  /** @default 'json' */
+  /** What a record's value is: `'json'`, `'string'`, `'bytes'`, or a function from the record to the data. @default 'json' */
   readonly format?: RecordFormat<T>;
   /**
    * - `'keep'`: its value is kept as string, or as bytes if it is not UTF-8
@@ -60,13 +60,14 @@ export interface KafkaSourceOptions<T = unknown> {
   readonly batch?: number;
   /** Partitions whose records are appended at the same time. @default 1 */
   readonly concurrency?: number;
-  /** An append that takes longer fails the source, so that another member may get its partitions. @default '5 minutes' */
+  /** An append that takes longer fails the source, so that another member may get its partitions. Milliseconds, or a string like `'5 minutes'`. @default '5 minutes' */
   readonly maxAppendTime?: number | StringValue;
-  /** How often topics are looked for that match a pattern since. @default '1 minute' */
+  /** How often patterns are matched against the topics again: milliseconds, or a string like `'1 minute'`. @default '1 minute' */
   readonly topicRefresh?: number | StringValue;
   /**
    * Passed on to kafkajs. Unlike there, `maxWaitTimeInMs` is 500 (a source is to stop within a second), `sessionTimeout` is
    * 15,000, topics are not created (`allowAutoTopicCreation`), and a consumer that crashed is always started again by the stream's own backoff.
+   * @default those of kafkajs, except for these
    */
   readonly consumer?: Omit<ConsumerConfig, 'groupId'>;
 }

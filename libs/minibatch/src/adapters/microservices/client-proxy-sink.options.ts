@@ -27,7 +27,7 @@ export interface ClientProxySinkOptions<R = unknown> {
   readonly map?: (result: R, window: Window, index: number) => unknown;
   /** Messages of a window that may be in flight at the same time, with `each`. @default 100 for `emit`, 1 for `send` */
   readonly concurrency?: number;
-  /** How long a message may take until it counts as failed. @default '30s' */
+  /** How long a message may take until it counts as failed: milliseconds, or a string like `'30s'`. @default '30s' */
   readonly timeout?: number | StringValue;
 }
 

@@ -7,18 +7,20 @@ import { checkKeys, invalidOption } from '../../common/checks.js';
 export interface MqttConnectionOptions {
   /**
    * `mqtt://host:1883`, `mqtts://host:8883`, `ws://…` or `wss://…`. User and password may stand in it; certificates are
-   * `clientOptions`.
+   * `clientOptions`. @default none: `createClient` connects
    */
   readonly url?: string;
   /**
    * Options of mqtt.js: `username`, `password`, `ca`, `cert`, `key`, `servername`, `keepalive`, `connectTimeout`, `will`, `properties`, …;
    * not those that the adapter sets itself: `clientId` and `protocolVersion` (options of their own), `clean`, `reconnectPeriod`,
-   * `manualConnect` and the like.
+   * `manualConnect` and the like. @default {}
    */
   readonly clientOptions?: IClientOptions;
   /**
    * Makes the client in place of `mqtt.connect(url, options)`. It must pass the options on, and return the client at once, not
    * when it is connected: messages of a persistent session come with the connection.
+   *
+   * @default none: mqtt.js connects to `url`
    *
    * @example
    * ```ts

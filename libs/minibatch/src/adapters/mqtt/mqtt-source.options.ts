@@ -30,7 +30,8 @@ export interface MqttSourceOptions<T = unknown> extends MqttConnectionOptions {
   readonly qos?: 0 | 1;
   /**
    * How long the broker keeps the session, and what arrives meanwhile, while the source is not connected; at most 136 years, which the broker
-   * takes for no limit. MQTT 5; in MQTT 3.1.1 only the broker's configuration ends a session. @default no limit
+   * takes for no limit. MQTT 5; in MQTT 3.1.1 only the broker's configuration ends a session. Milliseconds, or a string
+   * like `'1 day'`. @default no limit
    */
   readonly sessionExpiry?: number | StringValue;
   /**

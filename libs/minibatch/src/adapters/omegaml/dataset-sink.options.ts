@@ -7,6 +7,8 @@ export interface DatasetWriting {
   /**
    * Kind of the dataset. If it is given, a dataset of another kind is refused; otherwise each of the three is written to, and a
    * new one is a `'pandas.rawdict'`. A `'pandas.dfrows'` cannot be made here: only Python knows the types of its columns.
+   *
+   * @default any; `'pandas.rawdict'` for a new one
    */
   readonly kind?: DatasetKind;
   /** Names of new collections are hashed: false where Python runs with `OMEGA_STORE_HASHEDNAMES=0`. @default true */

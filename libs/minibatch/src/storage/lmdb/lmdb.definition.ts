@@ -4,10 +4,11 @@ import { type LmdbStoreOptions, LmdbStreamStore } from './lmdb.store.js';
 
 /** The options from the application's own configuration. */
 export interface LmdbStoreAsyncOptions {
-  /** Nest modules that provide what `inject` names. */
+  /** Nest modules that provide what `inject` names. @default none */
   readonly imports?: readonly unknown[];
-  /** Nest tokens; their values are the arguments of `useFactory`. */
+  /** Nest tokens; their values are the arguments of `useFactory`. @default none */
   readonly inject?: readonly unknown[];
+  /** Returns the options of the store. */
   useFactory(...dependencies: never[]): LmdbStoreOptions | Promise<LmdbStoreOptions>;
 }
 
