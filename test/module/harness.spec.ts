@@ -173,6 +173,29 @@ describe('MinibatchTestingModule', () => {
     expect(ledger.totals).toEqual([6, 15]);
   });
 
+  it('resolves what waits for consumers that a restart ends when the new ones have come to rest', async () => {
+    const harness = await boot(Payments, Ledger);
+    Payments.isHeld = true;
+    const appended = harness.appendMany(PaymentStream, amounts(1, 2, 3)).then(() => app.get(Ledger).totals.length);
+    while (Payments.gates.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    Payments.isHeld = false;
+    const settled = harness.settled();
+    await harness.restart();
+    expect(await appended).toBe(1);
+    await settled;
+    Payments.gates.splice(0);
+  });
+
+  it('restarts twice while time passes, which never runs back', async () => {
+    const harness = await boot(FlightReport);
+    const from = harness.clock.monotonic();
+    await Promise.all([harness.restart(), harness.advance('1s'), harness.restart()]);
+    expect(harness.clock.monotonic() - from).toBeGreaterThanOrEqual(1_000);
+    await harness.append<Flight>('flights', { delay: 3 });
+    await harness.advance('2s');
+    expect(harness.results(FlightReport, 'summarize')).toEqual([{ flights: 1, worst: 3 }]);
+  });
+
   it('forgets no backoff and no dead letter by a restart', async () => {
     const harness = await boot(Payments, Ledger);
     await harness.appendMany(PaymentStream, amounts(-1, 2, 3));

@@ -36,6 +36,9 @@ type ResultOf<C, M extends keyof C> = C[M] extends (...args: never[]) => infer R
  * ```
  */
 export class MinibatchHarness {
+  /** Those that have not resolved. */
+  private readonly restarts = new Set<Promise<void>>();
+
   constructor(
     private readonly engine: RecordingEngine,
     private readonly hub: StreamHub,
@@ -74,8 +77,12 @@ export class MinibatchHarness {
   }
 
   /** Resolves when nothing is in flight that does not wait for the clock or for messages. */
-  settled(): Promise<void> {
-    return this.engine.settled();
+  async settled(): Promise<void> {
+    await this.engine.settled();
+    while (this.restarts.size > 0) {
+      await Promise.allSettled(this.restarts);
+      await this.engine.settled();
+    }
   }
 
   /** What the method returned, for each window that it handled without throwing, in order. */
@@ -144,13 +151,23 @@ export class MinibatchHarness {
    */
   async restart(): Promise<void> {
     const clock = this.virtualClock('restart', 'close the application, and start another one on the same store');
+    const restarted = this.restartBy(clock);
+    this.restarts.add(restarted);
+    try {
+      await restarted;
+    } finally {
+      this.restarts.delete(restarted);
+    }
+  }
+
+  private async restartBy(clock: VirtualClock): Promise<void> {
     await this.engine.restart();
     // The new engine takes over when it has seen no renewal for a lease time.
     const latest = clock.monotonic() + 4 * this.leaseTime;
     while (clock.monotonic() < latest && this.status().some(({ state }) => state === ConsumerState.Standby)) {
-      await clock.advance(this.leaseTime / 4, () => this.settled());
+      await clock.advance(this.leaseTime / 4, () => this.engine.settled());
     }
-    await this.settled();
+    await this.engine.settled();
   }
 
   private virtualClock(method: string, otherwise: string): VirtualClock {

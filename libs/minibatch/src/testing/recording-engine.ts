@@ -36,6 +36,8 @@ interface Life {
   readonly engine: Engine;
   readonly kill: () => void;
   isOver: boolean;
+  /** Called at its end: what it has not answered by then it never answers. */
+  readonly waiting: Set<() => void>;
 }
 
 const NEVER = new Promise<never>(() => undefined);
@@ -88,12 +90,15 @@ export class RecordingEngine implements Engine {
 
   /** Ends the engine as `kill -9` would, in the middle of whatever it does, and starts another one with the same consumers. */
   async restart(): Promise<void> {
-    this.life.isOver = true;
-    this.life.kill();
+    const ended = this.life;
+    ended.isOver = true;
+    ended.kill();
     this.life = this.begin();
     for (const [stream, retention] of this.retentions) this.life.engine.retain(stream, retention);
     for (const definition of this.definitions) this.life.engine.add(this.recording(definition));
-    if (this.isStarted) await this.life.engine.start();
+    // From here on those who waited for the life before wait for this one.
+    for (const resolve of ended.waiting) resolve();
+    if (this.isStarted) await whileItLasts(this.life, (engine) => engine.start());
   }
 
   /** A virtual clock is moved over the time a drain may take, or a handler that hangs would hang the test. */
@@ -119,8 +124,13 @@ export class RecordingEngine implements Engine {
     return this.life.engine.wakeUps();
   }
 
-  settled(): Promise<void> {
-    return this.life.engine.settled();
+  /** Of the life that is there when it resolves: a restart ends one that has not come to rest. */
+  async settled(): Promise<void> {
+    let life: Life;
+    do {
+      life = this.life;
+      await whileItLasts(life, (engine) => engine.settled());
+    } while (life.isOver);
   }
 
   /** Undefined if there is no such consumer. */
@@ -144,7 +154,7 @@ export class RecordingEngine implements Engine {
 
   private begin(): Life {
     const mortal = mortalStore(this.store);
-    return { engine: this.make(mortal.store), kill: () => mortal.kill(), isOver: false };
+    return { engine: this.make(mortal.store), kill: () => mortal.kill(), isOver: false, waiting: new Set() };
   }
 
   private recording(definition: ConsumerDefinition): ConsumerDefinition {
@@ -197,4 +207,14 @@ export class RecordingEngine implements Engine {
       if (window instanceof BatchWindow) for (const [id, reason] of window.rejected) note(id, reason);
     }
   }
+}
+
+/** Resolves when the work of an engine is done, or when its life ends before. */
+function whileItLasts(life: Life, work: (engine: Engine) => Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    life.waiting.add(resolve);
+    work(life.engine)
+      .finally(() => life.waiting.delete(resolve))
+      .then(resolve, reject);
+  });
 }

@@ -52,6 +52,17 @@ describe('VirtualClock', () => {
     expect([clock.monotonic(), clock.now() - Date.UTC(2026, 0, 1)]).toEqual([20, 20]);
   });
 
+  it('never runs back, though one call moves it further while another waits', async () => {
+    const clock = new VirtualClock(0);
+    let settle = (): void => undefined;
+    const settled = new Promise<void>((resolve) => (settle = resolve));
+    const short = clock.advance(10, () => settled);
+    await clock.advance(100);
+    settle();
+    await short;
+    expect(clock.monotonic()).toBe(100);
+  });
+
   it('moves the wall clock alone by a jump', async () => {
     const clock = new VirtualClock(0);
     let fired = false;

@@ -63,7 +63,8 @@ export class VirtualClock implements Clock {
       this.timers.delete(due);
       due.callback();
     }
-    this.pass(target - this.ticks);
+    // Another call may have moved it further meanwhile.
+    this.pass(Math.max(0, target - this.ticks));
     await settled();
   }
 
