@@ -9,7 +9,15 @@ import type { Draft } from './draft.js';
 import { Isolation } from './isolation.js';
 import { insertOne, write, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
-import { advice, DUPLICATE_KEY, isLeaving, isOutOfReach, isServerLost, neverExecuted } from './store-errors.js';
+import {
+  advice,
+  DUPLICATE_KEY,
+  isDenied,
+  isLeaving,
+  isOutOfReach,
+  isServerLost,
+  neverExecuted,
+} from './store-errors.js';
 
 /**
  * An insert with dedupe ids that takes longer than this, in milliseconds, or than usual by this factor, may be waiting for a transaction.
@@ -225,7 +233,7 @@ export function failed(
 }
 
 export function fail(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): void {
-  for (const draft of drafts) draft.outcome ??= failed(ErrorCode.AppendFailed, stored, couldNotAppend(cause), cause);
+  for (const draft of drafts) draft.outcome ??= notAppended(stored, cause);
 }
 
 /** The command has not reached a server, and one may be back in a moment. */
@@ -243,14 +251,12 @@ function failBy(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unkno
 
 /** Like `fail`, for a server that is out of reach. */
 export function failAway(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: unknown): void {
-  const message = couldNotAppend(cause);
-  for (const draft of drafts) {
-    draft.outcome ??= { ...failed(ErrorCode.AppendFailed, stored, message, cause), storeAway: true };
-  }
+  for (const draft of drafts) draft.outcome ??= { ...notAppended(stored, cause), storeAway: true };
 }
 
-function couldNotAppend(cause: unknown): string {
-  return `MongoDB could not append: ${messageOf(cause)}. ${advice(cause)}`;
+function notAppended(stored: 'no' | 'unknown', cause: unknown): AppendOutcome & { status: 'failed' } {
+  const code = isDenied(cause) ? ErrorCode.StoreDenied : ErrorCode.AppendFailed;
+  return failed(code, stored, `MongoDB could not append: ${messageOf(cause)}. ${advice(cause)}`, cause);
 }
 
 function settle(drafts: readonly Draft[], verdicts: readonly (AppendOutcome | undefined)[]): void {

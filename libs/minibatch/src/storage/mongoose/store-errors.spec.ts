@@ -46,8 +46,35 @@ describe('a store whose user lacks a right', () => {
     vi.spyOn(mongo.Collection.prototype, 'findOne').mockRejectedValue(denied);
     await expect(store.describeStream('flights')).rejects.toMatchObject({ code: ErrorCode.StoreDenied });
     const [outcome] = await store.append([messageOf('flights', 1)]);
-    expect(outcome).toMatchObject({ status: 'failed', error: { code: ErrorCode.AppendFailed, stored: 'no' } });
+    expect(outcome).toMatchObject({
+      status: 'failed',
+      error: { code: ErrorCode.StoreDenied, stored: 'no', cause: denied },
+    });
+    expect(outcome).toHaveProperty('error.message', expect.stringMatching(/could not append: .* role readWrite/));
+    expect(outcome).toHaveProperty('error.message', expect.not.stringContaining('Consumers'));
     expect(outcome).not.toHaveProperty('storeAway');
     expect(command.mock.calls.length + insertOne.mock.calls.length).toBe(1);
+  });
+
+  it('says so for several messages of one append, too', async () => {
+    const { store } = test;
+    const denied = serverError(13, 'not authorized on app');
+    vi.spyOn(mongo.Db.prototype, 'command').mockRejectedValue(denied);
+    const outcomes = await store.append([messageOf('flights', 1), messageOf('flights', 2)]);
+    const outcome = { status: 'failed', error: { code: ErrorCode.StoreDenied, stored: 'no' } };
+    expect(outcomes).toMatchObject([outcome, outcome]);
+  });
+
+  it('says so in a transaction, which has to be aborted', async () => {
+    const { store } = test;
+    vi.spyOn(mongo.Collection.prototype, 'insertMany').mockRejectedValue(serverError(13, 'not authorized on app'));
+    await expect(
+      store.append([messageOf('flights', 1)], { session: { inTransaction: () => true } }),
+    ).rejects.toMatchObject({
+      name: 'AppendError',
+      code: ErrorCode.StoreDenied,
+      stored: 'no',
+      message: expect.stringMatching(/abort it.* role readWrite/),
+    });
   });
 });

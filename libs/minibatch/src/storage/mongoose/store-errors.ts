@@ -27,8 +27,7 @@ export function advice(cause: unknown): string {
   return 'See the cause; the call can be repeated unchanged';
 }
 
-const GRANT =
-  'The database user lacks a right: grant it the role readWrite on the database. Consumers try again until it has it';
+const GRANT = 'The database user lacks a right: grant it the role readWrite on the database';
 const SIGN_IN = 'Check the user, the password and authSource in the connection string';
 
 const UNAUTHORIZED = 13;

@@ -2,7 +2,7 @@ import { mongo } from 'mongoose';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import type { Collections } from './collections.js';
 import type { Draft } from './draft.js';
-import { isDuplicateKey, unwrapped } from './store-errors.js';
+import { advice, isDenied, isDuplicateKey, unwrapped } from './store-errors.js';
 
 /**
  * Appends messages in the application's own transaction, all or none. A duplicate key would abort the transaction, so dedupe ids are looked
@@ -56,12 +56,13 @@ function failure(cause: unknown, session: mongo.ClientSession): unknown {
   // `withTransaction` retries only for errors of the driver.
   if (cause instanceof mongo.MongoError && cause.hasErrorLabel(TRANSIENT)) return cause;
   const unsupported = hasNoTransactions(cause);
+  const denied = isDenied(cause);
   return new AppendError(
-    unsupported ? ErrorCode.StoreUnsupported : ErrorCode.AppendFailed,
+    unsupported ? ErrorCode.StoreUnsupported : denied ? ErrorCode.StoreDenied : ErrorCode.AppendFailed,
     `The messages could not be appended in the session: ${messageOf(cause)}. ` +
       (unsupported
         ? 'Transactions need a replica set or a sharded cluster. Start a single server with `--replSet` and run `rs.initiate()`'
-        : 'If they were part of a transaction, abort it'),
+        : `If they were part of a transaction, abort it${denied ? `. ${advice(cause)}` : ''}`),
     unsupported || session.inTransaction() ? 'no' : 'unknown',
     { cause },
   );
