@@ -30,7 +30,16 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
     'stream.consume({ size: 1, · }, () => undefined)',
     'stream.drain({ size: 1, · }, () => undefined)',
     'stream.replay({ · })',
+    'stream.messages({ · })',
+    'stream.windows({ · })',
+    'stream.deadLetters({ · })',
+    'stream.redrive({ · })',
+    "stream.giveUp({ window: 'id', · })",
     "stream.skip({ window: 'id', · })",
+    "stream.removeGroup('report', { · })",
+    'target.append({}, { · })',
+    'target.appendMany([], { · })',
+    "new api.ResultRefused('never', { · })",
     'api.mongooseStore({ · })',
     'api.mongooseStore({ collections: { · } })',
     'new api.CollectionSource({ · })',
@@ -82,9 +91,9 @@ const service = ts.createLanguageService({
 function edit(entry: string, place: string): ts.Program {
   content = [
     `import * as api from '${entry}';`,
-    `import { Stream, Source, MinibatchModule, type MinibatchModuleOptions, type AppendMessageOptions } from 'nestjs-minibatch';`,
+    `import { Stream, Source, SourceTarget, MinibatchModule, type MinibatchModuleOptions, type AppendMessageOptions } from 'nestjs-minibatch';`,
     `import type { StreamStore } from 'nestjs-minibatch/store';`,
-    `declare const stream: Stream; declare const source: Source; declare const store: StreamStore;`,
+    `declare const stream: Stream; declare const target: SourceTarget<unknown>; declare const source: Source; declare const store: StreamStore;`,
     place,
   ].join('\n');
   version += 1;

@@ -115,9 +115,9 @@ const MOST_BYTES = 8_000;
 const bareTexts = new WeakMap<object, string>();
 
 export interface MinibatchErrorOptions {
-  /** The error underneath, if there is one. */
+  /** The error underneath. @default none */
   cause?: unknown;
-  /** Facts a program may want to read: stream, consumer, option, given, allowed, … */
+  /** Facts a program may want to read: stream, consumer, option, given, allowed, … @default none */
   details?: Readonly<Record<string, unknown>>;
 }
 

@@ -19,21 +19,23 @@ export interface SourceTarget<T = unknown> {
 }
 
 export interface SourceAppendOptions {
+  /** Kept with the message; consumers see it. Messages with the same key belong together. @default none */
   readonly key?: string;
+  /** Kept with the message; consumers see them. @default none */
   readonly headers?: Readonly<Record<string, string>>;
-  /** A second message with the same id is acknowledged and ignored; makes a replay after a crash harmless. */
+  /** A second message with the same id is acknowledged and ignored; makes a replay after a crash harmless. @default none */
   readonly dedupeId?: string;
   /**
    * Where to resume after a restart: stored in one step with the call's messages or after them, and only if all of them are stored. It
-   * does not wait for other calls, so wait for those whose messages lie before it. Plain storable data.
+   * does not wait for other calls, so wait for those whose messages lie before it. Plain storable data. @default none
    */
   readonly position?: unknown;
 }
 
 export interface SourceAppendManyOptions<T> {
-  /** Key, headers and dedupe id of each message. */
+  /** Key, headers and dedupe id of each message. @default none */
   readonly each?: (data: T, index: number) => Omit<SourceAppendOptions, 'position'>;
-  /** As in `append`. Without messages it is stored alone. */
+  /** Where to resume after a restart, as in `append`. Without messages it is stored alone. @default none */
   readonly position?: unknown;
 }
 

@@ -42,9 +42,11 @@ export interface DeadLetter {
 
 /** Which dead letters of a stream; those that match all that is given. */
 export interface DeadLetterFilter {
+  /** Only those of this group. @default all */
   readonly group?: string;
+  /** Only those with these ids. @default all */
   readonly ids?: readonly string[];
-  /** Died before this time. */
+  /** Only those that died before this time. @default all */
   readonly before?: Date;
 }
 

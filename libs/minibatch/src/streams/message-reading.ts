@@ -22,8 +22,9 @@ export type MessageState = 'waiting' | 'claimed' | 'kept';
 
 /** Which messages of a stream; those that match all that is given. */
 export interface MessageFilter {
-  /** Only messages behind this one, which need not be there any more: `message.id`. */
+  /** Only messages behind this one, which need not be there any more: `message.id`. @default the start */
   readonly after?: string;
+  /** Only messages in this state. @default all */
   readonly state?: MessageState;
   /** Only what this group has not committed, by its own windows. Kept messages are those of all groups. @default all groups */
   readonly group?: string;

@@ -9,8 +9,9 @@ export type WindowState = 'claimed' | 'kept';
 
 /** Which windows of a stream; those that match all that is given. */
 export interface WindowFilter {
+  /** Only windows in this state. @default both */
   readonly state?: WindowState;
-  /** @default all groups */
+  /** Only windows of this group. @default all groups */
   readonly group?: string;
 }
 
