@@ -4,6 +4,7 @@ import type { InFlightWindows } from './in-flight-windows.js';
 import { notify } from './emitter-hooks.js';
 import type { LeaseTerm } from './lease-term.js';
 import type { PassScheduler } from './pass-scheduler.js';
+import { settle } from './settlement.js';
 
 /** Commits whose messages may be leaving at the same time. */
 const MOST_LEAVING = 2;
@@ -135,16 +136,8 @@ export class Committer {
 
   /** Resolves when the messages of committed windows have left the buffer. */
   private async settle(commit: readonly InFlightWindow[], groups: readonly string[]): Promise<void> {
-    const { definition, lease, parts, closing } = this.term;
     const windows = commit.map(({ record, messages }) => ({ window: record, messages }));
-    await this.term.persist('remove committed messages', () =>
-      parts.store.settle(lease, windows, {
-        groups,
-        keep: definition.keep,
-        at: new Date(parts.clock.now()),
-        closing,
-      }),
-    );
+    await settle(this.term, windows, { groups, closing: this.term.closing });
   }
 }
 

@@ -6,6 +6,7 @@ import type { Evidence } from './evidence.js';
 import { type InFlightWindow, type TakenApart, takenApart } from './in-flight-window.js';
 import { reschedule } from './reschedule.js';
 import type { LeaseTerm } from './lease-term.js';
+import { bury } from './settlement.js';
 import { indicesOf, messagesOf, type Trials } from './window-trial.js';
 
 /** How many messages of a window keep a stack in their dead letters. */
@@ -214,10 +215,8 @@ export class PartsRunner {
   private async storeLetters(apart: TakenApart): Promise<void> {
     const { letters } = apart;
     if (letters.length === 0) return;
-    const { counters, lease, parts } = this.term;
-    await this.term.persist('store dead letters', () => parts.store.bury(lease, letters));
-    counters.deadLettered += letters.length;
-    apart.deadLettered += letters.length;
+    const stored = await bury(this.term, letters);
+    apart.deadLettered += stored;
     apart.letters = [];
   }
 

@@ -9,6 +9,7 @@ import { Bisection } from './bisection.js';
 import { laterEnd } from './committer.js';
 import { type InFlightWindow, inFlightWindow, takenApart } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
+import { bury, settle } from './settlement.js';
 
 /** How many processes may end while they handle a window before it is taken apart. */
 const DEATHS = 3;
@@ -89,13 +90,10 @@ function latestStarts({ progress, open }: Recovery): readonly RateStart[] {
 
 /** Their commit point is in the store: only the deletes may be missing. The handler is not called again. */
 async function finishRecorded(term: LeaseTerm, { finished, groups }: Recovery): Promise<void> {
-  const { definition, lease, parts } = term;
   if (finished.length === 0) return;
   const windows: { window: WindowRecord; messages: readonly StoredMessage[] }[] = [];
   for (const window of finished) windows.push({ window, messages: await load(term, window.messageIds) });
-  await term.persist('remove committed messages', () =>
-    parts.store.settle(lease, windows, { groups, keep: definition.keep, at: new Date(parts.clock.now()) }),
-  );
+  await settle(term, windows, { groups });
 }
 
 /**
@@ -155,13 +153,13 @@ async function afterDeath(term: LeaseTerm, open: InFlightWindow): Promise<void> 
     term.parts.log.warn(
       `${term.definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
     );
-  } else if (apart.bisection.failed(part)) await bury(term, open, part.from);
+  } else if (apart.bisection.failed(part)) await giveUp(term, open, part.from);
   const { bisection } = open.apart ?? {};
   open.record = { ...record, recoveries: 0, error: DIED, ...(bisection && { split: bisection.state }) };
 }
 
-async function bury(term: LeaseTerm, { record, messages }: InFlightWindow, index: number): Promise<void> {
-  const { definition, counters, lease, parts } = term;
+async function giveUp(term: LeaseTerm, { record, messages }: InFlightWindow, index: number): Promise<void> {
+  const { definition, parts } = term;
   const message = messages.find(({ id }) => id === record.messageIds[index]);
   if (!message) return;
   const letter = {
@@ -172,7 +170,6 @@ async function bury(term: LeaseTerm, { record, messages }: InFlightWindow, index
     error: DIED,
     died: new Date(parts.clock.now()),
   };
-  await term.persist('store a dead letter', () => parts.store.bury(lease, [letter]));
-  counters.deadLettered += 1;
+  if ((await bury(term, [letter])) === 0) return;
   parts.log.error(`${definition.label}: gave up a message of window ${record.id}: ${DIED}`);
 }

@@ -3,6 +3,7 @@ import type { StoredMessage } from '../storage/stream-store.interface.js';
 import type { Undecodable } from './batch-window.js';
 import type { InFlightWindow } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
+import { bury } from './settlement.js';
 
 /**
  * Makes dead letters of these messages at once and takes them out of what the handler gets: no attempt would change them, and the others
@@ -14,7 +15,7 @@ export async function deadLetterUndecodable(
   open: InFlightWindow,
   undecodable: readonly Undecodable[],
 ): Promise<void> {
-  const { definition, counters, parts, lease } = term;
+  const { definition, counters, parts } = term;
   const { stream } = definition.key;
   const died = new Date(parts.clock.now());
   const letters = undecodable.map(({ message, error }) => ({
@@ -25,15 +26,15 @@ export async function deadLetterUndecodable(
     error: asError(stream, message, error).message,
     died,
   }));
-  await term.persist('store dead letters', () => parts.store.bury(lease, letters));
+  const stored = await bury(term, letters);
   const given = new Set(undecodable.map(({ message }) => message));
   open.readable = open.readable.filter((message) => !given.has(message));
-  counters.deadLettered += letters.length;
   for (const { message, error } of undecodable.slice(0, 1)) {
     counters.failed(parts.clock.now(), asError(stream, message, error));
   }
+  if (stored === 0) return;
   parts.log.error(
-    `${definition.label}: gave up ${letters.length} of ${open.messages.length} messages of window ${open.record.id} that can't ` +
+    `${definition.label}: gave up ${stored} of ${open.messages.length} messages of window ${open.record.id} that can't ` +
       `be decoded; they are dead letters of '${stream}': ${letters[0]?.error}`,
   );
 }

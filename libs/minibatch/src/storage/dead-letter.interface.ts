@@ -1,5 +1,5 @@
 import type { Lease } from './lease.interface.js';
-import type { MessageId, StoredMessage } from './message.interface.js';
+import type { MessageId, RefusedMessages, StoredMessage } from './message.interface.js';
 
 /** A message that a consumer gave up. */
 export interface NewDeadLetter {
@@ -54,9 +54,9 @@ export interface DeadLetterFilter {
 export interface DeadLetterStore {
   /**
    * Stores messages that the lease's consumer gives up, durably: the caller commits their window afterwards. A message that is
-   * a dead letter of the group already stays as it is. @throws LeaseLost where the store can tell
+   * a dead letter of the group already stays as it is. Resolves with messages that fit into no letter, if there are any. @throws LeaseLost where the store can tell
    */
-  bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void>;
+  bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<RefusedMessages | void>;
   /** Dead letters of the stream in the order of their ids, after the given one. */
   deadLetters(
     stream: string,

@@ -35,6 +35,13 @@ export interface StoredMessage {
   read(): Message;
 }
 
+/** Messages that the database does not let go. They stay in the buffer, and this process skips them for the group until it ends. */
+export interface RefusedMessages {
+  readonly ids: readonly MessageId[];
+  /** In the words of the database. */
+  readonly reason: string;
+}
+
 /** One read of the buffer. */
 export interface Block {
   readonly messages: readonly StoredMessage[];

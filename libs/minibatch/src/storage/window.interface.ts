@@ -1,6 +1,6 @@
 import type { ConsumerKey } from './consumer-key.interface.js';
 import type { Lease } from './lease.interface.js';
-import type { MessageId, StoredMessage } from './message.interface.js';
+import type { MessageId, RefusedMessages, StoredMessage } from './message.interface.js';
 
 /** What a window says of itself in addition to its messages; stored with the claim and given to the handler. */
 export interface WindowBounds {
@@ -160,8 +160,9 @@ export interface WindowStore {
   /**
    * After the commit point: the messages leave the buffer (or are marked done by the group, if others have not committed
    * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.
+   * Resolves with messages that the database refused to change since the call before, if there are any.
    */
-  settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void>;
+  settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<RefusedMessages | void>;
   /** The group's open window with this public id; undefined if there is none. */
   findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined>;
   /**

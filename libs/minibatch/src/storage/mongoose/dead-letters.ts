@@ -1,5 +1,12 @@
 import { leaseLost } from '../../errors/store-faults.js';
-import type { DeadLetter, DeadLetterFilter, Lease, NewDeadLetter } from '../stream-store.interface.js';
+import type {
+  DeadLetter,
+  DeadLetterFilter,
+  Lease,
+  MessageId,
+  NewDeadLetter,
+  RefusedMessages,
+} from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { insertMissingRaw, type RawInsert } from './insert-missing.js';
 import { isHeld } from './leases.js';
@@ -28,24 +35,30 @@ export class DeadLetters {
    * Checks the lease first, so that a former holder that wakes up does not give up messages that the new holder handles. If it is suspended
    * between the check and the insert, it still does: then there is a letter for a message that may have been handled.
    */
-  async bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
-    if (letters.length === 0) return;
+  async bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<RefusedMessages | undefined> {
+    if (letters.length === 0) return undefined;
+    const unburied: MessageId[] = [];
     await guarded(`store dead letters of '${lease.key.group}' on '${lease.key.stream}'`, async () => {
       if (!(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
-      await insertMissingRaw(this.collections.deadletter, this.fitting(lease, letters));
+      await insertMissingRaw(this.collections.deadletter, this.fitting(lease, letters, unburied));
     });
+    return unburied.length === 0 ? undefined : { ids: unburied, reason: 'they are too large for it' };
   }
 
   /**
    * This package appends no message that is so large; other programs may. Its group would otherwise try for good to store the letter, and a
    * letter without the data would lose them.
    */
-  private fitting(lease: Lease, letters: readonly NewDeadLetter[]): readonly RawInsert[] {
+  private fitting(lease: Lease, letters: readonly NewDeadLetter[], unburied: MessageId[]): readonly RawInsert[] {
     const fitting: RawInsert[] = [];
     for (const letter of letters) {
       const insert = toLetterInsert(lease, letter);
-      if (insert.bytes <= MAX_DOCUMENT_BYTES) fitting.push(insert);
-      else this.refusals.keepUnburied(toObjectId(letter.message.id), lease.key.group, TOO_LARGE);
+      if (insert.bytes <= MAX_DOCUMENT_BYTES) {
+        fitting.push(insert);
+        continue;
+      }
+      this.refusals.keepUnburied(toObjectId(letter.message.id), lease.key.group, TOO_LARGE);
+      unburied.push(letter.message.id);
     }
     return fitting;
   }

@@ -18,6 +18,7 @@ import type {
   NewDeadLetter,
   NewMessage,
   Recovery,
+  RefusedMessages,
   RegisterGroupOptions,
   Renewal,
   SettledWindow,
@@ -275,7 +276,7 @@ export class MongooseStreamStore implements StreamStore {
     return this.commits.commit(lease, commit, asked);
   }
 
-  settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
+  settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<RefusedMessages | void> {
     return this.settlement.settle(lease, windows, options);
   }
 
@@ -287,7 +288,7 @@ export class MongooseStreamStore implements StreamStore {
     return this.claims.reschedule(lease, window);
   }
 
-  bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
+  bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<RefusedMessages | void> {
     return this.deadLetterRecords.bury(lease, letters);
   }
 

@@ -76,6 +76,19 @@ describe('a message that the server refuses to change', () => {
     expect(await buffered()).toEqual([]);
   });
 
+  it('is told of once, by the call that settles it', async () => {
+    const { store } = test;
+    await store.registerGroup(B);
+    await append();
+    const lease = await takeLease(store, A);
+    const { messages } = await store.fetch(A, undefined, ALL);
+    refuse([ids[2]!, ids[4]!]);
+    const settle = () =>
+      store.settle(lease, [{ window: windowOf(1, ids), messages }], { groups: ['a', 'b'], keep: false });
+    expect(await settle()).toEqual({ ids: [ids[2], ids[4]], reason: 'no' });
+    expect(await settle()).toBeUndefined();
+  });
+
   it('is skipped until a restart if it can be neither kept nor replaced by a tombstone', async () => {
     const { store } = test;
     await append(true);
@@ -130,11 +143,10 @@ describe('a message that the server refuses to change', () => {
         1,
         messages.map(({ id }) => id),
       );
-      await store.bury(
-        lease,
-        messages.map((message) => letterOf(message, { error, stack: error })),
-      );
-      await store.settle(lease, [{ window, messages }], { groups: ['a', 'b'], keep: false });
+      const letters = messages.map((message) => letterOf(message, { error, stack: error }));
+      const unburied = { ids: ['1'.repeat(24)], reason: 'they are too large for it' };
+      expect(await store.bury(lease, letters)).toEqual(unburied);
+      expect(await store.settle(lease, [{ window, messages }], { groups: ['a', 'b'], keep: false })).toBeUndefined();
       return messages.length;
     };
     expect(await bury(A)).toBe(2);

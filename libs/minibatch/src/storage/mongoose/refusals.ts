@@ -1,5 +1,5 @@
 import type { mongo } from 'mongoose';
-import type { MessageId } from '../stream-store.interface.js';
+import type { MessageId, RefusedMessages } from '../stream-store.interface.js';
 import { throwIfFailed, type WriteFailure, type WriteReply } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 
@@ -39,22 +39,40 @@ export class Refusals {
   private readonly groups = new Map<MessageId, Set<string>>();
   /** Messages that the group has given up and that fit into no dead letter. */
   private readonly unburied = new Set<string>();
+  /** Nobody was told of these yet. */
+  private news: { readonly ids: Set<MessageId>; readonly reason: string } | undefined;
 
   /** `group`: undefined if every group has committed them. @throws MongoServerError if there are too many */
   add(ids: readonly mongo.ObjectId[], group: string | undefined, failure: WriteFailure): void {
     for (const id of ids) {
-      const hex = id.toHexString();
-      const known = this.groups.get(hex);
-      if (known) known.add(group ?? EVERY_GROUP);
-      else if (this.groups.size < MOST) this.groups.set(hex, new Set([group ?? EVERY_GROUP]));
-      else throwIfFailed({ n: 0, writeErrors: [failure] });
+      if (!this.remember(id, group ?? EVERY_GROUP, failure)) continue;
+      this.news ??= { ids: new Set(), reason: failure.errmsg ?? `error ${failure.code}` };
+      this.news.ids.add(id.toHexString());
     }
   }
 
   /** A message that the group has given up does not fit into a dead letter: it stays, and the group skips it. */
   keepUnburied(id: mongo.ObjectId, group: string, failure: WriteFailure): void {
-    this.add([id], group, failure);
+    this.remember(id, group, failure);
     this.unburied.add(`${id.toHexString()} ${group}`);
+  }
+
+  /** Those that were added since the call before. */
+  take(): RefusedMessages | undefined {
+    const { news } = this;
+    this.news = undefined;
+    return news && { ids: [...news.ids], reason: news.reason };
+  }
+
+  /** @returns false if it was known */
+  private remember(id: mongo.ObjectId, group: string, failure: WriteFailure): boolean {
+    const hex = id.toHexString();
+    const known = this.groups.get(hex);
+    if (known?.has(group)) return false;
+    if (known) known.add(group);
+    else if (this.groups.size < MOST) this.groups.set(hex, new Set([group]));
+    else throwIfFailed({ n: 0, writeErrors: [failure] });
+    return true;
   }
 
   isUnburied(id: MessageId, group: string): boolean {

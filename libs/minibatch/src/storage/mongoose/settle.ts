@@ -2,6 +2,7 @@ import type {
   ConsumerKey,
   Lease,
   MessageId,
+  RefusedMessages,
   SettledWindow,
   SettleOptions,
   StoredMessage,
@@ -54,8 +55,12 @@ export class Settlement {
     private readonly refusals: Refusals,
   ) {}
 
-  async settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
-    if (windows.length === 0) return;
+  async settle(
+    lease: Lease,
+    windows: readonly SettledWindow[],
+    options: SettleOptions,
+  ): Promise<RefusedMessages | undefined> {
+    if (windows.length === 0) return undefined;
     const { group, stream } = lease.key;
     this.reads.settled(lease.key, windows);
     await guarded(`settle windows of '${group}' on '${stream}'`, async () => {
@@ -67,6 +72,7 @@ export class Settlement {
           windows.map(({ window }) => window.seq),
         );
     });
+    return this.refusals.take();
   }
 
   private async settleMessages(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {

@@ -214,7 +214,7 @@ describe('windows that share a document', () => {
 
   it('needs no search for a window of it that is settled after the others are gone', async () => {
     const settle = await claimTwo();
-    let second: Promise<void> | undefined;
+    let second: Promise<unknown> | undefined;
     const { bulkWrite } = mongo.Collection.prototype;
     const spy = vi.spyOn(mongo.Collection.prototype, 'bulkWrite').mockImplementationOnce(async function (
       this: mongo.Collection,
