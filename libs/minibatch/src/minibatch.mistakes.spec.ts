@@ -207,6 +207,17 @@ describe('what @Streaming stands on', () => {
   });
 });
 
+describe('a store that is none', () => {
+  it.each([null, 5, 'memory', {}])('is refused, and does not mean the default: %j', (value) => {
+    const refused = expect.objectContaining({
+      code: ErrorCode.InvalidOptions,
+      details: expect.objectContaining({ option: 'store' }) as unknown,
+    }) as Error;
+    expect(() => MinibatchModule.forRoot({ store: value as never })).toThrow(refused);
+    expect(() => MinibatchModule.forRootAsync({ store: value as never, useFactory: () => ({}) })).toThrow(refused);
+  });
+});
+
 describe('a factory that returns what shapes the module', () => {
   it('does not compile', () => {
     const returning = (useFactory: MinibatchModuleAsyncOptions['useFactory']) => useFactory;

@@ -26,7 +26,9 @@ export function storeParts(extras: MinibatchModuleExtras, makeMongooseStore: Mak
       'nothing next to `store`: use mongooseStore({ connectionName })',
     );
   }
-  const choice: unknown = store ?? mongooseStore(connectionName === undefined ? {} : { connectionName });
+  // Only undefined asks for the default: null is a mistake.
+  const choice: unknown =
+    store === undefined ? mongooseStore(connectionName === undefined ? {} : { connectionName }) : store;
   if (typeof choice === 'function') {
     return { provider: { provide: STREAM_STORE, useClass: choice as Type<StreamStore> }, imports: [] };
   }
