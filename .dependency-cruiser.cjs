@@ -234,6 +234,15 @@ module.exports = {
       to: { path: packages('mongoose', '@nestjs/mongoose') },
     },
     {
+      name: 'adapters-take-types-of-mongoose',
+      comment:
+        "Adapters get a connection of the application's own Mongoose: they import its types, take values from bson, and load the rest by " +
+        'import(), with a coded error. Otherwise their entry points could not be imported where it is not installed.',
+      severity: 'error',
+      from: { path: `${SRC}/adapters/`, pathNot: SPEC },
+      to: { path: packages('mongoose', '@nestjs/mongoose'), dependencyTypesNot: ['type-only'], dynamic: false },
+    },
+    {
       name: 'main-entry-reaches-no-optional-peer',
       comment: 'Nor may what the main entry imports bring one along.',
       severity: 'error',

@@ -104,15 +104,17 @@ describe.each(ENTRIES)('$name', { timeout: 120_000 }, ({ name, js, types }) => {
   });
 });
 
-describe.each(['', '/store', '/lmdb', '/client', '/testing'])('nestjs-minibatch%s', (path) => {
-  const entry = ENTRIES.find(({ name }) => name === `nestjs-minibatch${path}`);
-
+describe.each(ENTRIES)('$name', ({ js }) => {
   it('can be imported without any optional peer', () => {
     expect(optionalPeers).toEqual(expect.arrayContaining(['lmdb', 'mongoose', '@nestjs/mongoose']));
-    const packages = entry ? packagesAtOnce(entry.js) : new Set();
-    expect(packages).toContain('bson');
+    const packages = packagesAtOnce(js);
+    expect([...packages]).not.toEqual([]);
     expect(optionalPeers.filter((name) => packages.has(name))).toEqual([]);
   });
+});
+
+describe.each(['', '/store', '/lmdb', '/client', '/testing'])('nestjs-minibatch%s', (path) => {
+  const entry = ENTRIES.find(({ name }) => name === `nestjs-minibatch${path}`);
 
   it('compiles without any optional peer', () => {
     const packages = entry ? packagesOf(entry.types) : new Set(optionalPeers);

@@ -101,6 +101,7 @@ const PLANTED: readonly Planted[] = [
     files: { [file]: [name] },
   })),
   { rule: 'mongoose-stays-where-mongodb-is', files: { 'status/planted-mongoose.ts': ['mongoose'] } },
+  { rule: 'adapters-take-types-of-mongoose', files: { 'adapters/omegaml/planted-mongoose.ts': ['mongoose'] } },
   {
     rule: 'main-entry-reaches-no-optional-peer',
     files: { 'index.ts': ['./storage/lmdb/planted.js'], 'storage/lmdb/planted.ts': ['lmdb'] },

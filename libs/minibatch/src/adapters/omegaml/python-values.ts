@@ -1,6 +1,4 @@
-import { mongo } from 'mongoose';
-
-const { Double, Long } = mongo.BSON;
+import { Double, Long } from 'bson';
 
 const INT32 = 2 ** 31;
 
