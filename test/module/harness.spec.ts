@@ -33,6 +33,15 @@ class Hanging {
 }
 
 @Injectable()
+class Limited {
+  readonly taken: unknown[] = [];
+  @Streaming('limited', { size: 1, rateLimit: { windows: 1, per: '10s' } })
+  take({ data }: Window) {
+    this.taken.push(...data);
+  }
+}
+
+@Injectable()
 class Ledger implements Sink<number> {
   readonly totals: number[] = [];
   readonly ids: string[] = [];
@@ -194,6 +203,14 @@ describe('MinibatchTestingModule', () => {
     await harness.append<Flight>('flights', { delay: 3 });
     await harness.advance('2s');
     expect(harness.results(FlightReport, 'summarize')).toEqual([{ flights: 1, worst: 3 }]);
+  });
+
+  it('has committed what is finished when the rate limit holds back the next window', async () => {
+    const harness = await boot(Limited);
+    await harness.appendMany('limited', [1, 2]);
+    await harness.restart();
+    await harness.advance('1 minute');
+    expect(app.get(Limited).taken).toEqual([1, 2]);
   });
 
   it('forgets no backoff and no dead letter by a restart', async () => {

@@ -103,6 +103,23 @@ describe('commits', () => {
     expect(await progress(p)).toEqual({ lastSeq: 6, windows: 6, messages: 12 });
   });
 
+  for (const { most, per, commit } of [
+    { most: 1, per: 10_000, commit: [1] },
+    { most: 3, per: 10_000, commit: [1, 2, 3] },
+    { most: 1, per: 24, commit: undefined },
+  ]) {
+    const when = commit ? 'once the rate limit holds back all others' : 'not if the next one may begin soon';
+    it(`take what is finished, ${when}: ${most} in ${per} ms`, async () => {
+      const rateLimit = { unit: 'windows', most, per } as const;
+      const p = await start(undefined, watched, { size: 1, rateLimit });
+      gate.open();
+      await p.put(...upTo(4));
+      await p.engine.settled();
+      expect(p.values).toEqual(upTo(most));
+      expect([commits, await left(p)]).toEqual(commit ? [[commit], 4 - most] : [[], 4]);
+    });
+  }
+
   it('wait for other windows that run, but not for longer than 25 ms after the first was finished', async () => {
     let finish = (): void => undefined;
     const handler = ({ data }: { data: readonly unknown[] }) =>

@@ -10,7 +10,7 @@ import { settle } from './settlement.js';
 const MOST_LEAVING = 2;
 
 /** How long finished windows wait for others to share their commit, while others are claimed or running; milliseconds. */
-const GATHER = 25;
+export const GATHER = 25;
 
 /**
  * Commits finished windows in bulk: first the commit point, which says in one conditional update that they are done, then the

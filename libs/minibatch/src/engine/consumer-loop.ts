@@ -220,6 +220,7 @@ export class ConsumerLoop {
   /** No window is about to finish, so that a commit has nothing to wait for. A window that is being claimed is about to run. */
   private get nothingRuns(): boolean {
     const { windows } = this;
+    if (this.dispatcher.isHeldBack) return true;
     if (this.running > 0 || this.claimer.isClaiming) return false;
     return windows.nextFresh === undefined || this.isPaused || windows.hasIsolated;
   }

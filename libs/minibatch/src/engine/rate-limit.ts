@@ -45,8 +45,8 @@ export class RateLimiter {
   private used = 0;
   /** Calls are served in order. */
   private turn: Promise<unknown> = Promise.resolve();
-  /** Windows that wait. */
-  waiting = 0;
+  /** What the windows that wait cost, in their order. */
+  private readonly queue: number[] = [];
   private readonly margin: number;
 
   constructor(
@@ -92,11 +92,11 @@ export class RateLimiter {
     const before = this.turn;
     const admitted = before.then(() => this.wait(cost, signal));
     this.turn = admitted;
-    this.waiting += 1;
+    this.queue.push(cost);
     try {
       return await this.activity.aside(admitted);
     } finally {
-      this.waiting -= 1;
+      this.queue.shift();
     }
   }
 
@@ -113,6 +113,17 @@ export class RateLimiter {
     if (!this.pending.delete(admission)) return false;
     this.used -= admission.cost;
     return true;
+  }
+
+  /** Windows that wait. */
+  get waiting(): number {
+    return this.queue.length;
+  }
+
+  /** Milliseconds until one of the windows that wait can begin, as far as is known now; 0 if none waits. */
+  get hold(): number {
+    const [first] = this.queue;
+    return first === undefined ? 0 : this.pause(first);
   }
 
   /** How many more windows could begin now. */

@@ -1,4 +1,4 @@
-import type { Committer } from './committer.js';
+import { type Committer, GATHER } from './committer.js';
 import { hasHook } from './emitter-hooks.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, WindowState } from './in-flight-window.js';
@@ -47,6 +47,16 @@ export class WindowDispatcher {
   /** A worker is free, and the rate limit lets nothing begin. */
   get isThrottled(): boolean {
     return this.term.limiter !== undefined && this.freeWorkers > 0 && this.allowedStarts <= 0;
+  }
+
+  /** No window runs, and the rate limit lets none begin for longer than a commit would wait for it. */
+  get isHeldBack(): boolean {
+    const { limiter } = this.term;
+    return (
+      limiter !== undefined &&
+      limiter.hold >= GATHER &&
+      this.windows.in(WindowState.Running).windows === limiter.waiting
+    );
   }
 
   /** Milliseconds until a probe may start; undefined if none is waited for. */
