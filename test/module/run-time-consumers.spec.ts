@@ -102,6 +102,23 @@ describe('consumers that an application starts at run time', () => {
     await consumer.stop();
   });
 
+  it('end when the harness restarts, and their groups are free', async () => {
+    const { harness, numbers } = await boot({ autoStart: false });
+    const [before, after]: number[][] = [[], []];
+    const options = { size: 1, group: 'own' };
+    const first = await numbers.consume(options, ({ data }) => void before?.push(...data));
+    await harness.append('numbers', 1);
+    await harness.restart();
+    const second = await numbers.consume(options, ({ data }) => void after?.push(...data));
+    // It is over: this ends no other, and frees no group of another.
+    expect(await first.stop()).toEqual({ drained: 0, abandoned: 0 });
+    await expect(numbers.consume(options, () => undefined)).rejects.toMatchObject({ code: ErrorCode.DuplicateGroup });
+    await harness.append('numbers', 2);
+    await harness.advance('1 minute');
+    expect([before, after]).toEqual([[1], [2]]);
+    await second.stop();
+  });
+
   it('end with the application', async () => {
     const { app, numbers } = await boot({ autoStart: false });
     await numbers.consume({ size: 1, group: 'own' }, () => undefined);

@@ -14,7 +14,7 @@ export interface RegisteredConsumer extends FoundConsumer {
 export class ConsumerRegistry {
   private readonly consumers = new Map<string, RegisteredConsumer>();
   /** Labels of those that `stream.consume` and `stream.drain` have started, by stream and group. */
-  private readonly reserved = new Map<string, string>();
+  private readonly reserved = new Map<string, { readonly label: string }>();
 
   /** @throws MinibatchError `DuplicateGroup` */
   add(consumer: RegisteredConsumer): RegisteredConsumer {
@@ -48,7 +48,7 @@ export class ConsumerRegistry {
   /** For a consumer that is started at run time, until the answer is called. @throws MinibatchError `DuplicateGroup` */
   readonly reserve = (stream: string, group: string, label: string): (() => void) => {
     const id = `${stream}\0${group}`;
-    const other = this.consumers.get(id)?.label ?? this.reserved.get(id);
+    const other = this.consumers.get(id)?.label ?? this.reserved.get(id)?.label;
     if (other !== undefined) {
       throw new MinibatchError(
         ErrorCode.DuplicateGroup,
@@ -57,9 +57,18 @@ export class ConsumerRegistry {
         { details: { stream, group, consumers: [other, label] } },
       );
     }
-    this.reserved.set(id, label);
-    return () => this.reserved.delete(id);
+    const own = { label };
+    this.reserved.set(id, own);
+    // Another consumer may have the group by then, see `releaseAll`.
+    return () => {
+      if (this.reserved.get(id) === own) this.reserved.delete(id);
+    };
   };
+
+  /** Frees the groups of all consumers that were started at run time: these have ended with their engine. */
+  releaseAll(): void {
+    this.reserved.clear();
+  }
 
   all(): readonly RegisteredConsumer[] {
     return [...this.consumers.values()];

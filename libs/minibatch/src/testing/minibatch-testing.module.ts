@@ -2,6 +2,7 @@ import { type DynamicModule, Logger } from '@nestjs/common';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { type Clock, SystemClock } from '../common/clock.js';
 import { CLOCK, ENGINE, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
+import { ConsumerRegistry } from '../consumers/consumer.registry.js';
 import { MinibatchModule } from '../minibatch.module.js';
 import type { StoreChoice } from '../minibatch.module-definition.js';
 import type { MinibatchModuleOptions, ResolvedOptions } from '../minibatch.options.js';
@@ -44,9 +45,14 @@ export class MinibatchTestingModule {
         },
         {
           provide: MinibatchHarness,
-          inject: [ENGINE, STREAM_HUB, CLOCK, RESOLVED_OPTIONS],
-          useFactory: (recording: RecordingEngine, hub: StreamHub, time: Clock, { engine }: ResolvedOptions) =>
-            new MinibatchHarness(recording, hub, time, engine.leaseTime),
+          inject: [ENGINE, STREAM_HUB, CLOCK, RESOLVED_OPTIONS, ConsumerRegistry],
+          useFactory: (
+            recording: RecordingEngine,
+            hub: StreamHub,
+            time: Clock,
+            { engine }: ResolvedOptions,
+            registry: ConsumerRegistry,
+          ) => new MinibatchHarness(recording, hub, time, engine.leaseTime, registry),
         },
       ],
       exports: [...(real.exports ?? []), MinibatchHarness],

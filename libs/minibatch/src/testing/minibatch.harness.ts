@@ -3,6 +3,7 @@ import { ConsumerState, type ConsumerStatus } from '../engine/engine.interface.j
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkDuration } from '../common/checks.js';
 import type { Clock } from '../common/clock.js';
+import type { ConsumerRegistry } from '../consumers/consumer.registry.js';
 import type { Duration } from '../definitions/shared.options.js';
 import type { DeadLetter, DeadLetterFilter } from '../storage/stream-store.interface.js';
 import type { Sink } from '../sinks/sink.interface.js';
@@ -45,6 +46,7 @@ export class MinibatchHarness {
     /** The application's clock: a `VirtualClock` unless another was chosen. */
     readonly clock: Clock,
     private readonly leaseTime: number,
+    private readonly registry: ConsumerRegistry,
   ) {}
 
   /** Appends one message. */
@@ -146,6 +148,7 @@ export class MinibatchHarness {
   /**
    * Ends the consumers as `kill -9` would, whatever they are doing, and starts them again: windows in flight are redelivered, with the same id.
    * The clock moves until their leases have expired and are held anew. Providers stay as they are, and appends continue.
+   * Consumers that `stream.consume` has started end with the restart: start them again, as the application would.
    *
    * @throws without a virtual clock
    */
@@ -161,6 +164,7 @@ export class MinibatchHarness {
   }
 
   private async restartBy(clock: VirtualClock): Promise<void> {
+    this.registry.releaseAll();
     await this.engine.restart();
     // The new engine takes over when it has seen no renewal for a lease time.
     const latest = clock.monotonic() + 4 * this.leaseTime;

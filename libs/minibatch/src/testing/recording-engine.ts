@@ -52,6 +52,8 @@ export class RecordingEngine implements Engine {
   private readonly waiting = new Set<() => void>();
   private readonly definitions: ConsumerDefinition[] = [];
   private readonly retentions = new Map<string, Retention>();
+  /** Of consumers that were started at run time, by the object that each is removed with. */
+  private readonly lives = new WeakMap<ConsumerKey, Life>();
   private life: Life;
   private isStarted = false;
   readonly faults = new SinkFaults();
@@ -71,10 +73,13 @@ export class RecordingEngine implements Engine {
   }
 
   run(definition: ConsumerDefinition): Promise<void> {
+    this.lives.set(definition.key, this.life);
     return this.life.engine.run(this.recording(definition));
   }
 
   remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
+    // It ended with an earlier life, and another consumer may have the group now.
+    if (this.lives.get(key)?.isOver) return Promise.resolve({ drained: 0, abandoned: 0 });
     return this.life.engine.remove(key, timeout);
   }
 
