@@ -42,6 +42,19 @@ class Limited {
 }
 
 @Injectable()
+class Wavering {
+  readonly attempts: number[] = [];
+  @Streaming('wavering', { size: 2, retry: { attempts: 5 } })
+  take(window: Window) {
+    this.attempts.push(window.attempt);
+    if (window.attempt > 2) return;
+    window.messages.forEach((message) => window.reject(message, 'too early'));
+    if (window.attempt === 1) throw new Error('away');
+    throw new RejectMessages([{ message: { id: 'of another window' }, reason: 'wrong' }]);
+  }
+}
+
+@Injectable()
 class Ledger implements Sink<number> {
   readonly totals: number[] = [];
   readonly ids: string[] = [];
@@ -131,6 +144,15 @@ describe('MinibatchTestingModule', () => {
     expect((await harness.deadLetters('payments')).map(({ data }) => data).toSorted()).toEqual(amounts(-2, 5_000));
     expect(await harness.deadLetters('payments', { group: 'other' })).toEqual([]);
     expect(await harness.deadLetters('other')).toEqual([]);
+  });
+
+  it('tells nothing of what an attempt has rejected that then fails', async () => {
+    const harness = await boot(Wavering);
+    await harness.appendMany('wavering', [1, 2]);
+    await harness.advance('10 minutes');
+    expect(app.get(Wavering).attempts).toEqual([1, 2, 3]);
+    expect(harness.rejected(Wavering, 'take')).toEqual([]);
+    expect(await harness.deadLetters('wavering')).toEqual([]);
   });
 
   it('lets a sink fail for as long as the test wants', async () => {

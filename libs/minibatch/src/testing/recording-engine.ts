@@ -195,21 +195,30 @@ export class RecordingEngine implements Engine {
     };
   }
 
-  /** Notes what the handler rejects, in either way. */
+  /** Notes what the handler rejects, in either way. An attempt that fails has rejected nothing. */
   private async observed(label: string, window: Window, run: () => unknown): Promise<unknown> {
-    const note = (id: string, reason: unknown) => {
-      const message = window.messages.find((each) => each.id === id);
-      if (!message) return;
-      const all = this.rejections.get(label) ?? new Map<string, RecordedRejection>();
-      this.rejections.set(label, all.set(id, { message, reason }));
-    };
     try {
-      return await run();
+      const result = await run();
+      this.noteRejected(label, window, []);
+      return result;
     } catch (error) {
-      if (isA(error, RejectMessages)) for (const { message, reason } of error.rejected) note(message.id, reason);
+      if (isA(error, RejectMessages)) this.noteRejected(label, window, error.rejected);
       throw error;
-    } finally {
-      if (window instanceof BatchWindow) for (const [id, reason] of window.rejected) note(id, reason);
+    }
+  }
+
+  private noteRejected(label: string, window: Window, thrown: RejectMessages['rejected']): void {
+    // It has timed out, or its lease is lost.
+    if (window.signal.aborted) return;
+    const rejected = new Map(window instanceof BatchWindow ? window.rejected : []);
+    for (const { message, reason } of thrown) rejected.set(message.id, reason);
+    const messages = new Map(window.messages.map((message) => [message.id, message]));
+    // With a message of another window the attempt fails.
+    if ([...rejected.keys()].some((id) => !messages.has(id))) return;
+    const all = this.rejections.get(label) ?? new Map<string, RecordedRejection>();
+    this.rejections.set(label, all);
+    for (const [id, message] of messages) {
+      if (rejected.has(id)) all.set(id, { message, reason: rejected.get(id) });
     }
   }
 }
