@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { MissingServerError, tryOnce } from './missing.mjs';
 import { cached } from './cache.mjs';
@@ -40,8 +42,10 @@ export async function javaProgram({ server, name, pom, compile = async () => {} 
 /** Maven says what went wrong on stdout, of which Node's error holds nothing. */
 async function fetchJars({ mvn, pom, folder }) {
   const args = ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', '-DincludeScope=runtime'];
+  // Java takes the home folder from the user database and ignores HOME; the one of a service account does not exist.
+  const repository = `-Dmaven.repo.local=${join(homedir(), '.m2/repository')}`;
   try {
-    await run(mvn, [...args, `-DoutputDirectory=${folder}`], { maxBuffer: 2 ** 26 });
+    await run(mvn, [...args, repository, `-DoutputDirectory=${folder}`], { maxBuffer: 2 ** 26 });
   } catch (error) {
     throw new Error(`${mvn} failed:\n${error.stdout || error.stderr || error.message}`, { cause: error });
   }

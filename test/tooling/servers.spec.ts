@@ -1,6 +1,7 @@
 import { chmod, mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { javaProgram } from '../../scripts/servers/java.mjs';
 import { missingServer } from '../../scripts/servers/missing.mjs';
 import { needTool } from '../../scripts/servers/programs.mjs';
 import { howToGet, TOOLS } from '../../scripts/servers/tools.mjs';
@@ -91,6 +92,15 @@ describe('a server for tests', () => {
       cause: { message: expect.stringContaining('no such package') as unknown },
     });
     expect(await calls()).toEqual(before);
+  });
+
+  it('of Java keeps its jars below HOME, also for a user without a home folder in the user database', async () => {
+    vi.stubEnv('HOME', join(folder.path, 'a home'));
+    const java = await program('java');
+    await program('mvn', `printf '%s\\n' "$@" >> ${folder.path}/calls`);
+    const found = await javaProgram({ server: 'Kafka', name: 'jars', pom: 'pom.xml' });
+    expect(found).toEqual({ java, folder: join(folder.path, 'cache/nestjs-minibatch/jars') });
+    expect(await calls()).toContain(`-Dmaven.repo.local=${join(folder.path, 'a home/.m2/repository')}`);
   });
 
   it.each([
