@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { open as openLmdb } from 'lmdb';
 import mongoose from 'mongoose';
 import { Gate } from '../lib/gate.mjs';
+import { until } from '../lib/pause.mjs';
 
 const { BSON } = mongoose.mongo;
 /** First byte of a key. */
 const [MESSAGE, WINDOW, STATE] = [1, 2, 3];
 const STATE_KEY = Buffer.from([STATE]);
+const OPTIONS = { encoding: 'binary', keyEncoding: 'binary', overlappingSync: false, eventTurnBatching: false };
 
 function key(kind, n) {
   const bytes = Buffer.allocUnsafe(9);
@@ -20,7 +22,7 @@ const encode = (document) => Buffer.from(BSON.serialize(document));
 
 /**
  * Bare lmdb with the transactions that a window costs: the append; the claim; the commit point, which says that the window is done; and
- * the messages leave. Each is on disk before the next; nothing looks at a lease.
+ * the removal of its messages. Each is on disk before the next; nothing checks a lease.
  */
 export default {
   name: 'floor-lmdb',
@@ -35,90 +37,147 @@ export default {
   async open({ folder, clear, size = 1000, groups, onWindow }) {
     const path = join(folder, 'floor-lmdb');
     if (clear) await rm(path, { recursive: true, force: true });
-    const options = { encoding: 'binary', keyEncoding: 'binary', overlappingSync: false, eventTurnBatching: false };
-    const database = openLmdb({ path, noSubdir: false, ...options });
-    // As when it is told to start, a run continues where the previous one ended.
-    let appended = Number(database.getBinary(STATE_KEY)?.readDoubleBE(0) ?? 0);
-    let [stopped, handled, windows] = [false, 0, 0];
-    let wake = () => {};
-    const gate = new Gate(() => wake());
-    let running = Promise.resolve();
-
-    function put(message) {
-      appended += 1;
-      database.putSync(key(MESSAGE, appended), encode({ created: new Date(), data: message }));
-    }
-    function saveState() {
-      const bytes = Buffer.allocUnsafe(8);
-      bytes.writeDoubleBE(appended);
-      database.putSync(STATE_KEY, bytes);
-    }
-    async function appendMany(messages) {
-      await database.transaction(() => {
-        for (const message of messages) put(message);
-        saveState();
-      });
-      wake();
-    }
-    /** @returns how many */
-    async function one() {
-      const entries = [...database.getRange({ start: key(MESSAGE, 0), end: key(WINDOW, 0), limit: size })];
-      if (entries.length === 0) return 0;
-      const keys = entries.map((entry) => entry.key);
-      const data = entries.map(({ value }) => BSON.deserialize(value).data);
-      const window = key(WINDOW, ++windows);
-      await database.transaction(() =>
-        database.putSync(window, encode({ first: numberOf(keys[0]), count: keys.length })),
-      );
-      for (const group of groups) await onWindow(group, data);
-      await database.transaction(() => database.putSync(window, encode({ done: true })));
-      await database.transaction(() => {
-        for (const each of keys) database.removeSync(each);
-        database.removeSync(window);
-      });
-      return keys.length;
-    }
-    async function loop() {
-      while (!stopped) {
-        await gate.pass();
-        const woken = new Promise((resolve) => (wake = resolve));
-        const taken = await one();
-        handled += taken * groups.length;
-        if (taken === 0) await woken;
-      }
-    }
-    return {
-      append: (message) => appendMany([message]),
-      appendMany,
-      async appendConcurrently(messages, count) {
-        for (let n = 0; n < messages.length; n += count) await appendMany(messages.slice(n, n + count));
-      },
-      start: async () => {
-        running = loop();
-      },
-      pause: () => gate.shut(),
-      resume: async () => gate.open(),
-      settled: async (messages) => {
-        while (handled < messages) await new Promise((resolve) => setTimeout(resolve, 1));
-      },
-      async roundTrip(message) {
-        let at;
-        await database.transaction(() => {
-          put(message);
-          at = appended;
-        });
-        const { data } = BSON.deserialize(database.getBinary(key(MESSAGE, at)));
-        await database.transaction(() => database.putSync(key(WINDOW, at), encode({ first: at, count: 1 })));
-        onWindow(groups[0], [data]);
-      },
-      left: async () => database.getKeysCount({ start: key(MESSAGE, 0), end: key(WINDOW, 0) }),
-      async close() {
-        stopped = true;
-        gate.open();
-        wake();
-        await running;
-        await database.close();
-      },
-    };
+    const buffer = new MessageTable(openLmdb({ path, noSubdir: false, ...OPTIONS }));
+    return session(buffer, new Consumer(buffer, { size, groups, onWindow }), { groups, onWindow });
   },
 };
+
+/** The messages and windows in the database; each method is one transaction. */
+class MessageTable {
+  #database;
+  #appended;
+
+  constructor(database) {
+    this.#database = database;
+    // A second run in the same folder continues where the first one ended.
+    this.#appended = Number(database.getBinary(STATE_KEY)?.readDoubleBE(0) ?? 0);
+  }
+
+  append(messages) {
+    return this.#database.transaction(() => {
+      for (const message of messages) this.#put(message);
+      const bytes = Buffer.allocUnsafe(8);
+      bytes.writeDoubleBE(this.#appended);
+      this.#database.putSync(STATE_KEY, bytes);
+    });
+  }
+
+  /** @returns its number */
+  appendAlone(message) {
+    return this.#database.transaction(() => this.#put(message));
+  }
+
+  get(n) {
+    return BSON.deserialize(this.#database.getBinary(key(MESSAGE, n))).data;
+  }
+
+  read(limit) {
+    const entries = [...this.#database.getRange({ start: key(MESSAGE, 0), end: key(WINDOW, 0), limit })];
+    return { keys: entries.map((entry) => entry.key), data: entries.map(({ value }) => BSON.deserialize(value).data) };
+  }
+
+  writeWindow(window, document) {
+    return this.#database.transaction(() => this.#database.putSync(key(WINDOW, window), encode(document)));
+  }
+
+  remove(window, keys) {
+    return this.#database.transaction(() => {
+      for (const each of keys) this.#database.removeSync(each);
+      this.#database.removeSync(key(WINDOW, window));
+    });
+  }
+
+  count() {
+    return this.#database.getKeysCount({ start: key(MESSAGE, 0), end: key(WINDOW, 0) });
+  }
+
+  close() {
+    return this.#database.close();
+  }
+
+  #put(message) {
+    this.#appended += 1;
+    this.#database.putSync(key(MESSAGE, this.#appended), encode({ created: new Date(), data: message }));
+    return this.#appended;
+  }
+}
+
+/** Takes one window after another. */
+class Consumer {
+  handled = 0;
+  gate = new Gate(() => this.wake());
+  wake = () => {};
+  #buffer;
+  #options;
+  #windows = 0;
+  #stopped = false;
+  #running = Promise.resolve();
+
+  constructor(buffer, options) {
+    this.#buffer = buffer;
+    this.#options = options;
+  }
+
+  start() {
+    this.#running = this.#loop();
+  }
+
+  async stop() {
+    this.#stopped = true;
+    this.gate.open();
+    this.wake();
+    await this.#running;
+  }
+
+  async #loop() {
+    while (!this.#stopped) {
+      await this.gate.pass();
+      const woken = new Promise((resolve) => (this.wake = resolve));
+      const taken = await this.#window();
+      this.handled += taken * this.#options.groups.length;
+      if (taken === 0) await woken;
+    }
+  }
+
+  /** @returns how many messages were in it */
+  async #window() {
+    const { size, groups, onWindow } = this.#options;
+    const { keys, data } = this.#buffer.read(size);
+    if (keys.length === 0) return 0;
+    const window = ++this.#windows;
+    await this.#buffer.writeWindow(window, { first: numberOf(keys[0]), count: keys.length });
+    for (const group of groups) await onWindow(group, data);
+    await this.#buffer.writeWindow(window, { done: true });
+    await this.#buffer.remove(window, keys);
+    return keys.length;
+  }
+}
+
+function session(buffer, consumer, { groups, onWindow }) {
+  const appendMany = async (messages) => {
+    await buffer.append(messages);
+    consumer.wake();
+  };
+  return {
+    append: (message) => appendMany([message]),
+    appendMany,
+    async appendConcurrently(messages, count) {
+      for (let n = 0; n < messages.length; n += count) await appendMany(messages.slice(n, n + count));
+    },
+    start: async () => consumer.start(),
+    pause: () => consumer.gate.shut(),
+    resume: async () => consumer.gate.open(),
+    settled: (messages) => until(() => consumer.handled >= messages),
+    async roundTrip(message) {
+      const at = await buffer.appendAlone(message);
+      const data = buffer.get(at);
+      await buffer.writeWindow(at, { first: at, count: 1 });
+      onWindow(groups[0], [data]);
+    },
+    left: async () => buffer.count(),
+    async close() {
+      await consumer.stop();
+      await buffer.close();
+    },
+  };
+}

@@ -28,29 +28,7 @@ export const bareMongo = ({ onward }) => ({
     const counted = counting && meter(connection.getClient());
     const document = (data) => ({ stream, created: new Date(), data, processed: false });
     const appendMany = (messages) => buffer.insertMany(messages.map(document));
-    let [stopped, handled, last] = [false, 0];
-    const gate = new Gate();
-
-    /** find + deleteMany. */
-    async function loop() {
-      while (!stopped) {
-        await gate.pass();
-        const further = onward && last ? { _id: { $gt: last } } : {};
-        const documents = await buffer
-          .find({ stream, processed: false, ...further }, { sort: { _id: 1 }, limit: BLOCK, batchSize: BLOCK + 1 })
-          .toArray();
-        if (documents.length > 0) {
-          last = documents.at(-1)._id;
-          const data = documents.map((each) => each.data);
-          for (const group of groups) await onWindow(group, data);
-          await buffer.deleteMany({ _id: { $in: documents.map(({ _id }) => _id) } });
-          handled += documents.length * groups.length;
-          wake?.();
-        }
-      }
-    }
-    let wake;
-    let running = Promise.resolve();
+    const loop = new Loop(buffer, { stream, onward, groups, onWindow });
     return {
       append: (message) => buffer.insertOne(document(message)),
       appendMany,
@@ -59,27 +37,76 @@ export const bareMongo = ({ onward }) => ({
       },
       async start() {
         if (counting) counted.reset();
-        running = loop();
+        loop.start();
       },
-      async settled(messages) {
-        while (handled < messages) await new Promise((resolve) => (wake = resolve));
-      },
+      settled: (messages) => loop.settled(messages),
       async roundTrip(message) {
         onWindow(groups[0], [await roundTrip(buffer, window, document(message))]);
       },
-      pause: () => gate.shut(),
-      resume: async () => gate.open(),
+      pause: () => loop.gate.shut(),
+      resume: async () => loop.gate.open(),
       left: () => buffer.countDocuments(),
       figures: () => (counting ? { commands: counted.total, ...counted.figures.written } : undefined),
       async close() {
-        stopped = true;
-        gate.open();
-        await running;
+        await loop.stop();
         await connection.close();
       },
     };
   },
 });
+
+/** find + deleteMany. */
+class Loop {
+  gate = new Gate();
+  #buffer;
+  #options;
+  #handled = 0;
+  #last;
+  #stopped = false;
+  #wake;
+  #running = Promise.resolve();
+
+  constructor(buffer, options) {
+    this.#buffer = buffer;
+    this.#options = options;
+  }
+
+  start() {
+    this.#running = this.#run();
+  }
+
+  async settled(messages) {
+    while (this.#handled < messages) await new Promise((resolve) => (this.#wake = resolve));
+  }
+
+  async stop() {
+    this.#stopped = true;
+    this.gate.open();
+    await this.#running;
+  }
+
+  async #run() {
+    while (!this.#stopped) {
+      await this.gate.pass();
+      await this.#block();
+    }
+  }
+
+  async #block() {
+    const { stream, onward, groups, onWindow } = this.#options;
+    const further = onward && this.#last ? { _id: { $gt: this.#last } } : {};
+    const documents = await this.#buffer
+      .find({ stream, processed: false, ...further }, { sort: { _id: 1 }, limit: BLOCK, batchSize: BLOCK + 1 })
+      .toArray();
+    if (documents.length === 0) return;
+    this.#last = documents.at(-1)._id;
+    const data = documents.map((each) => each.data);
+    for (const group of groups) await onWindow(group, data);
+    await this.#buffer.deleteMany({ _id: { $in: documents.map(({ _id }) => _id) } });
+    this.#handled += documents.length * groups.length;
+    this.#wake?.();
+  }
+}
 
 /** Stores a message, reads it and writes down its window; resolves with its data. */
 async function roundTrip(buffer, window, document) {

@@ -6,7 +6,7 @@ import { until } from '../lib/pause.mjs';
 /** The shortest that it takes; after a full batch it fetches at once. */
 const WORKER = { pollingIntervalSeconds: 0.5, burstWhenBatchFull: true };
 
-/** All that go over a client of this process but the one that looks. */
+/** Those of all clients of this process but the one that counts jobs. */
 let queries = 0;
 const { query } = pg.Client.prototype;
 pg.Client.prototype.query = function counted(...args) {
@@ -24,85 +24,151 @@ export default {
 
   async open({ servers, streams, clear, size, groups, onWindow }) {
     const connectionString = servers.postgres.url;
-    const look = new pg.Client({ connectionString });
-    look.uncounted = true;
-    await look.connect();
-    if (clear) await look.query('drop schema if exists pgboss cascade');
+    const counter = new pg.Client({ connectionString });
+    counter.uncounted = true;
+    await counter.connect();
+    if (clear) await counter.query('drop schema if exists pgboss cascade');
     // NOTIFY wakes the workers.
     const boss = new PgBoss({ connectionString, useListenNotify: true, supervise: false, schedule: false });
     boss.on('error', (error) => console.error(`pg-boss: ${error.message}`));
     await boss.start();
     for (const stream of streams) await boss.createQueue(stream, { notify: true });
-    let [handled, before, stopped] = [0, 0, false];
-    let wake = () => {};
-    const gate = new Gate(() => wake());
-    const loops = [];
-    const handle = async (jobs) => {
-      const data = jobs.map((job) => job.data);
-      for (const group of groups) await onWindow(group, data);
-      handled += jobs.length * groups.length;
-    };
-    // Its worker waits between batches of one, whatever it is told: for these it has this loop.
-    async function loop(stream) {
-      while (!stopped) {
-        await gate.pass();
-        // Told by an append of this process, as ours is; otherwise it polls twice a second, as its worker does.
-        const woken = new Promise((resolve) => {
-          wake = resolve;
-          setTimeout(resolve, 500);
-        });
-        const jobs = await boss.fetch(stream, { batchSize: 1 });
-        if (jobs.length === 0) await woken;
-        else {
-          await handle(jobs);
-          await boss.complete(stream, jobs[0].id);
-        }
-      }
-    }
-    return {
-      async append(message, stream = streams[0]) {
-        await boss.send(stream, message);
-        wake();
-      },
-      appendMany: (messages, stream = streams[0]) =>
-        boss.insert(
-          stream,
-          messages.map((data) => ({ data })),
-        ),
-      async start() {
-        before = queries;
-        if (size === 1) loops.push(...streams.map(loop));
-        else await work();
-      },
-      async pause() {
-        if (size === 1) await gate.shut();
-        else for (const stream of streams) await boss.offWork(stream, { wait: true });
-      },
-      resume: async () => (size === 1 ? gate.open() : work()),
-      settled: async (messages) => {
-        await until(() => handled >= messages);
-        await until(async () => (await active()) === 0, { every: 5 });
-      },
-      left: active,
-      figures: () => ({ commands: queries - before }),
-      async close() {
-        stopped = true;
-        gate.open();
-        wake();
-        await Promise.all(loops);
-        await boss.stop({ graceful: true, timeout: 10_000 });
-        await look.end();
-      },
-    };
-
-    async function work() {
-      for (const stream of streams) await boss.work(stream, { ...WORKER, batchSize: size }, handle);
-    }
-    async function active() {
-      const { rows } = await look.query(
-        "select count(*) as n from pgboss.job where state in ('created', 'retry', 'active')",
-      );
-      return Number(rows[0].n);
-    }
+    const handler = new Handler(groups, onWindow);
+    // Its worker waits between batches of one, whatever it is told: for these there is a loop.
+    const consumer = size === 1 ? new Loops(boss, streams, handler) : new Workers(boss, streams, handler, size);
+    return session({ boss, counter, consumer, handler, streams });
   },
 };
+
+class Handler {
+  handled = 0;
+  #groups;
+  #onWindow;
+
+  constructor(groups, onWindow) {
+    this.#groups = groups;
+    this.#onWindow = onWindow;
+  }
+
+  async handle(jobs) {
+    const data = jobs.map((job) => job.data);
+    for (const group of this.#groups) await this.#onWindow(group, data);
+    this.handled += jobs.length * this.#groups.length;
+  }
+}
+
+/** pg-boss's own workers. */
+class Workers {
+  #streams;
+  #begin;
+  #end;
+
+  constructor(boss, streams, handler, batchSize) {
+    const options = { ...WORKER, batchSize };
+    this.#begin = (stream) => boss.work(stream, options, (jobs) => handler.handle(jobs));
+    this.#end = (stream) => boss.offWork(stream, { wait: true });
+    this.#streams = streams;
+  }
+
+  async start() {
+    for (const stream of this.#streams) await this.#begin(stream);
+  }
+  async pause() {
+    for (const stream of this.#streams) await this.#end(stream);
+  }
+  resume() {
+    return this.start();
+  }
+  wake() {}
+  async stop() {}
+}
+
+/** Fetches job by job: one loop a stream. */
+class Loops {
+  #boss;
+  #streams;
+  #handler;
+  #loops = [];
+  #stopped = false;
+  #wake = () => {};
+  #gate = new Gate(() => this.#wake());
+
+  constructor(boss, streams, handler) {
+    this.#boss = boss;
+    this.#streams = streams;
+    this.#handler = handler;
+  }
+
+  async start() {
+    this.#loops.push(...this.#streams.map((stream) => this.#run(stream)));
+  }
+  async pause() {
+    await this.#gate.shut();
+  }
+  async resume() {
+    this.#gate.open();
+  }
+  /** On an append in this process, as our module does it; otherwise it polls twice a second, as pg-boss's worker does. */
+  wake() {
+    this.#wake();
+  }
+  async stop() {
+    this.#stopped = true;
+    this.#gate.open();
+    this.#wake();
+    await Promise.all(this.#loops);
+  }
+
+  async #run(stream) {
+    while (!this.#stopped) {
+      await this.#gate.pass();
+      const woken = new Promise((resolve) => {
+        this.#wake = resolve;
+        setTimeout(resolve, 500);
+      });
+      const jobs = await this.#boss.fetch(stream, { batchSize: 1 });
+      if (jobs.length === 0) await woken;
+      else {
+        await this.#handler.handle(jobs);
+        await this.#boss.complete(stream, jobs[0].id);
+      }
+    }
+  }
+}
+
+function session({ boss, counter, consumer, handler, streams }) {
+  let before = 0;
+  const active = async () => {
+    const { rows } = await counter.query(
+      "select count(*) as n from pgboss.job where state in ('created', 'retry', 'active')",
+    );
+    return Number(rows[0].n);
+  };
+  return {
+    async append(message, stream = streams[0]) {
+      await boss.send(stream, message);
+      consumer.wake();
+    },
+    appendMany(messages, stream = streams[0]) {
+      const jobs = messages.map((data) => ({ data }));
+      return boss.insert(stream, jobs);
+    },
+    async start() {
+      before = queries;
+      await consumer.start();
+    },
+    pause: () => consumer.pause(),
+    resume: () => consumer.resume(),
+    settled: async (messages) => {
+      await until(() => handler.handled >= messages);
+      await until(async () => (await active()) === 0, { every: 5 });
+    },
+    left: active,
+    figures: () => ({ commands: queries - before }),
+    async close() {
+      await consumer.stop();
+      await boss.stop({ graceful: true, timeout: 10_000 });
+      await counter.end();
+    },
+  };
+}

@@ -2,19 +2,15 @@ import {
   answered,
   type AppendOptions,
   type AppendOutcome,
-  asRedriven,
   type Block,
   type Commit,
   type ConsumerKey,
   createdOf,
   type DeadLetter,
   type DeadLetterFilter,
-  decodeMessage,
   decodeValue,
-  encodedOf,
   type FailedCheckpoint,
   type FetchLimits,
-  isRedriven,
   type Lease,
   type LeaseOwner,
   type LeaseState,
@@ -28,7 +24,6 @@ import {
   sessionUnsupported,
   type SettledWindow,
   type SettleOptions,
-  shownOf,
   type StoredMessage,
   type StreamInfo,
   type StreamStats,
@@ -42,6 +37,8 @@ import {
   unknownStream,
   type WindowRecord,
 } from 'nestjs-minibatch/store';
+import { addLetter, matches, redriveLetters, toDeadLetter } from './dead-letters.js';
+import { expireMessages, removeWhere, sweepStream } from './retention.js';
 import {
   appendError,
   appendOne,
@@ -54,13 +51,8 @@ import {
   forgetGroup,
   held,
   infoOf,
-  isCleared,
   isVisible,
   leaseOf,
-  matches,
-  nextId,
-  removeMessage,
-  removeWhere,
   settleWindow,
   statsOf,
   storeCheckpoints,
@@ -331,12 +323,7 @@ export class FileStore implements StreamStore {
   bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<void> {
     return this.file.change((state) => {
       const { stream } = held(state, lease);
-      const { group, partition } = lease.key;
-      for (const { message, ...note } of letters) {
-        if (stream.letters.some((each) => each.group === group && each.messageId === message.id)) continue;
-        const encoded = encodedOf(message);
-        stream.letters.push({ id: nextId(state), group, partition, messageId: message.id, encoded, note });
-      }
+      for (const letter of letters) addLetter(state, stream, lease.key, letter);
     });
   }
 
@@ -348,27 +335,13 @@ export class FileStore implements StreamStore {
   ): Promise<readonly DeadLetter[]> {
     const letters = this.find(stream)?.letters.filter((letter) => matches(letter, filter)) ?? [];
     const page = letters.filter(({ id }) => id > (after ?? '')).slice(0, limit);
-    return page.map(({ id, group, messageId, encoded, note }) => {
-      const message = decodeMessage(messageId, encoded);
-      const shown = shownOf(() => message.read());
-      return { id, stream, group, messageId, created: message.created, ...shown, ...note };
-    });
+    return page.map((letter) => toDeadLetter(stream, letter));
   }
 
   redrive(name: string, filter: DeadLetterFilter): Promise<number> {
     return this.file.change((state) => {
       const stream = state.streams.get(name);
-      if (stream === undefined) return 0;
-      const letters = stream.letters.filter((each) => stream.groups.includes(each.group) && matches(each, filter));
-      for (const { group, partition, encoded } of letters) {
-        const id = nextId(state);
-        // For all other groups it counts as committed.
-        const doneBy = new Set(stream.groups.filter((other) => other !== group));
-        stream.messages.set(id, { id, partition, encoded: asRedriven(encoded), doneBy, kept: false });
-      }
-      stream.letters = stream.letters.filter((each) => !letters.includes(each));
-      stream.revision += 1;
-      return letters.length;
+      return stream ? redriveLetters(state, stream, filter) : 0;
     });
   }
 
@@ -381,33 +354,17 @@ export class FileStore implements StreamStore {
 
   // ---- RetentionStore
 
-  sweep(name: string, { tombstones, kept }: SweepTimes): Promise<SweepResult> {
+  sweep(name: string, times: SweepTimes): Promise<SweepResult> {
     return this.file.change(({ streams }) => {
       const stream = streams.get(name);
-      const swept = { tombstones: 0, messages: 0, windows: 0 };
-      if (stream && tombstones) {
-        const old = [...stream.dedupe].filter(([, settled]) => settled !== undefined && settled < tombstones);
-        for (const [id] of old) stream.dedupe.delete(id);
-        swept.tombstones = old.length;
-      }
-      if (stream && kept) {
-        swept.messages = removeWhere(stream.keptMessages, ({ settled }) => settled < kept);
-        swept.windows = removeWhere(stream.keptWindows, ({ settled }) => settled < kept);
-      }
-      return swept;
+      return stream ? sweepStream(stream, times) : { tombstones: 0, messages: 0, windows: 0 };
     });
   }
 
   expire(name: string, before?: Date): Promise<number> {
     return this.file.change(({ streams }) => {
       const stream = streams.get(name);
-      if (stream === undefined || stream.groups.length > 0) return 0;
-      const expired = [...stream.messages.values()].filter((entry) => {
-        const isOld = before !== undefined && createdOf(entry.encoded) < before && !isRedriven(entry.encoded);
-        return isOld || isCleared(stream, entry);
-      });
-      for (const entry of expired) removeMessage(stream, entry, new Date());
-      return expired.length;
+      return stream ? expireMessages(stream, before) : 0;
     });
   }
 

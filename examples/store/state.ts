@@ -5,7 +5,6 @@ import {
   changedRequests,
   type ConsumerKey,
   createdOf,
-  type DeadLetterFilter,
   decodeMessage,
   encodeMessage,
   encodeValue,
@@ -27,7 +26,7 @@ import {
   type StreamStats,
   type StreamUpdate,
 } from 'nestjs-minibatch/store';
-import type { Consumer, Entry, Letter, State, StreamState } from './state-file.js';
+import type { Consumer, Entry, State, StreamState } from './state-file.js';
 
 // ---- streams
 
@@ -296,20 +295,4 @@ export function removeMessage(stream: StreamState, entry: Entry, settled: Date):
   stream.messages.delete(entry.id);
   if (entry.dedupeId !== undefined) stream.dedupe.set(entry.dedupeId, settled);
   if (entry.kept) stream.keptMessages.push({ settled, entry });
-}
-
-// ---- dead letters and lists
-
-export function matches({ id, group, note }: Letter, filter: DeadLetterFilter): boolean {
-  if (filter.group !== undefined && filter.group !== group) return false;
-  if (filter.ids !== undefined && !filter.ids.includes(id)) return false;
-  return filter.before === undefined || note.died < filter.before;
-}
-
-/** Removes what matches from the list; returns how many. */
-export function removeWhere<E>(list: E[], isRemoved: (element: E) => boolean): number {
-  const rest = list.filter((element) => !isRemoved(element));
-  const removed = list.length - rest.length;
-  list.splice(0, list.length, ...rest);
-  return removed;
 }

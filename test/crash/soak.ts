@@ -11,13 +11,19 @@ const REPLICAS = 2;
 /** Rows of a replica begin at a multiple of it. */
 const RANGE = 1_000_000_000;
 const GROUPS = ['first', 'second'];
-/** Between two blocks of a replica. The test server reads all that it holds for each look, so there it is to hold little. Milliseconds. */
+/** Between two blocks of a replica. The test server reads all that it holds for each query, so there it should hold little. Milliseconds. */
 const PAUSES = { lmdb: 100, mongo: 250 };
 const DEDUPE = 30_000;
 /** What is left in the end is drained in this time; milliseconds. */
 const LONGEST_DRAIN = 600_000;
 /** One in this many rows is bad. */
 const BAD_EVERY = 499;
+const WORKER = {
+  badEvery: BAD_EVERY,
+  leaseTime: LEASE,
+  dedupeTime: DEDUPE,
+  connection: { serverSelectionTimeoutMS: 1_000, connectTimeoutMS: 1_000 },
+};
 
 export interface SoakOptions {
   readonly store: 'lmdb' | 'mongo';
@@ -39,79 +45,102 @@ export interface SoakReport {
  * orderly way, at random; and in which the server of the store is killed and comes back. Then one process drains what is left.
  */
 export async function soak(options: SoakOptions): Promise<SoakReport> {
-  const { store, server, milliseconds, seed } = options;
+  const { store, server, seed } = options;
   const site = new CrashSite({ store, ...(server ? { uri: server.uri } : {}) }, GROUPS);
-  const dice = new Dice(seed);
-  const end = performance.now() + milliseconds;
-  const isOver = () => performance.now() >= end;
-  const done = new Map<string, number>();
-  const count = (what: string) => done.set(what, (done.get(what) ?? 0) + 1);
-  const rest = (from: number, to: number) =>
-    new Promise<void>((resolve) =>
-      setTimeout(resolve, Math.max(0, Math.min(from + dice.next() * (to - from), end - performance.now()))),
-    );
-
-  const common = {
-    badEvery: BAD_EVERY,
-    leaseTime: LEASE,
-    dedupeTime: DEDUPE,
-    connection: { serverSelectionTimeoutMS: 1_000, connectTimeoutMS: 1_000 },
-  };
-  const start = (replica: number): Worker =>
-    site.start({ ...common, from: nextRow(site, replica), endless: true, pause: PAUSES[store] });
-
-  const replica = async (number: number): Promise<void> => {
-    while (!isOver()) {
-      const worker = start(number);
-      if (await worker.saw('ready', 1, 30_000)) {
-        while (!isOver()) {
-          await rest(500, 5_000);
-          const chance = dice.next();
-          if (chance < 0.3) {
-            count('replica stopped for a while');
-            worker.signal('SIGSTOP');
-            await rest(LEASE / 2, 2 * LEASE);
-            worker.signal('SIGCONT');
-            continue;
-          }
-          count(chance < 0.8 ? 'replica killed' : 'replica ended in an orderly way');
-          worker.signal(chance < 0.8 ? 'SIGKILL' : 'SIGTERM');
-          break;
-        }
-      } else count('replica not ready in time');
-      if (isOver()) worker.signal('SIGTERM');
-      await site.ended(worker);
-    }
-  };
-  const restarts = async (): Promise<void> => {
-    while (server && !isOver()) {
-      await rest(4_000, 15_000);
-      if (isOver()) return;
-      count('store killed and restarted');
-      await server.kill9();
-      await rest(0, 2_000);
-      await server.restart();
-    }
-  };
-
   try {
-    await Promise.all([...Array.from({ length: REPLICAS }, (_, number) => replica(number)), restarts()]);
-    const last = site.start({ ...common, final: true, from: 0, to: 0 });
-    // It reports when nothing moves.
-    await site.ended(last, LONGEST_DRAIN);
-    for (const entry of site.entries()) {
-      if (entry.kind !== 'appended') continue;
-      for (const row of entry.rows) if (row % BAD_EVERY === BAD_EVERY - 1) site.bad.add(row);
-    }
+    const disturbance = new Disturbance(site, options);
+    await Promise.all([
+      ...Array.from({ length: REPLICAS }, (_, replica) => disturbance.ofReplica(replica)),
+      ...(server ? [disturbance.ofServer(server)] : []),
+    ]);
+    await drain(site);
     const verdict = site.verdict();
     if (verdict.violations.length > 0) {
       const kept = join(tmpdir(), `minibatch-soak-${store}-${seed}.jsonl`);
       copyFileSync(site.log, kept);
       options.tell?.(`the log is ${kept}`);
     }
-    return { verdict, done };
+    return { verdict, done: disturbance.done };
   } finally {
     await site.close();
+  }
+}
+
+/** What happens to the replicas and to the server until the time is over. */
+class Disturbance {
+  readonly done = new Map<string, number>();
+  private readonly dice: Dice;
+  private readonly end: number;
+
+  constructor(
+    private readonly site: CrashSite,
+    private readonly options: SoakOptions,
+  ) {
+    this.dice = new Dice(options.seed);
+    this.end = performance.now() + options.milliseconds;
+  }
+
+  /** Starts the replica again each time that it has ended. */
+  async ofReplica(replica: number): Promise<void> {
+    const pause = PAUSES[this.options.store];
+    while (!this.isOver()) {
+      const worker = this.site.start({ ...WORKER, from: nextRow(this.site, replica), endless: true, pause });
+      if (await worker.saw('ready', 1, 30_000)) await this.untilItEnds(worker);
+      else this.count('replica not ready in time');
+      if (this.isOver()) worker.signal('SIGTERM');
+      await this.site.ended(worker);
+    }
+  }
+
+  async ofServer(server: MongoServer): Promise<void> {
+    while (!this.isOver()) {
+      await this.rest(4_000, 15_000);
+      if (this.isOver()) return;
+      this.count('store killed and restarted');
+      await server.kill9();
+      await this.rest(0, 2_000);
+      await server.restart();
+    }
+  }
+
+  private async untilItEnds(worker: Worker): Promise<void> {
+    while (!this.isOver()) {
+      await this.rest(500, 5_000);
+      const chance = this.dice.next();
+      if (chance >= 0.3) {
+        this.count(chance < 0.8 ? 'replica killed' : 'replica ended in an orderly way');
+        worker.signal(chance < 0.8 ? 'SIGKILL' : 'SIGTERM');
+        return;
+      }
+      this.count('replica stopped for a while');
+      worker.signal('SIGSTOP');
+      await this.rest(LEASE / 2, 2 * LEASE);
+      worker.signal('SIGCONT');
+    }
+  }
+
+  private isOver(): boolean {
+    return performance.now() >= this.end;
+  }
+
+  private count(what: string): void {
+    this.done.set(what, (this.done.get(what) ?? 0) + 1);
+  }
+
+  private rest(from: number, to: number): Promise<void> {
+    const time = Math.min(from + this.dice.next() * (to - from), this.end - performance.now());
+    return new Promise((resolve) => setTimeout(resolve, Math.max(0, time)));
+  }
+}
+
+/** Handles what is left, and notes the bad rows among those that were appended. */
+async function drain(site: CrashSite): Promise<void> {
+  const last = site.start({ ...WORKER, final: true, from: 0, to: 0 });
+  // It reports when nothing moves.
+  await site.ended(last, LONGEST_DRAIN);
+  for (const entry of site.entries()) {
+    if (entry.kind !== 'appended') continue;
+    for (const row of entry.rows) if (row % BAD_EVERY === BAD_EVERY - 1) site.bad.add(row);
   }
 }
 
