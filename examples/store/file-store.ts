@@ -21,6 +21,7 @@ import {
   type Recovery,
   type RegisterGroupOptions,
   type Renewal,
+  type RenewalNotice,
   sessionUnsupported,
   type SettledWindow,
   type SettleOptions,
@@ -43,6 +44,7 @@ import {
   appendError,
   appendOne,
   encode,
+  changeHeir,
   endLease,
   ensureConsumer,
   ensureStream,
@@ -185,20 +187,25 @@ export class FileStore implements StreamStore {
       if (!isRepeated) {
         if (consumer.fence !== expected.fence || consumer.counter !== expected.counter) return undefined;
         endLease(consumer);
+        delete consumer.heir;
         Object.assign(consumer, { owner, fence: expected.fence + 1 }, holdTime !== undefined && { holdTime });
       }
       return { key, owner, fence: consumer.fence };
     });
   }
 
-  renewLeases(leases: readonly Renewal[]): Promise<readonly Lease[]> {
+  requestLease(key: ConsumerKey, heir: LeaseOwner | undefined, expected: LeaseState): Promise<boolean> {
+    return this.file.change(({ streams }) => changeHeir(findConsumer(streams.get(key.stream), key), heir, expected));
+  }
+
+  renewLeases(leases: readonly Renewal[]): Promise<readonly RenewalNotice[]> {
     return this.file.change((state) =>
-      leases.filter((lease) => {
+      leases.flatMap(({ holdTime, ...lease }) => {
         const consumer = findHeld(state, lease)?.consumer;
-        if (consumer === undefined) return true;
+        if (consumer === undefined) return lease;
         consumer.counter += 1;
-        if (lease.holdTime !== undefined) consumer.holdTime = lease.holdTime;
-        return false;
+        if (holdTime !== undefined) consumer.holdTime = holdTime;
+        return consumer.heir ? { ...lease, heir: consumer.heir } : [];
       }),
     );
   }

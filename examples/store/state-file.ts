@@ -29,6 +29,8 @@ export interface Consumer {
   readonly partition: number;
   group: string;
   owner?: LeaseOwner;
+  /** The process that asks for the lease. */
+  heir?: LeaseOwner;
   fence: number;
   /** Its lease was never held while it has this fence. */
   readonly firstFence: number;

@@ -14,6 +14,7 @@ import {
   isRedriven,
   type Lease,
   leaseLost,
+  type LeaseOwner,
   type LeaseState,
   type MessageId,
   MinibatchError,
@@ -150,6 +151,7 @@ export function replaceGroup(stream: StreamState, from: string, to: string): voi
       // The former holder has lost the lease.
       consumer.fence = stream.removedFence;
       endLease(consumer);
+      delete consumer.heir;
     }
     for (const { doneBy } of stream.messages.values()) if (doneBy.delete(from)) doneBy.add(to);
   }
@@ -169,14 +171,32 @@ export function forgetGroup(stream: StreamState, group: string): void {
   }
 }
 
-export function leaseOf({ owner, fence, counter, holdTime }: Consumer): LeaseState {
-  return { ...(owner !== undefined && { owner }), fence, counter, ...(holdTime !== undefined && { holdTime }) };
+export function leaseOf({ owner, heir, fence, counter, holdTime }: Consumer): LeaseState {
+  return { ...(owner && { owner }), ...(heir && { heir }), fence, counter, ...(holdTime && { holdTime }) };
 }
 
 export function endLease(consumer: Consumer): void {
   delete consumer.owner;
   delete consumer.holdTime;
   consumer.counter += 1;
+}
+
+/** False if the lease is not as expected. */
+export function changeHeir(
+  consumer: Consumer | undefined,
+  heir: LeaseOwner | undefined,
+  expected: LeaseState,
+): boolean {
+  if (consumer?.fence !== expected.fence) return false;
+  const isAsExpected = consumer.heir?.id === expected.heir?.id;
+  if (heir === undefined) {
+    if (isAsExpected) delete consumer.heir;
+    return isAsExpected;
+  }
+  if (consumer.owner === undefined) return false;
+  if (!isAsExpected && consumer.heir !== undefined) return consumer.heir.id === heir.id;
+  consumer.heir = heir;
+  return true;
 }
 
 export interface HeldConsumer {

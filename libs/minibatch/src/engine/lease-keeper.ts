@@ -139,9 +139,9 @@ export class LeaseKeeper {
     if (this.isFresh(lease)) return;
     if (this.held(lease)) {
       const sent = this.clock.monotonic();
-      const lost = await this.store.renewLeases([lease]);
+      const notices = await this.store.renewLeases([lease]);
       this.renewed(lease, sent);
-      if (lost.length === 0 && this.held(lease)) return;
+      if (notices.every(({ heir }) => heir) && this.held(lease)) return;
     }
     this.drop(lease);
     throw leaseLost(lease.key);
@@ -184,7 +184,8 @@ export class LeaseKeeper {
       return watch.lease ? [{ ...watch.lease, ...(holdTime === undefined ? {} : { holdTime }) }] : [];
     });
     if (renewals.length === 0) return;
-    const lost = new Set((await this.store.renewLeases(renewals)).map((lease) => consumerId(lease.key)));
+    const notices = await this.store.renewLeases(renewals);
+    const lost = new Set(notices.flatMap(({ key, heir }) => (heir ? [] : consumerId(key))));
     for (const renewal of renewals) {
       const watch = this.held(renewal);
       if (lost.has(consumerId(renewal.key))) this.drop(renewal);

@@ -20,6 +20,8 @@ export interface LeaseState {
   readonly fence: number;
   /** Grows with every renewal, so that watchers see that the owner lives without comparing clocks. */
   readonly counter: number;
+  /** The process that has asked for the lease and takes it next: the owner finishes what it runs, and releases it. */
+  readonly heir?: LeaseOwner;
   /** How long the owner may be silent, if that is longer than the candidate's own lease time; milliseconds. */
   readonly holdTime?: number;
   /**
@@ -42,6 +44,12 @@ export interface Renewal extends Lease {
   readonly holdTime?: number;
 }
 
+/** A lease that was renewed although another process asks for it, or one that is lost. */
+export interface RenewalNotice extends Lease {
+  /** The lease was renewed, and this process asks for it. Absent: the lease is lost. */
+  readonly heir?: LeaseOwner;
+}
+
 /** Leases: which process works for a consumer. */
 export interface LeaseStore {
   /**
@@ -52,7 +60,7 @@ export interface LeaseStore {
   readLeases(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]>;
   /**
    * Compare-and-set: becomes the holder if the lease still is as `expected` (fence and counter); the fence grows by one, and
-   * `holdTime` is as given, or gone. Undefined if it was not, or if the group is not registered: what it would commit would not be held for
+   * `holdTime` is as given, or gone; an heir is gone. Undefined if it was not, or if the group is not registered: what it would commit would not be held for
    * it. Whether the present owner may be replaced is the caller's judgement.
    */
   acquireLease(
@@ -61,8 +69,21 @@ export interface LeaseStore {
     expected: LeaseState,
     holdTime?: number,
   ): Promise<Lease | undefined>;
-  /** Renews all of one owner's leases in one round trip; resolves with those that are lost. */
-  renewLeases(leases: readonly Renewal[]): Promise<readonly Lease[]>;
-  /** Gives the lease back, so that the next candidate takes it at once. Nothing happens if it is lost. */
+  /**
+   * Asks the owner for its lease, or withdraws that. With an `heir`: sets it if the lease is owned, its fence is as `expected`, and nobody
+   * asks for it, or only the heir that is `expected`. Without: the heir that is `expected` asks no more, whether the lease is owned or not.
+   * The counter stays: it tells whether the owner lives. False if the lease was not as expected. Without this method, whoever acquires a
+   * lease first keeps it: leases are not spread over processes.
+   */
+  requestLease?(key: ConsumerKey, heir: LeaseOwner | undefined, expected: LeaseState): Promise<boolean>;
+  /**
+   * Renews all of one owner's leases in one round trip, as long as none is lost and none is asked for. Resolves with those that are
+   * lost, and with those that are renewed and have an heir.
+   */
+  renewLeases(leases: readonly Renewal[]): Promise<readonly RenewalNotice[]>;
+  /**
+   * Gives the lease back, so that the next candidate takes it at once. Its heir stays: the other candidates leave it to that one for a
+   * while. Nothing happens if it is lost.
+   */
   releaseLease(lease: Lease): Promise<void>;
 }

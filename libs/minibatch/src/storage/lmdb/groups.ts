@@ -89,7 +89,7 @@ function withoutFences(view: WriteView, stream: StreamRecord, group: number): St
  */
 function freeLeases(view: WriteView, { id, removedFence = 0 }: StreamRecord, group: number): void {
   for (const { key, value } of [...view.entries(prefixRange(groupKey(Kind.Consumer, id, group)))]) {
-    const { owner: _, ...consumer } = decodeConsumer(value, `${id}.${group}`);
+    const { owner: _, heir: __, ...consumer } = decodeConsumer(value, `${id}.${group}`);
     const fence = Math.max(consumer.fence, removedFence);
     view.put(key, encodeRecord({ ...consumer, fence, counter: consumer.counter + 1 }));
   }

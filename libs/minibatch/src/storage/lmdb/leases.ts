@@ -1,5 +1,5 @@
 import { leaseLost } from '../../errors/store-faults.js';
-import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
+import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal, RenewalNotice } from '../stream-store.interface.js';
 import { findPlace, findStream } from './stream-records.js';
 import { DecodedRecords } from './decoded-records.js';
 import { Kind, type Place, placeKey } from './keys.js';
@@ -29,8 +29,20 @@ export function saveConsumer(view: WriteView, place: Place, consumer: ConsumerRe
   view.put(placeKey(Kind.Consumer, place), encodeRecord(consumer));
 }
 
-export function stateOf({ owner, fence, counter, holdTime }: ConsumerRecord): LeaseState {
-  return { ...(owner !== undefined && { owner }), fence, counter, ...(holdTime !== undefined && { holdTime }) };
+export function stateOf(consumer: ConsumerRecord): LeaseState {
+  const { owner, fence, counter, holdTime } = consumer;
+  const heir = heirOf(consumer);
+  return {
+    ...(owner !== undefined && { owner }),
+    ...(heir !== undefined && { heir }),
+    fence,
+    counter,
+    ...(holdTime !== undefined && { holdTime }),
+  };
+}
+
+function heirOf({ heir, fence }: ConsumerRecord): LeaseOwner | undefined {
+  return heir?.fence === fence ? heir.owner : undefined;
 }
 
 export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
@@ -64,20 +76,45 @@ export function acquire(
   // The answer to an earlier call may have been lost: the lease is this owner's already.
   if (consumer.owner?.id === owner.id && consumer.fence === fence) return { key, owner, fence };
   if (consumer.fence !== expected.fence || consumer.counter !== expected.counter) return undefined;
-  const { holdTime: _, ...rest } = consumer;
+  const { holdTime: _, heir: __, ...rest } = consumer;
   const counter = consumer.counter + 1;
   saveConsumer(view, place, { ...rest, owner, fence, counter, ...(holdTime !== undefined && { holdTime }) });
   return { key, owner, fence };
 }
 
-/** False if the lease is lost. */
-export function renew(view: WriteView, lease: Renewal): boolean {
+/** False if the lease is not as expected. */
+export function request(
+  view: WriteView,
+  key: ConsumerKey,
+  heir: LeaseOwner | undefined,
+  expected: LeaseState,
+): boolean {
+  const found = registeredPlace(view, key);
+  if (found === undefined) return false;
+  const consumer = consumerAt(view, found.stream, found.place);
+  if (consumer.fence !== expected.fence) return false;
+  const present = heirOf(consumer);
+  const isAsExpected = present?.id === expected.heir?.id;
+  if (heir === undefined) {
+    const { heir: _, ...rest } = consumer;
+    if (isAsExpected) saveConsumer(view, found.place, rest);
+    return isAsExpected;
+  }
+  if (consumer.owner === undefined) return false;
+  // The answer to an earlier call may have been lost.
+  if (!isAsExpected && present !== undefined) return present.id === heir.id;
+  saveConsumer(view, found.place, { ...consumer, heir: { owner: heir, fence: consumer.fence } });
+  return true;
+}
+
+/** Returns what its owner has to know: that it is lost, or that another process asks for it. */
+export function renew(view: WriteView, { holdTime, ...lease }: Renewal): RenewalNotice | undefined {
   const held = findHeld(view, lease);
-  if (held === undefined) return false;
-  const { holdTime } = lease;
+  if (held === undefined) return lease;
   const counter = held.consumer.counter + 1;
   saveConsumer(view, held.place, { ...held.consumer, counter, ...(holdTime !== undefined && { holdTime }) });
-  return true;
+  const heir = heirOf(held.consumer);
+  return heir && { ...lease, heir };
 }
 
 export function release(view: WriteView, lease: Lease): void {

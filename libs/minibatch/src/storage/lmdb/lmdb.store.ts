@@ -18,6 +18,7 @@ import type {
   Recovery,
   RegisterGroupOptions,
   Renewal,
+  RenewalNotice,
   SettledWindow,
   SettleOptions,
   StoredMessage,
@@ -166,9 +167,13 @@ export class LmdbStreamStore implements StreamStore {
     return this.write((view) => leases.acquire(view, key, owner, expected, holdTime));
   }
 
-  async renewLeases(held: readonly Renewal[]): Promise<readonly Lease[]> {
+  requestLease(key: ConsumerKey, heir: LeaseOwner | undefined, expected: LeaseState): Promise<boolean> {
+    return this.write((view) => leases.request(view, key, heir, expected));
+  }
+
+  async renewLeases(held: readonly Renewal[]): Promise<readonly RenewalNotice[]> {
     if (held.length === 0) return [];
-    return this.write((view) => held.filter((lease) => !leases.renew(view, lease)));
+    return this.write((view) => held.flatMap((lease) => leases.renew(view, lease) ?? []));
   }
 
   releaseLease(lease: Lease): Promise<void> {

@@ -60,9 +60,16 @@ export interface Tail {
   readonly timeOrder: boolean;
 }
 
+/** Who asks for a lease, and the fence it had then: with another one it counts no more. Earlier versions don't remove it. */
+export interface LeaseHeir {
+  readonly owner: LeaseOwner;
+  readonly fence: number;
+}
+
 /** Lease and progress of a consumer: what the commit point changes. */
 export interface ConsumerRecord {
   readonly owner?: LeaseOwner;
+  readonly heir?: LeaseHeir;
   readonly fence: number;
   readonly counter: number;
   readonly holdTime?: number;

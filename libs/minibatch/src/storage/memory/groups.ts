@@ -43,6 +43,7 @@ function rename(stream: MemoryStream, from: string, to: string): void {
     consumer.fence = stream.removedFence;
     // A lease that was held under the old name is lost, and the next candidate need not wait for it to expire.
     consumer.owner = undefined;
+    consumer.heir = undefined;
     consumer.counter += 1;
     stream.consumers.set(consumerName(to, consumer.partition), consumer);
   }

@@ -1,5 +1,5 @@
 import { leaseLost } from '../../errors/store-faults.js';
-import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
+import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal, RenewalNotice } from '../stream-store.interface.js';
 import type { MemoryDatabase } from './memory.database.js';
 import type { MemoryConsumer, MemoryStream } from './memory.stream.js';
 
@@ -32,17 +32,39 @@ export function acquireLease(
     consumer.fence += 1;
     consumer.counter += 1;
     consumer.holdTime = holdTime;
+    consumer.heir = undefined;
   }
   return { key, owner, fence: consumer.fence };
 }
 
-/** False if the lease is lost. */
-export function renewLease(database: MemoryDatabase, lease: Renewal): boolean {
-  const consumer = findHeld(database, lease)?.consumer;
-  if (consumer === undefined) return false;
-  consumer.counter += 1;
-  consumer.holdTime = lease.holdTime ?? consumer.holdTime;
+/** False if the lease is not as expected. */
+export function requestLease(
+  database: MemoryDatabase,
+  key: ConsumerKey,
+  heir: LeaseOwner | undefined,
+  expected: LeaseState,
+): boolean {
+  const consumer = database.streams.get(key.stream)?.consumer(key);
+  if (consumer === undefined || consumer.fence !== expected.fence) return false;
+  const isAsExpected = consumer.heir?.id === expected.heir?.id;
+  if (heir === undefined) {
+    if (isAsExpected) consumer.heir = undefined;
+    return isAsExpected;
+  }
+  if (consumer.owner === undefined) return false;
+  // The answer to an earlier call may have been lost.
+  if (!isAsExpected && consumer.heir !== undefined) return consumer.heir.id === heir.id;
+  consumer.heir = { ...heir };
   return true;
+}
+
+/** Returns what its owner has to know: that it is lost, or that another process asks for it. */
+export function renewLease(database: MemoryDatabase, { holdTime, ...lease }: Renewal): RenewalNotice | undefined {
+  const consumer = findHeld(database, lease)?.consumer;
+  if (consumer === undefined) return lease;
+  consumer.counter += 1;
+  consumer.holdTime = holdTime ?? consumer.holdTime;
+  return consumer.heir && { ...lease, heir: { ...consumer.heir } };
 }
 
 export function releaseLease(database: MemoryDatabase, lease: Lease): void {
@@ -73,9 +95,10 @@ function findHeld(database: MemoryDatabase, lease: Lease): HeldConsumer | undefi
   return isHeld ? { stream, consumer } : undefined;
 }
 
-export function stateOf({ owner, fence, counter, holdTime }: MemoryConsumer): LeaseState {
+export function stateOf({ owner, heir, fence, counter, holdTime }: MemoryConsumer): LeaseState {
   return {
     ...(owner !== undefined && { owner: { ...owner } }),
+    ...(heir !== undefined && { heir: { ...heir } }),
     fence,
     counter,
     ...(holdTime !== undefined && { holdTime }),

@@ -18,6 +18,7 @@ import type {
   Recovery,
   RegisterGroupOptions,
   Renewal,
+  RenewalNotice,
   SettledWindow,
   SettleOptions,
   StoredMessage,
@@ -129,8 +130,12 @@ export class MemoryStreamStore implements StreamStore {
     return leases.acquireLease(this.database, key, owner, expected, holdTime);
   }
 
-  async renewLeases(held: readonly Renewal[]): Promise<readonly Lease[]> {
-    return held.filter((lease) => !leases.renewLease(this.database, lease));
+  async requestLease(key: ConsumerKey, heir: LeaseOwner | undefined, expected: LeaseState): Promise<boolean> {
+    return leases.requestLease(this.database, key, heir, expected);
+  }
+
+  async renewLeases(held: readonly Renewal[]): Promise<readonly RenewalNotice[]> {
+    return held.flatMap((lease) => leases.renewLease(this.database, lease) ?? []);
   }
 
   async releaseLease(lease: Lease): Promise<void> {

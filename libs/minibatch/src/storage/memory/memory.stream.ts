@@ -23,6 +23,7 @@ export interface MemoryConsumer {
   readonly firstFence: number;
   counter: number;
   holdTime: number | undefined;
+  heir: LeaseOwner | undefined;
   progress: ConsumerProgress;
   finished: readonly number[];
   readonly windows: Map<number, WindowRecord>;
@@ -79,6 +80,7 @@ export class MemoryStream {
         firstFence: this.removedFence,
         counter: 0,
         holdTime: undefined,
+        heir: undefined,
         progress: NO_PROGRESS,
         finished: [],
         windows: new Map(),

@@ -1,7 +1,7 @@
-import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal } from '../stream-store.interface.js';
+import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal, RenewalNotice } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED } from './consumer-document.js';
-import type { ConsumerDocument } from './schemas/consumer.schema.js';
+import type { ConsumerDocument, LeaseHeir } from './schemas/consumer.schema.js';
 import { guarded } from './store-errors.js';
 
 const MISSING: LeaseState = { fence: 0, counter: 0, missing: true };
@@ -29,7 +29,7 @@ export class Leases {
         { _id, 'lease.fence': expected.fence, 'lease.counter': expected.counter, ...NOT_RETIRED },
         {
           $set: { 'lease.owner': owner, ...(holdTime !== undefined && { 'lease.holdTime': holdTime }) },
-          ...(holdTime === undefined && { $unset: { 'lease.holdTime': '' } }),
+          $unset: { 'lease.heir': '', ...(holdTime === undefined && { 'lease.holdTime': '' }) },
           $inc: { 'lease.fence': 1, 'lease.counter': 1 },
         },
         { returnDocument: 'after', projection: { lease: 1 } },
@@ -43,27 +43,61 @@ export class Leases {
     });
   }
 
-  async renew(leases: readonly Renewal[]): Promise<readonly Lease[]> {
+  /** False if the lease is not as expected. */
+  async request(key: ConsumerKey, heir: LeaseOwner | undefined, expected: LeaseState): Promise<boolean> {
+    const filter = { _id: consumerDocumentId(key), 'lease.fence': expected.fence, ...NOT_RETIRED };
+    const isNobody = { 'lease.heir.fence': { $ne: expected.fence } };
+    const isExpected = expected.heir
+      ? { 'lease.heir.fence': expected.fence, 'lease.heir.id': expected.heir.id }
+      : isNobody;
+    return guarded(`request the lease of '${key.group}' on '${key.stream}'`, async () => {
+      const { matchedCount } = heir
+        ? await this.collections.consumer.updateOne(
+            {
+              ...filter,
+              'lease.owner': { $exists: true },
+              // The answer to an earlier call may have been lost.
+              $or: [isExpected, isNobody, { 'lease.heir.id': heir.id }],
+            },
+            { $set: { 'lease.heir': { ...heir, fence: expected.fence } } },
+          )
+        : await this.collections.consumer.updateOne({ ...filter, ...isExpected }, { $unset: { 'lease.heir': '' } });
+      return matchedCount === 1;
+    });
+  }
+
+  async renew(leases: readonly Renewal[]): Promise<readonly RenewalNotice[]> {
     if (leases.length === 0) return [];
+    const ids = leases.map(({ key }) => consumerDocumentId(key));
     return guarded('renew leases', async () => {
-      const { matchedCount } = await this.collections.consumer.bulkWrite(
-        leases.map((lease) => ({
-          updateOne: {
-            filter: heldBy(lease),
-            update: {
-              $inc: { 'lease.counter': 1 },
-              ...(lease.holdTime !== undefined && { $set: { 'lease.holdTime': lease.holdTime } }),
+      const { matchedCount, modifiedCount } = await this.collections.consumer.bulkWrite(
+        [
+          ...leases.map((lease) => ({
+            updateOne: {
+              filter: heldBy(lease),
+              update: {
+                $inc: { 'lease.counter': 1 },
+                ...(lease.holdTime !== undefined && { $set: { 'lease.holdTime': lease.holdTime } }),
+              },
+            },
+          })),
+          // Changes nothing. It matches if one of them is asked for: that takes no command as long as none is.
+          {
+            updateOne: {
+              filter: { _id: { $in: ids }, 'lease.heir': { $exists: true } },
+              update: { $unset: { 'lease.none': '' } },
             },
           },
-        })),
+        ],
         { ordered: false },
       );
-      if (matchedCount === leases.length) return [];
-      const documents = await this.find(leases.map(({ key }) => consumerDocumentId(key)));
-      const byId = new Map(documents.map((document) => [document._id, document.lease]));
-      return leases.filter((lease) => {
-        const now = byId.get(consumerDocumentId(lease.key));
-        return now?.fence !== lease.fence || now.owner?.id !== lease.owner.id;
+      if (matchedCount === leases.length && modifiedCount === leases.length) return [];
+      const documents = await this.find(ids);
+      const byId = new Map(documents.map((document) => [document._id, document]));
+      return leases.flatMap(({ key, owner, fence }): RenewalNotice[] => {
+        const now = leaseState(byId.get(consumerDocumentId(key)));
+        if (now.fence !== fence || now.owner?.id !== owner.id) return [{ key, owner, fence }];
+        return now.heir ? [{ key, owner, fence, heir: now.heir }] : [];
       });
     });
   }
@@ -90,6 +124,16 @@ export async function isHeld(collections: Pick<Collections, 'consumer'>, lease: 
 
 export function leaseState(document: Pick<ConsumerDocument, 'lease'> | undefined): LeaseState {
   if (!document) return MISSING;
-  const { owner, fence, counter, holdTime } = document.lease;
-  return { ...(owner ? { owner } : {}), fence, counter, ...(holdTime === undefined ? {} : { holdTime }) };
+  const { owner, heir, fence, counter, holdTime } = document.lease;
+  return {
+    ...(owner && { owner }),
+    ...(heir?.fence === fence && { heir: ownerOf(heir) }),
+    fence,
+    counter,
+    ...(holdTime !== undefined && { holdTime }),
+  };
+}
+
+function ownerOf({ fence: _, ...owner }: LeaseHeir): LeaseOwner {
+  return owner;
 }

@@ -21,6 +21,7 @@ import type {
   RefusedMessages,
   RegisterGroupOptions,
   Renewal,
+  RenewalNotice,
   SettledWindow,
   SettleOptions,
   StoredMessage,
@@ -235,7 +236,11 @@ export class MongooseStreamStore implements StreamStore {
     return this.leases.acquire(key, owner, expected, holdTime);
   }
 
-  renewLeases(leases: readonly Renewal[]): Promise<readonly Lease[]> {
+  requestLease(key: ConsumerKey, heir: LeaseOwner | undefined, expected: LeaseState): Promise<boolean> {
+    return this.leases.request(key, heir, expected);
+  }
+
+  renewLeases(leases: readonly Renewal[]): Promise<readonly RenewalNotice[]> {
     return this.leases.renew(leases);
   }
 

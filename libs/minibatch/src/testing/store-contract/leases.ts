@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { ErrorCode } from '../../errors/minibatch.error.js';
+import type { LeaseState, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import {
   acquire,
@@ -232,6 +233,148 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
       assert.equal((await read(other)).length, 2);
     });
 
+    it('shows who asks for it, until the one who asked, or another one, has it', async () => {
+      const { store } = context;
+      if (!store.requestLease) return;
+      const other = await context.another();
+      await register(store, 'default');
+      const lease = await acquire(store, key(), 'a');
+      const before = await state(store);
+      assert.equal(before.heir, undefined);
+      assert.equal(await other.requestLease!(key(), owner('b'), before), true);
+      const asked = await state(store);
+      assert.deepEqual({ ...asked.heir }, owner('b'));
+      assert.deepEqual({ ...asked.owner }, owner('a'));
+      assert.deepEqual([asked.fence, asked.counter], [before.fence, before.counter], 'a request is no renewal');
+      assert.equal(
+        await other.requestLease!(key(), owner('b'), before),
+        true,
+        'the answer was lost, and it asks again',
+      );
+
+      await store.releaseLease(lease);
+      const given = await state(store);
+      assert.equal(given.owner, undefined);
+      assert.equal(given.heir?.id, 'b');
+      assert.ok(await other.acquireLease(key(), owner('b'), given, 20_000));
+      assert.equal((await state(store)).heir, undefined);
+
+      assert.equal(await store.requestLease(key(), owner('a'), await state(store)), true);
+      await acquire(store, key(), 'c');
+      assert.equal((await state(store)).heir, undefined, 'what was asked of the owner before counts no more');
+    });
+
+    it('that is asked for is renewed, and its owner is told', async () => {
+      const { store } = context;
+      if (!store.requestLease) return;
+      const other = await context.another();
+      await register(store, 'a', 'b', 'c', 'd');
+      const leases = [];
+      for (const group of ['a', 'b', 'c', 'd']) leases.push(await acquire(store, key(group), 'me'));
+      const keys = leases.map((lease) => lease.key);
+      const before = await store.readLeases(keys);
+      assert.equal(await other.requestLease!(key('b'), owner('you'), before[1]!), true);
+      assert.equal(await other.requestLease!(key('c'), owner('other'), before[2]!), true);
+      await acquire(other, key('d'), 'you');
+      const told = await store.renewLeases(leases.map((lease) => ({ ...lease, holdTime: 20_000 })));
+      const named = told.map(({ key: { group }, fence, heir }) => [group, fence, heir?.id]);
+      assert.deepEqual(named.sort(), [
+        ['b', 1, 'you'],
+        ['c', 1, 'other'],
+        ['d', 1, undefined],
+      ]);
+      assert.deepEqual({ ...told.find(({ heir }) => heir?.id === 'you')?.heir }, owner('you'));
+      const after = await store.readLeases(keys);
+      assert.deepEqual(
+        after.map(({ counter, holdTime }, n) => [counter > before[n]!.counter, holdTime]),
+        [
+          [true, 20_000],
+          [true, 20_000],
+          [true, 20_000],
+          [true, undefined],
+        ],
+      );
+      // One that is lost does not hide one that is asked for.
+      assert.deepEqual((await store.renewLeases(leases.slice(2))).length, 2);
+      assert.deepEqual(await store.renewLeases([leases[0]!]), []);
+      // What was asked for is held until it is given back.
+      const window = windowOf(1, []);
+      await store.recover(leases[1]!);
+      await store.claim(leases[1]!, [window]);
+      await store.commit(leases[1]!, { finished: [1], progress: progress(1) });
+      assert.equal((await store.readLeases([key('b')]))[0]?.heir?.id, 'you');
+    });
+
+    it('is asked for by one at a time', async () => {
+      const { store } = context;
+      if (!store.requestLease) return;
+      const other = await context.another();
+      await register(store, 'default');
+      await acquire(store, key(), 'a');
+      const seen = await state(store);
+      const asked = await Promise.all(
+        Array.from({ length: 10 }, (_, n) => (n % 2 ? store : other).requestLease!(key(), owner(`${n}`), seen)),
+      );
+      assert.equal(asked.filter((isHeir) => isHeir).length, 1);
+      const now = await state(store);
+      assert.equal(now.heir?.id, `${asked.indexOf(true)}`);
+      // Whoever has seen the heir may take its place, once.
+      const replaced = await Promise.all(['x', 'y'].map((id) => other.requestLease!(key(), owner(id), now)));
+      assert.deepEqual(replaced.toSorted(), [false, true]);
+      assert.equal((await state(store)).heir?.id, replaced[0] ? 'x' : 'y');
+    });
+
+    it('is not asked for where nobody has it, or another one than was seen', async () => {
+      const { store } = context;
+      if (!store.requestLease) return;
+      await register(store, 'default');
+      const free = await state(store);
+      assert.equal(await store.requestLease(key(), owner('b'), free), false);
+      const lease = await acquire(store, key(), 'a');
+      assert.equal(await store.requestLease(key(), owner('b'), free), false);
+      const seen = await state(store);
+      await acquire(store, key(), 'c');
+      assert.equal(await store.requestLease(key(), owner('b'), seen), false);
+      const [unknown] = await store.readLeases([key('x', 'missing')]);
+      assert.equal(await store.requestLease(key('x', 'missing'), owner('b'), unknown!), false);
+      await store.removeGroup(key().stream, 'default');
+      assert.equal(await store.requestLease(key(), owner('b'), { ...seen, fence: lease.fence + 1 }), false);
+      assert.equal((await state(store)).heir, undefined);
+    });
+
+    it('is asked for no more by who withdraws', async () => {
+      const { store } = context;
+      if (!store.requestLease) return;
+      await register(store, 'default');
+      const lease = await acquire(store, key(), 'a');
+      const before = await state(store);
+      await store.requestLease(key(), owner('b'), before);
+      const asked = await state(store);
+      await store.requestLease(key(), undefined, { ...asked, heir: owner('c') });
+      await store.requestLease(key(), undefined, { ...asked, fence: asked.fence + 1 });
+      assert.equal((await state(store)).heir?.id, 'b', 'only its own');
+      assert.equal(await store.requestLease(key(), undefined, asked), true);
+      assert.deepEqual(await state(store), before);
+      assert.deepEqual(await store.renewLeases([lease]), []);
+      // Also when the owner has given it back.
+      await store.requestLease(key(), owner('b'), before);
+      await store.releaseLease(lease);
+      assert.equal(await store.requestLease(key(), undefined, asked), true);
+      const given = await state(store);
+      assert.deepEqual([given.owner, given.heir], [undefined, undefined]);
+    });
+
+    it('has no heir any more when its group was replaced', async () => {
+      const { store } = context;
+      if (!store.requestLease) return;
+      await register(store, 'default');
+      await acquire(store, key(), 'a');
+      await store.requestLease(key(), owner('b'), await state(store));
+      await store.registerGroup(key('next'), { replaces: 'default' });
+      const [next] = await store.readLeases([key('next')]);
+      assert.deepEqual([next?.owner, next?.heir], [undefined, undefined]);
+    });
+
     it('keeps partitions apart', async () => {
       const { store } = context;
       await register(store, 'default');
@@ -271,4 +414,10 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
       assert.equal((await read(other)).length, 4);
     });
   });
+}
+
+async function state(store: StreamStore): Promise<LeaseState> {
+  const [found] = await store.readLeases([key()]);
+  assert.ok(found);
+  return found;
 }

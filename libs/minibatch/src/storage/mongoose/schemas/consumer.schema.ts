@@ -5,6 +5,11 @@ import { schemaOptions } from './schema-options.js';
 /** Both ends included. */
 export type SeqRange = [from: number, to: number];
 
+/** Who asks for a lease, and the fence it had then: with another one it counts no more. Earlier versions don't remove it. */
+export interface LeaseHeir extends LeaseOwner {
+  fence: number;
+}
+
 /** One consumer: a group's part of a stream. The commit point is one update of this document. */
 export interface ConsumerDocument {
   /** See `consumerDocumentId`. */
@@ -13,7 +18,7 @@ export interface ConsumerDocument {
   group: string;
   partition: number;
   created: Date;
-  lease: { owner?: LeaseOwner; fence: number; counter: number; holdTime?: number };
+  lease: { owner?: LeaseOwner; heir?: LeaseHeir; fence: number; counter: number; holdTime?: number };
   /** Fence of the last holder that adopted the open windows; windows with a smaller one are void. */
   adopted: number;
   /** `seq`s of the windows of the last commit. */
