@@ -11,6 +11,20 @@ import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.sp
 const upTo = (n: number) => Array.from({ length: n }, (_, index) => index);
 const never = () => new Promise<never>(() => undefined);
 
+/** One message a window, without bounds; remembers what it was told. */
+class Told extends WindowEmitter {
+  lastEnd: Date | undefined;
+  override init({ lastEnd }: EmitterContext): void {
+    this.lastEnd = lastEnd;
+  }
+  windowReady(view: MessageView): boolean {
+    return view.length > 0;
+  }
+  query(view: MessageView) {
+    return view.take(1);
+  }
+}
+
 describe('a process that takes over from one that died', () => {
   let database: MemoryDatabase;
   let plain: MemoryStreamStore;
@@ -162,7 +176,9 @@ describe('a process that takes over from one that died', () => {
   describe('from what an earlier holder has left in the store', () => {
     const KEY = { stream: STREAM, group: 'default', partition: 0 };
     const NOW = new VirtualClock().now();
-    type Left = Partial<Pick<WindowRecord, 'aside' | 'dropped' | 'starts' | 'end'>>;
+    type Left = Partial<
+      Pick<WindowRecord, 'seq' | 'messageIds' | 'aside' | 'dropped' | 'starts' | 'end' | 'late' | 'nextTry'>
+    >;
 
     /** A holder that claims a window of one message for each of these, and dies. */
     async function leave(windows: readonly Left[], progress: Partial<ConsumerProgress> = {}): Promise<void> {
@@ -218,27 +234,73 @@ describe('a process that takes over from one that died', () => {
       await p.clock.advance(10_000);
       await stopping;
     });
+
+    it.each([
+      { what: 'a window', later: 'window' },
+      { what: 'the progress', later: 'progress' },
+    ])('counts for its rate limit what $what has stored later, even if it is less', async ({ later }) => {
+      const start = (ago: number) => ({ at: new Date(NOW - ago), cost: 1 });
+      // Of the earlier list a start has expired in the later one.
+      const [many, few] = [[start(200_000), start(100_000)], [start(50_000)]];
+      await leave([{ starts: later === 'window' ? few : many }, {}, {}], {
+        starts: later === 'window' ? many : few,
+      });
+      const limit = { unit: 'windows', most: 3, per: 600_000 } as const;
+      const p = await next(NOW, { size: 1, rateLimit: limit }, LEASE * 3);
+      expect(p.seen).toHaveLength(2);
+      await stop(p);
+    });
+
+    it('counts the death for a window whose wait for its next attempt was over', async () => {
+      await leave([{ nextTry: new Date(NOW) }]);
+      const p = await next(NOW, { size: 1, handler: never }, LEASE * 3);
+      expect(rescheduled).toContainEqual({ seq: 1, attempt: 1, recoveries: 1 });
+      p.kill();
+    });
+
+    it('handles an empty window, for which it loads nothing', async () => {
+      await leave([{ messageIds: [], end: new Date(NOW) }]);
+      const calls: string[] = [];
+      const p = new Process(database, {
+        clock: new VirtualClock(NOW),
+        around: (call) => {
+          calls.push(call.method);
+          return call.proceed();
+        },
+      }).consumer({ size: 2 });
+      await p.engine.start();
+      await p.clock.advance(LEASE * 3, () => turns(() => false, 60));
+      expect(p.seen).toMatchObject([{ id: 'w1', data: [] }]);
+      expect(calls).toContain('recover');
+      expect(calls).not.toContain('load');
+      expect(p.logged).toContainEqual('Test.default: took over 1 open windows of an earlier process');
+      await stop(p);
+    });
+
+    const HOUR = 3_600_000;
+    it.each([
+      { what: 'the end of a later window, though it is earlier: the clock was set back', seq: 4, after: 1 },
+      { what: 'the end of what was committed, which a window before it does not move back', seq: 2, after: 2 },
+      { what: 'the end of what was committed, whatever a late window is of', seq: 4, late: true, after: 2 },
+    ])('tells the strategy $what', async ({ seq, late, after }) => {
+      const end = (hours: number) => new Date(NOW - 5 * HOUR + hours * HOUR);
+      await leave([{ seq, end: end(1), ...(late && { late }) }], { lastSeq: 3, lastEnd: end(2) });
+      const emitter = new Told();
+      const p = await next(NOW, { emitter, handler: never }, LEASE * 3);
+      expect(emitter.lastEnd).toEqual(end(after));
+      p.kill();
+    });
   });
 
   describe('a strategy that counts from the first start', () => {
     const KEY = { stream: STREAM, group: 'default', partition: 0 };
 
-    /** One message a window, without bounds. */
-    class FromStart extends WindowEmitter {
+    class FromStart extends Told {
       override readonly countsFromStart = true;
-      lastEnd: Date | undefined;
-      override init({ lastEnd }: EmitterContext): void {
-        this.lastEnd = lastEnd;
-      }
-      windowReady(view: MessageView): boolean {
-        return view.length > 0;
-      }
-      query(view: MessageView) {
-        return view.take(1);
-      }
     }
 
-    const storedEnd = () => database.streams.get(STREAM)?.consumer(KEY)?.progress.lastEnd;
+    const stored = () => database.streams.get(STREAM)?.consumer(KEY);
+    const storedEnd = () => stored()?.progress.lastEnd;
 
     it('is told of it at once, and it stays stored with the commits that follow', async () => {
       const emitter = new FromStart();
@@ -247,11 +309,34 @@ describe('a process that takes over from one that died', () => {
       await p.engine.start();
       await p.engine.settled();
       expect(emitter.lastEnd).toEqual(started);
+      expect(stored()).toMatchObject({ finished: [], progress: { lastSeq: 0, lastEnd: started } });
       await p.append(1);
       await p.advance(1_000);
       expect(p.values).toEqual([1]);
       expect(p.engine.status()[0]?.committedWindows).toBe(1);
       expect(storedEnd()).toEqual(started);
+      await stop(p);
+    });
+
+    it.each([
+      { what: 'one interval ahead is kept', ahead: 10_000, kept: true },
+      {
+        what: 'further ahead is replaced: a clock that was wrong has stored it',
+        ahead: 10_001,
+        kept: false,
+      },
+    ])('an end that lies $what', async ({ ahead, kept }) => {
+      const first = new Process(database).consumer({ emitter: new FromStart(), interval: 10_000 });
+      await first.start();
+      await stop(first);
+      const end = storedEnd();
+      const now = new Date((end?.getTime() ?? 0) - ahead);
+      const clock = new VirtualClock(now.getTime());
+      const emitter = new FromStart();
+      const p = new Process(database, { clock }).consumer({ emitter, interval: 10_000 });
+      await p.start();
+      expect(emitter.lastEnd).toEqual(kept ? end : now);
+      expect(storedEnd()).toEqual(kept ? end : now);
       await stop(p);
     });
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { SplitState, WindowRecord } from '../storage/stream-store.interface.js';
+import type { SplitState, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { setUp } from './evidence.spec.support.js';
 import { LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
@@ -34,6 +34,13 @@ const rows: Row[] = [
   {
     what: 'a part that it halves',
     left: { recoveries: 1, split: { pending: [{ from: 0, to: 2 }, ...rest], alone: [], again: [], last: false } },
+    stored: { pending: [{ from: 0, to: 1 }, { from: 1, to: 2 }, ...rest], alone: [], again: [], last: false },
+    first: [0],
+    given: [],
+  },
+  {
+    what: 'a part that it halves, of a window whose holder was the first to die',
+    left: { recoveries: 0, split: { pending: [{ from: 0, to: 2 }, ...rest], alone: [], again: [], last: false } },
     stored: { pending: [{ from: 0, to: 1 }, { from: 1, to: 2 }, ...rest], alone: [], again: [], last: false },
     first: [0],
     given: [],
@@ -90,6 +97,37 @@ describe('a takeover that ends before it has begun a handler', () => {
       expect(await context.buffered()).toBe(0);
       await stop(third);
     }
+  });
+
+  it('gives up nothing where the message has gone', async () => {
+    const split = { pending: [{ from: 3, to: 4 }], alone: [], again: [], last: true };
+    const context = await openWindow({ recoveries: 3, split });
+    const { database } = context;
+    const p = new Process(database, {
+      clock: new VirtualClock(START),
+      around: async ({ method, proceed }) => {
+        const answer = await proceed();
+        return method === 'load' ? (answer as StoredMessage[]).filter(({ data }) => data !== 3) : answer;
+      },
+    }).consumer({ size: 4 });
+    await p.engine.start();
+    await p.clock.advance(LEASE * 1.5, some);
+    expect(p.seen).toEqual([]);
+    expect(await context.given()).toEqual([]);
+    expect(context.windows()).toEqual([]);
+    expect(p.engine.status()[0]).toMatchObject({ vanished: 1, deadLettered: 0 });
+    await stop(p);
+  });
+
+  it('handles nothing again of a window that was through', async () => {
+    const context = await openWindow({ recoveries: 3, split: { pending: [], alone: [], again: [], last: false } });
+    const p = new Process(context.database, { clock: new VirtualClock(START) }).consumer({ size: 4 });
+    await p.engine.start();
+    await p.clock.advance(LEASE * 1.5, some);
+    expect(p.seen).toEqual([]);
+    expect(context.windows()).toEqual([]);
+    expect(await context.buffered()).toBe(0);
+    await stop(p);
   });
 });
 

@@ -125,9 +125,7 @@ async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWi
     );
   }
   const open = inFlightWindow(record, messages, !term.clean);
-  const all = { from: 0, to: record.messageIds.length };
-  const split = record.split ?? (record.aside && { pending: [], alone: [], again: [all], last: false });
-  if (split) open.apart = takenApart(new Bisection(split), record.error);
+  if (record.split) open.apart = takenApart(new Bisection(record.split), record.error);
   return open;
 }
 
@@ -144,18 +142,22 @@ async function load(term: LeaseTerm, ids: readonly string[]): Promise<readonly S
  */
 async function afterDeath(term: LeaseTerm, open: InFlightWindow): Promise<void> {
   const { record, apart } = open;
-  const part = apart?.bisection.tried();
-  if (apart && !part) return;
-  const isAlone = !part || part.to - part.from === 1;
-  if (isAlone && record.recoveries < DEATHS) return;
-  if (!apart || !part) {
-    open.apart = takenApart(Bisection.begin(record.messageIds.length), DIED);
+  let bisection: Bisection;
+  if (!apart) {
+    if (record.recoveries < DEATHS) return;
+    bisection = Bisection.begin(record.messageIds.length);
+    open.apart = takenApart(bisection, DIED);
     term.parts.log.warn(
       `${term.definition.label}: ${DEATHS} processes ended while they handled window ${record.id}; looking for the message that ends them`,
     );
-  } else if (apart.bisection.failed(part)) await giveUp(term, open, part.from);
-  const { bisection } = open.apart ?? {};
-  open.record = { ...record, recoveries: 0, error: DIED, ...(bisection && { split: bisection.state }) };
+  } else {
+    ({ bisection } = apart);
+    const part = bisection.tried();
+    if (!part) return;
+    if (part.to - part.from === 1 && record.recoveries < DEATHS) return;
+    if (bisection.failed(part)) await giveUp(term, open, part.from);
+  }
+  open.record = { ...record, recoveries: 0, error: DIED, split: bisection.state };
 }
 
 async function giveUp(term: LeaseTerm, { record, messages }: InFlightWindow, index: number): Promise<void> {
