@@ -139,6 +139,26 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal((await store.stats([STREAM]))[0]?.buffered, 2);
     });
 
+    it('changes nothing for a group that is to replace itself', async () => {
+      const { store } = context;
+      await register(store, 'default', 'b');
+      await append(store, ...numbers(4));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await finish(store, lease, 1, messages.slice(0, 1));
+      await store.claim(lease, [windowOf(2, messages.slice(1, 2))]);
+      await store.registerGroup(key(), { replaces: 'default' });
+      assert.deepEqual([...((await store.describeStream(STREAM))?.groups ?? [])].sort(), ['b', 'default']);
+      assert.deepEqual(await store.renewLeases([lease]), []);
+      const { progress, open } = await store.recover(lease);
+      assert.equal(progress.lastSeq, 1);
+      assert.deepEqual(
+        open.map(({ seq }) => seq),
+        [2],
+      );
+      assert.deepEqual(ns(await read(store)), [1, 2, 3]);
+    });
+
     it('registers a group whose predecessor is not there', async () => {
       const { store } = context;
       await store.ensureStream(STREAM);
@@ -245,6 +265,7 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       const { store } = context;
       await store.ensureStream(STREAM);
       await rejectsWith(ErrorCode.UnknownGroup, store.removeGroup(STREAM, 'missing'));
+      await rejectsWith(ErrorCode.UnknownGroup, store.removeGroup('missing', 'default'));
     });
   });
 }

@@ -94,6 +94,36 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
       assert.equal((await store.acquireLease(key(), owner('b'), third!))?.fence, 2);
     });
 
+    it('is not taken by who expects another fence or counter than it has', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await store.releaseLease(await acquire(store, key(), 'a'));
+      const [seen] = await store.readLeases([key()]);
+      for (const other of [
+        { ...seen!, fence: seen!.fence - 1 },
+        { ...seen!, fence: seen!.fence + 1 },
+        { ...seen!, counter: seen!.counter - 1 },
+        { ...seen!, counter: seen!.counter + 1 },
+      ]) {
+        assert.equal(await store.acquireLease(key(), owner('b'), other), undefined);
+      }
+      assert.deepEqual(await store.readLeases([key()]), [seen]);
+    });
+
+    it('is not to be had for a group or a stream that is not there', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      for (const missing of [key('missing'), key('default', 'missing')]) {
+        const [seen] = await store.readLeases([missing]);
+        assert.equal(await store.acquireLease(missing, owner('a'), seen!), undefined);
+        const lease = { key: missing, owner: owner('a'), fence: 1 };
+        assert.deepEqual(await store.renewLeases([lease]), [lease]);
+        await store.releaseLease(lease);
+        await rejectsWith(ErrorCode.LeaseLost, store.commit(lease, { finished: [], progress: progress(0) }));
+        await rejectsWith(ErrorCode.LeaseLost, store.recover(lease));
+      }
+    });
+
     it('grows by one fence when an acquisition is repeated because its answer was lost', async () => {
       const { store } = context;
       await register(store, 'default');

@@ -285,6 +285,7 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
       await store.reschedule(lease, blocked);
       assert.deepEqual(plain(await other.findWindow(key(), first.id)), plain(blocked));
       assert.equal(await other.findWindow(key('another'), first.id), undefined);
+      assert.equal(await other.findWindow(key('default', 'another'), first.id), undefined);
       assert.equal(await other.findWindow(key(), 'missing'), undefined);
     });
 

@@ -20,6 +20,7 @@ import {
   rejectsWith,
   STREAM,
   windowOf,
+  readAllWindows,
 } from './fixtures.js';
 
 export function settleContract({ describe, it }: TestFunctions, context: ContractContext): void {
@@ -246,6 +247,30 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 2, windows: 1 });
       assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 0, windows: 0 });
       assert.deepEqual(ids(await read(store)), all.slice(2));
+    });
+
+    it('keeps each window and message once when the settle is repeated', async () => {
+      const { store } = context;
+      await register(store, 'default', 'b');
+      await append(store, ...numbers(2), message({ n: 2 }, { dedupeId: 'd' }));
+      for (const group of ['default', 'b']) {
+        const lease = await hold(store, key(group), group);
+        const messages = await read(store, key(group));
+        const { window, groups } = await claimAndCommit(store, lease, 1, messages);
+        const settle = () => store.settle(lease, [{ window, messages }], { groups, keep: true });
+        await settle();
+        await settle();
+        if (store.readWindows) {
+          const windows = await readAllWindows(store, 'kept', key(group));
+          assert.deepEqual(
+            windows.map(({ id, messageIds }) => [id, messageIds]),
+            [[window.id, window.messageIds]],
+          );
+        }
+      }
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      const later = new Date(Date.now() + 60_000);
+      assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 3, windows: 2 });
     });
 
     it('keeps what a group has kept, also if the group is removed before the others are through', async () => {
