@@ -100,4 +100,103 @@ describe('bisection', () => {
     expect(decodeSplit(undefined)).toBeUndefined();
     expect(decodeSplit(Buffer.from([9, 1, 2]))).toBeUndefined();
   });
+
+  const whole = (n: number) => ({ pending: [], alone: [], again: [{ from: 0, to: n }], last: false });
+
+  it('probes one message, another one each time, and nothing has changed when it fails', () => {
+    const bisection = new Bisection(whole(10));
+    const probed = range(0, 10).map((turn) => {
+      const part = bisection.probe(turn)!;
+      const { from, to } = part;
+      expect(part).toEqual({ from, to: from + 1, last: true });
+      // Should the process end here, the message is the first to be tried.
+      const again = [
+        { from: 0, to: from },
+        { from: to, to: 10 },
+      ].filter((each) => each.to > each.from);
+      expect(bisection.state).toEqual({ pending: [{ from, to }], alone: [], again, last: true });
+      bisection.probeFailed(part);
+      expect(bisection.state).toEqual(whole(10));
+      return from;
+    });
+    expect(probed).toEqual([0, 6, 2, 8, 4, 0, 7, 3, 9, 5]);
+  });
+
+  it('probes what is pending and what has failed before in the order of their places', () => {
+    const state = { pending: [{ from: 5, to: 7 }], alone: [], again: [{ from: 0, to: 2 }], last: false };
+    const bisection = new Bisection(state);
+    expect(bisection.probe(1)).toEqual({ from: 5, to: 6, last: true });
+    const again = [
+      { from: 0, to: 2 },
+      { from: 6, to: 7 },
+    ];
+    expect(bisection.state).toEqual({ pending: [{ from: 5, to: 6 }], alone: [], again, last: true });
+  });
+
+  it('knows that something works when a probe gets through', () => {
+    const bisection = new Bisection(whole(3));
+    expect(bisection.proven).toBe(false);
+    expect(bisection.passed(bisection.probe(0)!, [])).toEqual([]);
+    expect(bisection.proven).toBe(true);
+    expect(bisection.state).toEqual({ pending: [], alone: [], again: [{ from: 1, to: 3 }], last: false });
+  });
+
+  it('probes what comes next where only messages are left that the handler has rejected', () => {
+    const bisection = Bisection.isolate([3, 5]);
+    expect(bisection.proven).toBe(true);
+    expect(bisection.probe(7)).toEqual({ from: 3, to: 4, last: true });
+    const alone = [
+      { from: 3, to: 4 },
+      { from: 5, to: 6 },
+    ];
+    expect(bisection.state).toEqual({ pending: [], alone, again: [], last: false });
+  });
+
+  it('begins afresh with all that is left, and forgets how it had failed', () => {
+    const state = {
+      pending: [{ from: 4, to: 5 }],
+      alone: [{ from: 1, to: 2 }],
+      again: [{ from: 7, to: 9 }],
+      last: true,
+    };
+    const bisection = new Bisection(state);
+    const pending = [...state.pending, ...state.alone, ...state.again];
+    for (const proven of [false, true]) {
+      bisection.proven = proven;
+      const afresh = bisection.afresh();
+      expect(afresh.state).toEqual({ pending, alone: [], again: [], last: false });
+      expect(afresh.proven).toBe(proven);
+    }
+  });
+
+  it('is in its last round only while parts of it are pending', () => {
+    const last = new Bisection({ ...whole(2), last: true });
+    expect(last.state.last).toBe(false);
+    expect(last.next()).toBeUndefined();
+    last.proven = true;
+    expect(last.next()).toEqual({ from: 0, to: 2, last: true });
+  });
+
+  it('takes a part of which every message was rejected for no proof, and tries each once more', () => {
+    const bisection = Bisection.begin(4);
+    expect(bisection.passed(bisection.next()!, [0, 1])).toEqual([]);
+    expect(bisection.proven).toBe(false);
+    // Even in the last round a message is given up only if it fails alone.
+    const last = new Bisection(whole(2));
+    last.proven = true;
+    expect(last.passed(last.next()!, [1])).toEqual([]);
+    expect(last.state).toEqual({ pending: [], alone: [{ from: 1, to: 2 }], again: [], last: false });
+    // Nor if it is alone and its last round has not come.
+    const first = new Bisection({ pending: [{ from: 0, to: 1 }], alone: [], again: [], last: false });
+    expect(first.passed(first.next()!, [0])).toEqual([]);
+    expect(first.state).toMatchObject({ alone: [{ from: 0, to: 1 }] });
+  });
+
+  it('skips a part of which nothing is left', () => {
+    const bisection = Bisection.begin(4);
+    bisection.next();
+    bisection.skip();
+    expect(bisection.state).toEqual({ pending: [{ from: 2, to: 4 }], alone: [], again: [], last: false });
+    expect(bisection.proven).toBe(false);
+  });
 });

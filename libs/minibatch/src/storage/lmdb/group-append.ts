@@ -1,5 +1,4 @@
 import { createdOf, type EncodedMessage, isReplayed } from '../encoded-message.js';
-import { registered } from './stream-records.js';
 import { MessageRemoval, type LeavingMessage } from './message-removal.js';
 import { StreamAppend } from './append.js';
 import { returnedKey } from './keys.js';
@@ -19,7 +18,7 @@ export class GroupAppend {
     private readonly stream: StreamRecord,
   ) {
     this.append = new StreamAppend(view, stream.id);
-    this.groups = registered(stream);
+    this.groups = stream.groups;
   }
 
   /** Behind all that is there; the message's number. */

@@ -1,5 +1,4 @@
 import type { ConsumerKey } from '../stream-store.interface.js';
-import { registered } from './stream-records.js';
 import { Kind, type Place, placeKey, placeSeqKey } from './keys.js';
 import { decodePosition, type Position, type StreamRecord } from './records.js';
 import type { ReadView } from './view.js';
@@ -37,7 +36,7 @@ export class UncommittedFilter {
   private readonly own: GroupOffsets | undefined;
 
   constructor(view: ReadView, stream: StreamRecord, { group, partition }: ConsumerKey) {
-    const groups = registered(stream);
+    const { groups } = stream;
     const own = groups.length > 1 ? groups.find(({ name }) => name === group) : undefined;
     this.own = own && new GroupOffsets(view, own.name, { stream: stream.id, group: own.id, partition });
     this.upTo = this.own?.upTo ?? 0;

@@ -54,7 +54,7 @@ describe('groups of the LMDB store', () => {
     await store.close();
     // What was left to clean up.
     const again = await lmdb.open();
-    expect(await lmdb.count(Kind.Cleanup, Kind.Done)).toBe(0);
+    expect(await lmdb.count(Kind.Cleanup, Kind.Done, Kind.Position)).toBe(0);
     expect(await again.sweep('s', { kept: new Date(Date.now() + 60_000) })).toMatchObject({ messages: 2 });
   });
 

@@ -24,7 +24,7 @@ export function register(view: WriteView, key: ConsumerKey, options: RegisterGro
   const { replaces } = options;
   const known = stream.groups.find(({ name }) => name === key.group);
   const former = stream.groups.find(({ name }) => name === replaces);
-  if (former?.registered && former.name !== key.group) {
+  if (former !== undefined && former.name !== key.group) {
     if (known !== undefined && hasBegun(view, stream.id, known.id)) {
       // The group keeps what it has done under its own name.
       stream = forget(view, stream, former.id);
@@ -39,9 +39,7 @@ export function register(view: WriteView, key: ConsumerKey, options: RegisterGro
     }
     stream = renameLetterGroup(stream, former.name, key.group);
   }
-  const group = stream.groups.find(({ name }) => name === key.group);
-  if (group === undefined) stream = addGroup(stream, key.group, true);
-  else if (!group.registered) stream = withGroup(stream, group.id, { registered: true });
+  if (!stream.groups.some(({ name }) => name === key.group)) stream = addGroup(stream, key.group);
   saveStream(view, stream);
   if (options.timeOrder) ensureTimeOrder(view, stream.id);
   const tail = tailOf(view, stream.id);
@@ -52,7 +50,7 @@ export function register(view: WriteView, key: ConsumerKey, options: RegisterGro
 /** @throws UnknownGroup */
 export function remove(view: WriteView, streamName: string, groupName: string): void {
   const stream = findStream(view, streamName);
-  const group = stream?.groups.find(({ name, registered }) => registered && name === groupName);
+  const group = stream?.groups.find(({ name }) => name === groupName);
   if (stream === undefined || group === undefined) throw unknownGroup(streamName, groupName);
   saveStream(view, forget(view, stream, group.id));
 }

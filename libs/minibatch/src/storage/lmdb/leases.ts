@@ -46,19 +46,13 @@ function heirOf({ heir, fence }: ConsumerRecord): LeaseOwner | undefined {
 }
 
 export function readLease(view: ReadView, key: ConsumerKey): LeaseState {
-  const found = registeredPlace(view, key);
+  const found = findPlace(view, key);
   if (found !== undefined) return stateOf(consumerAt(view, found.stream, found.place));
   const stream = findStream(view, key.stream);
   // A stream that was dropped and created again knows nothing of the consumer. Where groups were removed it may be one of them, and
   // must not come back.
   const isGone = (stream?.removedFence ?? 0) === 0;
   return { ...stateOf(stream ? newConsumer(stream) : NEW_CONSUMER), ...(isGone && { missing: true as const }) };
-}
-
-/** Messages are not held back for a group that is not registered. */
-function registeredPlace(view: ReadView, key: ConsumerKey): ReturnType<typeof findPlace> {
-  const found = findPlace(view, key);
-  return found?.stream.groups.some(({ id, registered }) => id === found.place.group && registered) ? found : undefined;
 }
 
 export function acquire(
@@ -68,7 +62,7 @@ export function acquire(
   expected: LeaseState,
   holdTime: number | undefined,
 ): Lease | undefined {
-  const found = registeredPlace(view, key);
+  const found = findPlace(view, key);
   if (found === undefined) return undefined;
   const { stream, place } = found;
   const consumer = consumerAt(view, stream, place);
@@ -89,7 +83,7 @@ export function request(
   heir: LeaseOwner | undefined,
   expected: LeaseState,
 ): boolean {
-  const found = registeredPlace(view, key);
+  const found = findPlace(view, key);
   if (found === undefined) return false;
   const consumer = consumerAt(view, found.stream, found.place);
   if (consumer.fence !== expected.fence) return false;

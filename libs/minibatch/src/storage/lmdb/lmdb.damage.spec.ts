@@ -75,6 +75,19 @@ describe('damage in an LmdbStreamStore', () => {
     });
   }
 
+  it('leaves a damaged message where it is when a group is removed, and lets the others go', async () => {
+    const groups = ['default', 'slow'];
+    for (const group of groups) await store.registerGroup({ ...key, group });
+    const lease = (await store.acquireLease(key, owner, { fence: 0, counter: 0 }))!;
+    await append(1, 2, 3);
+    const { messages } = await store.fetch(key, undefined, all);
+    const window = { seq: 1, id: 'w', messageIds: messages.map(({ id }) => id), attempt: 1, recoveries: 0 };
+    await store.settle(lease, [{ window: { ...window, created: new Date() }, messages }], { groups, keep: false });
+    await damage(messageKey(1, 0, 2), (bytes) => bytes.subarray(0, 5));
+    await store.removeGroup(STREAM, 'slow');
+    expect(await store.count(STREAM, 10)).toBe(1);
+  });
+
   it('counts what is skipped once, and logs it once, while the consumer continues', async () => {
     const p = new Process(new MemoryDatabase(), { store });
     await p.consumer({ size: 2 }).start();

@@ -7,7 +7,7 @@ import {
   isReplayed,
   type EncodedMessage,
 } from '../encoded-message.js';
-import { countKeyOf, forgetKeeper, registered, tailOf } from './stream-records.js';
+import { countKeyOf, forgetKeeper, tailOf } from './stream-records.js';
 import {
   dedupeKey,
   Kind,
@@ -59,10 +59,9 @@ export class MessageRemoval {
     private readonly partition: number,
     private readonly now: number,
   ) {
-    const groups = registered(stream);
+    const { groups, keepers = [] } = stream;
     const offsets = (group: number, name: string) =>
       new GroupOffsets(view, name, { stream: stream.id, group, partition });
-    const { keepers = [] } = stream;
     this.groups = groups.map(({ id, name }) => offsets(id, name));
     this.former = keepers.map((id) => offsets(id, ''));
     this.keepers = new Set([...groups.filter(({ keeps }) => keeps).map(({ id }) => id), ...keepers]);
@@ -95,10 +94,8 @@ export class MessageRemoval {
     for (const seq of seqs) {
       if (!this.groups.every((group) => group.isDone(seq))) continue;
       const value = this.view.get(messageKey(this.stream.id, this.partition, seq));
-      if (value === undefined) continue;
-      if (!isIntact(value)) continue;
-      const deduped = dedupeIdOf(value) !== undefined;
-      this.remove({ seq, created: createdOf(value), deduped, redriven: isRedriven(value) }, false);
+      if (value === undefined || !isIntact(value)) continue;
+      this.remove({ seq, created: createdOf(value), deduped: isDeduped(value), redriven: isRedriven(value) }, false);
     }
     return seqs.length < limit ? undefined : seqs.at(-1);
   }
@@ -109,7 +106,6 @@ export class MessageRemoval {
    */
   expire(before: number | undefined, limit: number): number {
     const { stream, partition } = this;
-    const removed = this.removed;
     for (const key of [...this.view.keys(messageRange(stream.id, partition, 0), limit)]) {
       const value = this.view.get(key);
       if (value === undefined || !isIntact(value) || isRedriven(value)) continue;
@@ -119,7 +115,7 @@ export class MessageRemoval {
       if (!isOld && seq > (stream.clearedTo ?? 0)) continue;
       this.remove({ seq, created, deduped: isDeduped(value), redriven: false }, false);
     }
-    return this.removed - removed;
+    return this.removed;
   }
 
   finish(): void {

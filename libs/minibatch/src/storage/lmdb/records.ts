@@ -15,8 +15,8 @@ import { formatId, parseId } from './keys.js';
 export interface GroupRecord {
   readonly id: number;
   readonly name: string;
-  /** False for one that only held a lease. */
-  readonly registered: boolean;
+  /** Earlier versions refuse a record without it. */
+  readonly registered: true;
   /** What it commits is kept. */
   readonly keeps: boolean;
 }
@@ -119,11 +119,7 @@ export function encodeRecord(record: StreamRecord | ConsumerRecord | Meta): Buff
 export function decodeStream(bytes: Buffer, place: string): StreamRecord {
   return decodeRecord<StreamRecord>(bytes, `the record of stream number ${place}`, (record) => {
     const { id, name, created, paused, flushes, groups, nextGroup } = record;
-    const isGroup = (group: unknown) =>
-      isRecord(group) &&
-      isCount(group['id']) &&
-      typeof group['name'] === 'string' &&
-      typeof group['registered'] === 'boolean';
+    const isGroup = (group: unknown) => isRecord(group) && isCount(group['id']) && typeof group['name'] === 'string';
     return (
       [id, flushes, nextGroup].every(isCount) &&
       typeof name === 'string' &&

@@ -6,7 +6,6 @@ import type { LmdbEnvironment } from './environment.js';
 import { GroupAppend } from './group-append.js';
 import { keptAtKey, type LetterKey, letterKey, replayKey } from './keys.js';
 import { PRESENT, type StreamRecord } from './records.js';
-import { registered } from './stream-records.js';
 import type { WriteView } from './view.js';
 
 /** Bytes of messages that one transaction moves; it ends with the letter that reaches them. */
@@ -19,7 +18,7 @@ export function redriveLetters(environment: LmdbEnvironment, name: string, filte
 
 /** Letters of a group that is not registered stay, and so do damaged ones. */
 function putBack(view: WriteView, stream: StreamRecord, keys: readonly LetterKey[]): Step {
-  const groups = registered(stream);
+  const { groups } = stream;
   const append = new GroupAppend(view, stream);
   let seen = 0;
   let left = 0;

@@ -1,6 +1,6 @@
 import { asReplayed, createdOf, isIntact } from '../encoded-message.js';
 import type { KeptRange, MessageId } from '../stream-store.interface.js';
-import { findStream, registered } from './stream-records.js';
+import { findStream } from './stream-records.js';
 import type { LmdbEnvironment } from './environment.js';
 import {
   formatId,
@@ -91,7 +91,7 @@ function copySome(
   seqs: readonly number[],
 ): { readonly seen: number; readonly copies: number } {
   const stream = findStream(view, name);
-  const owner = stream && registered(stream).find((each) => each.name === group);
+  const owner = stream?.groups.find((each) => each.name === group);
   // The stream was dropped in the meantime, or the group was removed.
   if (stream?.id !== id || owner === undefined) return { seen: seqs.length, copies: 0 };
   const append = new GroupAppend(view, stream);

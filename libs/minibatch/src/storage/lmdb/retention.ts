@@ -3,7 +3,7 @@ import type { LmdbEnvironment } from './environment.js';
 import { dedupeOfTombstone, Kind, settledBefore } from './keys.js';
 import { removeKept } from './kept-messages.js';
 import { MessageRemoval } from './message-removal.js';
-import { findStream, partitionsWithMessages, registered } from './stream-records.js';
+import { findStream, partitionsWithMessages } from './stream-records.js';
 import type { WriteView } from './view.js';
 
 /** Records of each kind that one transaction of a sweep removes. */
@@ -48,7 +48,7 @@ function sweepSome(view: WriteView, name: string, before: SweepTimes, limit: num
 /** One transaction: removes messages that are cleared or too old from a stream that has no groups. */
 function expireSome(view: WriteView, name: string, before: number | undefined, limit: number): number {
   const stream = findStream(view, name);
-  if (stream === undefined || registered(stream).length > 0) return 0;
+  if (stream === undefined || stream.groups.length > 0) return 0;
   let expired = 0;
   for (const partition of partitionsWithMessages(view, stream.id)) {
     const removal = new MessageRemoval(view, stream, partition, Date.now());

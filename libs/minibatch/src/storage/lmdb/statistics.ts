@@ -1,5 +1,5 @@
 import type { ConsumerStats, StreamStats } from '../stream-store.interface.js';
-import { findStreamId, registered, tailOf } from './stream-records.js';
+import { findStreamId, tailOf } from './stream-records.js';
 import { infoOf, pickStreams } from './streams.js';
 import { groupKey, Kind, type Place, placeKey, prefixRange, streamKey } from './keys.js';
 import { consumerAt, stateOf } from './leases.js';
@@ -41,7 +41,7 @@ function partitionCounts(view: ReadView, stream: number): Map<number, number> {
 }
 
 function consumerStats(view: ReadView, stream: StreamRecord, counts: ReadonlyMap<number, number>): ConsumerStats[] {
-  return registered(stream).flatMap(({ id, name }) =>
+  return stream.groups.flatMap(({ id, name }) =>
     partitionsOf(view, stream.id, id).map((partition): ConsumerStats => {
       const place: Place = { stream: stream.id, group: id, partition };
       const consumer = consumerAt(view, stream, place);

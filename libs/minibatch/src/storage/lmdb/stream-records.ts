@@ -85,12 +85,8 @@ export function saveStream(view: WriteView, stream: StreamRecord): StreamRecord 
   return stream;
 }
 
-export function registered(stream: StreamRecord): readonly GroupRecord[] {
-  return stream.groups.filter((group) => group.registered);
-}
-
 export function groupNames(stream: StreamRecord): string[] {
-  return registered(stream).map(({ name }) => name);
+  return stream.groups.map(({ name }) => name);
 }
 
 export function tailOf(view: ReadView, stream: number): Tail {
@@ -109,8 +105,8 @@ export function findPlace(view: ReadView, key: ConsumerKey): { stream: StreamRec
   return { stream, place: { stream: stream.id, group: group.id, partition: key.partition } };
 }
 
-export function addGroup(stream: StreamRecord, name: string, isRegistered: boolean): StreamRecord {
-  const group: GroupRecord = { id: stream.nextGroup, name, registered: isRegistered, keeps: false };
+export function addGroup(stream: StreamRecord, name: string): StreamRecord {
+  const group: GroupRecord = { id: stream.nextGroup, name, registered: true, keeps: false };
   return { ...stream, groups: [...stream.groups, group], nextGroup: stream.nextGroup + 1 };
 }
 

@@ -204,6 +204,19 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(await read(store, key('a')), []);
     });
 
+    it('keeps for one of the others what is missing from what it has had, when a group is removed', async () => {
+      const { store } = context;
+      await register(store, 'a', 'b', 'c');
+      await append(store, ...numbers(3));
+      const messages = await read(store, key('b'));
+      await finish(store, await hold(store, key('a')), 1, await read(store, key('a')));
+      await finish(store, await hold(store, key('b'), 'b'), 1, messages.slice(2));
+      await store.removeGroup(STREAM, 'c');
+      assert.deepEqual(ns(await read(store, key('b'))), [0, 1]);
+      assert.deepEqual(await read(store, key('a')), []);
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 2);
+    });
+
     it('does not let the fence of a group go back when the group is removed and registered again', async () => {
       const { store } = context;
       const other = await context.another();
@@ -232,6 +245,22 @@ export function groupsContract({ describe, it }: TestFunctions, context: Contrac
       await store.registerGroup(key('old'));
       const after = await hold(store, key('old'), 'second');
       assert.ok(after.fence > before.fence, `fence ${before.fence}, then ${after.fence}`);
+    });
+
+    it('frees the lease of a group that is replaced, above all fences that the new name has had', async () => {
+      const { store } = context;
+      await register(store, 'old', 'new');
+      for (let n = 0; n < 4; n += 1) await hold(store, key('new'), 'first');
+      const before = await hold(store, key('new'), 'first');
+      const old = await hold(store, key('old'), 'second');
+      await store.removeGroup(STREAM, 'new');
+      await store.registerGroup(key('new'), { replaces: 'old' });
+      const [state] = await store.readLeases([key('new')]);
+      assert.equal(state?.owner, undefined, 'nobody has to wait for it to expire');
+      assert.deepEqual(await store.renewLeases([before, old]), [before, old]);
+      const heir = await hold(store, key('new'), 'first');
+      assert.ok(heir.fence > before.fence, `fence ${before.fence}, then ${heir.fence}`);
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(before, { finished: [1], progress: progress(1, 1) }));
     });
 
     it('still hands a group over to one that came back and has done nothing since', async () => {

@@ -340,6 +340,44 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(await sweptMessages(), 1);
     });
 
+    it('keeps nothing for removed groups but what they asked to keep', async () => {
+      const { store } = context;
+      await register(store, 'plain', 'keeps', 'last');
+      await append(store, ...numbers(4));
+      const [plain, keeper, last] = [
+        await hold(store, key('plain')),
+        await hold(store, key('keeps'), 'b'),
+        await hold(store, key('last'), 'c'),
+      ];
+      const messages = await read(store, key('last'));
+      await finish(store, plain, 1, messages.slice(0, 3));
+      await finish(store, keeper, 1, messages.slice(2), { keep: true });
+      await store.removeGroup(STREAM, 'plain');
+      await store.removeGroup(STREAM, 'keeps');
+      await finish(store, last, 1, messages);
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      const { messages: kept } = await store.sweep(STREAM, { kept: new Date(Date.now() + 60_000) });
+      assert.equal(kept, 2);
+    });
+
+    it('keeps a redriven message for its own group, also if another one commits it last', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...numbers(2));
+      const lease = await hold(store);
+      const messages = await read(store);
+      await bury(store, lease, messages.slice(0, 1));
+      await finish(store, lease, 1, messages);
+      assert.equal(await store.redrive(STREAM, {}), 1);
+      await store.registerGroup(key('later'));
+      await finish(store, lease, 2, await read(store), { keep: true });
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 1);
+      await finish(store, await hold(store, key('later'), 'b'), 1, await read(store, key('later')));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      const { messages: kept } = await store.sweep(STREAM, { kept: new Date(Date.now() + 60_000) });
+      assert.equal(kept, 1);
+    });
+
     it('keeps what a removed group has kept, also for groups that had read it before', async () => {
       const { store } = context;
       await register(store, 'keeps', 'b', 'c');
