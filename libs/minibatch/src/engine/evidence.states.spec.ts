@@ -195,7 +195,12 @@ describe('what is known of windows that fail', () => {
   it('is over for a probe that gets through', () => {
     const open = fail(ready(1));
     const { pause } = evidence;
-    probe(open, false);
+    evidence.probing(open);
+    windows.transition(open, WindowState.Running);
+    // No other one is set aside.
+    expect(evidence.isInDoubt).toBe(true);
+    evidence.begin();
+    evidence.probeEnded(open, false);
     expect([evidence.isProbing, evidence.isInDoubt, evidence.pause]).toEqual([false, false, pause]);
     expect(open.failedAsProbe).toBe(false);
     expect(failures).toEqual([]);

@@ -85,6 +85,9 @@ describe('a cursor finds what comes in below it', () => {
     expect(await cursor.next(10)).toBe(true);
     expect(received).toEqual([...range(100, 115), 50]);
     expect(store.calls).toEqual(['fetch 10 after -1', 'fetch 10 after 109', 'fetch 25 after -1']);
+    store.add(60);
+    expect(await cursor.next(10)).toBe(true);
+    expect(received.at(-1)).toBe(60);
   });
 
   it('by its eighth block at the latest, and reads only what it has not', async () => {
@@ -155,11 +158,25 @@ describe('a cursor finds what comes in below it', () => {
     cursor.restart();
     expect(await cursor.next(10)).toBe(true);
     expect(store.calls).toEqual(['scan after -1', 'scan after 11999', 'scan after 13999', 'load 20000,20001,20002']);
-    store.add(1, 2, 3);
+    store.add(1, 2, 3, 4, 5);
     store.calls.splice(0);
     cursor.restart();
     expect(await cursor.next(2)).toBe(false);
     expect(store.calls).toEqual(['scan after -1', 'load 1,2']);
+    // As many as it may: the next page of ids can wait.
+    store.calls.splice(0);
+    cursor.restart();
+    expect(await cursor.next(2)).toBe(false);
+    store.add(6);
+    cursor.restart();
+    expect(await cursor.next(2)).toBe(false);
+    expect(store.calls).toEqual(['scan after -1', 'load 3,4', 'scan after -1', 'load 5,6']);
+    // Of the rest, and of what comes after all those that it has, no more than three together.
+    store.add(7, 30_000, 30_001, 30_002);
+    store.calls.splice(0);
+    cursor.restart();
+    expect(await cursor.next(3)).toBe(false);
+    expect(store.calls.filter((call) => call.startsWith('load'))).toEqual(['load 7', 'load 30000,30001']);
   });
 
   it('reads no more messages by their ids than fit in, by what is known of their sizes', async () => {

@@ -15,7 +15,7 @@ export function settle(
   const now = at?.getTime() ?? Date.now();
   const { stream, place } = held(view, lease);
   const group = stream.groups.find(({ id }) => id === place.group);
-  if (group !== undefined && group.keeps !== keep) saveStream(view, withGroup(stream, place.group, { keeps: keep }));
+  if (group?.keeps !== keep) saveStream(view, withGroup(stream, place.group, { keeps: keep }));
   const removal = new MessageRemoval(view, stream, place.partition, now);
   removal.done(place.group, leaving(stream.id, windows), new Set(groups), keep);
   removal.finish();
