@@ -1,6 +1,9 @@
 /** Pages whose blocks are steps of one application: the tests of those adapters compile them together, and run them. */
 export const COMPILED_ELSEWHERE = ['adapters/celery.md', 'adapters/microservices.md'];
 
+const DECLARED_EXECUTOR =
+  "import type { Executor } from 'nestjs-minibatch';\ndeclare const RequestExecutor: new () => Executor;";
+
 /** What stands around the blocks of a page so that they compile: what its reader has from the text around them. Others stand alone. */
 export const DOCS_FRAMES: Readonly<Record<string, (code: string) => string>> = {
   'adapters/kafka.md': (code) => `
@@ -16,6 +19,10 @@ ${
 export class Feed extends KafkaSource<Flight | null> { constructor() { ${code} } }`
     : code
 }`,
+  'guides/executors.md': (code) =>
+    code
+      // The class of the page takes a client.
+      .replace("import { RequestExecutor } from './request.executor.js';", DECLARED_EXECUTOR),
   'guides/reading.md': (code) => `
 import type { Stream } from 'nestjs-minibatch';
 declare const flights: Stream<{ origin: string; delay: number }>;

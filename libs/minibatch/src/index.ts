@@ -80,6 +80,29 @@ export type { CollectionFinder, CollectionRef } from './adapters/collection/coll
 export { CollectionSink } from './adapters/collection/collection.sink.js';
 export type { CollectionSinkOptions, CollectionWriting } from './adapters/collection/collection-sink.options.js';
 
+// Run methods elsewhere
+export { InlineExecutor } from './executors/inline.executor.js';
+export { WindowWorker } from './consumers/window-worker.js';
+export type { HandleOptions } from './executors/task-runner.js';
+export { readOutcome } from './executors/outcome-codec.js';
+export type {
+  Executor,
+  ExecutorConsumer,
+  Rejection,
+  WindowOutcome,
+  WindowTask,
+} from './executors/executor.interface.js';
+export type { ExecutorRef } from './executors/executor-ref.js';
+export {
+  ExecutorUnavailable,
+  ProtocolMismatch,
+  RemoteHandlerError,
+  ResultLost,
+  ResultUnsendable,
+  WorkerLost,
+} from './errors/executor-errors.js';
+export type { RemoteHandlerErrorOptions } from './errors/executor-errors.js';
+
 // Observe
 export { StatusController } from './status/status.controller.js';
 export { StatusService } from './status/status.service.js';

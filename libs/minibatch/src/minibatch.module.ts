@@ -4,13 +4,13 @@ import type { Connection } from 'mongoose';
 import { ApplicationScope } from './consumers/application.scope.js';
 import { ConsumerExplorer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
+import { ExecutorRegistry } from './consumers/executor.registry.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
+import { WindowWorker } from './consumers/window-worker.js';
 import type { Engine } from './engine/engine.interface.js';
 import { ConsumerEngine } from './engine/consumer-engine.js';
-import type { Executor } from './executors/executor.interface.js';
-import { InlineExecutor } from './executors/inline.executor.js';
 import { type Clock, SystemClock } from './common/clock.js';
-import { CLOCK, ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
+import { CLOCK, ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import { MinibatchLifecycle } from './minibatch.lifecycle.js';
 import {
   ConfigurableModuleClass,
@@ -32,7 +32,12 @@ import { StreamService } from './streams/stream.service.js';
 
 const providers: Provider[] = [
   { provide: CLOCK, useClass: SystemClock },
-  { provide: EXECUTOR, useClass: InlineExecutor },
+  {
+    provide: EXECUTORS,
+    inject: [CLOCK, RESOLVED_OPTIONS],
+    useFactory: (clock: Clock, { executor }: ResolvedOptions) =>
+      new ExecutorRegistry(executor, clock, new Logger('Minibatch')),
+  },
   {
     provide: RESOLVED_OPTIONS,
     inject: [MODULE_OPTIONS_TOKEN],
@@ -67,11 +72,10 @@ const providers: Provider[] = [
   },
   {
     provide: RunTimeConsumers,
-    inject: [ENGINE, CLOCK, EXECUTOR, RESOLVED_OPTIONS, ApplicationScope, ConsumerRegistry],
+    inject: [ENGINE, CLOCK, RESOLVED_OPTIONS, ApplicationScope, ConsumerRegistry],
     useFactory: (
       engine: Engine,
       clock: Clock,
-      executor: Executor,
       { retry, shutdownTimeout, engine: { leaseTime } }: ResolvedOptions,
       scope: ApplicationScope,
       { reserve }: ConsumerRegistry,
@@ -79,7 +83,6 @@ const providers: Provider[] = [
       new RunTimeConsumers({
         engine,
         clock,
-        executor,
         log: new Logger('Minibatch'),
         retry,
         leaseTime,
@@ -96,6 +99,7 @@ const providers: Provider[] = [
   MinibatchLifecycle,
   StreamService,
   StatusService,
+  WindowWorker,
 ];
 
 /** Handles of streams for one module; see `MinibatchModule.forFeature`. */
@@ -117,7 +121,7 @@ class MinibatchFeatureModule {}
 @Module({
   imports: [DiscoveryModule],
   providers,
-  exports: [StreamService, StatusService, MinibatchRunner],
+  exports: [StreamService, StatusService, MinibatchRunner, WindowWorker],
 })
 export class MinibatchModule extends ConfigurableModuleClass {
   /** @throws MinibatchError `InvalidOptions` for the store's options; all others are checked at boot */

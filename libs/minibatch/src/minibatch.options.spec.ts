@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_ENGINE_OPTIONS } from './engine/consumer-engine.js';
+import { InlineExecutor } from './executors/inline.executor.js';
 import { ErrorCode } from './errors/minibatch.error.js';
 import { resolveOptions } from './minibatch.options.js';
 
@@ -9,6 +10,7 @@ describe('resolveOptions', () => {
       engine: DEFAULT_ENGINE_OPTIONS,
       pending: { messages: 100_000, bytes: 128 * 1024 * 1024 },
       retry: { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 },
+      executor: 'inline',
       shutdownTimeout: 5_000,
       autoStart: true,
     });
@@ -47,6 +49,16 @@ describe('resolveOptions', () => {
   ])('consumers %j and the variable %j: %j', (consumers, variable, expected) => {
     const environment = variable === undefined ? {} : { MINIBATCH_CONSUMERS: variable };
     expect(resolveOptions(consumers ? { consumers } : {}, environment).consumers).toEqual(expected);
+  });
+
+  it('takes an executor, and nothing that is none', () => {
+    const executor = new InlineExecutor();
+    expect(resolveOptions({ executor }).executor).toBe(executor);
+    for (const given of ['threads', InlineExecutor, {}, null, 3, { run: true }]) {
+      expect(() => resolveOptions({ executor: given as never })).toThrow(
+        /executor is .*; allowed: 'inline', or an object with run\(task\)/,
+      );
+    }
   });
 
   it('takes sources in the same way', () => {

@@ -1,6 +1,8 @@
 import type { EngineOptions } from './engine/engine.interface.js';
 import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from './common/checks.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
+import { isExecutor } from './executors/executor-ref.js';
+import type { Executor } from './executors/executor.interface.js';
 import { type PendingLimits, resolvePending } from './streams/pending-limit.js';
 import {
   type AttemptRetryOptions,
@@ -31,6 +33,11 @@ export interface MinibatchModuleOptions {
   readonly dedupeTime?: Duration;
   /** Defaults of all consumers; the waits apply to sources too. @default 5 attempts, with waits from 1 s to 1 minute between them */
   readonly retry?: AttemptRetryOptions;
+  /**
+   * Where the methods of consumers run that name no `executor` themselves: `'inline'`, on the event loop of the process that holds the
+   * consumer's lease, or an executor such as `threads({ … })`. @default 'inline'
+   */
+  readonly executor?: Executor | 'inline';
   /**
    * How long running handlers may continue once the application shuts down, and how long appends wait for the store. Stopping the sources,
    * releasing the leases and closing the store may take 4 s more; with the default, all of it fits into the 10 s that `docker stop`
@@ -63,6 +70,7 @@ export interface MinibatchModuleOptions {
 export interface ResolvedOptions {
   readonly engine: EngineOptions;
   readonly retry: ResolvedAttempts;
+  readonly executor: Executor | 'inline';
   readonly shutdownTimeout: number;
   readonly pending: PendingLimits;
   readonly autoStart: boolean;
@@ -92,6 +100,7 @@ export function resolveOptions(
     'readAheadBytes',
     'dedupeTime',
     'retry',
+    'executor',
     'shutdownTimeout',
     'maxPendingAppends',
     'maxPendingAppendBytes',
@@ -122,12 +131,21 @@ export function resolveOptions(
       dedupeTime: checkDuration(WHERE, 'dedupeTime', options.dedupeTime ?? 24 * 60 * 60 * 1000, { min: 1000 }),
     },
     retry: resolveAttempts(WHERE, options.retry),
+    executor: options.executor === undefined ? 'inline' : checkExecutor(options.executor),
     shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? SHUTDOWN_TIMEOUT, { min: 0 }),
     pending: resolvePending(WHERE, options),
     autoStart: checkBoolean(WHERE, 'autoStart', options.autoStart ?? true),
     ...(consumers ? { consumers } : {}),
     ...(sources ? { sources } : {}),
   };
+}
+
+/** @throws MinibatchError `InvalidOptions` */
+function checkExecutor(given: unknown): Executor | 'inline' {
+  if (given === 'inline' || isExecutor(given)) return given;
+  const allowed =
+    "'inline', or an object with run(task), such as threads({ … }); one that injects something comes from forRootAsync";
+  throw invalidOption(WHERE, 'executor', given, allowed);
 }
 
 /** They shape the module, which is there before any factory runs. */

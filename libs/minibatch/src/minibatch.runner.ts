@@ -1,19 +1,22 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { bindConsumer } from './consumers/consumer.binder.js';
 import { consumes, feeds } from './definitions/decorated-classes.js';
+import type { ExecutorRegistry } from './consumers/executor.registry.js';
 import { bindingLine } from './consumers/binding-line.js';
 import { ConsumerExplorer, type FoundConsumer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry, type RegisteredConsumer } from './consumers/consumer.registry.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.resolve.js';
 import type { DrainResult, Engine } from './engine/engine.interface.js';
-import type { Executor } from './executors/executor.interface.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './common/checks.js';
-import { ENGINE, EXECUTOR, RESOLVED_OPTIONS, STREAM_HUB } from './common/tokens.js';
+import { ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
 import type { StreamHub } from './streams/stream-hub.js';
+
+/** How long executors may take to end their workers, once all is drained; milliseconds. */
+const CLOSE_TIMEOUT = 1000;
 
 /** Newly found. */
 interface Found {
@@ -41,7 +44,7 @@ export class MinibatchRunner {
 
   constructor(
     @Inject(ENGINE) private readonly engine: Engine,
-    @Inject(EXECUTOR) private readonly executor: Executor,
+    @Inject(EXECUTORS) private readonly executors: ExecutorRegistry,
     @Inject(STREAM_HUB) private readonly hub: StreamHub,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(ConsumerExplorer) private readonly consumerExplorer: ConsumerExplorer,
@@ -88,6 +91,7 @@ export class MinibatchRunner {
   async collectLate(): Promise<void> {
     if (this.closed) return;
     await this.bind(this.explore());
+    if (this.starting) await this.executors.open();
     if (this.attaching) this.attach();
   }
 
@@ -114,7 +118,7 @@ export class MinibatchRunner {
         this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process`);
         continue;
       }
-      const definition = await bindConsumer(consumer, this.executor);
+      const definition = await bindConsumer(consumer, this.executors);
       this.consumerExplorer.checkSinks(consumer.label, definition.sinks);
       this.engine.add(definition);
       this.consumers += 1;
@@ -157,6 +161,8 @@ export class MinibatchRunner {
   }
 
   private async startAll(): Promise<void> {
+    await this.executors.open();
+    if (this.closed) return;
     await this.engine.start();
     if (this.closed) return;
     this.attaching = true;
@@ -181,6 +187,8 @@ export class MinibatchRunner {
     if (!this.starting && !this.atRunTime.used) return undefined;
     const result = await this.engine.stop(this.options.shutdownTimeout, hurry);
     await this.starting?.catch(() => undefined);
+    // What ran has ended or was given up: there is nothing to wait for.
+    await this.executors.close(CLOSE_TIMEOUT);
     return result;
   }
 }

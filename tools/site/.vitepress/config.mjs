@@ -34,6 +34,7 @@ const guides = {
   'Sources and sinks': 'sources-and-sinks',
   Stores: 'stores',
   LMDB: 'lmdb',
+  Executors: 'executors',
   'Writing a store': 'writing-a-store',
   Testing: 'testing',
   Operations: 'operations',

@@ -2,7 +2,6 @@ import type { Log } from '../common/log.js';
 import { plainScope } from '../consumers/consumer.scope.js';
 import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
 import { DEFAULT_ENGINE_OPTIONS, ConsumerEngine } from '../engine/consumer-engine.js';
-import { InlineExecutor } from '../executors/inline.executor.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { sinkName } from '../sinks/sink-instance.js';
 import type { Sink } from '../sinks/sink.interface.js';
@@ -97,7 +96,6 @@ export async function openStream<T = unknown>(
   const consumers = new RunTimeConsumers({
     engine,
     clock,
-    executor: new InlineExecutor(),
     log,
     retry: DEFAULT_RETRY,
     leaseTime: DEFAULT_ENGINE_OPTIONS.leaseTime,

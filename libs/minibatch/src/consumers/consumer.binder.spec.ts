@@ -4,7 +4,8 @@ import { ModuleRef } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { InlineExecutor } from '../executors/inline.executor.js';
+import { SystemClock } from '../common/clock.js';
+import { ExecutorRegistry } from './executor.registry.js';
 import { CountWindow } from '../windows/count.window.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
 import { bindingLine } from './binding-line.js';
@@ -52,7 +53,7 @@ async function bind(options: unknown, host = Host) {
       module: { name: host.name, moduleRef: app.select(host).get(ModuleRef, { strict: true }) },
       resolved: resolveStreaming(label, options, { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 }),
     },
-    new InlineExecutor(),
+    new ExecutorRegistry('inline', new SystemClock(), { log() {}, warn() {}, error() {} }),
   );
   return { definition, instance };
 }

@@ -1,6 +1,8 @@
 import type { ConsumerDefinition } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { Executor, WindowHandler } from '../executors/executor.interface.js';
+import type { WindowHandler } from '../executors/executor.interface.js';
+import { resolveExecutor } from './executor.resolver.js';
+import type { ExecutorRegistry } from './executor.registry.js';
 import { resolveSinks } from './sink.resolver.js';
 import { requireInjectable } from '../definitions/injectable.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
@@ -8,12 +10,18 @@ import { definitionOf } from './consumer.definition.js';
 import type { RegisteredConsumer } from './consumer.registry.js';
 
 /**
- * Makes of a registered consumer what the engine runs: sinks and strategy come out of the consumer's own module.
+ * Makes of a registered consumer what the engine runs: executor, sinks and strategy come out of the consumer's own module.
  *
  * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`, `NotInjectable`
  */
-export async function bindConsumer(consumer: RegisteredConsumer, executor: Executor): Promise<ConsumerDefinition> {
-  const { label, module, resolved } = consumer;
+export async function bindConsumer(
+  consumer: RegisteredConsumer,
+  executors: ExecutorRegistry,
+): Promise<ConsumerDefinition> {
+  const { label, stream, module, resolved } = consumer;
+  const { group, workers } = resolved;
+  const choice = await resolveExecutor(label, resolved.executor, module);
+  const executor = executors.bind(choice, { label, stream, group, workers });
   const sinks = await resolveSinks(label, resolved.sinks, module);
   return definitionOf({
     ...consumer,
@@ -25,7 +33,7 @@ export async function bindConsumer(consumer: RegisteredConsumer, executor: Execu
 }
 
 /** Looks the method up at each call, as any other caller of the provider would. */
-function handlerOf({ instance, method }: RegisteredConsumer): WindowHandler {
+export function handlerOf({ instance, method }: RegisteredConsumer): WindowHandler {
   const host = instance as Record<string, WindowHandler>;
   return (window) => host[method]?.(window);
 }

@@ -1,10 +1,12 @@
 import type { ConsumerDefinition } from '../engine/engine.interface.js';
+import type { BoundExecutor } from '../executors/executor.interface.js';
 import type { ResolvedStreaming } from './streaming.resolve.js';
 
 /** What the options of a consumer do not tell. */
-export type ConsumerParts = Pick<ConsumerDefinition, 'label' | 'emitter' | 'handler' | 'executor' | 'sinks'> & {
+export type ConsumerParts = Pick<ConsumerDefinition, 'label' | 'emitter' | 'handler' | 'sinks'> & {
   readonly stream: string;
   readonly resolved: ResolvedStreaming;
+  readonly executor: BoundExecutor | undefined;
 };
 
 /** Puts together what the engine runs. */
@@ -17,7 +19,7 @@ export function definitionOf(parts: ConsumerParts): ConsumerDefinition {
     emitterContext: resolved.emitterContext,
     timeOrder: resolved.timeOrder,
     handler,
-    executor,
+    ...(executor && { executor }),
     sinks,
     workers: resolved.workers,
     keep: resolved.keep,

@@ -5,7 +5,7 @@ import { requireInjectable } from '../definitions/injectable.js';
 import { noteFound } from '../definitions/decorated-classes.js';
 import { providerHosts, requireInstance } from '../definitions/provider-hosts.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
-import type { HostModule } from './sink.resolver.js';
+import type { HostModule } from './host-module.js';
 import { streamingEntriesOf } from './streaming.decorator.js';
 
 /** One `@Streaming`, found on an instance. */

@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type OpenStream, openStream } from '../client/index.js';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { InlineExecutor } from '../executors/inline.executor.js';
 import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
@@ -156,7 +155,6 @@ describe('a drain that does not get on', () => {
     const consumers = new RunTimeConsumers({
       engine,
       clock,
-      executor: new InlineExecutor(),
       log,
       retry: DEFAULT_RETRY,
       leaseTime: 15_000,

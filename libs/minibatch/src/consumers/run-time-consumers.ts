@@ -1,6 +1,6 @@
 import type { Log } from '../common/log.js';
 import type { ConsumerDefinition, DrainResult, Engine } from '../engine/engine.interface.js';
-import type { Executor, WindowHandler } from '../executors/executor.interface.js';
+import type { WindowHandler } from '../executors/executor.interface.js';
 import type { Clock } from '../common/clock.js';
 import { checkKeys, invalidOption } from '../common/checks.js';
 import type { ResolvedAttempts } from '../definitions/shared.options.js';
@@ -26,7 +26,6 @@ export interface RunningConsumer {
 export interface RunTimeParts {
   readonly engine: Engine;
   readonly clock: Clock;
-  readonly executor: Executor;
   readonly log: Log;
   /** Defaults of the consumers. */
   readonly retry: ResolvedAttempts;
@@ -93,9 +92,13 @@ export class RunTimeConsumers {
     handler: unknown,
     drained?: () => void,
   ): Promise<Run> {
-    const { engine, executor, log, retry, scope, reserve, shutdownTimeout } = this.parts;
+    const { engine, log, retry, scope, reserve, shutdownTimeout } = this.parts;
     if (typeof handler !== 'function') throw invalidOption(label, 'fn', handler, 'a function that takes the window');
     const resolved = resolveStreaming(label, options, retry);
+    if (resolved.executor !== undefined) {
+      const allowed = 'only on @Streaming: a function that is given at run time exists in this process alone';
+      throw invalidOption(label, 'executor', resolved.executor, allowed);
+    }
     const release = reserve(stream, resolved.group, label);
     try {
       const definition: ConsumerDefinition = {
@@ -105,7 +108,7 @@ export class RunTimeConsumers {
           label,
           emitter: await scope.emitter(label, resolved.emitter),
           handler: handler as WindowHandler,
-          executor,
+          executor: undefined,
           sinks: await scope.sinks(label, resolved.sinks),
         }),
         ...(drained && { drained }),

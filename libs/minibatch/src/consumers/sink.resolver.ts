@@ -1,15 +1,9 @@
-import { Inject, Injectable, type InjectionToken } from '@nestjs/common';
-import type { ModuleRef } from '@nestjs/core';
+import type { InjectionToken } from '@nestjs/common';
 import type { NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { invalidOption } from '../common/checks.js';
 import { isSink, nameOf, sinkName } from '../sinks/sink-instance.js';
-
-/** The module whose providers a consumer sees. */
-export interface HostModule {
-  readonly name: string;
-  readonly moduleRef: ModuleRef;
-}
+import { type HostModule, injectFrom, tokenOf } from './host-module.js';
 
 /**
  * Resolves sinks as if the consumer's class injected them, so that what its module imports counts and what another
@@ -56,38 +50,4 @@ async function resolveSink(label: string, option: string, ref: unknown, find: Fi
     `${label}: ${option} ${name} is not a sink: it needs a method put(result, window)`,
     { details: { consumer: label, option, token: name } },
   );
-}
-
-async function injectFrom(
-  label: string,
-  option: string,
-  name: string,
-  token: InjectionToken,
-  host: HostModule,
-): Promise<unknown> {
-  class Probe {
-    constructor(readonly value: unknown) {}
-  }
-  Injectable()(Probe);
-  Inject(token)(Probe, undefined, 0);
-  try {
-    const probe = await host.moduleRef.create(Probe);
-    return probe.value;
-  } catch (cause) {
-    throw new MinibatchError(
-      ErrorCode.UnresolvedProvider,
-      `${label}: ${option} ${name} can't be injected in ${host.name}: list it in the providers of ${host.name}, or import ` +
-        'the module that exports it; it must not be request-scoped',
-      { cause, details: { consumer: label, option, token: name, module: host.name } },
-    );
-  }
-}
-
-function tokenOf(ref: unknown): InjectionToken | undefined {
-  if (typeof ref === 'string' || typeof ref === 'symbol') return ref;
-  if (typeof ref === 'function') return ref;
-  if (typeof ref === 'object' && ref !== null && 'forwardRef' in ref && typeof ref.forwardRef === 'function') {
-    return tokenOf((ref.forwardRef as () => unknown)());
-  }
-  return undefined;
 }

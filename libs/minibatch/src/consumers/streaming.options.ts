@@ -1,4 +1,5 @@
 import type { OnAllFailed, OnRefused } from '../engine/engine.interface.js';
+import type { ExecutorRef } from '../executors/executor-ref.js';
 import type { SinkRef } from '../sinks/sink-ref.js';
 import type { AttemptRetryOptions, Duration } from '../definitions/shared.options.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
@@ -48,6 +49,12 @@ export interface ConsumerOptions<S extends SinkRef | readonly SinkRef[] = SinkRe
    * across restarts and processes, at the price of one more write to the store for each run. @default no limit
    */
   readonly rateLimit?: RateLimitOptions;
+  /**
+   * Where the method runs: `'inline'`, on the event loop of the process that holds the consumer's lease; or by an executor: an instance such as
+   * `threads({ … })`, or a provider's class or token (also by `forwardRef`). Sinks stay in that process. Only of `@Streaming`: a function that
+   * is given to `consume` or `drain` runs inline. @default that of the module
+   */
+  readonly executor?: ExecutorRef;
   /** Attempts of a failed window, and the waits between them. @default those of the module */
   readonly retry?: AttemptRetryOptions;
   /**
@@ -160,6 +167,11 @@ export type WindowOptions = EmitterOptions | CountOptions | RelaxedTimeOptions |
  */
 export type StreamingOptions<S extends SinkRef | readonly SinkRef[] = SinkRef | readonly SinkRef[]> =
   ConsumerOptions<S> & NoInfer<WindowOptions>;
+
+/** A function that is given at run time exists in this process alone. */
+export interface RunsInline {
+  readonly executor?: never;
+}
 
 /** Options of `stream.drain` in addition to those of a consumer. */
 export interface DrainOptions {

@@ -14,6 +14,8 @@ export interface ResolvedStreaming {
   readonly emitter: EmitterClass;
   readonly emitterContext: Omit<EmitterContext, 'stream' | 'group' | 'now' | 'lastEnd'>;
   readonly timeOrder: boolean;
+  /** As given; undefined: that of the module. */
+  readonly executor?: unknown;
   /** As given: tokens and instances. */
   readonly sinks: readonly unknown[];
   readonly group: string;
@@ -43,6 +45,7 @@ const ALLOWED = [
   'emitter',
   'lookAhead',
   'sink',
+  'executor',
   'group',
   'replaces',
   'workers',
@@ -117,6 +120,7 @@ export function resolveStreaming(label: string, options: unknown, retry: Resolve
     },
     timeOrder: isOrDerives(emitter, FixedTimeWindow),
     sinks: sinksOf(given.sink),
+    ...(given.executor === undefined ? {} : { executor: given.executor }),
     group,
     ...(replaces === undefined ? {} : { replaces }),
     workers: checkInteger(label, 'workers', given.workers ?? 1, 1),

@@ -2,7 +2,6 @@ import { describe, expect, it, vi } from 'vitest';
 import { openStream } from '../client/index.js';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { InlineExecutor } from '../executors/inline.executor.js';
 import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { STORES } from '../storage/stores.spec.support.js';
@@ -23,7 +22,6 @@ function setUp() {
   const consumers = new RunTimeConsumers({
     engine,
     clock,
-    executor: new InlineExecutor(),
     log,
     retry: DEFAULT_RETRY,
     leaseTime: 15_000,

@@ -40,7 +40,8 @@ export class BatchWindow extends Window {
   constructor(
     private readonly key: ConsumerKey,
     private readonly record: WindowRecord,
-    private readonly stored: readonly StoredMessage[],
+    /** As the store has given them out. */
+    readonly stored: readonly StoredMessage[],
     private readonly attemptSignal: WindowSignals,
     private readonly piece?: { readonly id: string; readonly from: number; readonly to: number },
     /** The handler's window, of which this one is a view: it knows what is rejected. */

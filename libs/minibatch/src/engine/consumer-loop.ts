@@ -5,7 +5,7 @@ import { messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { emitterFailed } from '../windows/emitter-failure.js';
 import type { WindowRequest } from '../storage/stream-store.interface.js';
 import { Committer } from './committer.js';
-import type { BlockedSink, ConsumerActivity, SetAside } from './engine.interface.js';
+import type { BlockedExecutor, BlockedSink, ConsumerActivity, SetAside } from './engine.interface.js';
 import { Evidence } from './evidence.js';
 import { Expiry } from './expiry.js';
 import { isLeaseLost } from './lease-keeper.js';
@@ -148,6 +148,10 @@ export class ConsumerLoop {
 
   get blockedSinks(): readonly BlockedSink[] {
     return this.runner.blockedSinks;
+  }
+
+  get blockedExecutor(): BlockedExecutor | undefined {
+    return this.runner.blockedExecutor;
   }
 
   /** Windows that wait for evidence. */

@@ -7,6 +7,7 @@ export class ConsumerCounters {
   committedWindows = 0;
   committedMessages = 0;
   failures = 0;
+  lostWorkers = 0;
   sinkFailures = 0;
   /** Results that windows were committed without. */
   skippedSinks = 0;

@@ -1,4 +1,4 @@
-import type { Executor, WindowHandler } from '../executors/executor.interface.js';
+import type { BoundExecutor, WindowHandler } from '../executors/executor.interface.js';
 import type { BackoffOptions } from '../common/backoff.js';
 import type { Sink } from '../sinks/sink.interface.js';
 import type { ConsumerKey } from '../storage/stream-store.interface.js';
@@ -15,7 +15,8 @@ export interface ConsumerDefinition {
   /** True if the strategy reads in order of time: the store may keep an index. */
   readonly timeOrder: boolean;
   readonly handler: WindowHandler;
-  readonly executor: Executor;
+  /** Absent: the handler runs in this process. */
+  readonly executor?: BoundExecutor;
   readonly sinks: readonly NamedSink[];
   /** Windows in flight at the same time. 1: strictly one after another. */
   readonly workers: number;
@@ -126,7 +127,7 @@ export type ConsumerActivity =
   | 'retrying'
   /** The `rateLimit` does not admit a window now. */
   | 'throttled'
-  /** A sink does not take a result, or every message of one window after another fails; it is retried indefinitely. */
+  /** A sink does not take a result, an executor can't run windows, or every message of one window after another fails; it is retried indefinitely. */
   | 'blocked'
   /** A custom strategy can't take anything of what it is shown, and no more fits in. */
   | 'stalled'
@@ -155,7 +156,6 @@ export interface Unsettled {
   readonly timedOut?: boolean;
 }
 
-/** A consumer of this process, as the status shows it. Counters since the start of the process. */
 /** A sink that does not take the result of a window. It is retried until it does, or until `stream.skip` or `stream.giveUp`. */
 export interface BlockedSink {
   /** Id of the window, for `skip` and `giveUp`. */
@@ -171,6 +171,23 @@ export interface BlockedSink {
   readonly error: string;
 }
 
+/** An executor that can't run windows now. They are retried until it does; nothing of it counts against them. */
+export interface BlockedExecutor {
+  readonly executor: string;
+  /** Id of the window that has waited longest. */
+  readonly window: string;
+  /** Windows that wait. */
+  readonly windows: number;
+  /** When its first try failed in this process. */
+  readonly since: Date;
+  /** Tries that failed. */
+  readonly attempts: number;
+  /** What the last try failed with. */
+  readonly code: string;
+  readonly error: string;
+}
+
+/** A consumer of this process, as the status shows it. Counters since the start of the process. */
 export interface ConsumerStatus {
   readonly key: ConsumerKey;
   /** `Class.method`. */
@@ -185,6 +202,8 @@ export interface ConsumerStatus {
   readonly committedMessages: number;
   /** Runs of the handler that failed. */
   readonly failures: number;
+  /** Runs of the handler whose worker was lost. */
+  readonly lostWorkers: number;
   /** Tries of a sink that failed. */
   readonly sinkFailures: number;
   /** Results that a sink never got, because an operator skipped it (`stream.skip`). */
@@ -205,6 +224,8 @@ export interface ConsumerStatus {
   readonly setAside?: SetAside;
   /** Sinks that do not take a result, with the windows that wait for them; ten at the most. */
   readonly blockedSinks?: readonly BlockedSink[];
+  /** An executor that can't run windows now, and how many wait for it. */
+  readonly blockedExecutor?: BlockedExecutor;
   /** Handlers and sinks that have not settled for a minute, or have timed out; ten at the most. */
   readonly unsettled?: readonly Unsettled[];
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };

@@ -2,6 +2,7 @@ import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { IndexRange, WindowRecord } from '../storage/stream-store.interface.js';
 import { Bisection, type Part } from './bisection.js';
+import { DEATHS } from './deaths.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, type TakenApart, takenApart } from './in-flight-window.js';
 import { reschedule } from './reschedule.js';
@@ -57,6 +58,7 @@ export class PartsRunner {
       apart.error = messageOf(trial.error);
       if (probe === 'whole' && part.to - part.from > 1) return 'probe one';
       if (probe) return this.probeFailed(open, apart, part);
+      if (trial.isLost && part.to - part.from === 1 && (await this.mayRepeat(open, apart, isNoted))) return 'again';
       apart.failedAt = this.evidence.mark;
       if (apart.bisection.failed(part)) this.giveUp(open, apart, part.from, trial.error);
     } else {
@@ -68,6 +70,19 @@ export class PartsRunner {
     }
     await this.saveIfDue(open, apart);
     return 'more';
+  }
+
+  /** Once more than others that fail: a worker may be lost for reasons of its own. To halve a part needs no proof, since nothing is lost by it. */
+  private async mayRepeat(open: InFlightWindow, apart: TakenApart, isNoted: boolean): Promise<boolean> {
+    const { aside, recoveries: before } = open.record;
+    const recoveries = isNoted ? before : before + 1;
+    if (recoveries >= DEATHS) {
+      open.record = { ...open.record, recoveries: 0 };
+      return false;
+    }
+    const { error, bisection } = apart;
+    await reschedule(this.term, open, { error, split: bisection.state, recoveries, ...(aside && { aside }) });
+    return true;
   }
 
   private startAfresh(apart: TakenApart): void {

@@ -1,4 +1,3 @@
-import { InlineExecutor } from '../executors/inline.executor.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { LeaseOwner, StreamStore } from '../storage/stream-store.interface.js';
@@ -86,7 +85,6 @@ export class Process {
         empty,
       },
       timeOrder: emitter instanceof FixedTimeWindow,
-      executor: new InlineExecutor(),
       sinks: [],
       workers: 1,
       keep: false,

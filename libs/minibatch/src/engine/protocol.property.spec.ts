@@ -154,7 +154,7 @@ function faults(): Record<string, Planted> {
     }),
     'claims that are not stored': around('claim', () => Promise.resolve()),
     'a poll that sees nothing': around('poll', (call) => Promise.resolve((call.args[0] as unknown[]).map(() => ''))),
-    'a commit before the handler is through': { hastyExecutor: true },
+    'a commit before the handler is through': { hastyHandler: true },
   };
 }
 

@@ -1,7 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { delay } from '../common/clock.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { InlineExecutor } from '../executors/inline.executor.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
@@ -21,7 +20,7 @@ export interface Planted {
   /** Of each process's way to the database. */
   readonly store?: (store: StreamStore, database: MemoryDatabase) => StreamStore;
   /** The handler runs on, and its window counts as handled at once. */
-  readonly hastyExecutor?: boolean;
+  readonly hastyHandler?: boolean;
 }
 
 interface Slot {
@@ -277,7 +276,6 @@ export class World {
 
   private consume(on: Slot, process: Process, name: string, each: GroupPlan): void {
     const { kind, size, interval, workers, sinks, maxSize, empty } = each;
-    const inline = new InlineExecutor();
     process.consumer({
       group: name,
       workers,
@@ -290,14 +288,11 @@ export class World {
       ...(kind === 'fixed' ? { emitter: new FixedTimeWindow() } : {}),
       ...(kind === 'own' ? { emitter: new Own() as WindowEmitter } : {}),
       empty,
-      handler: (window) => this.handle(on, process, name, window),
-      executor: this.planted.hastyExecutor
-        ? {
-            run: async (handler, window) => {
-              void Promise.resolve(handler(window)).catch(() => undefined);
-            },
+      handler: this.planted.hastyHandler
+        ? (window) => {
+            void this.handle(on, process, name, window).catch(() => undefined);
           }
-        : inline,
+        : (window) => this.handle(on, process, name, window),
       sinks: Array.from({ length: sinks }, (_, index) => ({
         name: `sink${index}`,
         sink: { put: (_result, window) => this.put(on, process, window, sinks) },

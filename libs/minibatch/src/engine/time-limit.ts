@@ -1,4 +1,4 @@
-import type { MinibatchError } from '../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { Call } from './calls.js';
 import type { LeaseTerm } from './lease-term.js';
 
@@ -8,6 +8,13 @@ export interface TimeLimit {
   readonly most: number;
   readonly error: () => MinibatchError;
   readonly abort: (error: MinibatchError) => void;
+  /** Resolves when the time begins to count. @default at once */
+  readonly from?: Promise<void>;
+}
+
+/** The handler has outlived `retry.timeout`. */
+export function handlerTimeout(label: string, most: number): MinibatchError {
+  return new MinibatchError(ErrorCode.HandlerTimeout, `${label} did not settle within ${most} ms (retry.timeout)`);
 }
 
 /**
@@ -18,21 +25,27 @@ export async function limited<R>(
   term: LeaseTerm,
   call: Call,
   running: Promise<R>,
-  { most, error, abort }: TimeLimit,
+  { most, error, abort, from }: TimeLimit,
 ): Promise<R> {
   const { calls, counters, definition } = term;
   const { clock, activity } = term.parts;
   const end = () => calls.end(call);
   const settled = running.then(end, end);
   let cancel = (): void => undefined;
+  let isOver = false;
   const limit = new Promise<undefined>((resolve) => {
-    cancel = clock.schedule(most, () => resolve(undefined));
+    const begin = () => {
+      if (!isOver) cancel = clock.schedule(most, () => resolve(undefined));
+    };
+    if (from) void from.then(begin);
+    else begin();
   });
   try {
     // It waits for the clock too: a test with a virtual one must be able to move it on.
     const first = await activity.aside(Promise.race([running.then((result) => ({ result })), limit]));
     if (first) return first.result;
   } finally {
+    isOver = true;
     cancel();
   }
   const late = error();

@@ -4,8 +4,9 @@ import { backoff } from '../common/backoff.js';
 import { delay } from '../common/clock.js';
 import type { BatchWindow } from './batch-window.js';
 import { Bisection } from './bisection.js';
+import { DEATHS } from './deaths.js';
 import { Delivery } from './delivery.js';
-import type { BlockedSink } from './engine.interface.js';
+import type { BlockedExecutor, BlockedSink } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, stopSignal, type TakenApart, takenApart } from './in-flight-window.js';
 import { PartsRunner, type Probe } from './parts-runner.js';
@@ -70,7 +71,12 @@ export class WindowRunner {
   }
 
   get blocked(): boolean {
-    return this.delivery.blocked;
+    return this.delivery.blocked || this.blockedExecutor !== undefined;
+  }
+
+  /** The executor, if it can't run windows now. */
+  get blockedExecutor(): BlockedExecutor | undefined {
+    return this.trials.blockedExecutor;
   }
 
   /** Sinks that do not take a result. */
@@ -169,7 +175,8 @@ export class WindowRunner {
       }
       case 'failed':
         if (probe) return this.probeFailed(open, trial.error);
-        await this.attemptFailed(open, trial.error);
+        if (trial.isLost) await this.workerLost(open, trial.error, isNoted);
+        else await this.attemptFailed(open, trial.error);
         return undefined;
     }
   }
@@ -178,6 +185,24 @@ export class WindowRunner {
     const { parts, lease } = this.term;
     open.record = { ...open.record, recoveries: open.record.recoveries + 1 };
     await this.term.persist('note the beginning of a handler', () => parts.store.reschedule(lease, open.record));
+  }
+
+  /** The window may be what ended the worker: it runs again, and is taken apart if that happens too often. */
+  private async workerLost(open: InFlightWindow, error: unknown, isNoted: boolean): Promise<void> {
+    const { definition, parts } = this.term;
+    const { record } = open;
+    const recoveries = isNoted ? record.recoveries : record.recoveries + 1;
+    const text = messageOf(error);
+    const what = `${definition.label}: a worker was lost with window ${record.id} (${open.messages.length} messages): ${text}`;
+    if (recoveries >= DEATHS) {
+      parts.log.warn(`${what}; ${recoveries} workers were lost with it, looking for the message that ends them`);
+      open.apart = takenApart(Bisection.begin(record.messageIds.length), text);
+      await reschedule(this.term, open, { error: text, split: open.apart.bisection.state });
+      return;
+    }
+    const wait = backoff(definition.retry, recoveries);
+    parts.log.warn(`${what}; it runs again in ${Math.round(wait)} ms`);
+    await reschedule(this.term, open, { recoveries, nextTry: new Date(parts.clock.now() + wait), error: text });
   }
 
   private async attemptFailed(open: InFlightWindow, error: unknown): Promise<void> {
@@ -263,5 +288,6 @@ function withoutNextTry({ nextTry: _, ...record }: InFlightWindow['record']): In
 /** Our own errors end with their code. */
 function withCode(error: unknown): string {
   const message = messageOf(error);
-  return isA(error, MinibatchError) ? message : `${message} [${ErrorCode.HandlerFailed}]`;
+  const hasCode = isA(error, MinibatchError) || / \[MINIBATCH_\w+\]$/.test(message);
+  return hasCode ? message : `${message} [${ErrorCode.HandlerFailed}]`;
 }

@@ -1,23 +1,26 @@
-import { isA } from '../errors/error-text.js';
-import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.error.js';
+import { ErrorCode } from '../errors/minibatch.error.js';
 import { asOwnCall } from '../common/own-calls.js';
 import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { windowId } from '../windows/window-id.js';
-import { BatchWindow, type WindowSignals } from './batch-window.js';
+import { BatchWindow, type Undecodable, type WindowSignals } from './batch-window.js';
 import type { Call } from './calls.js';
 import { DELIVERED, type Delivery } from './delivery.js';
+import type { BlockedExecutor } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
+import { ExecutorCalls } from './executor-calls.js';
+import { failedWith, type Handled } from './handled.js';
 import type { InFlightWindow } from './in-flight-window.js';
 import { begins } from './rate-starts.js';
 import { notify } from './emitter-hooks.js';
 import { type AttemptSignal, type LeaseTerm } from './lease-term.js';
-import { limited } from './time-limit.js';
+import { handlerTimeout, limited } from './time-limit.js';
 import { deadLetterUndecodable } from './undecodable.js';
 
 /** What became of one run of the handler and the sinks. */
 export type Trial =
   | { readonly kind: 'passed'; readonly window: BatchWindow }
-  | { readonly kind: 'failed'; readonly error: unknown }
+  /** `isLost`: its worker died, which no handler can say of itself. */
+  | { readonly kind: 'failed'; readonly error: unknown; readonly isLost: boolean }
   /** The handler is through, and a sink can never take what it made. */
   | { readonly kind: 'refused'; readonly error: unknown }
   /** The handler was not called: messages that can't be decoded had to be left out first. */
@@ -27,35 +30,43 @@ export type Trial =
   /** It does not count: the consumer is stopping, or the lease is lost. */
   | { readonly kind: 'void' };
 
+const NONE: readonly Undecodable[] = [];
+
 /** Runs the handler and the sinks once, with a window or a part of it. */
 export class Trials {
+  /** Absent: the handler runs in this process. */
+  private readonly remote: ExecutorCalls | undefined;
+
   constructor(
     private readonly term: LeaseTerm,
     private readonly delivery: Delivery,
     private readonly evidence: Evidence,
-  ) {}
+  ) {
+    const { executor } = term.definition;
+    this.remote = executor && new ExecutorCalls(term, executor);
+  }
+
+  get blockedExecutor(): BlockedExecutor | undefined {
+    return this.remote?.blocked;
+  }
 
   /** @param note stores that the handler is about to begin, so that only a process that dies with it counts against the window */
   async run(open: InFlightWindow, part?: IndexRange, note?: () => Promise<void>): Promise<Trial> {
-    const { counters, parts } = this.term;
     const signal = this.term.signal();
     try {
       const window = windowOf(this.term, open, part, signal);
-      const undecodable = window.decode();
+      // In another process, what can't be decoded comes to light there.
+      const undecodable = this.remote ? NONE : window.decode();
       if (undecodable.length > 0) {
         await deadLetterUndecodable(this.term, open, undecodable);
         return { kind: 'again' };
       }
       if (note) await note();
       const run = this.evidence.begin();
-      const outcome = await this.handle(open, window, signal);
-      if (outcome.failed) {
-        notify(this.term, 'onUndo', window, outcome.error);
-        if (this.term.isClosing) return { kind: 'void' };
-        counters.failures += 1;
-        counters.failed(parts.clock.now(), outcome.error, ErrorCode.HandlerFailed);
-        return { kind: 'failed', error: outcome.error };
-      }
+      const outcome = await (this.remote
+        ? this.handleThere(this.remote, open, window, signal)
+        : this.handle(open, window, signal));
+      if (outcome.kind !== 'handled') return this.ended(outcome, window);
       // A handler that rejects all of a window has not shown that it can do anything.
       const { size } = window.rejected;
       if (size === 0 || size < messagesOf(open, part).length) this.evidence.succeeded(open, run);
@@ -70,26 +81,31 @@ export class Trials {
     }
   }
 
+  /** There is no result to deliver. */
+  private ended(outcome: Exclude<Handled, { kind: 'handled' }>, window: BatchWindow): Trial {
+    const { counters, parts, isClosing } = this.term;
+    notify(this.term, 'onUndo', window, 'error' in outcome ? outcome.error : window.signal.reason);
+    if (outcome.kind !== 'failed') return outcome;
+    if (isClosing) return { kind: 'void' };
+    const { error, isLost = false } = outcome;
+    if (isLost) counters.lostWorkers += 1;
+    else counters.failures += 1;
+    counters.failed(parts.clock.now(), error, ErrorCode.HandlerFailed);
+    return { kind: 'failed', error, isLost };
+  }
+
   /** Calls the handler, within its time limit if it has one. Not async: a promise is a good part of what a window of one costs. */
   private callHandler(window: BatchWindow, call: Call, signal: AttemptSignal): Promise<unknown> {
     const { definition, caller } = this.term;
-    const run = () => definition.executor.run(definition.handler, window);
+    const run = async () => await definition.handler(window);
     const { timeout: most } = definition.retry;
     if (most === undefined) return asOwnCall(caller, run);
-    const error = () =>
-      new MinibatchError(
-        ErrorCode.HandlerTimeout,
-        `${definition.label} did not settle within ${most} ms (retry.timeout)`,
-      );
-    const running = asOwnCall(caller, async () => run());
+    const error = () => handlerTimeout(definition.label, most);
+    const running = asOwnCall(caller, run);
     return limited(this.term, call, running, { most, error, abort: (reason) => signal.abort(reason) });
   }
 
-  private async handle(
-    open: InFlightWindow,
-    window: BatchWindow,
-    signal: AttemptSignal,
-  ): Promise<{ failed: false; result: unknown } | { failed: true; error: unknown }> {
+  private async handle(open: InFlightWindow, window: BatchWindow, signal: AttemptSignal): Promise<Handled> {
     notify(this.term, 'onProcess', window);
     const noted = begins(this.term, open);
     const { calls, definition } = this.term;
@@ -97,18 +113,29 @@ export class Trials {
     try {
       const result = await this.callHandler(window, call, signal);
       notify(this.term, 'onEmit', window, result);
-      return { failed: false, result };
+      return { kind: 'handled', result };
     } catch (error) {
-      if (!isA(error, RejectMessages)) return { failed: true, error };
-      try {
-        for (const { message, reason } of error.rejected) window.reject(message, reason);
-        return { failed: false, result: undefined };
-      } catch (wrong) {
-        return { failed: true, error: wrong };
-      }
+      return failedWith(error, window);
     } finally {
       // A run that has timed out is followed until it settles.
       if (definition.retry.timeout === undefined) calls.end(call);
+      if (noted) await noted;
+    }
+  }
+
+  private async handleThere(
+    remote: ExecutorCalls,
+    open: InFlightWindow,
+    window: BatchWindow,
+    signal: AttemptSignal,
+  ): Promise<Handled> {
+    notify(this.term, 'onProcess', window);
+    const noted = begins(this.term, open);
+    try {
+      const handled = await remote.run(open, window, signal);
+      if (handled.kind === 'handled') notify(this.term, 'onEmit', window, handled.result);
+      return handled;
+    } finally {
       if (noted) await noted;
     }
   }

@@ -100,6 +100,18 @@ export const ErrorCode = {
   UnknownDataset: 'MINIBATCH_UNKNOWN_DATASET',
   /** The omega|ml dataset is of a kind that is not read or written this way, or the rows do not fit it. */
   WrongDataset: 'MINIBATCH_WRONG_DATASET',
+  /** An executor can't run windows now: its broker can't be reached, or no worker serves the consumer. The windows wait. */
+  ExecutorUnavailable: 'MINIBATCH_EXECUTOR_UNAVAILABLE',
+  /** An executor failed in a way that says nothing of the handler. The windows wait. */
+  ExecutorFailed: 'MINIBATCH_EXECUTOR_FAILED',
+  /** A worker died while it ran a handler: its thread ended, or its process stopped answering. */
+  WorkerLost: 'MINIBATCH_WORKER_LOST',
+  /** A worker had a window, and nobody knows what became of it. The window runs again. */
+  ResultLost: 'MINIBATCH_RESULT_LOST',
+  /** Emitter and worker speak different versions of the protocol between them. */
+  ProtocolMismatch: 'MINIBATCH_PROTOCOL_MISMATCH',
+  /** A handler in a worker returned what can't be sent back: more than `maxResultBytes`, or a value that can't be encoded. */
+  ResultUnsendable: 'MINIBATCH_RESULT_UNSENDABLE',
   /** `stream.drain` made no more progress; `details` says what it did before. The remaining messages wait for the group. */
   DrainBlocked: 'MINIBATCH_DRAIN_BLOCKED',
   /** The operation came after shutdown had begun. */

@@ -1,9 +1,21 @@
-import type { Window } from '../windows/window.js';
-import type { Executor, WindowHandler } from './executor.interface.js';
+import { RemoteHandlerError } from '../errors/executor-errors.js';
+import type { Executor, WindowOutcome, WindowTask } from './executor.interface.js';
 
-/** Calls the handler in this process, on this event loop. */
+const NONE: WindowOutcome['rejected'] = [];
+
+/**
+ * Calls the handler in this process, on this event loop. Consumers do without it: it is for executors that add something to the call, or
+ * send only some of the windows elsewhere.
+ */
 export class InlineExecutor implements Executor {
-  async run(handler: WindowHandler, window: Window): Promise<unknown> {
-    return await handler(window);
+  readonly name: string = 'inline';
+
+  async run({ handler, window }: WindowTask): Promise<WindowOutcome> {
+    try {
+      // What the handler rejects, the window knows.
+      return { result: await handler(window), rejected: NONE };
+    } catch (error) {
+      throw RemoteHandlerError.of(error);
+    }
   }
 }

@@ -1,3 +1,4 @@
+import { counted } from '../common/counted.js';
 import { ConsumerState } from '../engine/engine.interface.js';
 import { SourceState } from '../sources/source-runner.js';
 import type {
@@ -96,12 +97,19 @@ function* ofConsumer(
   }
 }
 
-/** What keeps a blocked consumer: sinks, or messages of which not one gets through alone. */
+/** What keeps a blocked consumer: its executor, sinks, or messages of which not one gets through alone. */
 function* blockedBy(
   stream: string,
   group: string,
-  { label, blockedSinks = [], lastError, setAside }: NonNullable<ConsumerReport['local']>,
+  { label, blockedExecutor, blockedSinks = [], lastError, setAside }: NonNullable<ConsumerReport['local']>,
 ): Generator<string> {
+  if (blockedExecutor) {
+    const { executor, windows, since, attempts, error } = blockedExecutor;
+    yield (
+      `${counted(windows, 'window')} of ${label} can't run since ${since}, because the executor ${executor} fails (${attempts} ` +
+      `${attempts === 1 ? 'try' : 'tries'}): ${error}`
+    );
+  }
   for (const { sink, window, since, attempts, refused, error } of blockedSinks) {
     const tries = `${attempts} ${attempts === 1 ? 'try' : 'tries'}`;
     const skip = `skip({ group: '${group}', window: '${window}', sink: '${sink}' })`;
@@ -111,7 +119,7 @@ function* blockedBy(
       : `sink ${sink} of ${label} has not taken the result of window ${window} since ${since} (${tries}): ${error}. It is retried; ` +
         `to skip it: ${skip}`;
   }
-  if (blockedSinks.length > 0 && !setAside) return;
+  if ((blockedExecutor || blockedSinks.length > 0) && !setAside) return;
   const last = lastError ? `: ${lastError.message}` : '';
   yield `every message of a window of ${label} fails; it is retried${last}`;
 }

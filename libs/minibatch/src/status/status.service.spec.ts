@@ -45,6 +45,7 @@ const local = (stream: string, group: string, more: Partial<ConsumerStatus> = {}
   committedMessages: 30,
   failures: 0,
   sinkFailures: 0,
+  lostWorkers: 0,
   skippedSinks: 0,
   dropped: 0,
   expired: 0,

@@ -1,4 +1,4 @@
-import type { BlockedSink, ConsumerStatus, SetAside, Unsettled } from '../engine/engine.interface.js';
+import type { BlockedExecutor, BlockedSink, ConsumerStatus, SetAside, Unsettled } from '../engine/engine.interface.js';
 import type { SourceState } from '../sources/source-runner.js';
 
 /** The state of all streams, as plain JSON; times are ISO strings. */
@@ -59,10 +59,11 @@ export interface ConsumerReport {
   /** What this process does for it; absent if it does not run here. */
   readonly local?: Omit<
     ConsumerStatus,
-    'key' | 'setAside' | 'blockedSinks' | 'unsettled' | 'lastError' | 'lastCommit'
+    'key' | 'setAside' | 'blockedSinks' | 'blockedExecutor' | 'unsettled' | 'lastError' | 'lastCommit'
   > & {
     readonly setAside?: Omit<SetAside, 'since'> & { readonly since: string };
     readonly blockedSinks?: readonly (Omit<BlockedSink, 'since'> & { readonly since: string })[];
+    readonly blockedExecutor?: Omit<BlockedExecutor, 'since'> & { readonly since: string };
     readonly unsettled?: readonly (Omit<Unsettled, 'since'> & { readonly since: string })[];
     readonly lastError?: ErrorReport;
     readonly lastCommit?: string;

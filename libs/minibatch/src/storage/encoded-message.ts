@@ -4,7 +4,7 @@ import type { Mutable } from '../common/mutable.js';
 import type { Message } from '../windows/message.js';
 import { BsonDecoder } from './bson-decoder.js';
 import { LazyMessage } from './lazy-message.js';
-import type { MessageId, NewMessage, StoredMessage } from './stream-store.interface.js';
+import type { MessageContent, MessageId, NewMessage, StoredMessage } from './stream-store.interface.js';
 
 /**
  * How the stores without a database server keep a message: one run of bytes, made before any transaction begins.
@@ -83,6 +83,10 @@ class EncodedLazyMessage extends LazyMessage {
 
   read(): Message {
     return readMessage(this.id, this.#encoded);
+  }
+
+  content(): MessageContent {
+    return { bson: this.#encoded.subarray(BODY), int64: 'bigint' };
   }
 
   static encodedOf(message: StoredMessage): EncodedMessage {

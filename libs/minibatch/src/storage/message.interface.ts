@@ -33,6 +33,18 @@ export interface StoredMessage {
    * @throws whatever the decoder throws if the bytes can't be decoded in JavaScript
    */
   read(): Message;
+  /**
+   * What `read` would decode, as bytes: handlers in other threads and processes get them. Absent: what `read` returns is encoded.
+   */
+  content?(): MessageContent;
+}
+
+/** The content of a message before it is decoded. */
+export interface MessageContent {
+  /** A BSON document `{ d: data, k?: key, h?: headers }`; other fields are ignored. It may point into the message: copy it. */
+  readonly bson: Uint8Array;
+  /** `bigint`: every int64 was a bigint. `auto`: it is a number if that is exact, because another language may have written it. */
+  readonly int64: 'bigint' | 'auto';
 }
 
 /** Messages that the database does not let go. They stay in the buffer, and this process skips them for the group until it ends. */

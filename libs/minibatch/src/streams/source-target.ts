@@ -5,7 +5,7 @@ import type { AppendOutcome } from '../storage/stream-store.interface.js';
 import { appendOptions } from './append-options.js';
 import { checkOutcomes, resultOf } from './append-result.js';
 import { messagesOf } from './message-list.js';
-import { toStorable } from './storable.js';
+import { toStorable } from '../storage/storable.js';
 import type { StoreAccess } from './store-access.js';
 import type { OutgoingMessage } from './stream-operations.js';
 import type { StreamWriter } from './stream-writer.js';

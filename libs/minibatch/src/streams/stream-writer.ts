@@ -8,7 +8,7 @@ import { AppendQueue } from './append-queue.js';
 import { BufferLimit } from './buffer-limit.js';
 import { labelsOf } from './message-labels.js';
 import type { PendingLimits } from './pending-limit.js';
-import { toStorable } from './storable.js';
+import { toStorable } from '../storage/storable.js';
 import type { StoreAccess } from './store-access.js';
 import type { OutgoingMessage, WriteOptions } from './stream-operations.js';
 import type { StreamDescriptions } from './stream-descriptions.js';

@@ -1,6 +1,6 @@
 import type { DrainedStream } from '../consumers/drain.js';
 import type { RunningConsumer } from '../consumers/run-time-consumers.js';
-import type { DrainOptions, StreamingOptions } from '../consumers/streaming.options.js';
+import type { DrainOptions, RunsInline, StreamingOptions } from '../consumers/streaming.options.js';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
 import type { AttachedSource, AttachOptions } from '../sources/source-runner.js';
 import type { Source } from '../sources/source.interface.js';
@@ -253,7 +253,7 @@ export class Stream<T = unknown> {
    * ```
    */
   consume<const S extends SinkRef | readonly SinkRef[] = never>(
-    options: StreamingOptions<S>,
+    options: StreamingOptions<S> & RunsInline,
     fn: (window: Window<Stored<T>>) => ResultFor<S>,
   ): Promise<RunningConsumer> {
     return this.operations.consume(this.name, options, fn);
@@ -270,7 +270,7 @@ export class Stream<T = unknown> {
    * ```
    */
   drain<const S extends SinkRef | readonly SinkRef[] = never>(
-    options: StreamingOptions<S> & DrainOptions,
+    options: StreamingOptions<S> & DrainOptions & RunsInline,
     fn: (window: Window<Stored<T>>) => ResultFor<S>,
   ): Promise<DrainedStream> {
     return this.operations.drain(this.name, options, fn);

@@ -6,6 +6,11 @@ export type { RecordedRejection, RecordedWindow } from './recording-engine.js';
 export type { FailingSink } from './sink-faults.js';
 export { VirtualClock } from './virtual-clock.js';
 
+// Test an executor of one's own
+export { executorContract } from './executor-contract.js';
+export type { ExecutorUnderTest } from './executor-contract.js';
+export { ExecutorContractModule } from './executor-contract/handlers.js';
+
 // Test a store of one's own
 export { storeContract } from './store-contract.js';
 export type { StoreUnderTest, TestFunctions } from './store-contract.js';

@@ -1,7 +1,7 @@
 import { type DynamicModule, Logger } from '@nestjs/common';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { type Clock, SystemClock } from '../common/clock.js';
-import { CLOCK, ENGINE, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
+import { CLOCK, ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
 import { ConsumerRegistry } from '../consumers/consumer.registry.js';
 import { MinibatchModule } from '../minibatch.module.js';
 import type { StoreChoice } from '../minibatch.module-definition.js';
@@ -33,6 +33,11 @@ export class MinibatchTestingModule {
       providers: [
         ...(real.providers ?? []),
         { provide: CLOCK, useValue: clock === 'system' ? new SystemClock() : clock },
+        // Handlers are observed, and time is the test's: all of it in this process.
+        {
+          provide: EXECUTORS,
+          useFactory: () => ({ bind: () => undefined, open: async () => undefined, close: async () => undefined }),
+        },
         {
           provide: ENGINE,
           inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],

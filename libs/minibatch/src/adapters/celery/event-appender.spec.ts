@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import type { SourceTarget } from '../../sources/source.interface.js';
-import { toStorable } from '../../streams/storable.js';
+import { toStorable } from '../../storage/storable.js';
 import type { CeleryEventSourceOptions } from './celery-source.options.js';
 import { resolveCelery } from './celery-source.options.js';
 import { decodeBody, decodeEnvelope } from './event-body.js';

@@ -4,9 +4,14 @@ import type { Message } from '../../windows/message.js';
 import { holdsBigint } from '../bigints.js';
 import type { Int64 } from '../bson-decoder.js';
 import { LazyMessage } from '../lazy-message.js';
-import type { MessageId, NewMessage, StoredMessage } from '../stream-store.interface.js';
+import type { MessageContent, MessageId, NewMessage, StoredMessage } from '../stream-store.interface.js';
 import { decodeField, int64Of, RawDocument, type RawField } from './raw-document.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
+
+/** Of a BSON document: its length, and the zero that ends it. */
+const DOCUMENT_BYTES = 5;
+/** Of an element whose name has one character: its type, and its name. */
+const ELEMENT_BYTES = 3;
 
 /** A message as it is inserted. Absent fields stay absent, so that the document looks like one of Python's. */
 export function toDocument(message: NewMessage, id: mongo.ObjectId): BufferDocument {
@@ -84,10 +89,31 @@ export class BufferMessage extends LazyMessage {
     };
   }
 
+  content(): MessageContent {
+    return { bson: renamed(this.#raw, { d: this.#data, k: this.#key, h: this.#headers }), int64: this.#int64 };
+  }
+
   static documentOf(message: StoredMessage): RawDocument {
     if (message instanceof BufferMessage) return new RawDocument(message.#raw);
     throw new TypeError(`message ${message.id} is not one that the store has given out: hand back the object itself`);
   }
+}
+
+/** A document of these fields under other names, each of one character. */
+function renamed(bytes: Buffer, fields: Readonly<Record<string, RawField | undefined>>): Buffer {
+  let size = DOCUMENT_BYTES;
+  for (const field of Object.values(fields)) if (field) size += ELEMENT_BYTES + field[4];
+  const document = Buffer.allocUnsafe(size);
+  let at = document.writeInt32LE(size);
+  for (const [name, field] of Object.entries(fields)) {
+    if (!field) continue;
+    const [type, , , from, length] = field;
+    at = document.writeUInt8(type, at);
+    at += document.write(`${name}\0`, at, 'latin1');
+    at += bytes.copy(document, at, from, from + length);
+  }
+  document[at] = 0;
+  return document;
 }
 
 /** The document of a message as it was fetched. */

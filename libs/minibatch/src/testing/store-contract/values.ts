@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { Code, Decimal128, MaxKey, MinKey, ObjectId, Timestamp, UUID } from 'bson';
+import { BatchWindow } from '../../engine/batch-window.js';
+import { ExecutorTask } from '../../engine/executor-task.js';
+import { decodeTask, encodeTask } from '../../executors/task-codec.js';
 import type { StoredMessage, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import { append, bury, hold, key, message, NOON, read, register, storePosition, STREAM } from './fixtures.js';
@@ -50,6 +53,24 @@ export function valuesContract({ describe, it }: TestFunctions, context: Contrac
       await store.append(values.map((data) => message(data)));
       const back = (await read(store)).map(({ data }) => data);
       assert.deepStrictEqual(back, values);
+    });
+
+    it('hands messages to executors as bytes that decode to what `read` gives', async () => {
+      const { store } = context;
+      const values = [null, 'text', 5, 5n, 2 ** 53, -0, [1n, { a: [] }], new Date(0), Buffer.from([1])];
+      const headers = { trace: 'abc', $h: '' };
+      await append(store, ...values.map((data) => message(data)), message({ d: 1, k: 2 }, { key: 'SAT', headers }));
+      const stored = await read(store);
+      const executor = { name: 'none', run: () => Promise.reject(new Error('never called')) };
+      const consumer = { label: 'Contract.take', stream: STREAM, group: key().group, workers: 1 };
+      const record = { seq: 1, id: 'w', messageIds: [], created: new Date(NOON), attempt: 1, recoveries: 0 };
+      const window = new BatchWindow(key(), record, stored, { signal: new AbortController().signal });
+      const bound = { executor, consumer, encode: encodeTask };
+      const task = new ExecutorTask(bound, () => undefined, window, 0, true);
+      assert.deepStrictEqual(
+        decodeTask(task.encode()).messages,
+        stored.map((each) => each.read()),
+      );
     });
 
     it('keeps values of BSON that JavaScript has not', async () => {

@@ -26,13 +26,14 @@ const LONGEST_GOOD_KEY = 64;
  * says what comes back as what; anything else is refused.
  *
  * @param limit bytes; the pass ends there, so that a few shared references do not unfold into gigabytes
+ * @param what the root of the paths in errors
  * @throws AppendError `NotStorable`, naming the path, or `MessageTooLarge`
  */
-export function toStorable(data: unknown, limit: number = Number.POSITIVE_INFINITY): Storable {
+export function toStorable(data: unknown, limit: number = Number.POSITIVE_INFINITY, what = 'data'): Storable {
   if (data === undefined) {
-    throw new AppendError(ErrorCode.NotStorable, 'data is undefined: there is nothing to store', 'no');
+    throw new AppendError(ErrorCode.NotStorable, `${what} is undefined: there is nothing to store`, 'no');
   }
-  const copier = new Copier(limit);
+  const copier = new Copier(limit, what);
   const value = copier.copyAll(data);
   return { value, bytes: copier.bytes, bigints: copier.bigints };
 }
@@ -47,7 +48,10 @@ class Copier implements BsonCopier {
   /** What this copier has thrown, to tell it from what the caller's own code throws. */
   private refusal: AppendError | undefined;
 
-  constructor(private readonly limit: number) {}
+  constructor(
+    private readonly limit: number,
+    private readonly what: string,
+  ) {}
 
   copyAll(data: unknown): unknown {
     let value: unknown;
@@ -240,7 +244,7 @@ class Copier implements BsonCopier {
   }
 
   notStorable(why: string, cause?: unknown): AppendError {
-    const path = `data${this.path.map(step).join('')}`;
+    const path = `${this.what}${this.path.map(step).join('')}`;
     this.refusal = new AppendError(ErrorCode.NotStorable, `${path} ${why}`, 'no', { cause, details: { path } });
     return this.refusal;
   }

@@ -1,0 +1,163 @@
+import * as BSON from 'bson';
+import { messageOf } from '../errors/error-text.js';
+import { ProtocolMismatch } from '../errors/executor-errors.js';
+import { BsonDecoder } from '../storage/bson-decoder.js';
+import type { MessageContent, StoredMessage } from '../storage/message.interface.js';
+import type { Message } from '../windows/message.js';
+import type { WindowTask } from './executor.interface.js';
+
+/**
+ * A window on its way to a worker.
+ *
+ * ```text
+ * 0        version of the protocol
+ * 1..      BSON TaskHeader
+ * then for each message:
+ *   0      1: every int64 is a bigint
+ *   1..8   created, milliseconds, big-endian double
+ *   9..10  length of the id, big-endian
+ *   11..   id in UTF-8, then BSON { d: data, k?: key, h?: headers }
+ * ```
+ */
+export const PROTOCOL = 1;
+
+export interface TaskHeader {
+  readonly label: string;
+  readonly stream: string;
+  readonly group: string;
+  readonly id: string;
+  readonly attempt: number;
+  readonly recoveries: number;
+  readonly late: boolean;
+  readonly start?: Date;
+  readonly end?: Date;
+  readonly part?: number;
+  readonly split?: { readonly of: string; readonly from: number; readonly to: number };
+  readonly messages: number;
+  readonly wantsResult: boolean;
+}
+
+/** A task as a worker sees it. */
+export interface ReceivedTask {
+  readonly header: TaskHeader;
+  readonly messages: readonly Message[];
+}
+
+const INT64 = 0;
+const CREATED = 1;
+const ID_LENGTH = 9;
+const ID = 11;
+/** Of a BSON document at least. */
+const SHORTEST = 5;
+
+const decoder = new BsonDecoder(BSON);
+
+/** Copies the bytes of the messages; decodes none, unless its store gives no bytes. */
+export function encodeTask(
+  { consumer, window, recoveries, wantsResult }: WindowTask,
+  messages: readonly StoredMessage[],
+): Uint8Array {
+  const { label, stream, group } = consumer;
+  const { id, attempt, late, start, end, part, split } = window;
+  const header: TaskHeader = {
+    label,
+    stream,
+    group,
+    id,
+    attempt,
+    recoveries,
+    late,
+    ...(start && { start }),
+    ...(end && { end }),
+    ...(part !== undefined && { part }),
+    ...(split && { split }),
+    messages: messages.length,
+    wantsResult,
+  };
+  const head = BSON.serialize(header);
+  const parts = messages.map((message) => ({ message, id: Buffer.from(message.id), content: contentOf(message) }));
+  const size = parts.reduce((sum, each) => sum + ID + each.id.length + each.content.bson.length, 1 + head.length);
+  // A buffer of its own, not a slice of a shared one: it may be transferred to another thread.
+  const bytes = Buffer.from(new ArrayBuffer(size));
+  bytes[0] = PROTOCOL;
+  bytes.set(head, 1);
+  let at = 1 + head.length;
+  for (const each of parts) {
+    bytes[at + INT64] = each.content.int64 === 'bigint' ? 1 : 0;
+    bytes.writeDoubleBE(each.message.created.getTime(), at + CREATED);
+    bytes.writeUInt16BE(each.id.length, at + ID_LENGTH);
+    bytes.set(each.id, at + ID);
+    bytes.set(each.content.bson, at + ID + each.id.length);
+    at += ID + each.id.length + each.content.bson.length;
+  }
+  return bytes;
+}
+
+/** @throws whatever the store throws for a message that it can't decode, if it gives no bytes */
+function contentOf(message: StoredMessage): MessageContent {
+  if (message.content) return message.content();
+  const { data, key, headers } = message.read();
+  const content = { d: data, ...(key !== undefined && { k: key }), ...(headers !== undefined && { h: headers }) };
+  return { bson: BSON.serialize(content, { ignoreUndefined: false }), int64: 'bigint' };
+}
+
+/**
+ * Decodes the task and all of its messages.
+ *
+ * @throws ProtocolMismatch if the bytes are of another version, or no task
+ * @throws MalformedBson if a message can't be decoded
+ */
+export function decodeTask(bytes: Uint8Array): ReceivedTask {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const [version] = buffer;
+  if (version !== PROTOCOL) throw otherVersion('this worker', version);
+  const body = documentAt(buffer, 1);
+  const header = decoded(() => decoder.document(body, 'auto')) as unknown as TaskHeader;
+  const messages: Message[] = [];
+  let at = 1 + body.length;
+  for (let index = 0; index < header.messages; index += 1) {
+    const content = at + ID + (at + ID <= buffer.length ? buffer.readUInt16BE(at + ID_LENGTH) : 0);
+    const document = documentAt(buffer, content);
+    messages.push({
+      id: buffer.toString('utf8', at + ID, content),
+      created: new Date(buffer.readDoubleBE(at + CREATED)),
+      ...readContent(decoder.document(document, buffer[at + INT64] === 1 ? 'bigint' : 'auto')),
+    });
+    at = content + document.length;
+  }
+  return { header, messages };
+}
+
+/** Other programs may have written the message: a key or headers that are not texts are left out. */
+function readContent({ d, k, h }: Record<string, unknown>): Omit<Message, 'id' | 'created'> {
+  return { data: d, ...(typeof k === 'string' && { key: k }), ...(isTexts(h) && { headers: h }) };
+}
+
+function isTexts(headers: unknown): headers is Readonly<Record<string, string>> {
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return false;
+  return Object.values(headers).every((value) => typeof value === 'string');
+}
+
+function documentAt(buffer: Buffer, at: number): Buffer {
+  const size = at + SHORTEST <= buffer.length ? buffer.readInt32LE(at) : 0;
+  if (size < SHORTEST || at + size > buffer.length)
+    throw new ProtocolMismatch('a worker was sent a task that ends too early');
+  return buffer.subarray(at, at + size);
+}
+
+function decoded<R>(decode: () => R): R {
+  try {
+    return decode();
+  } catch (cause) {
+    throw new ProtocolMismatch(`a worker can't read its task: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** @param who the one that reads, at the beginning of a sentence */
+export function otherVersion(who: string, version: number | undefined): ProtocolMismatch {
+  return new ProtocolMismatch(
+    `${who} speaks version ${PROTOCOL} of the protocol and was sent version ${version ?? 'none'}: deploy the same version of ` +
+      'nestjs-minibatch to emitters and workers',
+    { details: { version, expected: PROTOCOL } },
+  );
+}

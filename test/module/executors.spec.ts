@@ -1,0 +1,250 @@
+import { Inject, Injectable, Module } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import {
+  ErrorCode,
+  type Executor,
+  type ExecutorConsumer,
+  ExecutorUnavailable,
+  InlineExecutor,
+  memoryStore,
+  MinibatchModule,
+  type MinibatchModuleOptions,
+  readOutcome,
+  StatusService,
+  Streaming,
+  StreamService,
+  type Window,
+  type WindowOutcome,
+  type WindowTask,
+  WindowWorker,
+} from 'nestjs-minibatch';
+import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
+
+/** Remembers what it is asked to do. */
+class Noting extends InlineExecutor {
+  readonly opened: string[][] = [];
+  readonly ran: string[] = [];
+  readonly closed: number[] = [];
+  refusal: Error | undefined;
+
+  constructor(override readonly name = 'noting') {
+    super();
+  }
+
+  async open(consumers: readonly ExecutorConsumer[]) {
+    this.opened.push(consumers.map(({ label }) => label));
+    if (this.refusal) throw this.refusal;
+  }
+
+  async close(timeout: number) {
+    this.closed.push(timeout);
+  }
+
+  override run(task: WindowTask) {
+    this.ran.push(task.consumer.label);
+    return super.run(task);
+  }
+}
+
+@Injectable()
+class Provided extends Noting {
+  constructor(@Inject('PLACE') place: string) {
+    super(place);
+  }
+}
+
+const own = new Noting('own');
+
+@Injectable()
+class Jobs {
+  static readonly done: string[] = [];
+
+  @Streaming('numbers', { size: 1, group: 'by-default' })
+  byDefault() {
+    Jobs.done.push('byDefault');
+  }
+
+  @Streaming('numbers', { size: 1, group: 'inline', executor: 'inline' })
+  inline() {
+    Jobs.done.push('inline');
+  }
+
+  @Streaming('numbers', { size: 1, group: 'own', executor: own })
+  own() {
+    Jobs.done.push('own');
+  }
+
+  @Streaming('numbers', { size: 1, group: 'provided', executor: Provided })
+  provided() {
+    Jobs.done.push('provided');
+  }
+}
+
+const apps: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const app of apps.splice(0)) await app.close();
+  Jobs.done.length = 0;
+  for (const list of [own.opened, own.ran, own.closed]) list.length = 0;
+});
+
+async function boot(
+  options: MinibatchModuleOptions,
+  providers: NonNullable<Parameters<typeof Test.createTestingModule>[0]['providers']>,
+) {
+  const module = await Test.createTestingModule({
+    imports: [MinibatchModule.forRoot({ store: memoryStore(), ...options })],
+    providers,
+  }).compile();
+  const app = module.createNestApplication({ logger: false });
+  apps.push(app);
+  await app.init();
+  return app;
+}
+
+const PROVIDERS = [Jobs, Provided, { provide: 'PLACE', useValue: 'provided' }];
+
+describe('the executor of a consumer', () => {
+  it('is its own, a provider, or that of the module; each is opened for its consumers, and closed', async () => {
+    const byDefault = new Noting('default');
+    const app = await boot({ executor: byDefault }, PROVIDERS);
+    const provided = app.get(Provided);
+    await app.get(StreamService).append('numbers', 1);
+    await vi.waitFor(() => expect(Jobs.done.toSorted()).toEqual(['byDefault', 'inline', 'own', 'provided']), 20_000);
+    expect(byDefault).toMatchObject({ opened: [['Jobs.byDefault']], ran: ['Jobs.byDefault'], closed: [] });
+    expect(own).toMatchObject({ opened: [['Jobs.own']], ran: ['Jobs.own'] });
+    expect(provided).toMatchObject({ name: 'provided', opened: [['Jobs.provided']], ran: ['Jobs.provided'] });
+    await apps.pop()?.close();
+    expect([byDefault, own, provided].map(({ closed }) => closed.length)).toEqual([1, 1, 1]);
+  });
+
+  it('can not be reached at the start: the application boots, and its windows wait', async () => {
+    const executor = new Noting();
+    const away = new ExecutorUnavailable('redis is away');
+    executor.refusal = away;
+    executor.run = () => Promise.reject(away);
+    const app = await boot({ executor }, [OneJob]);
+    await app.get(StreamService).append('numbers', 1);
+    await vi.waitFor(async () => {
+      const { streams, health } = await app.get(StatusService).snapshot();
+      expect(streams[0]?.consumers[0]?.local).toMatchObject({
+        activity: 'blocked',
+        failures: 0,
+        blockedExecutor: { executor: 'noting', windows: 1, code: ErrorCode.ExecutorUnavailable },
+      });
+      expect(health.reasons).toEqual([
+        expect.objectContaining({
+          what: 'consumer-blocked',
+          message: expect.stringMatching(
+            /^1 window of OneJob.take can't run since .*executor noting fails.*redis is away/,
+          ),
+        }),
+      ]);
+    }, 20_000);
+  });
+
+  it('refuses to open: the application does not boot, and other executors are closed', async () => {
+    const executor = new Noting();
+    executor.refusal = new Error('no such queue');
+    await expect(boot({ executor }, [OneJob])).rejects.toThrow('no such queue');
+    expect(executor.closed).toEqual([0]);
+  });
+
+  it.each([
+    [
+      'a number',
+      3,
+      ErrorCode.InvalidOptions,
+      /OneJob.take: executor is 3; allowed: 'inline', an object with run\(task\)/,
+    ],
+    ['null', null, ErrorCode.InvalidOptions, /executor is null/],
+    ['a class that nobody provides', Provided, ErrorCode.UnresolvedProvider, /executor Provided can't be injected in/],
+    [
+      'a provider that is no executor',
+      StreamService,
+      ErrorCode.UnresolvedProvider,
+      /executor StreamService is not an executor/,
+    ],
+  ])('is refused at boot if it is %s', async (_, executor, code, message) => {
+    await expect(boot({}, [jobWith(executor)])).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it('is not for functions that are given at run time', async () => {
+    const app = await boot({ executor: new Noting() }, []);
+    const stream = app.get(StreamService).stream('numbers');
+    await expect(stream.consume({ size: 1, executor: own } as never, () => undefined)).rejects.toMatchObject({
+      code: ErrorCode.InvalidOptions,
+      message: expect.stringContaining('executor is a Noting; allowed: only on @Streaming'),
+    });
+    await stream.append(1);
+    expect(await stream.drain({ size: 1 }, () => undefined)).toMatchObject({ messages: 1 });
+  });
+
+  it('has no part in unit tests: the harness runs all in the process', async () => {
+    const executor = new Noting();
+    const module = await Test.createTestingModule({
+      imports: [MinibatchTestingModule.forRoot({ executor })],
+      providers: [OneJob],
+    }).compile();
+    apps.push(module);
+    await module.init();
+    const harness = module.get(MinibatchHarness);
+    await harness.append('numbers', 1);
+    expect(harness.results(OneJob, 'take')).toEqual([1]);
+    expect(executor).toMatchObject({ opened: [], ran: [] });
+  });
+});
+
+@Injectable()
+class OneJob {
+  @Streaming('numbers', { size: 1 })
+  take(window: Window) {
+    return window.data[0];
+  }
+}
+
+function jobWith(executor: unknown) {
+  @Injectable()
+  class OneJob {
+    @Streaming('numbers', { size: 1, executor: executor as Executor })
+    take() {}
+  }
+  return OneJob;
+}
+
+describe('an executor of your own', () => {
+  it('takes bytes to a worker in another application, and the answer back', async () => {
+    const taken: unknown[] = [];
+    @Injectable()
+    class Sums {
+      @Streaming('orders', { size: 2, executor: 'FAR', sink: { put: (result: unknown) => void taken.push(result) } })
+      sum({ data }: Window<{ at: Date; amount: bigint }>) {
+        return { first: data[0]?.at, total: data.reduce((sum, { amount }) => sum + amount, 0n) };
+      }
+    }
+    @Module({
+      imports: [MinibatchModule.forRoot({ store: memoryStore(), consumers: [] })],
+      providers: [Sums, { provide: 'FAR', useValue: own }],
+    })
+    class WorkerModule {}
+    const worker = await Test.createTestingModule({ imports: [WorkerModule] }).compile();
+    apps.push(worker);
+    await worker.init();
+    const far: Executor = {
+      name: 'far',
+      async run(task): Promise<WindowOutcome> {
+        return readOutcome(await worker.get(WindowWorker).handle(task.encode()));
+      },
+    };
+    const app = await boot({}, [Sums, { provide: 'FAR', useValue: far }]);
+    const at = new Date(7);
+    await app.get(StreamService).appendMany('orders', [
+      { at, amount: 1n },
+      { at, amount: 2n },
+    ]);
+    await vi.waitFor(() => expect(taken).toEqual([{ first: at, total: 3n }]), 20_000);
+  });
+});
