@@ -179,8 +179,13 @@ describe('bisection', () => {
 
   it('takes a part of which every message was rejected for no proof, and tries each once more', () => {
     const bisection = Bisection.begin(4);
-    expect(bisection.passed(bisection.next()!, [0, 1])).toEqual([]);
-    expect(bisection.proven).toBe(false);
+    for (const rejected of [
+      [0, 1],
+      [2, 3],
+    ]) {
+      expect(bisection.passed(bisection.next()!, rejected)).toEqual([]);
+      expect(bisection.proven).toBe(false);
+    }
     // Even in the last round a message is given up only if it fails alone.
     const last = new Bisection(whole(2));
     last.proven = true;
@@ -190,6 +195,24 @@ describe('bisection', () => {
     const first = new Bisection({ pending: [{ from: 0, to: 1 }], alone: [], again: [], last: false });
     expect(first.passed(first.next()!, [0])).toEqual([]);
     expect(first.state).toMatchObject({ alone: [{ from: 0, to: 1 }] });
+  });
+
+  it('is done when nothing is left, wherever', () => {
+    const some = [{ from: 2, to: 4 }];
+    const nothing = { pending: [], alone: [], again: [], last: false };
+    expect(new Bisection(nothing).isDone).toBe(true);
+    for (const place of ['pending', 'alone', 'again'] as const) {
+      const bisection = new Bisection({ ...nothing, [place]: some });
+      expect([bisection.isDone, bisection.rest]).toEqual([false, some]);
+    }
+  });
+
+  it('knows what comes next also without proof', () => {
+    const bisection = new Bisection(whole(3));
+    expect(bisection.next()).toBeUndefined();
+    expect(bisection.tried()).toEqual({ from: 0, to: 3, last: true });
+    expect(bisection.next()).toBeUndefined();
+    expect(bisection.tried()).toEqual({ from: 0, to: 3, last: true });
   });
 
   it('skips a part of which nothing is left', () => {

@@ -98,10 +98,9 @@ export class LeaseTerm {
   /** Makes sure of a lease that may be another's by now. Resolves with false if the term is over. */
   async isSure(): Promise<boolean> {
     const { keeper } = this.parts;
-    try {
-      if (!keeper.isFresh(this.lease)) await this.persist('renew the lease', () => keeper.ensure(this.lease));
-    } catch (error) {
-      if (!this.isOver) throw error;
+    if (!keeper.isFresh(this.lease)) {
+      // Rejects only when the term is over.
+      await this.persist('renew the lease', () => keeper.ensure(this.lease)).catch(() => undefined);
     }
     return !this.isOver;
   }

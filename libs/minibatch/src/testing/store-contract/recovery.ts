@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { Lease, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
 import {
   acquire,
@@ -139,6 +140,39 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
         (await store.recover(b)).open.map(({ id }) => id),
         ['other'],
       );
+    });
+
+    it('takes windows of one consumer out, and none of another one that claimed the same numbers', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'a', 'b');
+      await append(store, ...numbers(4));
+      const [a, b] = [await hold(store, key('a')), await hold(store, key('b'), 'b')];
+      const messages = await read(store, key('a'));
+      const windows = messages.map((message, index) => windowOf(index + 1, [message]));
+      for (const lease of [a, b]) {
+        await store.claim(lease, windows.slice(0, 3));
+        await store.claim(lease, windows.slice(3));
+      }
+      const settle = async (by: StreamStore, lease: Lease, seq: number) => {
+        const groups = await by.commit(lease, { finished: [seq], progress: progress(seq, 1) });
+        const settled = [{ window: windows[seq - 1]!, messages: [messages[seq - 1]!] }];
+        await by.settle(lease, settled, { groups, keep: false });
+      };
+      await settle(store, b, 2);
+      assert.deepEqual(
+        [await openSeqs(store, a), await openSeqs(store, b)],
+        [
+          [1, 2, 3, 4],
+          [1, 3, 4],
+        ],
+      );
+      // An instance of the store that has not claimed them itself.
+      await settle(other, b, 3);
+      await settle(other, b, 4);
+      assert.deepEqual([await openSeqs(store, a), await openSeqs(store, b)], [[1, 2, 3, 4], [1]]);
+      await settle(store, a, 1);
+      assert.deepEqual([await openSeqs(store, a), await openSeqs(store, b)], [[2, 3, 4], [1]]);
     });
 
     it('keeps what a commit without windows says, in addition to open windows', async () => {
