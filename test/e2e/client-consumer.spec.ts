@@ -49,4 +49,14 @@ describe('a program without Nest that consumes', { timeout: 90_000 }, () => {
     expect([...new Set(taken)].toSorted((a, b) => a - b)).toEqual(Array.from({ length: appended }, (_, i) => i + 1));
     expect(await connection.collection('deadletter').countDocuments()).toBe(0);
   });
+
+  it('can open the store again after it was closed', async () => {
+    const store = await mongoStore(uri).useFactory();
+    await store.open();
+    await store.ensureStream('numbers');
+    await store.close();
+    await store.open();
+    expect(await store.describeStream('numbers')).toMatchObject({ name: 'numbers' });
+    await store.close();
+  });
 });

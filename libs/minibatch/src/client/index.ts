@@ -162,10 +162,12 @@ export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreD
       const { MongooseStreamStore } = await import('../storage/mongoose/index.js');
       const { asStoreError, isDenied } = await import('../storage/mongoose/store-errors.js');
       const connection = mongoose.createConnection(uri);
+      let isClosed = false;
       class OwnConnectionStore extends MongooseStreamStore {
         override async open(): Promise<void> {
           try {
-            await connection.asPromise();
+            await (isClosed ? connection.openUri(uri) : connection.asPromise());
+            isClosed = false;
           } catch (cause) {
             if (isDenied(cause)) throw asStoreError(`sign in at ${redactUrl(uri)}`, cause);
             throw new MinibatchError(
@@ -180,6 +182,7 @@ export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreD
         override async close(): Promise<void> {
           await super.close();
           await connection.close();
+          isClosed = true;
         }
       }
       return new OwnConnectionStore(connection, options);
