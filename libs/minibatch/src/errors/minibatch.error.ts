@@ -63,6 +63,8 @@ export const ErrorCode = {
   StoreInUse: 'MINIBATCH_STORE_IN_USE',
   /** An adapter's client package is not installed; the message says how to install it. */
   MissingPackage: 'MINIBATCH_MISSING_PACKAGE',
+  /** Mongoose and this package have loaded different major versions of the bson package; the message says how to unify them. */
+  BsonVersion: 'MINIBATCH_BSON_VERSION',
   /** The store lacks a feature that was asked for (e.g. `session` outside MongoDB). */
   StoreUnsupported: 'MINIBATCH_STORE_UNSUPPORTED',
   /** The database was written by a newer version of this package. */

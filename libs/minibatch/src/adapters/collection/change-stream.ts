@@ -24,6 +24,14 @@ type DriverStream = mongo.ChangeStream<mongo.BSON.Document>;
 /** Opens a stream of the driver, with more stages behind the others. */
 type Watch = (from: ChangeStart | undefined, more?: readonly mongo.BSON.Document[]) => DriverStream;
 
+/**
+ * How many events have arrived. Of the driver below 7.2 only the cursor tells; if nothing does, events are read one by one.
+ */
+function bufferedCount(stream: DriverStream & { readonly cursor?: { bufferedCount?(): number } }): number {
+  if (typeof stream.bufferedCount === 'function') return stream.bufferedCount();
+  return stream.cursor?.bufferedCount?.() ?? 0;
+}
+
 /** Looks for an event of which it is known that it is there. */
 const MOST_LOOKS = 10;
 
@@ -94,7 +102,7 @@ export class ChangeStream {
     this.ahead = undefined;
     if (first) events.push(first);
     // No look beyond what has arrived: that would hold back what has.
-    while (events.length > 0 && events.length < this.batch && this.stream.bufferedCount() > 0) {
+    while (events.length > 0 && events.length < this.batch && bufferedCount(this.stream) > 0) {
       const event = await this.next();
       if (event) events.push(event);
       else break;

@@ -1,6 +1,7 @@
 import type { mongo } from 'mongoose';
 import type { Clock } from '../../common/clock.js';
 import { FailureReason } from '../failure-reason.js';
+import { checkBsonVersion } from '../../common/bson-version.js';
 import { type ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { invalidOption } from '../../common/checks.js';
 
@@ -124,6 +125,7 @@ async function open(
   name: string,
   { collection, whenClosed }: OpenOptions,
 ): Promise<mongo.Collection> {
+  checkBsonVersion(where, connection);
   await connection.asPromise();
   // Read each time: after an application has closed its connection and opened it again, the database is another object.
   const { db } = connection;

@@ -202,6 +202,21 @@ describe('CollectionSink', () => {
     await expect(refuse(121, 189)).rejects.toMatchObject({ code: ErrorCode.SinkFailed, details: { written: 0 } });
   });
 
+  it('finds the document that the driver could not encode also in an error of its version 6', async () => {
+    const native = connection.db?.collection('reports');
+    if (!native) throw new Error('not connected');
+    const { insertMany } = native;
+    const wrapped = (...args: Parameters<typeof insertMany>) =>
+      insertMany.apply(native, args).catch((errorResponse: unknown) => {
+        throw Object.assign(new Error('x'), { name: 'MongoBulkWriteError', errorResponse, writeErrors: [] });
+      });
+    const reports = new CollectionSink({ collection: Object.assign(native, { insertMany: wrapped }) });
+    await expect(reports.put([{ n: 0 }, { 'a\0b': 1 }], window('w'))).rejects.toMatchObject({
+      code: ErrorCode.ResultRefused,
+      message: expect.stringMatching(/document 1 of .*null bytes/),
+    });
+  });
+
   it('writes to the collection of a model, and to a collection of the driver', async () => {
     const Report = connection.model('Report', new Schema({ n: Number }), 'reports');
     const native = connection.db?.collection('reports');

@@ -144,7 +144,10 @@ function replace(collection: mongo.Collection, batch: readonly ResultDocument[])
 
 /** The driver's errors, but for those of encoding: the write went out, or there was no connection. */
 function isFromServer(error: unknown): boolean {
-  return error instanceof Error && /^Mongo(?!InvalidArgument)/.test(error.name);
+  if (!(error instanceof Error) || !/^Mongo(?!InvalidArgument)/.test(error.name)) return false;
+  // Version 6 of the driver wraps errors of encoding, too.
+  const { errorResponse } = error as { errorResponse?: unknown };
+  return !(errorResponse instanceof Error) || isFromServer(errorResponse);
 }
 
 /** Documents that the server refused; the others are written. */

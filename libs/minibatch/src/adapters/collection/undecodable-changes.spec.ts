@@ -13,7 +13,12 @@ const tooLarge = () => Object.assign(new Error('BSONObj size is invalid'), { nam
 const token = (n: number) => ({ _data: String(n) });
 
 /** A collection with changes 1, 2, 3, …, of which some fail; as the driver's, a stream that has failed gives nothing any more. */
-function collectionOf(failures: Readonly<Record<number, () => Failure>>, last: number, empties = 0) {
+function collectionOf(
+  failures: Readonly<Record<number, () => Failure>>,
+  last: number,
+  empties = 0,
+  arrived: (count: () => number) => object = (bufferedCount) => ({ bufferedCount }),
+) {
   const opened: { readonly after: number; readonly bare: boolean }[] = [];
   const watch = (pipeline: readonly unknown[], options: mongo.ChangeStreamOptions) => {
     const after = Number((options.startAfter as { readonly _data: string } | undefined)?._data ?? 0);
@@ -26,7 +31,7 @@ function collectionOf(failures: Readonly<Record<number, () => Failure>>, last: n
       get resumeToken() {
         return token(at);
       },
-      bufferedCount: () => last - at,
+      ...arrived(() => last - at),
       close: () => Promise.resolve(),
       tryNext: () => {
         if (closed) return Promise.reject(new Error('ChangeStream is closed'));
@@ -74,6 +79,16 @@ describe('changes that the driver fails for', () => {
     expect(await readAll(changes, 5)).toEqual([odd, { _id: 2, n: 2 }, odd, odd, { _id: 5, n: 5 }]);
     expect(changes.position).toEqual({ startAfter: token(5) });
     expect(opened.filter(({ bare }) => bare)).toEqual([0, 2, 3].map((after) => ({ after, bare: true })));
+  });
+
+  it.each([
+    ['of the driver 7.2', (bufferedCount: () => number) => ({ bufferedCount }), 3],
+    ['of an earlier driver', (bufferedCount: () => number) => ({ cursor: { bufferedCount } }), 3],
+    ['that does not tell what has arrived', () => ({}), 1],
+  ])('are read in batches from a stream %s', async (_, arrived, events) => {
+    const { collection } = collectionOf({}, 3, 0, arrived);
+    const changes = await open(collection);
+    expect(await changes.read()).toHaveLength(events);
   });
 
   it('are whole if the driver does not fail again', async () => {

@@ -1,4 +1,5 @@
 import type { Connection, mongo } from 'mongoose';
+import { checkBsonVersion } from '../../common/bson-version.js';
 import { SYSTEM_CLOCK } from '../../common/clock.js';
 import type { MongooseCollections } from '../store-definition.js';
 import type {
@@ -356,6 +357,7 @@ export class MongooseStreamStore implements StreamStore {
   }
 
   private async prepare(): Promise<void> {
+    checkBsonVersion('The store in MongoDB', this.connection);
     await guarded('be reached', () => firstConnection(this.connection));
     this.collections.register();
     await guarded('prepare the collections', async () => {
