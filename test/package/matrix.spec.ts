@@ -2,6 +2,7 @@ import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDatabase } from '../support/mongo-server.js';
+import { blocksOf } from '../readme/blocks.js';
 import { repository, run, succeed, temporaryFolder } from '../support/workspace.js';
 
 type Module = 'cjs' | 'esm';
@@ -10,14 +11,22 @@ type Store = 'lmdb' | 'mongodb';
 /** One application: how it is compiled, where its streams are, and which Node runs it. */
 interface Build {
   readonly module: Module;
-  readonly builder: 'tsc' | 'swc' | 'webpack';
+  readonly builder: 'tsc' | 'swc' | 'webpack' | 'rspack';
   readonly store: Store;
+}
+
+/** Versions that go together. */
+interface Mongoose {
+  readonly mongoose: string;
+  /** Of @nestjs/mongoose, which takes Mongoose 9 from 11.0.4 on. */
+  readonly nestMongoose: string;
+  /** The major version that Mongoose uses. */
+  readonly bson: 6 | 7;
 }
 
 interface Line {
   readonly nest: 10 | 11 | 12;
-  /** Of @nestjs/mongoose, which takes Mongoose 9 from 11.0.4 on. */
-  readonly nestMongoose: string;
+  readonly mongooses: readonly Mongoose[];
   /** Its compiler options, as `nest new` of that version writes them, with the module format of CommonJS applications. */
   readonly compilerOptions: Readonly<Record<string, unknown>>;
   readonly builds: readonly Build[];
@@ -56,18 +65,32 @@ const EVERY_BUILD: readonly Build[] = (['lmdb', 'mongodb'] as const).flatMap((st
   { module: 'cjs', builder: 'webpack', store },
   { module: 'esm', builder: 'tsc', store },
 ]);
+/** Its CLI takes rspack for webpack, and compiles ES modules by each builder but webpack. */
+const NEST_12_BUILDS: readonly Build[] = (['lmdb', 'mongodb'] as const).flatMap((store) => [
+  { module: 'cjs', builder: 'rspack', store },
+  { module: 'esm', builder: 'swc', store },
+  { module: 'esm', builder: 'rspack', store },
+]);
+
+const MONGOOSE_8: Mongoose = { mongoose: '8.24.10', nestMongoose: '10.1.0', bson: 6 };
+const MONGOOSE_9: Mongoose = { mongoose: '9.12.1', nestMongoose: '11.0.4', bson: 7 };
 
 const LINES: readonly Line[] = [
   {
     nest: 10,
-    nestMongoose: '11.0.4',
+    mongooses: ALL ? [MONGOOSE_8, MONGOOSE_9] : [MONGOOSE_8],
     compilerOptions: NODE10,
-    builds: ALL ? EVERY_BUILD : [{ module: 'cjs', builder: 'tsc', store: 'lmdb' }],
+    builds: ALL
+      ? EVERY_BUILD
+      : [
+          { module: 'cjs', builder: 'tsc', store: 'lmdb' },
+          { module: 'cjs', builder: 'tsc', store: 'mongodb' },
+        ],
     runners: ['jest'],
   },
   {
     nest: 11,
-    nestMongoose: '11.0.4',
+    mongooses: [MONGOOSE_9],
     compilerOptions: NODENEXT,
     builds: ALL
       ? EVERY_BUILD
@@ -82,10 +105,10 @@ const LINES: readonly Line[] = [
     ? [
         {
           nest: 12,
-          nestMongoose: '12.0.0',
+          mongooses: [{ ...MONGOOSE_9, nestMongoose: '12.0.0' }],
           compilerOptions: NODENEXT,
-          builds: EVERY_BUILD,
-          runners: ['vitest'],
+          builds: [...EVERY_BUILD, ...NEST_12_BUILDS],
+          runners: ['vitest', 'jest'],
         } as const,
       ]
     : []),
@@ -146,6 +169,41 @@ async function writeTsconfig(path: string, compilerOptions: object): Promise<voi
   await writeFile(join(path, 'tsconfig.build.json'), JSON.stringify(build));
 }
 
+/** Calls with the URI of an empty database. */
+async function inDatabase(use: (uri: string) => Promise<void>): Promise<void> {
+  const database = openDatabase();
+  try {
+    await use(database.uri.replace(/\/?(\?|$)/, `/${database.name}$1`));
+  } finally {
+    await database.dispose();
+  }
+}
+
+async function blocks(page: string, language?: string): Promise<readonly string[]> {
+  return blocksOf(await readFile(repository(page), 'utf8'), language).map(({ code }) => code);
+}
+
+/** What `nest new` writes, with the settings of our documentation. */
+async function jestSettings(module: Module): Promise<object> {
+  const generated = {
+    moduleFileExtensions: ['js', 'json', 'ts'],
+    rootDir: 'src',
+    testRegex: '.*\\.spec\\.ts$',
+    testEnvironment: 'node',
+    testTimeout: 120_000,
+  };
+  const [settings = ''] = await blocks(`docs/guides/${module === 'cjs' ? 'versions' : 'recipes'}.md`, 'json');
+  return { ...generated, ...(JSON.parse(settings) as object) };
+}
+
+/** The test of our documentation. */
+async function recipe(runner: 'jest' | 'vitest'): Promise<string> {
+  const code =
+    (await blocks('docs/guides/recipes.md')).find((block) => block.includes("from 'vitest'; // Jest:")) ?? '';
+  expect(code).toContain("it('reports the worst delay'");
+  return runner === 'jest' ? code.replace("from 'vitest'; // Jest: '@jest/globals'", "from '@jest/globals'") : code;
+}
+
 describe.each(LINES)('the packed package in Nest $nest', { timeout: 600_000 }, (line) => {
   let app: string;
   const bin = (name: string) => join(app, 'node_modules/.bin', name);
@@ -185,36 +243,54 @@ describe.each(LINES)('the packed package in Nest $nest', { timeout: 600_000 }, (
   );
 
   it.each(line.runners)('is tested by %s', async (runner) => {
-    const module = runner === 'jest' ? 'cjs' : 'esm';
+    const module = runner === 'jest' && line.nest < 12 ? 'cjs' : 'esm';
     const path = join(app, runner);
     await write(path, { module, store: 'lmdb' });
     await writeTsconfig(path, module === 'esm' ? NODENEXT : line.compilerOptions);
-    if (runner === 'jest') await cp(join(FIXTURES, 'jest.config.json'), join(path, 'jest.config.json'));
+    await writeFile(join(path, 'src/recipe.spec.ts'), await recipe(runner));
+    if (runner === 'jest') await writeFile(join(path, 'jest.config.json'), JSON.stringify(await jestSettings(module)));
     const args = runner === 'jest' ? [] : ['run', '--globals', '--testTimeout=120000', '--root', path];
+    const options = runner === 'jest' && module === 'esm' ? { NODE_OPTIONS: '--experimental-vm-modules' } : {};
     const { exitCode, stdout, stderr } = await run(bin(runner), args, {
       cwd: path,
-      env: { NO_COLOR: '1', FORCE_COLOR: '0' },
+      env: { NO_COLOR: '1', FORCE_COLOR: '0', ...options },
     });
     expect(exitCode, stdout + stderr).toBe(0);
-    expect(stdout + stderr).toMatch(/Tests:?\s+1 passed/);
+    expect(stdout + stderr).toMatch(/Tests:?\s+2 passed/);
   });
 
   const inMongo = line.builds.filter(({ store }) => store === 'mongodb');
   if (inMongo.length === 0) return;
 
-  it(`keeps streams in MongoDB: ${inMongo.map(({ module, builder }) => `${module} by ${builder}`).join(', ')}`, async () => {
-    await npmInstall(app, 'mongoose@9.12.1', `@nestjs/mongoose@${line.nestMongoose}`);
-    for (const choice of inMongo) {
+  describe.each(line.mongooses)('with mongoose $mongoose', ({ mongoose, nestMongoose, bson }) => {
+    beforeAll(
+      () => npmInstall(app, `mongoose@${mongoose}`, `@nestjs/mongoose@${nestMongoose}`, `bson@${bson}`),
+      600_000,
+    );
+
+    it.each(inMongo)('keeps streams in MongoDB: $module by $builder', async (choice) => {
       const path = await build(choice);
       for (const node of nodes) {
-        const database = openDatabase();
-        try {
-          const uri = database.uri.replace(/\/?(\?|$)/, `/${database.name}$1`);
-          await start(node, path, { MONGODB_URI: uri });
-        } finally {
-          await database.dispose();
-        }
+        await inDatabase((MONGODB_URI) => start(node, path, { MONGODB_URI }));
       }
-    }
+    });
+
+    // All other tests of this repository are on Mongoose 9.
+    if (!ALL && bson !== 6) return;
+    it('keeps what all stores promise', async () => {
+      await cp(join(FIXTURES, 'contract.mjs'), join(app, 'contract.mjs'));
+      await inDatabase(async (MONGODB_URI) => {
+        const { exitCode, stdout, stderr } = await run(
+          process.execPath,
+          ['--test', '--test-reporter=tap', 'contract.mjs'],
+          {
+            cwd: app,
+            env: { MONGODB_URI },
+          },
+        );
+        expect(exitCode, stdout + stderr).toBe(0);
+        expect(Number(/^# pass (\d+)$/m.exec(stdout)?.[1])).toBeGreaterThan(150);
+      });
+    });
   });
 });

@@ -1,18 +1,25 @@
-/** TypeScript of a page, made into files that can be compiled. */
+/** Code of a page, made into files that can be compiled. */
 
 export interface Block {
+  /** As its first line says. */
+  readonly language: string;
   readonly code: string;
   /** Line of the page that its first line is. */
   readonly line: number;
 }
 
-/** The blocks that say they are TypeScript, in order. */
-export function blocksOf(markdown: string): Block[] {
+/** The blocks of a language, in order. */
+export function blocksOf(markdown: string, language = 'ts'): Block[] {
+  return allBlocksOf(markdown).filter((block) => block.language === language);
+}
+
+/** The blocks of all languages, in order. */
+export function allBlocksOf(markdown: string): Block[] {
   const blocks: Block[] = [];
   let open: { readonly language: string; readonly line: number; readonly code: string[] } | undefined;
   for (const [index, line] of markdown.split('\n').entries()) {
     if (open && line === '```') {
-      if (open.language === 'ts') blocks.push({ code: open.code.join('\n'), line: open.line });
+      blocks.push({ language: open.language, code: open.code.join('\n'), line: open.line });
       open = undefined;
     } else if (open) open.code.push(line);
     else if (line.startsWith('```')) open = { language: line.slice(3), line: index + 2, code: [] };
