@@ -139,7 +139,7 @@ class Copier implements BsonCopier {
 
   private copyContent(value: object, isPlain: boolean): unknown {
     if (Array.isArray(value)) return this.copyArray(value);
-    if (isBsonValue(value)) return copyBsonValue(this, value);
+    if (!isPlain && isBsonValue(value)) return copyBsonValue(this, value);
     const converted = this.convert(value);
     if (converted !== value) return this.copy(converted);
     if (!isPlain) {

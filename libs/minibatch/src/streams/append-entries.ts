@@ -14,7 +14,7 @@ export interface Call {
   /** A message of the call could not be stored, so its position must not be. */
   failed: boolean;
   /** Parts of it that are held up; its position waits for them. */
-  readonly late: Promise<unknown>[];
+  late: Promise<unknown>[] | undefined;
 }
 
 /** A call's messages, or those of them that go with one write. */
@@ -37,17 +37,11 @@ export interface Write {
   readonly entries: readonly Entry[];
   /** The positions that go with it. */
   readonly checkpoints: ReadonlyMap<Entry, Checkpoint> | undefined;
+  readonly options: AppendOptions;
   /** Monotonic. */
   readonly began: number;
   /** Messages that are held up, by their index. */
   held: Map<number, Promise<AppendOutcome>> | undefined;
-}
-
-export function optionsOf(write: Write): AppendOptions {
-  const late = (index: number, outcome: Promise<AppendOutcome>) => {
-    write.held = (write.held ?? new Map<number, Promise<AppendOutcome>>()).set(index, outcome);
-  };
-  return write.checkpoints ? { late, checkpoints: [...write.checkpoints.values()] } : { late };
 }
 
 /** Of `count` messages from an index on, those that are held up; undefined if none is. */
@@ -115,11 +109,21 @@ export function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint>
     to += entry.messages.length;
     ({ call } = entry);
     const { stream, position, failed, late } = call;
-    if (!entry.last || position === undefined || failed || late.length > 0) continue;
+    if (!entry.last || position === undefined || failed || late) continue;
     checkpoints ??= new Map();
     checkpoints.set(entry, { stream, ...position, from, to });
   }
   return checkpoints;
+}
+
+/** What the entry's position could not be stored for. */
+export function failureAt(
+  { checkpoints }: Write,
+  entry: Entry,
+  unstored: readonly FailedCheckpoint[],
+): FailedCheckpoint | undefined {
+  const checkpoint = checkpoints?.get(entry);
+  return unstored.find((failed) => failed.checkpoint === checkpoint);
 }
 
 /** The answers to all parts of a call as one. */

@@ -1,20 +1,20 @@
 import { AppendError } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
-import { type Batch, batchesOf, batchLength } from '../common/batches.js';
+import { batchesOf } from '../common/batches.js';
 import { CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
-import type { AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
+import type { AppendOptions, AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
 import {
   type Call,
   checkpointsOf,
   type Entry,
+  failureAt,
   heldOf,
   isAway,
   isStored,
   isUnsent,
   joined,
   messagesOf,
-  optionsOf,
   type SourcePosition,
   sourceKey,
   unsentOf,
@@ -32,7 +32,10 @@ const GROUP = { items: GROUP_MESSAGES, bytes: GROUP_BYTES };
 
 const NONE: readonly Entry[] = [];
 /** Of a call that only stores a position. */
-const NO_MESSAGES: Batch<NewMessage> = { items: [], bytes: 0 };
+const NO_MESSAGES: readonly NewMessage[] = [];
+
+/** Callbacks of it run at the end of the turn. */
+const NOW = Promise.resolve();
 
 /** Waits between two probes of a store that refuses at once. */
 const LOOK_BACKOFF = { base: 50, max: 1000, jitter: 0.3 };
@@ -41,8 +44,11 @@ export interface AppendQueueParts {
   readonly store: StreamStore;
   readonly clock: Clock;
   readonly limits: PendingLimits;
-  /** Makes sure that the stream exists and is open. Undefined if it is known to be; rejects if messages must not be stored on it. */
-  prepare(stream: string): Promise<void> | undefined;
+  /**
+   * Makes sure that the stream exists and is open. Undefined if it is known to be; rejects if messages must not be stored on it.
+   * @param now monotonic
+   */
+  prepare(stream: string, now: number): Promise<void> | undefined;
   /** Asks the store about the stream; rejects with `StoreUnavailable` while the store is unreachable. */
   look(stream: string): Promise<unknown>;
   /** Messages have been stored on the stream. */
@@ -65,6 +71,10 @@ export class AppendQueue {
   private readonly pending: PendingLimit;
   /** What is being written. */
   private current: readonly Entry[] = NONE;
+  /** In flight, or the last one. */
+  private write: Write | undefined;
+  /** Since the store was found out of reach. */
+  private probes = 0;
   /** Written, but some of their messages are held up. */
   private readonly held = new Set<Entry>();
   private giveUpHeld!: () => void;
@@ -76,6 +86,28 @@ export class AppendQueue {
   private readonly newest = new Map<string, Call>();
   /** Calls that are not answered in the order of the others. */
   private readonly stragglers = new Set<Promise<unknown>>();
+
+  /** The store calls it before it answers the write, so it is about the one in flight. */
+  private readonly late = (index: number, outcome: Promise<AppendOutcome>): void => {
+    const { write } = this;
+    if (write) write.held = (write.held ?? new Map<number, Promise<AppendOutcome>>()).set(index, outcome);
+  };
+  private readonly begin = (): void => this.writeNext(this.waiting.first?.since ?? 0);
+  private readonly writeOn = (): void => this.writeNext(this.parts.clock.monotonic());
+  private readonly sendPrepared = (entries: readonly Entry[]): void => {
+    if (entries.length > 0) this.send(entries, this.parts.clock.monotonic());
+    else this.written();
+  };
+  private readonly stored = (outcomes: readonly AppendOutcome[]): void => {
+    if (this.write) this.answer(this.write, outcomes);
+    this.written();
+  };
+  private readonly failed = (error: unknown): void => {
+    if (this.write) this.answerFailure(this.write, error);
+    this.written();
+  };
+  /** Of a write without positions. */
+  private readonly options: AppendOptions = { late: this.late };
 
   constructor(private readonly parts: AppendQueueParts) {
     const { store, clock, limits } = parts;
@@ -93,14 +125,16 @@ export class AppendQueue {
    *
    * @param messages with their sizes, all on the stream; none to store a position alone
    * @param waits for room in a full queue
+   * @param since when the call was made; monotonic
    */
   add(
     stream: string,
     messages: readonly NewMessage[],
     position?: SourcePosition,
     waits = false,
+    since = this.parts.clock.monotonic(),
   ): Promise<readonly AppendOutcome[]> {
-    const call: Call = { stream, position, since: this.parts.clock.monotonic(), failed: false, late: [] };
+    const call: Call = { stream, position, since, failed: false, late: undefined };
     if (position) this.newest.set(sourceKey(call, position), call);
     if (waits && this.pending.isFull) {
       return this.straggling(new Promise((resolve) => this.pending.wait(() => resolve(this.enter(call, messages)))));
@@ -128,11 +162,11 @@ export class AppendQueue {
 
   private enter(call: Call, messages: readonly NewMessage[]): Promise<readonly AppendOutcome[]> {
     const [only] = messages;
-    if (only && messages.length === 1) return this.enqueue(call, { items: messages, bytes: bytesOf(only) }, true);
+    if (messages.length <= 1) return this.enqueue(call, messages, only ? bytesOf(only) : 0, true);
     const parts = batchesOf(messages, GROUP, bytesOf);
-    const [first = NO_MESSAGES] = parts;
-    if (parts.length <= 1) return this.enqueue(call, first, true);
-    return joined(parts.map((part, index) => this.enqueue(call, part, index === parts.length - 1)));
+    const last = parts.length - 1;
+    const answers = parts.map(({ items, bytes }, index) => this.enqueue(call, items, bytes, index === last));
+    return answers[1] ? joined(answers) : answers[0]!;
   }
 
   private straggling<R>(answer: Promise<R>): Promise<R> {
@@ -142,85 +176,88 @@ export class AppendQueue {
     return answer;
   }
 
-  private enqueue(call: Call, part: Batch<NewMessage>, last: boolean): Promise<readonly AppendOutcome[]> {
-    const { items: messages, bytes } = part;
+  private enqueue(
+    call: Call,
+    messages: readonly NewMessage[],
+    bytes: number,
+    last: boolean,
+  ): Promise<readonly AppendOutcome[]> {
+    const { since } = call;
+    const count = messages.length;
     let entry!: Entry;
     const answer = new Promise<readonly AppendOutcome[]>((settle, reject) => {
-      const count = messages.length;
-      entry = { call, since: call.since, last, messages, count, bytes, settle, reject, isAnswered: false };
+      entry = { call, since, last, messages, count, bytes, settle, reject, isAnswered: false };
     });
     this.last = answer;
-    this.pending.add(messages.length, bytes);
+    this.pending.add(count, bytes);
     if (this.isAbandoned) {
       this.fail(entry, goingDown('no'));
       return answer;
     }
     this.waiting.add(entry);
-    if (!this.writing) void this.writeAll();
+    if (!this.writing) {
+      this.writing = true;
+      // The end of the turn: the rest of a burst has been added by then.
+      void NOW.then(this.begin);
+    }
     return answer;
   }
 
-  private async writeAll(): Promise<void> {
-    this.writing = true;
-    // The end of the turn: the rest of a burst has been added by then.
-    await Promise.resolve();
-    for (let looks = 0; this.waiting.length > 0;) {
-      if (this.waiting.isStoreAway) {
-        if (looks > 0) await delay(this.parts.clock, backoff(LOOK_BACKOFF, looks));
-        looks += 1;
-        if (!(await this.storeAnswers())) continue;
-      }
-      this.current = this.nextGroup();
-      await this.write(this.current);
-      this.current = NONE;
-      // The store may answer the probe and refuse the write.
-      if (!this.waiting.isStoreAway) looks = 0;
+  /**
+   * Writes what waits, one write after the other. Not an async loop: each append that is awaited on its own would pay for one.
+   *
+   * @param began monotonic
+   */
+  private writeNext(began: number): void {
+    if (this.waiting.length === 0) this.writing = false;
+    else if (this.waiting.isStoreAway) void this.storeAnswers().then(this.writeOn);
+    else {
+      const group = (this.current = this.waiting.takeBatch(GROUP, itemsOfEntry, bytesOfEntry));
+      const looks = this.looksAt(group, began);
+      if (looks) void this.prepared(group, looks).then(this.sendPrepared);
+      else this.send(group, began);
     }
-    this.writing = false;
   }
 
-  /** Any answer counts: if something else is wrong, the write reports it. */
-  private async storeAnswers(): Promise<boolean> {
+  private send(entries: readonly Entry[], began: number): void {
+    const write = (this.write = this.writeOf(entries, began));
+    try {
+      void this.parts.store.append(messagesOf(entries), write.options).then(this.stored, this.failed);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private writeOf(entries: readonly Entry[], began: number): Write {
+    const checkpoints = checkpointsOf(entries);
+    const options = checkpoints ? { late: this.late, checkpoints: [...checkpoints.values()] } : this.options;
+    return { entries, checkpoints, options, began, held: undefined };
+  }
+
+  /** Asks the store whether it is back. Any answer counts: if something else is wrong, the write reports it. */
+  private async storeAnswers(): Promise<void> {
+    const { clock } = this.parts;
+    if (this.probes > 0) await delay(clock, backoff(LOOK_BACKOFF, this.probes));
+    this.probes += 1;
     const { first } = this.waiting;
-    const began = this.parts.clock.monotonic();
+    const began = clock.monotonic();
     try {
       if (first) await this.parts.look(first.call.stream);
     } catch (error) {
       if (isStoreAway(error)) {
         this.waiting.storeIsAway(began, error);
-        return false;
+        return;
       }
     }
     this.waiting.storeIsBack();
-    return true;
   }
 
-  /** The oldest entries that fit into one write. */
-  private nextGroup(): Entry[] {
-    return this.waiting.take(batchLength(this.waiting, GROUP, itemsOfEntry, bytesOfEntry));
-  }
-
-  private write(group: readonly Entry[]): Promise<void> {
-    const looks = this.looksAt(group);
-    return looks ? this.writePrepared(group, looks) : this.send(group);
-  }
-
-  private async writePrepared(group: readonly Entry[], looks: ReadonlyMap<string, Promise<void>>): Promise<void> {
-    const entries = await this.prepared(group, looks);
-    if (entries.length > 0) await this.send(entries);
-  }
-
-  private async send(entries: readonly Entry[]): Promise<void> {
-    const { store, clock } = this.parts;
-    const write: Write = { entries, checkpoints: checkpointsOf(entries), began: clock.monotonic(), held: undefined };
-    let outcomes: readonly AppendOutcome[];
-    try {
-      outcomes = await store.append(messagesOf(entries), optionsOf(write));
-    } catch (error) {
-      this.answerFailure(write, error);
-      return;
-    }
-    this.answer(write, outcomes);
+  private written(): void {
+    this.current = NONE;
+    // The store may answer the probe and refuse the write.
+    if (!this.waiting.isStoreAway) this.probes = 0;
+    if (this.waiting.length > 0) this.writeOn();
+    else this.writing = false;
   }
 
   private answerFailure(write: Write, error: unknown): void {
@@ -241,34 +278,25 @@ export class AppendQueue {
   }
 
   private answer(write: Write, outcomes: readonly AppendOutcome[], unstored?: readonly FailedCheckpoint[]): void {
-    const { entries, checkpoints, began } = write;
+    const { entries, began } = write;
     const away = outcomes.find(isAway);
     const unsent: Entry[] = [];
-    const stored = new Set<string>();
     let from = 0;
+    let told: string | undefined;
     for (const entry of entries) {
-      const { stream } = entry.call;
-      const count = entry.messages.length;
-      const answers = entries.length === 1 ? outcomes : outcomes.slice(from, from + count);
-      const held = heldOf(write, from, count);
-      from += count;
-      if (held || entry.call.late.length > 0) {
+      const { call, messages } = entry;
+      const answers = entries.length === 1 ? outcomes : outcomes.slice(from, from + messages.length);
+      const held = heldOf(write, from, messages.length);
+      from += messages.length;
+      if (held || call.late) {
         this.settleLate(entry, answers, held);
         continue;
       }
-      if (!stored.has(stream) && answers.some(isStored)) stored.add(stream);
-      if (away && answers.some(isUnsent)) {
-        unsent.push(unsentOf(entry, answers));
-        continue;
-      }
-      const checkpoint = checkpoints?.get(entry);
-      this.settle(
-        entry,
-        answers,
-        unstored?.find((failed) => failed.checkpoint === checkpoint),
-      );
+      // Mostly they are all on one stream.
+      if (told !== call.stream && answers.some(isStored)) this.parts.appended((told = call.stream));
+      if (away && answers.some(isUnsent)) unsent.push(unsentOf(entry, answers));
+      else this.settle(entry, answers, unstored && failureAt(write, entry, unstored));
     }
-    for (const stream of stored) this.parts.appended(stream);
     if (away) this.tryAgain(unsent, began, away.error);
   }
 
@@ -289,7 +317,8 @@ export class AppendQueue {
     held: readonly (Promise<AppendOutcome> | undefined)[] = [],
   ): void {
     const { call, last } = entry;
-    const before = [...call.late];
+    const late = (call.late ??= []);
+    const before = [...late];
     const settling = (async () => {
       const outcomes = await Promise.all(answers.map((answer, index) => held[index] ?? Promise.resolve(answer)));
       if (outcomes.some(isStored)) this.parts.appended(call.stream);
@@ -300,14 +329,14 @@ export class AppendQueue {
     })();
     this.held.add(entry);
     const over = settling.finally(() => this.held.delete(entry));
-    call.late.push(this.straggling(Promise.race([over, this.abandoned])));
+    late.push(this.straggling(Promise.race([over, this.abandoned])));
   }
 
   /** What it fails with, if it does. */
   private async storeLatePosition(call: Call, position: SourcePosition): Promise<FailedCheckpoint | undefined> {
     if (call.failed || this.newest.get(sourceKey(call, position)) !== call) return undefined;
     try {
-      await this.enqueue({ ...call, late: [] }, NO_MESSAGES, true);
+      await this.enqueue({ ...call, late: undefined }, NO_MESSAGES, 0, true);
       return undefined;
     } catch (error) {
       return { checkpoint: { stream: call.stream, ...position, from: 0, to: 0 }, error };
@@ -315,7 +344,7 @@ export class AppendQueue {
   }
 
   /** One look for each stream of the group that is not known to take messages. */
-  private looksAt(group: readonly Entry[]): Map<string, Promise<void>> | undefined {
+  private looksAt(group: readonly Entry[], now: number): Map<string, Promise<void>> | undefined {
     let looks: Map<string, Promise<void>> | undefined;
     let last: string | undefined;
     for (const { call } of group) {
@@ -323,7 +352,7 @@ export class AppendQueue {
       // Mostly they are all on one.
       if (stream === last || looks?.has(stream)) continue;
       last = stream;
-      const look = this.parts.prepare(stream);
+      const look = this.parts.prepare(stream, now);
       if (look) looks = (looks ?? new Map<string, Promise<void>>()).set(stream, look);
     }
     return looks;

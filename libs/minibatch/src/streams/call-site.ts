@@ -2,18 +2,21 @@ import type { Clock } from '../common/clock.js';
 import { isA } from '../errors/error-text.js';
 import { AppendError, bareMessageOf } from '../errors/minibatch.error.js';
 
-/** Where a call came from. */
+/** When a call was made, and where. */
 export interface CallSite {
-  readonly stack: string;
+  /** Monotonic. */
+  readonly since: number;
+  /** Undefined if there were too many calls lately. */
+  readonly stack: string | undefined;
 }
 
-/** Most that are kept in a second: one takes some microseconds, as much as the append itself. */
-const MOST = 100;
+/** Most stacks that are taken in a second: one takes twenty microseconds, more than all else that an append does before it is sent. */
+const MOST = 20;
 const SECOND = 1_000;
 
 /**
  * An append that fails without being awaited ends the process, and the stack of what the write failed with leads to the queue. So each call
- * notes where it came from: the first hundred of each second do, for it is not free.
+ * notes where it came from: the first twenty of each second do, for it is not free.
  */
 export class CallSites {
   private left = 0;
@@ -21,17 +24,17 @@ export class CallSites {
 
   constructor(private readonly clock: Clock) {}
 
-  /** Undefined if there were too many lately. */
-  readonly note = (): CallSite | undefined => {
-    const now = this.clock.monotonic();
-    if (now >= this.until) {
+  readonly note = (): CallSite => {
+    const since = this.clock.monotonic();
+    if (since >= this.until) {
       this.left = MOST;
-      this.until = now + SECOND;
+      this.until = since + SECOND;
     }
-    if (this.left === 0) return undefined;
-    this.left -= 1;
-    const site = { stack: '' };
-    Error.captureStackTrace(site, this.note);
+    const site: CallSite = { since, stack: undefined };
+    if (this.left > 0) {
+      this.left -= 1;
+      Error.captureStackTrace(site, this.note);
+    }
     return site;
   };
 }
@@ -40,16 +43,16 @@ export class CallSites {
  * What a call failed with, as an error of its own: many calls share a write, and its error. It names the stream, and its stack leads to the
  * caller. A driver's error passes unchanged, for transactions are repeated by it.
  */
-export function failureOf(stream: string, site: CallSite | undefined, error: unknown): unknown {
+export function failureOf(stream: string, { stack }: CallSite, error: unknown): unknown {
   if (!isA(error, AppendError)) return error;
   const { code, stored, details, cause } = error;
   const own = new AppendError(code, naming(stream, bareMessageOf(error)), stored, {
     details,
     ...(cause === undefined ? {} : { cause }),
   });
-  const frames = site?.stack.indexOf('\n    at ') ?? -1;
-  // Without a site it has the frames of those that await the call.
-  if (site && frames >= 0) own.stack = `${own.name}: ${own.message}${site.stack.slice(frames)}`;
+  const frames = stack?.indexOf('\n    at ') ?? -1;
+  // Otherwise it has the frames of those that await the call.
+  if (stack !== undefined && frames >= 0) own.stack = `${own.name}: ${own.message}${stack.slice(frames)}`;
   return own;
 }
 

@@ -22,7 +22,7 @@ export function sourceTarget(
     const { maxMessageBytes } = access.store;
     const position = given === undefined ? undefined : { source, position: toStorable(given, maxMessageBytes).value };
     const outcomes = await writer
-      .write(stream, messages, position ? { position } : {}, true)
+      .write(stream, messages, position ? { position, waits: true } : { waits: true })
       .catch((error: unknown) => {
         if (error instanceof CheckpointError) count(error.outcomes);
         throw error;

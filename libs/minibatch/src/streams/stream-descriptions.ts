@@ -25,13 +25,14 @@ export class StreamDescriptions {
   /**
    * Creates the stream, once in the life of the process. Undefined if the stream is known to take messages.
    *
+   * @param now monotonic
    * @throws AppendError `StreamClosed` (by the promise)
    */
-  prepare(stream: string): Promise<void> | undefined {
+  prepare(stream: string, now: number): Promise<void> | undefined {
     const described = this.known.get(stream);
     // A closed one may have been opened again since.
     if (described === undefined || described.info.status === 'closed') return this.requireOpen(stream);
-    if (this.clock.monotonic() - described.at > DESCRIPTION_AGE && !this.reads.has(stream)) {
+    if (now - described.at > DESCRIPTION_AGE && !this.reads.has(stream)) {
       // Another process may have closed it. Later appends hear of that, this one does not wait. If the read fails, the append reports it.
       this.read(stream).catch(() => undefined);
     }

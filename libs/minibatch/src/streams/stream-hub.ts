@@ -140,7 +140,8 @@ export class StreamHub implements StreamOperations {
       );
     }
     this.settings.set(stream, settings);
-    if (settings.maxBuffered !== undefined) this.writer.limit(stream, settings.maxBuffered);
+    const { maxBuffered, overflow } = settings;
+    if (maxBuffered !== undefined) this.writer.limit(stream, maxBuffered, overflow === 'wait');
     this.parts.listener?.retain(stream, settings.maxAge);
   }
 
@@ -151,9 +152,10 @@ export class StreamHub implements StreamOperations {
   write(
     stream: string,
     messages: readonly OutgoingMessage[],
-    options: WriteOptions = {},
+    options: WriteOptions,
+    since: number,
   ): Promise<readonly AppendOutcome[]> {
-    return this.writer.write(stream, messages, options, this.settings.get(stream)?.overflow === 'wait');
+    return this.writer.write(stream, messages, options, since);
   }
 
   async update(stream: string, change: StreamChange): Promise<void> {

@@ -45,7 +45,7 @@ export interface AppendManyOptions<T = unknown> {
 /** A message on its way to the store. */
 export interface OutgoingMessage {
   readonly data: unknown;
-  readonly options: Omit<AppendMessageOptions, 'session'> | undefined;
+  readonly options?: Omit<AppendMessageOptions, 'session'> | undefined;
 }
 
 export type WriteOptions = Pick<AppendOptions, 'session'>;
@@ -66,9 +66,15 @@ export interface SkipChoice extends OpenWindowChoice {
 
 /** Does the work of all handles of a process. */
 export interface StreamOperations {
-  /** Where the handle was called; undefined if that is not known. */
-  readonly callSite: () => CallSite | undefined;
-  write(stream: string, messages: readonly OutgoingMessage[], options: WriteOptions): Promise<readonly AppendOutcome[]>;
+  /** When and where the handle was called. */
+  readonly callSite: () => CallSite;
+  /** @param since when the call was made; monotonic */
+  write(
+    stream: string,
+    messages: readonly OutgoingMessage[],
+    options: WriteOptions,
+    since: number,
+  ): Promise<readonly AppendOutcome[]>;
   attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
   update(stream: string, change: StreamChange): Promise<void>;
   stats(stream: string): Promise<StreamStats>;

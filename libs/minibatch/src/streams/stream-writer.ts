@@ -13,6 +13,13 @@ import type { StoreAccess } from './store-access.js';
 import type { OutgoingMessage, WriteOptions } from './stream-operations.js';
 import type { StreamDescriptions } from './stream-descriptions.js';
 
+/** What keeps a stream from growing. */
+interface Limit {
+  readonly buffer: BufferLimit;
+  /** Appends wait for room, if they do not say otherwise. */
+  readonly waits: boolean;
+}
+
 interface WriterParts {
   readonly access: StoreAccess;
   readonly descriptions: StreamDescriptions;
@@ -22,11 +29,15 @@ interface WriterParts {
   readonly appended: (stream: string) => void;
 }
 
-type PositionedOptions = WriteOptions & { readonly position?: SourcePosition };
+interface OutgoingOptions extends WriteOptions {
+  readonly position?: SourcePosition;
+  /** For room in a full stream or a full queue. @default as the stream's limit says */
+  readonly waits?: boolean;
+}
 
 /** Brings messages from a call to the store: copies and checks them, holds them back while a stream is full, and has them written. */
 export class StreamWriter {
-  private readonly limits = new Map<string, BufferLimit>();
+  private readonly limits = new Map<string, Limit>();
   private readonly closing = new AbortController();
   private readonly queue: AppendQueue;
   private refusing = false;
@@ -37,7 +48,7 @@ export class StreamWriter {
       store: access.store,
       clock,
       limits: pending,
-      prepare: (stream) => descriptions.prepare(stream),
+      prepare: (stream, now) => descriptions.prepare(stream, now),
       look: (stream) => descriptions.read(stream),
       appended,
     });
@@ -47,36 +58,39 @@ export class StreamWriter {
     return this.refusing;
   }
 
-  /** Keeps the stream from growing beyond this many messages. */
-  limit(stream: string, maxBuffered: number): void {
+  /**
+   * Keeps the stream from growing beyond this many messages.
+   *
+   * @param waits whether appends wait for room, if they do not say otherwise
+   */
+  limit(stream: string, maxBuffered: number, waits: boolean): void {
     const { access, clock } = this.parts;
-    this.limits.set(stream, new BufferLimit(stream, maxBuffered, access.store, clock, this.closing.signal));
+    const buffer = new BufferLimit(stream, maxBuffered, access.store, clock, this.closing.signal);
+    this.limits.set(stream, { buffer, waits });
   }
 
   /**
    * Copies and checks the messages before anything else happens, so later changes by the caller do not matter.
    *
-   * @param waits for room in a full stream or a full queue
+   * @param since when the call was made; monotonic
    * @throws AppendError
    */
   write(
     stream: string,
     messages: readonly OutgoingMessage[],
-    options: PositionedOptions,
-    waits: boolean,
+    options: OutgoingOptions,
+    since = this.parts.clock.monotonic(),
   ): Promise<readonly AppendOutcome[]> {
     if (this.refusing) {
       throw new AppendError(ErrorCode.ShuttingDown, `append to '${stream}': the application is shutting down`, 'no');
     }
-    const now = new Date(this.parts.clock.now());
-    const outgoing = messages.map((message, index) => this.outgoing(stream, now, message, index, messages.length));
-    const admitted = outgoing.length > 0 ? this.admit(stream, outgoing.length, waits) : undefined;
-    if (!admitted) return this.send(stream, outgoing, options, waits);
-    return admitted.then(() => {
-      const created = new Date(this.parts.clock.now());
-      const late = outgoing.map((message) => ({ ...message, created }));
-      return this.send(stream, late, options, waits);
-    });
+    const created = new Date(this.parts.clock.now());
+    const { length } = messages;
+    const outgoing = messages.map((message, index) => this.outgoing(stream, created, message, index, length));
+    const limit = length > 0 ? this.limits.get(stream) : undefined;
+    return limit
+      ? this.admit(limit, stream, outgoing, options, since)
+      : this.send(stream, outgoing, options, options.waits, since);
   }
 
   /** Resolves when everything that has been written so far is answered. */
@@ -110,27 +124,40 @@ export class StreamWriter {
     return Object.assign(message, labelsOf(where, options));
   }
 
-  private admit(stream: string, messages: number, waits: boolean): Promise<void> | undefined {
-    const limit = this.limits.get(stream);
-    if (!limit) return undefined;
-    const { access } = this.parts;
-    // The limit asks the store, which has to be open.
-    if (access.isOpen) return limit.admit(messages, waits);
-    return access.open().then(
-      () => limit.admit(messages, waits),
-      (error: unknown) => Promise.reject(notStored(error)),
-    );
+  private admit(
+    { buffer, waits: usually }: Limit,
+    stream: string,
+    messages: readonly NewMessage[],
+    options: OutgoingOptions,
+    since: number,
+  ): Promise<readonly AppendOutcome[]> {
+    const { access, clock } = this.parts;
+    const { waits = usually } = options;
+    const admitted = access.isOpen
+      ? buffer.admit(messages.length, waits)
+      : // The limit asks the store, which has to be open.
+        access.open().then(
+          () => buffer.admit(messages.length, waits),
+          (error: unknown) => Promise.reject(notStored(error)),
+        );
+    if (!admitted) return this.send(stream, messages, options, waits, since);
+    return admitted.then(() => {
+      const created = new Date(clock.now());
+      const late = messages.map((message) => ({ ...message, created }));
+      return this.send(stream, late, options, waits, clock.monotonic());
+    });
   }
 
   private send(
     stream: string,
     messages: readonly NewMessage[],
-    { session, position }: PositionedOptions,
-    waits: boolean,
+    { session, position }: OutgoingOptions,
+    waits: boolean | undefined,
+    since: number,
   ): Promise<readonly AppendOutcome[]> {
     if (session !== undefined && session !== null) return this.writeInSession(stream, messages, session);
     if (messages.length === 0 && !position) return Promise.resolve([]);
-    return this.queue.add(stream, messages, position, waits);
+    return this.queue.add(stream, messages, position, waits, since);
   }
 
   /** In the user's transaction, so it can't share a write with others. The stream is prepared outside of it. */
@@ -139,8 +166,8 @@ export class StreamWriter {
     messages: readonly NewMessage[],
     session: unknown,
   ): Promise<readonly AppendOutcome[]> {
-    const { access, descriptions, appended } = this.parts;
-    await descriptions.prepare(stream)?.catch((error: unknown) => Promise.reject(notStored(error)));
+    const { access, clock, descriptions, appended } = this.parts;
+    await descriptions.prepare(stream, clock.monotonic())?.catch((error: unknown) => Promise.reject(notStored(error)));
     // An error of the driver passes unchanged: a transaction is repeated only for the driver's own errors.
     const outcomes = await access.store.append(messages, { session });
     appended(stream);

@@ -60,17 +60,17 @@ export class Stream<T = unknown> {
     const site = this.operations.callSite();
     try {
       const outcomes = await (options === undefined
-        ? this.operations.write(this.name, [{ data, options }], NO_OPTIONS)
-        : this.appendWith(data, options));
+        ? this.operations.write(this.name, [{ data }], NO_OPTIONS, site.since)
+        : this.appendWith(data, options, site.since));
       return resultOf(outcomes[0]);
     } catch (error) {
       throw failureOf(this.name, site, error);
     }
   }
 
-  private appendWith(data: T, options: AppendMessageOptions): Promise<readonly AppendOutcome[]> {
+  private appendWith(data: T, options: AppendMessageOptions, since: number): Promise<readonly AppendOutcome[]> {
     const { session, ...own } = appendOptions(`append to '${this.name}'`, options, 'append');
-    return this.operations.write(this.name, [{ data, options: own }], { session });
+    return this.operations.write(this.name, [{ data, options: own }], { session }, since);
   }
 
   /**
@@ -85,7 +85,7 @@ export class Stream<T = unknown> {
     try {
       const { each, session } = appendOptions(`appendMany to '${this.name}'`, options, 'appendMany');
       const messages = messagesOf(this.name, data, each);
-      return resultsOf(this.name, await this.operations.write(this.name, messages, { session }));
+      return resultsOf(this.name, await this.operations.write(this.name, messages, { session }, site.since));
     } catch (error) {
       throw failureOf(this.name, site, error);
     }

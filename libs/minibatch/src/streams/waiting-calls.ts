@@ -1,3 +1,4 @@
+import { type BatchLimits, batchLength } from '../common/batches.js';
 import type { Clock } from '../common/clock.js';
 import { codeOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 
@@ -52,8 +53,16 @@ export class WaitingCalls<C extends WaitingCall> {
   }
 
   /** Removes the oldest ones. */
-  take(count: number): C[] {
-    return this.calls.splice(0, count);
+  take(count: number): readonly C[] {
+    const { calls } = this;
+    if (count < calls.length) return calls.splice(0, count);
+    this.calls = [];
+    return calls;
+  }
+
+  /** Removes the oldest ones that make one batch within the limits; at least one. */
+  takeBatch(limits: BatchLimits, itemsOf: (call: C) => number, bytesOf: (call: C) => number): readonly C[] {
+    return this.take(batchLength(this.calls, limits, itemsOf, bytesOf));
   }
 
   /** Taken calls that will be retried before all others. */

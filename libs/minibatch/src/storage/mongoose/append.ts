@@ -1,14 +1,16 @@
 import { mongo } from 'mongoose';
 import { batchesOf } from '../../common/batches.js';
+import { asError } from '../../errors/error-text.js';
 import { ErrorCode, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
-import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
+import type { AppendOptions, AppendOutcome, MessageId, NewMessage } from '../stream-store.interface.js';
 import { localAppends } from './change-watch.js';
 import type { Checkpoints } from './checkpoints.js';
 import type { Draft } from './draft.js';
 import { failAway, failed, type BufferInserts, isDeduped } from './buffer-inserts.js';
 import { toDocument } from './buffer-message.js';
 import type { MessageIds } from './message-ids.js';
+import type { BufferDocument } from './schemas/buffer.schema.js';
 import type { TransactionInserts } from './transaction-inserts.js';
 
 /**
@@ -38,15 +40,25 @@ export class Appends {
     private readonly checkpoints: Checkpoints,
   ) {}
 
-  async append(messages: readonly NewMessage[], options: AppendOptions): Promise<readonly AppendOutcome[]> {
-    const drafts = messages.map((message) => this.draft(message));
-    if (options.session !== undefined) return this.appendInSession(messages, drafts, options);
-    await this.insert(sendable(drafts));
-    localAppends.tell(messages);
-    if (drafts.some(isHeldUp)) await tellLate(drafts, options);
+  append(messages: readonly NewMessage[], options: AppendOptions): Promise<readonly AppendOutcome[]> {
+    // Not async: each append that is awaited on its own would pay for it.
+    try {
+      const drafts = messages.map(this.draft);
+      if (options.session !== undefined) return this.appendInSession(messages, drafts, options);
+      return this.insert(sendable(drafts)).then(() => {
+        localAppends.tell(messages);
+        if (options.checkpoints?.length || drafts.some(isHeldUp)) return this.finish(drafts, options);
+        return drafts.map(outcomeOf);
+      });
+    } catch (error) {
+      return Promise.reject(asError(error));
+    }
+  }
+
+  private async finish(drafts: readonly Draft[], options: AppendOptions): Promise<readonly AppendOutcome[]> {
+    await tellLate(drafts, options);
     const outcomes = drafts.map(outcomeOf);
     const { checkpoints = [] } = options;
-    if (checkpoints.length === 0) return outcomes;
     return answered(outcomes, await this.checkpoints.write(checkpoints, outcomes));
   }
 
@@ -63,20 +75,12 @@ export class Appends {
     return outcomes;
   }
 
-  private draft(message: NewMessage): Draft {
+  private readonly draft = (message: NewMessage): Draft => {
     const document = toDocument(message, this.ids.next());
     const about = estimate(message);
-    if (about < SURELY_FITS) return { document, bytes: about };
-    try {
-      const bytes = mongo.BSON.calculateObjectSize(document, { ignoreUndefined: false });
-      if (bytes <= MAX_DOCUMENT_MESSAGE_BYTES) return { document, bytes };
-      const reason = `the message has ${bytes} bytes, at most ${MAX_DOCUMENT_MESSAGE_BYTES} can be stored: split it, or store a reference to the content`;
-      return { document, bytes, outcome: failed(ErrorCode.MessageTooLarge, 'no', reason, undefined) };
-    } catch (error) {
-      const reason = `data can't be written as BSON: ${messageOf(error)}`;
-      return { document, bytes: 0, outcome: failed(ErrorCode.NotStorable, 'no', reason, error) };
-    }
-  }
+    const { lastHex } = this.ids;
+    return about < SURELY_FITS ? draftOf(document, lastHex, about) : measured(document, lastHex);
+  };
 
   /** One command after the other, so that consumers that read in the meantime see the messages in the order of the call. */
   private insert(drafts: readonly Draft[]): Promise<unknown> {
@@ -120,6 +124,23 @@ async function tellLate(drafts: readonly Draft[], { late }: AppendOptions): Prom
         draft.late.then(() => outcomeOf(draft)),
       );
   });
+}
+
+function draftOf(document: BufferDocument, id: MessageId, bytes: number, outcome?: AppendOutcome): Draft {
+  return { document, id, bytes, outcome, late: undefined };
+}
+
+/** Refused if it is too large, or can't be written. */
+function measured(document: BufferDocument, id: MessageId): Draft {
+  try {
+    const bytes = mongo.BSON.calculateObjectSize(document, { ignoreUndefined: false });
+    if (bytes <= MAX_DOCUMENT_MESSAGE_BYTES) return draftOf(document, id, bytes);
+    const reason = `the message has ${bytes} bytes, at most ${MAX_DOCUMENT_MESSAGE_BYTES} can be stored: split it, or store a reference to the content`;
+    return draftOf(document, id, bytes, failed(ErrorCode.MessageTooLarge, 'no', reason, undefined));
+  } catch (error) {
+    const reason = `data can't be written as BSON: ${messageOf(error)}`;
+    return draftOf(document, id, 0, failed(ErrorCode.NotStorable, 'no', reason, error));
+  }
 }
 
 /** An upper bound in bytes; infinite if the data have not been counted. */

@@ -28,10 +28,11 @@ describe('an insert', () => {
   const test = useStore();
 
   const drafts = (count: number): Draft[] =>
-    Array.from({ length: count }, (_, n) => ({
-      document: { _id: new mongo.ObjectId(), stream: 'flights', created: new Date(), data: n, processed: false },
-      bytes: 100,
-    }));
+    Array.from({ length: count }, (_, n) => {
+      const _id = new mongo.ObjectId();
+      const document = { _id, stream: 'flights', created: new Date(), data: n, processed: false };
+      return { document, id: _id.toHexString(), bytes: 100 };
+    });
 
   /** One insert, on a server that has these faults one after the other. */
   async function insert(faults: readonly Fault[], { repeats = true, given = drafts(2), patience = 0 } = {}) {

@@ -7,7 +7,7 @@ import type { AppendOutcome } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import type { Draft } from './draft.js';
 import { Isolation } from './isolation.js';
-import { insertOne, write, type WriteFailure, type WriteReply } from './raw-writes.js';
+import { insertOne, problemsOf, write, type WriteFailure, type WriteProblems } from './raw-writes.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import {
   advice,
@@ -60,16 +60,13 @@ export class BufferInserts {
    * with the same ids: a duplicate `_id` says that a document was stored before. Resolves with false if the server is out of reach: then
    * the caller stops sending.
    */
-  async insert(drafts: readonly Draft[]): Promise<boolean> {
+  insert(drafts: readonly Draft[]): Promise<boolean> {
     if (drafts.some(isDeduped) && this.transactions()) return this.insertOrIsolate(drafts);
-    const requested = this.request(drafts);
-    let reply: WriteReply | Error;
-    try {
-      reply = await requested;
-    } catch (error) {
-      reply = asError(error);
-    }
-    return settleStored(drafts, reply) || this.conclude(drafts, reply, false);
+    // Not async: each append that is awaited on its own would pay for it.
+    return this.request(drafts).then(
+      (reply) => settleStored(drafts, reply) || this.conclude(drafts, reply, false),
+      (error: unknown) => this.conclude(drafts, problemsOf(error), false),
+    );
   }
 
   /** For messages with dedupe ids, which another client's open transaction may hold. */
@@ -107,7 +104,7 @@ export class BufferInserts {
   }
 
   /** @param again some of the documents may have been sent before */
-  private async conclude(drafts: readonly Draft[], first: WriteReply | Error, again: boolean): Promise<boolean> {
+  private async conclude(drafts: readonly Draft[], first: WriteProblems | Error, again: boolean): Promise<boolean> {
     if (settleStored(drafts, first)) return true;
     if (!(first instanceof Error) && !isHandingOver(first)) {
       const verdicts = await this.judge(drafts, first, again).catch(asError);
@@ -152,11 +149,11 @@ export class BufferInserts {
   }
 
   /** Resolves with the error if the command failed. */
-  private send(drafts: readonly Draft[]): Promise<WriteReply | Error> {
-    return this.request(drafts).catch(asError);
+  private send(drafts: readonly Draft[]): Promise<WriteProblems | Error> {
+    return this.request(drafts).catch(problemsOf);
   }
 
-  private request(drafts: readonly Draft[]): Promise<WriteReply> {
+  private request(drafts: readonly Draft[]): Promise<WriteProblems> {
     const { buffer } = this.collections;
     const [only] = drafts;
     if (only && drafts.length === 1 && !this.repeats()) return insertOne(buffer, only.document);
@@ -191,7 +188,7 @@ export class BufferInserts {
   /** The outcome of each draft according to the reply; undefined for those that were stored. */
   private async judge(
     drafts: readonly Draft[],
-    { writeErrors = [], writeConcernError }: WriteReply,
+    { writeErrors = [], writeConcernError }: WriteProblems,
     again: boolean,
   ): Promise<readonly (AppendOutcome | undefined)[]> {
     const verdicts: (AppendOutcome | undefined)[] = drafts.map(() => undefined);
@@ -204,7 +201,7 @@ export class BufferInserts {
     if (seen.length > 0) {
       const own = again ? await this.storedByUs(seen.map((index) => drafts[index])) : undefined;
       for (const index of seen) {
-        if (!own?.has(drafts[index]?.document._id.toHexString() ?? '')) verdicts[index] = { status: 'duplicate' };
+        if (!own?.has(drafts[index]?.id ?? '')) verdicts[index] = { status: 'duplicate' };
       }
     }
     if (!writeConcernError) return verdicts;
@@ -237,7 +234,7 @@ export function fail(drafts: readonly Draft[], stored: 'no' | 'unknown', cause: 
 }
 
 /** The command has not reached a server, and one may be back in a moment. */
-function isTurnedAway(reply: WriteReply | Error): boolean {
+function isTurnedAway(reply: WriteProblems | Error): boolean {
   return reply instanceof Error && neverExecuted(reply) && isOutOfReach(reply);
 }
 
@@ -261,7 +258,7 @@ function notAppended(stored: 'no' | 'unknown', cause: unknown): AppendOutcome & 
 
 function settle(drafts: readonly Draft[], verdicts: readonly (AppendOutcome | undefined)[]): void {
   drafts.forEach((draft, index) => {
-    draft.outcome ??= verdicts[index] ?? { status: 'stored', id: draft.document._id.toHexString() };
+    draft.outcome ??= verdicts[index] ?? { status: 'stored', id: draft.id };
   });
 }
 
@@ -279,14 +276,14 @@ function serializationError(document: BufferDocument): unknown {
 }
 
 /** False unless all documents were inserted, and will survive. */
-function settleStored(drafts: readonly Draft[], reply: WriteReply | Error): boolean {
+function settleStored(drafts: readonly Draft[], reply: WriteProblems | Error): boolean {
   if (reply instanceof Error || reply.writeErrors?.length || reply.writeConcernError) return false;
-  for (const draft of drafts) draft.outcome ??= { status: 'stored', id: draft.document._id.toHexString() };
+  for (const draft of drafts) draft.outcome ??= { status: 'stored', id: draft.id };
   return true;
 }
 
 /** The server that executed the command may be gone, and the write with it: the next server is asked as well. */
-function isHandingOver({ writeConcernError }: WriteReply): boolean {
+function isHandingOver({ writeConcernError }: WriteProblems): boolean {
   return writeConcernError !== undefined && isLeaving(writeConcernError.code);
 }
 

@@ -49,7 +49,7 @@ export class Isolation {
       if (error instanceof mongo.MongoServerError && error.code === WRITE_CONFLICT) return WRITE_CONFLICT;
       throw error;
     }
-    for (const draft of drafts) draft.outcome ??= { status: 'stored', id: draft.document._id.toHexString() };
+    for (const draft of drafts) draft.outcome ??= { status: 'stored', id: draft.id };
     return undefined;
   }
 

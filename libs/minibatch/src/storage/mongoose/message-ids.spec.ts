@@ -18,6 +18,17 @@ describe('MessageIds', () => {
     expect(made.at(-1)?.getTimestamp()).toEqual(new Date(now));
   });
 
+  it('are known in hexadecimal', () => {
+    let now = 1_700_000_000_000;
+    const ids = new MessageIds(() => now);
+    for (const counter of [0, 1, 255, 256, 65_535, 65_536, 2 ** 24 - 1, 2 ** 24, 1]) {
+      now += 700;
+      Reflect.set(ids, 'counter', counter);
+      const hex = ids.next().toHexString();
+      expect(ids.lastHex).toBe(hex);
+    }
+  });
+
   it('differ between processes', () => {
     const now = () => 0;
     expect(new MessageIds(now).next().equals(new MessageIds(now).next())).toBe(false);

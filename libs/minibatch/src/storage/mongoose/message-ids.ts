@@ -3,6 +3,8 @@ import { mongo } from 'mongoose';
 import type { MessageId } from '../stream-store.interface.js';
 
 const COUNTER_END = 2 ** 24;
+/** Each byte in hexadecimal. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 /**
  * Creates the ids of messages: ObjectIds that increase with every call, even if the clock goes back or a second has more messages than the
@@ -13,6 +15,8 @@ export class MessageIds {
   private readonly origin = randomBytes(5);
   private second = 0;
   private counter = 0;
+  /** Bytes 0 to 8 of the ids of the second, in hexadecimal. */
+  private prefix = '';
 
   constructor(private readonly now: () => number = Date.now) {}
 
@@ -23,14 +27,9 @@ export class MessageIds {
 
   next(): mongo.ObjectId {
     const second = Math.floor(this.now() / 1000);
-    if (second > this.second) {
-      this.second = second;
-      this.counter = 0;
-    } else if (this.counter === COUNTER_END) {
-      // Borrowed from the next second.
-      this.second += 1;
-      this.counter = 0;
-    }
+    if (second > this.second) this.begin(second);
+    // Borrowed from the next second.
+    else if (this.counter === COUNTER_END) this.begin(this.second + 1);
     const { counter } = this;
     const bytes = Buffer.allocUnsafe(12);
     bytes.writeUInt32BE(this.second, 0);
@@ -41,6 +40,18 @@ export class MessageIds {
     bytes[11] = counter;
     this.counter += 1;
     return new mongo.ObjectId(bytes);
+  }
+
+  /** The id that was created last, in hexadecimal; `toHexString` calls into the runtime, which takes several times as long. */
+  get lastHex(): MessageId {
+    const last = this.counter - 1;
+    return this.prefix + HEX[last >> 16] + HEX[(last >> 8) & 255] + HEX[last & 255];
+  }
+
+  private begin(second: number): void {
+    this.second = second;
+    this.counter = 0;
+    this.prefix = second.toString(16).padStart(8, '0') + this.originHex;
   }
 }
 

@@ -1,4 +1,5 @@
 import { mongo } from 'mongoose';
+import { asError } from '../../errors/error-text.js';
 
 /** The failure of one statement of a write. */
 export interface WriteFailure {
@@ -8,13 +9,17 @@ export interface WriteFailure {
   readonly errmsg?: string;
 }
 
-export interface WriteReply {
-  /** The number of documents that were inserted, matched or deleted. */
-  readonly n: number;
+/** What went wrong in a write that was executed; empty if nothing did. */
+export interface WriteProblems {
   /** Statements that failed; the others were executed. */
   readonly writeErrors?: readonly WriteFailure[];
   /** Everything was executed, but the server does not know whether it will survive a failover. */
   readonly writeConcernError?: { readonly code: number; readonly errmsg?: string };
+}
+
+export interface WriteReply extends WriteProblems {
+  /** The number of documents that were inserted, matched or deleted. */
+  readonly n: number;
 }
 
 /** Undefined becomes null, as by default in the driver and as in the other stores. */
@@ -50,26 +55,21 @@ export async function write<T extends mongo.Document>(
 
 /**
  * Inserts one document by the driver's `insertOne`, which takes a tenth less time than a command. Only for connections on which the driver
- * does not retry writes: after a retry, the error does not tell whether the document was sent before.
+ * does not retry writes: after a retry, the error does not tell whether the document was sent before. Rejects with every problem:
+ * `problemsOf` tells them apart.
  */
 export function insertOne<T extends mongo.Document>(
   collection: mongo.Collection<T>,
   document: mongo.OptionalUnlessRequiredId<T>,
-): Promise<WriteReply> {
-  return collection.insertOne(document, OPTIONS).then(inserted, refused);
+): Promise<WriteProblems> {
+  return collection.insertOne(document, OPTIONS) as Promise<object>;
 }
 
-const INSERTED: WriteReply = { n: 1 };
-
-function inserted(): WriteReply {
-  return INSERTED;
-}
-
-function refused(error: unknown): WriteReply {
-  if (error instanceof mongo.MongoWriteConcernError) return error.result as unknown as WriteReply;
+/** The problems that an error of `insertOne` reports; the error itself if the server has not answered, or has refused the command. */
+export function problemsOf(error: unknown): WriteProblems | Error {
+  if (error instanceof mongo.MongoWriteConcernError) return error.result;
   const failure = failureOf(error);
-  if (!failure) throw error;
-  return { n: 0, writeErrors: [failure] };
+  return failure ? { writeErrors: [failure] } : asError(error);
 }
 
 /** Set if the document was rejected, not the command. */

@@ -21,7 +21,7 @@ export class TransactionInserts {
           { ordered: true, ignoreUndefined: false, session },
         );
       }
-      for (const draft of fresh) draft.outcome = { status: 'stored', id: draft.document._id.toHexString() };
+      for (const draft of fresh) draft.outcome = { status: 'stored', id: draft.id };
     } catch (error) {
       throw failure(unwrapped(error), session);
     }
