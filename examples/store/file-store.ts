@@ -43,8 +43,8 @@ import { expireMessages, removeWhere, sweepStream } from './retention.js';
 import {
   appendError,
   appendOne,
-  encode,
   changeHeir,
+  encode,
   endLease,
   ensureConsumer,
   ensureStream,
@@ -55,12 +55,13 @@ import {
   infoOf,
   isVisible,
   leaseOf,
+  renewLease,
+  replaceGroup,
   settleWindow,
   statsOf,
   storeCheckpoints,
   toMessage,
   updateStream,
-  replaceGroup,
 } from './state.js';
 import type { Entry, StateFile, StreamState } from './state-file.js';
 
@@ -199,15 +200,7 @@ export class FileStore implements StreamStore {
   }
 
   renewLeases(leases: readonly Renewal[]): Promise<readonly RenewalNotice[]> {
-    return this.file.change((state) =>
-      leases.flatMap(({ holdTime, ...lease }) => {
-        const consumer = findHeld(state, lease)?.consumer;
-        if (consumer === undefined) return lease;
-        consumer.counter += 1;
-        if (holdTime !== undefined) consumer.holdTime = holdTime;
-        return consumer.heir ? { ...lease, heir: consumer.heir } : [];
-      }),
-    );
+    return this.file.change((state) => leases.flatMap((lease) => renewLease(state, lease)));
   }
 
   releaseLease(lease: Lease): Promise<void> {

@@ -20,6 +20,8 @@ import {
   MinibatchError,
   type NewMessage,
   NO_PROGRESS,
+  type Renewal,
+  type RenewalNotice,
   type SettledWindow,
   type SettleOptions,
   type StoredMessage,
@@ -173,6 +175,15 @@ export function forgetGroup(stream: StreamState, group: string): void {
 
 export function leaseOf({ owner, heir, fence, counter, holdTime }: Consumer): LeaseState {
   return { ...(owner && { owner }), ...(heir && { heir }), fence, counter, ...(holdTime && { holdTime }) };
+}
+
+/** What the owner has to know: that the lease is lost, or that another process asks for it. */
+export function renewLease(state: State, { holdTime, ...lease }: Renewal): RenewalNotice[] {
+  const consumer = findHeld(state, lease)?.consumer;
+  if (consumer === undefined) return [lease];
+  consumer.counter += 1;
+  if (holdTime !== undefined) consumer.holdTime = holdTime;
+  return consumer.heir ? [{ ...lease, heir: consumer.heir }] : [];
 }
 
 export function endLease(consumer: Consumer): void {
