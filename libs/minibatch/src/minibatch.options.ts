@@ -22,6 +22,17 @@ export interface MinibatchModuleOptions {
    * @default '15s'
    */
   readonly leaseTime?: Duration;
+  /**
+   * Consumers are spread evenly over the processes that run them: one that gives a consumer up finishes the windows that run, however long
+   * it takes. If it takes longer than this, the log says what it waits for. Milliseconds, or a string like `'10s'`.
+   * @default '10s'
+   */
+  readonly handover?: Duration;
+  /**
+   * Most consumers that this process works for at a time. It takes more of them only while no other process does, and says so in the log.
+   * @default as many as there are
+   */
+  readonly maxLeases?: number;
   /** Messages that each consumer reads beyond those of its open windows. @default 1200 */
   readonly readAhead?: number;
   /** The same in bytes. @default 16 MiB */
@@ -96,6 +107,8 @@ export function resolveOptions(
   refuseMisplaced(options);
   checkKeys(WHERE, options, [
     'leaseTime',
+    'handover',
+    'maxLeases',
     'readAhead',
     'readAheadBytes',
     'dedupeTime',
@@ -126,6 +139,8 @@ export function resolveOptions(
         min: 250,
         because: 'a shorter one is lost with every pause of the event loop',
       }),
+      handover: checkDuration(WHERE, 'handover', options.handover ?? 10_000, { min: 1 }),
+      ...(options.maxLeases !== undefined && { maxLeases: checkInteger(WHERE, 'maxLeases', options.maxLeases, 1) }),
       readAhead: checkInteger(WHERE, 'readAhead', options.readAhead ?? 1200, 1),
       readAheadBytes: checkInteger(WHERE, 'readAheadBytes', options.readAheadBytes ?? 16 * 1024 * 1024, 1),
       dedupeTime: checkDuration(WHERE, 'dedupeTime', options.dedupeTime ?? 24 * 60 * 60 * 1000, { min: 1000 }),

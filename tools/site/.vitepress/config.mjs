@@ -38,6 +38,7 @@ const guides = {
   'Writing a store': 'writing-a-store',
   Testing: 'testing',
   Operations: 'operations',
+  'Several replicas': 'scaling',
   Versions: 'versions',
   Recipes: 'recipes',
 };

@@ -29,6 +29,7 @@ import { type AwaitingConsumer, WakeUps } from './wake-ups.js';
 
 export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
   leaseTime: 15_000,
+  handover: 10_000,
   readAhead: 1_200,
   readAheadBytes: 16 * 1024 * 1024,
   dedupeTime: 24 * 60 * 60 * 1_000,
@@ -70,11 +71,13 @@ export class ConsumerEngine implements Engine {
     const { signal } = this.stopping;
     const retention = (stream: string) => this.retentions.get(stream);
     const records = (this.records = new ConsumerRecords(clock));
-    const keeper = new LeaseKeeper(store, clock, owner, resolved.leaseTime, isDead, {
+    const keeper = new LeaseKeeper(store, clock, owner, resolved, isDead, {
       acquired: (key, lease, clean) => terms.acquired(key, lease, clean),
       lost: (key) => terms.lost(key),
       wentTo: (key, other) => terms.wentTo(key, other),
       missing: (key) => terms.missing(key),
+      wanted: (key, lease, heir) => terms.wanted(key, lease, heir),
+      overfull: (held) => terms.overfull(held),
     });
     const ages = new Ages(clock);
     const caughtUp = () => this.wakeUpCalls.pollSoon();

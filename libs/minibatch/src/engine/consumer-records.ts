@@ -4,7 +4,7 @@ import { consumerId, type ConsumerKey } from '../storage/stream-store.interface.
 import { Calls } from './calls.js';
 import type { ConsumerLoop } from './consumer-loop.js';
 import { ConsumerCounters } from './counters.js';
-import type { ConsumerDefinition } from './engine.interface.js';
+import type { ConsumerDefinition, Heir } from './engine.interface.js';
 import type { LeaseTerm } from './lease-term.js';
 import { Workers } from './workers.js';
 
@@ -37,6 +37,8 @@ export interface ConsumerRecord {
   /** Windows that were in flight when the lease was lost. */
   left?: number;
   current?: CurrentTerm;
+  /** Who has asked for the lease that is held. */
+  heir?: Heir;
 }
 
 /** A consumer whose lease this process holds. */

@@ -36,6 +36,7 @@ export class ConsumerShutdown {
   async stopAll(records: readonly ConsumerRecord[], timeout: number, hurry?: AbortSignal): Promise<DrainResult> {
     const current = records.flatMap((record) => record.current ?? []);
     for (const { term } of current) term.close();
+    const withdrawn = this.keeper.withdrawAll().catch(() => undefined);
     const ended = new AbortController();
     const all = Promise.all([this.rounds.ended, ...current.map(({ done }) => done)]).then(() => ended.abort());
     // A drain may take longer than a lease.
@@ -50,7 +51,7 @@ export class ConsumerShutdown {
 
     const drained = current.reduce((sum, { loop }) => sum + loop.drained, 0);
     // A renewal may still be in flight; a store that never answers must not hold up the end.
-    const leaving = Promise.all([renewing, ...records.map((record) => this.leave(record))]);
+    const leaving = Promise.all([renewing, withdrawn, ...records.map((record) => this.leave(record))]);
     await this.within(RELEASE_WAIT, leaving);
     for (const record of records) delete record.current;
     return { drained, abandoned };

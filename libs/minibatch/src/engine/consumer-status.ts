@@ -3,7 +3,7 @@ import { type ConsumerActivity, ConsumerState, type ConsumerStatus } from './eng
 
 /** A consumer as the status shows it. */
 export function statusOf(record: ConsumerRecord, state: ConsumerState): ConsumerStatus {
-  const { definition, counters, calls, current } = record;
+  const { definition, counters, calls, current, heir } = record;
   const { unsettled } = calls;
   const loop = current?.loop;
   const activity = activityOf(record, state);
@@ -33,6 +33,7 @@ export function statusOf(record: ConsumerRecord, state: ConsumerState): Consumer
     ...(unsettled.length > 0 ? { unsettled } : {}),
     ...(counters.lastError ? { lastError: counters.lastError } : {}),
     ...(counters.lastCommit ? { lastCommit: counters.lastCommit } : {}),
+    ...(current && heir ? { heir } : {}),
   };
 }
 

@@ -88,6 +88,10 @@ export interface NamedSink {
 export interface EngineOptions {
   /** A holder that has not renewed its lease for this long is replaced by another process. @default 15 s */
   readonly leaseTime: number;
+  /** A hand-over of a lease that takes longer is logged. @default 10 s */
+  readonly handover: number;
+  /** Leases that this process takes while others may take them. @default as many as there are */
+  readonly maxLeases?: number;
   /** Messages read beyond those in open windows. @default 1200 */
   readonly readAhead: number;
   /** The same in bytes. @default 16 MiB */
@@ -231,6 +235,16 @@ export interface ConsumerStatus {
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
   /** When the last window was committed. */
   readonly lastCommit?: Date;
+  /** The process that gets the consumer when what runs here is finished. */
+  readonly heir?: Heir;
+}
+
+/** A process that has asked for a consumer. */
+export interface Heir {
+  readonly host: string;
+  readonly pid: number;
+  /** Since when this process knows. */
+  readonly since: Date;
 }
 
 export interface DrainResult {

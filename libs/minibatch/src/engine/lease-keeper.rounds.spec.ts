@@ -40,7 +40,7 @@ describe('a lease keeper', () => {
       asked.push(other.id);
       return dead.includes(other.id);
     };
-    const made = new LeaseKeeper(watched, clock, owner(id), TIME, isDead, {
+    const made = new LeaseKeeper(watched, clock, owner(id), { leaseTime: TIME }, isDead, {
       acquired: ({ stream }, lease, clean) => {
         leases.set(stream, lease);
         told.push({ acquired: stream, fence: lease.fence, clean });
@@ -48,6 +48,8 @@ describe('a lease keeper', () => {
       lost: ({ stream }) => void told.push({ lost: stream }),
       wentTo: ({ stream }, other) => void told.push({ wentTo: other?.id, of: stream }),
       missing: ({ stream }) => void told.push({ missing: stream }),
+      wanted: ({ stream }, _lease, heir) => void told.push({ wanted: stream, by: heir?.id }),
+      overfull: (held) => void told.push({ overfull: held }),
     });
     for (const stream of streams) made.add(key(stream));
     const lease = (stream = 's'): Lease => {

@@ -138,11 +138,13 @@ describe('a lease', () => {
     await store.registerGroup(key);
     const leases: Lease[] = [];
     const owner = { id: 'me', host: 'here', bootId: 'boot', pid: 1, startTime: '1' };
-    const keeper = new LeaseKeeper(slow, clock, owner, LEASE, () => false, {
+    const keeper = new LeaseKeeper(slow, clock, owner, { leaseTime: LEASE }, () => false, {
       acquired: (_, lease) => void leases.push(lease),
       lost: () => undefined,
       wentTo: () => undefined,
       missing: () => undefined,
+      wanted: () => undefined,
+      overfull: () => undefined,
     });
     keeper.add(key);
     await keeper.round();

@@ -3,30 +3,25 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { leaseLost } from '../errors/store-faults.js';
 import type { Clock } from '../common/clock.js';
 import { consumerId } from '../storage/stream-store.interface.js';
-import type {
-  ConsumerKey,
-  Lease,
-  LeaseOwner,
-  LeaseState,
-  Renewal,
-  StreamStore,
-} from '../storage/stream-store.interface.js';
+import type { ConsumerKey, Lease, LeaseOwner, Renewal, StreamStore } from '../storage/stream-store.interface.js';
+import { LeaseCandidate } from './lease-candidate.js';
+import { forget, type LeaseListener, type Watch } from './lease-watch.js';
 
-/** Events of a consumer's lease; every listener returns synchronously. */
-export interface LeaseListener {
-  /** `clean`: the previous holder released it, or there was none, or it was this process. */
-  acquired(key: ConsumerKey, lease: Lease, clean: boolean): void;
-  lost(key: ConsumerKey): void;
-  /** Who has the lease that was lost: another process, or nobody, because the group was removed. */
-  wentTo(key: ConsumerKey, other: LeaseOwner | undefined): void;
-  /** The store no longer knows the consumer, and the keeper has forgotten it: it has to register again. */
-  missing(key: ConsumerKey): void;
+export interface LeaseKeeperOptions {
+  /** A holder that has not renewed its lease for this long is replaced; milliseconds. */
+  readonly leaseTime: number;
+  /** Leases that this process takes. @default as many as there are */
+  readonly maxLeases?: number;
 }
 
 /** A lease is renewed when it is older than this share of the lease time. */
 const RENEW_AFTER = 1 / 3;
 /** Those that would be due soon are renewed in the same round. */
 const RENEW_ALONG = 0.8;
+/** A candidate looks at least once in this share of the lease time, */
+const WATCH_EVERY = 1 / 6;
+/** and as often as this when it is about to get a lease that it has asked for: meanwhile nobody works for the consumer. */
+const AWAIT_EVERY = 1 / 30;
 /** From this age on, nothing irrevocable starts without a renewal first. */
 const DOUBTFUL_AFTER = 0.8;
 /** Between two rounds, milliseconds. */
@@ -34,24 +29,6 @@ const SHORTEST_PAUSE = 10;
 /** Longest lease, and for how long it stays lengthened; milliseconds. */
 const LONGEST_HOLD = 600_000;
 const HOLD_MEMORY = 3_600_000;
-
-/** What this process knows of one consumer's lease: it holds it, or watches the holder. */
-interface Watch {
-  readonly key: ConsumerKey;
-  lease?: Lease;
-  /** Monotonic time of the last renewal. */
-  renewed: number;
-  /** The last state read, and since when it has not changed, by this process's monotonic clock. */
-  seen?: { readonly state: LeaseState; readonly since: number };
-  /** How long it may be silent, if longer than the lease time, and until when that holds; see `lengthen`. */
-  hold?: { readonly time: number; readonly until: number };
-  /** The same as the store has it. */
-  stored?: number;
-  /** It was lost, and who has it now has not been read yet. */
-  lost?: boolean;
-  /** The state that the last attempt to acquire it expected, until the store answers: it may have succeeded. */
-  tried?: LeaseState;
-}
 
 /**
  * Holds the leases of this process and competes for those of others, all of them in a few commands per round: one
@@ -61,18 +38,38 @@ interface Watch {
  * own monotonic clock: no two machines' clocks are compared, and a process that was suspended notices that time has passed.
  * Acquiring is a compare-and-set on the state that was read. Free leases and those of dead processes on this host are acquired
  * at once.
+ *
+ * Leases are spread evenly over the processes that compete for them. One that has at least two fewer than another asks for one
+ * (`lease-spread.ts`): it becomes the heir. The holder drains the consumer and releases the lease, and the heir takes it. What was
+ * asked for counts as the heir's already, so that nobody asks for too much. Nothing is ever taken from a process that is alive.
  */
 export class LeaseKeeper {
   private readonly watches = new Map<string, Watch>();
+  private readonly leaseTime: number;
+  private readonly candidate: LeaseCandidate;
 
   constructor(
     private readonly store: StreamStore,
     private readonly clock: Clock,
-    private readonly owner: LeaseOwner,
-    private readonly leaseTime: number,
+    owner: LeaseOwner,
+    { leaseTime, maxLeases = Infinity }: LeaseKeeperOptions,
     private readonly isDead: (owner: LeaseOwner) => boolean,
     private readonly listener: LeaseListener,
-  ) {}
+  ) {
+    this.leaseTime = leaseTime;
+    const { watches } = this;
+    this.candidate = new LeaseCandidate(
+      { watches, store, clock, owner, leaseTime, maxLeases, listener },
+      {
+        missing: ({ key }) => {
+          watches.delete(consumerId(key));
+          listener.missing(key);
+        },
+        inherit: (watch, heir) => this.inherit(watch, heir),
+        holdTime: (watch, now) => this.holdTime(watch, now),
+      },
+    );
+  }
 
   add(key: ConsumerKey): void {
     this.watches.set(consumerId(key), { key, renewed: 0 });
@@ -83,12 +80,17 @@ export class LeaseKeeper {
     const now = this.clock.monotonic();
     let pause = this.renewalPause;
     for (const watch of this.watches.values()) {
-      if (watch.lease) continue;
-      const patience = Math.max(this.leaseTime, watch.seen?.state.holdTime ?? 0);
-      if (watch.seen) pause = Math.min(pause, watch.seen.since + patience - now, this.leaseTime / 6);
+      const { lease, seen, patience = this.leaseTime } = watch;
+      if (lease) continue;
+      if (seen) pause = Math.min(pause, seen.since + patience - now, this.leaseTime * this.watchEvery(watch, now));
       else pause = 0;
     }
     return Math.max(pause, SHORTEST_PAUSE);
+  }
+
+  /** A drain that takes longer than a lease time may take hours. */
+  private watchEvery({ requested }: Watch, now: number): number {
+    return requested !== undefined && now - requested < this.leaseTime ? AWAIT_EVERY : WATCH_EVERY;
   }
 
   /** Milliseconds until the next renewal is due. */
@@ -104,7 +106,7 @@ export class LeaseKeeper {
   /** Renews what is due, reads what others hold, acquires what is free. Rejects when the store does not answer. */
   async round(): Promise<void> {
     await this.renewDue();
-    await this.compete();
+    await this.candidate.round(askedOnce(this.isDead));
   }
 
   /** The commit point renews the lease as well; `sent` is the monotonic time when it was sent. */
@@ -151,18 +153,36 @@ export class LeaseKeeper {
   drop(lease: Lease): void {
     const watch = this.held(lease);
     if (!watch) return;
-    delete watch.lease;
-    delete watch.seen;
+    forget(watch);
     watch.lost = true;
     this.listener.lost(watch.key);
   }
 
-  /** Stops competing for it, and releases it if it is held. */
+  /** Releases a lease whose consumer has been drained, for its heir to take, and goes on competing for it. */
+  async handOver(lease: Lease): Promise<void> {
+    const watch = this.held(lease);
+    if (!watch) return;
+    forget(watch);
+    watch.releasing = this.store.releaseLease(lease);
+    try {
+      await watch.releasing;
+    } finally {
+      delete watch.releasing;
+    }
+  }
+
+  /** Stops competing for it, releases it if it is held, and asks for it no more. */
   async leave(key: ConsumerKey): Promise<void> {
     const id = consumerId(key);
-    const lease = this.watches.get(id)?.lease;
+    const watch = this.watches.get(id);
     this.watches.delete(id);
-    if (lease) await this.store.releaseLease(lease);
+    if (watch?.lease) await this.store.releaseLease(watch.lease);
+    else if (watch) await Promise.all([watch.releasing, this.candidate.withdraw(watch)]);
+  }
+
+  /** Asks for no lease any more: others need not leave to this process what it was to get. */
+  async withdrawAll(): Promise<void> {
+    await Promise.all([...this.watches.values()].map((watch) => this.candidate.withdraw(watch)));
   }
 
   private held(lease: Lease): Watch | undefined {
@@ -185,15 +205,25 @@ export class LeaseKeeper {
     });
     if (renewals.length === 0) return;
     const notices = await this.store.renewLeases(renewals);
-    const lost = new Set(notices.flatMap(({ key, heir }) => (heir ? [] : consumerId(key))));
+    const told = new Map(notices.map((notice) => [consumerId(notice.key), notice]));
     for (const renewal of renewals) {
       const watch = this.held(renewal);
-      if (lost.has(consumerId(renewal.key))) this.drop(renewal);
+      const notice = told.get(consumerId(renewal.key));
+      if (notice && !notice.heir) this.drop(renewal);
       else if (watch) {
         this.renewed(renewal, now);
         if (renewal.holdTime !== undefined) watch.stored = renewal.holdTime;
+        this.inherit(watch, notice?.heir);
       }
     }
+  }
+
+  /** Tells the listener who asks for a lease that is held, or that nobody does any more. */
+  private inherit(watch: Watch, asking: LeaseOwner | undefined): void {
+    const { lease, key, isAskedFor = false } = watch;
+    const heir = asking && !this.isDead(asking) ? asking : undefined;
+    watch.isAskedFor = heir !== undefined;
+    if (lease && (heir || isAskedFor)) this.listener.wanted(key, lease, heir);
   }
 
   /** Undefined if it was never lengthened. */
@@ -201,73 +231,16 @@ export class LeaseKeeper {
     if (watch.hold && now >= watch.hold.until) delete watch.hold;
     return watch.hold?.time ?? (watch.stored === undefined ? undefined : this.leaseTime);
   }
+}
 
-  private async compete(): Promise<void> {
-    const candidates = [...this.watches.values()].filter((watch) => !watch.lease);
-    if (candidates.length === 0) return;
-    // Ask the system once per owner, not once per lease.
-    const dead = new Map<string, boolean>();
-    const isDead = (owner: LeaseOwner) => {
-      const known = dead.get(owner.id) ?? this.isDead(owner);
-      dead.set(owner.id, known);
-      return known;
-    };
-    const states = await this.store.readLeases(candidates.map((watch) => watch.key));
-    // Wait for all of them, even if one fails: they must not overlap with the next round.
-    const outcomes = await Promise.allSettled(
-      candidates.map(async (watch, index) => {
-        const state = states[index];
-        if (state) await this.consider(watch, state, isDead);
-      }),
-    );
-    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
-  }
-
-  private async consider(watch: Watch, state: LeaseState, isDead: (owner: LeaseOwner) => boolean): Promise<void> {
-    if (state.missing) {
-      this.watches.delete(consumerId(watch.key));
-      this.listener.missing(watch.key);
-      return;
-    }
-    if (watch.lost) {
-      delete watch.lost;
-      if (state.owner?.id !== this.owner.id) this.listener.wentTo(watch.key, state.owner);
-    }
-    const now = this.clock.monotonic();
-    const { seen } = watch;
-    if (seen?.state.fence !== state.fence || seen.state.counter !== state.counter) watch.seen = { state, since: now };
-    const unchanged = now - (watch.seen?.since ?? now);
-    const expected = this.acquiredUnknowingly(watch, state) ?? state;
-    const patience = Math.max(this.leaseTime, state.holdTime ?? 0);
-    const free = expected !== state || state.owner === undefined || unchanged >= patience || isDead(state.owner);
-    if (!free) return;
-    watch.tried = expected;
-    delete watch.stored;
-    const holdTime = this.holdTime(watch, now);
-    const lease = await this.store.acquireLease(watch.key, this.owner, expected, holdTime);
-    delete watch.tried;
-    if (!lease) {
-      // Another candidate was quicker, or the group was removed: read again at the usual pace.
-      watch.seen = { state, since: now };
-      return;
-    }
-    if (this.watches.get(consumerId(watch.key)) !== watch) {
-      // Removed in the meantime: the process is stopping.
-      await this.store.releaseLease(lease);
-      return;
-    }
-    watch.lease = lease;
-    watch.renewed = now;
-    if (holdTime !== undefined) watch.stored = holdTime;
-    delete watch.seen;
-    const before = expected.owner;
-    this.listener.acquired(watch.key, lease, before === undefined || before.id === this.owner.id);
-  }
-
-  /** The answer to the last attempt was lost, but it succeeded: the same request again returns the lease. */
-  private acquiredUnknowingly({ tried }: Watch, { owner, fence }: LeaseState): LeaseState | undefined {
-    return tried && owner?.id === this.owner.id && fence === tried.fence + 1 ? tried : undefined;
-  }
+/** Asks the system once per owner, not once per lease. */
+function askedOnce(isDead: (owner: LeaseOwner) => boolean): (owner: LeaseOwner) => boolean {
+  const answers = new Map<string, boolean>();
+  return (owner) => {
+    const answer = answers.get(owner.id) ?? isDead(owner);
+    answers.set(owner.id, answer);
+    return answer;
+  };
 }
 
 export function isLeaseLost(error: unknown): boolean {

@@ -1,12 +1,14 @@
 import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import { delay } from '../common/clock.js';
 import type { ConsumerKey, Lease, LeaseOwner } from '../storage/stream-store.interface.js';
 import { ConsumerLoop } from './consumer-loop.js';
-import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
+import type { ConsumerRecord, ConsumerRecords, CurrentTerm } from './consumer-records.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
-import type { LeaseListener } from './lease-keeper.js';
+import type { LeaseListener } from './lease-watch.js';
 import type { LeaseRounds } from './lease-rounds.js';
 import { type EngineParts, LeaseTerm } from './lease-term.js';
+import { describePendingWork } from './pending-work.js';
 import type { StreamControl } from './stream-control.js';
 
 /** Begins a lease term, with a loop, for each lease that this process acquires, and ends it when the lease is lost. */
@@ -27,6 +29,7 @@ export class LeaseTerms implements LeaseListener {
     const record = this.records.get(key);
     // The lease is given back when it leaves.
     if (!record || record.removed || this.stopping.aborted) return;
+    delete record.heir;
     this.control.began(record);
     const { definition, counters, calls, workers } = record;
     const term = new LeaseTerm(definition, lease, clean, counters, this.parts, calls, workers);
@@ -67,6 +70,64 @@ export class LeaseTerms implements LeaseListener {
         'registering it again',
     );
     this.registration.registerInBackground(record);
+  }
+
+  wanted(key: ConsumerKey, lease: Lease, heir: LeaseOwner | undefined): void {
+    const record = this.records.get(key);
+    const current = record?.current;
+    if (!record || current?.term.lease.fence !== lease.fence || record.removed || this.stopping.aborted) return;
+    if (!heir) {
+      delete record.heir;
+      return;
+    }
+    const { host, pid } = heir;
+    if (record.heir?.host !== host || record.heir.pid !== pid) {
+      record.heir = { host, pid, since: new Date(this.parts.clock.now()) };
+    }
+    // It would have to wait until the sink takes its result: meanwhile the consumer may as well go on.
+    if (current.term.isClosing || current.loop.blockedSinks.length > 0) return;
+    void this.handOver(record, current);
+  }
+
+  overfull(held: number): void {
+    const { maxLeases } = this.parts.options;
+    this.parts.log.warn(
+      `This process works for ${held} consumers, more than maxLeases (${maxLeases}), because no other process takes them: ` +
+        'start more processes, or raise maxLeases',
+    );
+  }
+
+  /** What runs is finished and committed; then the lease is released. Nothing is cut off. */
+  private async handOver(record: ConsumerRecord, current: CurrentTerm): Promise<void> {
+    const { activity, keeper, log } = this.parts;
+    const { term, done } = current;
+    const drained = new AbortController();
+    void this.reportSlowHandOver(record, current, drained.signal);
+    term.close();
+    await done;
+    drained.abort();
+    // A consumer that is stopped gives its lease back itself.
+    if (record.removed || this.stopping.aborted) return;
+    try {
+      await activity.track(() => keeper.handOver(term.lease));
+      // From now on it is watched, and taken if nobody asks for it any more.
+      this.rounds.hurry();
+    } catch (error) {
+      log.warn(`${term.definition.label}: could not hand its lease over; it expires on its own: ${messageOf(error)}`);
+    }
+  }
+
+  private async reportSlowHandOver(record: ConsumerRecord, current: CurrentTerm, drained: AbortSignal): Promise<void> {
+    const { clock, log, options } = this.parts;
+    await delay(clock, options.handover, drained);
+    const pending = describePendingWork([current]);
+    if (drained.aborted || this.stopping.aborted || !record.heir || pending === undefined) return;
+    const { host, pid } = record.heir;
+    log.warn(
+      `Handing over to process ${pid} on ${host} takes longer than ${options.handover} ms (handover), waiting for ${pending}. ` +
+        'Nothing is cut off, and no new window begins here: let the method return soon after window.closing aborts, make its windows ' +
+        'smaller, or limit it with retry.timeout',
+    );
   }
 
   private async run(record: ConsumerRecord, term: LeaseTerm, loop: ConsumerLoop): Promise<void> {

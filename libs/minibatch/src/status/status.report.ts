@@ -79,10 +79,11 @@ function reportConsumer(stats: ConsumerStats | undefined, status: ConsumerStatus
 }
 
 function storedConsumer({ lease, pending, openWindows, progress }: ConsumerStats): ConsumerReport['stored'] {
-  const { owner } = lease;
+  const { owner, heir } = lease;
   return {
     // A process that was killed has not given its lease back.
     ...(owner && !isDead(owner) ? { holder: { host: owner.host, pid: owner.pid } } : {}),
+    ...(heir && !isDead(heir) ? { heir: { host: heir.host, pid: heir.pid } } : {}),
     pending,
     openWindows,
     windows: progress.windows,
@@ -98,6 +99,7 @@ function localConsumer({
   unsettled,
   lastError,
   lastCommit,
+  heir,
   ...status
 }: ConsumerStatus): ConsumerReport['local'] {
   return {
@@ -108,6 +110,7 @@ function localConsumer({
     ...(unsettled ? { unsettled: unsettled.map(datedSince) } : {}),
     ...(lastError ? { lastError: reportError(lastError) } : {}),
     ...(lastCommit ? { lastCommit: lastCommit.toISOString() } : {}),
+    ...(heir ? { heir: datedSince(heir) } : {}),
   };
 }
 

@@ -1,4 +1,11 @@
-import type { BlockedExecutor, BlockedSink, ConsumerStatus, SetAside, Unsettled } from '../engine/engine.interface.js';
+import type {
+  BlockedExecutor,
+  BlockedSink,
+  ConsumerStatus,
+  Heir,
+  SetAside,
+  Unsettled,
+} from '../engine/engine.interface.js';
 import type { SourceState } from '../sources/source-runner.js';
 
 /** The state of all streams, as plain JSON; times are ISO strings. */
@@ -49,6 +56,8 @@ export interface ConsumerReport {
   readonly stored?: {
     /** The process that works on it. */
     readonly holder?: { readonly host: string; readonly pid: number };
+    /** The process that has asked for it, and gets it when the holder has finished what runs. */
+    readonly heir?: { readonly host: string; readonly pid: number };
     /** Messages in the buffer that the group has not committed. */
     readonly pending: number;
     readonly openWindows: number;
@@ -59,7 +68,7 @@ export interface ConsumerReport {
   /** What this process does for it; absent if it does not run here. */
   readonly local?: Omit<
     ConsumerStatus,
-    'key' | 'setAside' | 'blockedSinks' | 'blockedExecutor' | 'unsettled' | 'lastError' | 'lastCommit'
+    'key' | 'setAside' | 'blockedSinks' | 'blockedExecutor' | 'unsettled' | 'lastError' | 'lastCommit' | 'heir'
   > & {
     readonly setAside?: Omit<SetAside, 'since'> & { readonly since: string };
     readonly blockedSinks?: readonly (Omit<BlockedSink, 'since'> & { readonly since: string })[];
@@ -67,6 +76,8 @@ export interface ConsumerReport {
     readonly unsettled?: readonly (Omit<Unsettled, 'since'> & { readonly since: string })[];
     readonly lastError?: ErrorReport;
     readonly lastCommit?: string;
+    /** The process that has asked for it, and since when this one knows. */
+    readonly heir?: Omit<Heir, 'since'> & { readonly since: string };
   };
 }
 

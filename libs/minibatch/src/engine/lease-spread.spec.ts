@@ -1,0 +1,72 @@
+import { describe, expect, it } from 'vitest';
+import { fairRequests, type Holding } from './lease-spread.js';
+import { Fleet, names, ROUND } from './fleet.spec.support.js';
+import { LEASE } from './process.spec.support.js';
+
+describe('the leases that a process asks for', () => {
+  const of = (holder: string, count: number, extra: Partial<Holding> = {}): Holding[] =>
+    Array.from({ length: count }, (_, n) => ({
+      id: `${holder}${n}`,
+      holder,
+      isRequested: false,
+      isMovable: true,
+      ...extra,
+    }));
+
+  it.each([
+    ['none, if nobody has two more', [...of('a', 1)], []],
+    ['none, if nobody has any', [], []],
+    ['half of what one has', [...of('a', 4)], ['a0', 'a1']],
+    ['its part beside a third', [...of('a', 4), ...of('b', 1)], ['a0']],
+    ['from whoever has most', [...of('a', 2), ...of('b', 3)], ['b0']],
+    [
+      'what is asked for already, since nobody works there yet',
+      [...of('a', 4), { ...of('b', 2)[0]!, holder: 'a', isRequested: true }],
+      ['b0', 'a0'],
+    ],
+    ['none that can not be moved', [...of('a', 3, { isMovable: false }), ...of('b', 2)], ['b0']],
+    ['none that is its own', [...of('me', 3), ...of('b', 4)], []],
+  ] as const)('are %s', (_, holdings, expected) => {
+    expect(fairRequests(holdings, 'me', Infinity, true)).toEqual(expected);
+  });
+
+  it('are no more than it takes', () => {
+    expect(fairRequests([...of('a', 8)], 'me', 3, true)).toEqual(['a0', 'a1', 'a2']);
+    expect(fairRequests([...of('a', 8), ...of('me', 3)], 'me', 3, true)).toEqual([]);
+  });
+
+  it('are others than those of a process that has as few', () => {
+    const holdings = [...of('a', 8), ...of('b', 1), ...of('c', 1)];
+    const [b, c] = [fairRequests(holdings, 'b', Infinity, true), fairRequests(holdings, 'c', Infinity, true)];
+    expect([...b, ...c].toSorted()).toEqual(['a0', 'a1', 'a2', 'a3']);
+    expect([b.length, c.length]).toEqual([2, 2]);
+  });
+
+  it('include the share of others if those do not ask', () => {
+    const holdings = [...of('a', 6), ...of('z', 1), ...of('b', 1)];
+    expect(fairRequests(holdings, 'z', Infinity, true)).toEqual(['a1']);
+    expect(fairRequests(holdings, 'z', Infinity, false)).toEqual(['a0', 'a1']);
+    expect(fairRequests([...of('b', 1), ...of('a', 3), ...of('z', 1)], 'z', Infinity, true)).toEqual([]);
+    expect(fairRequests([...of('b', 1), ...of('a', 3), ...of('z', 1)], 'z', Infinity, false)).toEqual(['a0']);
+  });
+});
+
+describe('the leases of a fleet', () => {
+  const sizes = [1, 2, 3, 4, 5, 6, 7, 8];
+  it.each(sizes.flatMap((replicas) => [1, 4, 7, 16].map((consumers) => [replicas, consumers] as const)))(
+    'of %d replicas that start together are spread fairly within a lease time, and then stay: %d consumers',
+    async (replicas, consumers) => {
+      const fleet = new Fleet(names(consumers));
+      await fleet.joinMany(replicas);
+      expect(await fleet.comesTo(() => fleet.isFair), fleet.shares.join(' ')).toBe(true);
+      // Requests that are no longer needed may still be carried out.
+      await fleet.pass(LEASE);
+      const before = await fleet.fences();
+      await fleet.pass(50 * ROUND);
+      expect(fleet.isFair, fleet.shares.join(' ')).toBe(true);
+      expect(await fleet.fences()).toEqual(before);
+      expect((await fleet.leases()).map(({ heir }) => heir)).toEqual(before.map(() => undefined));
+      await fleet.stopAll();
+    },
+  );
+});
