@@ -86,6 +86,17 @@ export function checkpointContract({ describe, it }: TestFunctions, context: Con
       assert.equal(await store.readCheckpoint('other', 'good'), undefined);
     });
 
+    it('reports no position that can not be stored where its messages are refused anyway', async () => {
+      const { store } = context;
+      await store.ensureStream(STREAM);
+      const outcomes = await store.append([message('x'.repeat(store.maxMessageBytes + 1)), message({ n: 1 })], {
+        checkpoints: [at({ 'a\0': 1 }, { source: 'bad', from: 0, to: 1 }), at('good', { from: 1, to: 2 })],
+      });
+      assert.deepEqual(statuses(outcomes), ['failed', 'stored']);
+      assert.equal(await store.readCheckpoint(STREAM, 'bad'), undefined);
+      assert.equal(await store.readCheckpoint(STREAM, 'source'), 'good');
+    });
+
     it('keeps the last position of a source that can be stored', async () => {
       const { store } = context;
       await store.ensureStream(STREAM);

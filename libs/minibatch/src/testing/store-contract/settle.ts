@@ -361,14 +361,43 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.equal(kept, 2);
     });
 
+    it('keeps what a removed group has kept when the last group reads it later, and nothing else', async () => {
+      const { store } = context;
+      await register(store, 'keeps', 'last');
+      await append(store, ...numbers(3));
+      const keeper = await hold(store, key('keeps'));
+      await finish(store, keeper, 1, (await read(store, key('keeps'))).slice(1, 2), { keep: true });
+      await store.removeGroup(STREAM, 'keeps');
+      await finish(store, await hold(store, key('last'), 'b'), 1, await read(store, key('last')));
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+      const { messages: kept } = await store.sweep(STREAM, { kept: new Date(Date.now() + 60_000) });
+      assert.equal(kept, 1);
+    });
+
+    it('lets messages leave with the last of several groups, each of which has read what those before it did', async () => {
+      const { store } = context;
+      const groups = ['a', 'b', 'c', 'd'];
+      await register(store, ...groups);
+      await append(store, ...numbers(2));
+      for (const group of groups) {
+        assert.equal((await store.stats([STREAM]))[0]?.buffered, 2);
+        const messages = await read(store, key(group));
+        assert.deepEqual(ns(messages), [0, 1], group);
+        await finish(store, await hold(store, key(group), group), 1, messages);
+      }
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+    });
+
     it('keeps a redriven message for its own group, also if another one commits it last', async () => {
       const { store } = context;
-      await register(store, 'default');
+      await register(store, 'default', 'had');
       await append(store, ...numbers(2));
       const lease = await hold(store);
       const messages = await read(store);
+      await finish(store, await hold(store, key('had'), 'h'), 1, await read(store, key('had')));
       await bury(store, lease, messages.slice(0, 1));
       await finish(store, lease, 1, messages);
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
       assert.equal(await store.redrive(STREAM, {}), 1);
       await store.registerGroup(key('later'));
       await finish(store, lease, 2, await read(store), { keep: true });
