@@ -105,6 +105,11 @@ describe('MessageBuffer', () => {
     expect(buffer.passedOver).toBe(2);
     buffer.clear();
     expect(buffer.passedOver).toBe(0);
+    buffer.push(range(0, 4));
+    buffer.passOverAll();
+    buffer.remove([message(0)]);
+    buffer.remove([message(2)]);
+    expect(buffer.passedOver).toBe(2); // 1, 3
   });
 
   it('has another version after every change that a strategy can see', () => {
