@@ -8,6 +8,9 @@ export const AREAS = {
   windows: ['windows/*.spec.ts'],
   engine: ['engine/*.spec.ts', 'windows/exactly-once.spec.ts'],
   'storage/memory': ['storage/memory/*.spec.ts', 'engine/retention.spec.ts'],
+  'storage/lmdb': [
+    'storage/lmdb/{lmdb.store,lmdb.damage,groups,dead-letters,decoded-records,kept-messages,window-records}.spec.ts',
+  ],
   storage: [
     'storage/*.spec.ts',
     'storage/memory/*.spec.ts',

@@ -40,6 +40,9 @@ describe('MemoryStreamStore', () => {
     expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'failed', 'failed', 'failed', 'stored']);
     const codes = outcomes.map((outcome) => outcome.status === 'failed' && (outcome.error as AppendError).code);
     expect(codes.slice(1, 4)).toEqual([ErrorCode.MessageTooLarge, ErrorCode.MessageTooLarge, ErrorCode.NotStorable]);
+    const errors = outcomes.flatMap((outcome) => (outcome.status === 'failed' ? [outcome.error as AppendError] : []));
+    // What says why is not wrapped in something that says less.
+    expect(errors.filter(({ message: text }) => text.startsWith('append failed'))).toEqual([]);
     expect((await store.fetch(key, undefined, all)).messages.map(({ data }) => data)).toEqual([{ n: 1 }, { n: 2 }]);
   });
 

@@ -208,6 +208,8 @@ export async function readAllWindows(
   const found: ReadWindow[] = [];
   for (let after: string | undefined; ;) {
     const page = await store.readWindows!(consumer, state, after, limit);
+    if (state === 'kept')
+      assert.ok(page.windows.length <= limit, `${page.windows.length} windows in a page of ${limit}`);
     found.push(...page.windows);
     if (page.next === undefined) return found;
     after = page.next;
