@@ -9,6 +9,7 @@ import {
   InlineExecutor,
   memoryStore,
   MinibatchModule,
+  MinibatchRunner,
   type MinibatchModuleOptions,
   readOutcome,
   StatusService,
@@ -195,6 +196,40 @@ describe('the executor of a consumer', () => {
     await harness.append('numbers', 1);
     expect(harness.results(OneJob, 'take')).toEqual([1]);
     expect(executor).toMatchObject({ opened: [], ran: [] });
+  });
+});
+
+describe('a process in the role of a worker', () => {
+  it('runs methods for others, and nothing of its own: its store is opened when something uses it', async () => {
+    const store = memoryStore();
+    let opens = 0;
+    const counted = {
+      ...store,
+      useFactory: async () => {
+        const made = await store.useFactory();
+        const open = made.open.bind(made);
+        made.open = () => {
+          opens += 1;
+          return open();
+        };
+        return made;
+      },
+    };
+    const module = await Test.createTestingModule({
+      imports: [MinibatchModule.forRoot({ store: counted as typeof store, role: 'worker', executor: own })],
+      providers: PROVIDERS,
+    }).compile();
+    const app = module.createNestApplication({ logger: false });
+    apps.push(app);
+    await app.init();
+    await app.get(MinibatchRunner).start();
+    expect(opens).toBe(0);
+    expect(own.opened).toEqual([]);
+    await app.get(StreamService).append('numbers', 1);
+    expect(opens).toBe(1);
+    expect((await app.get(StatusService).snapshot()).streams[0]?.consumers).toEqual([]);
+    expect(() => readOutcome(Uint8Array.of())).toThrow('version none');
+    await expect(app.get(WindowWorker).handle(Uint8Array.of())).resolves.toBeInstanceOf(Uint8Array);
   });
 });
 

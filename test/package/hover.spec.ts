@@ -54,6 +54,7 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   'nestjs-minibatch/mqtt': ['new api.MqttSource({ · })', 'new api.MqttSink({ · })'],
   'nestjs-minibatch/celery': ['new api.CeleryEventSource({ · })'],
   'nestjs-minibatch/omegaml': ['new api.DatasetSource({ · })', 'new api.DatasetSink({ · })'],
+  'nestjs-minibatch/threads': ['api.threads({ · })'],
   'nestjs-minibatch/testing': ['api.MinibatchTestingModule.forRoot({ · })'],
   'nestjs-minibatch/microservices': ['new api.ClientProxySink({ · })'],
 };

@@ -60,6 +60,7 @@ const EXPORTED: Readonly<Record<string, readonly string[]>> = {
   'nestjs-minibatch/mqtt': ['MqttConnectionOptions', 'MqttSink', 'MqttSource'],
   'nestjs-minibatch/omegaml': ['DatasetSink', 'DatasetSource'],
   'nestjs-minibatch/store': ['StreamStore'],
+  'nestjs-minibatch/threads': ['runMinibatchWorker', 'threads'],
   'nestjs-minibatch/testing': ['MinibatchHarness', 'MinibatchTestingModule'],
 };
 
@@ -77,6 +78,7 @@ const OWN: Readonly<Record<string, string>> = {
   Flights: "const Flights = defineStream<Flight>('flights');",
   flights: 'declare const flights: Stream<Flight>;',
   harness: 'declare const harness: MinibatchHarness;',
+  WorkerModule: 'declare class WorkerModule {}',
   MyExecutor: 'declare const MyExecutor: new () => Executor;',
   MyDatabase: 'declare class MyDatabase { destroy(): Promise<void> }',
   MyStore: 'declare const MyStore: new (database: MyDatabase) => StreamStore;',

@@ -20,6 +20,7 @@ export class Feed extends KafkaSource<Flight | null> { constructor() { ${code} }
     : code
 }`,
   'guides/executors.md': (code) =>
+    (code.includes('FlightReport') ? 'declare class FlightReport {}\n' : '') +
     code
       // The class of the page takes a client.
       .replace("import { RequestExecutor } from './request.executor.js';", DECLARED_EXECUTOR),

@@ -1,7 +1,7 @@
 // Set up
 export { MinibatchModule } from './minibatch.module.js';
 export type { MinibatchModuleExtras, StatusControllerOptions, StoreChoice } from './minibatch.module-definition.js';
-export type { MinibatchModuleOptions } from './minibatch.options.js';
+export type { MinibatchModuleOptions, MinibatchRole } from './minibatch.options.js';
 export { MinibatchRunner } from './minibatch.runner.js';
 export type { AttemptRetryOptions, Duration, RetryOptions } from './definitions/shared.options.js';
 

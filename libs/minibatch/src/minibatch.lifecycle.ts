@@ -75,18 +75,23 @@ export class MinibatchLifecycle
     this.refuseSecondModule();
     await this.runner.collect();
     afterLazyLoads(this.loader, () => this.runner.collectLate());
-    if (this.closed.signal.aborted) return;
+    if (this.closed.signal.aborted || this.isWorker) return;
     await this.openStore();
   }
 
   async onApplicationBootstrap(): Promise<void> {
-    if (this.closed.signal.aborted) return;
+    if (this.closed.signal.aborted || this.isWorker) return;
     if (this.options.autoStart) {
       await this.runner.start();
       if (this.closed.signal.aborted) return;
       this.forgetLater = this.clock.schedule(LATER, () => this.look());
     }
     await this.warnOfOrphans();
+  }
+
+  /** It runs methods for other processes, and nothing of its own. */
+  private get isWorker(): boolean {
+    return this.options.role === 'worker';
   }
 
   async onModuleDestroy(): Promise<void> {

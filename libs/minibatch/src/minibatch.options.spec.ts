@@ -11,6 +11,7 @@ describe('resolveOptions', () => {
       pending: { messages: 100_000, bytes: 128 * 1024 * 1024 },
       retry: { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 },
       executor: 'inline',
+      role: 'emitter',
       shutdownTimeout: 5_000,
       autoStart: true,
     });
@@ -49,6 +50,14 @@ describe('resolveOptions', () => {
   ])('consumers %j and the variable %j: %j', (consumers, variable, expected) => {
     const environment = variable === undefined ? {} : { MINIBATCH_CONSUMERS: variable };
     expect(resolveOptions(consumers ? { consumers } : {}, environment).consumers).toEqual(expected);
+  });
+
+  it('takes a role, which the environment overrides', () => {
+    expect(resolveOptions({ role: 'worker' }).role).toBe('worker');
+    expect(resolveOptions({ role: 'worker' }, { MINIBATCH_ROLE: ' ' }).role).toBe('worker');
+    expect(resolveOptions({ role: 'worker' }, { MINIBATCH_ROLE: 'emitter' }).role).toBe('emitter');
+    expect(() => resolveOptions({ role: 'web' as never })).toThrow(/role is 'web'; allowed: 'emitter' or 'worker'/);
+    expect(() => resolveOptions({}, { MINIBATCH_ROLE: 'web' })).toThrow(/MINIBATCH_ROLE is 'web'/);
   });
 
   it('takes an executor, and nothing that is none', () => {

@@ -62,6 +62,12 @@ export interface MinibatchModuleOptions {
   readonly maxPendingAppends?: number;
   /** The same in bytes of data, keys, headers and dedupe ids. @default 128 MiB */
   readonly maxPendingAppendBytes?: number;
+  /**
+   * `'worker'`: this process runs methods for the executors of others. No consumer competes for a lease, no source starts, and the store is
+   * opened when something uses it. The environment variable `MINIBATCH_ROLE` overrides it, so that both can boot the same module.
+   * @default 'emitter'
+   */
+  readonly role?: MinibatchRole;
   /** False: nothing runs before `MinibatchRunner.start()`; for processes that only append. @default true */
   readonly autoStart?: boolean;
   /**
@@ -77,6 +83,9 @@ export interface MinibatchModuleOptions {
   readonly sources?: readonly string[];
 }
 
+/** What a process is for. An emitter holds leases, reads, cuts windows and commits them; a worker runs methods for emitters. */
+export type MinibatchRole = 'emitter' | 'worker';
+
 /** What `resolveOptions` makes of the options: nothing is missing, durations are milliseconds. */
 export interface ResolvedOptions {
   readonly engine: EngineOptions;
@@ -84,6 +93,7 @@ export interface ResolvedOptions {
   readonly executor: Executor | 'inline';
   readonly shutdownTimeout: number;
   readonly pending: PendingLimits;
+  readonly role: MinibatchRole;
   readonly autoStart: boolean;
   /** Undefined: all. */
   readonly consumers?: readonly string[];
@@ -95,6 +105,7 @@ export interface ResolvedOptions {
 export interface MinibatchEnvironment {
   readonly MINIBATCH_CONSUMERS?: string;
   readonly MINIBATCH_SOURCES?: string;
+  readonly MINIBATCH_ROLE?: string;
 }
 
 const WHERE = 'MinibatchModule';
@@ -117,6 +128,7 @@ export function resolveOptions(
     'shutdownTimeout',
     'maxPendingAppends',
     'maxPendingAppendBytes',
+    'role',
     'autoStart',
     'consumers',
     'sources',
@@ -149,10 +161,19 @@ export function resolveOptions(
     executor: options.executor === undefined ? 'inline' : checkExecutor(options.executor),
     shutdownTimeout: checkDuration(WHERE, 'shutdownTimeout', options.shutdownTimeout ?? SHUTDOWN_TIMEOUT, { min: 0 }),
     pending: resolvePending(WHERE, options),
+    role: checkRole(options.role, environment.MINIBATCH_ROLE),
     autoStart: checkBoolean(WHERE, 'autoStart', options.autoStart ?? true),
     ...(consumers ? { consumers } : {}),
     ...(sources ? { sources } : {}),
   };
+}
+
+/** @throws MinibatchError `InvalidOptions` */
+function checkRole(option: unknown, variable: string | undefined): MinibatchRole {
+  const isSet = variable !== undefined && variable.trim() !== '';
+  const given = isSet ? variable.trim() : (option ?? 'emitter');
+  if (given === 'emitter' || given === 'worker') return given;
+  throw invalidOption(WHERE, isSet ? 'MINIBATCH_ROLE' : 'role', given, "'emitter' or 'worker'");
 }
 
 /** @throws MinibatchError `InvalidOptions` */

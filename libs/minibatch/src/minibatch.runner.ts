@@ -113,6 +113,11 @@ export class MinibatchRunner {
   }
 
   private async bind({ consumers, sources }: Found): Promise<void> {
+    if (this.options.role === 'worker') {
+      for (const { stream, label } of consumers)
+        this.logger.log(`'${stream}' → ${label}: runs windows of other processes`);
+      return;
+    }
     for (const consumer of consumers) {
       if (!this.registry.isSelected(consumer, this.options.consumers)) {
         this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process`);
@@ -150,9 +155,12 @@ export class MinibatchRunner {
   /**
    * Starts the consumers, then the sources; once, however often it is called.
    *
+   * In the role of a worker there is nothing to start.
+   *
    * @throws MinibatchError `ShuttingDown` if the application was closed before
    */
   async start(): Promise<void> {
+    if (this.options.role === 'worker') return;
     if (this.closed && !this.starting) {
       throw new MinibatchError(ErrorCode.ShuttingDown, 'MinibatchRunner.start(): the application was closed');
     }

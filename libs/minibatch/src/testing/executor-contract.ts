@@ -5,7 +5,7 @@ import type { Executor, ExecutorConsumer } from '../executors/executor.interface
 import { CONSUMERS, handled, taskFor } from './executor-contract/tasks.js';
 import type { TestFunctions } from './store-contract/context.js';
 
-/** An executor whose workers boot `ExecutorContractModule`. */
+/** An executor whose workers boot `executorContractModule()`. */
 export interface ExecutorUnderTest {
   /** Not opened yet; the contract opens and closes it. */
   readonly executor: Executor;
@@ -143,7 +143,7 @@ function valuesOf(): Record<string, unknown> {
 function resultContract(test: TestFunctions, context: ContractContext): void {
   test.it('has no result where the handler returns none', async () => {
     const { executor } = context;
-    const { result } = await handled(executor, taskFor(executor, 'hang', { signal: AbortSignal.abort() }));
+    const { result } = await handled(executor, taskFor(executor, 'returnNothing'));
     strictEqual(result, undefined);
   });
 

@@ -9,7 +9,7 @@ export { VirtualClock } from './virtual-clock.js';
 // Test an executor of one's own
 export { executorContract } from './executor-contract.js';
 export type { ExecutorUnderTest } from './executor-contract.js';
-export { ExecutorContractModule } from './executor-contract/handlers.js';
+export { executorContractModule } from './executor-contract/handlers.js';
 
 // Test a store of one's own
 export { storeContract } from './store-contract.js';

@@ -7,15 +7,11 @@ import type { Executor, ExecutorConsumer, WindowHandler } from '../../executors/
 import { encodeTask } from '../../executors/task-codec.js';
 import { decodeMessage, encodeMessage } from '../../storage/encoded-message.js';
 import type { NewMessage, WindowRecord } from '../../storage/stream-store.interface.js';
-import { CONTRACT_STREAM, ContractHandlers } from './handlers.js';
-
-export type HandlerName = keyof ContractHandlers;
+import { CONTRACT_STREAM, ContractHandlers, type HandlerName, HANDLERS } from './handlers.js';
 
 const handlers = new ContractHandlers();
 
-export const CONSUMERS: readonly ExecutorConsumer[] = (
-  Object.getOwnPropertyNames(ContractHandlers.prototype).filter((name) => name !== 'constructor') as HandlerName[]
-).map(consumerOf);
+export const CONSUMERS: readonly ExecutorConsumer[] = HANDLERS.map(consumerOf);
 
 function consumerOf(group: string): ExecutorConsumer {
   return { label: `ContractHandlers.${group}`, stream: CONTRACT_STREAM, group, workers: 1 };

@@ -1,0 +1,41 @@
+import type { MessagePort } from 'node:worker_threads';
+
+/** What a thread is started with. */
+export interface ThreadData {
+  /** URL of the application's file. */
+  readonly worker: string;
+  readonly maxResultBytes: number;
+}
+
+/** A task on its way to a thread. Without bytes the thread says what it can run. */
+export interface ThreadTask {
+  readonly bytes: Uint8Array | undefined;
+  /** For what is said while the task runs. */
+  readonly port: MessagePort;
+}
+
+/** From the thread. */
+export type ThreadReply =
+  | { readonly kind: 'started' }
+  | { readonly kind: 'answer'; readonly bytes: Uint8Array }
+  /** `stream` and `group` of what the thread can run. */
+  | { readonly kind: 'ready'; readonly consumers: readonly (readonly [stream: string, group: string])[] }
+  | { readonly kind: 'failed'; readonly message: string };
+
+/** To the thread: which signal of the window aborts, and why. */
+export interface ThreadOrder {
+  readonly kind: 'abort' | 'close';
+  readonly reason: string;
+}
+
+/** Under it a thread finds what `runMinibatchWorker` has made, also if there are two copies of the package. */
+export const WORKER: unique symbol = Symbol.for('nestjs-minibatch.worker') as never;
+
+/** What the application's file provides, by `runMinibatchWorker`. */
+export interface ThreadWorker {
+  readonly consumers: readonly (readonly [stream: string, group: string])[];
+  handle(
+    task: Uint8Array,
+    options: { readonly signal: AbortSignal; readonly closing: AbortSignal; readonly maxResultBytes: number },
+  ): Promise<Uint8Array>;
+}
