@@ -88,9 +88,9 @@ function patienceOf({ retry }: ConsumerDefinition): number {
 }
 
 function reasonOf({ state, activity }: ConsumerStatus): string {
-  if (state === 'standby') return 'another process works for the group, or the store does not answer';
+  if (activity === 'unavailable') return 'the store does not answer, or denies a right';
+  if (state === 'standby') return 'another process works for the group';
   if (activity === 'blocked') return 'every message fails, or a sink does not take a result';
-  if (activity === 'unavailable') return 'the store does not answer';
   if (activity === 'stalled') return 'its emitter takes nothing of what it is shown';
   return 'it does not get on';
 }

@@ -5,7 +5,7 @@ import type { Log } from '../common/log.js';
 import { isDead, thisProcess } from '../common/process-identity.js';
 import { shuttingDown } from '../errors/shutting-down.js';
 import type { ConsumerKey, LeaseOwner, StreamStore } from '../storage/stream-store.interface.js';
-import { ConsumerRecords } from './consumer-records.js';
+import { type ConsumerRecord, ConsumerRecords } from './consumer-records.js';
 import { ConsumerRegistration } from './consumer-registration.js';
 import { ConsumerShutdown } from './consumer-shutdown.js';
 import { stateOf, statusOf } from './consumer-status.js';
@@ -102,13 +102,30 @@ export class ConsumerEngine implements Engine {
       await keeper.round();
       await control.refresh(streams);
     };
-    const rounds = (this.rounds = new LeaseRounds(keeper, clock, log, activity, round, signal));
+    const failed = (of: readonly ConsumerRecord[], error: unknown) => {
+      for (const { counters } of of) counters.failed(clock.now(), error);
+    };
+    const roundFailed = (error: unknown) => failed(records.all(), error);
+    const rounds = (this.rounds = new LeaseRounds(keeper, clock, log, activity, round, roundFailed, signal));
     const terms = new LeaseTerms(records, parts, registration, control, rounds, signal, () =>
       this.wakeUpCalls.follow(),
     );
     this.monitor = new EventLoopMonitor(clock, log, records, keeper, resolved.leaseTime, () => rounds.hurry());
     this.shutdown = new ConsumerShutdown(clock, log, keeper, rounds);
-    this.sweeper = new Sweeper(store, clock, ages, log, activity, resolved.dedupeTime, () => this.sweptStreams());
+    this.sweeper = new Sweeper(
+      store,
+      clock,
+      ages,
+      log,
+      activity,
+      resolved.dedupeTime,
+      () => this.sweptStreams(),
+      (stream, error) =>
+        failed(
+          records.all().filter(({ definition }) => definition.key.stream === stream),
+          error,
+        ),
+    );
     this.wakeUpCalls = new WakeUps(
       store,
       clock,
@@ -117,6 +134,7 @@ export class ConsumerEngine implements Engine {
       () => this.awaitingMessages(),
       () => records.activeStreams(),
       (stream) => this.wake(stream),
+      (error) => failed(records.active(), error),
     );
   }
 
@@ -192,9 +210,12 @@ export class ConsumerEngine implements Engine {
   }
 
   status(): readonly ConsumerStatus[] {
-    return this.records
-      .all()
-      .map((record) => statusOf(record, stateOf(record, this.isStarted || record.runsAtOnce, this.isStopping)));
+    return this.records.all().map((record) =>
+      statusOf(record, stateOf(record, this.isStarted || record.runsAtOnce, this.isStopping), {
+        leases: this.rounds.isFailing,
+        polls: this.wakeUpCalls.isFailing,
+      }),
+    );
   }
 
   wakeUps(): WakeUpStatus {

@@ -1,12 +1,20 @@
 import type { ConsumerRecord } from './consumer-records.js';
 import { type ConsumerActivity, ConsumerState, type ConsumerStatus } from './engine.interface.js';
 
+/** Calls of the store for all consumers at once that have failed the last time. */
+export interface FailingCalls {
+  /** Leases can't be renewed or acquired. */
+  readonly leases: boolean;
+  /** It can't be looked for new messages. */
+  readonly polls: boolean;
+}
+
 /** A consumer as the status shows it. */
-export function statusOf(record: ConsumerRecord, state: ConsumerState): ConsumerStatus {
+export function statusOf(record: ConsumerRecord, state: ConsumerState, failing: FailingCalls): ConsumerStatus {
   const { definition, counters, calls, current, heir } = record;
   const { unsettled } = calls;
   const loop = current?.loop;
-  const activity = activityOf(record, state);
+  const activity = activityOf(record, state, failing);
   const blockedSinks = loop?.blockedSinks ?? [];
   return {
     key: definition.key,
@@ -37,13 +45,24 @@ export function statusOf(record: ConsumerRecord, state: ConsumerState): Consumer
   };
 }
 
-/** What it does while it runs, or that the store keeps it from running. */
+/** What it does while it runs, or that the store keeps it from that. */
 function activityOf(
   { current, registrationFailed }: ConsumerRecord,
   state: ConsumerState,
+  failing: FailingCalls,
 ): ConsumerActivity | undefined {
-  if (state === ConsumerState.Running) return current?.loop.activity;
-  return state === ConsumerState.Standby && registrationFailed ? 'unavailable' : undefined;
+  switch (state) {
+    case ConsumerState.Standby:
+      return registrationFailed || failing.leases ? 'unavailable' : undefined;
+    case ConsumerState.Recovering:
+      return current?.term.unavailable || failing.leases ? 'unavailable' : undefined;
+    case ConsumerState.Running: {
+      const activity = current?.loop.activity;
+      return failing.leases || (failing.polls && activity === 'waiting') ? 'unavailable' : activity;
+    }
+    default:
+      return undefined;
+  }
 }
 
 /**

@@ -137,7 +137,7 @@ export type ConsumerActivity =
   | 'stalled'
   /** The stream was paused. */
   | 'paused'
-  /** The store does not answer, or the group of a consumer in `standby` can't be registered. */
+  /** The store does not answer, or denies what the consumer needs; in `standby`: for its group, or for the lease. */
   | 'unavailable';
 
 export interface SetAside {

@@ -12,6 +12,7 @@ const ROUND_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
 export class LeaseRounds {
   private running: Promise<void> = Promise.resolve();
   private endPause: (() => void) | undefined;
+  private failing = false;
 
   constructor(
     private readonly keeper: LeaseKeeper,
@@ -20,12 +21,19 @@ export class LeaseRounds {
     private readonly activity: Activity,
     /** One round. */
     private readonly round: () => Promise<void>,
+    /** Called with what a round has failed with. */
+    private readonly failed: (error: unknown) => void,
     /** Aborts when the engine is stopping: then no round follows. */
     private readonly stopping: AbortSignal,
   ) {}
 
   start(): void {
     this.running = this.run();
+  }
+
+  /** The last round has failed: no lease can be renewed or acquired. */
+  get isFailing(): boolean {
+    return this.failing;
   }
 
   /** Settles when the last round has ended. */
@@ -58,8 +66,11 @@ export class LeaseRounds {
       try {
         await this.activity.track(this.round);
         failures = 0;
+        this.failing = false;
       } catch (error) {
         failures += 1;
+        this.failing = true;
+        this.failed(error);
         if (failures === 1 && !this.stopping.aborted)
           this.log.warn(`Can't renew leases, retrying: ${messageOf(error)}`);
       }

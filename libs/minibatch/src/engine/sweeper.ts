@@ -47,6 +47,8 @@ export class Sweeper {
     /** How long a `dedupeId` is remembered after its message was committed; milliseconds. */
     private readonly dedupeTime: number,
     private readonly streams: () => readonly SweptStream[],
+    /** Called with what the sweep of a stream has failed with. */
+    private readonly failed: (stream: string, error: unknown) => void,
   ) {}
 
   start(): void {
@@ -131,7 +133,9 @@ export class Sweeper {
       if (count > 0) this.log.log(`'${stream}': removed ${count} ${what} older than ${age} ms`);
     } catch (error) {
       // The next round retries it.
-      if (!this.stopped.signal.aborted) this.log.warn(`'${stream}': could not remove old ${what}: ${messageOf(error)}`);
+      if (this.stopped.signal.aborted) return;
+      this.failed(stream, error);
+      this.log.warn(`'${stream}': could not remove old ${what}: ${messageOf(error)}`);
     }
   }
 }

@@ -43,6 +43,7 @@ describe('a store that tells of new messages', () => {
       () => [],
       () => consumed,
       (stream) => void woken.push(stream),
+      () => undefined,
     );
     wakeUps.start();
   });
@@ -120,6 +121,7 @@ describe('a store that is polled', () => {
       new Activity(),
       () => [consumer],
       () => [KEY.stream],
+      () => undefined,
       () => undefined,
     );
     wakeUps.start();

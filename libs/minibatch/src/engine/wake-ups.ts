@@ -46,6 +46,8 @@ export class WakeUps {
     /** Streams whose consumers run here. */
     private readonly consumed: () => readonly string[],
     private readonly wakeStream: (stream: string) => void,
+    /** Called with what a poll has failed with. */
+    private readonly failed: (error: unknown) => void,
   ) {
     this.pause = store.polling.busy;
   }
@@ -64,6 +66,11 @@ export class WakeUps {
     if (this.pause === this.store.polling.busy) return;
     this.pause = this.store.polling.busy;
     this.restartPause?.();
+  }
+
+  /** The last poll has failed: messages of other processes may go unnoticed. */
+  get isFailing(): boolean {
+    return this.failing;
   }
 
   get status(): WakeUpStatus {
@@ -148,6 +155,7 @@ export class WakeUps {
   private async look(): Promise<void> {
     const awaiting = this.awaitingMessages();
     if (awaiting.length === 0) {
+      this.failing = false;
       this.pause = Math.min(this.pause * 2, this.store.polling.idle);
       return;
     }
@@ -168,6 +176,7 @@ export class WakeUps {
       if (!this.failing && !this.stopped.signal.aborted)
         this.log.warn(`Can't check for new messages, retrying: ${messageOf(error)}`);
       this.failing = true;
+      this.failed(error);
       this.pause = this.store.polling.idle;
     }
   }

@@ -1,5 +1,6 @@
 import { counted } from '../common/counted.js';
 import { ConsumerState } from '../engine/engine.interface.js';
+import { ErrorCode } from '../errors/minibatch.error.js';
 import { SourceState } from '../sources/source-runner.js';
 import type {
   ConsumerReport,
@@ -15,8 +16,10 @@ import { unservedAdvice } from './unserved-groups.js';
 export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary {
   const reasons: HealthReason[] = [];
   const { error, name } = snapshot.store;
-  if (error)
-    reasons.push({ what: 'store-unavailable', message: `the store (${name}) does not answer: ${error.message}` });
+  if (error) {
+    const what = error.code === ErrorCode.StoreDenied ? 'denies a right' : 'does not answer';
+    reasons.push({ what: 'store-unavailable', message: `the store (${name}) ${what}: ${error.message}` });
+  }
   const now = Date.parse(snapshot.at);
   for (const stream of snapshot.streams) reasons.push(...ofStream(stream, now));
   return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons };
@@ -86,15 +89,24 @@ function* ofConsumer(
       yield reason('consumer-retrying', `${local.label} failed, its window waits for the next attempt${last}`);
       break;
     case 'unavailable':
-      yield reason(
-        'consumer-unavailable',
-        local.state === ConsumerState.Standby
-          ? `${local.label} does not run, because its group can't be registered${last}`
-          : `the store does not answer ${local.label}${last}`,
-      );
+      yield reason('consumer-unavailable', whyUnavailable(local) + last);
       break;
     default:
   }
+}
+
+function whyUnavailable({ label, state, lastError }: NonNullable<ConsumerReport['local']>): string {
+  const isDenied = lastError?.code === ErrorCode.StoreDenied;
+  if (state !== ConsumerState.Standby) {
+    return isDenied ? `the store denies ${label} a right` : `the store does not answer ${label}`;
+  }
+  const isAway = lastError?.code === ErrorCode.StoreUnavailable;
+  const why = isDenied
+    ? 'the store denies it a right'
+    : isAway
+      ? 'the store does not answer'
+      : "its group can't be registered";
+  return `${label} does not run, because ${why}`;
 }
 
 /** What keeps a blocked consumer: its executor, sinks, or messages of which not one gets through alone. */

@@ -169,6 +169,15 @@ describe('StatusService', () => {
     await expect(status.stream('flights')).rejects.toMatchObject({ code: ErrorCode.StoreUnavailable });
   });
 
+  it('says that the store denies the right to count', async () => {
+    const { status, store } = setUp([stats('flights')]);
+    store.stats = () => Promise.reject(new MinibatchError(ErrorCode.StoreDenied, 'no right to find'));
+    await expect(status.stream('flights')).rejects.toMatchObject({ code: ErrorCode.StoreDenied });
+    const { reasons } = await status.health();
+    expect(reasons).toMatchObject([{ what: 'store-unavailable', message: expect.stringContaining('denies a right') }]);
+    expect(reasons[0]?.message).toContain('MINIBATCH_STORE_DENIED');
+  });
+
   it('works without the store', async () => {
     const { status, store } = setUp([], [local('flights', 'default')]);
     store.stats = () => Promise.reject(new MinibatchError(ErrorCode.StoreUnavailable, 'gone'));
@@ -197,15 +206,30 @@ describe('health', () => {
     for (const reason of reasons) expect(reason).toMatchObject({ stream: 'flights', group: 'default' });
   });
 
-  it('says why a consumer does not run whose group cannot be registered', async () => {
-    const lastError = { at: new Date(0), code: ErrorCode.StoreDenied, message: 'no right to write' };
-    const consumer = local('flights', 'default', { state: ConsumerState.Standby, activity: 'unavailable', lastError });
-    const { status } = setUp([], [consumer]);
+  it.each([
+    [
+      ConsumerState.Standby,
+      ErrorCode.StoreDenied,
+      'Report.summarize does not run, because the store denies it a right',
+    ],
+    [
+      ConsumerState.Standby,
+      ErrorCode.StoreUnavailable,
+      'Report.summarize does not run, because the store does not answer',
+    ],
+    [
+      ConsumerState.Standby,
+      ErrorCode.InvalidOptions,
+      "Report.summarize does not run, because its group can't be registered",
+    ],
+    [ConsumerState.Recovering, ErrorCode.StoreDenied, 'the store denies Report.summarize a right'],
+    [ConsumerState.Running, ErrorCode.StoreDenied, 'the store denies Report.summarize a right'],
+    [ConsumerState.Running, ErrorCode.StoreUnavailable, 'the store does not answer Report.summarize'],
+  ])('says why a consumer is kept from its work: %s, %s', async (state, code, why) => {
+    const lastError = { at: new Date(0), code, message: `it went wrong [${code}]` };
+    const { status } = setUp([], [local('flights', 'default', { state, activity: 'unavailable', lastError })]);
     expect((await status.health()).reasons).toMatchObject([
-      {
-        what: 'consumer-unavailable',
-        message: "Report.summarize does not run, because its group can't be registered: no right to write",
-      },
+      { what: 'consumer-unavailable', message: `${why}: it went wrong [${code}]` },
     ]);
   });
 

@@ -52,12 +52,12 @@ export class StatusService {
     return { ...snapshot, health: health(snapshot) };
   }
 
-  /** One stream, counted alone. @throws MinibatchError `UnknownStream`, `StoreUnavailable` */
+  /** One stream, counted alone. @throws MinibatchError `UnknownStream`, `StoreUnavailable`, `StoreDenied` */
   async stream(name: string): Promise<StreamReport> {
     const { stats, error } = await this.count(name);
     const stream = reportStreams(stats, this.engine.status(), this.hub.sources()).find((each) => each.name === name);
     if (stream) return stream;
-    if (error) throw new MinibatchError(ErrorCode.StoreUnavailable, `the store does not answer: ${error.message}`);
+    if (error) throw unanswered(error);
     throw unknownStream(name);
   }
 
@@ -95,4 +95,12 @@ export class StatusService {
         `then correct or remove them`,
     );
   }
+}
+
+function unanswered({ code, message }: ErrorReport): MinibatchError {
+  const isDenied = code === ErrorCode.StoreDenied;
+  return new MinibatchError(
+    isDenied ? ErrorCode.StoreDenied : ErrorCode.StoreUnavailable,
+    `the store ${isDenied ? 'denies a right' : 'does not answer'}: ${message}`,
+  );
 }

@@ -1,5 +1,5 @@
 import { mongo } from 'mongoose';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { changedOnTheWay, useStore } from '../../../../../test/support/mongoose-store.js';
 import { SystemClock } from '../../common/clock.js';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
@@ -151,6 +151,22 @@ describe('an insert', () => {
       });
     }
     expect(await stored()).toBe(4);
+  });
+
+  it('takes a server that denies the search for what is in doubt for one that is there', async () => {
+    const given = drafts(1).map((draft) => ({ ...draft, document: { ...draft.document, dedupeKey: 'flights\0a' } }));
+    const unauthorized = new mongo.MongoServerError({ ok: 0, code: 13, errmsg: 'not authorized to execute find' });
+    const denied = { toArray: () => Promise.reject(unauthorized) } as unknown as mongo.FindCursor;
+    const find = vi.spyOn(mongo.Collection.prototype, 'find').mockReturnValueOnce(denied);
+    const inserted = await insert([{ after: reset() }, { namesDedupeKey: true }], { given });
+    find.mockRestore();
+    expect(inserted).toMatchObject({ goOn: true, outcomes: ['unknown'], left: 0 });
+    expect(given[0]).toMatchObject({
+      outcome: {
+        error: { code: ErrorCode.StoreDenied, message: expect.stringContaining('grant it the role') as unknown },
+      },
+    });
+    expect(given[0]).not.toHaveProperty('outcome.storeAway');
   });
 
   it('recognises a duplicate among what is in doubt', async () => {

@@ -112,8 +112,7 @@ export class BufferInserts {
         settle(drafts, verdicts);
         return true;
       }
-      failAway(drafts, 'unknown', verdicts);
-      return false;
+      return failBy(drafts, 'unknown', verdicts);
     }
     if (first instanceof mongo.BSON.BSONError) return this.insertSerializable(drafts, first);
     const executed = again || !neverExecuted(first);
@@ -140,10 +139,7 @@ export class BufferInserts {
     }
     if (second instanceof Error) return failBy(drafts, executed || !neverExecuted(second) ? 'unknown' : 'no', second);
     const verdicts = await this.judge(drafts, second, true).catch(asError);
-    if (verdicts instanceof Error) {
-      failAway(drafts, 'unknown', verdicts);
-      return false;
-    }
+    if (verdicts instanceof Error) return failBy(drafts, 'unknown', verdicts);
     settle(drafts, verdicts);
     return true;
   }
