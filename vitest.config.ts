@@ -38,14 +38,20 @@ const REPLICA_SET = {
 /** What a spec imports or names that uses more than Node and the sources: a server, or the package as built. */
 const NEEDS_MORE = /support\/mongo|scripts\/servers\/|test\/fixtures\//;
 
+/** Itself, or by a file that supports several specs; one that names the variable leaves the servers out. */
+function needsMore(file: URL): boolean {
+  const text = readFileSync(file, 'utf8');
+  if (NEEDS_MORE.test(text)) return !text.includes('MINIBATCH_ONLY');
+  const supports = [...text.matchAll(/from '(\.[^']*\.spec\.support)\.js'/g)];
+  return supports.some(([, path = '']) => needsMore(new URL(`${path}.ts`, file)));
+}
+
 /** The specs beside the sources that need neither a server nor a build: `npm test -- --only unit`. */
 function unitTests(): string[] {
   const files = readdirSync(PACKAGE, { recursive: true, encoding: 'utf8' }).filter((file) =>
     /^src\b.*\.spec\.ts$/.test(file),
   );
-  return files
-    .filter((file) => !NEEDS_MORE.test(readFileSync(new URL(file, PACKAGE), 'utf8')))
-    .map((file) => `libs/minibatch/${file}`);
+  return files.filter((file) => !needsMore(new URL(file, PACKAGE))).map((file) => `libs/minibatch/${file}`);
 }
 
 const isUnit = process.env['MINIBATCH_ONLY'] === 'unit';
