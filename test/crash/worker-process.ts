@@ -15,6 +15,7 @@ export interface WorkerOptions {
   readonly size?: number;
   readonly groups?: readonly string[];
   readonly leaseTime?: number;
+  readonly shutdownTimeout?: number;
   /** Milliseconds of each handler run. */
   readonly work?: number;
   /** Milliseconds for which each run blocks the event loop. */

@@ -100,7 +100,7 @@ export class ConsumerEngine implements Engine {
       // Those that begin in this round read it for themselves.
       const streams = records.activeStreams();
       await keeper.round();
-      await control.refresh(streams);
+      await control.refresh(streams, keeper.requested);
     };
     const failed = (of: readonly ConsumerRecord[], error: unknown) => {
       for (const { counters } of of) counters.failed(clock.now(), error);

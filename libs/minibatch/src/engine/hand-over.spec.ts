@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { delay } from '../common/clock.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { LeaseState, RenewalNotice, StreamStore } from '../storage/stream-store.interface.js';
@@ -82,6 +83,27 @@ describe('a hand-over', () => {
     expect(await fleet.buffered()).toBe(0);
     // It had been claimed, and not begun.
     expect([...holder.logged, ...heir.logged]).toEqual([expect.stringContaining('took over 1 open windows')]);
+  });
+
+  it('is noticed by a consumer that always has something to commit', async () => {
+    make(2, { handler: () => delay(fleet.clock, 1_000) });
+    const holder = await fleet.join();
+    await fleet.append(...Array.from({ length: 100 }, (_, n) => n));
+    expect(await fleet.comesTo(() => holder.values.length > 4)).toBe(true);
+    const heir = await fleet.join();
+    expect(await fleet.comesTo(() => fleet.isFair)).toBe(true);
+    expect(await fleet.comesTo(async () => (await fleet.buffered()) === 0, 120_000)).toBe(true);
+    expect(holder.values.length + heir.values.length).toBe(200);
+    expect(new Set(heir.values).size).toBe(heir.values.length);
+  });
+
+  it('carries out a flush that was asked for meanwhile', async () => {
+    const { heir } = await asked({ size: 2 });
+    await fleet.append(3);
+    await fleet.store.updateStream('s', { flush: true });
+    await fleet.pass(3 * LEASE);
+    for (const run of runs) run.end();
+    expect(await fleet.comesTo(() => runs.some(({ by, value }) => by === heir && value === 3), ROUND)).toBe(true);
   });
 
   it('waits for a handler that never ends, and says what it waits for', async () => {

@@ -145,6 +145,7 @@ export class LeaseCandidate {
     forget(watch);
     watch.lease = lease;
     watch.renewed = now;
+    watch.told = now;
     if (holdTime !== undefined) watch.stored = holdTime;
     const before = expected.owner;
     listener.acquired(watch.key, lease, before === undefined || before.id === owner.id);

@@ -72,7 +72,7 @@ export class LeaseKeeper {
   }
 
   add(key: ConsumerKey): void {
-    this.watches.set(consumerId(key), { key, renewed: 0 });
+    this.watches.set(consumerId(key), { key, renewed: 0, told: 0 });
   }
 
   /** Milliseconds until the next round is due. */
@@ -98,7 +98,7 @@ export class LeaseKeeper {
     const now = this.clock.monotonic();
     let pause = this.leaseTime * RENEW_AFTER;
     for (const watch of this.watches.values()) {
-      if (watch.lease) pause = Math.min(pause, watch.renewed + this.leaseTime * RENEW_AFTER - now);
+      if (watch.lease) pause = Math.min(pause, this.heard(watch) + this.leaseTime * RENEW_AFTER - now);
     }
     return Math.max(pause, SHORTEST_PAUSE);
   }
@@ -158,6 +158,11 @@ export class LeaseKeeper {
     this.listener.lost(watch.key);
   }
 
+  /** The consumers whose leases this process asks for. */
+  get requested(): readonly ConsumerKey[] {
+    return [...this.watches.values()].flatMap(({ key, requested }) => (requested === undefined ? [] : [key]));
+  }
+
   /** Releases a lease whose consumer has been drained, for its heir to take, and goes on competing for it. */
   async handOver(lease: Lease): Promise<void> {
     const watch = this.held(lease);
@@ -197,7 +202,7 @@ export class LeaseKeeper {
     const due = [...this.watches.values()].filter(
       (w) =>
         w.lease &&
-        (now - w.renewed >= this.leaseTime * RENEW_AFTER * RENEW_ALONG || this.holdTime(w, now) !== w.stored),
+        (now - this.heard(w) >= this.leaseTime * RENEW_AFTER * RENEW_ALONG || this.holdTime(w, now) !== w.stored),
     );
     const renewals = due.flatMap((watch): Renewal[] => {
       const holdTime = this.holdTime(watch, now);
@@ -222,8 +227,14 @@ export class LeaseKeeper {
   private inherit(watch: Watch, asking: LeaseOwner | undefined): void {
     const { lease, key, isAskedFor = false } = watch;
     const heir = asking && !this.isDead(asking) ? asking : undefined;
+    watch.told = this.clock.monotonic();
     watch.isAskedFor = heir !== undefined;
     if (lease && (heir || isAskedFor)) this.listener.wanted(key, lease, heir);
+  }
+
+  /** Monotonic time since when nothing is known of the lease: a consumer that commits often has to ask who wants it, too. */
+  private heard({ renewed, told }: Watch): number {
+    return this.store.requestLease ? Math.min(renewed, told) : renewed;
   }
 
   /** Undefined if it was never lengthened. */

@@ -25,6 +25,8 @@ export interface Watch {
   lease?: Lease;
   /** Monotonic time of the last renewal. */
   renewed: number;
+  /** The same of when it was learned last who asks for it. A commit renews the lease, and says nothing of that. */
+  told: number;
   /** The last state read, and since when it has not changed, by this process's monotonic clock. */
   seen?: { readonly state: LeaseState; readonly since: number };
   /** How long the state that was seen has to stay unchanged before this process takes the lease; milliseconds. */

@@ -1,4 +1,4 @@
-import { consumerId, type StreamInfo } from '../storage/stream-store.interface.js';
+import { consumerId, type ConsumerKey, type StreamInfo } from '../storage/stream-store.interface.js';
 import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
 import type { EngineParts } from './lease-term.js';
@@ -22,13 +22,20 @@ export class StreamControl {
     private readonly registration: ConsumerRegistration,
   ) {}
 
-  /** Reads what is asked of these streams, and carries it out. */
-  async refresh(streams: readonly string[]): Promise<void> {
-    if (streams.length === 0) return;
-    const infos = await this.parts.store.listStreams(streams);
+  /**
+   * Reads what is asked of these streams, and carries it out.
+   *
+   * @param requested consumers that another process is to hand over to this one. From then on that one carries out no flush, so it is left
+   *   to the term that begins here
+   */
+  async refresh(streams: readonly string[], requested: readonly ConsumerKey[] = []): Promise<void> {
+    const names = [...new Set([...streams, ...requested.map(({ stream }) => stream)])];
+    if (names.length === 0) return;
+    const infos = await this.parts.store.listStreams(names);
     for (const info of infos) this.applyStreamControl(info);
-    if (infos.length < streams.length)
-      await this.restore(streams.filter((name) => !infos.some((info) => info.name === name)));
+    for (const key of requested) this.rememberFlushes(this.records.get(key), infos);
+    if (infos.length < names.length)
+      await this.restore(names.filter((name) => !infos.some((info) => info.name === name)));
   }
 
   /** How often consumers of the stream were asked for something. The next commit repeats it if this read fails. */
@@ -49,10 +56,21 @@ export class StreamControl {
 
   /** A lease term of the consumer begins. */
   began(record: ConsumerRecord): void {
-    const { flushes } = record;
     // Another holder may have carried out what was asked for since.
-    if (flushes && this.parts.clock.monotonic() - flushes.at > FLUSH_MEMORY * this.parts.options.leaseTime)
-      delete record.flushes;
+    if (this.isOutdated(record)) delete record.flushes;
+  }
+
+  /** As they are when the lease is asked for; later ones are carried out when it is acquired. */
+  private rememberFlushes(record: ConsumerRecord | undefined, infos: readonly StreamInfo[]): void {
+    const info = infos.find(({ name }) => name === record?.definition.key.stream);
+    if (!record || record.current || !info) return;
+    const known = this.isOutdated(record) ? undefined : record.flushes;
+    record.flushes = { count: known?.count ?? info.flushes, at: this.parts.clock.monotonic() };
+  }
+
+  private isOutdated({ flushes }: ConsumerRecord): boolean {
+    const { clock, options } = this.parts;
+    return flushes !== undefined && clock.monotonic() - flushes.at > FLUSH_MEMORY * options.leaseTime;
   }
 
   /** Consumers that a flush is for. One that has a backlog needs none, and is not to pay for the polls. */
