@@ -6,6 +6,7 @@ import type { StoreCall } from '../testing/wrapped-store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { advance, laterEnd } from './committer.js';
+import type { NamedSink } from './engine.interface.js';
 import { inFlightWindow } from './in-flight-window.js';
 import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
 
@@ -119,6 +120,53 @@ describe('commits', () => {
       expect([commits, await left(p)]).toEqual(commit ? [[commit], 4 - most] : [[], 4]);
     });
   }
+
+  describe('while another window', () => {
+    const retry = { base: 1_000, max: 60_000, jitter: 0, attempts: 5 };
+    const failing = { handler: ({ data }: { data: readonly unknown[] }) => void (data[0] === 0 && fail()), sinks: [] };
+    const fail = () => {
+      throw new Error('no');
+    };
+    const sink = (put: (data: readonly unknown[]) => unknown): NamedSink => ({
+      name: 'sink',
+      sink: { put: async (_, { data }) => void (await put(data)) },
+    });
+    const blocking = sink((data) => void (data[0] === 0 && fail()));
+    const hanging = sink((data) => (data[0] === 0 ? new Promise<void>(() => undefined) : undefined));
+    const delivering = (...sinks: NamedSink[]) => ({ handler: () => 'result', sinks });
+
+    it.each([
+      { what: 'waits for its next attempt', choice: failing, workers: 2, expected: [[2]] },
+      { what: 'waits for its next attempt in the only worker', choice: failing, workers: 1, expected: [[1]] },
+      { what: 'waits for its sink', choice: delivering(blocking), workers: 2, expected: [[2]] },
+      { what: 'waits for two sinks', choice: delivering(blocking, blocking), workers: 2, expected: [[2]] },
+      {
+        what: 'waits for one sink of two',
+        choice: delivering(
+          sink(() => undefined),
+          blocking,
+        ),
+        workers: 2,
+        expected: [[2]],
+      },
+      { what: 'is in one sink of two', choice: delivering(hanging, blocking), workers: 2, expected: [] },
+      {
+        what: 'will be tried again soon',
+        choice: { ...failing, retry: { ...retry, base: 24 } },
+        workers: 2,
+        expected: [],
+      },
+    ])('$what, take these at once: $expected', async ({ choice, workers, expected }) => {
+      const p = await start(undefined, watched, { size: 1, workers, retry, ...choice });
+      gate.open();
+      await (workers === 1 ? p.put(1, 0, 2) : p.put(0, 1));
+      await turns(() => false, 100);
+      // A sink that takes nothing would not let it stop.
+      p.kill();
+      p.started = false;
+      expect(commits).toEqual(expected);
+    });
+  });
 
   it('wait for other windows that run, but not for longer than 25 ms after the first was finished', async () => {
     let finish = (): void => undefined;

@@ -10,7 +10,7 @@ import { settle } from './settlement.js';
 const MOST_LEAVING = 2;
 
 /** How long finished windows wait for others to share their commit, while others are claimed or running; milliseconds. */
-export const GATHER = 25;
+const GATHER = 25;
 
 /**
  * Commits finished windows in bulk: first the commit point, which says in one conditional update that they are done, then the
@@ -55,11 +55,11 @@ export class Committer {
   /**
    * Starts a commit if there is something for it and nothing more to gather.
    *
-   * @param nothingRuns no other window is about to finish
+   * @param hold milliseconds until another window can finish, at the earliest; Infinity if none is about to
    */
-  commitIfDue(nothingRuns: boolean): void {
+  commitIfDue(hold: number): void {
     if (!this.isReady) return;
-    const isDue = nothingRuns || this.term.isClosing || this.isFull || this.waitedFor() >= GATHER;
+    const isDue = hold >= GATHER || this.term.isClosing || this.isFull || this.waitedFor() >= GATHER;
     if (isDue) this.passes.startTask(() => this.run());
   }
 

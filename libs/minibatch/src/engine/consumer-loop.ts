@@ -72,7 +72,7 @@ export class ConsumerLoop {
       this.readAhead.owned.release(open.messages);
     });
     this.evidence = new Evidence(term, windows, () => passes.schedule());
-    this.runner = new WindowRunner(term, this.evidence);
+    this.runner = new WindowRunner(term, this.evidence, () => passes.schedule());
     this.dispatcher = new WindowDispatcher(term, windows, this.evidence, this.runner, this.committer, passes);
     this.claimer = new WindowClaimer(term, windows, this.readAhead, this.committer, passes);
     this.requests = new WindowRequests(term, windows, this.dispatcher, passes);
@@ -207,7 +207,7 @@ export class ConsumerLoop {
       this.readOn();
       this.claimer.claimReady();
     }
-    this.committer.commitIfDue(this.nothingRuns);
+    this.committer.commitIfDue(this.hold);
     if (term.isClosing && this.windows.isQuiet && !this.claimer.isClaiming && !this.expiry.isExpiring) {
       term.end();
       return;
@@ -221,12 +221,15 @@ export class ConsumerLoop {
     return !this.isPaused && !this.term.isClosing;
   }
 
-  /** No window is about to finish, so that a commit has nothing to wait for. A window that is being claimed is about to run. */
-  private get nothingRuns(): boolean {
-    const { windows } = this;
-    if (this.dispatcher.isHeldBack) return true;
-    if (this.running > 0 || this.claimer.isClaiming) return false;
-    return windows.nextFresh === undefined || this.isPaused || windows.hasIsolated;
+  /**
+   * Milliseconds until a window can finish, at the earliest: a commit gains nothing by waiting for it longer. Infinity if none runs or
+   * is about to. A window that is being claimed is about to run.
+   */
+  private get hold(): number {
+    const { windows, dispatcher } = this;
+    const isNextReady = windows.nextFresh !== undefined && !this.isPaused && !windows.hasIsolated;
+    if (dispatcher.canBegin && (this.claimer.isClaiming || isNextReady)) return 0;
+    return dispatcher.hold;
   }
 
   private get isDrained(): boolean {

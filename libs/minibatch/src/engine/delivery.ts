@@ -1,7 +1,6 @@
 import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { isRefused } from '../errors/refusal.js';
 import { backoff } from '../common/backoff.js';
-import { delay } from '../common/clock.js';
 import { asOwnCall } from '../common/own-calls.js';
 import type { BatchWindow } from './batch-window.js';
 import { BlockedSinks, countFailure } from './blocked-sinks.js';
@@ -9,6 +8,7 @@ import type { BlockedSink, NamedSink } from './engine.interface.js';
 import { type InFlightWindow, stopSignal } from './in-flight-window.js';
 import { SinkSkips } from './sink-skips.js';
 import { RenewedSignal, type LeaseTerm } from './lease-term.js';
+import type { Pauses } from './pauses.js';
 import { limited } from './time-limit.js';
 
 /** What became of a result. */
@@ -30,6 +30,8 @@ const NOTED = Promise.resolve();
 interface PendingResult {
   readonly open: InFlightWindow;
   readonly result: unknown;
+  /** Sinks that are not done with it. */
+  left: number;
   /** A sink has refused the result: the others are not retried. */
   isRefused: boolean;
   /** Ends the waits of the other sinks then; made by the first that refuses. */
@@ -43,7 +45,10 @@ export class Delivery {
   /** Sinks that did not take their result. */
   private readonly blockedSinks = new BlockedSinks();
 
-  constructor(private readonly term: LeaseTerm) {}
+  constructor(
+    private readonly term: LeaseTerm,
+    private readonly pauses: Pauses,
+  ) {}
 
   get blocked(): boolean {
     return this.blockedSinks.size > 0;
@@ -55,8 +60,10 @@ export class Delivery {
 
   async deliver(open: InFlightWindow, result: unknown, window: BatchWindow): Promise<Delivered> {
     const { definition, parts } = this.term;
-    if (definition.sinks.length === 0) return DELIVERED;
-    const pending: PendingResult = { open, result, isRefused: false, stop: undefined, noted: NOTED };
+    const { length } = definition.sinks;
+    if (length === 0) return DELIVERED;
+    const pending: PendingResult = { open, result, left: length, isRefused: false, stop: undefined, noted: NOTED };
+    this.pauses.delivering(length);
     const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(pending, sink, window)));
     // All of them: the worker is not free while one is in flight.
     const ends = await parts.activity.aside(Promise.allSettled(puts));
@@ -108,12 +115,14 @@ export class Delivery {
           pending.stop ??= new AbortController();
           open.skips ??= new SinkSkips();
           const stop = AbortSignal.any([stopSignal(open, over), pending.stop.signal, open.skips.changed]);
-          await parts.activity.aside(delay(parts.clock, wait, stop));
+          await this.pauses.pause(wait, stop);
         }
       }
     } finally {
       signal?.end();
       if (blocked) this.blockedSinks.remove(blocked);
+      pending.left -= 1;
+      this.pauses.delivered(pending.left);
     }
   }
 

@@ -120,10 +120,10 @@ export class RateLimiter {
     return this.queue.length;
   }
 
-  /** Milliseconds until one of the windows that wait can begin, as far as is known now; 0 if none waits. */
+  /** Milliseconds until one of the windows that wait can begin, as far as is known now; Infinity if none waits. */
   get hold(): number {
     const [first] = this.queue;
-    return first === undefined ? 0 : this.pause(first);
+    return first === undefined ? Infinity : this.pause(first);
   }
 
   /** How many more windows could begin now. */

@@ -1,4 +1,4 @@
-import { type Committer, GATHER } from './committer.js';
+import type { Committer } from './committer.js';
 import { hasHook } from './emitter-hooks.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, WindowState } from './in-flight-window.js';
@@ -49,14 +49,14 @@ export class WindowDispatcher {
     return this.term.limiter !== undefined && this.freeWorkers > 0 && this.allowedStarts <= 0;
   }
 
-  /** No window runs, and the rate limit lets none begin for longer than a commit would wait for it. */
-  get isHeldBack(): boolean {
-    const { limiter } = this.term;
-    return (
-      limiter !== undefined &&
-      limiter.hold >= GATHER &&
-      this.windows.in(WindowState.Running).windows === limiter.waiting
-    );
+  /** A window that is ready, or will be soon, can begin: a worker is free, and nothing waits for the rate limit. */
+  get canBegin(): boolean {
+    return this.term.workers.hasFree && this.runner.throttled === 0;
+  }
+
+  /** Milliseconds until one of the windows that run can finish, as far as is known; Infinity if none runs. */
+  get hold(): number {
+    return this.runner.hold(this.windows.in(WindowState.Running).windows);
   }
 
   /** Milliseconds until a probe may start; undefined if none is waited for. */
@@ -130,7 +130,7 @@ export class WindowDispatcher {
   private ended(open: InFlightWindow, isProbe: boolean, result: RunResult | undefined): void {
     const isSetAside = result?.kind === 'set aside';
     if (result?.kind === 'finished') {
-      // Kept for the commit's hook alone: what was decoded is to go with the attempt.
+      // Only for the commit's hook: otherwise the decoded messages are freed with the attempt.
       if (hasHook(this.term, 'onCommit')) open.handled = result.window;
       this.committer.add(open);
     } else if (isSetAside && !isProbe) {

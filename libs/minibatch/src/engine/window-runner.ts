@@ -1,7 +1,6 @@
 import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
-import { delay } from '../common/clock.js';
 import type { BatchWindow } from './batch-window.js';
 import { Bisection } from './bisection.js';
 import { DEATHS } from './deaths.js';
@@ -10,6 +9,7 @@ import type { BlockedExecutor, BlockedSink } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, stopSignal, type TakenApart, takenApart } from './in-flight-window.js';
 import { PartsRunner, type Probe } from './parts-runner.js';
+import { Pauses } from './pauses.js';
 import { admit, withdraw } from './rate-starts.js';
 import { reschedule } from './reschedule.js';
 import type { LeaseTerm } from './lease-term.js';
@@ -21,8 +21,8 @@ export type RunResult =
 
 const LEFT_OPEN: RunResult = { kind: 'left open' };
 const SET_ASIDE: RunResult = { kind: 'set aside' };
-/** The clock may jump: it is looked at again after so long; milliseconds. */
-const LONGEST_LOOK = 60_000;
+/** The clock may jump: it is read again after at most this long; milliseconds. */
+const LONGEST_PAUSE = 60_000;
 
 /** One message of a window. */
 const ONE = { from: 0, to: 1 };
@@ -55,12 +55,16 @@ export class WindowRunner {
   private readonly delivery: Delivery;
   private readonly trials: Trials;
   private readonly parts: PartsRunner;
+  private readonly pauses: Pauses;
 
   constructor(
     private readonly term: LeaseTerm,
     private readonly evidence: Evidence,
+    /** Called when a window or a sink begins to wait for something. */
+    private readonly held: () => void,
   ) {
-    this.delivery = new Delivery(term);
+    this.pauses = new Pauses(term.parts.clock, term.parts.activity, held);
+    this.delivery = new Delivery(term, this.pauses);
     this.trials = new Trials(term, this.delivery, evidence);
     this.parts = new PartsRunner(term, this.trials, evidence);
   }
@@ -68,6 +72,17 @@ export class WindowRunner {
   /** Windows that wait because of the rate limit. */
   get throttled(): number {
     return this.term.limiter?.waiting ?? 0;
+  }
+
+  /**
+   * Milliseconds until one of the windows can finish, as far as is known: they wait for their backoffs or the rate limit. 0 if one
+   * does not wait.
+   *
+   * @param running windows that run
+   */
+  hold(running: number): number {
+    const { limiter } = this.term;
+    return Math.min(this.pauses.hold(running - this.throttled), limiter?.hold ?? Infinity);
   }
 
   get blocked(): boolean {
@@ -129,8 +144,8 @@ export class WindowRunner {
    * false if closing, or if the window was given up meanwhile.
    */
   private async waitForTry(open: InFlightWindow, probe: Probe): Promise<boolean> {
-    const { definition, parts, closing } = this.term;
-    const { clock } = parts;
+    const { definition, closing, limiter } = this.term;
+    const { clock } = this.term.parts;
     const { nextTry } = open.record;
     if (nextTry) {
       this.retrying += 1;
@@ -139,7 +154,7 @@ export class WindowRunner {
       const longest = clock.monotonic() + definition.retry.max;
       const rest = () => Math.min(nextTry.getTime() - clock.now(), longest - clock.monotonic());
       while (rest() > 0 && !signal.aborted) {
-        await parts.activity.aside(delay(clock, Math.min(rest(), LONGEST_LOOK), signal));
+        await this.pauses.pause(Math.min(rest(), LONGEST_PAUSE), signal);
       }
       this.retrying -= 1;
       if (open.givenUp) return false;
@@ -147,6 +162,7 @@ export class WindowRunner {
     const part = probe === 'one' ? ONE : probe ? open.apart?.bisection.tried() : open.apart?.bisection.next();
     // The end of a window that was taken apart runs no handler.
     const messages = !open.apart ? open.messages.length : part && part.to - part.from;
+    if (limiter) this.held();
     if (messages !== undefined && !(await admit(this.term, open, messages))) return false;
     if (open.givenUp) return false;
     return !this.term.isClosing && (await this.term.isSure()) && !this.term.isClosing;
