@@ -197,6 +197,20 @@ describe('refusals', () => {
     expect(refusals.isEmpty).toBe(true);
   });
 
+  it('forget with a message that it was given up and fits into no dead letter', () => {
+    const refusals = new Refusals();
+    const hex = id(1).toHexString();
+    refusals.keepUnburied(id(1), 'a', failure);
+    expect([refusals.isUnburied(hex, 'a'), refusals.isUnburied(hex, 'b'), refusals.has(hex, 'a')]).toEqual([
+      true,
+      false,
+      true,
+    ]);
+    refusals.left([hex]);
+    expect([refusals.isUnburied(hex, 'a'), refusals.has(hex, 'a')]).toEqual([false, false]);
+    expect(refusals.takeUnreported()).toBeUndefined();
+  });
+
   it('are an error of the whole write once there are very many', () => {
     const refusals = new Refusals();
     const all = Array.from({ length: 1_000 }, (_, n) => id(n));

@@ -30,72 +30,80 @@ export function isRefusal(error: unknown): boolean {
   return error instanceof Error && CODES.has(Number(Reflect.get(error, 'code')));
 }
 
+/** How a group is done with a message that stays in the buffer. */
+type Refusal =
+  /** The group has committed it. */
+  | 'committed'
+  /** The group has given it up, and it fits into no dead letter. */
+  | 'unburied';
+
 /**
  * Messages in the buffer that a group has committed, although the server refuses to record that in their documents: one has no room left,
- * does not pass the collection's validator, has a field that others have changed, or does not fit into a dead letter. They must neither hold up the group nor be delivered
- * to it again and again, so this process remembers and skips them. After a restart, the group receives them once more.
+ * does not pass the collection's validator, has a field that others have changed, or does not fit into a dead letter. They must neither
+ * hold up the group nor be delivered to it again and again, so this process remembers and skips them. After a restart, the group receives
+ * them once more.
  */
 export class Refusals {
-  private readonly groups = new Map<MessageId, Set<string>>();
-  /** Messages that the group has given up and that fit into no dead letter. */
-  private readonly unburied = new Set<string>();
-  /** Nobody was told of these yet. */
-  private news: { readonly ids: Set<MessageId>; readonly reason: string } | undefined;
+  private readonly messages = new Map<MessageId, Map<string, Refusal>>();
+  /** Those that no call has reported yet. */
+  private unreported: { readonly ids: Set<MessageId>; readonly reason: string } | undefined;
 
   /** `group`: undefined if every group has committed them. @throws MongoServerError if there are too many */
   add(ids: readonly mongo.ObjectId[], group: string | undefined, failure: WriteFailure): void {
     for (const id of ids) {
-      if (!this.remember(id, group ?? EVERY_GROUP, failure)) continue;
-      this.news ??= { ids: new Set(), reason: failure.errmsg ?? `error ${failure.code}` };
-      this.news.ids.add(id.toHexString());
+      const hex = id.toHexString();
+      const groups = this.remember(hex, failure);
+      const name = group ?? EVERY_GROUP;
+      if (groups.has(name)) continue;
+      groups.set(name, 'committed');
+      this.unreported ??= { ids: new Set(), reason: failure.errmsg ?? `error ${failure.code}` };
+      this.unreported.ids.add(hex);
     }
   }
 
   /** A message that the group has given up does not fit into a dead letter: it stays, and the group skips it. */
   keepUnburied(id: mongo.ObjectId, group: string, failure: WriteFailure): void {
-    this.remember(id, group, failure);
-    this.unburied.add(`${id.toHexString()} ${group}`);
+    this.remember(id.toHexString(), failure).set(group, 'unburied');
   }
 
   /** Those that were added since the call before. */
-  take(): RefusedMessages | undefined {
-    const { news } = this;
-    this.news = undefined;
-    return news && { ids: [...news.ids], reason: news.reason };
-  }
-
-  /** @returns false if it was known */
-  private remember(id: mongo.ObjectId, group: string, failure: WriteFailure): boolean {
-    const hex = id.toHexString();
-    const known = this.groups.get(hex);
-    if (known?.has(group)) return false;
-    if (known) known.add(group);
-    else if (this.groups.size < MOST) this.groups.set(hex, new Set([group]));
-    else throwIfFailed({ n: 0, writeErrors: [failure] });
-    return true;
+  takeUnreported(): RefusedMessages | undefined {
+    const { unreported } = this;
+    this.unreported = undefined;
+    return unreported && { ids: [...unreported.ids], reason: unreported.reason };
   }
 
   isUnburied(id: MessageId, group: string): boolean {
-    return this.unburied.size > 0 && this.unburied.has(`${id} ${group}`);
+    return this.messages.get(id)?.get(group) === 'unburied';
   }
 
   has(id: MessageId, group: string): boolean {
-    const known = this.groups.get(id);
-    return known !== undefined && (known.has(group) || known.has(EVERY_GROUP));
+    const groups = this.messages.get(id);
+    return groups !== undefined && (groups.has(group) || groups.has(EVERY_GROUP));
   }
 
   get isEmpty(): boolean {
-    return this.groups.size === 0;
+    return this.messages.size === 0;
   }
 
   left(ids: readonly MessageId[]): void {
-    for (const id of ids) this.groups.delete(id);
+    for (const id of ids) this.messages.delete(id);
   }
 
   /** Excludes what none of the groups may read any more. */
   without(groups: readonly string[], toId: (id: MessageId) => mongo.ObjectId): mongo.Filter<BufferDocument>[] {
     if (this.isEmpty) return [];
-    const ids = [...this.groups.keys()].filter((id) => groups.every((group) => this.has(id, group)));
+    const ids = [...this.messages.keys()].filter((id) => groups.every((group) => this.has(id, group)));
     return ids.length === 0 ? [] : [{ _id: { $nin: ids.map(toId) } }];
+  }
+
+  /** The groups that are done with the message. */
+  private remember(id: MessageId, failure: WriteFailure): Map<string, Refusal> {
+    const known = this.messages.get(id);
+    if (known) return known;
+    if (this.messages.size >= MOST) throwIfFailed({ n: 0, writeErrors: [failure] });
+    const groups = new Map<string, Refusal>();
+    this.messages.set(id, groups);
+    return groups;
   }
 }

@@ -72,7 +72,7 @@ export class Settlement {
           windows.map(({ window }) => window.seq),
         );
     });
-    return this.refusals.take();
+    return this.refusals.takeUnreported();
   }
 
   private async settleMessages(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<void> {
