@@ -141,6 +141,7 @@ export class LeaseTerms implements LeaseListener {
     record.initialised ||= loop.initialised;
     if (!this.stopping.aborted && record.current?.term === term) {
       delete record.current;
+      this.control.ended(record);
       this.changed();
     }
   }

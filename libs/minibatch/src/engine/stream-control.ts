@@ -12,7 +12,7 @@ const FLUSH_MEMORY = 2;
 
 /** Carries out what was asked of streams from any process: pause, resume, flush, clear, and requests of operators. */
 export class StreamControl {
-  /** How often consumers of each stream were asked for something, as far as it was carried out here. */
+  /** How often consumers of each stream were asked for something, as far as it was carried out here; of streams that are consumed here. */
   private readonly carriedOut = new Map<string, number>();
   private readonly reading = new Set<string>();
 
@@ -46,7 +46,7 @@ export class StreamControl {
       try {
         await this.refresh([stream]);
         // The stream may have been made again since: then it counts from the start.
-        this.carriedOut.set(stream, Math.max(count, this.carriedOut.get(stream) ?? 0));
+        this.note(stream, Math.max(count, this.carriedOut.get(stream) ?? 0));
       } finally {
         this.reading.delete(stream);
       }
@@ -71,6 +71,20 @@ export class StreamControl {
   private isOutdated({ flushes }: ConsumerRecord): boolean {
     const { clock, options } = this.parts;
     return flushes !== undefined && clock.monotonic() - flushes.at > FLUSH_MEMORY * options.leaseTime;
+  }
+
+  /** A lease term of the consumer is over. What is asked for is read anew when the next one begins. */
+  ended({ definition }: ConsumerRecord): void {
+    const { stream } = definition.key;
+    if (!this.isConsumed(stream)) this.carriedOut.delete(stream);
+  }
+
+  private note(stream: string, count: number): void {
+    if (this.isConsumed(stream)) this.carriedOut.set(stream, count);
+  }
+
+  private isConsumed(stream: string): boolean {
+    return this.records.active().some(({ definition }) => definition.key.stream === stream);
   }
 
   /** Consumers that a flush is for. One that has a backlog needs none, and is not to pay for the polls. */
@@ -98,7 +112,7 @@ export class StreamControl {
   }
 
   private applyStreamControl({ name, paused, flushes, clearings = 0, requests = [], asked = 0 }: StreamInfo): void {
-    this.carriedOut.set(name, asked);
+    this.note(name, asked);
     for (const record of this.records.active()) {
       const { definition, current, flushes: known } = record;
       // One without a lease reads it when its term begins.

@@ -7,7 +7,7 @@ import type { StreamStore } from '../storage/stream-store.interface.js';
 import type { Retention } from './engine.interface.js';
 import { sweepPause } from './sweep-pause.js';
 
-/** Between two looks at which streams there are; milliseconds. */
+/** The longest time between two rounds; milliseconds. */
 const LONGEST_PAUSE = 3_600_000;
 
 /** A stream that may have something to sweep. */
@@ -93,6 +93,9 @@ export class Sweeper {
         next = Math.min(next, due);
       }
     }
+    // What has been due for this long belongs to streams that are not swept here any more.
+    const past = this.clock.monotonic() - LONGEST_PAUSE;
+    for (const [id, due] of this.due) if (due <= past) this.due.delete(id);
     return next;
   }
 

@@ -144,4 +144,31 @@ describe('a store that is polled', () => {
     const { pauses, busy } = await polls(false, () => undefined);
     expect(pauses.slice(0, 3)).toEqual([busy, busy, 2 * busy]);
   });
+
+  it('is polled anew for a consumer that has left and come back', async () => {
+    const clock = new VirtualClock();
+    const store = new MemoryStreamStore();
+    store.poll = () => Promise.resolve(['same']);
+    let woken = 0;
+    const consumer = () => ({ key: { ...KEY }, wake: () => void (woken += 1) });
+    let current = consumer();
+    const log = () => undefined;
+    const wakeUps = new WakeUps(
+      store,
+      clock,
+      { log, warn: log, error: log },
+      new Activity(),
+      () => [current],
+      () => [KEY.stream],
+      () => undefined,
+      () => undefined,
+    );
+    wakeUps.start();
+    await clock.advance(10 * store.polling.idle);
+    expect(woken).toBe(1);
+    current = consumer();
+    await clock.advance(10 * store.polling.idle);
+    expect(woken).toBe(2);
+    wakeUps.stop();
+  });
 });

@@ -2,12 +2,7 @@ import type { Log } from '../common/log.js';
 import { codeOf, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import type { Activity } from '../common/activity.js';
 import { delay, type Clock } from '../common/clock.js';
-import {
-  consumerId,
-  type ConsumerKey,
-  type StreamStore,
-  type StreamWatcher,
-} from '../storage/stream-store.interface.js';
+import type { ConsumerKey, StreamStore, StreamWatcher } from '../storage/stream-store.interface.js';
 import type { WakeUpStatus } from './engine.interface.js';
 
 /** With a change stream, polling is only the safety net; milliseconds. */
@@ -17,6 +12,7 @@ const GATHER = 50;
 
 /** A consumer that waits for new messages. */
 export interface AwaitingConsumer {
+  /** The same object as long as the consumer is here. */
   readonly key: ConsumerKey;
   wake(): void;
 }
@@ -26,7 +22,8 @@ export interface AwaitingConsumer {
  * consumers in one command, often after activity and ever less often at rest.
  */
 export class WakeUps {
-  private readonly tokens = new Map<string, string>();
+  /** What the last poll of each consumer returned; goes with the consumer's key. */
+  private readonly tokens = new WeakMap<ConsumerKey, string>();
   private pause: number;
   /** What the store watches, or is to watch. */
   private watching: { readonly streams: string; readonly end: AbortController } | undefined;
@@ -163,10 +160,9 @@ export class WakeUps {
       const tokens = await this.store.poll(awaiting.map(({ key }) => key));
       let news = false;
       for (const [index, consumer] of awaiting.entries()) {
-        const id = consumerId(consumer.key);
         const token = tokens[index] ?? '';
-        if (this.tokens.get(id) === token) continue;
-        this.tokens.set(id, token);
+        if (this.tokens.get(consumer.key) === token) continue;
+        this.tokens.set(consumer.key, token);
         news = true;
         consumer.wake();
       }

@@ -86,6 +86,12 @@ export class ClaimLocations {
     for (const seq of seqs) bySeq.delete(seq);
   }
 
+  /** The lease was given back. */
+  forget({ key, fence }: Lease): void {
+    const id = consumerDocumentId(key);
+    if (this.consumers.get(id)?.fence === fence) this.consumers.delete(id);
+  }
+
   private of({ key, fence }: Lease): Map<number, ClaimLocation> {
     const id = consumerDocumentId(key);
     const known = this.consumers.get(id);

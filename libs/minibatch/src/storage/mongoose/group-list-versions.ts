@@ -24,6 +24,12 @@ export class GroupListVersions {
     this.hear(key.stream, version);
   }
 
+  /** The consumer has left. What is not known is read from the database. */
+  forget(key: ConsumerKey): void {
+    this.commits.delete(consumerId(key));
+    this.heard.delete(key.stream);
+  }
+
   atCommit(key: ConsumerKey): number | undefined {
     return this.commits.get(consumerId(key));
   }

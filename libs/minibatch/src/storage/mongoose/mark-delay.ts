@@ -60,6 +60,12 @@ export class MarkDelay {
     return interval;
   }
 
+  /** The consumer has left. */
+  forget(key: ConsumerKey): void {
+    const id = consumerId(key);
+    for (const known of [this.lastClaim, this.pace, this.vain]) known.delete(id);
+  }
+
   /** Records the result of a wait. */
   waited(key: ConsumerKey, inVain: boolean): void {
     const id = consumerId(key);

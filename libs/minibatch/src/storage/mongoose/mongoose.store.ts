@@ -44,6 +44,7 @@ import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
 import { ClaimLocations } from './claim-locations.js';
 import { Claims } from './claims.js';
+import { ConsumerMemory } from './consumer-memory.js';
 import { Collections, collectionNames } from './collections.js';
 import { CommitPoint } from './commit.js';
 import { DeadLetters } from './dead-letters.js';
@@ -98,6 +99,7 @@ export class MongooseStreamStore implements StreamStore {
   private readonly leases: Leases;
   private readonly reads: Reads;
   private readonly windows: WindowReads;
+  private readonly memory: ConsumerMemory;
   private readonly claims: Claims;
   private readonly commits: CommitPoint;
   private readonly settlement: Settlement;
@@ -144,6 +146,7 @@ export class MongooseStreamStore implements StreamStore {
     );
     this.appends = new Appends(messageIds, inserts, new TransactionInserts(collections), this.checkpoints);
     this.leases = new Leases(collections);
+    this.memory = new ConsumerMemory(locations, versions, markDelay, sharedReads);
     this.reads = new Reads(collections, pages, sharedReads, versions);
     this.windows = new WindowReads(collections);
     this.claims = new Claims(collections, locations, versions, markDelay);
@@ -245,8 +248,12 @@ export class MongooseStreamStore implements StreamStore {
     return this.leases.renew(leases);
   }
 
-  releaseLease(lease: Lease): Promise<void> {
-    return this.leases.release(lease);
+  async releaseLease(lease: Lease): Promise<void> {
+    try {
+      await this.leases.release(lease);
+    } finally {
+      this.memory.forget(lease);
+    }
   }
 
   recover(lease: Lease): Promise<Recovery> {

@@ -72,6 +72,16 @@ export class SharedReads {
     }
   }
 
+  /** The consumer has left: nothing is kept for it. */
+  forget(key: ConsumerKey): void {
+    const id = partitionOf(key);
+    const readers = this.readers.get(id);
+    readers?.delete(key.group);
+    if (readers?.size === 0) this.readers.delete(id);
+    const read = this.last.get(id);
+    if (read?.expected.delete(key.group) && read.expected.size === 0) this.last.delete(id);
+  }
+
   async fetch(key: ConsumerKey, after: MessageId | undefined, limits: FetchLimits): Promise<Block> {
     const block = (await this.fetchTogether(key, after, limits)) ?? (await this.fetchAlone(key, after, limits));
     this.readerOf(key).place = block.full ? block.messages.at(-1)?.id : undefined;
