@@ -64,6 +64,15 @@ class Ledger implements Sink<number> {
   }
 }
 
+@Injectable()
+class Refused {
+  @Streaming('refused', { size: 2, onRefused: 'deadLetter', sink: Ledger })
+  take(window: Window<number>) {
+    for (const message of window.messages) if (message.data < 0) window.reject(message, 'negative');
+    return window.data.length;
+  }
+}
+
 interface Payment {
   readonly amount: number;
 }
@@ -153,6 +162,16 @@ describe('MinibatchTestingModule', () => {
     expect(app.get(Wavering).attempts).toEqual([1, 2, 3]);
     expect(harness.rejected(Wavering, 'take')).toEqual([]);
     expect(await harness.deadLetters('wavering')).toEqual([]);
+  });
+
+  it('tells nothing of what an attempt has rejected whose result a sink refuses', async () => {
+    const harness = await boot(Refused, Ledger);
+    harness.failSink(Ledger, new ResultRefused('unknown account'));
+    await harness.appendMany('refused', [-1, 2]);
+    await harness.advance('10 minutes');
+    const letters = await harness.deadLetters('refused');
+    expect(letters.map(({ error }) => error)).toEqual(Array(2).fill(expect.stringContaining('unknown account')));
+    expect(harness.rejected(Refused, 'take')).toEqual([]);
   });
 
   it('lets a sink fail for as long as the test wants', async () => {

@@ -10,6 +10,7 @@ import {
   StreamService,
   type Window,
 } from 'nestjs-minibatch';
+import type { StreamStore } from 'nestjs-minibatch/store';
 import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
 
 @Injectable()
@@ -117,6 +118,32 @@ describe('consumers that an application starts at run time', () => {
     await harness.advance('1 minute');
     expect([before, after]).toEqual([[1], [2]]);
     await second.stop();
+  });
+
+  it('are not started after the harness has restarted, and their groups are free', async () => {
+    const { app, harness, numbers } = await boot({ autoStart: false });
+    const store = app.get<StreamStore>('MINIBATCH_STREAM_STORE');
+    const { registerGroup } = store;
+    let began = (): void => undefined;
+    const registering = new Promise<void>((resolve) => (began = resolve));
+    store.registerGroup = () => {
+      began();
+      return new Promise(() => undefined);
+    };
+    const options = { size: 1, group: 'own' };
+    const pending = [
+      numbers.consume(options, () => undefined),
+      numbers.drain({ ...options, group: 'd' }, () => undefined),
+    ];
+    const ends = Promise.allSettled(pending);
+    await registering;
+    await harness.restart();
+    store.registerGroup = registerGroup;
+    for (const end of await ends) expect(end).toMatchObject({ reason: { code: ErrorCode.ShuttingDown } });
+    const taken: number[] = [];
+    await numbers.consume(options, ({ data }) => void taken.push(...data));
+    await harness.append('numbers', 1);
+    expect(taken).toEqual([1]);
   });
 
   it('end with the application', async () => {

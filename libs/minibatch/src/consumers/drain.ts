@@ -18,7 +18,7 @@ export interface DrainedStream {
 }
 
 /** How often a drain checks its progress; milliseconds. */
-const LOOK = 250;
+const CHECK_EVERY = 250;
 /** The shortest time without progress after which a drain gives up; milliseconds. */
 const LEAST_PATIENCE = 5_000;
 
@@ -61,7 +61,7 @@ async function untilStuck(drain: Drain, over: AbortSignal): Promise<void> {
   let since = clock.monotonic();
   let seen = '';
   for (;;) {
-    await delay(clock, LOOK, over);
+    await delay(clock, CHECK_EVERY, over);
     if (over.aborted) return;
     const status = statusOf(drain);
     // The application was shut down, which stops consumers of all kinds.
@@ -92,7 +92,7 @@ function reasonOf({ state, activity }: ConsumerStatus): string {
   if (state === 'standby') return 'another process works for the group';
   if (activity === 'blocked') return 'every message fails, or a sink does not take a result';
   if (activity === 'stalled') return 'its emitter takes nothing of what it is shown';
-  return 'it does not get on';
+  return 'it makes no progress';
 }
 
 function blocked({ definition }: Drain, status: ConsumerStatus | undefined, why: string): MinibatchError {

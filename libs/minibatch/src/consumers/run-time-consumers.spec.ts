@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type OpenStream, openStream } from '../client/index.js';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
-import { ErrorCode } from '../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
@@ -147,9 +147,9 @@ describe.each(STORES)('consumers at run time on %s', (_, open) => {
   });
 });
 
-describe('a drain that does not get on', () => {
-  it('rejects a drain whose sink does not take a result', async () => {
-    const store = new MemoryStreamStore();
+describe('a drain that makes no progress', () => {
+  /** What it rejects with. */
+  async function failureOf(store: MemoryStreamStore, options: object): Promise<unknown> {
     const clock = new VirtualClock();
     const engine = new ConsumerEngine(store, clock, log);
     const consumers = new RunTimeConsumers({
@@ -163,22 +163,37 @@ describe('a drain that does not get on', () => {
       reserve: () => () => undefined,
     });
     await store.append([{ stream: 'numbers', data: 1, created: new Date(clock.now()) }]);
-    const sink = { put: () => Promise.reject(new Error('full')) };
-    const retry = { attempts: 1, backoff: 50, maxBackoff: 50, jitter: 0 };
     const failure = consumers
-      .drain('numbers', { size: 1, sink, retry }, () => 1)
+      .drain('numbers', { size: 1, ...options }, () => 1)
       .then(
         () => undefined,
         (error: unknown) => error,
       );
-    await clock.advance(20_000);
-    expect(await failure).toMatchObject({
+    await clock.advance(60_000);
+    const stopping = engine.stop(0);
+    await clock.advance(5_000);
+    await stopping;
+    return failure;
+  }
+
+  it('rejects, naming the sink error, if a sink does not take a result', async () => {
+    const sink = { put: () => Promise.reject(new Error('full')) };
+    const retry = { attempts: 1, backoff: 50, maxBackoff: 50, jitter: 0 };
+    expect(await failureOf(new MemoryStreamStore(), { sink, retry })).toMatchObject({
       code: ErrorCode.DrainBlocked,
       details: { activity: 'blocked', windows: 0 },
       message: expect.stringContaining('full'),
     });
-    const stopping = engine.stop(0);
-    await clock.advance(5_000);
-    await stopping;
+  });
+
+  it("rejects, naming the store's error, if its group can't be registered", async () => {
+    const store = new MemoryStreamStore();
+    const denied = new MinibatchError(ErrorCode.StoreDenied, 'no right to write');
+    store.registerGroup = () => Promise.reject(denied);
+    expect(await failureOf(store, {})).toMatchObject({
+      code: ErrorCode.DrainBlocked,
+      details: { activity: 'unavailable', windows: 0 },
+      message: expect.stringMatching(/: the store does not answer, or denies a right: no right to write/),
+    });
   });
 });

@@ -109,7 +109,8 @@ export class MinibatchHarness {
     while (this.windows(consumer, method).length < count) await this.engine.nextRun();
   }
 
-  /** The messages that the method has rejected, by `window.reject` or `RejectMessages`, each once. A failed attempt rejects nothing. */
+  /** The messages that the method has rejected, by `window.reject` or `RejectMessages`, each once. An attempt rejects nothing if it fails, or if a sink
+   * refuses its result with `onRefused: 'deadLetter'`. */
   rejected<C, M extends MethodOf<C>>(consumer: Type<C>, method: M): readonly RecordedRejection[] {
     this.windows(consumer, method);
     return this.engine.rejected(`${consumer.name}.${method}`) ?? [];

@@ -9,7 +9,8 @@ import type {
   WakeUpStatus,
 } from '../engine/engine.interface.js';
 import { isA } from '../errors/error-text.js';
-import { RejectMessages } from '../errors/minibatch.error.js';
+import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.error.js';
+import { isRefused } from '../errors/refusal.js';
 import type { ConsumerKey, StreamStore } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import type { Window } from '../windows/window.js';
@@ -72,9 +73,14 @@ export class RecordingEngine implements Engine {
     this.life.engine.add(this.recording(definition));
   }
 
-  run(definition: ConsumerDefinition): Promise<void> {
-    this.lives.set(definition.key, this.life);
-    return this.life.engine.run(this.recording(definition));
+  /** Rejects at a restart: like all consumers that were started at run time, it ends with the process. */
+  async run(definition: ConsumerDefinition): Promise<void> {
+    const { life } = this;
+    this.lives.set(definition.key, life);
+    await whileItLasts(life, (engine) => engine.run(this.recording(definition)));
+    if (!life.isOver) return;
+    const what = `${definition.label}: the harness was restarted before it ran. Start it again`;
+    throw new MinibatchError(ErrorCode.ShuttingDown, what);
   }
 
   remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
@@ -163,12 +169,17 @@ export class RecordingEngine implements Engine {
   }
 
   private recording(definition: ConsumerDefinition): ConsumerDefinition {
-    const { label, handler, sinks } = definition;
+    const { label, handler, sinks, onRefused } = definition;
     if (!this.recorded.has(label)) this.recorded.set(label, []);
     const { life } = this;
     return {
       ...definition,
-      sinks: sinks.map((named) => this.failing(named, life)),
+      sinks: sinks.map((named) =>
+        this.failing(named, life, (error, window) => {
+          // The attempt is void: the messages are tried again in parts, or given up for another reason.
+          if (onRefused === 'deadLetter' && isRefused(error)) this.forgetRejected(label, window);
+        }),
+      ),
       handler: async (window) => {
         const result = await this.observed(label, window, () => handler(window));
         // A process that was killed does nothing with it.
@@ -181,15 +192,20 @@ export class RecordingEngine implements Engine {
     };
   }
 
-  private failing({ name, sink }: NamedSink, life: Life): NamedSink {
+  private failing({ name, sink }: NamedSink, life: Life, failed: (error: unknown, window: Window) => void): NamedSink {
     this.faults.know(name);
     return {
       name,
       sink: {
         put: async (result, window) => {
           if (life.isOver) return NEVER;
-          this.faults.check(name);
-          await sink.put(result, window);
+          try {
+            this.faults.check(name);
+            await sink.put(result, window);
+          } catch (error) {
+            failed(error, window);
+            throw error;
+          }
         },
       },
     };
@@ -205,6 +221,11 @@ export class RecordingEngine implements Engine {
       if (isA(error, RejectMessages)) this.noteRejected(label, window, error.rejected);
       throw error;
     }
+  }
+
+  private forgetRejected(label: string, { messages }: Window): void {
+    const rejected = this.rejections.get(label);
+    for (const { id } of messages) rejected?.delete(id);
   }
 
   private noteRejected(label: string, window: Window, thrown: RejectMessages['rejected']): void {
