@@ -36,7 +36,7 @@ describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
     await after.publish([succeeded('after')]);
     await vi.waitUntil(() => follower.messages.length === 2, SOON);
     expect(await follower.status()).toMatchObject({ failures: 0 });
-    expect(follower.log.lines).toContainEqual(expect.stringMatching(/warn: .*is lost \(1 times so far\)/));
+    expect(follower.log.lines).toContainEqual(expect.stringMatching(/warn: .*is lost \(1 time so far\)/));
   });
 
   it('reports that a server stays away, and reconnects after that, too', async () => {

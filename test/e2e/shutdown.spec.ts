@@ -62,7 +62,7 @@ describe('an application that is told to stop', { timeout: 90_000 }, () => {
   it('commits a window whose method ends on window.closing', async () => {
     const app = await boot('10 minutes', 'polite');
     await expect(app.kill('SIGTERM')).resolves.toEqual({ code: null, signal: 'SIGTERM' });
-    expect(app.output).toContain('1 windows drained, 0 abandoned');
+    expect(app.output).toContain('1 window drained, 0 abandoned');
     expect(app.lines.filter((line) => line === 'closing' || line === 'signal')).toEqual(['closing']);
   });
 });

@@ -167,7 +167,7 @@ describe('the life cycle', () => {
     await bad.app.init();
     await bad.app.close();
     expect(bad.lines.at(-1)).toBe(
-      'warn: stopped: 1 windows drained, 2 abandoned; they will be redelivered after the next start',
+      'warn: stopped: 1 window drained, 2 abandoned; they will be redelivered after the next start',
     );
   });
 
@@ -255,7 +255,7 @@ describe('the boot log', () => {
     ]);
     const { app, lines } = await create({ providers: [Report] }, { store });
     await app.init();
-    expect(lines.filter((line) => line.startsWith('warn'))).toEqual(["warn: 'lost' has 1 messages and no consumer"]);
+    expect(lines.filter((line) => line.startsWith('warn'))).toEqual(["warn: 'lost' has 1 message and no consumer"]);
     await app.close();
   });
 
@@ -283,7 +283,7 @@ describe('the boot log', () => {
     expect(warnings()).toEqual(
       ['free', 'held', 'left'].map(
         (group) =>
-          `warn: 'flights': no process consumes group '${group}', and 2 messages wait: start one, or remove the group by ` +
+          `warn: 'flights': no process consumes group '${group}', with 2 messages waiting: start one, or remove the group by ` +
           `streams.removeGroup('flights', '${group}')`,
       ),
     );

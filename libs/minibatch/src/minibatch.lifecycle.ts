@@ -22,6 +22,7 @@ import { unprovidedClasses } from './minibatch.unprovided.js';
 import { unservedAdvice, unservedGroups } from './status/unserved-groups.js';
 import type { ConsumerKey, StreamInfo, StreamStore } from './storage/stream-store.interface.js';
 import type { StreamHub } from './streams/stream-hub.js';
+import { counted } from './common/counted.js';
 
 /** Milliseconds after the start: what `main.ts` does, and other applications of the process, has happened by then. */
 const LATER = 1000;
@@ -84,7 +85,7 @@ export class MinibatchLifecycle
     if (this.options.autoStart) {
       await this.runner.start();
       if (this.closed.signal.aborted) return;
-      this.forgetLater = this.clock.schedule(LATER, () => this.look());
+      this.forgetLater = this.clock.schedule(LATER, () => this.checkSetUp());
     }
     await this.warnOfOrphans();
   }
@@ -106,7 +107,7 @@ export class MinibatchLifecycle
     const result = await this.runner.drain(this.impatience.signal);
     if (!result) return;
     const { drained, abandoned } = result;
-    const line = `stopped: ${drained} windows drained, ${abandoned} abandoned`;
+    const line = `stopped: ${counted(drained, 'window')} drained, ${abandoned} abandoned`;
     if (abandoned === 0) this.logger.log(line);
     else this.logger.warn(`${line}; they will be redelivered after the next start`);
   }
@@ -163,7 +164,7 @@ export class MinibatchLifecycle
   }
 
   /** A little later: `app.enableShutdownHooks()` may be called after the application has started. */
-  private look(): void {
+  private checkSetUp(): void {
     if (this.runner.hasWork && process.listenerCount('SIGTERM') === 0) {
       this.logger.warn(
         'nothing listens for SIGTERM: when the process is stopped, windows in flight are interrupted and redelivered; call ' +
@@ -185,7 +186,7 @@ export class MinibatchLifecycle
       const orphans = streams.filter(({ name, groups }) => groups.length === 0 && !consumed.has(name));
       if (orphans.length === 0) return;
       for (const { name, buffered } of await this.store.stats(orphans.map((stream) => stream.name))) {
-        if (buffered > 0) this.logger.warn(`'${name}' has ${buffered} messages and no consumer`);
+        if (buffered > 0) this.logger.warn(`'${name}' has ${counted(buffered, 'message')} and no consumer`);
       }
     } catch (error) {
       if (this.closed.signal.aborted) return;
@@ -203,7 +204,7 @@ export class MinibatchLifecycle
       const pause = { clock: this.clock, leaseTime, signal };
       for (const { stream, group, pending } of await unservedGroups(this.store, streams, isKnown, pause)) {
         this.logger.warn(
-          `'${stream}': no process consumes group '${group}', and ${pending} messages wait: ${unservedAdvice(stream, group)}`,
+          `'${stream}': no process consumes group '${group}', with ${counted(pending, 'message')} waiting: ${unservedAdvice(stream, group)}`,
         );
       }
     } catch (error) {

@@ -23,7 +23,7 @@ interface Entry {
 
 /**
  * The decorated classes of the process that no application has found, held weakly: a decorator cannot know whether its class will ever be
- * a provider, and a class that is none is silent by nature.
+ * a provider, and a class that is none does not notice.
  */
 const unfound = new Set<Entry>();
 const entries = new WeakMap<object, Entry>();

@@ -18,7 +18,7 @@ export interface Call {
   isLate: boolean;
 }
 
-/** What a consumer of this process waits for, in all its terms. A handler or a sink that never settles is silent by nature: only its age tells. */
+/** What a consumer of this process waits for, in all its terms. A handler or a sink that never settles gives no sign of it: only its age tells. */
 export class Calls {
   private readonly underWay = new LiveSet<Call>();
 

@@ -5,6 +5,7 @@ import type { PassScheduler } from './pass-scheduler.js';
 import type { ReadAhead } from './read-ahead.js';
 import { sweepPause } from './sweep-pause.js';
 import type { WindowClaimer } from './window-claimer.js';
+import { counted } from '../common/counted.js';
 
 /**
  * Discards the messages of a consumer that are not wanted any more, since they are older than `maxAge`, or the stream was cleared. They
@@ -91,7 +92,7 @@ export class Expiry {
     if (discarded === 0) return;
     const { definition, parts } = this.term;
     parts.log.log(
-      `${definition.label}: discarded ${discarded} messages of '${definition.key.stream}' without handling them: they are older than ` +
+      `${definition.label}: discarded ${counted(discarded, 'message')} of '${definition.key.stream}' without handling: older than ` +
         'maxAge, or the stream was cleared',
     );
   }

@@ -82,7 +82,7 @@ describe('a hand-over', () => {
     ]);
     expect(await fleet.buffered()).toBe(0);
     // It had been claimed, and not begun.
-    expect([...holder.logged, ...heir.logged]).toEqual([expect.stringContaining('took over 1 open windows')]);
+    expect([...holder.logged, ...heir.logged]).toEqual([expect.stringContaining('took over 1 open window')]);
   });
 
   it('is noticed by a consumer that always has something to commit', async () => {

@@ -48,7 +48,7 @@ describe('lease terms', () => {
       records,
       parts as unknown as Given[1],
       { registerInBackground: (some: ConsumerRecord) => void registered.push(some) } as unknown as Given[2],
-      { began: () => void (calls.began += 1), refresh: () => refresh() } as unknown as Given[3],
+      { began: () => void (calls.began += 1), ended: () => undefined, refresh: () => refresh() } as unknown as Given[3],
       { hurry: () => void (calls.hurried += 1) } as unknown as Given[4],
       stopping.signal,
       () => void (calls.changed += 1),
@@ -95,7 +95,7 @@ describe('lease terms', () => {
   });
 
   it.each([
-    { to: owner, what: 'another process took over; its 3 open windows continue there' },
+    { to: owner, what: 'another process took over and continues with 3 open windows' },
     { to: undefined, what: "its lease was taken away, with 3 open windows: group 'default' was removed" },
   ])('say once where the windows went: $what', ({ to, what }) => {
     terms.wentTo(key('another'), to);

@@ -10,6 +10,7 @@ import type { LeaseRounds } from './lease-rounds.js';
 import { type EngineParts, LeaseTerm } from './lease-term.js';
 import { describePendingWork } from './pending-work.js';
 import type { StreamControl } from './stream-control.js';
+import { counted } from '../common/counted.js';
 
 /** Begins a lease term, with a loop, for each lease that this process acquires, and ends it when the lease is lost. */
 export class LeaseTerms implements LeaseListener {
@@ -54,8 +55,8 @@ export class LeaseTerms implements LeaseListener {
     if (record?.left === undefined) return;
     const { definition, left } = record;
     const what = other
-      ? `another process took over; its ${left} open windows continue there`
-      : `its lease was taken away, with ${left} open windows: group '${key.group}' was removed, or replaced by another one`;
+      ? `another process took over and continues with ${counted(left, 'open window')}`
+      : `its lease was taken away, with ${counted(left, 'open window')}: group '${key.group}' was removed, or replaced by another one`;
     this.parts.log.warn(`${definition.label}: ${what} [${ErrorCode.LeaseLost}]`);
     delete record.left;
   }

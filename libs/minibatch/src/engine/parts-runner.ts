@@ -9,6 +9,7 @@ import { reschedule } from './reschedule.js';
 import type { LeaseTerm } from './lease-term.js';
 import { bury } from './settlement.js';
 import { indicesOf, messagesOf, type Trials } from './window-trial.js';
+import { counted } from '../common/counted.js';
 
 /** How many messages of a window keep a stack in their dead letters. */
 const MOST_STACKS = 100;
@@ -122,7 +123,7 @@ export class PartsRunner {
       }
     }
     await this.storeLetters(apart);
-    this.told(open, apart);
+    this.logGivenUp(open, apart);
   }
 
   /** Nothing is left that may be tried now. */
@@ -130,7 +131,7 @@ export class PartsRunner {
     const { bisection } = apart;
     if (bisection.isDone) {
       await this.storeLetters(apart);
-      this.told(open, apart);
+      this.logGivenUp(open, apart);
       return 'finished';
     }
     const { onAllFailed } = this.term.definition;
@@ -199,7 +200,7 @@ export class PartsRunner {
     const { definition, counters, parts } = this.term;
     const failed = new MinibatchError(
       ErrorCode.AllFailed,
-      `${definition.label}: all that is left of the ${messages.length} messages of window ${record.id} failed alone, the last with: ` +
+      `${definition.label}: all that is left of the ${counted(messages.length, 'message')} of window ${record.id} failed alone, the last with: ` +
         `${error}. ${then}`,
     );
     counters.failed(parts.clock.now(), failed);
@@ -255,12 +256,12 @@ export class PartsRunner {
     apart.savedAt = this.term.parts.clock.monotonic();
   }
 
-  private told({ record, messages }: InFlightWindow, { deadLettered, lastGivenUp }: TakenApart): void {
+  private logGivenUp({ record, messages }: InFlightWindow, { deadLettered, lastGivenUp }: TakenApart): void {
     const { definition, parts } = this.term;
     if (deadLettered === 0) return;
     parts.log.error(
-      `${definition.label}: gave up ${deadLettered} of ${messages.length} messages of window ${record.id}; ` +
-        `they are dead letters of '${definition.key.stream}', the last with the error: ${lastGivenUp}`,
+      `${definition.label}: gave up ${deadLettered} of ${counted(messages.length, 'message')} of window ${record.id}; ` +
+        `${deadLettered === 1 ? 'it is a dead letter' : 'they are dead letters'} of '${definition.key.stream}', the last with the error: ${lastGivenUp}`,
     );
   }
 }

@@ -4,6 +4,7 @@ import type { ReadPlan } from '../windows/window-emitter.js';
 import type { LeaseTerm } from './lease-term.js';
 import { OwnedMessages, type ReadMessage } from './owned-messages.js';
 import { StreamCursor } from './stream-cursor.js';
+import { counted } from '../common/counted.js';
 
 /**
  * Reads a consumer's part of the stream ahead: fills the buffer that the strategy chooses from, with the part that the strategy wants to
@@ -227,8 +228,8 @@ export class ReadAhead {
     const { definition, counters, parts } = this.term;
     counters.damaged += damaged.length;
     parts.log.error(
-      `${definition.label}: ${damaged.length} messages of '${definition.key.stream}' are damaged in the store and were skipped; they ` +
-        `stay where they are. The first: ${damaged.slice(0, 5).join(', ')}`,
+      `${definition.label}: skipped ${counted(damaged.length, 'message')} of '${definition.key.stream}' damaged in the store; nothing was ` +
+        `removed. The first: ${damaged.slice(0, 5).join(', ')}`,
     );
   }
 }

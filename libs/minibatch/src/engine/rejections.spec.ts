@@ -56,7 +56,7 @@ describe('messages that the handler rejects', () => {
     expect((await letters()).map(({ data, error }) => [data, error])).toEqual([[2, 'unknown address (422)']]);
     const line = p.logged.find((each) => each.includes('gave up'));
     expect(line).toContain('gave up 1 of 2 messages of window ');
-    expect(line).toMatch(/; they are dead letters of '.+', the last with the error: unknown address \(422\)$/);
+    expect(line).toMatch(/; it is a dead letter of '.+', the last with the error: unknown address \(422\)$/);
     await stop(p);
   });
 

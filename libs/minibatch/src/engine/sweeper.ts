@@ -6,6 +6,7 @@ import { type Clock, delay } from '../common/clock.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import type { Retention } from './engine.interface.js';
 import { sweepPause } from './sweep-pause.js';
+import { counted } from '../common/counted.js';
 
 /** The longest time between two rounds; milliseconds. */
 const LONGEST_PAUSE = 3_600_000;
@@ -19,8 +20,10 @@ export interface SweptStream {
 }
 
 interface RetentionTask {
-  /** What it sweeps. */
-  readonly what: string;
+  /** What it removes, in the singular. */
+  readonly noun: string;
+  /** Which of them. */
+  readonly which?: string;
   /** Milliseconds. */
   readonly age: number | undefined;
   /** Resolves with how many are gone. */
@@ -83,7 +86,7 @@ export class Sweeper {
         if (this.stopped.signal.aborted) return next;
         if (task.age === undefined) continue;
         const pause = sweepPause(task.age);
-        const id = `${swept.stream}\0${task.what}`;
+        const id = `${swept.stream}\0${task.noun}`;
         let due = this.due.get(id) ?? this.clock.monotonic() + pause;
         if (due <= this.clock.monotonic()) {
           await this.sweep(swept, task, task.age);
@@ -103,17 +106,18 @@ export class Sweeper {
     const { store } = this;
     return [
       {
-        what: 'messages that nobody consumes',
+        noun: 'message',
+        which: ' that nobody consumes',
         age: consumed ? undefined : retention.buffered,
         sweep: (stream, before) => store.expire(stream, before),
       },
       {
-        what: 'dedupe ids',
+        noun: 'dedupe id',
         age: consumed ? this.dedupeTime : undefined,
         sweep: async (stream, before) => (await store.sweep(stream, { tombstones: before })).tombstones,
       },
       {
-        what: 'kept messages',
+        noun: 'kept message',
         age: retention.kept,
         sweep: async (stream, before) => {
           const { messages, windows } = await store.sweep(stream, { kept: before });
@@ -121,24 +125,28 @@ export class Sweeper {
         },
       },
       {
-        what: 'dead letters',
+        noun: 'dead letter',
         age: retention.deadLetters,
         sweep: (stream, before) => store.discard(stream, { before }),
       },
     ];
   }
 
-  private async sweep({ stream, consumed }: SweptStream, { what, sweep }: RetentionTask, age: number): Promise<void> {
+  private async sweep(
+    { stream, consumed }: SweptStream,
+    { noun, which = '', sweep }: RetentionTask,
+    age: number,
+  ): Promise<void> {
     try {
       // Somebody else may consume it, and then sweeps it.
       if (!consumed && ((await this.store.describeStream(stream))?.groups.length ?? 1) > 0) return;
       const count = await sweep(stream, new Date(this.ages.limit(age)));
-      if (count > 0) this.log.log(`'${stream}': removed ${count} ${what} older than ${age} ms`);
+      if (count > 0) this.log.log(`'${stream}': removed ${counted(count, noun)}${which} older than ${age} ms`);
     } catch (error) {
       // The next round retries it.
       if (this.stopped.signal.aborted) return;
       this.failed(stream, error);
-      this.log.warn(`'${stream}': could not remove old ${what}: ${messageOf(error)}`);
+      this.log.warn(`'${stream}': could not remove old ${noun}s${which}: ${messageOf(error)}`);
     }
   }
 }

@@ -155,7 +155,7 @@ describe('a process that takes over continues', () => {
       expect(p.seen).toMatchObject([{ id: 'w1', data: [] }]);
       expect(calls).toContain('recover');
       expect(calls).not.toContain('load');
-      expect(p.logged).toContainEqual('Test.default: took over 1 open windows of an earlier process');
+      expect(p.logged).toContainEqual('Test.default: took over 1 open window of an earlier process');
       await stop(p);
     });
 

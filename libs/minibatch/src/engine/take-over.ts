@@ -11,6 +11,7 @@ import { afterDeath } from './deaths.js';
 import { type InFlightWindow, inFlightWindow, takenApart } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
 import { settle } from './settlement.js';
+import { counted } from '../common/counted.js';
 
 /** What a new holder of a lease resumes from. */
 export interface TakenOver {
@@ -44,7 +45,7 @@ export async function takeOver(term: LeaseTerm): Promise<TakenOver> {
   }
   counters.recovered += windows.length;
   if (windows.length > 0) {
-    parts.log.log(`${definition.label}: took over ${windows.length} open windows of an earlier process`);
+    parts.log.log(`${definition.label}: took over ${counted(windows.length, 'open window')} of an earlier process`);
   }
   const started = await noteStart(term, recovery.progress, lastEnd);
   lastEnd = started ?? lastEnd;
@@ -117,8 +118,8 @@ async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWi
   if (vanished > 0) {
     term.counters.vanished += vanished;
     term.parts.log.warn(
-      `${term.definition.label}: ${vanished} of ${record.messageIds.length} messages of window ${record.id} ` +
-        'have vanished from the buffer; something other than this module removed them',
+      `${term.definition.label}: ${vanished} of ${counted(record.messageIds.length, 'message')} of window ${record.id} ` +
+        'vanished from the buffer; something other than this module removed them',
     );
   }
   const open = inFlightWindow(record, messages, !term.clean);

@@ -4,6 +4,7 @@ import type { Undecodable } from './batch-window.js';
 import type { InFlightWindow } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
 import { bury } from './settlement.js';
+import { counted } from '../common/counted.js';
 
 /**
  * Makes dead letters of these messages at once and takes them out of what the handler gets: no attempt would change them, and the others
@@ -34,8 +35,8 @@ export async function deadLetterUndecodable(
   }
   if (stored === 0) return;
   parts.log.error(
-    `${definition.label}: gave up ${stored} of ${open.messages.length} messages of window ${open.record.id} that can't ` +
-      `be decoded; they are dead letters of '${stream}': ${letters[0]?.error}`,
+    `${definition.label}: gave up ${stored} of ${counted(open.messages.length, 'message')} of window ${open.record.id} that can't ` +
+      `be decoded; ${stored === 1 ? 'it is a dead letter' : 'they are dead letters'} of '${stream}': ${letters[0]?.error}`,
   );
 }
 

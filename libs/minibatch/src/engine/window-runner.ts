@@ -14,6 +14,7 @@ import { admit, withdraw } from './rate-starts.js';
 import { reschedule } from './reschedule.js';
 import type { LeaseTerm } from './lease-term.js';
 import { indicesOf, Trials, windowOf } from './window-trial.js';
+import { counted } from '../common/counted.js';
 
 /** What became of a window: finished and ready for its commit, waiting for evidence, or left open for the next holder of the lease. */
 export type RunResult =
@@ -226,7 +227,7 @@ export class WindowRunner {
     const { retry } = definition;
     const { record } = open;
     const what =
-      `${definition.label}: attempt ${record.attempt} of window ${record.id} (${open.messages.length} messages) failed: ` +
+      `${definition.label}: attempt ${record.attempt} of window ${record.id} (${counted(open.messages.length, 'message')}) failed: ` +
       withCode(error);
     if (record.attempt % retry.attempts === 0) {
       parts.log.warn(`${what}; its attempts are used up, looking for the bad messages`);
@@ -249,7 +250,7 @@ export class WindowRunner {
     const text = messageOf(error);
     const isAlone = length <= 1;
     this.term.parts.log.error(
-      `${this.term.definition.label}: the result of window ${open.record.id} (${length} messages) was refused: ${text}; ` +
+      `${this.term.definition.label}: the result of window ${open.record.id} (${counted(length, 'message')}) was refused: ${text}; ` +
         (isAlone ? 'it is given up' : 'trying parts of it (onRefused)'),
     );
     if (isAlone) {

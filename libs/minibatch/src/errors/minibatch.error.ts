@@ -206,7 +206,10 @@ export class RejectMessages extends MinibatchError {
 
   constructor(readonly rejected: readonly RejectedMessage[]) {
     const reasons = [...new Set(rejected.map(({ reason }) => messageOf(reason)))].slice(0, 3).join('; ');
-    super(ErrorCode.MessagesRejected, `${rejected.length} messages of the window were rejected: ${reasons}`);
+    super(
+      ErrorCode.MessagesRejected,
+      `rejected ${rejected.length} message${rejected.length === 1 ? '' : 's'} of the window: ${reasons}`,
+    );
   }
 }
 

@@ -33,7 +33,11 @@ const HANGS = 5 * 60_000;
 function* ofStream(stream: StreamReport, now: number): Generator<HealthReason> {
   const { name, stored } = stream;
   if (stored && stored.buffered > 0 && stream.consumers.length === 0) {
-    yield { what: 'stream-unconsumed', stream: name, message: `${stored.buffered} messages and no consumer` };
+    yield {
+      what: 'stream-unconsumed',
+      stream: name,
+      message: `${counted(stored.buffered, 'message')} and no consumer`,
+    };
   }
   const { readElsewhere } = stored ?? {};
   if (readElsewhere !== undefined && stream.consumers.length > 0 && now - Date.parse(readElsewhere) < PRESENT) {
@@ -59,7 +63,7 @@ function* ofConsumer(
   if (stored && !stored.holder && stored.pending > 0 && !inStore?.paused) {
     yield reason(
       'group-unserved',
-      `no process works on it, and ${stored.pending} messages wait: ${unservedAdvice(name, group)}`,
+      `no process works on it, with ${counted(stored.pending, 'message')} waiting: ${unservedAdvice(name, group)}`,
     );
   }
   for (const { sink, window, since, timedOut } of local?.unsettled ?? []) {

@@ -10,6 +10,7 @@ import type { StreamHub } from '../streams/stream-hub.js';
 import { health } from './health.js';
 import { reportError, reportStreams } from './status.report.js';
 import type { ErrorReport, HealthSummary, StatusSnapshot, StreamReport } from './status.types.js';
+import { counted } from '../common/counted.js';
 
 interface StoreAnswer {
   readonly stats: readonly StreamStats[];
@@ -90,8 +91,8 @@ export class StatusService {
     if (this.warned.has(stream)) return;
     this.warned.add(stream);
     this.logger.warn(
-      `${documents} documents of '${stream}' in the buffer are not messages and are skipped: their _id is not an ObjectId, their ` +
-        `created is not a date, or their done, waits or partition has a wrong type. One of them is ${example}. Fix what wrote them, ` +
+      `skipping ${counted(documents, 'document')} of '${stream}' in the buffer that ${documents === 1 ? 'is not a message' : 'are not messages'}: the _id is not an ObjectId, ` +
+        `created is not a date, or done, waits or partition has a wrong type. An example is ${example}. Fix what wrote them, ` +
         `then correct or remove them`,
     );
   }

@@ -1,5 +1,6 @@
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import type { AppendOutcome, MessageId } from '../storage/stream-store.interface.js';
+import { counted } from '../common/counted.js';
 
 /** The message is stored: under this id, or by an earlier append with the same `dedupeId`. */
 export type AppendResult =
@@ -39,7 +40,7 @@ export function checkOutcomes(stream: string, outcomes: readonly AppendOutcome[]
   if (first === undefined) return;
   throw new AppendError(
     first.error instanceof AppendError ? first.error.code : ErrorCode.AppendFailed,
-    `${failed.length} of ${outcomes.length} messages could not be appended to '${stream}'; the first is number ${first.index}: ${first.error.message}`,
+    `${failed.length} of ${counted(outcomes.length, 'message')} could not be appended to '${stream}'; the first is number ${first.index}: ${first.error.message}`,
     failed.some(({ stored }) => stored === 'unknown') ? 'unknown' : 'no',
     {
       cause: first.error,

@@ -5,6 +5,7 @@ import { followCalls, type OwnCall, ownCall } from '../common/own-calls.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { notStored } from './append-failures.js';
 import { isStoreAway, WaitingCalls } from './waiting-calls.js';
+import { counted } from '../common/counted.js';
 
 /** A count is valid for this long; milliseconds. */
 const COUNT_AGE = 1_000;
@@ -104,7 +105,7 @@ export class BufferLimit {
       first.refuse(
         this.refused(
           ErrorCode.StreamFull,
-          `the stream holds ${this.most} messages or more, its maxBuffered; append later, let it wait by overflow: 'wait', or see ` +
+          `the stream holds ${counted(this.most, 'message')} or more, its maxBuffered; append later, let it wait by overflow: 'wait', or see ` +
             'why its consumers do not keep up',
         ),
       );
@@ -151,7 +152,7 @@ export class BufferLimit {
     append.refuse(
       this.refused(
         ErrorCode.StreamFull,
-        `it would wait forever: the stream holds ${this.most} messages or more, its maxBuffered, and the append is made by the ` +
+        `it would wait forever: the stream holds ${counted(this.most, 'message')} or more, its maxBuffered, and the append is made by the ` +
           `consumer '${group}' of the same stream, which has to finish its window before there is room. Append to another stream, ` +
           "raise maxBuffered, or set overflow: 'reject'",
       ),

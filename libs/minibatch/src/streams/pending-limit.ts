@@ -1,6 +1,7 @@
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import { checkInteger } from '../common/checks.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
+import { counted } from '../common/counted.js';
 
 /** How much may wait for the store's answer in this process. */
 export interface PendingLimits {
@@ -65,8 +66,8 @@ export class PendingLimit {
   refusal(stream: string): AppendError {
     return new AppendError(
       ErrorCode.StreamFull,
-      `append to '${stream}': ${this.messages} messages of this process (${this.bytes} bytes) wait for the store, and no more than ` +
-        'maxPendingAppends and maxPendingAppendBytes may. Await appends before you make more, and see whether the store answers',
+      `append to '${stream}': already ${counted(this.messages, 'message')} of this process (${this.bytes} bytes) waiting for the store, the most that ` +
+        'maxPendingAppends and maxPendingAppendBytes allow. Await appends before you make more, and see whether the store answers',
       'no',
       { details: { stream, pending: this.messages, pendingBytes: this.bytes, ...this.limits } },
     );

@@ -4,6 +4,7 @@ import type { DecodedBody } from './event-body.js';
 import type { EventAppender } from './event-appender.js';
 import type { FeedContext } from './feed-context.js';
 import { PendingBodies, type PendingBody } from './pending-bodies.js';
+import { counted } from '../../common/counted.js';
 
 /** What an append in flight gets when a source is told to stop; after a second the source is abandoned. */
 const GRACE = 400;
@@ -88,7 +89,8 @@ export class EventFeed {
       receive: (body, bytes, acknowledge) => {
         const messages = this.appender.take(body);
         const added = this.pending.add({ messages, bytes, ...(acknowledge ? { acknowledge } : {}) });
-        if (!added) this.dropped(messages.length, `${this.maxPending} events or more wait for the stream`);
+        if (!added)
+          this.dropped(messages.length, `the stream is behind by ${counted(this.maxPending, 'event')} or more`);
       },
       fail: (error) => {
         this.failure ??= error;

@@ -9,6 +9,7 @@ import type { BrokerConnection, ConnectionListener } from './event-feed.js';
 import type { FeedContext } from './feed-context.js';
 import { loadPackage } from '../../common/missing-package.js';
 import { connectionError } from './connection-errors.js';
+import { counted } from '../../common/counted.js';
 
 /**
  * A lost connection is retried at once, because what is sent meanwhile is lost. After this time the source fails, so that its state shows
@@ -126,7 +127,7 @@ export class RedisConnection implements BrokerConnection {
     const { counters, log } = this.context;
     counters.interruptions += 1;
     log?.warn(
-      `${this.options.where}: the connection to ${this.broker.label} is lost (${counters.interruptions} times so far); events that are sent until it is restored are lost`,
+      `${this.options.where}: the connection to ${this.broker.label} is lost (${counted(counters.interruptions, 'time')} so far); events that are sent until it is restored are lost`,
     );
   }
 

@@ -145,7 +145,7 @@ describe('CollectionSink', () => {
     );
     await expect(put).rejects.toMatchObject({
       code: ErrorCode.SinkFailed,
-      message: expect.stringMatching(/CollectionSink: 1 of 10 documents of window w .*document 5: /),
+      message: expect.stringMatching(/CollectionSink: failed to write 1 of 10 documents of window w .*document 5: /),
       details: { window: 'w', written: 9, failed: [{ index: 5, code: 11_000 }] },
       cause: expect.objectContaining({ name: 'MongoBulkWriteError' }),
     });

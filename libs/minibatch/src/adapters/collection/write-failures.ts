@@ -2,6 +2,7 @@ import { ErrorCode, MinibatchError, ResultRefused } from '../../errors/minibatch
 import type { FailedResult } from '../failed-result.js';
 import { FailureReason } from '../failure-reason.js';
 import type { ResultDocument } from './write-batches.js';
+import { counted } from '../../common/counted.js';
 
 /**
  * The server's codes for a document that is at fault itself: BadValue, FailedToParse, InvalidBSON, DollarPrefixedFieldName,
@@ -38,7 +39,7 @@ export function notWritten(
   cause: unknown,
 ): MinibatchError {
   const [first] = failed;
-  const text = `${where}: ${failed.length} of ${all} documents of window ${window} were not written to ${namespace}; document ${first?.index}: ${first?.message}. The others are written`;
+  const text = `${where}: failed to write ${failed.length} of ${counted(all, 'document')} of window ${window} to ${namespace}; document ${first?.index}: ${first?.message}. The others are written`;
   const details = {
     reason: FailureReason.NotWritten,
     collection: namespace,

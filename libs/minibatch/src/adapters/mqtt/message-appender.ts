@@ -7,6 +7,7 @@ import { appendStorable, ask, isNotStorable, type Outgoing } from '../outgoing.j
 import type { MutableCounters } from '../source-counters.js';
 import { headersOf, type MqttMessage, readPayload } from './mqtt-message.js';
 import type { ResolvedSource } from './mqtt-source.options.js';
+import { counted } from '../../common/counted.js';
 
 interface OutgoingMessage extends Outgoing {
   readonly message: MqttMessage;
@@ -90,7 +91,7 @@ export class MessageAppender {
     const { where, maxHeld } = this.source;
     this.held += 1;
     if (this.held < maxHeld || qos === 0) return;
-    const what = `${where}: ${this.held} messages cannot be stored and wait in the broker, where they take the place of others; the last, of '${topic}': ${messageOf(cause)}`;
+    const what = `${where}: ${counted(this.held, 'message')} that can't be stored ${this.held === 1 ? 'waits' : 'wait'} in the broker, in the place of others; the last, of '${topic}': ${messageOf(cause)}`;
     const remedy = "Set unstorable: 'skip', or a function that puts them somewhere else";
     throw new MinibatchError(ErrorCode.SourceFailed, `${what}. ${remedy}`, {
       cause,
