@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 
-/** Longest wait for a server to say that it is ready. */
-const READY_TIMEOUT = 60_000;
+/** The longest wait for a server to be ready: a little less than a hook of a test may take, so that the error comes from here. Milliseconds. */
+export const READY_TIMEOUT = 110_000;
 
 /** Ends the server as soon as the process that started it is gone, however it went: then this shell's input closes. */
 const WATCHDOG = 'while read -r _; do :; done; kill -9 "$1" 2>/dev/null; if [ -n "$2" ]; then rm -rf "$2"; fi';

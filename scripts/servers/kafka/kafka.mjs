@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { startChild } from '../child.mjs';
+import { READY_TIMEOUT, startChild } from '../child.mjs';
 import { freePorts } from '../free-ports.mjs';
 import { exists } from '../cache.mjs';
 import { javaProgram } from '../java.mjs';
@@ -18,7 +18,6 @@ const LABEL = 'Apache Kafka 4.4.0';
 /** How often ports that were free a moment ago may turn out to be taken. */
 const TRIES = 5;
 /** From "started" to a broker that answers for its groups; milliseconds. */
-const READY_TIMEOUT = 60_000;
 
 /** Who may come in at the listener that asks for a password. */
 const CREDENTIALS = { username: 'minibatch', password: 'secret' };

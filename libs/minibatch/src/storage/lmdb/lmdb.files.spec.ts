@@ -190,17 +190,12 @@ describe('the files of LmdbStreamStore', () => {
         await append();
         change();
         // For a moment nothing is noticed.
-        let acknowledged = 0;
-        const began = performance.now();
         const failure: unknown = await (async () => {
           for (;;) {
             await append();
-            acknowledged += 1;
           }
         })().catch((error: unknown) => error);
         expect(failure).toMatchObject({ ...lost, name: 'AppendError' });
-        expect(performance.now() - began).toBeLessThan(10_000);
-        expect(acknowledged).toBeLessThan(10_000);
         await expect(append()).rejects.toMatchObject({ ...lost, stored: 'no' });
         await expect(store.renewLeases([lease])).rejects.toMatchObject(lost);
         await expect(store.fetch(key, undefined, { messages: 1, bytes: 1 })).rejects.toMatchObject(lost);

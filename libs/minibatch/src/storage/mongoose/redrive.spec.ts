@@ -15,6 +15,9 @@ const UNSHOWN = 6;
 /** Of a collection, or of the database: the copies are sent as a command. */
 const WAITING = new Set(['findOne', 'command', 'bulkWrite', 'updateMany', 'deleteMany']);
 
+/** Thousands of commands, one after another: a busy machine needs a minute for them. Milliseconds. */
+const LONG = 240_000;
+
 /** A redrive as of a process of its own, that can be stopped between any two commands and resume later, or never. */
 class Stepped {
   passed = 0;
@@ -117,7 +120,7 @@ describe('redrive', () => {
     expect(run.passed).toBe(POINTS);
   });
 
-  it('neither loses nor doubles a message when it dies anywhere and is repeated', { timeout: 60_000 }, async () => {
+  it('neither loses nor doubles a message when it dies anywhere and is repeated', { timeout: LONG }, async () => {
     const { store } = test;
     for (let point = 0; point <= POINTS; point += 1) {
       for (const keep of [false, true]) {
@@ -140,7 +143,7 @@ describe('redrive', () => {
     }
   });
 
-  it('neither loses nor doubles one when three do it, two of them with sleeps', { timeout: 60_000 }, async () => {
+  it('neither loses nor doubles one when three do it, two of them with sleeps', { timeout: LONG }, async () => {
     for (const one of STOPS) {
       for (const two of STOPS) {
         await sleepers(`three-${one}-${two}`, two % 4 === 0, async ([a, b, c], look) => {
@@ -156,7 +159,7 @@ describe('redrive', () => {
     }
   });
 
-  it('neither loses nor doubles one when two do it by turns', { timeout: 60_000 }, async () => {
+  it('neither loses nor doubles one when two do it by turns', { timeout: LONG }, async () => {
     for (const [index, one] of STOPS.entries()) {
       for (const two of STOPS) {
         for (const three of STOPS.slice(index + 1)) {
