@@ -2,16 +2,11 @@ import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, SourceState } from 'nestjs-minibatch';
 import type { KafkaRecord, KafkaSourceOptions } from 'nestjs-minibatch/kafka';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, Log, SOON } from '../e2e/support/applications.js';
 import { Collector, feedOf, sourceStatus, startApp } from './support/kafka-apps.js';
-import { KafkaTools } from './support/kafka-tools.js';
+import { tools } from './support/kafka-broker.js';
 
-let tools: KafkaTools;
-beforeAll(async () => {
-  tools = await KafkaTools.start();
-}, 120_000);
-afterAll(() => tools.stop());
 afterEach(closeAll);
 
 /** An application that reads the topic. */

@@ -1,20 +1,16 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, later, SOON } from '../e2e/support/applications.js';
 import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
 import { repository, temporaryFolder } from '../support/workspace.js';
 import { Collector, feedOf, sourceStatus, startApp, upTo } from './support/kafka-apps.js';
-import { jsonRows, KafkaTools, QUICK } from './support/kafka-tools.js';
+import { tools } from './support/kafka-broker.js';
+import { jsonRows, QUICK } from './support/kafka-tools.js';
 
 const MEMBER = repository('test/fixtures/adapters/kafka-member.mjs');
 
-let tools: KafkaTools;
-beforeAll(async () => {
-  tools = await KafkaTools.start();
-}, 120_000);
-afterAll(() => tools.stop());
 afterEach(async () => {
   await endProcesses();
   await closeAll();

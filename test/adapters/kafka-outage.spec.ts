@@ -12,10 +12,11 @@ import {
   type Window,
 } from 'nestjs-minibatch';
 import { type KafkaRecord, KafkaSink } from 'nestjs-minibatch/kafka';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, start } from '../e2e/support/applications.js';
 import { Collector, feedOf, sourceStatus, startApp, upTo } from './support/kafka-apps.js';
-import { jsonRows, KafkaTools } from './support/kafka-tools.js';
+import { tools } from './support/kafka-broker.js';
+import { jsonRows } from './support/kafka-tools.js';
 
 /** A broker that was killed takes seconds to come back, and its groups some more. */
 const LONG = { timeout: 60_000, interval: 20 } as const;
@@ -40,11 +41,6 @@ class Gate {
   };
 }
 
-let tools: KafkaTools;
-beforeAll(async () => {
-  tools = await KafkaTools.start();
-}, 120_000);
-afterAll(() => tools.stop());
 afterEach(closeAll);
 
 describe('a broker that is killed and comes back', { timeout: 150_000 }, () => {

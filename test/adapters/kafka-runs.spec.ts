@@ -1,17 +1,13 @@
 import 'reflect-metadata';
 import type { ConsumerConfig, Kafka } from 'kafkajs';
 import { ErrorCode } from 'nestjs-minibatch';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, Log, SOON, STOP_LIMIT } from '../e2e/support/applications.js';
 import { repository, succeed } from '../support/workspace.js';
 import { Collector, feedOf, newGroup, sourceStatus, startApp, targetOf, upTo } from './support/kafka-apps.js';
-import { jsonRows, KafkaTools, QUICK } from './support/kafka-tools.js';
+import { tools } from './support/kafka-broker.js';
+import { jsonRows, QUICK } from './support/kafka-tools.js';
 
-let tools: KafkaTools;
-beforeAll(async () => {
-  tools = await KafkaTools.start();
-}, 120_000);
-afterAll(() => tools.stop());
 afterEach(closeAll);
 describe('a start', () => {
   it('without fromBeginning is held in Kafka, so that nothing is missed between two runs', async () => {

@@ -12,16 +12,10 @@ import {
   type Window,
 } from 'nestjs-minibatch';
 import { type FailedResult, FailureReason, KafkaSink, type KafkaSinkOptions } from 'nestjs-minibatch/kafka';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, Log, SOON, start } from '../e2e/support/applications.js';
 import { Collector, feedOf, startApp, upTo } from './support/kafka-apps.js';
-import { KafkaTools } from './support/kafka-tools.js';
-
-let tools: KafkaTools;
-beforeAll(async () => {
-  tools = await KafkaTools.start();
-}, 120_000);
-afterAll(() => tools.stop());
+import { tools } from './support/kafka-broker.js';
 
 const sinks: KafkaSink[] = [];
 afterEach(async () => {

@@ -2,16 +2,12 @@ import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, SourceState } from 'nestjs-minibatch';
 import type { KafkaRecord } from 'nestjs-minibatch/kafka';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { closeAll, Log, SOON } from '../e2e/support/applications.js';
 import { Collector, feedOf, newGroup, sourceStatus, startApp, upTo } from './support/kafka-apps.js';
-import { jsonRows, KafkaTools } from './support/kafka-tools.js';
+import { tools } from './support/kafka-broker.js';
+import { jsonRows } from './support/kafka-tools.js';
 
-let tools: KafkaTools;
-beforeAll(async () => {
-  tools = await KafkaTools.start();
-}, 120_000);
-afterAll(() => tools.stop());
 afterEach(closeAll);
 describe('records become messages', () => {
   it('with key, headers, and where they come from', async () => {

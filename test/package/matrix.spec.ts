@@ -148,13 +148,13 @@ async function nodeOf(version: string): Promise<string> {
 async function write(path: string, { module, store }: Pick<Build, 'module' | 'store'>): Promise<void> {
   await mkdir(join(path, 'src'), { recursive: true });
   const sources = {
-    'app.module.ts': `${store}.module.ts`,
-    'app.spec.ts': 'app.test.ts',
-    'flight-report.ts': 'flight-report.ts',
-    'main.ts': 'main.ts',
+    'app.module.ts': join(FIXTURES, 'src', `${store}.module.ts`),
+    'app.spec.ts': join(FIXTURES, 'src/app.test.ts'),
+    'flight-report.ts': repository('test/package/app/src/flight-report.ts'),
+    'main.ts': join(FIXTURES, 'src/main.ts'),
   };
   for (const [file, source] of Object.entries(sources)) {
-    const text = await readFile(join(FIXTURES, 'src', source), 'utf8');
+    const text = await readFile(source, 'utf8');
     const imports = module === 'esm' ? text : text.replaceAll(/from '(\.\/.*)\.js'/g, "from '$1'");
     await writeFile(join(path, 'src', file), imports);
   }

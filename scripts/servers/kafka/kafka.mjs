@@ -17,7 +17,6 @@ const POM = fileURLToPath(new URL('pom.xml', import.meta.url));
 const LABEL = 'Apache Kafka 4.4.0';
 /** How often ports that were free a moment ago may turn out to be taken. */
 const TRIES = 5;
-/** From "started" to a broker that answers for its groups; milliseconds. */
 
 /** Who may come in at the listener that asks for a password. */
 const CREDENTIALS = { username: 'minibatch', password: 'secret' };
@@ -115,6 +114,7 @@ async function start({ java, jars, dir, temporary, settings }, ports) {
   }
   const args = ['-Xmx256m', ...flags, 'kafka.Kafka', file];
   const child = await startChild(java, args, { ready: /Kafka Server started/, temporary });
+  // From "started" to a broker that answers for its groups.
   const deadline = Date.now() + READY_TIMEOUT;
   while (!(await isReady(ports.client))) {
     if (Date.now() > deadline) {

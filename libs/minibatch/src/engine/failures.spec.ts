@@ -4,7 +4,7 @@ import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Window } from '../windows/window.js';
-import { dieOf, LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
+import { dieOf, LEASE, Process, stop, storeToInspect, STREAM, turns } from './process.spec.support.js';
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 
@@ -17,19 +17,8 @@ function allergicTo(bad: ReadonlySet<unknown>) {
 }
 
 describe('poison', () => {
-  const setUp = () => {
-    const database = new MemoryDatabase();
-    const plain = new MemoryStreamStore(database);
-    return {
-      database,
-      letters: async () => plain.deadLetters(STREAM, {}, undefined, 1_000),
-      buffered: async () => (await plain.stats([STREAM]))[0]?.buffered,
-      plain,
-    };
-  };
-
   it('gives up the one bad message of 10,000 and commits the others; redriven it gets through', async () => {
-    const { database, letters, buffered, plain } = setUp();
+    const { database, letters, buffered, plain } = storeToInspect();
     const bad = new Set<unknown>([4_711]);
     const delivered: unknown[] = [];
     const sink = { put: (result: unknown) => void delivered.push(...(result as unknown[])) };
@@ -67,7 +56,7 @@ describe('poison', () => {
   });
 
   it('names the parts: ids of their own, and where they come from', async () => {
-    const { database } = setUp();
+    const { database } = storeToInspect();
     const parts: (Window['split'] & { id: string })[] = [];
     const bad = new Set<unknown>([2]);
     const p = await new Process(database)
@@ -94,7 +83,7 @@ describe('poison', () => {
   });
 
   it('blocks and gives up nothing when every message fails alone; continues when it works again', async () => {
-    const { database, letters, buffered } = setUp();
+    const { database, letters, buffered } = storeToInspect();
     let down = true;
     const p = await new Process(database)
       .consumer({
@@ -116,7 +105,7 @@ describe('poison', () => {
   });
 
   it("gives up all of them with onAllFailed: 'deadLetter'", async () => {
-    const { database, letters, buffered } = setUp();
+    const { database, letters, buffered } = storeToInspect();
     const p = await new Process(database)
       .consumer({ size: 3, onAllFailed: 'deadLetter', handler: allergicTo(new Set<unknown>([1, 2, 3])) })
       .start();
@@ -128,7 +117,7 @@ describe('poison', () => {
   });
 
   it('counts a run that takes too long as failed, and aborts its signal', async () => {
-    const { database, buffered } = setUp();
+    const { database, buffered } = storeToInspect();
     const aborted: unknown[] = [];
     const p = await new Process(database)
       .consumer({
@@ -157,7 +146,7 @@ describe('poison', () => {
   });
 
   it('never counts a failing sink against the messages', async () => {
-    const { database, letters, buffered } = setUp();
+    const { database, letters, buffered } = storeToInspect();
     let down = true;
     const p = await new Process(database)
       .consumer({
@@ -187,7 +176,7 @@ describe('poison', () => {
   });
 
   it('continues with the parts after a restart; those that are done are not redelivered', async () => {
-    const { database, letters, buffered } = setUp();
+    const { database, letters, buffered } = storeToInspect();
     const done: unknown[][] = [];
     const bad = new Set<unknown>([6]);
     const handler = (window: Window) => {
@@ -210,7 +199,7 @@ describe('poison', () => {
   it.each(['recover', 'load'])(
     'gives up nothing, however often processes end at %s, before a handler has begun',
     async (method) => {
-      const { database, letters, buffered, plain } = setUp();
+      const { database, letters, buffered, plain } = storeToInspect();
       await plain.ensureStream(STREAM);
       await plain.append(range(0, 32).map((data) => ({ stream: STREAM, data, created: new Date() })));
       let clock = new VirtualClock();
@@ -238,7 +227,7 @@ describe('poison', () => {
   );
 
   it('finds the message that ends its process', async () => {
-    const { database, letters, buffered, plain } = setUp();
+    const { database, letters, buffered, plain } = storeToInspect();
     await plain.ensureStream(STREAM);
     await plain.append(range(0, 32).map((data) => ({ stream: STREAM, data, created: new Date() })));
     const { done, deaths } = await dieOf(database, 13, { size: 8 });

@@ -134,6 +134,18 @@ export class Process {
   }
 }
 
+/** A database for processes, and what lies in it. */
+export function storeToInspect() {
+  const database = new MemoryDatabase();
+  const plain = new MemoryStreamStore(database);
+  return {
+    database,
+    plain,
+    letters: () => plain.deadLetters(STREAM, {}, undefined, 1_000),
+    buffered: async () => (await plain.stats([STREAM]))[0]?.buffered,
+  };
+}
+
 /** Turns of the event loop: for handlers that hang, which never let the engine settle. */
 export async function turns(until: () => boolean, most = 1_000): Promise<void> {
   for (let i = 0; i < most && !until(); i += 1) await new Promise((resolve) => setImmediate(resolve));

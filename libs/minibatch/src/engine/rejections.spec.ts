@@ -1,23 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode, RejectMessages } from '../errors/minibatch.error.js';
-import { MemoryDatabase } from '../storage/memory/memory.database.js';
-import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { Window } from '../windows/window.js';
-import { Process, stop, STREAM } from './process.spec.support.js';
+import { Process, stop, storeToInspect } from './process.spec.support.js';
 
 describe('messages that the handler rejects', () => {
-  const setUp = () => {
-    const database = new MemoryDatabase();
-    const plain = new MemoryStreamStore(database);
-    return {
-      database,
-      letters: async () => plain.deadLetters(STREAM, {}, undefined, 1_000),
-      buffered: async () => (await plain.stats([STREAM]))[0]?.buffered,
-    };
-  };
-
   it('commits the rest of a window when the handler rejects a message; alone it has one more try', async () => {
-    const { database, letters, buffered } = setUp();
+    const { database, letters, buffered } = storeToInspect();
     const delivered: unknown[] = [];
     const p = await new Process(database)
       .consumer({
@@ -37,7 +25,7 @@ describe('messages that the handler rejects', () => {
   });
 
   it('logs why the last message was given up, not what the window failed with before', async () => {
-    const { database, letters } = setUp();
+    const { database, letters } = storeToInspect();
     let calls = 0;
     const p = await new Process(database)
       .consumer({
@@ -69,7 +57,7 @@ describe('messages that the handler rejects', () => {
     { how: 'returned nothing', result: undefined, delivered: [] },
     { how: 'threw RejectMessages', result: RejectMessages, delivered: [] },
   ])('a handler that rejected every message and $how', async ({ result, delivered }) => {
-    const { database, letters, buffered } = setUp();
+    const { database, letters, buffered } = storeToInspect();
     const put: unknown[] = [];
     const p = await new Process(database)
       .consumer({
@@ -93,7 +81,7 @@ describe('messages that the handler rejects', () => {
   });
 
   it('takes RejectMessages for several; a rejected message of a window of one is given up, too', async () => {
-    const { database, letters, buffered } = setUp();
+    const { database, letters, buffered } = storeToInspect();
     const handler = (window: Window) => {
       const rejected = window.messages.filter(({ data }) => data !== 1);
       if (rejected.length > 0) throw new RejectMessages(rejected.map((message) => ({ message, reason: 'not one' })));
@@ -111,7 +99,7 @@ describe('messages that the handler rejects', () => {
   });
 
   it('refuses the rejection of a message of another window as a failed attempt', async () => {
-    const { database } = setUp();
+    const { database } = storeToInspect();
     const p = await new Process(database)
       .consumer({ size: 1, handler: (window) => window.reject({ id: 'other', data: 1, created: new Date() }, 'x') })
       .start();
