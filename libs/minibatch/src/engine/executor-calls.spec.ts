@@ -88,6 +88,31 @@ describe('a window whose executor is at fault', () => {
     await stop(p);
   });
 
+  it.each([[undefined], [{}], [{ result: 1, rejected: null }]])(
+    'waits if the executor resolves with %j',
+    async (outcome) => {
+      const far = new FarAway(() => undefined);
+      far.run = () => Promise.resolve(outcome as unknown as WindowOutcome);
+      const p = await processOn(new MemoryDatabase(), far).start();
+      await p.append(1, 2, 3, 4);
+      expect(p.engine.status()[0]).toMatchObject({
+        activity: 'blocked',
+        failures: 0,
+        blockedExecutor: { code: 'MINIBATCH_EXECUTOR_FAILED' },
+      });
+      await stop(p);
+    },
+  );
+
+  it('fails if the executor says that a message of another window was rejected', async () => {
+    const far = new FarAway(() => undefined);
+    far.run = () => Promise.resolve({ result: 1, rejected: [{ id: 'nowhere', error: 'odd' }] });
+    const p = await processOn(new MemoryDatabase(), far).start();
+    await p.append(1, 2, 3, 4);
+    expect(p.engine.status()[0]).toMatchObject({ failures: 1, lastError: { code: 'MINIBATCH_INVALID_OPTIONS' } });
+    await stop(p);
+  });
+
   it('runs again with the same id if its result was lost, and is not blocked', async () => {
     const far = new FarAway(() => undefined);
     let losses = 2;

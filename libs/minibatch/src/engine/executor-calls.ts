@@ -182,6 +182,9 @@ export class ExecutorCalls {
 class WrongRejection extends Error {}
 
 function accepted({ result, rejected }: WindowOutcome, window: BatchWindow): unknown {
+  // Not everybody asks the compiler.
+  const list: unknown = rejected;
+  if (!Array.isArray(list)) throw new TypeError('run() resolved with no list of rejected messages');
   try {
     for (const rejection of rejected) window.reject(rejection, reasonOf(rejection));
   } catch (cause) {

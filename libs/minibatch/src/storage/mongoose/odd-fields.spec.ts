@@ -11,6 +11,9 @@ import {
   windowOf,
   type TestStore,
 } from '../../../../../test/support/mongoose-store.js';
+import { BatchWindow } from '../../engine/batch-window.js';
+import { ExecutorTask } from '../../engine/executor-task.js';
+import { decodeTask, encodeTask } from '../../executors/task-codec.js';
 import { consume } from './dead-letters.spec.support.js';
 
 const GROUPS = ['a', 'b'] as const;
@@ -120,6 +123,30 @@ describe('a document with a field in an odd shape', () => {
     expect(stats?.foreign?.documents ?? 0).toBe(shapes.length + elsewhere);
     expect(await store.count('flights', 1)).toBe(0);
     expect(await buffer().countDocuments({ processed: false })).toBe(shapes.length + elsewhere);
+  });
+
+  it('reaches workers of executors as it is read here', async () => {
+    const { store } = test;
+    const { Long, Decimal128 } = mongo;
+    const data = {
+      small: Long.fromNumber(5),
+      large: Long.fromString('9007199254740993'),
+      price: Decimal128.fromString('1.5'),
+    };
+    const odd = ['key', 'headers', 'bigints'].flatMap((field) =>
+      Object.values(ODD).map((value) => ({ data, [field]: value })),
+    );
+    await insert([...odd, { data: null }, { data: 'text', key: 'k', headers: { h: 'v' } }]);
+    const { messages } = await store.fetch(A, undefined, ALL);
+    expect(messages).toHaveLength(odd.length + 2);
+    const executor = { name: 'none', run: () => Promise.reject(new Error('never called')) };
+    const consumer = { label: 'Odd.take', stream: 'flights', group: 'a', workers: 1 };
+    const window = new BatchWindow(A, windowOf(1, []), messages, { signal: new AbortController().signal });
+    const task = new ExecutorTask({ executor, consumer, encode: encodeTask }, () => undefined, window, 0, true);
+    const shown = (list: readonly object[]) =>
+      JSON.stringify(list, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
+    // The driver's classes here, and those of bson there.
+    expect(shown(decodeTask(task.encode()).messages)).toBe(shown(messages.map((message) => message.read())));
   });
 
   it('is a message once a consumer reads its partition', async () => {
