@@ -102,31 +102,29 @@ export class ConsumerEngine implements Engine {
       await keeper.round();
       await control.refresh(streams, keeper.requested);
     };
-    const failed = (of: readonly ConsumerRecord[], error: unknown) => {
-      for (const { counters } of of) counters.failed(clock.now(), error);
-    };
-    const roundFailed = (error: unknown) => failed(records.all(), error);
+    const roundFailed = (error: unknown) => this.failed(records.all(), error);
     const rounds = (this.rounds = new LeaseRounds(keeper, clock, log, activity, round, roundFailed, signal));
     const terms = new LeaseTerms(records, parts, registration, control, rounds, signal, () =>
       this.wakeUpCalls.follow(),
     );
     this.monitor = new EventLoopMonitor(clock, log, records, keeper, resolved.leaseTime, () => rounds.hurry());
     this.shutdown = new ConsumerShutdown(clock, log, keeper, rounds);
-    this.sweeper = new Sweeper(
-      store,
-      clock,
-      ages,
-      log,
-      activity,
-      resolved.dedupeTime,
-      () => this.sweptStreams(),
-      (stream, error) =>
-        failed(
-          records.all().filter(({ definition }) => definition.key.stream === stream),
-          error,
-        ),
-    );
-    this.wakeUpCalls = new WakeUps(
+    this.sweeper = this.newSweeper(store, ages, resolved.dedupeTime);
+    this.wakeUpCalls = this.newWakeUps(store);
+  }
+
+  private newSweeper(store: StreamStore, ages: Ages, dedupeTime: number): Sweeper {
+    const { clock, log, activity, records } = this;
+    const swept = () => this.sweptStreams();
+    return new Sweeper(store, clock, ages, log, activity, dedupeTime, swept, (stream, error) => {
+      const consumers = records.all().filter(({ definition }) => definition.key.stream === stream);
+      this.failed(consumers, error);
+    });
+  }
+
+  private newWakeUps(store: StreamStore): WakeUps {
+    const { clock, log, activity, records } = this;
+    return new WakeUps(
       store,
       clock,
       log,
@@ -134,8 +132,12 @@ export class ConsumerEngine implements Engine {
       () => this.awaitingMessages(),
       () => records.activeStreams(),
       (stream) => this.wake(stream),
-      (error) => failed(records.active(), error),
+      (error) => this.failed(records.active(), error),
     );
+  }
+
+  private failed(consumers: readonly ConsumerRecord[], error: unknown): void {
+    for (const { counters } of consumers) counters.failed(this.clock.now(), error);
   }
 
   add(definition: ConsumerDefinition): void {
