@@ -52,6 +52,7 @@ const ENTRY_POINTS = [`${SRC}/index\\.ts$`, `${SRC}/client/index\\.ts$`];
 /** Clients that a user installs only for the adapter or the store that needs one. */
 const OPTIONAL_PEERS = {
   lmdb: 'storage/lmdb',
+  pg: 'storage/postgres',
   kafkajs: 'adapters/kafka',
   mqtt: 'adapters/mqtt',
   ioredis: 'adapters/celery',

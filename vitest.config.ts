@@ -36,7 +36,7 @@ const REPLICA_SET = {
 };
 
 /** What a spec imports or names that uses more than Node and the sources: a server, or the package as built. */
-const NEEDS_MORE = /support\/mongo|scripts\/servers\/|test\/fixtures\//;
+const NEEDS_MORE = /support\/(mongo|postgres)|scripts\/servers\/|test\/fixtures\//;
 
 /** Itself, or by a file that supports several specs; one that names the variable leaves the servers out. */
 function needsMore(file: URL): boolean {

@@ -6,6 +6,7 @@ describe.concurrent('kill -9 at each named step', () => {
   for (const [name, store, uri] of [
     ['lmdb', 'lmdb', ''],
     ['mongo', 'mongo', inject('mongoUri')],
+    ['postgres', 'postgres', inject('postgresUrl')],
     ['mongo, a replica set', 'mongo', inject('replicaSetUri')],
   ] as const) {
     it(`loses nothing and commits nothing twice: ${name}`, { timeout: 600_000 }, async ({ expect: expectHere }) => {

@@ -2,8 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { Worker } from './worker-process.js';
+import { crashPlace } from './places.js';
+import { CRASH_STORES } from './scenario.js';
 
 const SCRIPT = fileURLToPath(new URL('../fixtures/crash/feeds-worker.mjs', import.meta.url));
 const ROWS = 200;
@@ -20,15 +22,13 @@ describe('two sources of one name on two streams, killed', () => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   });
 
-  it.each(['lmdb', 'mongo'] as const)('append every row once: %s', { timeout: 120_000 }, async (store) => {
+  it.each(CRASH_STORES)('append every row once: %s', { timeout: 120_000 }, async (store) => {
     const folder = mkdtempSync(join(tmpdir(), 'minibatch-feeds-'));
     folders.push(folder);
     const options = {
       store,
       rows: ROWS,
-      ...(store === 'lmdb'
-        ? { path: join(folder, 'store') }
-        : { uri: inject('mongoUri'), db: `feeds_${process.pid}_${Date.now()}` }),
+      ...crashPlace(store, folder, `feeds_${process.pid}_${Date.now()}`),
     };
 
     for (let killAt = 1; killAt <= KILLS; killAt += 1) {

@@ -1,8 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { type LogEntry, readLog, Worker, type WorkerOptions } from './worker-process.js';
+import { crashPlace } from './places.js';
+import { CRASH_STORES } from './scenario.js';
 
 const ROWS = 8_000;
 const KILLS = 10;
@@ -44,7 +46,7 @@ describe('kill -9 at random moments', () => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   });
 
-  const stores = ['lmdb', 'mongo'] as const;
+  const stores = CRASH_STORES;
   const consumers = [['default'], ['first', 'second']];
   for (const [store, groups] of stores.flatMap((name) => consumers.map((list) => [name, list] as const))) {
     it(
@@ -61,9 +63,7 @@ describe('kill -9 at random moments', () => {
           groups,
           size: 40,
           work: 2,
-          ...(store === 'lmdb'
-            ? { path: join(folder, 'store') }
-            : { uri: inject('mongoUri'), db: `kill_${process.pid}_${groups.length}` }),
+          ...crashPlace(store, folder, `kill_${process.pid}_${groups.length}`),
         };
 
         let killed = 0;

@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { ViolationKind } from './checker.js';
-import { CrashSite, type Step } from './scenario.js';
+import { crashUri } from './places.js';
+import { CRASH_STORES, CrashSite, type Step } from './scenario.js';
 
 /** For a stopped process to be replaced soon. */
 const LEASE = 1_000;
@@ -19,9 +20,9 @@ describe('planted faults', () => {
     for (const site of sites.splice(0)) await site.close();
   });
 
-  for (const store of ['lmdb', 'mongo'] as const) {
+  for (const store of CRASH_STORES) {
     const prepare = (): CrashSite => {
-      const site = new CrashSite({ store, uri: inject('mongoUri') });
+      const site = new CrashSite({ store, uri: crashUri(store) });
       sites.push(site);
       return site;
     };

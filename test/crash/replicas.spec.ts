@@ -1,8 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { readLog, Worker, type WorkerOptions } from './worker-process.js';
+import { crashPlace } from './places.js';
+import { CRASH_STORES } from './scenario.js';
 
 const LEASE = 4_000;
 
@@ -42,7 +44,7 @@ describe('two replicas of an app on one database', () => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   });
 
-  for (const store of ['lmdb', 'mongo'] as const) {
+  for (const store of CRASH_STORES) {
     const setUp = (name: string): WorkerOptions => {
       const folder = mkdtempSync(join(tmpdir(), 'minibatch-replicas-'));
       folders.push(folder);
@@ -56,9 +58,7 @@ describe('two replicas of an app on one database', () => {
         leaseTime: LEASE,
         exit: false,
         produce: false,
-        ...(store === 'lmdb'
-          ? { path: join(folder, 'store') }
-          : { uri: inject('mongoUri'), db: `replicas_${name}_${process.pid}` }),
+        ...crashPlace(store, folder, `replicas_${name}_${process.pid}`),
       };
     };
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import mongoose from 'mongoose';
+import pg from 'pg';
 import { check, type CrashEntry, readCrashLog, type Verdict } from './checker.js';
 import { Worker } from './worker-process.js';
 
@@ -62,9 +63,12 @@ const LONGEST_RUN = 60_000;
 /** Of the processes killed at any time: the latest moment after they are ready. */
 const LATEST_KILL = 250;
 
+export const CRASH_STORES = ['lmdb', 'mongo', 'postgres'] as const;
+export type CrashStore = (typeof CRASH_STORES)[number];
+
 export interface StoreChoice {
-  readonly store: 'lmdb' | 'mongo';
-  /** Of the MongoDB server. */
+  readonly store: CrashStore;
+  /** Of the server, if there is one. */
   readonly uri?: string;
 }
 
@@ -152,8 +156,15 @@ export class CrashSite {
       await worker.kill();
     }
     rmSync(this.folder, { recursive: true, force: true });
-    const { uri } = this.choice;
-    if (this.choice.store !== 'mongo' || uri === undefined) return;
+    const { store, uri } = this.choice;
+    if (uri === undefined) return;
+    if (store === 'postgres') {
+      const client = new pg.Client({ connectionString: uri });
+      await client.connect();
+      await client.query(`set client_min_messages = error; drop schema if exists ${this.database} cascade`);
+      await client.end();
+      return;
+    }
     const connection = await mongoose.createConnection(uri, { dbName: this.database }).asPromise();
     await connection.dropDatabase();
     await connection.close();

@@ -1,9 +1,8 @@
 import { copyFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { MongoServer } from '../../scripts/servers/mongo/mongo.mjs';
 import type { Verdict } from './checker.js';
-import { CrashSite, Dice } from './scenario.js';
+import { CrashSite, type CrashStore, Dice } from './scenario.js';
 import type { Worker } from './worker-process.js';
 
 const LEASE = 2_000;
@@ -12,7 +11,7 @@ const REPLICAS = 2;
 const RANGE = 1_000_000_000;
 const GROUPS = ['first', 'second'];
 /** Between two blocks of a replica. The test server reads all that it holds for each query, so there it should hold little. Milliseconds. */
-const PAUSES = { lmdb: 100, mongo: 250 };
+const PAUSES = { lmdb: 100, mongo: 250, postgres: 100 };
 const DEDUPE = 30_000;
 /** What is left in the end is drained in this time; milliseconds. */
 const LONGEST_DRAIN = 600_000;
@@ -26,9 +25,9 @@ const WORKER = {
 };
 
 export interface SoakOptions {
-  readonly store: 'lmdb' | 'mongo';
-  /** With MongoDB: one that keeps its data when it is killed. */
-  readonly server?: MongoServer;
+  readonly store: CrashStore;
+  /** With a server: one that keeps its data when it is killed. */
+  readonly server?: { readonly uri: string; kill9(): Promise<void>; restart(): Promise<void> };
   readonly milliseconds: number;
   readonly seed: number;
   readonly tell?: (line: string) => void;
@@ -92,7 +91,7 @@ class Disturbance {
     }
   }
 
-  async ofServer(server: MongoServer): Promise<void> {
+  async ofServer(server: NonNullable<SoakOptions['server']>): Promise<void> {
     while (!this.isOver()) {
       await this.rest(4_000, 15_000);
       if (this.isOver()) return;

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 const WORKER = fileURLToPath(new URL('../fixtures/crash/worker.mjs', import.meta.url));
 
 export interface WorkerOptions {
-  readonly store: 'lmdb' | 'mongo';
+  readonly store: 'lmdb' | 'mongo' | 'postgres';
   readonly path?: string;
   readonly uri?: string;
   readonly db?: string;

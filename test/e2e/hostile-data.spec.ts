@@ -21,6 +21,7 @@ import {
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { BrokenText } from '../support/hostile-values.js';
+import { postgresPlace } from './support/places.js';
 import { closeAll, later, Log, mongoose, SOON, start, useDatabase } from './support/applications.js';
 
 const NAMES = ['__proto__', 'constructor', 'toString', '$set', '$', 'a.b', '.', 'a.$.b', 'a/b?c#d', ' ', 'Ünï💥', '\n'];
@@ -78,6 +79,7 @@ const stores: Record<string, () => ModuleMetadata['imports']> = {
     later(async () => rmSync(path, { recursive: true, force: true }));
     return [MinibatchModule.forRoot({ store: lmdbStore({ path }) })];
   },
+  postgres: () => [MinibatchModule.forRoot({ store: postgresPlace() })],
   mongoose: () => [mongoose(useDatabase()), MinibatchModule.forRoot()],
 };
 
@@ -299,7 +301,7 @@ describe.each(Object.keys(stores))('on the %s store', (name) => {
 });
 
 // A MongoDB for tests takes no such text; `raw-copies.spec.ts` has what becomes of it there.
-describe.each(['memory', 'lmdb'])('a message that cannot be decoded, on the %s store', (name) => {
+describe.each(['memory', 'lmdb', 'postgres'])('a message that cannot be decoded, on the %s store', (name) => {
   it('becomes a dead letter alone, is listed, and comes back as it was', async () => {
     const Taker = consumer(['rows'], 3);
     const app = await start({ imports: stores[name]?.() ?? [], providers: [Taker] });

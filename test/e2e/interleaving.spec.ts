@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { Injectable, type ModuleMetadata } from '@nestjs/common';
 import { MinibatchModule, Streaming, StreamService, type Window } from 'nestjs-minibatch';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
+import { postgresStore } from 'nestjs-minibatch/postgres';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { openSchema } from '../support/postgres-server.js';
 import { repository } from '../support/workspace.js';
 import { closeAll, later, mongoose, SOON, start, uriOf, useDatabase } from './support/applications.js';
 import { endProcesses, NodeProcess } from './support/node-process.js';
@@ -88,6 +90,15 @@ describe('two producing processes and a consumer that is caught up', () => {
       expect(rows.below).toBeGreaterThan(rows.received / 5);
     },
   );
+
+  it('on PostgreSQL: 20,000 messages, none skipped', { timeout: 180_000 }, async () => {
+    const { url, schema, dispose } = openSchema();
+    later(dispose);
+    const store = postgresStore({ connectionString: url, schema });
+    const rows = await run([MinibatchModule.forRoot({ store })], { store: 'postgres', uri: url, schema });
+    console.log(`${rows.below} of ${rows.received} ids arrived below one that had been seen`);
+    complete(rows);
+  });
 
   it('on LMDB: 20,000 messages, none skipped, all in one order', { timeout: 180_000 }, async () => {
     const path = mkdtempSync(join(tmpdir(), 'minibatch-rows-'));

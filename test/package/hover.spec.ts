@@ -46,6 +46,11 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
     'new api.CollectionSink({ · })',
   ],
   'nestjs-minibatch/lmdb': ['api.lmdbStore({ · })', "api.lmdbStore({ path: './data', · })"],
+  'nestjs-minibatch/postgres': [
+    'api.postgresStore({ · })',
+    'api.postgresStore({ useFactory: () => ({}), · })',
+    'api.postgresSchema({ · })',
+  ],
   'nestjs-minibatch/client': [
     "api.openStream(store, 'flights', { · })",
     "api.mongoStore('mongodb://localhost', { · })",

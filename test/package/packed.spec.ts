@@ -150,7 +150,7 @@ describe('the packed package', { timeout: 300_000 }, () => {
     const installed = Object.keys(packages).map((path) => path.split('node_modules/').at(-1));
     expect(installed).toEqual(expect.arrayContaining([...requiredPeers]));
     const optional = Object.keys(manifest.peerDependencies).filter((name) => !requiredPeers.includes(name));
-    expect(optional).toEqual(expect.arrayContaining(['lmdb', 'mongoose', '@nestjs/mongoose']));
+    expect(optional).toEqual(expect.arrayContaining(['lmdb', 'mongoose', '@nestjs/mongoose', 'pg']));
     expect(optional.filter((name) => installed.includes(name))).toEqual([]);
     await succeed('npm', ['ls', '--all'], { cwd: folder.path });
   });

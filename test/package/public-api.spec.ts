@@ -106,14 +106,14 @@ describe.each(ENTRIES)('$name', { timeout: 120_000 }, ({ name, js, types }) => {
 
 describe.each(ENTRIES)('$name', ({ js }) => {
   it('can be imported without any optional peer', () => {
-    expect(optionalPeers).toEqual(expect.arrayContaining(['lmdb', 'mongoose', '@nestjs/mongoose']));
+    expect(optionalPeers).toEqual(expect.arrayContaining(['lmdb', 'mongoose', '@nestjs/mongoose', 'pg']));
     const packages = packagesAtOnce(js);
     expect([...packages]).not.toEqual([]);
     expect(optionalPeers.filter((name) => packages.has(name))).toEqual([]);
   });
 });
 
-describe.each(['', '/store', '/lmdb', '/client', '/testing'])('nestjs-minibatch%s', (path) => {
+describe.each(['', '/store', '/lmdb', '/postgres', '/client', '/testing'])('nestjs-minibatch%s', (path) => {
   const entry = ENTRIES.find(({ name }) => name === `nestjs-minibatch${path}`);
 
   it('compiles without any optional peer', () => {

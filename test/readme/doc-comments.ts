@@ -59,6 +59,7 @@ const EXPORTED: Readonly<Record<string, readonly string[]>> = {
   'nestjs-minibatch/microservices': ['ClientProxySink'],
   'nestjs-minibatch/mqtt': ['MqttConnectionOptions', 'MqttSink', 'MqttSource'],
   'nestjs-minibatch/omegaml': ['DatasetSink', 'DatasetSource'],
+  'nestjs-minibatch/postgres': ['knexSession', 'postgresSchema', 'postgresStore', 'prismaSession'],
   'nestjs-minibatch/store': ['StreamStore'],
   'nestjs-minibatch/threads': ['runMinibatchWorker', 'threads'],
   'nestjs-minibatch/testing': ['MinibatchHarness', 'MinibatchTestingModule'],

@@ -90,6 +90,7 @@ const PLANTED: readonly Planted[] = [
   { rule: 'nobody-imports-the-package', files: { 'status/planted-self.ts': ['nestjs-minibatch'] } },
   ...[
     { name: 'lmdb', file: 'storage/mongoose/planted-lmdb.ts' },
+    { name: 'pg', file: 'storage/mongoose/planted-pg.ts' },
     { name: 'kafkajs', file: 'adapters/mqtt/planted-kafka.ts' },
     { name: 'mqtt', file: 'adapters/kafka/planted-mqtt.ts' },
     { name: 'ioredis', file: 'executors/planted-redis.ts' },

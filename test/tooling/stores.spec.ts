@@ -49,9 +49,12 @@ describe('the stores', () => {
     expect(await missingRoles(STORAGE)).toEqual([]);
   });
 
-  it.each(['lmdb', 'memory', 'mongoose'])('would be reported: a role that %s has under another name', async (store) => {
-    await cp(join(folder.path, store, 'settle.ts'), join(folder.path, store, 'settlement.ts'));
-    await rm(join(folder.path, store, 'settle.ts'));
-    expect(await missingRoles(folder.path)).toEqual([`${store}/settle.ts`]);
-  });
+  it.each(['lmdb', 'memory', 'mongoose', 'postgres'])(
+    'would be reported: a role that %s has under another name',
+    async (store) => {
+      await cp(join(folder.path, store, 'settle.ts'), join(folder.path, store, 'settlement.ts'));
+      await rm(join(folder.path, store, 'settle.ts'));
+      expect(await missingRoles(folder.path)).toEqual([`${store}/settle.ts`]);
+    },
+  );
 });

@@ -49,7 +49,7 @@ export function storeParts(extras: MinibatchModuleExtras, makeMongooseStore: Mak
     'MinibatchModule',
     'store',
     choice,
-    'mongooseStore(…), lmdbStore(…), memoryStore(), a class that implements StreamStore, or an instance of one',
+    'mongooseStore(…), postgresStore(…), lmdbStore(…), memoryStore(), a class that implements StreamStore, or an instance of one',
   );
 }
 

@@ -14,8 +14,13 @@ const DEBIAN = '/usr/lib/postgresql';
 /** The server refuses root. The package makes this user. */
 const USER = 'postgres';
 
+/** For data that need not survive the machine. */
+const NOT_DURABLE = ['-c', 'fsync=off', '-c', 'full_page_writes=off'];
+/** Tests open many pools. */
+const CONNECTIONS = ['-c', 'max_connections=250'];
+
 /** A PostgreSQL cluster of its own. Dies with this process. */
-export async function startPostgres({ port, dir } = {}) {
+export async function startPostgres({ port, dir, durable = true, settings = [] } = {}) {
   const folder = await programs();
   const [initdb, postgres] = [join(folder, 'initdb'), join(folder, 'postgres')];
   const own = port ?? (await freePorts(1))[0];
@@ -27,7 +32,13 @@ export async function startPostgres({ port, dir } = {}) {
       await run(command, args, { cwd: '/' });
     }
     const sockets = ['-c', 'unix_socket_directories='];
-    const [command, ...args] = asUser([postgres, '-D', data, '-p', String(own), '-h', '127.0.0.1', ...sockets]);
+    const more = [
+      ...sockets,
+      ...CONNECTIONS,
+      ...(durable ? [] : NOT_DURABLE),
+      ...settings.flatMap((each) => ['-c', each]),
+    ];
+    const [command, ...args] = asUser([postgres, '-D', data, '-p', String(own), '-h', '127.0.0.1', ...more]);
     return gentle(await startChild(command, args, { ready: /ready to accept connections/, temporary }));
   });
   return Object.defineProperties(server, {

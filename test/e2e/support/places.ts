@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import type { ModuleMetadata } from '@nestjs/common';
 import { memoryStore, mongooseStore, type StoreChoice } from 'nestjs-minibatch';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
+import { postgresStore } from 'nestjs-minibatch/postgres';
+import { openSchema } from '../../support/postgres-server.js';
 import { later, mongoose, useDatabase } from './applications.js';
 
 /** What an application has to import to keep its streams in one of the stores. */
@@ -29,5 +31,13 @@ export const PLACES: readonly (readonly [string, () => Place])[] = [
       return { store: lmdbStore({ path }), imports: [] };
     },
   ],
+  ['PostgreSQL', () => ({ store: postgresPlace(), imports: [] })],
   ['MongoDB', () => ({ store: mongooseStore(), imports: [mongoose(useDatabase())] })],
 ];
+
+/** A schema of its own, removed after the test. */
+export function postgresPlace(): StoreChoice {
+  const { url, schema, dispose } = openSchema();
+  later(dispose);
+  return postgresStore({ connectionString: url, schema });
+}

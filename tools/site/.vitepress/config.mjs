@@ -35,6 +35,7 @@ const guides = {
   Stores: 'stores',
   LMDB: 'lmdb',
   Executors: 'executors',
+  PostgreSQL: 'postgres',
   'Writing a store': 'writing-a-store',
   Testing: 'testing',
   Operations: 'operations',

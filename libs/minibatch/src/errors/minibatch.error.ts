@@ -65,10 +65,12 @@ export const ErrorCode = {
   MissingPackage: 'MINIBATCH_MISSING_PACKAGE',
   /** Mongoose and this package have loaded different major versions of the bson package; the message says how to unify them. */
   BsonVersion: 'MINIBATCH_BSON_VERSION',
-  /** The store lacks a feature that was asked for (e.g. `session` outside MongoDB). */
+  /** The store lacks a feature that was asked for (e.g. `session` in LMDB). */
   StoreUnsupported: 'MINIBATCH_STORE_UNSUPPORTED',
   /** The database was written by a newer version of this package. */
   SchemaTooNew: 'MINIBATCH_SCHEMA_TOO_NEW',
+  /** The database lacks the tables of the store, or has older ones, and the store may not make them (`migrate: false`). */
+  SchemaMissing: 'MINIBATCH_SCHEMA_MISSING',
   /** This process no longer holds the consumer's lease (another one took over); its work for the consumer is discarded. */
   LeaseLost: 'MINIBATCH_LEASE_LOST',
   /** The event loop was blocked so long, while windows were in flight, that the lease could not be renewed in time. */

@@ -37,7 +37,7 @@ export function readingUnsupported(store: string, call: string, method: string):
   return new MinibatchError(
     ErrorCode.StoreUnsupported,
     `${call}: the ${store} store does not support this. Implement the method \`${method}\` of StreamStore in it, or use lmdbStore, ` +
-      'mongooseStore or memoryStore',
+      'mongooseStore, postgresStore or memoryStore',
     { details: { store, method } },
   );
 }
@@ -45,7 +45,7 @@ export function readingUnsupported(store: string, call: string, method: string):
 export function sessionUnsupported(store: string): MinibatchError {
   return new MinibatchError(
     ErrorCode.StoreUnsupported,
-    `the ${store} store has no sessions: a message can join a transaction of the application only where both lie in MongoDB. ` +
+    `the ${store} store has no sessions: a message can join a transaction of the application only where both are in one MongoDB or PostgreSQL database. ` +
       'Append without `session`',
     { details: { store, option: 'session' } },
   );

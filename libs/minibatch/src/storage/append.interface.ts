@@ -35,7 +35,10 @@ export type AppendOutcome =
     };
 
 export interface AppendOptions {
-  /** The user's own transaction (a Mongoose `ClientSession`): the messages become visible when it commits, the positions too. */
+  /**
+   * The application's own transaction, as the store takes one: the messages become visible when it commits, the positions too. MongoDB takes a
+   * Mongoose `ClientSession`, PostgreSQL anything with `query(text, values)`.
+   */
   readonly session?: unknown;
   /** Positions of sources; of several for one source on one stream the last that can be stored counts. */
   readonly checkpoints?: readonly Checkpoint[];

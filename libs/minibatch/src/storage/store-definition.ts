@@ -2,7 +2,7 @@ import type { StreamStore } from './stream-store.interface.js';
 
 /**
  * Says how to make a store, without making it: a module class may serve several applications of one process, and each
- * needs a store of its own. Made by `mongooseStore`, `lmdbStore`, `memoryStore`.
+ * needs a store of its own. Made by `lmdbStore`, `postgresStore`, `memoryStore`.
  */
 export interface StoreDefinition {
   /** As the store's `name`. */

@@ -19,7 +19,7 @@ export * from './window.interface.js';
 
 /** What the engine has to know of a store, and how it is opened and closed. */
 export interface StoreLifecycle {
-  /** For log lines and the status: `mongoose`, `lmdb`, `memory`. */
+  /** For log lines and the status: `mongoose`, `lmdb`, `postgres`, `memory`. */
   readonly name: string;
   /** Largest message in bytes, envelope included. */
   readonly maxMessageBytes: number;

@@ -28,8 +28,8 @@ export interface AppendMessageOptions {
    */
   readonly dedupeId?: string;
   /**
-   * The user's own transaction (a Mongoose `ClientSession`): the message becomes visible when it commits. Such an append
-   * is written separately, outside the grouping. A failure that goes away when the transaction is repeated is thrown as the
+   * The user's own transaction: a Mongoose `ClientSession`, in PostgreSQL anything with `query(text, values)`. The message becomes visible
+   * when it commits. Such an append is written separately, outside the grouping. A failure that goes away when the transaction is repeated is thrown as the
    * driver's own error, with its label `TransientTransactionError`; `withTransaction` retries on its own. @default none
    */
   readonly session?: unknown;

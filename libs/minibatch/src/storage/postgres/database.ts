@@ -1,0 +1,190 @@
+import { createHash } from 'node:crypto';
+import { backoff } from '../../common/backoff.js';
+import { BACKGROUND_CLOCK, delay, SYSTEM_CLOCK } from '../../common/clock.js';
+import { MinibatchError } from '../../errors/minibatch.error.js';
+import type { PostgresClient, PostgresPool } from './pool.js';
+import { inSchema, SCHEMA } from './schema.js';
+import { type Statement, TYPES } from './sql.js';
+import { asStoreError, isConflict, isOutOfReach } from './store-errors.js';
+
+/** Pauses between attempts to reach a server that is away. */
+const RECONNECT = { base: 50, max: 1_000, jitter: 0.3 };
+/** Pauses after a deadlock, or a transaction that could not be serialized. */
+const CONFLICT = { base: 5, max: 200, jitter: 1 };
+const MOST_CONFLICTS = 10;
+
+export interface DatabaseOptions {
+  readonly schema: string;
+  /** Whether statements are prepared on the connection. */
+  readonly prepared: boolean;
+  /** How long an attempt to reach the server may take; milliseconds. */
+  readonly patience: number;
+}
+
+/** One transaction, or the connection on which each statement is one. */
+export interface Queries {
+  query<R extends object>(statement: Statement, values: readonly unknown[]): Promise<R[]>;
+  /** Several statements without parameters. */
+  script(text: string): Promise<void>;
+}
+
+/** The connection was lost after the statement was sent: nobody knows whether it was carried out. */
+export class AnswerLost extends Error {
+  constructor(override readonly cause: unknown) {
+    super('the connection was lost before the server answered');
+  }
+}
+
+/** Runs the statements of the store: on connections of a pool, again where that is safe, and with coded errors. */
+export class Database {
+  private readonly prepared = new Map<Statement, { readonly name: string; readonly text: string }>();
+  private readonly closing = new AbortController();
+  /** Grows whenever a connection breaks: what was remembered of the server may be wrong then. */
+  breaks = 0;
+
+  constructor(
+    readonly pool: PostgresPool,
+    readonly options: DatabaseOptions,
+  ) {
+    pool.on('error', this.broken);
+  }
+
+  private readonly broken = (): void => {
+    this.breaks += 1;
+  };
+
+  /** What is being retried fails from now on. */
+  close(): void {
+    this.closing.abort();
+    this.pool.off('error', this.broken);
+  }
+
+  /** The text for a connection that is not ours. */
+  textOf({ text }: Statement): string {
+    return inSchema(text, this.options.schema);
+  }
+
+  /** Runs a statement that may be repeated. */
+  query<R extends object>(what: string, statement: Statement, values: readonly unknown[]): Promise<R[]> {
+    return this.coded(what, () => this.run(true, (client) => this.send<R>(client, statement, values)));
+  }
+
+  /** The same, with the columns of each row in order. */
+  rows<R extends readonly unknown[]>(what: string, statement: Statement, values: readonly unknown[]): Promise<R[]> {
+    return this.coded(what, () => this.run(true, (client) => this.sendForRows<R>(client, statement, values)));
+  }
+
+  /**
+   * Runs a statement that must not be repeated when its answer is lost.
+   *
+   * @throws AnswerLost, or the error of the driver
+   */
+  once<R extends readonly unknown[]>(statement: Statement, values: readonly unknown[]): Promise<R[]> {
+    return this.run(false, (client) => this.sendForRows<R>(client, statement, values));
+  }
+
+  /** Runs a transaction that may be repeated. */
+  transaction<R>(what: string, work: (queries: Queries) => Promise<R>): Promise<R> {
+    return this.coded(what, () =>
+      this.run(true, async (client) => {
+        await client.query('begin');
+        try {
+          const result = await work({
+            query: (statement, values) => this.send(client, statement, values),
+            script: async (text) => void (await client.query(inSchema(text, this.options.schema))),
+          });
+          await client.query('commit');
+          return result;
+        } catch (error) {
+          // On a connection that is lost this fails, too; then the server has rolled back.
+          await client.query('rollback').catch(() => undefined);
+          throw error;
+        }
+      }),
+    );
+  }
+
+  /** Resolves with a connection that the caller releases. */
+  connect(): Promise<PostgresClient> {
+    return this.pool.connect();
+  }
+
+  private async run<R>(repeatable: boolean, work: (client: PostgresClient) => Promise<R>): Promise<R> {
+    const began = SYSTEM_CLOCK.monotonic();
+    const isLate = () => this.closing.signal.aborted || SYSTEM_CLOCK.monotonic() - began >= this.options.patience;
+    let failures = 0;
+    for (let conflicts = 0; ;) {
+      const client = await this.pool.connect().catch(async (error: unknown) => {
+        if (!isOutOfReach(error) || isLate()) throw error;
+        failures += 1;
+        await this.pause(backoff(RECONNECT, failures));
+      });
+      if (!client) continue;
+      try {
+        const result = await work(client);
+        client.release();
+        return result;
+      } catch (error) {
+        const isLost = isOutOfReach(error);
+        client.release(isLost);
+        if (isLost) {
+          this.breaks += 1;
+          if (!repeatable) throw new AnswerLost(error);
+          if (isLate()) throw error;
+          failures += 1;
+          await this.pause(backoff(RECONNECT, failures));
+        } else if (isConflict(error) && conflicts < MOST_CONFLICTS) {
+          conflicts += 1;
+          await this.pause(backoff(CONFLICT, conflicts));
+        } else throw error;
+      }
+    }
+  }
+
+  private async send<R extends object>(
+    client: PostgresClient,
+    statement: Statement,
+    values: readonly unknown[],
+  ): Promise<R[]> {
+    const { rows } = await client.query({ ...this.prepare(statement), values: [...values], types: TYPES });
+    return rows as R[];
+  }
+
+  private async sendForRows<R extends readonly unknown[]>(
+    client: PostgresClient,
+    statement: Statement,
+    values: readonly unknown[],
+  ): Promise<R[]> {
+    const { rows } = await client.query({
+      ...this.prepare(statement),
+      values: [...values],
+      types: TYPES,
+      rowMode: 'array',
+    });
+    return rows as R[];
+  }
+
+  private prepare(statement: Statement): { readonly name?: string; readonly text: string } {
+    let prepared = this.prepared.get(statement);
+    if (prepared === undefined) {
+      const text = this.textOf(statement);
+      // By its content: a pool of the application may serve several stores.
+      const name = `${SCHEMA}_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
+      prepared = { name, text };
+      this.prepared.set(statement, prepared);
+    }
+    return this.options.prepared ? prepared : { text: prepared.text };
+  }
+
+  private pause(ms: number): Promise<void> {
+    return delay(BACKGROUND_CLOCK, ms, this.closing.signal);
+  }
+
+  private async coded<R>(what: string, work: () => Promise<R>): Promise<R> {
+    try {
+      return await work();
+    } catch (error) {
+      throw error instanceof MinibatchError ? error : asStoreError(what, error);
+    }
+  }
+}

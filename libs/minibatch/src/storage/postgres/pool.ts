@@ -1,0 +1,15 @@
+/** What the store uses of a client of `pg`. Its own types are in a package that an application may not have installed. */
+export interface PostgresClient {
+  query(query: string | object): Promise<{ readonly rows: unknown[] }>;
+  on(event: string, listener: (given?: unknown) => void): unknown;
+  off(event: string, listener: (given?: unknown) => void): unknown;
+  /** True: the connection is broken and is not used again. */
+  release(destroy?: boolean): void;
+}
+
+/** What the store uses of a pool of `pg`. */
+export interface PostgresPool {
+  connect(): Promise<PostgresClient>;
+  on(event: string, listener: (given?: unknown) => void): unknown;
+  off(event: string, listener: (given?: unknown) => void): unknown;
+}

@@ -1,0 +1,177 @@
+import knexFactory from 'knex';
+import pg from 'pg';
+import { DataSource } from 'typeorm';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
+import { message, ns, numbers, read, register, STREAM } from '../../testing/store-contract/fixtures.js';
+import type { PostgresStreamStore } from './postgres.store.js';
+import { knexSession, type PostgresSession, prismaSession } from './session.js';
+
+/** A transaction of the application. */
+interface Transaction {
+  readonly session: PostgresSession;
+  end(how: 'commit' | 'rollback'): Promise<void>;
+}
+
+const SESSIONS: Readonly<Record<string, (url: string) => Promise<Transaction>>> = {
+  async pg(url) {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query('begin');
+    return {
+      session: client,
+      async end(how) {
+        await client.query(how);
+        await client.end();
+      },
+    };
+  },
+  async TypeORM(url) {
+    const source = await new DataSource({ type: 'postgres', url }).initialize();
+    const runner = source.createQueryRunner();
+    await runner.startTransaction();
+    return {
+      session: runner,
+      async end(how) {
+        await (how === 'commit' ? runner.commitTransaction() : runner.rollbackTransaction());
+        await runner.release();
+        await source.destroy();
+      },
+    };
+  },
+  async Knex(url) {
+    const knex = knexFactory({ client: 'pg', connection: url });
+    const transaction = await knex.transaction();
+    return {
+      session: knexSession(transaction),
+      async end(how) {
+        await transaction[how]();
+        await knex.destroy();
+      },
+    };
+  },
+  /** Prisma's client is generated code: this has the one method that is needed, on the real server. */
+  async Prisma(url) {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query('begin');
+    return {
+      session: prismaSession({
+        $queryRawUnsafe: async (text, ...values) => (await client.query<object>(text, values)).rows,
+      }),
+      async end(how) {
+        await client.query(how);
+        await client.end();
+      },
+    };
+  },
+};
+
+describe.each(Object.entries(SESSIONS))('append in a transaction of %s', (_, begin) => {
+  let schema: TestSchema;
+  let store: PostgresStreamStore;
+
+  beforeEach(async () => {
+    schema = openSchema();
+    store = schema.store();
+    await store.open();
+    await register(store, 'default');
+    await store.append([message({ n: 'first' }, { dedupeId: 'seen' })]);
+  });
+  afterEach(async () => {
+    await store.close();
+    await schema.dispose();
+  });
+
+  const MESSAGES = [
+    ...numbers(3),
+    message({ n: 'again' }, { dedupeId: 'seen' }),
+    message({ n: 3 }, { dedupeId: 'new' }),
+  ];
+  const CHECKPOINTS = [{ stream: STREAM, source: 's', position: { at: 5 }, from: 0, to: 5 }];
+
+  it('is seen when it commits, with its positions', async () => {
+    const { session, end } = await begin(schema.url);
+    const outcomes = await store.append(MESSAGES, { session, checkpoints: CHECKPOINTS });
+    expect(outcomes.map(({ status }) => status)).toEqual(['stored', 'stored', 'stored', 'duplicate', 'stored']);
+    expect(ns(await read(store))).toEqual(['first']);
+    expect(await store.readCheckpoint(STREAM, 's')).toBeUndefined();
+    await end('commit');
+    expect(ns(await read(store))).toEqual(['first', 0, 1, 2, 3]);
+    expect(await store.readCheckpoint(STREAM, 's')).toEqual({ at: 5 });
+    const ids = outcomes.flatMap((outcome) => (outcome.status === 'stored' ? outcome.id : []));
+    expect((await read(store)).slice(1).map(({ id }) => id)).toEqual(ids);
+  });
+
+  it('never was if it is rolled back', async () => {
+    const { session, end } = await begin(schema.url);
+    await store.append(MESSAGES, { session, checkpoints: CHECKPOINTS });
+    await end('rollback');
+    expect(ns(await read(store))).toEqual(['first']);
+    expect(await store.readCheckpoint(STREAM, 's')).toBeUndefined();
+    expect(await store.append([message({ n: 'new' }, { dedupeId: 'new' })])).toMatchObject([{ status: 'stored' }]);
+  });
+
+  it('wakes consumers of other processes when it commits', async () => {
+    const other = schema.store();
+    await other.open();
+    const end = new AbortController();
+    const wakes: string[] = [];
+    let started = () => undefined as void;
+    const listening = new Promise<void>((resolve) => (started = resolve));
+    let woken = () => undefined as void;
+    const watching = other.watch(
+      ['orders'],
+      {
+        wake(stream) {
+          wakes.push(stream);
+          woken();
+        },
+        started,
+        failed: expect.unreachable,
+      },
+      end.signal,
+    );
+    await listening;
+    wakes.length = 0;
+    const transaction = await begin(schema.url);
+    await store.append(numbers(1, { stream: 'orders' }), { session: transaction.session });
+    expect(wakes).toEqual([]);
+    const next = new Promise<void>((resolve) => (woken = resolve));
+    await transaction.end('commit');
+    await next;
+    expect(wakes).toEqual(['orders']);
+    end.abort();
+    await watching;
+    await other.close();
+  });
+
+  it('fails with what the server says, and the application rolls back', async () => {
+    const { session, end } = await begin(schema.url);
+    await expect(session.query('select 1 from nothing', [])).rejects.toThrow(/nothing/);
+    await expect(store.append(numbers(1), { session })).rejects.toMatchObject({
+      code: ErrorCode.AppendFailed,
+      stored: 'no',
+      message: expect.stringContaining('roll it back') as string,
+    });
+    await end('rollback');
+    expect(ns(await read(store))).toEqual(['first']);
+  });
+});
+
+describe('a session', () => {
+  it('has to have a query method', async () => {
+    const schema = openSchema();
+    const store = schema.store();
+    await store.open();
+    for (const session of [{}, 'transaction', null]) {
+      await expect(store.append(numbers(1), { session })).rejects.toMatchObject({
+        code: ErrorCode.InvalidOptions,
+        message: expect.stringContaining('knexSession') as string,
+      });
+    }
+    await store.close();
+    await schema.dispose();
+  });
+});

@@ -1,0 +1,103 @@
+import { leaseLost } from '../../errors/store-faults.js';
+import type { Lease, MessageId, SettledWindow, SettleOptions } from '../stream-store.interface.js';
+import type { Database } from './database.js';
+import { numberArray, numberSet } from './ids.js';
+import { leaving } from './message-removal.js';
+import { heldBy, HELD_FOR_SHARE, IS_HELD, statement, STREAM } from './sql.js';
+
+/**
+ * What follows the commit point need not be on disk before it is answered. Until the next commit point the consumer's row says that
+ * these windows are finished, and that commit point is behind this in the log of the server: once it is on disk, so is this.
+ */
+const NOT_SYNCED = "(select set_config('synchronous_commit', 'off', true)) is not null";
+const HELD = `held as materialized (select 1 from minibatch.consumer where ${IS_HELD} and ${NOT_SYNCED})`;
+
+/** The common case: no other group, nothing kept. The range is for a server without statistics, which would read the whole partition. */
+const plain = (dedupe: boolean) => `with ${HELD},
+  windows as (delete from minibatch.claim where stream = ${STREAM} and grp = $2 and partition = $3 and seq = any($9::bigint[])
+    and exists (select 1 from held)),
+  messages as (delete from minibatch.message where stream = ${STREAM} and partition = $3
+    and id between $7 and $8 and id = any($6::bigint[]) and exists (select 1 from held)${dedupe ? ' returning dedupe' : ''})
+  ${
+    dedupe
+      ? `, tombstones as (update minibatch.dedupe e set settled = $10 from messages m where e.stream = ${STREAM} and e.key = m.dedupe)`
+      : ''
+  }
+  select 1 from held`;
+const PLAIN = statement(plain(false));
+const DEDUPED = statement(plain(true));
+
+/** The lock: a group that is being removed leaves no marks behind. */
+const MARK = statement(`with held as materialized (${HELD_FOR_SHARE}),
+  marked as (insert into minibatch.done (stream, partition, id, grp, kept)
+    select m.stream, m.partition, m.id, $2, $9 from minibatch.message m
+    where m.stream = ${STREAM} and m.partition = $3 and m.id between $7 and $8 and m.id = any($6::bigint[])
+      and exists (select 1 from held)
+    on conflict (stream, partition, id, grp, former) do update set kept = true where excluded.kept and not done.kept)
+  select 1 from held`);
+/**
+ * A group that was removed after the commit point holds nothing back. Messages that are not known to be the group's own to remove have to
+ * be marked by it (`$13`).
+ */
+const LEAVE = statement(`with ${HELD},
+  waiting as (select w.name from unnest($10::text[]) w(name), minibatch.stream s where s.name = $1 and w.name = any(s.groups)),
+  gone as (select $3::int as partition, u.id from unnest($6::bigint[]) u(id) where exists (select 1 from held)
+    and (not $13::boolean or exists (select 1 from minibatch.done d
+      where d.stream = ${STREAM} and d.partition = $3 and d.id = u.id and d.grp = $2 and not d.former))
+    and not exists (select 1 from waiting w where not exists (select 1 from minibatch.done d
+      where d.stream = ${STREAM} and d.partition = $3 and d.id = u.id and d.grp = w.name and not d.former))),
+  ${leaving('$11::float8', '$12::boolean', 'and x.id between $7 and $8')},
+  windows as (delete from minibatch.claim where stream = ${STREAM} and grp = $2 and partition = $3 and seq = any($9::bigint[])
+    and exists (select 1 from held) returning seq, record, ids),
+  kept_windows as (insert into minibatch.kept_window (settled, stream, partition, grp, record, ids)
+    select $11::float8, ${STREAM}, $3, $2, record, ids from windows where $12::boolean order by seq)
+  select 1 from held`);
+
+/**
+ * What follows the commit point: messages and windows leave, or are kept.
+ *
+ * @param hasFormerMarks as the commit point has returned it
+ * @throws LeaseLost
+ */
+export async function settle(
+  database: Database,
+  lease: Lease,
+  windows: readonly SettledWindow[],
+  { groups, keep, at = new Date() }: SettleOptions,
+  hasFormerMarks: boolean,
+): Promise<void> {
+  const messages = windows.flatMap((settled) => settled.messages);
+  const seqs = numberArray(windows.map(({ window }) => window.seq));
+  const others = groups.filter((group) => group !== lease.key.group);
+  const time = at.getTime();
+  const run = async (statement: typeof PLAIN, ids: readonly MessageId[], more: readonly unknown[]) => {
+    const { array, low, high } = numberSet(ids);
+    const held = await database.query('settle windows', statement, [...heldBy(lease), array, low, high, ...more]);
+    if (held.length === 0) throw leaseLost(lease.key);
+  };
+  // Before the windows leave, by which the next holder finds them.
+  const hidden = hiddenOf(windows, messages.length);
+  if (hidden.length > 0) await run(LEAVE, hidden, ['{}', others, time, keep, true]);
+  const ids = messages.map(({ id }) => id);
+  if (others.length === 0 && !keep && !hasFormerMarks) {
+    if (messages.some(({ deduped }) => deduped)) await run(DEDUPED, ids, [seqs, time]);
+    else await run(PLAIN, ids, [seqs]);
+    return;
+  }
+  // Two statements: of two groups that settle at the same time, the one that looks second sees the marks of both.
+  if (others.length > 0 && messages.length > 0) await run(MARK, ids, [keep]);
+  await run(LEAVE, ids, [seqs, others, time, keep, others.length > 0]);
+}
+
+/**
+ * Messages of the windows that were not fetched. They are gone, or the group has marked them and its process ended before it looked
+ * whether they can leave: then reads do not show them any more.
+ */
+function hiddenOf(windows: readonly SettledWindow[], fetched: number): readonly MessageId[] {
+  const all = windows.reduce((sum, { window }) => sum + window.messageIds.length, 0);
+  if (all === fetched) return [];
+  return windows.flatMap(({ window, messages }) => {
+    const present = new Set(messages.map(({ id }) => id));
+    return window.messageIds.filter((id) => !present.has(id));
+  });
+}

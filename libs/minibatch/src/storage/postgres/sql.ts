@@ -1,0 +1,50 @@
+import type { ConsumerKey, Lease } from '../stream-store.interface.js';
+
+/** A statement of the store; `minibatch.` stands for the chosen schema. An object, because its prepared form is remembered by it. */
+export interface Statement {
+  readonly text: string;
+}
+
+export function statement(text: string): Statement {
+  return { text };
+}
+
+/** The number of the stream `$1`. As a subquery it is evaluated once, and leaves the order of an index to be used. */
+export const STREAM = '(select id from minibatch.stream where name = $1)';
+
+/** The condition of a consumer whose lease is held, with the values of `heldBy`. */
+export const IS_HELD = `stream = ${STREAM} and grp = $2 and partition = $3 and fence = $4 and owner->>'id' = $5`;
+
+/** One row if the lease is held. `for share`: nobody acquires it before this statement has committed. */
+export const HELD_FOR_SHARE = `select 1 from minibatch.consumer where ${IS_HELD} for share`;
+
+/** The first five parameters of a statement that is fenced. */
+export function heldBy({ key, fence, owner }: Lease): [string, string, number, number, string] {
+  return [key.stream, key.group, key.partition, fence, owner.id];
+}
+
+/** The first three parameters of a statement about one consumer. */
+export function consumerOf({ stream, group, partition }: ConsumerKey): [string, string, number] {
+  return [stream, group, partition];
+}
+
+/** The group `$2` has not committed the message `m`. */
+export const IS_OPEN = `not exists (select 1 from minibatch.done d
+  where d.stream = m.stream and d.partition = m.partition and d.id = m.id and d.grp = $2 and not d.former)`;
+
+const parsers = new Map<number, (text: string) => unknown>([
+  [16, (text) => text === 't'],
+  [17, (text) => Buffer.from(text.slice(2), 'hex')],
+  [20, Number],
+  [21, Number],
+  [23, Number],
+  [114, (text) => JSON.parse(text) as unknown],
+  [701, Number],
+  [3802, (text) => JSON.parse(text) as unknown],
+]);
+const asText = (text: string): unknown => text;
+
+/** How values of the server are read: our own way, because an application may have changed the driver's for all. */
+export const TYPES = {
+  getTypeParser: (oid: number): ((text: string) => unknown) => parsers.get(oid) ?? asText,
+};
