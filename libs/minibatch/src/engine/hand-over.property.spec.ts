@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { delay } from '../common/clock.js';
+import type { LeaseStore } from '../storage/stream-store.interface.js';
 import { Fleet, names } from './fleet.spec.support.js';
 import { LEASE, type Process, STREAM } from './process.spec.support.js';
 
@@ -13,6 +14,13 @@ const options = {
 /** The handler's longest time; a stop waits for it. Milliseconds. */
 const LONGEST = 4_000;
 const MOST_MEMBERS = 6;
+const LEASE_CALLS: ReadonlySet<string> = new Set<keyof LeaseStore>([
+  'readLeases',
+  'acquireLease',
+  'requestLease',
+  'renewLeases',
+  'releaseLease',
+]);
 
 const index = fc.nat({ max: MOST_MEMBERS - 1 });
 const step = fc.oneof(
@@ -25,6 +33,8 @@ const step = fc.oneof(
 const plan = fc.record({
   consumers: fc.integer({ min: 1, max: 9 }),
   kills: fc.boolean(),
+  /** How long calls that concern leases take, one after the other: a slow server. */
+  latencies: fc.array(fc.nat({ max: 2_000 }), { maxLength: 7 }),
   times: fc.array(fc.nat({ max: LONGEST }), { minLength: 1, maxLength: 12 }),
   steps: fc.array(step, { minLength: 5, maxLength: 25 }),
 });
@@ -40,6 +50,7 @@ class Coming {
   private readonly excused = new Map<string, Set<number>>();
   private readonly dead = new Set<Process>();
   private times: readonly number[] = [];
+  private calls = 0;
   private appended = 0;
 
   constructor(private readonly plan: Plan) {
@@ -50,12 +61,23 @@ class Coming {
   }
 
   async live(): Promise<readonly string[]> {
-    await this.fleet.join();
+    await this.join();
     for (const each of this.plan.steps) await this.take(each);
-    if (this.fleet.members.length === 0) await this.fleet.join();
+    if (this.fleet.members.length === 0) await this.join();
     await this.end();
     await this.fleet.stopAll();
     return this.violations;
+  }
+
+  private async join(): Promise<void> {
+    const { latencies } = this.plan;
+    await this.fleet.join({
+      around: async (call) => {
+        const latency = LEASE_CALLS.has(call.method) && latencies[(this.calls += 1) % latencies.length];
+        if (latency) await delay(this.fleet.clock, latency);
+        return call.proceed();
+      },
+    });
   }
 
   private async take(each: Plan['steps'][number]): Promise<void> {
@@ -63,7 +85,7 @@ class Coming {
     const { members } = fleet;
     switch (each.do) {
       case 'join':
-        if (members.length < MOST_MEMBERS) await fleet.join();
+        if (members.length < MOST_MEMBERS) await this.join();
         return;
       case 'append':
         await fleet.append(...Array.from({ length: each.count }, () => (this.appended += 1)));
@@ -124,7 +146,7 @@ class Coming {
       if (values.size !== this.appended) this.violations.push(`${group} got ${values.size} of ${this.appended}`);
     }
     // Also after a process that was killed: its leases expire first.
-    if (!(await fleet.comesTo(() => fleet.isFair, 3 * LEASE)))
+    if (!(await fleet.comesTo(() => fleet.isFair, 5 * LEASE)))
       this.violations.push(`shares are ${fleet.shares.join(' ')}`);
     await fleet.pass(LEASE);
     const before = await fleet.fences();

@@ -6,6 +6,7 @@ const METHODS = [
     'renewLeases',
     'readLeases',
     'releaseLease',
+    'requestLease',
     'recover',
     'fetch',
     'fetchByTime',
@@ -81,7 +82,7 @@ export type GroupPlan = typeof group extends fc.Arbitrary<infer G> ? G : never;
 
 /** A run: its groups, what becomes of its handlers and sinks one after the other, and what happens to it. */
 export const plan = fc.record({
-  groups: fc.array(group, { minLength: 1, maxLength: 2 }),
+  groups: fc.array(group, { minLength: 1, maxLength: 3 }),
   readAhead: fc.constantFrom(3, 10, 120),
   /** Without it messages come in among others that have been read. */
   totalOrder: fc.boolean(),

@@ -38,7 +38,7 @@ export abstract class Window<T = unknown> {
   /**
    * Aborts as soon as the application begins to shut down. The handler may run on until `signal` aborts too, `shutdownTimeout` later; one
    * that can stop early returns what it has, or throws: then the window is redelivered, and no attempt is counted. Aborts when the
-   * lease is lost, too.
+   * lease is lost, too, and when another process asks for the consumer: then the handler may run on for as long as it likes.
    */
   abstract readonly closing: AbortSignal;
 
