@@ -32,9 +32,8 @@ export default async function run({ bytes, port }: ThreadTask): Promise<void> {
   } catch (error) {
     if (bytes) reply({ kind: 'answer', bytes: notReady(error) });
     else reply({ kind: 'failed', message: messageOf(error) });
-    // A file is loaded once: only another thread can try again.
-    setImmediate(() => process.exit(1));
-    return;
+    // A file is loaded once: only another thread can try again. At once, or the pool would give this one another task.
+    return process.exit(1);
   }
   if (!bytes) {
     reply({ kind: 'ready', consumers: worker.consumers });
