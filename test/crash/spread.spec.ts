@@ -1,7 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, inject, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { crashPlace } from './places.js';
+import { CRASH_STORES } from './scenario.js';
 import { type LogEntry, readLog, Worker, type WorkerOptions } from './worker-process.js';
 
 const GROUPS = ['a', 'b', 'c', 'd'];
@@ -57,7 +59,7 @@ describe('four replicas of an app with four consumers', () => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   });
 
-  for (const store of ['lmdb', 'mongo'] as const) {
+  for (const store of CRASH_STORES) {
     const setUp = (): WorkerOptions => {
       const folder = mkdtempSync(join(tmpdir(), 'minibatch-spread-'));
       folders.push(folder);
@@ -72,9 +74,7 @@ describe('four replicas of an app with four consumers', () => {
         shutdownTimeout: 60_000,
         exit: false,
         produce: false,
-        ...(store === 'lmdb'
-          ? { path: join(folder, 'store') }
-          : { uri: inject('mongoUri'), db: `spread_${process.pid}` }),
+        ...crashPlace(store, folder, `spread_${process.pid}`),
       };
     };
 
