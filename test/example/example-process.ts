@@ -18,9 +18,12 @@ export class ExampleProcess {
   private over = false;
   private waiting: (() => void)[] = [];
 
-  constructor(args: readonly string[], mongoUri = '') {
+  constructor(
+    args: readonly string[],
+    databases: { readonly MONGODB_URI?: string; readonly DATABASE_URL?: string } = {},
+  ) {
     this.child = spawn(process.execPath, [MAIN, ...args], {
-      env: { ...process.env, MONGODB_URI: mongoUri },
+      env: { ...process.env, MONGODB_URI: '', DATABASE_URL: '', ...databases },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {

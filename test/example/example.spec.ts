@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openDatabase, type TestDatabase } from '../support/mongo-server.js';
+import { openDatabase } from '../support/mongo-server.js';
+import { openSchema } from '../support/postgres-server.js';
 import { temporaryFolder } from '../support/workspace.js';
 import { ExampleProcess } from './example-process.js';
 
@@ -41,8 +42,8 @@ describe('example', { timeout: 300_000 }, () => {
     await folder.dispose();
   });
 
-  const start = (args: readonly string[] = [], mongoUri?: string) => {
-    const example = new ExampleProcess(['--data', folder.path, ...args], mongoUri);
+  const start = (args: readonly string[] = [], databases?: ServerPlace['databases']) => {
+    const example = new ExampleProcess(['--data', folder.path, ...args], databases);
     running.push(example);
     return example;
   };
@@ -97,33 +98,54 @@ describe('example', { timeout: 300_000 }, () => {
     expect(example.output).toContain("--speed: a number above 0 is needed, not 'fast'");
   });
 
-  describe('on MongoDB', () => {
-    let database: TestDatabase;
-    beforeEach(() => {
-      database = openDatabase();
+  describe.each(['MongoDB', 'PostgreSQL'] as const)('on %s', (name) => {
+    let place: ServerPlace;
+    beforeEach(async () => {
+      place = name === 'MongoDB' ? mongoPlace() : await postgresPlace();
     });
-    afterEach(() => database.dispose());
+    afterEach(() => place.dispose());
 
     it('resumes where it was after kill -9, is done afterwards, and begins again with --fresh', async () => {
-      const uri = database.uri.replace(/^(\w+(?:\+srv)?:\/\/[^/?]+)\/?[^?]*/, `$1/${database.name}`);
+      const { databases } = place;
       const files = ['--files', 'flights-20k'];
 
-      const killed = start([...files, '--speed', '4000'], uri);
+      const killed = start([...files, '--speed', '4000'], databases);
       await killed.line(PROGRESS);
       await killed.kill('SIGKILL');
 
-      const last = await start(files, uri).success();
+      const last = await start(files, databases).success();
       expect(last).toMatch(BEFORE);
       expect(sums(last)).toEqual(ONLY_20K);
 
-      const second = await start(files, uri).success();
+      const second = await start(files, databases).success();
       expect(second).toContain('All is done');
       expect(sums(second)).toEqual(ONLY_20K);
 
-      const fresh = start([...files, '--fresh'], uri);
+      const fresh = start([...files, '--fresh'], databases);
       await fresh.line(PROGRESS);
       expect(fresh.output).not.toContain('All is done');
       expect(fresh.output).not.toMatch(BEFORE);
     });
   });
 });
+
+/** An empty database on the run's server, as the example is told of it. */
+interface ServerPlace {
+  readonly databases: NonNullable<ConstructorParameters<typeof ExampleProcess>[1]>;
+  dispose(): Promise<void>;
+}
+
+function mongoPlace(): ServerPlace {
+  const database = openDatabase();
+  const uri = database.uri.replace(/^(\w+(?:\+srv)?:\/\/[^/?]+)\/?[^?]*/, `$1/${database.name}`);
+  return { databases: { MONGODB_URI: uri }, dispose: () => database.dispose() };
+}
+
+async function postgresPlace(): Promise<ServerPlace> {
+  const { url, schema, query } = openSchema();
+  await query(`create database ${schema}`);
+  return {
+    databases: { DATABASE_URL: url.replace(/\/postgres$/, `/${schema}`) },
+    dispose: async () => void (await query(`drop database ${schema} with (force)`)),
+  };
+}

@@ -12,7 +12,8 @@ const options = Options.read();
 if (options.fresh) await forget(options);
 const files = await FlightFiles.read(options.files);
 
-console.log(`Replaying ${files.total} flights through ${options.mongoUri ? 'MongoDB' : `LMDB in ${options.data}`}`);
+const place = options.mongoUri ? 'MongoDB' : options.databaseUrl ? 'PostgreSQL' : `LMDB in ${options.data}`;
+console.log(`Replaying ${files.total} flights through ${place}`);
 const app = await NestFactory.create(AppModule.with(options, files), { logger: ['warn', 'error', 'fatal'] });
 app.enableShutdownHooks();
 if (options.statusPort) {

@@ -12,7 +12,8 @@ const USAGE = `npm start -- [options]
   --data <folder>   where the embedded store lies; apps/example/.data by default
   --help            this text
 
-MONGODB_URI in the environment: use this MongoDB instead of the embedded store`;
+DATABASE_URL in the environment: use this PostgreSQL instead of the embedded store
+MONGODB_URI in the environment: use this MongoDB instead`;
 
 /** What the command line and the environment say. */
 export class Options {
@@ -23,6 +24,7 @@ export class Options {
     readonly statusPort: number | undefined,
     readonly data: string,
     readonly mongoUri: string | undefined,
+    readonly databaseUrl: string | undefined,
   ) {}
 
   /** Ends the process with the usage if they ask for it or make no sense. */
@@ -57,7 +59,17 @@ function parse(): Options | undefined {
   if (unknown !== undefined) throw new Error(`--files: there is no '${unknown}'`);
   const speed = above0('--speed', values.speed);
   const statusPort = above0('--status', values.status);
-  return new Options(values.fresh, speed, files, statusPort, values.data, process.env['MONGODB_URI'] || undefined);
+  const { MONGODB_URI: mongoUri, DATABASE_URL: databaseUrl } = process.env;
+  if (mongoUri && databaseUrl) throw new Error('give DATABASE_URL or MONGODB_URI, not both');
+  return new Options(
+    values.fresh,
+    speed,
+    files,
+    statusPort,
+    values.data,
+    mongoUri || undefined,
+    databaseUrl || undefined,
+  );
 }
 
 function above0(name: string, value: string | undefined): number | undefined {
