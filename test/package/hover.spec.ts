@@ -116,7 +116,7 @@ interface Option {
 
 /** Of what a number is a count, or what it measures. */
 const UNITS =
-  /\b(messages|documents|records|rows|events|bodies|tasks|partitions|bytes|windows|runs|processes|permissions|share)\b/i;
+  /\b(messages|documents|records|rows|events|bodies|tasks|partitions|bytes|windows|runs|processes|permissions|share|consumers|version)\b/i;
 
 /** The options that may be written at a place, except those of other packages. */
 function optionsAt(entry: string, place: string): readonly Option[] {

@@ -83,7 +83,12 @@ const OWN: Readonly<Record<string, string>> = {
   MyExecutor: 'declare const MyExecutor: new () => Executor;',
   MyDatabase: 'declare class MyDatabase { destroy(): Promise<void> }',
   MyStore: 'declare const MyStore: new (database: MyDatabase) => StreamStore;',
+  knex: 'declare const knex: { transaction(work: (trx: ((table: string) => { insert(row: object): Promise<unknown> }) & { raw(sql: string, bindings: readonly unknown[]): Promise<unknown> }) => Promise<void>): Promise<void> };',
   Order: 'interface Order { state: string }',
+  order: 'declare const order: { id: string };',
+  orders: 'declare const orders: Stream<{ id: string }>;',
+  prisma:
+    'declare const prisma: { $transaction(work: (tx: { order: { create(given: object): Promise<unknown> }; $queryRawUnsafe(text: string, ...values: unknown[]): Promise<unknown> }) => Promise<void>): Promise<void> };',
   Payment: 'class Payment { amount = 0 }',
   Reading: 'interface Reading { celsius: number }',
   Report: 'interface Report { origin?: string; flights?: number }',

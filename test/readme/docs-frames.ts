@@ -24,6 +24,16 @@ export class Feed extends KafkaSource<Flight | null> { constructor() { ${code} }
     code
       // The class of the page takes a client.
       .replace("import { RequestExecutor } from './request.executor.js';", DECLARED_EXECUTOR),
+  'guides/postgres.md': (code) => `
+import type { Stream } from 'nestjs-minibatch';
+declare const orders: Stream<{ id: string }>;
+declare const order: { id: string };
+declare const dataSource: {
+  transaction(work: (manager: { save(row: object): Promise<unknown>; queryRunner?: object }) => Promise<void>): Promise<void>;
+};
+declare const knex: { transaction(work: (trx: ((table: string) => { insert(row: object): Promise<unknown> }) & { raw(sql: string, bindings: readonly unknown[]): Promise<unknown> }) => Promise<void>): Promise<void> };
+declare const prisma: { $transaction(work: (tx: { order: { create(given: object): Promise<unknown> }; $queryRawUnsafe(text: string, ...values: unknown[]): Promise<unknown> }) => Promise<void>): Promise<void> };
+${code}`,
   'guides/reading.md': (code) => `
 import type { Stream } from 'nestjs-minibatch';
 declare const flights: Stream<{ origin: string; delay: number }>;

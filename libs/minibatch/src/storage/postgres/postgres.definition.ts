@@ -1,4 +1,4 @@
-import { checkBoolean, checkInteger, checkKeys, checkText, invalidOption } from '../../common/checks.js';
+import { checkBoolean, checkDuration, checkKeys, checkText, invalidOption } from '../../common/checks.js';
 import type { StoreDefinition } from '../store-definition.js';
 import { type PostgresStoreOptions, PostgresStreamStore } from './postgres.store.js';
 
@@ -71,7 +71,7 @@ function checked(options: PostgresStoreOptions): PostgresStoreOptions {
   if (migrate !== undefined) checkBoolean('postgresStore', 'migrate', migrate);
   if (notify !== undefined) checkBoolean('postgresStore', 'notify', notify);
   if (prepared !== undefined) checkBoolean('postgresStore', 'prepared', prepared);
-  if (patience !== undefined) checkInteger('postgresStore', 'patience', patience, 0);
+  if (patience !== undefined) checkDuration('postgresStore', 'patience', patience, { min: 0 });
   return options;
 }
 

@@ -1,3 +1,5 @@
+import type { StringValue } from 'ms';
+import { checkDuration } from '../../common/checks.js';
 import { loadPackage } from '../../common/missing-package.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { MAX_ENCODED_BYTES } from '../encoded-message.js';
@@ -78,8 +80,8 @@ export interface PostgresStoreOptions {
   readonly notify?: boolean;
   /** Whether statements are prepared. Set it to false behind a PgBouncer before 1.21 that pools transactions. @default true */
   readonly prepared?: boolean;
-  /** How long the store tries to reach its server before a call fails; milliseconds. @default 10_000 */
-  readonly patience?: number;
+  /** How long the store tries to reach its server before a call fails: milliseconds, or a string such as `'10s'`. @default '10s' */
+  readonly patience?: number | StringValue;
 }
 
 /** What an open store consists of. */
@@ -115,7 +117,7 @@ export class PostgresStreamStore implements StreamStore {
   private readonly formerMarks = new Map<string, boolean>();
 
   constructor(private readonly options: PostgresStoreOptions = {}) {
-    this.patience = options.patience ?? PATIENCE;
+    this.patience = checkDuration('postgresStore', 'patience', options.patience ?? PATIENCE, { min: 0 });
   }
 
   /** @throws MinibatchError `MissingPackage` if pg is not installed, `SchemaTooNew`, `SchemaMissing`, `StoreDenied`, `StoreUnavailable` */

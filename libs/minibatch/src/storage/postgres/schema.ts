@@ -163,9 +163,9 @@ export function quoted(name: string): string {
 }
 
 export interface PostgresSchemaOptions {
-  /** @default 'minibatch' */
+  /** The schema that gets the tables. @default 'minibatch' */
   readonly schema?: string;
-  /** The version that the tables have; 0 if there are none. @default 0 */
+  /** The number of the version that the tables have; 0 if there are none. @default 0 */
   readonly from?: number;
 }
 
@@ -174,7 +174,7 @@ export interface PostgresSchemaOptions {
  *
  * @example
  * ```ts
- * writeFileSync('schema.sql', postgresSchema());
+ * console.log(postgresSchema({ schema: 'streams' }));
  * ```
  */
 export function postgresSchema({ schema = SCHEMA, from = 0 }: PostgresSchemaOptions = {}): string {
