@@ -88,28 +88,59 @@ describe('a window whose executor is at fault', () => {
     await stop(p);
   });
 
-  it.each([[undefined], [{}], [{ result: 1, rejected: null }]])(
-    'waits if the executor resolves with %j',
-    async (outcome) => {
-      const far = new FarAway(() => undefined);
-      far.run = () => Promise.resolve(outcome as unknown as WindowOutcome);
-      const p = await processOn(new MemoryDatabase(), far).start();
-      await p.append(1, 2, 3, 4);
-      expect(p.engine.status()[0]).toMatchObject({
-        activity: 'blocked',
-        failures: 0,
-        blockedExecutor: { code: 'MINIBATCH_EXECUTOR_FAILED' },
-      });
-      await stop(p);
-    },
-  );
-
-  it('fails if the executor says that a message of another window was rejected', async () => {
+  it.each<[string, unknown, string]>([
+    ['undefined', undefined, 'answered with undefined in place of { result, rejected }'],
+    ['null', null, 'answered with null in place of { result, rejected }'],
+    ['a number', 5, 'answered with a number in place of { result, rejected }'],
+    ['a page of HTML', '<html>secret</html>', 'answered with a string in place of { result, rejected }'],
+    ['no rejected', {}, 'answered with undefined as rejected in place of an array'],
+    ['null for rejected', { rejected: null }, 'answered with null as rejected in place of an array'],
+    ['a text for rejected', { rejected: 'abc' }, 'answered with a string as rejected in place of an array'],
+    ['a map for rejected', { rejected: new Map() }, 'answered with a Map as rejected in place of an array'],
+    ['null as an entry', { rejected: [null] }, 'answered with null as rejected[0] in place of { id, error, stack? }'],
+    ['an id as an entry', { rejected: ['nowhere'] }, 'answered with a string as rejected[0] in place of'],
+    ['an entry without error', { rejected: [{ id: 'nowhere' }] }, 'answered with an object as rejected[0] in place of'],
+    [
+      'a message of another window',
+      { rejected: [{ id: 'nowhere', error: 'odd' }] },
+      "answered that it rejected message 'nowhere', which is not in window",
+    ],
+  ])('waits if the executor answers with %s, and counts nothing', async (_, outcome, words) => {
     const far = new FarAway(() => undefined);
-    far.run = () => Promise.resolve({ result: 1, rejected: [{ id: 'nowhere', error: 'odd' }] });
+    const { run } = far;
+    far.run = () => Promise.resolve(outcome as WindowOutcome);
     const p = await processOn(new MemoryDatabase(), far).start();
     await p.append(1, 2, 3, 4);
-    expect(p.engine.status()[0]).toMatchObject({ failures: 1, lastError: { code: 'MINIBATCH_INVALID_OPTIONS' } });
+    await p.advance(10_000);
+    expect(p.engine.status()[0]).toMatchObject({
+      activity: 'blocked',
+      failures: 0,
+      deadLettered: 0,
+      blockedExecutor: { code: 'MINIBATCH_EXECUTOR_FAILED', error: expect.stringContaining(`executor far ${words}`) },
+    });
+    expect(p.engine.status()[0]?.blockedExecutor?.error).not.toContain('secret');
+    far.run = run;
+    await p.advance(1_000);
+    expect(p.engine.status()[0]).toMatchObject({ committedMessages: 4, failures: 0, deadLettered: 0 });
+    await stop(p);
+  });
+
+  it('takes nothing over from an answer that is wrong in part', async () => {
+    const far = new FarAway(() => undefined);
+    const { run } = far;
+    far.run = ({ ids }) =>
+      Promise.resolve({
+        result: 1,
+        rejected: [
+          { id: ids[0] ?? '', error: 'odd' },
+          { id: 'nowhere', error: 'odd' },
+        ],
+      });
+    const p = await processOn(new MemoryDatabase(), far).start();
+    await p.append(1, 2, 3, 4);
+    far.run = run;
+    await p.advance(1_000);
+    expect(p.engine.status()[0]).toMatchObject({ committedMessages: 4, failures: 0, deadLettered: 0 });
     await stop(p);
   });
 

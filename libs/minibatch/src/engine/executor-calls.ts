@@ -12,10 +12,11 @@ import {
   WorkerLost,
 } from '../errors/executor-errors.js';
 import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
-import type { BoundExecutor, Rejection, WindowOutcome } from '../executors/executor.interface.js';
+import type { BoundExecutor, WindowOutcome } from '../executors/executor.interface.js';
 import type { BatchWindow } from './batch-window.js';
 import { hasHook } from './emitter-hooks.js';
 import type { BlockedExecutor } from './engine.interface.js';
+import { accepted, WrongAnswer } from './executor-answer.js';
 import { ExecutorTask } from './executor-task.js';
 import { failedWith, type Handled } from './handled.js';
 import { type InFlightWindow, stopSignal } from './in-flight-window.js';
@@ -118,9 +119,7 @@ export class ExecutorCalls {
     if (isA(error, ResultUnsendable) && this.term.definition.onRefused === 'deadLetter')
       return { kind: 'refused', error };
     const isTimeout = isA(error, MinibatchError) && error.code === ErrorCode.HandlerTimeout;
-    return isTimeout || isA(error, WrongRejection)
-      ? { kind: 'failed', error: isTimeout ? error : error.cause }
-      : undefined;
+    return isTimeout ? { kind: 'failed', error } : undefined;
   }
 
   private failed(
@@ -152,10 +151,9 @@ export class ExecutorCalls {
   }
 
   private unknownFault(cause: unknown): MinibatchError {
-    const { executor } = this.bound;
-    return new MinibatchError(ErrorCode.ExecutorFailed, `executor ${executor.name} failed: ${messageOf(cause)}`, {
-      cause,
-    });
+    const { name } = this.bound.executor;
+    const what = isA(cause, WrongAnswer) ? cause.message : `failed: ${messageOf(cause)}`;
+    return new MinibatchError(ErrorCode.ExecutorFailed, `executor ${name} ${what}`, { cause });
   }
 
   /** Once, and not for every window that waits. */
@@ -176,23 +174,4 @@ export class ExecutorCalls {
       `${this.term.definition.label}: no window waits for the executor ${this.bound.executor.name} any more`,
     );
   }
-}
-
-/** What the executor says was rejected is no message of the window. */
-class WrongRejection extends Error {}
-
-function accepted({ result, rejected }: WindowOutcome, window: BatchWindow): unknown {
-  // Not everybody asks the compiler.
-  const list: unknown = rejected;
-  if (!Array.isArray(list)) throw new TypeError('run() resolved with no list of rejected messages');
-  try {
-    for (const rejection of rejected) window.reject(rejection, reasonOf(rejection));
-  } catch (cause) {
-    throw new WrongRejection('the executor rejected what is no message of the window', { cause });
-  }
-  return result;
-}
-
-function reasonOf({ error, stack }: Rejection): unknown {
-  return stack === undefined ? error : new RemoteHandlerError(error, { stack });
 }

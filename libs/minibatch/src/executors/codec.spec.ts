@@ -134,6 +134,21 @@ describe('an answer as bytes', () => {
     expect(() => readOutcome(encodeThrown(new ExecutorUnavailable('of another executor')))).toThrow(RemoteHandlerError);
   });
 
+  it.each<[string, unknown]>([
+    ['null', null],
+    ['undefined', undefined],
+    ['a value of type string', 'maintenance'],
+    ['a value of type number', 5],
+    ['a value of type object', {}],
+  ])('is refused if it is %s', async (what, answer) => {
+    const read = () => readOutcome(answer as Uint8Array);
+    expect(read).toThrow(ProtocolMismatch);
+    expect(read).toThrow(`readOutcome was given ${what}; allowed: what WindowWorker.handle answered, as a Buffer`);
+    const answered = await runTask(answer as Uint8Array, () => () => 'done');
+    expect(() => readOutcome(answered)).toThrow(ProtocolMismatch);
+    expect(() => readOutcome(answered)).toThrow(`WindowWorker.handle was given ${what}; allowed: what task.encode()`);
+  });
+
   it('is refused if it is of an unknown kind', () => {
     const bytes = Buffer.from(encodeThrown(new Error('x')));
     const text = bytes.indexOf('threw');

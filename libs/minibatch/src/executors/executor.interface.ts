@@ -66,6 +66,8 @@ export interface WindowOutcome {
  * | `ProtocolMismatch`, `ResultUnsendable` | nothing | again with the waits of `retry`; the consumer is `blocked` |
  * | anything else | nothing | as `ExecutorUnavailable`, with the code `ExecutorFailed` |
  *
+ * If it resolves with anything but a `WindowOutcome` of this window, the executor has failed too, with the code `ExecutorFailed`.
+ *
  * Every executor passes the contract suite `executorContract` of `nestjs-minibatch/testing`.
  */
 export interface Executor {

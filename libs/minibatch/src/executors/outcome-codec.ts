@@ -10,7 +10,7 @@ import { bareMessageOf, ErrorCode, MinibatchError } from '../errors/minibatch.er
 import { BsonDecoder } from '../storage/bson-decoder.js';
 import { toStorable } from '../storage/storable.js';
 import type { Rejection, WindowOutcome } from './executor.interface.js';
-import { otherVersion, PROTOCOL } from './task-codec.js';
+import { checkBytes, otherVersion, PROTOCOL } from './task-codec.js';
 
 /** Most bytes of a result, by default. */
 export const MAX_RESULT_BYTES = 1024 * 1024;
@@ -99,6 +99,7 @@ function encode(answer: Answer): Uint8Array {
 const KINDS: ReadonlySet<unknown> = new Set(['handled', 'threw', 'unavailable', 'mismatch', 'unsendable']);
 
 function decode(bytes: Uint8Array): Answer {
+  checkBytes('readOutcome', bytes, 'what WindowWorker.handle answered');
   const [version] = bytes;
   if (version !== PROTOCOL) throw otherVersion('this process', version);
   let answer: Record<string, unknown>;

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import * as BSON from 'bson';
 import { messageOf } from '../errors/error-text.js';
 import { ProtocolMismatch } from '../errors/executor-errors.js';
@@ -108,6 +109,7 @@ function contentOf(message: StoredMessage): MessageContent {
  * @throws MalformedBson if a message can't be decoded
  */
 export function decodeTask(bytes: Uint8Array): ReceivedTask {
+  checkBytes('WindowWorker.handle', bytes, 'what task.encode() made');
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [version] = buffer;
   if (version !== PROTOCOL) throw otherVersion('this worker', version);
@@ -151,6 +153,13 @@ function decoded<R>(decode: () => R): R {
   } catch (cause) {
     throw new ProtocolMismatch(`a worker can't read its task: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** A transport may hand over text, or nothing. @throws ProtocolMismatch */
+export function checkBytes(who: string, given: unknown, allowed: string): void {
+  if (types.isUint8Array(given)) return;
+  const what = given === undefined || given === null ? String(given) : `a value of type ${typeof given}`;
+  throw new ProtocolMismatch(`${who} was given ${what}; allowed: ${allowed}, as a Buffer or Uint8Array`);
 }
 
 /** @param who the one that reads, at the beginning of a sentence */
