@@ -159,6 +159,30 @@ describe('threads that can not work', () => {
     await expect(executor.open([consumer])).rejects.toThrow(message);
   });
 
+  it.each(['stuck-worker.mjs', 'looping-worker.mjs'])(
+    'do not hold up the application if they never boot: %s',
+    async (file) => {
+      // A process of its own, which is killed: Node may crash if a thread is terminated while it loads a module.
+      const program = repository('test/fixtures/executors/unbooted-process.mjs');
+      const { stdout } = await run(process.execPath, [program, file]);
+      expect(stdout).toContain('MINIBATCH_EXECUTOR_UNAVAILABLE');
+      expect(stdout).toContain(`${file} can't start: it did not finish loading within 50 ms (startTimeout)`);
+    },
+  );
+
+  it('are started again, and run windows as soon as one boots', async () => {
+    process.env['STUCK_WORKER'] = 'yes';
+    const executor = make('sometimes-stuck-worker.mjs', { startTimeout: 3_000 });
+    try {
+      await expect(executor.open([consumer])).rejects.toThrow(ExecutorUnavailable);
+    } finally {
+      delete process.env['STUCK_WORKER'];
+    }
+    let outcome: unknown;
+    while (outcome === undefined) outcome = await executor.run(task(executor, 'where')).catch(() => undefined);
+    expect(outcome).toMatchObject({ result: expect.any(Number) });
+  });
+
   it.each<[Record<string, unknown>, RegExp]>([
     [{ worker: './worker.js' }, /worker is '\.\/worker\.js'; allowed: new URL/],
     [{ worker: new URL('https://example.org/worker.js') }, /worker is 'https:\/\/example\.org\/worker\.js'; allowed/],
@@ -167,6 +191,7 @@ describe('threads that can not work', () => {
     [{ worker: fixture('empty-worker.mjs'), threads: 1.5 }, /threads is 1\.5/],
     [{ worker: fixture('empty-worker.mjs'), maxResultBytes: '1MB' }, /maxResultBytes is '1MB'/],
     [{ worker: fixture('empty-worker.mjs'), terminateAfter: -1 }, /terminateAfter is -1/],
+    [{ worker: fixture('empty-worker.mjs'), startTimeout: 0 }, /startTimeout is 0/],
     [{ worker: fixture('empty-worker.mjs'), size: 3 }, /size/],
   ])('are refused: %j', (options, message) => {
     expect(() => threads(options as unknown as Options)).toThrow(message);

@@ -5,6 +5,19 @@ export interface ThreadData {
   /** URL of the application's file. */
   readonly worker: string;
   readonly maxResultBytes: number;
+  /** Milliseconds. */
+  readonly startTimeout: number;
+}
+
+/** `stream` and `group` of what a thread can run. */
+export type ThreadConsumers = readonly (readonly [stream: string, group: string])[];
+
+/** Why a thread was ended that has not booted. */
+export function bootsTooLong(startTimeout: number): string {
+  return (
+    `it did not finish loading within ${startTimeout} ms (startTimeout). Look for an await or a loop in it that does not end, or for a ` +
+    'provider that waits, or raise startTimeout'
+  );
 }
 
 /** A task on its way to a thread. Without bytes the thread says what it can run. */
@@ -18,8 +31,7 @@ export interface ThreadTask {
 export type ThreadReply =
   | { readonly kind: 'started' }
   | { readonly kind: 'answer'; readonly bytes: Uint8Array }
-  /** `stream` and `group` of what the thread can run. */
-  | { readonly kind: 'ready'; readonly consumers: readonly (readonly [stream: string, group: string])[] }
+  | { readonly kind: 'ready'; readonly consumers: ThreadConsumers }
   | { readonly kind: 'failed'; readonly message: string };
 
 /** To the thread: which signal of the window aborts, and why. */
@@ -33,7 +45,7 @@ export const WORKER: unique symbol = Symbol.for('nestjs-minibatch.worker') as ne
 
 /** What the application's file provides, by `runMinibatchWorker`. */
 export interface ThreadWorker {
-  readonly consumers: readonly (readonly [stream: string, group: string])[];
+  readonly consumers: ThreadConsumers;
   handle(
     task: Uint8Array,
     options: { readonly signal: AbortSignal; readonly closing: AbortSignal; readonly maxResultBytes: number },

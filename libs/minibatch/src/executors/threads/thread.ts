@@ -1,8 +1,10 @@
 /** What each thread runs: it loads the application's file once, and hands it one task after another. */
 import { workerData } from 'node:worker_threads';
+import { BACKGROUND_CLOCK } from '../../common/clock.js';
 import { messageOf } from '../../errors/error-text.js';
 import { notReady } from '../task-runner.js';
 import {
+  bootsTooLong,
   type ThreadData,
   type ThreadOrder,
   type ThreadReply,
@@ -12,7 +14,7 @@ import {
 } from './messages.js';
 
 const data = workerData as ThreadData;
-const booted = boot();
+const booted = Promise.race([boot(), late()]);
 // Each task is told.
 booted.catch(() => undefined);
 
@@ -21,6 +23,14 @@ async function boot(): Promise<ThreadWorker> {
   const worker = (globalThis as { [WORKER]?: Promise<ThreadWorker> })[WORKER];
   if (!worker) throw new Error(`${data.worker} does not call runMinibatchWorker(WorkerModule)`);
   return worker;
+}
+
+/** Rejects when the time to boot is over. What blocks this event loop, the main thread has to end. */
+function late(): Promise<never> {
+  const { startTimeout } = data;
+  return new Promise((_, reject) => {
+    BACKGROUND_CLOCK.schedule(startTimeout, () => reject(new Error(bootsTooLong(startTimeout))));
+  });
 }
 
 /** Called by the pool, once for each task. Never rejects. */

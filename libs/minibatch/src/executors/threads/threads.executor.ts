@@ -1,16 +1,20 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { SystemClock } from '../../common/clock.js';
+import { delay, SystemClock } from '../../common/clock.js';
 import { invalidOption } from '../../common/checks.js';
 import { messageOf } from '../../errors/error-text.js';
 import { ExecutorUnavailable, ProtocolMismatch } from '../../errors/executor-errors.js';
 import type { Executor, ExecutorConsumer, WindowOutcome, WindowTask } from '../executor.interface.js';
 import { readOutcome } from '../outcome-codec.js';
+import { bootsTooLong, type ThreadReply } from './messages.js';
 import { makePool, type Pool } from './pool.js';
 import { ThreadRun } from './thread-run.js';
 import { resolveThreads, type ResolvedThreads, type ThreadsOptions } from './threads.options.js';
 
 const THREAD = fileURLToPath(new URL('./thread.js', import.meta.url));
+
+/** A thread that ends itself says so first; milliseconds. */
+const GRACE = 1_000;
 
 /** Runs methods in worker threads of this process, one window in each at a time. */
 export class ThreadsExecutor implements Executor {
@@ -20,6 +24,8 @@ export class ThreadsExecutor implements Executor {
   private readonly runs = new Set<ThreadRun>();
   private pool: Promise<Pool> | undefined;
   private isClosed = false;
+  /** One of the threads has booted. */
+  private hasAnswered = false;
   private readonly clock = new SystemClock();
 
   /** @throws MinibatchError `InvalidOptions` */
@@ -35,7 +41,7 @@ export class ThreadsExecutor implements Executor {
   async open(consumers: readonly ExecutorConsumer[]): Promise<void> {
     const { worker } = this.options;
     if (!existsSync(fileURLToPath(worker))) throw invalidOption('threads', 'worker', worker, 'a file that exists');
-    const reply = await this.through((run, pool) => run.run(pool, undefined));
+    const reply = await this.asked();
     if (reply.kind === 'failed') throw new ExecutorUnavailable(`${worker} can't start: ${reply.message}`);
     if (reply.kind !== 'ready') return;
     const known = new Set(reply.consumers.map(([stream, group]) => `${stream}\0${group}`));
@@ -75,6 +81,30 @@ export class ThreadsExecutor implements Executor {
     await (await pool.catch(() => undefined))?.destroy();
   }
 
+  /**
+   * What a thread says it can run. A thread ends itself if it does not boot in time; one that blocks its event loop can't, and the
+   * application is not to wait for it.
+   */
+  private async asked(): Promise<ThreadReply> {
+    const { startTimeout } = this.options;
+    const over = new AbortController();
+    const late = delay(this.clock, startTimeout + GRACE, over.signal).then((): ThreadReply => ({
+      kind: 'failed',
+      message: bootsTooLong(startTimeout),
+    }));
+    const reply = this.through((run, pool) => run.run(pool, undefined));
+    // It may fail after nobody waits for it any more.
+    reply.catch(() => undefined);
+    try {
+      const first = await (this.hasAnswered ? reply : Promise.race([reply, late]));
+      // Later questions may have to wait for threads that run windows.
+      this.hasAnswered ||= first.kind === 'ready';
+      return first;
+    } finally {
+      over.abort();
+    }
+  }
+
   private async through<R>(work: (run: ThreadRun, pool: Pool) => Promise<R>, task?: WindowTask): Promise<R> {
     if (this.isClosed) throw new ExecutorUnavailable('the worker threads have been closed');
     const run = new ThreadRun(this.clock, this.options.terminateAfter, () => task?.started());
@@ -93,8 +123,8 @@ export class ThreadsExecutor implements Executor {
   }
 
   private async start(): Promise<Pool> {
-    const { worker, threads, maxResultBytes, maxMemory } = this.options;
-    const workerData = { worker, maxResultBytes };
+    const { worker, threads, maxResultBytes, startTimeout, maxMemory } = this.options;
+    const workerData = { worker, maxResultBytes, startTimeout };
     const pool = await makePool({ filename: THREAD, minThreads: threads, maxThreads: threads, workerData, maxMemory });
     // Of a thread without a task: another one takes its place.
     pool.on('error', (error) => process.emitWarning(`a worker thread of nestjs-minibatch ended: ${messageOf(error)}`));

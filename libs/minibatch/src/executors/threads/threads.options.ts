@@ -12,6 +12,11 @@ export interface ThreadsOptions {
   /** Most bytes of a result; a larger one blocks the consumer with the code `ResultUnsendable`. @default 1 MiB */
   readonly maxResultBytes?: number;
   /**
+   * How long a thread may take to load the file and boot its module. One that takes longer is ended, and windows wait until another one
+   * succeeds. Milliseconds, or a string like `'30s'`. @default '30s'
+   */
+  readonly startTimeout?: number | string;
+  /**
    * How long a method may go on after its `window.signal` has aborted. Then its thread is terminated, and a new one takes its place.
    * Milliseconds, or a string like `'5s'`. @default '5s'
    */
@@ -25,6 +30,7 @@ export interface ResolvedThreads {
   readonly worker: string;
   readonly threads: number;
   readonly maxResultBytes: number;
+  readonly startTimeout: number;
   readonly terminateAfter: number;
   readonly maxMemory?: number;
 }
@@ -33,11 +39,12 @@ const WHERE = 'threads';
 
 /** @throws MinibatchError `InvalidOptions` */
 export function resolveThreads(options: ThreadsOptions): ResolvedThreads {
-  checkKeys(WHERE, options, ['worker', 'threads', 'maxResultBytes', 'terminateAfter', 'maxMemory']);
+  checkKeys(WHERE, options, ['worker', 'threads', 'maxResultBytes', 'startTimeout', 'terminateAfter', 'maxMemory']);
   const {
     worker,
     threads = availableParallelism(),
     maxResultBytes = MAX_RESULT_BYTES,
+    startTimeout = 30_000,
     terminateAfter = 5_000,
     maxMemory,
   } = options;
@@ -45,6 +52,7 @@ export function resolveThreads(options: ThreadsOptions): ResolvedThreads {
     worker: fileOf(worker),
     threads: checkInteger(WHERE, 'threads', threads, 1),
     maxResultBytes: checkInteger(WHERE, 'maxResultBytes', maxResultBytes, 1),
+    startTimeout: checkDuration(WHERE, 'startTimeout', startTimeout, { min: 1 }),
     terminateAfter: checkDuration(WHERE, 'terminateAfter', terminateAfter, { min: 0 }),
     ...(maxMemory === undefined ? {} : { maxMemory: checkInteger(WHERE, 'maxMemory', maxMemory, 1) }),
   };
