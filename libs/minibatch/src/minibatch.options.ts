@@ -24,7 +24,8 @@ export interface MinibatchModuleOptions {
   readonly leaseTime?: Duration;
   /**
    * Consumers are spread evenly over the processes that run them: one that gives a consumer up finishes the windows that run, however long
-   * it takes. If it takes longer than this, the log says what it waits for. Milliseconds, or a string like `'10s'`.
+   * it takes. If it takes longer than this, the log says what it waits for, and soon after the other process asks for another consumer
+   * instead, if one can move. Milliseconds, or a string like `'10s'`.
    * @default '10s'
    */
   readonly handover?: Duration;

@@ -88,7 +88,7 @@ export interface NamedSink {
 export interface EngineOptions {
   /** A holder that has not renewed its lease for this long is replaced by another process. @default 15 s */
   readonly leaseTime: number;
-  /** A hand-over of a lease that takes longer is logged. @default 10 s */
+  /** A hand-over of a lease that takes longer is logged, and the heir soon asks for another lease instead. @default 10 s */
   readonly handover: number;
   /** Leases that this process takes while others may take them. @default as many as there are */
   readonly maxLeases?: number;

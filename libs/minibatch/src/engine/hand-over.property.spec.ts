@@ -35,6 +35,8 @@ const plan = fc.record({
   kills: fc.boolean(),
   /** How long calls that concern leases take, one after the other: a slow server. */
   latencies: fc.array(fc.nat({ max: 2_000 }), { maxLength: 7 }),
+  /** Milliseconds. The shortest takes most hand-overs for stuck. */
+  handover: fc.constantFrom(1, 10_000),
   times: fc.array(fc.nat({ max: LONGEST }), { minLength: 1, maxLength: 12 }),
   steps: fc.array(step, { minLength: 5, maxLength: 25 }),
 });
@@ -70,8 +72,9 @@ class Coming {
   }
 
   private async join(): Promise<void> {
-    const { latencies } = this.plan;
+    const { latencies, handover } = this.plan;
     await this.fleet.join({
+      engine: { handover },
       around: async (call) => {
         const latency = LEASE_CALLS.has(call.method) && latencies[(this.calls += 1) % latencies.length];
         if (latency) await delay(this.fleet.clock, latency);

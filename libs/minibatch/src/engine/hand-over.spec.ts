@@ -49,7 +49,7 @@ describe('a hand-over', () => {
     const holder = await fleet.join(options);
     await fleet.append(1, 2);
     expect(await fleet.comesTo(() => runs.length === 2)).toBe(true);
-    const heir = await fleet.join();
+    const heir = await fleet.join(options.engine ? { engine: options.engine } : {});
     expect(await fleet.comesTo(() => statusOf(holder)?.heir !== undefined)).toBe(true);
     return { holder, heir };
   }
@@ -115,13 +115,40 @@ describe('a hand-over', () => {
       ),
     ]);
     await fleet.pass(20 * LEASE);
-    expect(isWith(heir)()).toBe(false);
-    expect(statusOf(holder)?.heir).toBeDefined();
-    expect(runs[0]?.window.signal.aborted).toBe(false);
-    expect(slow(holder)).toHaveLength(1);
-    runs[0]?.end();
-    expect(await fleet.comesTo(isWith(heir), ROUND)).toBe(true);
-    expect(handled('g0')).toEqual([1, 2]);
+    // The other consumer was asked for instead. It does not move either, and there is no third.
+    expect([isWith(heir)(), isWith(heir, 'g1')()]).toEqual([false, false]);
+    expect(statusOf(holder)).not.toHaveProperty('heir');
+    expect(statusOf(holder, 'g1')?.heir).toBeDefined();
+    expect(runs.map(({ window }) => window.signal.aborted)).toEqual([false, false]);
+    expect(slow(holder)).toHaveLength(2);
+    runs[1]?.end();
+    expect(await fleet.comesTo(isWith(heir, 'g1'), ROUND)).toBe(true);
+    expect(handled('g1')).toEqual([1, 2]);
+  });
+
+  it('that does not come is exchanged for one of another consumer', async () => {
+    runs.length = 0;
+    fleet = new Fleet(names(3), (group) => ({
+      size: 1,
+      handler: () => (group === 'g0' ? new Promise<void>(() => undefined) : undefined),
+    }));
+    const holder = await fleet.join();
+    await fleet.append(1);
+    expect(await fleet.comesTo(() => statusOf(holder)?.activity === 'handling')).toBe(true);
+    const heir = await fleet.join();
+    expect(await fleet.comesTo(() => statusOf(holder)?.heir !== undefined)).toBe(true);
+    expect(await fleet.comesTo(() => fleet.isFair, 2 * LEASE)).toBe(true);
+    expect(fleet.shares).toEqual([2, 1]);
+    expect([isWith(holder)(), isWith(heir)()]).toEqual([true, false]);
+    await fleet.pass(LEASE);
+    const before = await fleet.leases();
+    expect(before.map(({ heir: asking }) => asking)).toEqual([undefined, undefined, undefined]);
+    const fences = before.map(({ fence }) => fence);
+    await fleet.pass(20 * LEASE);
+    expect(await fleet.fences()).toEqual(fences);
+    // A third one does not wait for it without end, either.
+    await fleet.join();
+    expect(await fleet.comesTo(() => fleet.shares.every((share) => share === 1), 3 * LEASE)).toBe(true);
   });
 
   it('takes the longer time that the application gives it before it says so', async () => {
@@ -149,7 +176,8 @@ describe('a hand-over', () => {
     expect(isWith(holder)()).toBe(true);
     isDown = false;
     // The waits between the tries of a sink grow to a minute.
-    expect(await fleet.comesTo(isWith(heir), 60_000 + LEASE)).toBe(true);
+    expect(await fleet.comesTo(() => fleet.isFair, 60_000 + LEASE)).toBe(true);
+    expect(isWith(heir)()).not.toBe(isWith(heir, 'g1')());
     expect(holder.values.concat(heir.values).toSorted()).toEqual([1, 1, 2, 2]);
   });
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { consumerId } from '../storage/stream-store.interface.js';
 import type { LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
-import { fairRequests, type Holding } from './lease-spread.js';
+import { fairMoves, type Holding } from './lease-spread.js';
 import { forget, type LeaseListener, type Watch } from './lease-watch.js';
 
 type IsDead = (owner: LeaseOwner) => boolean;
@@ -16,6 +16,8 @@ export interface Candidacy {
   readonly leaseTime: number;
   /** Leases that this process takes. */
   readonly maxLeases: number;
+  /** A lease that was asked for this long ago, and has not moved, is stuck; milliseconds. */
+  readonly stuckAfter: number;
   readonly listener: LeaseListener;
 }
 
@@ -91,7 +93,7 @@ export class LeaseCandidate {
   // ---- acquiring
 
   private async consider(watch: Watch, state: LeaseState, isDead: IsDead): Promise<void> {
-    const { owner, clock, listener } = this.shared;
+    const { owner, clock, listener, stuckAfter } = this.shared;
     if (state.missing) {
       this.hooks.missing(watch);
       return;
@@ -103,6 +105,7 @@ export class LeaseCandidate {
     const now = clock.monotonic();
     if (state.heir?.id === owner.id) watch.requested ??= now;
     else delete watch.requested;
+    if (watch.requested !== undefined && now - watch.requested >= stuckAfter) watch.stuck = state.fence;
     const { seen } = watch;
     const isUnchanged = seen?.state.fence === state.fence && seen.state.counter === state.counter;
     watch.seen = { state, since: isUnchanged ? seen.since : now };
@@ -163,15 +166,17 @@ export class LeaseCandidate {
     const { store, owner, maxLeases } = this.shared;
     if (!store.requestLease) return;
     const holdings = watches.flatMap((watch, index) => this.holding(watch, states[index], isDead) ?? []);
-    const patient = fairRequests(holdings, owner.id, maxLeases, true);
-    const eager = fairRequests(holdings, owner.id, maxLeases, false);
-    const wanted = new Set(patient.length === 0 && this.leftToOthers ? eager : patient);
-    this.leftToOthers = patient.length === 0 && eager.length > 0;
-    if (wanted.size === 0) return;
+    const patient = fairMoves(holdings, owner.id, maxLeases, true);
+    const eager = fairMoves(holdings, owner.id, maxLeases, false);
+    const { ask, withdraw } = patient.ask.length === 0 && this.leftToOthers ? eager : patient;
+    this.leftToOthers = patient.ask.length === 0 && eager.ask.length > 0;
+    if (ask.length === 0) return;
     await Promise.all(
       watches.map(async (watch, index) => {
         const state = states[index];
-        if (state && wanted.has(consumerId(watch.key))) await this.request(watch, state);
+        const id = consumerId(watch.key);
+        if (withdraw.includes(id)) await this.withdraw(watch);
+        else if (state && ask.includes(id)) await this.request(watch, state);
       }),
     );
   }
@@ -196,6 +201,14 @@ export class LeaseCandidate {
     const holder = heir ?? owner;
     if (!holder) return undefined;
     const isMovable = owner !== undefined && owner.id !== me;
-    return { id, holder: holder.id, isRequested: heir !== undefined, isMovable };
+    const isStuck = watch.stuck === state.fence;
+    return {
+      id,
+      holder: holder.id,
+      isRequested: heir !== undefined,
+      isMovable,
+      isStuck,
+      ...(owner && { owner: owner.id }),
+    };
   }
 }

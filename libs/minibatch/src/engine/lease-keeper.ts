@@ -12,6 +12,8 @@ export interface LeaseKeeperOptions {
   readonly leaseTime: number;
   /** Leases that this process takes. @default as many as there are */
   readonly maxLeases?: number;
+  /** A hand-over that takes longer is stuck, so another lease is asked for instead; milliseconds. @default none is */
+  readonly handover?: number;
 }
 
 /** A lease is renewed when it is older than this share of the lease time. */
@@ -22,6 +24,8 @@ const RENEW_ALONG = 0.8;
 const WATCH_EVERY = 1 / 6;
 /** and as often as this when it is about to get a lease that it has asked for: meanwhile nobody works for the consumer. */
 const AWAIT_EVERY = 1 / 30;
+/** The holder has begun to hand over within this share of the lease time. */
+const NOTICED_WITHIN = 1 / 2;
 /** From this age on, nothing irrevocable starts without a renewal first. */
 const DOUBTFUL_AFTER = 0.8;
 /** Between two rounds, milliseconds. */
@@ -41,7 +45,7 @@ const HOLD_MEMORY = 3_600_000;
  *
  * Leases are spread evenly over the processes that compete for them. One that has at least two fewer than another asks for one
  * (`lease-spread.ts`): it becomes the heir. The holder drains the consumer and releases the lease, and the heir takes it. What was
- * asked for counts as the heir's already, so that nobody asks for too much. Nothing is ever taken from a process that is alive.
+ * asked for counts as the heir's already, so that nobody asks for too much. If it does not move, the heir asks for another. Nothing is ever taken from a process that is alive.
  */
 export class LeaseKeeper {
   private readonly watches = new Map<string, Watch>();
@@ -52,14 +56,15 @@ export class LeaseKeeper {
     private readonly store: StreamStore,
     private readonly clock: Clock,
     owner: LeaseOwner,
-    { leaseTime, maxLeases = Infinity }: LeaseKeeperOptions,
+    { leaseTime, maxLeases = Infinity, handover = Infinity }: LeaseKeeperOptions,
     private readonly isDead: (owner: LeaseOwner) => boolean,
     private readonly listener: LeaseListener,
   ) {
     this.leaseTime = leaseTime;
     const { watches } = this;
+    const stuckAfter = handover + leaseTime * NOTICED_WITHIN;
     this.candidate = new LeaseCandidate(
-      { watches, store, clock, owner, leaseTime, maxLeases, listener },
+      { watches, store, clock, owner, leaseTime, maxLeases, stuckAfter, listener },
       {
         missing: ({ key }) => {
           watches.delete(consumerId(key));

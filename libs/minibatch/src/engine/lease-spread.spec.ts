@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fairRequests, type Holding } from './lease-spread.js';
+import { fairMoves, fairRequests, type Holding } from './lease-spread.js';
 import { Fleet, names, ROUND } from './fleet.spec.support.js';
 import { LEASE } from './process.spec.support.js';
 
@@ -48,6 +48,38 @@ describe('the leases that a process asks for', () => {
     expect(fairRequests(holdings, 'z', Infinity, false)).toEqual(['a0', 'a1']);
     expect(fairRequests([...of('b', 1), ...of('a', 3), ...of('z', 1)], 'z', Infinity, true)).toEqual([]);
     expect(fairRequests([...of('b', 1), ...of('a', 3), ...of('z', 1)], 'z', Infinity, false)).toEqual(['a0']);
+  });
+});
+
+describe('a lease that was asked for and does not move', () => {
+  const held = (id: string, owner: string, extra: Partial<Holding> = {}): Holding => ({
+    id,
+    holder: owner,
+    owner,
+    isRequested: false,
+    isMovable: true,
+    ...extra,
+  });
+  const stuck = (id: string, owner: string): Holding =>
+    held(id, owner, { holder: 'me', isRequested: true, isStuck: true });
+  const known = (id: string, owner: string): Holding => held(id, owner, { isStuck: true });
+
+  it.each([
+    ['is exchanged for one that can', [stuck('a0', 'a'), held('a1', 'a')], ['a1'], ['a0']],
+    ['is exchanged for one of another process', [stuck('a0', 'a'), held('b0', 'b'), held('b1', 'b')], ['b0'], ['a0']],
+    ['stays asked for if there is no other', [stuck('a0', 'a'), known('a1', 'a')], [], []],
+    ['stays asked for if nobody has too many of the others', [stuck('a0', 'a'), held('b0', 'b')], [], []],
+    [
+      'is exchanged as far as others can move',
+      [stuck('a0', 'a'), stuck('a1', 'a'), held('a2', 'a'), known('a3', 'a')],
+      ['a2'],
+      ['a0'],
+    ],
+    ['is asked for again when only such are left', [known('a0', 'a'), known('a1', 'a')], ['a0'], []],
+    ['is asked for last', [known('a0', 'a'), held('a1', 'a'), held('a2', 'a')], ['a1'], []],
+    ['is no reason to ask for more than a share', [stuck('a0', 'a'), held('a1', 'a'), held('m', 'me')], [], []],
+  ] as const)('%s', (_, holdings, ask, withdraw) => {
+    expect(fairMoves(holdings, 'me', Infinity, true)).toEqual({ ask, withdraw });
   });
 });
 

@@ -43,6 +43,8 @@ export interface Watch {
   isAskedFor?: boolean;
   /** Monotonic time since when this process asks for it. */
   requested?: number;
+  /** The fence of the lease that this process asked for in vain: see `fairMoves`. */
+  stuck?: number;
   /** Settles when it has been given back to its heir. */
   releasing?: Promise<void>;
 }
