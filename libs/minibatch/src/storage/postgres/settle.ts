@@ -3,7 +3,7 @@ import type { Lease, MessageId, SettledWindow, SettleOptions } from '../stream-s
 import type { Database } from './database.js';
 import { numberArray, numberSet } from './ids.js';
 import { leaving } from './message-removal.js';
-import { heldBy, HELD_FOR_SHARE, IS_HELD, statement, STREAM } from './sql.js';
+import { heldBy, HELD_FOR_SHARE, IS_HELD, markOf, statement, STREAM } from './sql.js';
 
 /**
  * What follows the commit point need not be on disk before it is answered. Until the next commit point the consumer's row says that
@@ -20,7 +20,8 @@ const plain = (dedupe: boolean) => `with ${HELD},
     and id between $7 and $8 and id = any($6::bigint[]) and exists (select 1 from held)${dedupe ? ' returning dedupe' : ''})
   ${
     dedupe
-      ? `, tombstones as (update minibatch.dedupe e set settled = $10 from messages m where e.stream = ${STREAM} and e.key = m.dedupe)`
+      ? `, tombstones as (update minibatch.dedupe e set settled = $10
+    where e.stream = ${STREAM} and e.key = any(array(select m.dedupe from messages m)))`
       : ''
   }
   select 1 from held`;
@@ -35,18 +36,16 @@ const MARK = statement(`with held as materialized (${HELD_FOR_SHARE}),
       and exists (select 1 from held)
     on conflict (stream, partition, id, grp, former) do update set kept = true where excluded.kept and not done.kept)
   select 1 from held`);
+const LEAVES = `x.partition = $3 and x.id between $7 and $8 and x.id = any($6::bigint[]) and exists (select 1 from held)
+    and (not $13::boolean or ${markOf({ partition: '$3', id: 'x.id', group: '$2' })} is not null)
+    and not exists (select 1 from waiting w where ${markOf({ partition: '$3', id: 'x.id', group: 'w.name' })} is null)`;
 /**
  * A group that was removed after the commit point holds nothing back. Messages that are not known to be the group's own to remove have to
  * be marked by it (`$13`).
  */
 const LEAVE = statement(`with ${HELD},
   waiting as (select w.name from unnest($10::text[]) w(name), minibatch.stream s where s.name = $1 and w.name = any(s.groups)),
-  gone as (select $3::int as partition, u.id from unnest($6::bigint[]) u(id) where exists (select 1 from held)
-    and (not $13::boolean or exists (select 1 from minibatch.done d
-      where d.stream = ${STREAM} and d.partition = $3 and d.id = u.id and d.grp = $2 and not d.former))
-    and not exists (select 1 from waiting w where not exists (select 1 from minibatch.done d
-      where d.stream = ${STREAM} and d.partition = $3 and d.id = u.id and d.grp = w.name and not d.former))),
-  ${leaving('$11::float8', '$12::boolean', 'and x.id between $7 and $8')},
+  ${leaving('$11::float8', '$12::boolean', LEAVES)},
   windows as (delete from minibatch.claim where stream = ${STREAM} and grp = $2 and partition = $3 and seq = any($9::bigint[])
     and exists (select 1 from held) returning seq, record, ids),
   kept_windows as (insert into minibatch.kept_window (settled, stream, partition, grp, record, ids)

@@ -28,9 +28,19 @@ export function consumerOf({ stream, group, partition }: ConsumerKey): [string, 
   return [stream, group, partition];
 }
 
+/**
+ * The row of `minibatch.done` by which a group has marked a message, or null.
+ *
+ * A scalar subquery, because the server cannot turn it into a join. It turns `exists` into one, and if it has analyzed the table while
+ * the queue was empty, it expects a single row and compares every message with every mark of the group.
+ */
+export function markOf({ partition, id, group }: { partition: string; id: string; group: string }): string {
+  return `(select 1 from minibatch.done d
+    where d.stream = ${STREAM} and d.partition = ${partition} and d.id = ${id} and d.grp = ${group} and not d.former limit 1)`;
+}
+
 /** The group `$2` has not committed the message `m`. */
-export const IS_OPEN = `not exists (select 1 from minibatch.done d
-  where d.stream = m.stream and d.partition = m.partition and d.id = m.id and d.grp = $2 and not d.former)`;
+export const IS_OPEN = `${markOf({ partition: '$3', id: 'm.id', group: '$2' })} is null`;
 
 const parsers = new Map<number, (text: string) => unknown>([
   [16, (text) => text === 't'],
