@@ -208,7 +208,7 @@ describe.each([5, 4] as const)('MqttSource: messages, protocol version %i', { ti
     expect(status.lastError).toMatchObject({
       code: ErrorCode.SourceFailed,
       message: expect.stringMatching(
-        /10 messages cannot be stored.*'poison': MqttSource: dedupeId threw: Cannot read properties of null.*Set unstorable/,
+        /10 messages that can't be stored.*'poison': MqttSource: dedupeId threw: Cannot read properties of null.*Set unstorable/,
       ),
     });
   });
