@@ -11,6 +11,7 @@ interface Manifest {
 
 /** Which tests run the blocks that are neither TypeScript nor commands; `text` is for people. */
 const RUN_ELSEWHERE: Readonly<Record<string, string>> = {
+  'docs/guides/postgres.md sql': 'libs/minibatch/src/storage/postgres/migrations.spec.ts',
   'docs/guides/recipes.md dockerfile': 'test/readme/recipes.spec.ts',
   'docs/guides/recipes.md json': 'test/package/matrix.spec.ts',
   'docs/guides/recipes.md yaml': 'test/readme/recipes.spec.ts',
@@ -52,6 +53,8 @@ const isThere = (path: string) =>
 async function mistakeIn(command: string): Promise<string | undefined> {
   const [program = '', action = '', ...args] = command.split(/\s+/);
   if (program === 'docker') return action === 'run' ? undefined : 'unknown';
+  // Its script would have to be parsed.
+  if (program === 'node' && action === '-e') return undefined;
   if (program === 'node') return (await isThere(action)) ? undefined : `no file ${action}`;
   if (program === 'npx') return action === 'vitest' ? undefined : 'unknown';
   if (program !== 'npm') return 'unknown';

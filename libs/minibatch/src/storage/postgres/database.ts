@@ -21,6 +21,13 @@ export interface DatabaseOptions {
   readonly patience: number;
 }
 
+/** A connection that was taken from the pool. */
+export interface Connection {
+  readonly client: PostgresClient;
+  /** True: it is known to be broken, and is not used again. */
+  readonly release: (isLost?: boolean) => void;
+}
+
 /** One transaction, or the connection on which each statement is one. */
 export interface Queries {
   query<R extends object>(statement: Statement, values: readonly unknown[]): Promise<R[]>;
@@ -104,9 +111,26 @@ export class Database {
     );
   }
 
-  /** Resolves with a connection that the caller releases. */
-  connect(): Promise<PostgresClient> {
-    return this.pool.connect();
+  /**
+   * Resolves with a connection that the caller releases. The pool listens for errors of idle connections only: without a listener of ours,
+   * a server that ends the connection between two statements would end the process.
+   */
+  async connect(): Promise<Connection> {
+    const client = await this.pool.connect();
+    let isBroken = false;
+    const fail = () => {
+      isBroken = true;
+      this.broken();
+    };
+    client.on('error', fail);
+    return {
+      client,
+      release: (isLost = false) => {
+        client.release(isLost || isBroken);
+        // One that is thrown away may still fail while it closes.
+        if (!isLost && !isBroken) client.off('error', fail);
+      },
+    };
   }
 
   private async run<R>(repeatable: boolean, work: (client: PostgresClient) => Promise<R>): Promise<R> {
@@ -114,19 +138,19 @@ export class Database {
     const isLate = () => this.closing.signal.aborted || SYSTEM_CLOCK.monotonic() - began >= this.options.patience;
     let failures = 0;
     for (let conflicts = 0; ;) {
-      const client = await this.pool.connect().catch(async (error: unknown) => {
+      const connection = await this.connect().catch(async (error: unknown) => {
         if (!isOutOfReach(error) || isLate()) throw error;
         failures += 1;
         await this.pause(backoff(RECONNECT, failures));
       });
-      if (!client) continue;
+      if (!connection) continue;
       try {
-        const result = await work(client);
-        client.release();
+        const result = await work(connection.client);
+        connection.release();
         return result;
       } catch (error) {
         const isLost = isOutOfReach(error);
-        client.release(isLost);
+        connection.release(isLost);
         if (isLost) {
           this.breaks += 1;
           if (!repeatable) throw new AnswerLost(error);

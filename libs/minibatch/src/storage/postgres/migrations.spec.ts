@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
@@ -43,14 +44,26 @@ describe('the tables in PostgreSQL', () => {
   });
 
   it('keep stores with other schemas apart, whatever the name', async () => {
-    const other = schema.store({ schema: `${schema.schema} "Ö".x` });
+    const other = schema.store({ schema: `${schema.schema} "Ö'\\x".x` });
     const store = schema.store();
     await Promise.all([other.open(), store.open()]);
     await append(other, message({ n: 1 }));
     expect(await store.listStreams()).toEqual([]);
     expect(await other.listStreams()).toHaveLength(1);
     await Promise.all([other.close(), store.close()]);
-    await schema.query(`drop schema "${schema.schema} ""Ö"".x" cascade`);
+    await schema.query(`drop schema "${schema.schema} ""Ö'\\x"".x" cascade`);
+  });
+
+  it('may have the index of the guide before a consumer asks for it', async () => {
+    const store = schema.store();
+    await store.open();
+    for (const sql of await guideSql(/^create index/)) await schema.query(sql);
+    const found = `select 1 as one from pg_indexes where schemaname = $1 and indexname = 'message_time'`;
+    expect(await schema.query(found, [schema.schema])).toHaveLength(1);
+    await store.ensureStream(STREAM);
+    await store.registerGroup({ stream: STREAM, group: 'default', partition: 0 }, { timeOrder: true });
+    expect(await schema.query(found, [schema.schema])).toHaveLength(1);
+    await store.close();
   });
 
   it('can be used by a user who has no other rights than those of the guide', async () => {
@@ -64,9 +77,10 @@ describe('the tables in PostgreSQL', () => {
       code: ErrorCode.StoreDenied,
       message: expect.stringContaining('grant') as string,
     });
-    await schema.query(`grant usage on schema ${schema.schema} to ${user};
-      grant select, insert, update, delete on all tables in schema ${schema.schema} to ${user};
-      grant usage, select on all sequences in schema ${schema.schema} to ${user}`);
+    for (const sql of await guideSql(/^grant /)) {
+      const own = sql.replaceAll(/\bto app\b/g, `to ${user}`).replaceAll('schema minibatch', `schema ${schema.schema}`);
+      await schema.query(own);
+    }
     await store.open();
     await register(store, 'default');
     await append(store, message({ n: 1 }, { dedupeId: 'x' }));
@@ -76,3 +90,10 @@ describe('the tables in PostgreSQL', () => {
     await schema.query(`drop owned by ${user}; drop role ${user}`);
   });
 });
+
+/** The statements of the guide that begin so. They name the schema `minibatch`, for which `schema.query` puts its own. */
+async function guideSql(start: RegExp): Promise<readonly string[]> {
+  const page = await readFile(new URL('../../../../../docs/guides/postgres.md', import.meta.url), 'utf8');
+  const blocks = [...page.matchAll(/^```sql\n([\s\S]*?)```$/gm)].map(([, block = '']) => block);
+  return blocks.filter((block) => start.test(block));
+}

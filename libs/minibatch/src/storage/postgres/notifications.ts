@@ -96,7 +96,7 @@ export class Notifications {
     signal: AbortSignal,
     started: () => void,
   ): Promise<void> {
-    const client = await this.database.connect();
+    const { client, release } = await this.database.connect();
     const hear = (notification?: unknown) => {
       const payload = payloadOf(notification);
       const [origin] = payload.split(':', 1);
@@ -125,7 +125,7 @@ export class Notifications {
       client.off('notification', hear);
       client.off('end', fail);
       client.off('error', fail);
-      client.release(broken !== undefined);
+      release(broken !== undefined);
     }
   }
 }

@@ -154,7 +154,15 @@ export function migrationsFrom(version: number): readonly string[] {
 
 /** Puts the chosen schema into a statement. */
 export function inSchema(text: string, schema: string): string {
-  return text.replaceAll(/\bminibatch(?=[.;])/g, quoted(schema));
+  const name = quoted(schema);
+  return text.replaceAll(/'minibatch\.(\w+)'|\bminibatch(?=[.;])/g, (_, table?: string) =>
+    table === undefined ? name : literal(`${name}.${table}`),
+  );
+}
+
+/** A text as it stands in a statement, whatever `standard_conforming_strings` is. */
+function literal(text: string): string {
+  return `E'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 }
 
 /** An identifier as it stands in a statement. */

@@ -44,7 +44,7 @@ export const IS_OPEN = `${markOf({ partition: '$3', id: 'm.id', group: '$2' })} 
 
 const parsers = new Map<number, (text: string) => unknown>([
   [16, (text) => text === 't'],
-  [17, (text) => Buffer.from(text.slice(2), 'hex')],
+  [17, bytesOf],
   [20, Number],
   [21, Number],
   [23, Number],
@@ -52,6 +52,17 @@ const parsers = new Map<number, (text: string) => unknown>([
   [701, Number],
   [3802, (text) => JSON.parse(text) as unknown],
 ]);
+/** Both formats of `bytea_output`, which a database, a role or a connection may set. */
+function bytesOf(text: string): Buffer {
+  if (text.startsWith('\\x')) return Buffer.from(text.slice(2), 'hex');
+  return Buffer.from(
+    text.replaceAll(/\\(?:\\|([0-7]{3}))/g, (_, octal?: string) =>
+      octal === undefined ? '\\' : String.fromCharCode(Number.parseInt(octal, 8)),
+    ),
+    'latin1',
+  );
+}
+
 const asText = (text: string): unknown => text;
 
 /** How values of the server are read: our own way, because an application may have changed the driver's for all. */
