@@ -157,7 +157,7 @@ export class CrashSite {
     }
     rmSync(this.folder, { recursive: true, force: true });
     const { store, uri } = this.choice;
-    if (uri === undefined) return;
+    if (store === 'lmdb' || uri === undefined) return;
     if (store === 'postgres') {
       const client = new pg.Client({ connectionString: uri });
       await client.connect();
