@@ -8,7 +8,7 @@ const WORKER = { pollingIntervalSeconds: 0.5, burstWhenBatchFull: true };
 
 /** Those of all clients of this process but the one that counts jobs. */
 let queries = 0;
-const { query } = pg.Client.prototype;
+const { value: query } = Object.getOwnPropertyDescriptor(pg.Client.prototype, 'query');
 pg.Client.prototype.query = function counted(...args) {
   if (!this.uncounted) queries += 1;
   return query.apply(this, args);
