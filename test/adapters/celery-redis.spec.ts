@@ -68,7 +68,7 @@ describe('CeleryEventSource on redis', { timeout: 90_000 }, () => {
     const accounted = () => follower.messages.length + follower.source.counters.dropped;
     await vi.waitUntil(() => accounted() === tasks.length, SOON);
     expect(follower.log.lines).toContainEqual(
-      expect.stringMatching(/error: .*events are dropped \(\d+ so far\): 100 events or more/),
+      expect.stringMatching(/error: .*events are dropped \(\d+ so far\): the stream is behind by 100 events or more/),
     );
   });
 
