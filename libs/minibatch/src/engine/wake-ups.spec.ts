@@ -3,7 +3,7 @@ import { Activity } from '../common/activity.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamWatcher } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { WakeUps } from './wake-ups.js';
+import { type AwaitingConsumer, WakeUps } from './wake-ups.js';
 
 interface Watch {
   readonly streams: readonly string[];
@@ -103,6 +103,20 @@ describe('a store that tells of new messages', () => {
 describe('a store that is polled', () => {
   const KEY = { stream: 's', group: 'default', partition: 0 };
 
+  function wakeUpsOf(store: MemoryStreamStore, clock: VirtualClock, consumer: () => AwaitingConsumer): WakeUps {
+    const log = () => undefined;
+    return new WakeUps(
+      store,
+      clock,
+      { log, warn: log, error: log },
+      new Activity(),
+      () => [consumer()],
+      () => [KEY.stream],
+      () => undefined,
+      () => undefined,
+    );
+  }
+
   /** Runs for 20 busy polls, with something that happens between them. */
   async function polls(news: boolean, happens: (wakeUps: WakeUps) => void) {
     const clock = new VirtualClock();
@@ -113,17 +127,7 @@ describe('a store that is polled', () => {
       return Promise.resolve([news ? String(at.length) : '']);
     };
     const consumer = { key: KEY, wake: () => undefined };
-    const log = () => undefined;
-    const wakeUps = new WakeUps(
-      store,
-      clock,
-      { log, warn: log, error: log },
-      new Activity(),
-      () => [consumer],
-      () => [KEY.stream],
-      () => undefined,
-      () => undefined,
-    );
+    const wakeUps = wakeUpsOf(store, clock, () => consumer);
     wakeUps.start();
     for (let ms = 0; ms < 20 * store.polling.busy; ms += 1) {
       if (ms % 7 === 3) happens(wakeUps);
@@ -152,17 +156,7 @@ describe('a store that is polled', () => {
     let woken = 0;
     const consumer = () => ({ key: { ...KEY }, wake: () => void (woken += 1) });
     let current = consumer();
-    const log = () => undefined;
-    const wakeUps = new WakeUps(
-      store,
-      clock,
-      { log, warn: log, error: log },
-      new Activity(),
-      () => [current],
-      () => [KEY.stream],
-      () => undefined,
-      () => undefined,
-    );
+    const wakeUps = wakeUpsOf(store, clock, () => current);
     wakeUps.start();
     await clock.advance(10 * store.polling.idle);
     expect(woken).toBe(1);

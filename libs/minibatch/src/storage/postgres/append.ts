@@ -7,7 +7,7 @@ import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.i
 import { EncodedCheckpoints, positionsSql, WRITE_CHECKPOINTS } from './checkpoints.js';
 import { AnswerLost, type Database } from './database.js';
 import { hexSql, numberArray } from './ids.js';
-import type { Notifications } from './notifications.js';
+import { type Notifications, NOTIFY } from './notifications.js';
 import { asSession, type PostgresSession, rowsOf } from './session.js';
 import { type Statement, statement } from './sql.js';
 import {
@@ -99,8 +99,6 @@ function appendStatement(variant: Variant): Statement {
   if (made === undefined) statements.set(name, (made = appending(variant)));
   return made;
 }
-
-const NOTIFY = statement('select pg_notify($1, name) from unnest($2::text[]) u(name)');
 
 type Values = readonly unknown[];
 type Send = (statement: Statement, values: Values) => Promise<readonly (string | null)[]>;

@@ -15,7 +15,8 @@ const RELISTEN = { base: 100, max: 30_000, jitter: 0.3 };
 /** Characters of an identifier. */
 const LONGEST_NAME = 63;
 
-const NOTIFY = statement('select pg_notify($1, name) from unnest($2::text[]) u(name)');
+/** Its values: the channel, and the payloads. */
+export const NOTIFY = statement('select pg_notify($1, name) from unnest($2::text[]) u(name)');
 
 /** Tells other processes of messages, and hears of theirs: by LISTEN and NOTIFY. */
 export class Notifications {
