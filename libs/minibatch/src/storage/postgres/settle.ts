@@ -5,12 +5,7 @@ import { numberArray, numberSet } from './ids.js';
 import { leaving } from './message-removal.js';
 import { heldBy, HELD_FOR_SHARE, IS_HELD, markOf, statement, STREAM } from './sql.js';
 
-/**
- * What follows the commit point need not be on disk before it is answered. Until the next commit point the consumer's row says that
- * these windows are finished, and that commit point is behind this in the log of the server: once it is on disk, so is this.
- */
-const NOT_SYNCED = "(select set_config('synchronous_commit', 'off', true)) is not null";
-const HELD = `held as materialized (select 1 from minibatch.consumer where ${IS_HELD} and ${NOT_SYNCED})`;
+const HELD = `held as materialized (select 1 from minibatch.consumer where ${IS_HELD})`;
 
 /** The common case: no other group, nothing kept. The range is for a server without statistics, which would read the whole partition. */
 const plain = (dedupe: boolean) => `with ${HELD},
@@ -53,7 +48,8 @@ const LEAVE = statement(`with ${HELD},
   select 1 from held`);
 
 /**
- * What follows the commit point: messages and windows leave, or are kept.
+ * What follows the commit point: messages and windows leave, or are kept. It is on disk when it is answered: the process may outlive a
+ * server that crashes, and does not name these windows again.
  *
  * @param hasFormerMarks as the commit point has returned it
  * @throws LeaseLost
