@@ -109,3 +109,20 @@ export function checkKeys(where: string, given: unknown, allowed: readonly strin
     );
   }
 }
+
+/**
+ * What a source or a sink is constructed with: an object of these keys. A subclass that has no constructor passes nothing.
+ *
+ * @param example what to pass @throws MinibatchError `InvalidOptions`
+ */
+export function checkOptions<T>(
+  where: string,
+  options: T | undefined,
+  keys: readonly string[],
+  example: string,
+): asserts options is T {
+  if (options === undefined) {
+    throw invalidOption(where, 'options', options, `an object; in your constructor, call super(${example})`);
+  }
+  checkKeys(where, options, keys);
+}

@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { checkBoolean, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
+import { checkBoolean, checkInteger, checkName, checkOptions, invalidOption } from '../../common/checks.js';
 import { checkPolicy, type MalformedPolicy, type UnstorablePolicy } from '../policies.js';
 import { type Broker, parseBrokerUrl } from './broker-url.js';
 
@@ -114,10 +114,7 @@ const MOST_PREFETCH = 65_535;
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
 export function resolveCelery(where: string, options: CeleryEventSourceOptions | undefined): ResolvedCeleryOptions {
-  if (options === undefined) {
-    throw invalidOption(where, 'options', options, "what a constructor gives: call super({ url: 'redis://…' })");
-  }
-  checkKeys(where, options, KEYS);
+  checkOptions(where, options, KEYS, "{ url: 'redis://…' }");
   const broker = parseBrokerUrl(where, options.url);
   refuseOthers(where, options, broker);
   const raw = checkBoolean(where, 'raw', options.raw ?? false);

@@ -1,6 +1,6 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { mongo } from 'mongoose';
-import { checkInteger, checkKeys, invalidOption } from '../../common/checks.js';
+import { checkInteger, checkOptions, invalidOption } from '../../common/checks.js';
 import { COLLECTION_REF_KEYS, checkCollectionRef, type CollectionRef } from './collection-ref.js';
 
 /** How results are written. */
@@ -40,11 +40,7 @@ const WRITING_KEYS = ['mode', 'batch'] as const satisfies readonly (keyof Collec
  * @internal
  */
 export function resolveWriting(where: string, options: CollectionSinkOptions | undefined): ResolvedWriting {
-  if (options === undefined) {
-    const allowed = "what a constructor gives: call super({ connection, collection: '…' })";
-    throw invalidOption(where, 'options', options, allowed);
-  }
-  checkKeys(where, options, [...COLLECTION_REF_KEYS, ...WRITING_KEYS]);
+  checkOptions(where, options, [...COLLECTION_REF_KEYS, ...WRITING_KEYS], "{ connection, collection: '…' }");
   const mode: unknown = options.mode ?? 'upsert';
   if (mode !== 'upsert' && mode !== 'insert') throw invalidOption(where, 'mode', mode, "'upsert', 'insert'");
   return {

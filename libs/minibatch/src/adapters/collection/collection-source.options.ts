@@ -1,7 +1,7 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Document } from 'bson';
 import type { StringValue } from 'ms';
-import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption, show } from '../../common/checks.js';
+import { checkBoolean, checkDuration, checkInteger, checkOptions, invalidOption, show } from '../../common/checks.js';
 import type { Clock } from '../../common/clock.js';
 import type { Log } from '../../common/log.js';
 import { checkFunction, checkOneOf, checkPolicy, type UnstorablePolicy } from '../policies.js';
@@ -178,15 +178,7 @@ export function resolveReading<T, D extends Document>(
   where: string,
   options: CollectionSourceOptions<T, D> | undefined,
 ): ResolvedReading {
-  if (options === undefined) {
-    throw invalidOption(
-      where,
-      'options',
-      options,
-      "what a constructor gives: call super({ connection, collection: '…' })",
-    );
-  }
-  checkKeys(where, options, [...COLLECTION_REF_KEYS, ...READING_KEYS]);
+  checkOptions(where, options, [...COLLECTION_REF_KEYS, ...READING_KEYS], "{ connection, collection: '…' }");
   const { field, filter = {}, projection, map, key, unstorable = 'skip' } = options;
   const mode = checkOneOf(where, 'mode', options.mode ?? 'auto', ['auto', 'changeStream', 'cursor']);
   const operations = checkOperations(where, options.operations ?? ['insert'], mode);

@@ -1,5 +1,5 @@
 import type { ProducerConfig } from 'kafkajs';
-import { checkBoolean, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
+import { checkBoolean, checkInteger, checkKeys, checkName, checkOptions, invalidOption } from '../../common/checks.js';
 import type { Window } from '../../windows/window.js';
 import { checkKafka, type KafkaOpener, type KafkaRef } from './kafka-client.js';
 
@@ -93,10 +93,7 @@ const PRODUCER_KEYS = [
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
 export function resolveKafkaSink<R>(where: string, options: KafkaSinkOptions<R> | undefined): ResolvedKafkaSink {
-  if (options === undefined) {
-    throw invalidOption(where, 'options', options, "what a constructor gives: call super({ kafka, topic: '…' })");
-  }
-  checkKeys(where, options, KEYS);
+  checkOptions(where, options, KEYS, "{ kafka, topic: '…' }");
   const { producer = {}, idHeader = 'minibatch-id' } = options;
   checkKeys(`${where}: producer`, producer, PRODUCER_KEYS);
   for (const option of ['key', 'headers', 'value'] as const) {

@@ -1,6 +1,14 @@
 import type { ConsumerConfig } from 'kafkajs';
 import type { StringValue } from 'ms';
-import { checkBoolean, checkDuration, checkInteger, checkKeys, checkName, invalidOption } from '../../common/checks.js';
+import {
+  checkBoolean,
+  checkDuration,
+  checkInteger,
+  checkKeys,
+  checkName,
+  checkOptions,
+  invalidOption,
+} from '../../common/checks.js';
 import { LARGE_INTEGERS, type LargeIntegers } from '../../common/json-reader.js';
 import { checkOneOf, checkPolicy, type MalformedPolicy, type UnstorablePolicy } from '../policies.js';
 import { checkKafka, type KafkaOpener, type KafkaRef } from './kafka-client.js';
@@ -136,10 +144,7 @@ const CONSUMER_KEYS = [
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
 export function resolveKafkaSource<T>(where: string, options: KafkaSourceOptions<T> | undefined): ResolvedKafkaSource {
-  if (options === undefined) {
-    throw invalidOption(where, 'options', options, "what a constructor gives: call super({ kafka, topics: '…' })");
-  }
-  checkKeys(where, options, KEYS);
+  checkOptions(where, options, KEYS, "{ kafka, topics: '…' }");
   const { groupId, key } = options;
   if (key !== undefined && typeof key !== 'function') {
     throw invalidOption(where, 'key', key, 'a function of the record');

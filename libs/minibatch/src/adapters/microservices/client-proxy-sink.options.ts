@@ -1,6 +1,6 @@
 import type { ClientProxy } from '@nestjs/microservices';
 import type { StringValue } from 'ms';
-import { checkBoolean, checkDuration, checkInteger, checkKeys, invalidOption } from '../../common/checks.js';
+import { checkBoolean, checkDuration, checkInteger, checkOptions, invalidOption } from '../../common/checks.js';
 import type { Window } from '../../windows/window.js';
 
 /** @typeParam R one result */
@@ -55,11 +55,7 @@ const KEYS = [
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
 export function resolveSending<R>(where: string, options: ClientProxySinkOptions<R> | undefined): ResolvedSending {
-  if (options === undefined) {
-    const allowed = "what a constructor gives: call super({ client, pattern: '…', mode: 'emit' })";
-    throw invalidOption(where, 'options', options, allowed);
-  }
-  checkKeys(where, options, KEYS);
+  checkOptions(where, options, KEYS, "{ client, pattern: '…', mode: 'emit' }");
   const mode: unknown = options.mode;
   if (mode !== 'emit' && mode !== 'send') throw invalidOption(where, 'mode', mode, "'emit', 'send'");
   const { map } = options;

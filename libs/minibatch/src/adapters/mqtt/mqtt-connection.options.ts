@@ -1,7 +1,7 @@
 import type { IClientOptions, MqttClient } from 'mqtt';
 import type { ErrorCode } from '../../errors/minibatch.error.js';
 import { isAmbiguousUrl, PERCENT_ENCODED, redactUrl } from '../../errors/redact.js';
-import { checkKeys, invalidOption } from '../../common/checks.js';
+import { invalidOption } from '../../common/checks.js';
 
 /** How the broker is reached. Either `url` or `createClient` must be given. */
 export interface MqttConnectionOptions {
@@ -130,12 +130,4 @@ function addressOf(where: string, url: unknown): string {
   if (isAmbiguousUrl(url as string))
     throw invalidOption(where, 'url', redactUrl(url as string), `a URL with ${PERCENT_ENCODED}`);
   return redactUrl(url as string);
-}
-
-/** The options of a source or a sink are an object of these keys. @throws MinibatchError `InvalidOptions` */
-export function checkGiven(where: string, options: unknown, example: string, keys: readonly string[]): void {
-  if (options === undefined) {
-    throw invalidOption(where, 'options', options, `what a constructor gives: call super(${example})`);
-  }
-  checkKeys(where, options, [...CONNECTION_KEYS, ...keys]);
 }

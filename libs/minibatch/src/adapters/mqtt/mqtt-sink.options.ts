@@ -1,11 +1,11 @@
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { checkBoolean, checkInteger, checkName, invalidOption } from '../../common/checks.js';
+import { checkBoolean, checkInteger, checkName, checkOptions, invalidOption } from '../../common/checks.js';
 import { bytesOf, writeJson } from '../../common/json-writer.js';
 import type { Window } from '../../windows/window.js';
 import { checkFunction } from '../policies.js';
 import { refuseWindow } from '../returned-window.js';
 import {
-  checkGiven,
+  CONNECTION_KEYS,
   type MqttConnectionOptions,
   type ResolvedConnection,
   resolveConnection,
@@ -64,8 +64,8 @@ const KEYS = [
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
 export function resolveSink<R>(where: string, options: MqttSinkOptions<R> | undefined): ResolvedSink {
-  checkGiven(where, options, "{ url: 'mqtt://…', topic: '…' }", KEYS);
-  // `checkGiven` has refused undefined; what the handler returns is the user's word.
+  checkOptions(where, options, [...CONNECTION_KEYS, ...KEYS], "{ url: 'mqtt://…', topic: '…' }");
+  // What the handler returns is the user's word.
   const { topic, payload, userProperties, clientId, ...given } = options as unknown as MqttSinkOptions;
   if (typeof topic !== 'function') {
     const wrong = wrongTopic(topic);

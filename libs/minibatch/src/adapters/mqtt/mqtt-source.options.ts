@@ -1,10 +1,10 @@
 import type { StringValue } from 'ms';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { checkDuration, checkInteger, invalidOption } from '../../common/checks.js';
+import { checkDuration, checkInteger, checkOptions, invalidOption } from '../../common/checks.js';
 import { LARGE_INTEGERS, type LargeIntegers } from '../../common/json-reader.js';
 import { checkFunction, checkOneOf, checkPolicy, type HoldingPolicy, type MalformedPolicy } from '../policies.js';
 import {
-  checkGiven,
+  CONNECTION_KEYS,
   type MqttConnectionOptions,
   type ResolvedConnection,
   resolveConnection,
@@ -125,13 +125,12 @@ const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
 export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | undefined): ResolvedSource {
-  checkGiven(where, options, "{ url: 'mqtt://…', clientId: '…', topics: '…' }", KEYS);
-  // `checkGiven` has refused undefined.
-  const given = options as MqttSourceOptions<T>;
-  const { malformed = 'keep', unstorable = 'hold', key, dedupeId } = given;
-  const topics = checkFilters(where, given.topics);
-  const clientId = checkClientId(where, given.clientId);
-  const maxInFlight = checkInteger(where, 'maxInFlight', given.maxInFlight ?? MAX_IN_FLIGHT, 1);
+  const example = "{ url: 'mqtt://…', clientId: '…', topics: '…' }";
+  checkOptions(where, options, [...CONNECTION_KEYS, ...KEYS], example);
+  const { malformed = 'keep', unstorable = 'hold', key, dedupeId } = options;
+  const topics = checkFilters(where, options.topics);
+  const clientId = checkClientId(where, options.clientId);
+  const maxInFlight = checkInteger(where, 'maxInFlight', options.maxInFlight ?? MAX_IN_FLIGHT, 1);
   if (maxInFlight > MOST_IN_FLIGHT) {
     throw invalidOption(where, 'maxInFlight', maxInFlight, `a whole number of 1 to ${MOST_IN_FLIGHT}`);
   }
@@ -139,10 +138,10 @@ export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | 
   checkPolicy<HoldingPolicy<MqttMessage>>(where, 'unstorable', unstorable, ['hold', 'skip', 'fail']);
   checkFunction(where, 'key', key);
   checkFunction(where, 'dedupeId', dedupeId);
-  const connection = resolveConnection(where, ErrorCode.SourceFailed, given, {
+  const connection = resolveConnection(where, ErrorCode.SourceFailed, options, {
     clientId,
     clean: false,
-    properties: { sessionExpiryInterval: secondsOf(where, given), receiveMaximum: maxInFlight },
+    properties: { sessionExpiryInterval: secondsOf(where, options), receiveMaximum: maxInFlight },
   });
   return {
     where,
@@ -152,18 +151,18 @@ export function resolveSource<T>(where: string, options: MqttSourceOptions<T> | 
     qos: checkOneOf(
       where,
       'qos',
-      given.qos ?? 1,
+      options.qos ?? 1,
       [0, 1],
       '; with 2 a message would be lost when this process dies before its append',
     ),
-    format: checkOneOf(where, 'format', given.format ?? 'json', ['json', 'string', 'bytes']),
+    format: checkOneOf(where, 'format', options.format ?? 'json', ['json', 'string', 'bytes']),
     malformed,
-    largeIntegers: checkOneOf(where, 'largeIntegers', given.largeIntegers ?? 'bigint', LARGE_INTEGERS),
+    largeIntegers: checkOneOf(where, 'largeIntegers', options.largeIntegers ?? 'bigint', LARGE_INTEGERS),
     unstorable,
     key,
     dedupeId,
     maxInFlight,
-    maxBytes: checkInteger(where, 'maxBytes', given.maxBytes ?? MAX_BYTES, 1),
+    maxBytes: checkInteger(where, 'maxBytes', options.maxBytes ?? MAX_BYTES, 1),
     maxHeld: connection.protocolVersion === 5 ? Math.ceil(maxInFlight / 2) : MOST_HELD_3_1_1,
   };
 }

@@ -1,5 +1,5 @@
 import type { Connection } from 'mongoose';
-import { checkName, invalidOption } from '../../common/checks.js';
+import { checkName, checkOptions, invalidOption } from '../../common/checks.js';
 import { checkDatasetName } from './dataset-name.js';
 
 /** Which dataset. */
@@ -12,7 +12,7 @@ export interface DatasetRef {
   readonly bucket?: string;
 }
 
-export const DATASET_REF_KEYS = ['connection', 'dataset', 'bucket'] as const satisfies readonly (keyof DatasetRef)[];
+const DATASET_REF_KEYS = ['connection', 'dataset', 'bucket'] as const satisfies readonly (keyof DatasetRef)[];
 
 /** @throws MinibatchError `InvalidOptions` */
 export function checkDatasetRef(where: string, { connection, dataset, bucket }: DatasetRef): Required<DatasetRef> {
@@ -26,8 +26,11 @@ export function checkDatasetRef(where: string, { connection, dataset, bucket }: 
   };
 }
 
-/** For a subclass that was given no constructor. @throws MinibatchError `InvalidOptions` */
-export function needOptions(where: string, options: unknown): void {
-  if (options !== undefined) return;
-  throw invalidOption(where, 'options', options, "what a constructor gives: call super({ connection, dataset: '…' })");
+/** @param keys of the other options @throws MinibatchError `InvalidOptions` */
+export function checkDatasetOptions<T>(
+  where: string,
+  options: T | undefined,
+  keys: readonly string[],
+): asserts options is T {
+  checkOptions(where, options, [...DATASET_REF_KEYS, ...keys], "{ connection, dataset: '…' }");
 }

@@ -1,5 +1,5 @@
-import { checkBoolean, checkInteger, checkKeys, invalidOption, show } from '../../common/checks.js';
-import { checkDatasetRef, DATASET_REF_KEYS, type DatasetRef, needOptions } from './dataset-ref.js';
+import { checkBoolean, checkInteger, invalidOption, show } from '../../common/checks.js';
+import { checkDatasetOptions, checkDatasetRef, type DatasetRef } from './dataset-ref.js';
 import { DatasetKind } from './metadata.js';
 
 /** How results become rows. */
@@ -31,8 +31,7 @@ const KINDS = Object.values(DatasetKind);
 
 /** Validates the options and fills in the defaults. @throws MinibatchError `InvalidOptions` */
 export function resolveDatasetWriting(where: string, options: DatasetSinkOptions): ResolvedDatasetWriting {
-  needOptions(where, options);
-  checkKeys(where, options, [...DATASET_REF_KEYS, 'kind', 'hashedNames', 'batch']);
+  checkDatasetOptions(where, options, ['kind', 'hashedNames', 'batch']);
   const { kind } = options;
   if (kind !== undefined && !KINDS.includes(kind)) {
     throw invalidOption(where, 'kind', kind, KINDS.map(show).join(', '));

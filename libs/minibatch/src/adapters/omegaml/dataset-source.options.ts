@@ -1,11 +1,11 @@
 import type { mongo } from 'mongoose';
-import { checkDuration, checkKeys, invalidOption, show } from '../../common/checks.js';
+import { checkDuration, invalidOption, show } from '../../common/checks.js';
 import {
   type CollectionReading,
   type CollectionSourceOptions,
   READING_KEYS,
 } from '../collection/collection-source.options.js';
-import { checkDatasetRef, DATASET_REF_KEYS, type DatasetRef, needOptions } from './dataset-ref.js';
+import { checkDatasetOptions, checkDatasetRef, type DatasetRef } from './dataset-ref.js';
 
 /**
  * How a dataset is followed: as a collection is. `filter`, `projection` and `field` name fields as they are stored (`data.x` in
@@ -42,8 +42,7 @@ export function resolveDatasetReading<T, R>(
   where: string,
   options: DatasetSourceOptions<T, R>,
 ): ResolvedDatasetReading<T, R> {
-  needOptions(where, options);
-  checkKeys(where, options, [...DATASET_REF_KEYS, 'missing', ...READING_KEYS]);
+  checkDatasetOptions(where, options, ['missing', ...READING_KEYS]);
   const { connection, dataset, bucket, missing = 'wait', map, key, ...reading } = options;
   if (!MISSING.includes(missing)) throw invalidOption(where, 'missing', missing, MISSING.map(show).join(', '));
   for (const [option, given] of Object.entries({ map, key })) {

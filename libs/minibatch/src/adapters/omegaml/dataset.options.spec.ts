@@ -18,7 +18,7 @@ describe.each([
   const make = (options: unknown) => () => new Adapter(options as never);
 
   it.each([
-    [undefined, `${name}: options is undefined; allowed: what a constructor gives: call super(`],
+    [undefined, `${name}: options is undefined; allowed: an object; in your constructor, call super(`],
     [{ connection }, 'dataset is undefined'],
     [{ connection, dataset: 'a@b' }, `${name}: dataset is 'a@b'`],
     [{ dataset: 'a' }, 'connection is undefined; allowed: a connection of Mongoose'],
