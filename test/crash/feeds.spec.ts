@@ -1,10 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, it } from 'vitest';
-import { Worker } from './worker-process.js';
-import { crashPlace } from './places.js';
+import { describe, expect, it } from 'vitest';
+import { crashPlace, useProcesses } from './places.js';
 import { CRASH_STORES } from './scenario.js';
 
 const SCRIPT = fileURLToPath(new URL('../fixtures/crash/feeds-worker.mjs', import.meta.url));
@@ -17,14 +13,10 @@ interface Holding {
 }
 
 describe('two sources of one name on two streams, killed', () => {
-  const folders: string[] = [];
-  afterEach(() => {
-    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-  });
+  const { start, folder: newFolder } = useProcesses('feeds');
 
   it.each(CRASH_STORES)('append every row once: %s', { timeout: 120_000 }, async (store) => {
-    const folder = mkdtempSync(join(tmpdir(), 'minibatch-feeds-'));
-    folders.push(folder);
+    const folder = newFolder();
     const options = {
       store,
       rows: ROWS,
@@ -32,11 +24,11 @@ describe('two sources of one name on two streams, killed', () => {
     };
 
     for (let killAt = 1; killAt <= KILLS; killAt += 1) {
-      const worker = new Worker({ ...options, killAt }, SCRIPT);
+      const worker = start({ ...options, killAt }, SCRIPT);
       // Null: ended by the signal.
       expect(await worker.exit()).toBeNull();
     }
-    const last = new Worker(options, SCRIPT);
+    const last = start(options, SCRIPT);
     expect(await last.exit()).toBe(0);
 
     const holdings = last.output

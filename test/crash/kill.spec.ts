@@ -1,9 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { type LogEntry, readLog, Worker, type WorkerOptions } from './worker-process.js';
-import { crashPlace } from './places.js';
+import { describe, expect, it } from 'vitest';
+import { type LogEntry, readLog, type WorkerOptions } from './worker-process.js';
+import { crashPlace, useProcesses } from './places.js';
 import { CRASH_STORES } from './scenario.js';
 
 const ROWS = 8_000;
@@ -41,10 +39,7 @@ function committedTwice(log: readonly LogEntry[], group: string): number[] {
 }
 
 describe('kill -9 at random moments', () => {
-  const folders: string[] = [];
-  afterEach(() => {
-    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-  });
+  const { start, folder: newFolder } = useProcesses('kill');
 
   const stores = CRASH_STORES;
   const consumers = [['default'], ['first', 'second']];
@@ -53,8 +48,7 @@ describe('kill -9 at random moments', () => {
       `loses nothing and commits nothing twice: ${store}, ${groups.length} consumer(s)`,
       { timeout: 180_000 },
       async () => {
-        const folder = mkdtempSync(join(tmpdir(), 'minibatch-kill-'));
-        folders.push(folder);
+        const folder = newFolder();
         const log = join(folder, 'log.jsonl');
         const options: WorkerOptions = {
           store,
@@ -68,7 +62,7 @@ describe('kill -9 at random moments', () => {
 
         let killed = 0;
         while (killed < KILLS) {
-          const worker = new Worker(options);
+          const worker = start(options);
           // After that many handlers, and a random while into what comes then.
           const running = await worker.saw(
             'start',
@@ -83,7 +77,7 @@ describe('kill -9 at random moments', () => {
           await worker.kill();
           killed += 1;
         }
-        const last = new Worker(options);
+        const last = start(options);
         await last.exit();
 
         const entries = readLog(log);

@@ -1,9 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { readLog, Worker, type WorkerOptions } from './worker-process.js';
-import { crashPlace } from './places.js';
+import { describe, expect, it, vi } from 'vitest';
+import { readLog, type Worker, type WorkerOptions } from './worker-process.js';
+import { crashPlace, useProcesses } from './places.js';
 import { CRASH_STORES } from './scenario.js';
 
 const LEASE = 4_000;
@@ -28,26 +26,11 @@ async function stopUntilTakenOver(holder: Worker, other: Worker): Promise<void> 
 }
 
 describe('two replicas of an app on one database', () => {
-  const workers: Worker[] = [];
-  const folders: string[] = [];
-  const start = (options: WorkerOptions) => {
-    const worker = new Worker(options);
-    workers.push(worker);
-    return worker;
-  };
-
-  afterEach(async () => {
-    for (const worker of workers.splice(0)) {
-      worker.signal('SIGCONT');
-      await worker.kill();
-    }
-    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-  });
+  const { start, folder: newFolder } = useProcesses('replicas');
 
   for (const store of CRASH_STORES) {
     const setUp = (name: string): WorkerOptions => {
-      const folder = mkdtempSync(join(tmpdir(), 'minibatch-replicas-'));
-      folders.push(folder);
+      const folder = newFolder();
       return {
         store,
         log: join(folder, 'log.jsonl'),

@@ -1,10 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { crashPlace } from './places.js';
+import { describe, expect, it, vi } from 'vitest';
+import { crashPlace, useProcesses } from './places.js';
 import { CRASH_STORES } from './scenario.js';
-import { type LogEntry, readLog, Worker, type WorkerOptions } from './worker-process.js';
+import { type LogEntry, readLog, type Worker, type WorkerOptions } from './worker-process.js';
 
 const GROUPS = ['a', 'b', 'c', 'd'];
 /** Long, so that a busy machine costs no lease. It does not make the test slower: hand-overs take a fraction of it. */
@@ -47,22 +45,11 @@ class Log {
 }
 
 describe('four replicas of an app with four consumers', () => {
-  const workers: Worker[] = [];
-  const folders: string[] = [];
-  const start = (options: WorkerOptions) => {
-    const worker = new Worker(options);
-    workers.push(worker);
-    return worker;
-  };
-  afterEach(async () => {
-    for (const worker of workers.splice(0)) await worker.kill();
-    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-  });
+  const { start, folder: newFolder } = useProcesses('spread');
 
   for (const store of CRASH_STORES) {
     const setUp = (): WorkerOptions => {
-      const folder = mkdtempSync(join(tmpdir(), 'minibatch-spread-'));
-      folders.push(folder);
+      const folder = newFolder();
       return {
         store,
         log: join(folder, 'log.jsonl'),

@@ -1,13 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type OpenStream, openStream } from '../client/index.js';
-import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
-import { VirtualClock } from '../testing/virtual-clock.js';
-import { plainScope } from './consumer.scope.js';
-import { RunTimeConsumers } from './run-time-consumers.js';
+import { virtualConsumers } from './run-time-consumers.spec.support.js';
 
 const log = { log() {}, warn() {}, error() {} };
 const SOON = { timeout: 20_000 };
@@ -150,19 +146,8 @@ describe.each(STORES)('consumers at run time on %s', (_, open) => {
 describe('a drain that makes no progress', () => {
   /** What it rejects with. */
   async function failureOf(store: MemoryStreamStore, options: object): Promise<unknown> {
-    const clock = new VirtualClock();
-    const engine = new ConsumerEngine(store, clock, log);
-    const consumers = new RunTimeConsumers({
-      engine,
-      clock,
-      log,
-      retry: DEFAULT_RETRY,
-      leaseTime: 15_000,
-      shutdownTimeout: 1_000,
-      scope: plainScope,
-      reserve: () => () => undefined,
-    });
-    await store.append([{ stream: 'numbers', data: 1, created: new Date(clock.now()) }]);
+    const { clock, consumers, append, end } = virtualConsumers(store);
+    await append(1);
     const failure = consumers
       .drain('numbers', { size: 1, ...options }, () => 1)
       .then(
@@ -170,9 +155,7 @@ describe('a drain that makes no progress', () => {
         (error: unknown) => error,
       );
     await clock.advance(60_000);
-    const stopping = engine.stop(0);
-    await clock.advance(5_000);
-    await stopping;
+    await end();
     return failure;
   }
 

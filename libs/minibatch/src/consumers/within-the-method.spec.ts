@@ -1,45 +1,18 @@
 import { describe, expect, it, vi } from 'vitest';
 import { openStream } from '../client/index.js';
-import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
-import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { STORES } from '../storage/stores.spec.support.js';
-import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Window } from '../windows/window.js';
-import { plainScope } from './consumer.scope.js';
-import { type RunningConsumer, RunTimeConsumers } from './run-time-consumers.js';
+import type { RunningConsumer } from './run-time-consumers.js';
+import { virtualConsumers } from './run-time-consumers.spec.support.js';
 
 const SOON = { timeout: 20_000, interval: 5 };
 
 function setUp() {
   const store = new MemoryStreamStore();
-  const clock = new VirtualClock();
-  const lines: string[] = [];
-  const write = (line: string) => void lines.push(line);
-  const log = { log: write, warn: write, error: write };
-  const engine = new ConsumerEngine(store, clock, log);
-  const consumers = new RunTimeConsumers({
-    engine,
-    clock,
-    log,
-    retry: DEFAULT_RETRY,
-    leaseTime: 15_000,
-    shutdownTimeout: 5_000,
-    scope: plainScope,
-    reserve: () => () => undefined,
-  });
-  const append = async (data: number) => {
-    await store.append([{ stream: 'numbers', data, created: new Date(clock.now()) }]);
-    engine.wake('numbers');
-  };
   const buffered = async () => (await store.stats(['numbers']))[0]?.buffered;
-  const end = async () => {
-    const stopping = engine.stop(0);
-    await clock.advance(5_000);
-    await stopping;
-  };
-  return { clock, lines, consumers, append, buffered, end };
+  return { ...virtualConsumers(store), buffered };
 }
 
 describe('a function that stops its own consumer', () => {

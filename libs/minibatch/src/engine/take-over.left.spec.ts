@@ -1,13 +1,9 @@
-import { beforeEach, describe, expect, it } from 'vitest';
-import { MemoryDatabase } from '../storage/memory/memory.database.js';
-import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import { describe, expect, it } from 'vitest';
 import type { ConsumerProgress, WindowRecord } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import type { StoreCall } from '../testing/wrapped-store.js';
 import { type EmitterContext, type MessageView, WindowEmitter } from '../windows/window-emitter.js';
-import { type ConsumerChoice, LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
-
-const never = () => new Promise<never>(() => undefined);
+import { LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
+import { never, useTakeOver } from './take-over.spec.support.js';
 
 /** One message a window, without bounds; remembers what it was told. */
 class Told extends WindowEmitter {
@@ -24,36 +20,8 @@ class Told extends WindowEmitter {
 }
 
 describe('a process that takes over continues', () => {
-  let database: MemoryDatabase;
-  let plain: MemoryStreamStore;
-  /** `seq`, `attempt` and `recoveries` of each window that was stored again, in order. */
-  let rescheduled: Pick<WindowRecord, 'seq' | 'attempt' | 'recoveries'>[];
-  beforeEach(() => {
-    database = new MemoryDatabase();
-    plain = new MemoryStreamStore(database);
-    rescheduled = [];
-  });
-
-  const noted = (call: StoreCall) => {
-    if (call.method === 'reschedule') {
-      const { seq, attempt, recoveries } = call.args[1] as WindowRecord;
-      rescheduled.push({ seq, attempt, recoveries });
-    }
-    return call.proceed();
-  };
-
-  async function stored(...data: unknown[]): Promise<void> {
-    await plain.ensureStream(STREAM);
-    await plain.append(data.map((each) => ({ stream: STREAM, data: each, created: new Date() })));
-  }
-
-  /** The next one, after its wait for the lease. */
-  async function next(at: number, choice: ConsumerChoice, wait = LEASE * 1.5): Promise<Process> {
-    const p = new Process(database, { clock: new VirtualClock(at), around: noted }).consumer(choice);
-    await p.engine.start();
-    await p.clock.advance(wait, () => turns(() => false, 60));
-    return p;
-  }
+  const test = useTakeOver();
+  const { append: stored, next } = test;
 
   describe('from what an earlier holder has left in the store', () => {
     const KEY = { stream: STREAM, group: 'default', partition: 0 };
@@ -65,13 +33,13 @@ describe('a process that takes over continues', () => {
     /** A holder that claims a window of one message for each of these, and dies. */
     async function leave(windows: readonly Left[], progress: Partial<ConsumerProgress> = {}): Promise<void> {
       await stored(...windows.map((_, index) => index));
-      await plain.registerGroup(KEY);
-      const [state] = await plain.readLeases([KEY]);
+      await test.plain.registerGroup(KEY);
+      const [state] = await test.plain.readLeases([KEY]);
       const owner = { id: 'earlier', host: 'elsewhere', bootId: '', pid: 1, startTime: '' };
-      const lease = state && (await plain.acquireLease(KEY, owner, state));
+      const lease = state && (await test.plain.acquireLease(KEY, owner, state));
       if (!lease) throw new Error('no lease');
-      const { messages } = await plain.fetch(KEY, undefined, { messages: 10, bytes: 1_000_000 });
-      await plain.claim(
+      const { messages } = await test.plain.fetch(KEY, undefined, { messages: 10, bytes: 1_000_000 });
+      await test.plain.claim(
         lease,
         windows.map((left, index) => ({
           seq: index + 1,
@@ -83,21 +51,21 @@ describe('a process that takes over continues', () => {
           ...left,
         })),
       );
-      await plain.commit(lease, { finished: [], progress: { lastSeq: 0, windows: 0, messages: 0, ...progress } });
+      await test.plain.commit(lease, { finished: [], progress: { lastSeq: 0, windows: 0, messages: 0, ...progress } });
     }
 
     it('counts no death for windows behind one that was set aside: the start of each was stored', async () => {
       await leave([{ aside: new Date(NOW) }, {}]);
       const p = await next(NOW, { size: 1, workers: 2, handler: never }, LEASE * 3);
       expect(p.seen.map(({ id }) => id)).toEqual(['w2']);
-      expect(rescheduled).toEqual([{ seq: 2, attempt: 1, recoveries: 1 }]);
+      expect(test.rescheduled).toEqual([{ seq: 2, attempt: 1, recoveries: 1 }]);
       p.kill();
     });
 
     it('counts no death for a window without a handler', async () => {
       await leave([{ dropped: true }, {}]);
       const p = await next(NOW, { size: 1, workers: 2 }, LEASE * 3);
-      expect(rescheduled.filter(({ seq }) => seq === 1)).toEqual([]);
+      expect(test.rescheduled.filter(({ seq }) => seq === 1)).toEqual([]);
       expect(p.seen.map(({ id }) => id)).toEqual(['w2']);
       await stop(p);
     });
@@ -136,14 +104,14 @@ describe('a process that takes over continues', () => {
     it('counts the death for a window whose wait for its next attempt was over', async () => {
       await leave([{ nextTry: new Date(NOW) }]);
       const p = await next(NOW, { size: 1, handler: never }, LEASE * 3);
-      expect(rescheduled).toContainEqual({ seq: 1, attempt: 1, recoveries: 1 });
+      expect(test.rescheduled).toContainEqual({ seq: 1, attempt: 1, recoveries: 1 });
       p.kill();
     });
 
     it('handles an empty window, for which it loads nothing', async () => {
       await leave([{ messageIds: [], end: new Date(NOW) }]);
       const calls: string[] = [];
-      const p = new Process(database, {
+      const p = new Process(test.database, {
         clock: new VirtualClock(NOW),
         around: (call) => {
           calls.push(call.method);
@@ -181,12 +149,12 @@ describe('a process that takes over continues', () => {
       override readonly countsFromStart = true;
     }
 
-    const stored = () => database.streams.get(STREAM)?.consumer(KEY);
+    const stored = () => test.database.streams.get(STREAM)?.consumer(KEY);
     const storedEnd = () => stored()?.progress.lastEnd;
 
     it('is told of it at once, and it stays stored with the commits that follow', async () => {
       const emitter = new FromStart();
-      const p = new Process(database).consumer({ emitter });
+      const p = new Process(test.database).consumer({ emitter });
       const started = new Date(p.clock.now());
       await p.engine.start();
       await p.engine.settled();
@@ -208,14 +176,14 @@ describe('a process that takes over continues', () => {
         kept: false,
       },
     ])('an end that lies $what', async ({ ahead, kept }) => {
-      const first = new Process(database).consumer({ emitter: new FromStart(), interval: 10_000 });
+      const first = new Process(test.database).consumer({ emitter: new FromStart(), interval: 10_000 });
       await first.start();
       await stop(first);
       const end = storedEnd();
       const now = new Date((end?.getTime() ?? 0) - ahead);
       const clock = new VirtualClock(now.getTime());
       const emitter = new FromStart();
-      const p = new Process(database, { clock }).consumer({ emitter, interval: 10_000 });
+      const p = new Process(test.database, { clock }).consumer({ emitter, interval: 10_000 });
       await p.start();
       expect(emitter.lastEnd).toEqual(kept ? end : now);
       expect(storedEnd()).toEqual(kept ? end : now);

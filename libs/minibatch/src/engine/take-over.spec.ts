@@ -1,44 +1,22 @@
-import { beforeEach, describe, expect, it } from 'vitest';
-import { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { describe, expect, it } from 'vitest';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import type { StoreCall } from '../testing/wrapped-store.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
-import { type ConsumerChoice, LEASE, Process, STREAM, turns } from './process.spec.support.js';
+import { type ConsumerChoice, LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
+import { never, useTakeOver } from './take-over.spec.support.js';
 
 const upTo = (n: number) => Array.from({ length: n }, (_, index) => index);
-const never = () => new Promise<never>(() => undefined);
 
 describe('a process that takes over from one that died', () => {
-  let database: MemoryDatabase;
-  let plain: MemoryStreamStore;
-  /** `seq`, `attempt` and `recoveries` of each window that was stored again, in order. */
-  let rescheduled: Pick<WindowRecord, 'seq' | 'attempt' | 'recoveries'>[];
-  beforeEach(() => {
-    database = new MemoryDatabase();
-    plain = new MemoryStreamStore(database);
-    rescheduled = [];
-  });
+  const test = useTakeOver();
+  const { append: stored, next } = test;
 
-  const noted = (call: StoreCall) => {
-    if (call.method === 'reschedule') {
-      const { seq, attempt, recoveries } = call.args[1] as WindowRecord;
-      rescheduled.push({ seq, attempt, recoveries });
-    }
-    return call.proceed();
-  };
-
-  async function stored(...data: unknown[]): Promise<void> {
-    await plain.ensureStream(STREAM);
-    await plain.append(data.map((each) => ({ stream: STREAM, data: each, created: new Date() })));
-  }
-
-  const put = (created: number) => plain.append([{ stream: STREAM, data: created, created: new Date(created) }]);
+  const put = (created: number) => test.plain.append([{ stream: STREAM, data: created, created: new Date(created) }]);
 
   /** Runs a process until it has begun that many windows, and ends it while it handles them. */
   async function dieHandling(windows: number, choice: ConsumerChoice): Promise<number> {
-    const p = new Process(database).consumer({ ...choice, handler: never });
+    const p = new Process(test.database).consumer({ ...choice, handler: never });
     await p.engine.start();
     await turns(() => p.seen.length === windows);
     expect(p.seen).toHaveLength(windows);
@@ -46,26 +24,12 @@ describe('a process that takes over from one that died', () => {
     return p.clock.now();
   }
 
-  /** The next one, after its wait for the lease. */
-  async function next(at: number, choice: ConsumerChoice, wait = LEASE * 1.5): Promise<Process> {
-    const p = new Process(database, { clock: new VirtualClock(at), around: noted }).consumer(choice);
-    await p.engine.start();
-    await p.clock.advance(wait, () => turns(() => false, 60));
-    return p;
-  }
-
-  async function stop(p: Process): Promise<void> {
-    const stopping = p.engine.stop(0);
-    await p.clock.advance(10_000);
-    await stopping;
-  }
-
   it('counts the death for the window that may have been running, not for those that waited behind it', async () => {
     await stored(1, 2);
     const p = await next(await dieHandling(1, { size: 1 }), { size: 1, handler: never });
     expect(p.seen).toHaveLength(1);
-    expect(rescheduled).toContainEqual({ seq: 1, attempt: 1, recoveries: 1 });
-    expect(rescheduled.filter(({ seq }) => seq !== 1)).toEqual([]);
+    expect(test.rescheduled).toContainEqual({ seq: 1, attempt: 1, recoveries: 1 });
+    expect(test.rescheduled.filter(({ seq }) => seq !== 1)).toEqual([]);
     p.kill();
   });
 
@@ -91,7 +55,7 @@ describe('a process that takes over from one that died', () => {
     };
     const p = await next(await dieHandling(1, { size: 1 }), { size: 1, handler });
     // One counted by the takeover, one noted at the beginning, none with the failure.
-    expect(rescheduled.find(({ attempt }) => attempt === 2)).toEqual({ seq: 1, attempt: 2, recoveries: 0 });
+    expect(test.rescheduled.find(({ attempt }) => attempt === 2)).toEqual({ seq: 1, attempt: 2, recoveries: 0 });
     await stop(p);
   });
 
@@ -105,7 +69,7 @@ describe('a process that takes over from one that died', () => {
     let at = new VirtualClock().now();
     const sizes: number[] = [];
     for (let deaths = 0; deaths < tried.length; deaths += 1) {
-      const p: Process = new Process(database, { clock: new VirtualClock(at) });
+      const p: Process = new Process(test.database, { clock: new VirtualClock(at) });
       p.consumer({
         size,
         handler: (window) => {
@@ -125,9 +89,9 @@ describe('a process that takes over from one that died', () => {
     await stored(1, 2);
     let at = new VirtualClock().now();
     const tried: string[] = [];
-    const letters = () => plain.deadLetters(STREAM, {}, undefined, 10);
+    const letters = () => test.plain.deadLetters(STREAM, {}, undefined, 10);
     for (let processes = 0; processes < 20 && (await letters()).length === 0; processes += 1) {
-      const p: Process = new Process(database, { clock: new VirtualClock(at) });
+      const p: Process = new Process(test.database, { clock: new VirtualClock(at) });
       p.consumer({
         size: 2,
         handler: ({ data }) => {
@@ -155,7 +119,7 @@ describe('a process that takes over from one that died', () => {
     expect(await letters()).toHaveLength(1);
     // Three times with others, three times alone, and three times more after the others have succeeded.
     expect(tried).toEqual(['1+2', '1+2', '1+2', '1', '1', '1', '2', '1', '1', '1']);
-    expect((await plain.stats([STREAM]))[0]).toMatchObject({ buffered: 0, deadLetters: 1 });
+    expect((await test.plain.stats([STREAM]))[0]).toMatchObject({ buffered: 0, deadLetters: 1 });
   });
 
   it('counts no death for a window that waited for its next attempt', async () => {
@@ -164,14 +128,14 @@ describe('a process that takes over from one that died', () => {
     const handler = () => {
       throw new Error('no');
     };
-    const first = new Process(database).consumer({ size: 1, handler, retry });
+    const first = new Process(test.database).consumer({ size: 1, handler, retry });
     await first.engine.start();
     await turns(() => first.seen.length === 1);
     await turns(() => false, 50);
     first.kill();
     const p = await next(first.clock.now(), { size: 1, handler, retry });
     expect(p.seen).toEqual([]);
-    expect(rescheduled).toEqual([]);
+    expect(test.rescheduled).toEqual([]);
     expect(p.engine.status()[0]).toMatchObject({ recovered: 1, inFlight: 1 });
     await p.clock.advance(100_000, () => turns(() => false, 60));
     expect(p.seen).toMatchObject([{ attempt: 2 }]);
@@ -180,13 +144,13 @@ describe('a process that takes over from one that died', () => {
 
   it('counts no death after an orderly stop, however long the handler took', async () => {
     await stored(1, 2);
-    const first = new Process(database).consumer({ size: 1, workers: 2, handler: never });
+    const first = new Process(test.database).consumer({ size: 1, workers: 2, handler: never });
     await first.engine.start();
     await turns(() => first.seen.length === 2);
     await stop(first);
     const p = await next(first.clock.now(), { size: 1, workers: 2, handler: never });
     expect(p.seen).toHaveLength(2);
-    expect(rescheduled).toEqual([]);
+    expect(test.rescheduled).toEqual([]);
     expect(p.engine.status()[0]).toMatchObject({ recovered: 2 });
     p.kill();
   });
@@ -196,7 +160,7 @@ describe('a process that takes over from one that died', () => {
     await stored(1, 2, 3, 4);
     const died = await dieHandling(2, { size: 2, workers: 2 });
     const left = (messages: readonly StoredMessage[]) => messages.filter(({ data }) => !gone.includes(data));
-    const p = new Process(database, {
+    const p = new Process(test.database, {
       clock: new VirtualClock(died),
       around: async ({ method, proceed }) => {
         const answer = await proceed();
@@ -219,7 +183,7 @@ describe('a process that takes over from one that died', () => {
       expect.stringMatching(/^Test\.default: 1 of 2 messages of window \S+ vanished from the buffer/),
     ]);
     expect(p.engine.status()[0]).toMatchObject({ vanished: 1, recovered: 2, inFlight: 0 });
-    expect((await plain.stats([STREAM]))[0]).toMatchObject({ consumers: [{ openWindows: 0 }] });
+    expect((await test.plain.stats([STREAM]))[0]).toMatchObject({ consumers: [{ openWindows: 0 }] });
     await stop(p);
   });
 
@@ -227,14 +191,14 @@ describe('a process that takes over from one that died', () => {
     const p = await afterRemoval(1, 2);
     expect(p.seen.map(({ data }) => data)).toEqual([[3, 4]]);
     expect(p.engine.status()[0]).toMatchObject({ vanished: 2, recovered: 2, inFlight: 0, deadLettered: 0 });
-    expect((await plain.stats([STREAM]))[0]).toMatchObject({ consumers: [{ openWindows: 0 }] });
+    expect((await test.plain.stats([STREAM]))[0]).toMatchObject({ consumers: [{ openWindows: 0 }] });
     await stop(p);
   });
 
   it('continues the numbers of its windows, and knows which intervals they are of', async () => {
     const start = new VirtualClock().now();
     const fixed = () => ({ emitter: new FixedTimeWindow(), interval: 10_000 });
-    const first = new Process(database).consumer({ ...fixed(), handler: never });
+    const first = new Process(test.database).consumer({ ...fixed(), handler: never });
     await first.engine.start();
     for (const at of [1_000, 12_000]) await put(start + at);
     await first.clock.advance(25_000, () => turns(() => false, 30));
@@ -245,7 +209,7 @@ describe('a process that takes over from one that died', () => {
     await put(start + 26_000);
     const told: [Date | undefined, boolean | undefined][] = [];
     const claimed: number[] = [];
-    const p = new Process(database, {
+    const p = new Process(test.database, {
       clock: new VirtualClock(start + 25_000),
       around: (call) => {
         if (call.method === 'claim') claimed.push(...(call.args[1] as WindowRecord[]).map(({ seq }) => seq));
@@ -271,7 +235,7 @@ describe('a process that takes over from one that died', () => {
   ])(
     'finishes what was committed and not settled, with keep: $keep, and handles it no more',
     async ({ keep, left }) => {
-      const p: Process = new Process(database, {
+      const p: Process = new Process(test.database, {
         around: (call) => (call.method === 'settle' ? (p.kill(), never()) : call.proceed()),
       });
       p.consumer({ size: 2, keep });
@@ -281,8 +245,8 @@ describe('a process that takes over from one that died', () => {
       expect(p.values).toEqual([1, 2]);
       const second = await next(p.clock.now(), { size: 2, keep }, LEASE * 2);
       expect(second.values).toEqual([]);
-      expect((await plain.stats([STREAM]))[0]).toMatchObject({ buffered: 0, consumers: [{ openWindows: 0 }] });
-      expect(await plain.sweep(STREAM, { kept: new Date(second.clock.now() + 1) })).toMatchObject(left);
+      expect((await test.plain.stats([STREAM]))[0]).toMatchObject({ buffered: 0, consumers: [{ openWindows: 0 }] });
+      expect(await test.plain.sweep(STREAM, { kept: new Date(second.clock.now() + 1) })).toMatchObject(left);
       await stop(second);
     },
   );

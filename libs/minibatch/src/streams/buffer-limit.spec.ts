@@ -12,10 +12,12 @@ function setUp(most: number) {
   const limit = new BufferLimit(STREAM, most, p.store, p.clock, closing.signal);
   const codes: unknown[] = [];
   const texts: string[] = [];
+  let appended = 0;
   /** As an append with `overflow: 'wait'`. */
   const append = async () => {
     try {
       await limit.admit(1, true);
+      appended += 1;
     } catch (error) {
       codes.push((error as { code: unknown }).code);
       texts.push(String(error));
@@ -31,7 +33,20 @@ function setUp(most: number) {
   let release = (): void => undefined;
   /** For handlers that wait until `release`. */
   const held = new Promise<void>((resolve) => (release = resolve));
-  return { p, append, codes, texts, stop, held, release: () => release() };
+  return { p, append, codes, texts, stop, held, release: () => release(), appended: () => appended };
+}
+
+/** An append that a handler makes waits until `release` makes room. */
+async function expectWait({ p, codes, appended, release, stop }: ReturnType<typeof setUp>): Promise<void> {
+  await p.put(0, 1, 2, 3);
+  await some();
+  await p.clock.advance(60_000, some);
+  expect({ codes, appended: appended() }).toEqual({ codes: [], appended: 0 });
+  release();
+  await some();
+  await p.clock.advance(5_000, some);
+  expect({ codes, appended: appended() }).toEqual({ codes: [], appended: 1 });
+  await stop();
 }
 
 describe('an append that waits for room in a full stream', () => {
@@ -88,50 +103,34 @@ describe('an append that waits for room in a full stream', () => {
   });
 
   it('waits on while another worker may make room', async () => {
-    const { p, append, codes, stop, held, release } = setUp(4);
-    let appended = 0;
+    const limit = setUp(4);
+    const { p, append, held } = limit;
     await p
       .consumer({
         size: 1,
         workers: 2,
         handler: async ({ data }) => {
-          if (data[0] === 0) await append().then(() => (appended += 1));
+          if (data[0] === 0) await append();
           else await held;
         },
       })
       .start();
-    await p.put(0, 1, 2, 3);
-    await some();
-    await p.clock.advance(60_000, some);
-    expect({ codes, appended }).toEqual({ codes: [], appended: 0 });
-    release();
-    await some();
-    await p.clock.advance(5_000, some);
-    expect({ codes, appended }).toEqual({ codes: [], appended: 1 });
-    await stop();
+    await expectWait(limit);
   });
 
   it('waits on while another group holds up the stream too, and may make room', async () => {
-    const { p, append, codes, stop, held, release } = setUp(4);
-    let appended = 0;
+    const limit = setUp(4);
+    const { p, append, held } = limit;
     await p
       .consumer({
         group: 'ahead',
         size: 1,
         handler: async ({ data }) => {
-          if (data[0] === 3) await append().then(() => (appended += 1));
+          if (data[0] === 3) await append();
         },
       })
       .consumer({ group: 'behind', size: 1, handler: () => held })
       .start();
-    await p.put(0, 1, 2, 3);
-    await some();
-    await p.clock.advance(60_000, some);
-    expect({ codes, appended }).toEqual({ codes: [], appended: 0 });
-    release();
-    await some();
-    await p.clock.advance(5_000, some);
-    expect({ codes, appended }).toEqual({ codes: [], appended: 1 });
-    await stop();
+    await expectWait(limit);
   });
 });

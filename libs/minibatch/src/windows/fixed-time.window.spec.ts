@@ -258,23 +258,24 @@ describe('FixedTimeWindow', () => {
     });
   });
 
-  it('continues when the clock is set back by hours, and nothing is late', () => {
+  /** One window has been emitted, then the clock was set back by an hour, and a message came. */
+  function setBack() {
     const d = driver();
     d.append(T0 + S);
     d.advance(T0 + 11 * S);
     const back = T0 - 3600 * S;
     d.append(back + S);
     d.run(back);
+    return { d, back };
+  }
+
+  it('continues when the clock is set back by hours, and nothing is late', () => {
+    const { d, back } = setBack();
     expect(d.advance(back + 11 * S).map(told)).toEqual(['[-3600,-3590): 2']);
   });
 
   it('has what comes late for an interval that was emitted after the clock was set back, too', () => {
-    const d = driver();
-    d.append(T0 + S);
-    d.advance(T0 + 11 * S);
-    const back = T0 - 3600 * S;
-    d.append(back + S);
-    d.run(back);
+    const { d, back } = setBack();
     d.advance(back + 11 * S);
     d.append(back + 2 * S);
     expect(d.advance(back + 21 * S).map(told)).toEqual(['[-3600,-3590) late: 3']);
