@@ -11,13 +11,15 @@
 // a static check counts as one, and so does a thing that broke outside of any test. The exit code is 0 only if something
 // ran and nothing failed.
 //
+// Results are printed and recorded as they come, so a run that is cut counts what ended until then and names what was running.
+//
 // Nothing blocks the run indefinitely. A test that keeps the event loop to itself is ended after two minutes, and named, by
 // test/support/stuck-test.mjs; all others have a time limit of Vitest's. Should Vitest itself not come to its end, it is
-// ended after MINIBATCH_TEST_MINUTES, and what was running then is named.
+// ended after MINIBATCH_TEST_MINUTES.
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, relative, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Named scripts of package.json; the name in front is what the run calls the step. */
@@ -28,13 +30,11 @@ const CHECKS = [
   ['deps', 'check:deps'],
 ];
 
-const NAMES_RUNNING = fileURLToPath(new URL('running-tests.reporter.mjs', import.meta.url));
+const RECORDS_RESULTS = fileURLToPath(new URL('results.reporter.mjs', import.meta.url));
 /** What is left out of the tests, by option of `--only`, as variables of Vitest's configuration. */
 const ONLY = { unit: { MINIBATCH_ONLY: 'unit' } };
 /** Longest run of Vitest; CI gives the whole of it 90 minutes. */
 const MINUTES = Number(process.env['MINIBATCH_TEST_MINUTES'] ?? 70);
-/** What the reporter has to name the running tests in, before everything is killed. */
-const GRACE = 5_000;
 
 const tally = {
   passed: 0,
@@ -91,7 +91,7 @@ function run(command, args, { quiet, limit, env }) {
     };
     child.on('error', (error) => end(`could not be started: ${error.message}`));
     child.on('close', (code, signal) => {
-      if (isOver) end('did not come to its end and was killed');
+      if (isOver) end(`was not through after ${limit / 60_000} min and was killed`);
       else if (code === 0) end(undefined);
       else end(signal === null ? `exited with ${code}` : `was ended by ${signal}`);
     });
@@ -129,65 +129,88 @@ function npm(...args) {
   return cli?.endsWith('.js') ? [process.execPath, [cli, ...args]] : ['npm', args];
 }
 
-/** Runs Vitest, streams what it says, and counts what its report says. */
+/** Runs Vitest, streams what it says, and counts what its reporter has recorded. */
 async function tests(args, settings = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'minibatch-report-'));
   try {
-    const report = join(folder, 'report.json');
+    const results = join(folder, 'results.log');
     const stuck = join(folder, 'stuck.log');
     const leftOut = join(folder, 'left-out.log');
     const reporters = args.some((arg) => arg.startsWith('--reporter')) ? [] : ['--reporter=default'];
-    const output = ['--reporter=json', `--outputFile.json=${report}`, `--reporter=${NAMES_RUNNING}`];
-    const vitest = [resolve('node_modules/vitest/vitest.mjs'), 'run', ...reporters, ...output, ...args];
-    const limit = MINUTES * 60_000;
-    const { problem } = await run(process.execPath, vitest, {
+    const vitest = [resolve('node_modules/vitest/vitest.mjs'), 'run', ...reporters, `--reporter=${RECORDS_RESULTS}`];
+    // Vitest colours what it writes to a file, too.
+    const plain = process.stdout.isTTY || 'FORCE_COLOR' in process.env ? [] : ['--no-color'];
+    const { problem } = await run(process.execPath, [...vitest, ...plain, ...args], {
       quiet: false,
-      limit: limit + GRACE,
+      limit: MINUTES * 60_000,
       env: {
         MINIBATCH_BUILT: 'true',
         MINIBATCH_LEFT_OUT: leftOut,
+        MINIBATCH_RESULTS: results,
         MINIBATCH_STUCK_LOG: stuck,
-        MINIBATCH_RUN_LIMIT: String(limit),
         ...settings,
       },
     });
-    countLeftOut(await readFile(leftOut, 'utf8').catch(() => ''));
-    const named = await readFile(stuck, 'utf8').catch(() => '');
-    tally.broken.push(...named.split('\n').filter((line) => line !== ''));
-    const found = await readFile(report, 'utf8').then(JSON.parse, () => undefined);
-    if (found === undefined) tally.broken.push(`Vitest left no report and ${problem ?? 'exited with 0'}`);
-    else count(found, named === '' ? problem : undefined);
+    const read = (file) => readFile(file, 'utf8').then(linesOf, () => []);
+    countLeftOut(await read(leftOut));
+    const named = await read(stuck);
+    tally.broken.push(...named);
+    count(facts(await read(results)), { problem, isExplained: named.length > 0 });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** @param {string} log a line of JSON for each suite or test, see test/support/runner.ts */
-function countLeftOut(log) {
-  for (const line of log.split('\n').filter((text) => text !== '')) {
+/** @param {string} text */
+function linesOf(text) {
+  return text.split('\n').filter((line) => line !== '');
+}
+
+/** @param {readonly string[]} lines JSON for each suite or test, see test/support/runner.ts */
+function countLeftOut(lines) {
+  for (const line of lines) {
     const { server, how, tests: count } = JSON.parse(line);
     tally.leftOut.set(server, { how, tests: (tally.leftOut.get(server)?.tests ?? 0) + count });
   }
 }
 
-/** @param {{ testResults: { name: string, status: string, message: string, assertionResults: { status: string, fullName: string }[] }[] }} report */
-function count(report, problem) {
+/** What the reporter has recorded. @param {readonly string[]} lines see results.reporter.mjs */
+function facts(lines) {
+  /** By the id of a file. @type {Map<string, string>} */
+  const begun = new Map();
+  /** @type {{ file: string, passed: number, failed: number, skipped: string[], isBroken: boolean }[]} */
+  const files = [];
+  let isOver = false;
+  for (const line of lines) {
+    const fact = JSON.parse(line);
+    if (fact.isOver) isOver = true;
+    else if (fact.file === undefined) begun.set(fact.id, fact.running);
+    else {
+      begun.delete(fact.id);
+      files.push(fact);
+    }
+  }
+  return { files, running: [...begun.values()], isOver };
+}
+
+/** @param {ReturnType<typeof facts>} found @param {{ problem: string | undefined, isExplained: boolean }} end */
+function count({ files, running, isOver }, { problem, isExplained }) {
   const before = tally.failed + tally.broken.length;
   let ran = 0;
-  for (const file of report.testResults) {
-    const name = relative(process.cwd(), file.name);
-    const failures = file.assertionResults.filter(({ status }) => status === 'failed').length;
-    const passes = file.assertionResults.filter(({ status }) => status === 'passed').length;
-    const others = file.assertionResults.filter(({ status }) => status !== 'passed' && status !== 'failed');
-    tally.passed += passes;
-    tally.failed += failures;
-    tally.skipped.push(...others.map(({ fullName }) => `${name} > ${fullName}`));
-    ran += passes + failures;
-    // It could not be loaded, or a hook of it failed: none of its tests can say so.
-    if (file.status === 'failed' && failures === 0) tally.broken.push(`${name} failed outside of its tests`);
+  for (const { file, passed, failed, skipped, isBroken } of files) {
+    tally.passed += passed;
+    tally.failed += failed;
+    tally.skipped.push(...skipped.map((name) => `${file} > ${name}`));
+    ran += passed + failed;
+    if (isBroken) tally.broken.push(`${file} failed outside of its tests`);
+  }
+  if (!isOver) {
+    tally.broken.push(`Vitest ${problem ?? 'exited with 0'} before the last test`);
+    tally.broken.push(...running.map((test) => `${test} was running then`));
+    return;
   }
   const failed = tally.failed + tally.broken.length > before;
-  if (problem !== undefined && !failed) tally.broken.push(`Vitest ${problem}, though no test failed`);
+  if (problem !== undefined && !failed && !isExplained) tally.broken.push(`Vitest ${problem}, though no test failed`);
   else if (ran === 0 && !failed) tally.broken.push('no test ran');
 }
 

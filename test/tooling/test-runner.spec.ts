@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import Results from '../../scripts/results.reporter.mjs';
 import { linkDependencies, repository, run, temporaryFolder } from '../support/workspace.js';
 
 const CHECKS = { 'check:types': 'true', lint: 'true', 'check:format': 'true', 'check:deps': 'true' };
@@ -8,6 +9,7 @@ const test = (name: string, body: string) => `test('${name}', () => { ${body} })
 const file = (...tests: readonly string[]) =>
   `import { describe, test, expect, beforeAll, afterAll } from 'vitest';\n${tests.join('')}`;
 const PASSES = file(test('adds', 'expect(1 + 1).toBe(2);'), test('adds more', 'expect(2 + 2).toBe(4);'));
+const WAITS = "test('waits', { timeout: 0 }, () => new Promise(() => { setInterval(() => {}, 1000); }));\n";
 const CONFIG = "export default { test: { include: ['*.test.mjs'] } };\n";
 
 // Limits under test are of seconds, so that a busy machine does not reach them with what is to go well.
@@ -47,7 +49,8 @@ describe('npm test', { timeout: 90_000 }, () => {
   }
 
   it('counts the tests and each static check', async () => {
-    const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES });
+    const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES }, { env: { NO_COLOR: undefined } });
+    expect(output).not.toContain('\u001B');
     expect(output).toMatch(
       /✓ build .*\n {2}servers:\na server\n✓ servers .*\n✓ types .*\n✓ lint .*\n✓ format .*\n✓ deps /,
     );
@@ -106,12 +109,12 @@ describe('npm test', { timeout: 90_000 }, () => {
     expect(exitCode).toBe(1);
   });
 
-  it('has a closing line when Vitest does not come to its report', async () => {
+  it('has a closing line when Vitest does not come to its first test', async () => {
     const config = "export default { test: { include: ['*.test.mjs'], globalSetup: './setup.mjs' } };\n";
     const setup = 'export default () => process.exit(7);\n';
     const files = { 'a.test.mjs': PASSES, 'vitest.config.mjs': config, 'setup.mjs': setup };
     const { exitCode, closing, output } = await runTests(files);
-    expect(output).toContain('✗ Vitest left no report and exited with 7');
+    expect(output).toContain('✗ Vitest exited with 7 before the last test');
     expect(closing).toBe('4 passed, 1 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
@@ -148,12 +151,38 @@ describe('npm test', { timeout: 90_000 }, () => {
   });
 
   it('ends a run that takes too long, with all it started, and names what was running', async () => {
-    const waits = "test('waits', { timeout: 0 }, () => new Promise(() => { setInterval(() => {}, 1000); }));\n";
-    const files = { 'a.test.mjs': PASSES, 'b.test.mjs': file(waits) };
-    const { exitCode, closing, output } = await runTests(files, { env: { MINIBATCH_TEST_MINUTES: '0.3' } });
-    expect(output).toContain('✗ b.test.mjs > waits was running when the 0.3 min of the run were over');
-    expect(output).toContain('✗ Vitest left no report and did not come to its end and was killed');
+    const { exitCode, closing, output } = await runTests(
+      { 'b.test.mjs': file(WAITS) },
+      { env: { MINIBATCH_TEST_MINUTES: '0.3' } },
+    );
+    expect(output).toContain('✗ Vitest was not through after 0.3 min and was killed before the last test');
+    expect(output).toContain('✗ b.test.mjs > waits was running then');
     expect(closing).toBe('4 passed, 2 failed, 0 skipped');
+    expect(exitCode).toBe(1);
+  });
+
+  it('counts what has ended when a run is cut, and names what was running', async () => {
+    // Kills Vitest as soon as it has recorded the results of the other file, and the start of this one.
+    const kills = `
+import { existsSync, readFileSync } from 'node:fs';
+setInterval(() => {
+  const file = process.env.MINIBATCH_RESULTS;
+  const results = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  if (!results.includes('"file":"a.test.mjs"') || !results.includes('b.test.mjs > waits')) return;
+  process.kill(process.ppid, 'SIGKILL');
+  process.exit();
+}, 50);
+`;
+    const files = {
+      'a.test.mjs': file(test('adds', ''), "test.skip('later', () => {});\n"),
+      'b.test.mjs': kills + file(WAITS),
+      'vitest.config.mjs': CONFIG.replace('test: {', 'test: { maxWorkers: 2,'),
+    };
+    const { exitCode, closing, output } = await runTests(files);
+    expect(output).toMatch(/ a\.test\.mjs .*2 tests/);
+    expect(output).toContain('✗ Vitest was ended by SIGKILL before the last test');
+    expect(output).toContain('✗ b.test.mjs > waits was running then');
+    expect(closing).toBe('5 passed, 2 failed, 1 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -223,5 +252,36 @@ describe('npm test', { timeout: 90_000 }, () => {
     const none = await runTests({}, { args: ['no-such-file'] });
     expect(none.closing).toBe('0 passed, 1 failed, 0 skipped');
     expect(none.exitCode).toBe(1);
+  });
+});
+
+describe('the results of a run', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+    vi.unstubAllGlobals();
+  });
+
+  it('name what is running when a minute has passed without an end', () => {
+    vi.useFakeTimers();
+    const log = vi.spyOn(console, 'log').mockReturnValue();
+    vi.stubGlobal('process', { ...process, stdout: { isTTY: false } });
+    const results = new Results();
+    results.onInit();
+    vi.advanceTimersByTime(60_000);
+    expect(log).not.toHaveBeenCalled();
+    const module = {
+      id: '1',
+      moduleId: repository('test/a.spec.ts'),
+      children: { allTests: () => [] },
+      state: () => 'passed',
+    };
+    results.onTestModuleQueued(module as never);
+    results.onTestCaseReady({ module, fullName: 'waits' } as never);
+    vi.advanceTimersByTime(60_000);
+    expect(log.mock.calls).toEqual([['   still running: test/a.spec.ts > waits']]);
+    results.onTestModuleEnd(module as never);
+    vi.advanceTimersByTime(120_000);
+    expect(log).toHaveBeenCalledTimes(1);
   });
 });
