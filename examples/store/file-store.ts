@@ -11,6 +11,7 @@ import {
   decodeValue,
   type FailedCheckpoint,
   type FetchLimits,
+  type GroupKey,
   type Lease,
   type LeaseOwner,
   type LeaseState,
@@ -18,6 +19,7 @@ import {
   type MessageId,
   type NewDeadLetter,
   type NewMessage,
+  type NewStream,
   type Recovery,
   type RegisterGroupOptions,
   type Renewal,
@@ -47,6 +49,7 @@ import {
   encode,
   endLease,
   ensureConsumer,
+  ensureConsumers,
   ensureStream,
   findConsumer,
   findHeld,
@@ -86,9 +89,9 @@ export class FileStore implements StreamStore {
 
   // ---- StreamCatalog
 
-  ensureStream(stream: string): Promise<StreamInfo> {
+  ensureStream(stream: string, made?: NewStream): Promise<StreamInfo> {
     return this.file.change((state) => {
-      const found = ensureStream(state, stream);
+      const found = ensureStream(state, stream, made);
       if (found.status === 'init') found.status = 'open';
       return infoOf(found);
     });
@@ -116,12 +119,12 @@ export class FileStore implements StreamStore {
     await this.file.change(({ streams }) => streams.delete(stream));
   }
 
-  registerGroup(key: ConsumerKey, { replaces }: RegisterGroupOptions = {}): Promise<void> {
+  registerGroup(key: GroupKey, { replaces }: RegisterGroupOptions = {}): Promise<void> {
     return this.file.change((state) => {
       const stream = ensureStream(state, key.stream);
       if (replaces !== undefined && replaces !== key.group) replaceGroup(stream, replaces, key.group);
       if (!stream.groups.includes(key.group)) stream.groups.push(key.group);
-      ensureConsumer(stream, key);
+      ensureConsumers(stream, key.group);
       stream.revision += 1;
     });
   }

@@ -8,6 +8,7 @@ import {
   type MessageId,
   MinibatchError,
   type NewDeadLetter,
+  type Partitioning,
   type StreamInfo,
   type WindowRecord,
   type WindowRequest,
@@ -63,6 +64,7 @@ export interface StreamState {
   /** The last message that was in the buffer at the last clearing. */
   clearedTo: MessageId;
   requests: readonly WindowRequest[];
+  partitioning: Partitioning;
   groups: string[];
   consumers: Consumer[];
   /** The highest fence of the consumers that were removed. */

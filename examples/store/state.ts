@@ -1,4 +1,5 @@
 import {
+  allPartitions,
   AppendError,
   type AppendOutcome,
   type Checkpoint,
@@ -10,6 +11,7 @@ import {
   encodeValue,
   ErrorCode,
   type FailedCheckpoint,
+  grown,
   isDue,
   isRedriven,
   type Lease,
@@ -19,6 +21,7 @@ import {
   type MessageId,
   MinibatchError,
   type NewMessage,
+  type NewStream,
   NO_PROGRESS,
   type Renewal,
   type RenewalNotice,
@@ -39,7 +42,7 @@ export function nextId(state: State): MessageId {
   return state.lastId.toString(16).padStart(14, '0');
 }
 
-export function ensureStream(state: State, name: string): StreamState {
+export function ensureStream(state: State, name: string, made: NewStream = {}): StreamState {
   const known = state.streams.get(name);
   if (known) return known;
   const stream: StreamState = {
@@ -52,6 +55,7 @@ export function ensureStream(state: State, name: string): StreamState {
     clearings: 0,
     clearedTo: '',
     requests: [],
+    partitioning: made.partitions === undefined ? {} : { partitions: made.partitions },
     groups: [],
     consumers: [],
     removedFence: 0,
@@ -68,6 +72,10 @@ export function ensureStream(state: State, name: string): StreamState {
 }
 
 export function updateStream(stream: StreamState, change: StreamUpdate): void {
+  if (change.grow) {
+    stream.partitioning = grown(stream.name, stream.partitioning, change.grow);
+    for (const group of stream.groups) ensureConsumers(stream, group);
+  }
   if (change.status !== undefined && change.status !== stream.status) {
     stream.status = change.status;
     if (change.status === 'closed') stream.closed = new Date();
@@ -83,7 +91,7 @@ export function updateStream(stream: StreamState, change: StreamUpdate): void {
 }
 
 export function infoOf({ name, status, created, closed, groups, paused, flushes, ...rest }: StreamState): StreamInfo {
-  const { clearings, requests } = rest;
+  const { clearings, requests, partitioning } = rest;
   return {
     name,
     status,
@@ -94,6 +102,7 @@ export function infoOf({ name, status, created, closed, groups, paused, flushes,
     flushes,
     ...(clearings > 0 && { clearings }),
     ...(requests.length > 0 && { requests }),
+    ...partitioning,
   };
 }
 
@@ -119,6 +128,12 @@ export function statsOf(stream: StreamState): StreamStats {
 
 export function findConsumer(stream: StreamState | undefined, { group, partition }: ConsumerKey): Consumer | undefined {
   return stream?.consumers.find((each) => each.group === group && each.partition === partition);
+}
+
+/** In all partitions. */
+export function ensureConsumers(stream: StreamState, group: string): void {
+  for (const partition of allPartitions(stream.partitioning))
+    ensureConsumer(stream, { stream: stream.name, group, partition });
 }
 
 export function ensureConsumer(stream: StreamState, key: ConsumerKey): Consumer {

@@ -68,7 +68,7 @@ export class World {
   async live(): Promise<readonly string[]> {
     await this.store.ensureStream(STREAM);
     for (const name of this.model.groups.keys()) {
-      await this.store.registerGroup({ stream: STREAM, group: name, partition: 0 });
+      await this.store.registerGroup({ stream: STREAM, group: name });
     }
     await this.start(0);
     for (const each of this.plan.steps) {

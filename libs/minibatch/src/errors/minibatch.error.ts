@@ -41,6 +41,8 @@ export const ErrorCode = {
   UnknownStream: 'MINIBATCH_UNKNOWN_STREAM',
   /** The stream was closed and takes no more messages. */
   StreamClosed: 'MINIBATCH_STREAM_CLOSED',
+  /** A stream can't have that many partitions: only a multiple of those it has. */
+  InvalidPartitions: 'MINIBATCH_INVALID_PARTITIONS',
   /** No consumer group of that name is registered on the stream. */
   UnknownGroup: 'MINIBATCH_UNKNOWN_GROUP',
   /** A live process consumes the group, so neither it nor its stream is removed without `force`. */

@@ -1,8 +1,12 @@
-/** A consumer's part of a stream: the unit of leasing, claiming and committing. */
-export interface ConsumerKey {
+/** All partitions of a consumer. */
+export interface GroupKey {
   readonly stream: string;
   /** The consumer's name on the stream; `default` for a single one. */
   readonly group: string;
+}
+
+/** A consumer's part of a stream: the unit of leasing, claiming and committing. */
+export interface ConsumerKey extends GroupKey {
   /** 0 until a stream asks for more. */
   readonly partition: number;
 }

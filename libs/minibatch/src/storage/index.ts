@@ -33,5 +33,9 @@ export type { EncodedMessage } from './encoded-message.js';
 export { shownOf } from './lazy-message.js';
 export { decodeSplit, encodeSplit } from './split-codec.js';
 
+// Partitions
+export { allPartitions, grown } from './partitions.js';
+export type { Partitioning } from './partitions.js';
+
 // Operators' requests
 export { changedRequests } from './window-requests.js';

@@ -1,4 +1,4 @@
-import type { ConsumerKey } from './consumer-key.interface.js';
+import type { GroupKey } from './consumer-key.interface.js';
 
 /** A stream as it is stored. */
 export interface StreamInfo {
@@ -17,6 +17,31 @@ export interface StreamInfo {
   readonly requests?: readonly WindowRequest[];
   /** Grows whenever consumers are asked for something (see `asksConsumers`); absent if they were not, or if the store does not count. */
   readonly asked?: number;
+  /** How many partitions it has. Absent: one, and nobody has ever said how many. */
+  readonly partitions?: number;
+  /** Each time that it was given more partitions, the earliest first; absent if it never was. */
+  readonly growths?: readonly Growth[];
+}
+
+/** A stream was given more partitions: a multiple of those it had. */
+export interface Growth {
+  /** How many it had before. */
+  readonly from: number;
+  /** From this time on, producers use the new ones. A little later than the growth itself, so that all of them know of it by then. */
+  readonly at: Date;
+}
+
+/** More partitions for a stream. */
+export interface StreamGrowth {
+  readonly partitions: number;
+  /** See `Growth`. */
+  readonly at: Date;
+}
+
+/** What a new stream has from the beginning. */
+export interface NewStream {
+  /** @default one, and it may be said later */
+  readonly partitions?: number;
 }
 
 /** What an operator wants done with an open window, by whichever process holds the lease. */
@@ -46,11 +71,16 @@ export interface StreamUpdate {
   readonly request?: WindowRequest;
   /** The window is not open any more: nothing is wanted of it. */
   readonly answered?: WindowRequest;
+  /**
+   * Gives the stream more partitions; in these, all its groups are registered from the moment this resolves. Nothing happens if it has
+   * as many already.
+   */
+  readonly grow?: StreamGrowth;
 }
 
 /** True if the change is something that running consumers have to carry out. */
-export function asksConsumers({ paused, flush, clear, request }: StreamUpdate): boolean {
-  return paused !== undefined || flush === true || clear === true || request !== undefined;
+export function asksConsumers({ paused, flush, clear, request, grow }: StreamUpdate): boolean {
+  return paused !== undefined || flush === true || clear === true || request !== undefined || grow !== undefined;
 }
 
 export interface RegisterGroupOptions {
@@ -62,13 +92,16 @@ export interface RegisterGroupOptions {
 
 /** Which streams there are, their groups, and what operators ask of them. */
 export interface StreamCatalog {
-  /** Creates the stream if it is not there and opens it if its status is `init`. Does not open a closed one. */
-  ensureStream(stream: string): Promise<StreamInfo>;
+  /**
+   * Creates the stream if it is not there, and opens it if its status is `init`. Does not open a closed one. What `made` says holds for a
+   * stream that is created here; what is stored wins over it.
+   */
+  ensureStream(stream: string, made?: NewStream): Promise<StreamInfo>;
   /** The stream, or undefined. */
   describeStream(stream: string): Promise<StreamInfo | undefined>;
   /** Several at once, those that exist; all when no names are given. By name. */
   listStreams(streams?: readonly string[]): Promise<readonly StreamInfo[]>;
-  /** Changes what is given. @throws UnknownStream */
+  /** Changes what is given. @throws UnknownStream; `InvalidPartitions` if it can't grow to that, and then nothing is changed */
   updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo>;
   /**
    * Removes the stream with its messages, windows, consumers and checkpoints. Consumers that run lose their leases, and register again,
@@ -76,13 +109,14 @@ export interface StreamCatalog {
    */
   dropStream(stream: string): Promise<void>;
   /**
-   * Makes the group known, so that from the moment this resolves no message leaves the buffer without it. Idempotent.
+   * Makes the group known in all partitions that the stream has, so that from the moment this resolves no message leaves the buffer
+   * without it. Idempotent.
    *
    * With `replaces`, the other group's progress, open and kept windows, done marks and dead letters become this group's, and the other
    * one is gone. If a lease of this group was ever held, it keeps its own progress and windows, and only the letters join those it has:
    * a message that both gave up has two.
    */
-  registerGroup(key: ConsumerKey, options?: RegisterGroupOptions): Promise<void>;
+  registerGroup(key: GroupKey, options?: RegisterGroupOptions): Promise<void>;
   /**
    * Forgets the group, its open windows and its progress; messages only it held back leave the buffer. What it has settled with `keep`
    * is kept, also if it waits for other groups and leaves later. Its kept windows stay until they are swept, but `readWindows` returns

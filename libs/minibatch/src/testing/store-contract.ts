@@ -5,6 +5,7 @@ import type { ContractContext, StoreUnderTest, TestFunctions } from './store-con
 import { deadLettersContract } from './store-contract/dead-letters.js';
 import { groupsContract } from './store-contract/groups.js';
 import { leaseContract } from './store-contract/leases.js';
+import { partitionsContract } from './store-contract/partitions.js';
 import { readContract } from './store-contract/reads.js';
 import { recoveryContract } from './store-contract/recovery.js';
 import { replayContract } from './store-contract/replay.js';
@@ -78,6 +79,7 @@ export function storeContract(
     for (const section of [
       streamsContract,
       groupsContract,
+      partitionsContract,
       appendContract,
       checkpointContract,
       valuesContract,

@@ -1,4 +1,4 @@
-import type { ConsumerKey, RegisterGroupOptions } from '../stream-store.interface.js';
+import type { GroupKey, RegisterGroupOptions } from '../stream-store.interface.js';
 import { unknownGroup } from '../../errors/store-faults.js';
 import {
   addGroup,
@@ -18,7 +18,7 @@ import { decodeConsumer, encodeRecord, type StreamRecord } from './records.js';
 import type { WriteView } from './view.js';
 
 /** Returns whether records are left to clean up. */
-export function register(view: WriteView, key: ConsumerKey, options: RegisterGroupOptions): boolean {
+export function register(view: WriteView, key: GroupKey, options: RegisterGroupOptions): boolean {
   let stream = ensureStreamRecord(view, key.stream);
   let leaves = false;
   const { replaces } = options;

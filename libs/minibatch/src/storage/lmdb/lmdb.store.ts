@@ -8,6 +8,7 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   FetchLimits,
+  GroupKey,
   KeptRange,
   Lease,
   LeaseOwner,
@@ -15,6 +16,7 @@ import type {
   MessageId,
   NewDeadLetter,
   NewMessage,
+  NewStream,
   Recovery,
   RegisterGroupOptions,
   Renewal,
@@ -111,8 +113,8 @@ export class LmdbStreamStore implements StreamStore {
 
   // ---- streams and groups
 
-  ensureStream(stream: string): Promise<StreamInfo> {
-    return this.write((view) => streams.ensureStream(view, stream));
+  ensureStream(stream: string, made?: NewStream): Promise<StreamInfo> {
+    return this.write((view) => streams.ensureStream(view, stream, made));
   }
 
   async describeStream(stream: string): Promise<StreamInfo | undefined> {
@@ -132,7 +134,7 @@ export class LmdbStreamStore implements StreamStore {
     await this.cleanUp();
   }
 
-  async registerGroup(key: ConsumerKey, options: RegisterGroupOptions = {}): Promise<void> {
+  async registerGroup(key: GroupKey, options: RegisterGroupOptions = {}): Promise<void> {
     const leaves = await this.write((view) => groups.register(view, key, options));
     if (leaves) await this.cleanUp();
   }

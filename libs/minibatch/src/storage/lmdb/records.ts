@@ -2,6 +2,7 @@ import { BSON } from 'bson';
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import type {
   ConsumerProgress,
+  Growth,
   LeaseOwner,
   MessageId,
   StreamInfo,
@@ -49,6 +50,9 @@ export interface StreamRecord {
   readonly letterGroups?: readonly string[];
   /** Every kept message has its `keptAt`. Absent on streams that an earlier version has made. */
   readonly keptOrder?: true;
+  /** Absent: one. Earlier versions keep it, and work for the first partition only. */
+  readonly partitions?: number;
+  readonly growths?: readonly Growth[];
 }
 
 /** Read and written by every append: short, and of fixed places. */

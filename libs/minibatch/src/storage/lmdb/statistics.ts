@@ -1,3 +1,4 @@
+import { allPartitions } from '../partitions.js';
 import type { ConsumerStats, StreamStats } from '../stream-store.interface.js';
 import { findStreamId, tailOf } from './stream-records.js';
 import { infoOf, pickStreams } from './streams.js';
@@ -42,7 +43,7 @@ function partitionCounts(view: ReadView, stream: number): Map<number, number> {
 
 function consumerStats(view: ReadView, stream: StreamRecord, counts: ReadonlyMap<number, number>): ConsumerStats[] {
   return stream.groups.flatMap(({ id, name }) =>
-    partitionsOf(view, stream.id, id).map((partition): ConsumerStats => {
+    partitionsOf(view, stream, id).map((partition): ConsumerStats => {
       const place: Place = { stream: stream.id, group: id, partition };
       const consumer = consumerAt(view, stream, place);
       const { done } = decodePosition(view.get(placeKey(Kind.Position, place)));
@@ -58,12 +59,12 @@ function consumerStats(view: ReadView, stream: StreamRecord, counts: ReadonlyMap
   );
 }
 
-/** Those that were ever leased; before that there is the first. */
-function partitionsOf(view: ReadView, stream: number, group: number): number[] {
-  const partitions = [...view.keys(prefixRange(groupKey(Kind.Consumer, stream, group)))].map((key) =>
+/** Those of the stream, and any others that were ever leased. */
+function partitionsOf(view: ReadView, stream: StreamRecord, group: number): number[] {
+  const leased = [...view.keys(prefixRange(groupKey(Kind.Consumer, stream.id, group)))].map((key) =>
     key.readUInt16BE(9),
   );
-  return partitions.length === 0 ? [0] : partitions;
+  return [...new Set([...allPartitions(stream), ...leased])].toSorted((a, b) => a - b);
 }
 
 /** A token that moves with every append and every return. */

@@ -1,6 +1,6 @@
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { createdOf, isIntact } from '../encoded-message.js';
-import type { ConsumerKey } from '../stream-store.interface.js';
+import type { ConsumerKey, NewStream } from '../stream-store.interface.js';
 import { DecodedRecords } from './decoded-records.js';
 import {
   groupKey,
@@ -72,8 +72,8 @@ export function streamById(view: ReadView, id: number): StreamRecord | undefined
   return bytes && streams.decode(String(id), bytes);
 }
 
-export function ensureStreamRecord(view: WriteView, name: string): StreamRecord {
-  return findStream(view, name) ?? makeStream(view, name);
+export function ensureStreamRecord(view: WriteView, name: string, made: NewStream = {}): StreamRecord {
+  return findStream(view, name) ?? makeStream(view, name, made);
 }
 
 export function ensureStreamId(view: WriteView, name: string): number {
@@ -154,7 +154,7 @@ export function countKeyOf(stream: number, partition: number): Buffer {
   return partitionKey(Kind.Count, stream, partition);
 }
 
-function makeStream(view: WriteView, name: string): StreamRecord {
+function makeStream(view: WriteView, name: string, { partitions }: NewStream = {}): StreamRecord {
   const bytes = view.get(META_KEY);
   const meta: Meta = bytes === undefined ? { version: SCHEMA_VERSION, lastStream: 0 } : decodeMeta(bytes);
   const id = meta.lastStream + 1;
@@ -172,6 +172,7 @@ function makeStream(view: WriteView, name: string): StreamRecord {
     groups: [],
     nextGroup: 1,
     keptOrder: true,
+    ...(partitions !== undefined && { partitions }),
   });
 }
 

@@ -1,5 +1,6 @@
 import { unknownStream } from '../../errors/store-faults.js';
-import { asksConsumers, type StreamInfo, type StreamUpdate } from '../stream-store.interface.js';
+import { grown } from '../partitions.js';
+import { asksConsumers, type NewStream, type StreamInfo, type StreamUpdate } from '../stream-store.interface.js';
 import { changedRequests } from '../window-requests.js';
 import { Kind, nameKey, prefixRange, streamKey } from './keys.js';
 import { decodeStream, type StreamRecord } from './records.js';
@@ -14,8 +15,8 @@ import {
 } from './stream-records.js';
 import type { ReadView, WriteView } from './view.js';
 
-export function ensureStream(view: WriteView, name: string): StreamInfo {
-  const found = ensureStreamRecord(view, name);
+export function ensureStream(view: WriteView, name: string, made: NewStream = {}): StreamInfo {
+  const found = ensureStreamRecord(view, name, made);
   return infoOf(found.status === 'init' ? saveStream(view, { ...found, status: 'open' }) : found);
 }
 
@@ -52,6 +53,7 @@ export function pickStreams(view: ReadView, names: readonly string[] | undefined
 
 export function infoOf(stream: StreamRecord): StreamInfo {
   const { name, status, created, closed, paused, flushes, clearings, requests = [], asked } = stream;
+  const { partitions, growths } = stream;
   return {
     name,
     status,
@@ -63,6 +65,8 @@ export function infoOf(stream: StreamRecord): StreamInfo {
     ...(clearings !== undefined && { clearings }),
     ...(requests.length > 0 && { requests: requests.map((request) => ({ ...request })) }),
     ...(asked !== undefined && { asked }),
+    ...(partitions !== undefined && { partitions }),
+    ...(growths !== undefined && { growths: growths.map((growth) => ({ ...growth })) }),
   };
 }
 
@@ -77,7 +81,7 @@ export function allStreams(view: ReadView): StreamRecord[] {
 
 /** @param lastSeq number of the last message that was appended */
 function changed(stream: StreamRecord, change: StreamUpdate, lastSeq: number): StreamRecord {
-  const { closed, ...rest } = stream;
+  const { closed, ...rest } = change.grow ? grown(stream.name, stream, change.grow) : stream;
   const status = change.status ?? stream.status;
   const closedAt = status === 'closed' ? (closed ?? new Date()) : undefined;
   return {

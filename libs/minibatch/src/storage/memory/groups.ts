@@ -1,9 +1,9 @@
 import { unknownGroup } from '../../errors/store-faults.js';
-import type { ConsumerKey, RegisterGroupOptions } from '../stream-store.interface.js';
+import type { GroupKey, RegisterGroupOptions } from '../stream-store.interface.js';
 import { consumerName, type MemoryConsumer, type MemoryStream } from './memory.stream.js';
 import type { MemoryDatabase } from './memory.database.js';
 
-export function registerGroup(database: MemoryDatabase, key: ConsumerKey, { replaces }: RegisterGroupOptions): void {
+export function registerGroup(database: MemoryDatabase, key: GroupKey, { replaces }: RegisterGroupOptions): void {
   const stream = database.ensure(key.stream);
   if (replaces !== undefined && replaces !== key.group && stream.groups.has(replaces)) {
     // The group keeps what it has done under its own name.
@@ -15,7 +15,7 @@ export function registerGroup(database: MemoryDatabase, key: ConsumerKey, { repl
     stream.letters.rename(replaces, key.group);
   }
   stream.groups.add(key.group);
-  stream.ensureConsumer(key);
+  stream.ensureConsumers(key.group);
   stream.revision += 1;
 }
 

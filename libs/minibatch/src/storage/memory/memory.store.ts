@@ -8,6 +8,7 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   FetchLimits,
+  GroupKey,
   KeptRange,
   Lease,
   LeaseOwner,
@@ -15,6 +16,7 @@ import type {
   MessageId,
   NewDeadLetter,
   NewMessage,
+  NewStream,
   Recovery,
   RegisterGroupOptions,
   Renewal,
@@ -77,8 +79,8 @@ export class MemoryStreamStore implements StreamStore {
 
   // ---- streams and groups
 
-  async ensureStream(stream: string): Promise<StreamInfo> {
-    return streams.ensureStream(this.database, stream);
+  async ensureStream(stream: string, made?: NewStream): Promise<StreamInfo> {
+    return streams.ensureStream(this.database, stream, made);
   }
 
   async describeStream(stream: string): Promise<StreamInfo | undefined> {
@@ -97,7 +99,7 @@ export class MemoryStreamStore implements StreamStore {
     streams.dropStream(this.database, stream);
   }
 
-  async registerGroup(key: ConsumerKey, options: RegisterGroupOptions = {}): Promise<void> {
+  async registerGroup(key: GroupKey, options: RegisterGroupOptions = {}): Promise<void> {
     registerGroup(this.database, key, options);
   }
 

@@ -8,6 +8,7 @@ import type {
   WindowRecord,
   WindowRequest,
 } from '../stream-store.interface.js';
+import { allPartitions, type Partitioning } from '../partitions.js';
 import { NO_PROGRESS } from '../stream-store.interface.js';
 import { DeadLetterList } from './dead-letter-list.js';
 import { KeptMessages } from './kept-messages.js';
@@ -40,6 +41,7 @@ export class MemoryStream {
   /** How often consumers were asked for something. */
   asked = 0;
   requests: readonly WindowRequest[] = [];
+  partitioning: Partitioning = {};
   groups = new Set<string>();
   /** In append order. */
   readonly messages = new MessageList();
@@ -88,6 +90,12 @@ export class MemoryStream {
       this.consumers.set(name, consumer);
     }
     return consumer;
+  }
+
+  /** Consumers of all partitions. */
+  ensureConsumers(group: string): void {
+    for (const partition of allPartitions(this.partitioning))
+      this.ensureConsumer({ stream: this.name, group, partition });
   }
 
   /** Later consumers begin with a fence that is not below this consumer's. */

@@ -1,11 +1,14 @@
 import { unknownStream } from '../../errors/store-faults.js';
-import { asksConsumers, type StreamInfo, type StreamUpdate } from '../stream-store.interface.js';
+import { grown } from '../partitions.js';
+import { asksConsumers, type NewStream, type StreamInfo, type StreamUpdate } from '../stream-store.interface.js';
 import { changedRequests } from '../window-requests.js';
 import type { MemoryDatabase } from './memory.database.js';
 import type { MemoryStream } from './memory.stream.js';
 
-export function ensureStream(database: MemoryDatabase, name: string): StreamInfo {
+export function ensureStream(database: MemoryDatabase, name: string, { partitions }: NewStream = {}): StreamInfo {
+  const isNew = !database.streams.has(name);
   const stream = database.ensure(name);
+  if (isNew && partitions !== undefined) stream.partitioning = { partitions };
   if (stream.status === 'init') stream.status = 'open';
   return infoOf(stream);
 }
@@ -23,6 +26,10 @@ export function listStreams(database: MemoryDatabase, names: readonly string[] |
 export function updateStream(database: MemoryDatabase, name: string, change: StreamUpdate): StreamInfo {
   const stream = database.streams.get(name);
   if (stream === undefined) throw unknownStream(name);
+  if (change.grow) {
+    stream.partitioning = grown(name, stream.partitioning, change.grow);
+    for (const group of stream.groups) stream.ensureConsumers(group);
+  }
   if (change.status !== undefined && change.status !== stream.status) {
     stream.status = change.status;
     stream.closed = change.status === 'closed' ? new Date() : undefined;
@@ -40,7 +47,7 @@ export function dropStream(database: MemoryDatabase, name: string): void {
 }
 
 export function infoOf(stream: MemoryStream): StreamInfo {
-  const { name, status, created, closed, groups, paused, flushes, clearings, requests, asked } = stream;
+  const { name, status, created, closed, groups, paused, flushes, clearings, requests, asked, partitioning } = stream;
   return {
     name,
     status,
@@ -52,5 +59,6 @@ export function infoOf(stream: MemoryStream): StreamInfo {
     ...(clearings > 0 && { clearings }),
     ...(requests.length > 0 && { requests: structuredClone(requests) }),
     ...(asked > 0 && { asked }),
+    ...structuredClone(partitioning),
   };
 }

@@ -1,11 +1,18 @@
 import { unknownGroup, unknownStream } from '../../errors/store-faults.js';
-import { NO_PROGRESS, type ConsumerKey, type RegisterGroupOptions } from '../stream-store.interface.js';
+import { allPartitions, partitionCount } from '../partitions.js';
+import {
+  NO_PROGRESS,
+  type ConsumerKey,
+  type GroupKey,
+  type RegisterGroupOptions,
+  type StreamInfo,
+} from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED, removedConsumerId } from './consumer-document.js';
 import type { MessageRemoval } from './message-removal.js';
 import { WELL_FORMED } from './foreign.js';
 import type { GroupListVersions } from './group-list-versions.js';
-import { makeTimeIndex } from './indexes.js';
+import { makePartitionIndex, makeTimeIndex } from './indexes.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
@@ -13,6 +20,13 @@ import type { Streams } from './streams.js';
 
 /** What a consumer begins with. */
 type ConsumerState = Pick<ConsumerDocument, 'lease' | 'adopted' | 'finished' | 'progress' | 'replaces'>;
+
+const FRESH: ConsumerState = {
+  lease: { fence: 0, counter: 0 },
+  adopted: 0,
+  finished: [],
+  progress: NO_PROGRESS,
+};
 
 type GroupList = Required<Pick<StreamDocument, 'groups' | 'groupsVersion'>>;
 
@@ -32,20 +46,32 @@ export class Groups {
     private readonly versions: GroupListVersions,
   ) {}
 
-  async register(key: ConsumerKey, { timeOrder, replaces }: RegisterGroupOptions): Promise<void> {
+  async register(key: GroupKey, { timeOrder, replaces }: RegisterGroupOptions): Promise<void> {
     await guarded(`register group '${key.group}' on '${key.stream}'`, async () => {
       if (timeOrder) await makeTimeIndex(this.collections);
-      await this.streams.ensure(key.stream);
+      const stream = await this.streams.ensure(key.stream);
+      // Somebody may have dropped the collection.
+      if (partitionCount(stream) > 1) await makePartitionIndex(this.collections);
       const list = await this.add(key.stream, key.group);
       this.versions.hear(key.stream, list.groupsVersion);
       if (replaces !== undefined && replaces !== key.group) await this.replace(key.stream, replaces, key.group);
-      await this.insertConsumer(
-        key,
-        { lease: { fence: 0, counter: 0 }, adopted: 0, finished: [], progress: NO_PROGRESS },
-        list,
-      );
+      for (const partition of allPartitions(stream)) await this.insertConsumer({ ...key, partition }, FRESH, list);
       // The new group also gets messages that others have committed and that are still there, even if those groups are gone.
       await this.removal.waitForAll(key.stream, [key.group]);
+    });
+  }
+
+  /** The consumers of all groups in partitions that the stream was given. */
+  async extend(stream: StreamInfo): Promise<void> {
+    await guarded(`register the groups of '${stream.name}' in its partitions`, async () => {
+      const list = await this.list(stream.name);
+      for (const group of list.groups) {
+        const present = new Set((await this.consumersOf(stream.name, group)).map(({ partition }) => partition));
+        for (const partition of allPartitions(stream)) {
+          if (!present.has(partition))
+            await this.insertConsumer({ stream: stream.name, group, partition }, FRESH, list);
+        }
+      }
     });
   }
 

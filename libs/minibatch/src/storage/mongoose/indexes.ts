@@ -27,6 +27,10 @@ const BUFFER_BY_TIME: readonly Index[] = [
   { name: 'minibatch_waiting_by_time', key: { stream: 1, processed: 1, waits: 1, created: 1, _id: 1 } },
 ];
 
+const BUFFER_BY_PARTITION: readonly Index[] = [
+  { name: 'minibatch_waiting_in_partition', key: { stream: 1, processed: 1, partition: 1, waits: 1, _id: 1 } },
+];
+
 const WINDOW: readonly Index[] = [
   { name: 'minibatch_open_windows', key: { processed: 1, consumer: 1, seq: 1 } },
   { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
@@ -97,6 +101,11 @@ const OUTDATED = ['minibatch_fetch', 'minibatch_fetch_by_time'];
 /** For consumers that read by time. It makes appends and deletes slower, so it is created only when such a consumer registers. */
 export async function makeTimeIndex(collections: Pick<Collections, 'buffer'>): Promise<void> {
   await make(collections.buffer, BUFFER_BY_TIME);
+}
+
+/** For streams with several partitions. It makes appends and deletes slower, so it is created when there is such a stream. */
+export async function makePartitionIndex(collections: Pick<Collections, 'buffer'>): Promise<void> {
+  await make(collections.buffer, BUFFER_BY_PARTITION);
 }
 
 async function make<T extends mongo.Document>(

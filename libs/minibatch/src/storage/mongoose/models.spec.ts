@@ -61,7 +61,7 @@ describe('models and collections', () => {
       deadletter: 'mb_deadletter',
     };
     const { store, connection } = await openStore({ database, collections: names });
-    await store.registerGroup({ stream: 'flights', group: 'default', partition: 0 });
+    await store.registerGroup({ stream: 'flights', group: 'default' });
     await appendAll(store, [messageOf('flights', 1)]);
     const present = (await connection.db!.listCollections().toArray()).map(({ name }) => name);
     expect(present).toEqual(expect.arrayContaining(Object.values(names)));

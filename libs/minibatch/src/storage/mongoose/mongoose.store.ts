@@ -11,6 +11,7 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   FetchLimits,
+  GroupKey,
   KeptRange,
   Lease,
   LeaseOwner,
@@ -18,6 +19,7 @@ import type {
   MessageId,
   NewDeadLetter,
   NewMessage,
+  NewStream,
   Recovery,
   RefusedMessages,
   RegisterGroupOptions,
@@ -190,8 +192,8 @@ export class MongooseStreamStore implements StreamStore {
     this.closing.abort();
   }
 
-  ensureStream(stream: string): Promise<StreamInfo> {
-    return this.streams.ensure(stream);
+  ensureStream(stream: string, made?: NewStream): Promise<StreamInfo> {
+    return this.streams.ensure(stream, made);
   }
 
   describeStream(stream: string): Promise<StreamInfo | undefined> {
@@ -203,15 +205,17 @@ export class MongooseStreamStore implements StreamStore {
     return this.streams.list(streams);
   }
 
-  updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo> {
-    return this.streams.update(stream, change);
+  async updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo> {
+    const info = await this.streams.update(stream, change);
+    if (change.grow) await this.groups.extend(info);
+    return info;
   }
 
   dropStream(stream: string): Promise<void> {
     return this.streams.drop(stream);
   }
 
-  registerGroup(key: ConsumerKey, options: RegisterGroupOptions = {}): Promise<void> {
+  registerGroup(key: GroupKey, options: RegisterGroupOptions = {}): Promise<void> {
     return this.groups.register(key, options);
   }
 

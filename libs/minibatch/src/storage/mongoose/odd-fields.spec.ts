@@ -149,12 +149,12 @@ describe('a document with a field in an odd shape', () => {
     expect(shown(decodeTask(task.encode()).messages)).toBe(shown(messages.map((message) => message.read())));
   });
 
-  it('is a message once a consumer reads its partition', async () => {
+  it('is a message once the stream has its partition', async () => {
     const { store } = test;
     await insert([{ partition: 7, data: 7 }]);
     expect(await foreign()).toBe(1);
     const key = { stream: 'flights', group: 'a', partition: 7 };
-    await store.registerGroup(key);
+    await store.updateStream('flights', { grow: { partitions: 8, at: new Date() } });
     expect(await dataOf(store, key)).toEqual([7]);
     expect((await store.stats(['flights']))[0]).toMatchObject({ buffered: 1 });
     expect(await foreign()).toBe(0);

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import type { ConsumerKey, ConsumerStats, StreamStats } from '../stream-store.interface.js';
+import { partitionCount, type Partitioning } from '../partitions.js';
 import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
 import { DONE, IS_MESSAGE } from './foreign.js';
@@ -23,7 +24,7 @@ const WINDOWS = { $size: { $ifNull: ['$windows', [0]] } };
 
 /** Messages of a stream that the same groups have committed. */
 interface UncommittedCount {
-  _id: Pick<BufferCount['_id'], 'stream' | 'done'>;
+  _id: Pick<BufferCount['_id'], 'stream' | 'partition' | 'done'>;
   n: number;
   first: unknown;
   last: unknown;
@@ -59,18 +60,25 @@ export class Statistics {
    */
   async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
     if (keys.length === 0) return [];
-    const groups = new Map<string, Set<string | null>>();
-    for (const { stream, group } of keys) {
-      groups.set(stream, (groups.get(stream) ?? new Set([null])).add(group));
+    const streams = new Map<string, { waits: Set<string | null>; partitions: Set<number | null> }>();
+    for (const { stream, group, partition } of keys) {
+      const { waits, partitions } = streams.get(stream) ?? { waits: new Set([null]), partitions: new Set() };
+      streams.set(stream, { waits: waits.add(group), partitions: partitions.add(partition) });
+      if (partition === 0) partitions.add(null);
     }
-    const asked = [...groups].map(([stream, waits]) => ({ stream, processed: false, waits: { $in: [...waits] } }));
+    const asked = [...streams].map(([stream, { waits, partitions }]) => ({
+      stream,
+      processed: false,
+      waits: { $in: [...waits] },
+      partition: { $in: [...partitions] },
+    }));
     const found = await guarded('check for new messages', () =>
       this.collections.buffer
         .aggregate<UncommittedCount>([
           { $match: asked.length === 1 ? asked[0] : { $or: asked } },
           {
             $group: {
-              _id: { stream: '$stream', done: DONE },
+              _id: { stream: '$stream', partition: '$partition', done: DONE },
               n: { $sum: 1 },
               first: { $min: '$_id' },
               last: { $max: '$_id' },
@@ -79,8 +87,10 @@ export class Statistics {
         ])
         .toArray(),
     );
-    return keys.map(({ stream, group }) => {
-      const uncommitted = found.filter(({ _id }) => _id.stream === stream && !isDone(_id, group));
+    return keys.map(({ stream, group, partition }) => {
+      const uncommitted = found.filter(
+        ({ _id }) => _id.stream === stream && (_id.partition ?? 0) === partition && !isDone(_id, group),
+      );
       if (uncommitted.length === 0) return '0';
       const n = uncommitted.reduce((total, some) => total + some.n, 0);
       const firsts = uncommitted.map(({ first }) => String(first)).toSorted();
@@ -117,7 +127,8 @@ export class Statistics {
     const consumers = await this.collections.consumer
       .find({ stream, ...NOT_RETIRED }, { projection: { partition: 1 } })
       .toArray();
-    const strangers = counts.filter(({ _id }) => !isReadable(_id, consumers));
+    const info = (await this.streams.describe(stream)) ?? {};
+    const strangers = counts.filter(({ _id }) => !isReadable(_id, info, consumers));
     return strangers.reduce((total, { documents }) => total + documents, 0);
   }
 
@@ -185,7 +196,7 @@ function streamStats(
   deadLetters: number,
 ): StreamStats {
   const info = toInfo(stream);
-  const counts = all.filter(({ _id }) => isReadable(_id, consumers));
+  const counts = all.filter(({ _id }) => isReadable(_id, info, consumers));
   const foreign = all.filter((count) => !counts.includes(count));
   const waiting = counts.filter(
     ({ _id }) => info.groups.length === 0 || info.groups.some((group) => !isDone(_id, group)),
@@ -221,12 +232,15 @@ function consumerStats(consumer: ConsumerDocument, counts: readonly BufferCount[
   };
 }
 
-/** False for what is no message, and for what is in a partition that no consumer reads: all messages are in the first one until a group has more. */
+/** False for what is no message, and for what is in a partition that the stream does not have and no consumer reads. */
 function isReadable(
   { ours, partition }: Pick<BufferCount['_id'], 'ours' | 'partition'>,
+  stream: Partitioning,
   consumers: readonly Pick<ConsumerDocument, 'partition'>[],
 ): boolean {
-  return ours && ((partition ?? 0) === 0 || consumers.some((consumer) => consumer.partition === partition));
+  if (!ours) return false;
+  const place = partition ?? 0;
+  return place < partitionCount(stream) || consumers.some((consumer) => consumer.partition === place);
 }
 
 function isDone({ done }: Pick<BufferCount['_id'], 'done'>, group: string): boolean {

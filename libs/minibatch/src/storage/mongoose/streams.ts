@@ -1,10 +1,18 @@
 import { mongo } from 'mongoose';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { unknownStream } from '../../errors/store-faults.js';
-import { asksConsumers, type StreamInfo, type StreamUpdate, type WindowRequest } from '../stream-store.interface.js';
+import { grown, partitionCount } from '../partitions.js';
+import {
+  asksConsumers,
+  type NewStream,
+  type StreamGrowth,
+  type StreamInfo,
+  type StreamUpdate,
+  type WindowRequest,
+} from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
-import type { Indexes } from './indexes.js';
+import { type Indexes, makePartitionIndex } from './indexes.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
 
@@ -30,15 +38,17 @@ export class Streams {
     if (newer) refuseNewer(newer);
   }
 
-  async ensure(stream: string): Promise<StreamInfo> {
+  async ensure(stream: string, made: NewStream = {}): Promise<StreamInfo> {
     return guarded(`create stream '${stream}'`, async () => {
-      const { document, isNew } = await this.upsert(stream);
+      const { document, isNew } = await this.upsert(stream, made);
       refuseNewer(document);
       if (isNew) {
-        const groups = await this.restore(document);
+        const restored = await this.restore(document);
         // The whole database may have been dropped.
         await this.indexes.ensure();
-        return toInfo({ ...document, groups });
+        const info = toInfo({ ...document, ...restored });
+        if (partitionCount(info) > 1) await makePartitionIndex(this.collections);
+        return info;
       }
       const closedByNobody = document.status === 'init' || document.status === PYTHON_INIT;
       if (!closedByNobody && document.schemaVersion === SCHEMA_VERSION) return toInfo(document);
@@ -81,6 +91,7 @@ export class Streams {
       ...(status && { status, closed: status === 'closed' ? new Date() : null }),
       ...(paused === undefined ? {} : { paused }),
     };
+    if (change.grow) await this.grow(stream, change.grow);
     // Before it is announced: consumers then read the messages again, and must find them marked.
     if (clear) await this.clear(stream);
     const asks = asksConsumers(change);
@@ -101,6 +112,21 @@ export class Streams {
     if (!document) throw unknownStream(stream);
     if (asks) await this.tellConsumers(stream, document.asked);
     return toInfo(document);
+  }
+
+  /** Repeated if another process has changed the number meanwhile. */
+  private async grow(name: string, growth: StreamGrowth): Promise<void> {
+    await makePartitionIndex(this.collections);
+    const info = await this.describe(name);
+    if (!info) throw unknownStream(name);
+    const { partitions, growths = [] } = grown(name, info, growth);
+    const { matchedCount } = await guarded(`change stream '${name}'`, () =>
+      this.collections.stream.updateOne(
+        { name, partitions: info.partitions ?? { $exists: false } },
+        { $set: { partitions, ...(growths.length > 0 && { growths: growths.map((each) => ({ ...each })) }) } },
+      ),
+    );
+    if (matchedCount === 0) await this.grow(name, growth);
   }
 
   /** A commit returns the consumer's document, so a busy consumer needs no command of its own to see that it was asked for something. */
@@ -136,24 +162,29 @@ export class Streams {
   }
 
   /**
-   * Restores the groups from the consumers if the stream's document was dropped. The list gets a newer version than their copies, so that
+   * Restores the groups and the partitions from the consumers if the stream's document was dropped. The list gets a newer version than their copies, so that
    * they are replaced when a group is added.
    */
-  private async restore({ _id, name }: StreamDocument): Promise<string[]> {
+  private async restore({ _id, name, partitions }: StreamDocument): Promise<Partial<StreamDocument>> {
     const consumers = await this.collections.consumer
-      .find({ stream: name, ...NOT_RETIRED }, { projection: { group: 1, groupsVersion: 1 } })
+      .find({ stream: name, ...NOT_RETIRED }, { projection: { group: 1, partition: 1, groupsVersion: 1 } })
       .toArray();
-    if (consumers.length === 0) return [];
+    if (consumers.length === 0) return { groups: [] };
+    const served = Math.max(...consumers.map(({ partition }) => partition)) + 1;
+    const more = served > Math.max(1, partitions ?? 1) && { partitions: served };
     const groups = [...new Set(consumers.map(({ group }) => group))];
     const version = Math.max(...consumers.map(({ groupsVersion }) => groupsVersion)) + 1;
     await this.collections.stream.updateOne(
       { _id },
-      { $addToSet: { groups: { $each: groups } }, $max: { groupsVersion: version } },
+      { $addToSet: { groups: { $each: groups } }, $max: { groupsVersion: version }, ...(more && { $set: more }) },
     );
-    return groups;
+    return { groups, ...more };
   }
 
-  private async upsert(stream: string): Promise<{ document: StreamDocument; isNew: boolean }> {
+  private async upsert(
+    stream: string,
+    { partitions }: NewStream,
+  ): Promise<{ document: StreamDocument; isNew: boolean }> {
     const now = new Date();
     const fresh = {
       // Tells whether the document is new.
@@ -165,6 +196,7 @@ export class Streams {
       schemaVersion: SCHEMA_VERSION,
       groups: [],
       groupsVersion: 0,
+      ...(partitions !== undefined && { partitions }),
     };
     const upsert = () =>
       this.collections.stream.findOneAndUpdate(
@@ -196,7 +228,19 @@ function toRequest({ group, window, action, sink }: WindowRequest): WindowReques
 
 export function toInfo(document: StreamDocument): StreamInfo {
   refuseNewer(document);
-  const { name, created, closed, groups, paused, flushes, clearings, requests = [], asked } = document;
+  const {
+    name,
+    created,
+    closed,
+    groups,
+    paused,
+    flushes,
+    clearings,
+    requests = [],
+    asked,
+    partitions,
+    growths,
+  } = document;
   return {
     name,
     status: toStatus(document.status),
@@ -208,6 +252,8 @@ export function toInfo(document: StreamDocument): StreamInfo {
     ...(clearings ? { clearings } : {}),
     ...(requests.length > 0 ? { requests } : {}),
     ...(asked ? { asked } : {}),
+    ...(partitions ? { partitions } : {}),
+    ...(growths ? { growths: growths.map(({ from, at }) => ({ from, at })) } : {}),
   };
 }
 

@@ -1,9 +1,9 @@
 import { unknownGroup } from '../../errors/store-faults.js';
-import type { ConsumerKey, RegisterGroupOptions } from '../stream-store.interface.js';
+import type { GroupKey, RegisterGroupOptions } from '../stream-store.interface.js';
 import type { Database, Queries } from './database.js';
 import { removeLeftovers } from './message-removal.js';
 import { statement } from './sql.js';
-import { createStream } from './streams.js';
+import { ADD_CONSUMERS, createStream } from './streams.js';
 
 /** The part of a stream's row that says who its groups are, locked. */
 interface GroupList {
@@ -12,12 +12,10 @@ interface GroupList {
 }
 
 const IS_REGISTERED =
-  statement(`select s.groups @> array[$2]::text[] and not s.groups @> array[$4]::text[] as registered
-  from minibatch.stream s join minibatch.consumer c on c.stream = s.id and c.grp = $2 and c.partition = $3 where s.name = $1`);
+  statement(`select s.groups @> array[$2]::text[] and not s.groups @> array[$3]::text[] as registered
+  from minibatch.stream s join minibatch.consumer c on c.stream = s.id and c.grp = $2 and c.partition = 0 where s.name = $1`);
 const LOCK = statement('select id, to_json(groups) as groups from minibatch.stream where name = $1 for update');
 const SAVE = statement('update minibatch.stream set groups = $2 where id = $1');
-const ADD_CONSUMER = statement(`insert into minibatch.consumer (stream, grp, partition, fence, first_fence)
-  select id, $2, $3, removed_fence, removed_fence from minibatch.stream where id = $1 on conflict do nothing`);
 const HAS_BEGUN = statement('select 1 from minibatch.consumer where stream = $1 and grp = $2 and fence > first_fence');
 const RETIRE_FENCES = statement(`update minibatch.stream set removed_fence = greatest(removed_fence, 1,
   (select max(fence) from minibatch.consumer where stream = $1 and grp = $2)) where id = $1`);
@@ -47,15 +45,14 @@ const RENAME_LETTERS = statement('update minibatch.dead_letter set grp = $3 wher
 /** Whoever appends or settles reads the groups in the row that is locked here. */
 export async function registerGroup(
   database: Database,
-  key: ConsumerKey,
+  key: GroupKey,
   { replaces }: RegisterGroupOptions,
 ): Promise<void> {
-  const { stream, group, partition } = key;
+  const { stream, group } = key;
   const former = replaces === group ? undefined : replaces;
   const [known] = await database.query<{ registered: boolean }>('register a group', IS_REGISTERED, [
     stream,
     group,
-    partition,
     former ?? null,
   ]);
   if (known?.registered) return;
@@ -84,7 +81,7 @@ export async function registerGroup(
     }
     if (!groups.includes(group)) groups.push(group);
     await queries.query(SAVE, [id, groups]);
-    await queries.query(ADD_CONSUMER, [id, group, partition]);
+    await queries.query(ADD_CONSUMERS, [stream]);
     return removed;
   });
   if (leaves === undefined) return registerGroup(database, key, replaces === undefined ? {} : { replaces });

@@ -61,7 +61,7 @@ describe('the tables in PostgreSQL', () => {
     const found = `select 1 as one from pg_indexes where schemaname = $1 and indexname = 'message_time'`;
     expect(await schema.query(found, [schema.schema])).toHaveLength(1);
     await store.ensureStream(STREAM);
-    await store.registerGroup({ stream: STREAM, group: 'default', partition: 0 }, { timeOrder: true });
+    await store.registerGroup({ stream: STREAM, group: 'default' }, { timeOrder: true });
     expect(await schema.query(found, [schema.schema])).toHaveLength(1);
     await store.close();
   });

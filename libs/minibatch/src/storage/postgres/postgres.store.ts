@@ -12,6 +12,7 @@ import type {
   DeadLetter,
   DeadLetterFilter,
   FetchLimits,
+  GroupKey,
   KeptRange,
   Lease,
   LeaseOwner,
@@ -19,6 +20,7 @@ import type {
   MessageId,
   NewDeadLetter,
   NewMessage,
+  NewStream,
   Recovery,
   RegisterGroupOptions,
   Renewal,
@@ -143,8 +145,8 @@ export class PostgresStreamStore implements StreamStore {
 
   // ---- streams and groups
 
-  ensureStream(stream: string): Promise<StreamInfo> {
-    return this.with(({ database }) => streams.ensureStream(database, stream));
+  ensureStream(stream: string, made?: NewStream): Promise<StreamInfo> {
+    return this.with(({ database }) => streams.ensureStream(database, stream, made));
   }
 
   describeStream(stream: string): Promise<StreamInfo | undefined> {
@@ -163,7 +165,7 @@ export class PostgresStreamStore implements StreamStore {
     return this.with(({ database }) => streams.dropStream(database, stream));
   }
 
-  registerGroup(key: ConsumerKey, options: RegisterGroupOptions = {}): Promise<void> {
+  registerGroup(key: GroupKey, options: RegisterGroupOptions = {}): Promise<void> {
     return this.with(async ({ database, notifications }) => {
       await registerGroup(database, key, options);
       if (options.timeOrder) await ensureTimeOrder(database);

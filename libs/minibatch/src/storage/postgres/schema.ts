@@ -26,6 +26,8 @@ create table minibatch.stream (
   asked int not null default 0,
   requests jsonb not null default '[]',
   groups text[] not null default '{}',
+  partitions int,
+  growths jsonb not null default '[]',
   removed_fence bigint not null default 0,
   has_former_marks boolean not null default false
 ) with (fillfactor = 70);

@@ -1,5 +1,13 @@
 import { unknownStream } from '../../errors/store-faults.js';
-import { asksConsumers, type StreamInfo, type StreamUpdate, type WindowRequest } from '../stream-store.interface.js';
+import { grown } from '../partitions.js';
+import {
+  asksConsumers,
+  type NewStream,
+  type StreamGrowth,
+  type StreamInfo,
+  type StreamUpdate,
+  type WindowRequest,
+} from '../stream-store.interface.js';
 import { changedRequests } from '../window-requests.js';
 import type { Database, Queries } from './database.js';
 import { statement } from './sql.js';
@@ -16,12 +24,15 @@ export interface StreamRow {
   readonly asked: number;
   readonly requests: readonly WindowRequest[];
   readonly groups: readonly string[];
+  readonly partitions: number | null;
+  /** Times as milliseconds. */
+  readonly growths: readonly { readonly from: number; readonly at: number }[];
 }
 
 export const COLUMNS = `stream.name, stream.status, stream.created, stream.closed, stream.paused, stream.flushes, stream.clearings,
-  stream.asked, stream.requests, to_json(stream.groups) as groups`;
+  stream.asked, stream.requests, to_json(stream.groups) as groups, stream.partitions, stream.growths`;
 
-const ENSURE = statement(`insert into minibatch.stream (name, status, created) values ($1, 'open', $2)
+const ENSURE = statement(`insert into minibatch.stream (name, status, created, partitions) values ($1, 'open', $2, $3)
   on conflict (name) do update set status = 'open' where stream.status = 'init' returning ${COLUMNS}`);
 const CREATE = statement(`insert into minibatch.stream (name, status, created)
   select distinct name, 'init', $2::float8 from unnest($1::text[]) u(name) order by name on conflict do nothing`);
@@ -34,6 +45,12 @@ const UPDATE = statement(`update minibatch.stream set
   flushes = flushes + $6, asked = asked + $7, clearings = clearings + $8,
   cleared_to = case when $8 = 0 then cleared_to else nextval('minibatch.message_id') end
   where name = $1 returning ${COLUMNS}`);
+const GROW = statement('update minibatch.stream set partitions = $2, growths = $3 where name = $1');
+/** Of all groups in all partitions. */
+export const ADD_CONSUMERS = statement(`insert into minibatch.consumer (stream, grp, partition, fence, first_fence)
+  select s.id, g.name, p.number, s.removed_fence, s.removed_fence
+  from minibatch.stream s, unnest(s.groups) g(name), generate_series(0, coalesce(s.partitions, 1) - 1) p(number)
+  where s.name = $1 on conflict do nothing`);
 const FORGET = statement('delete from minibatch.stream where name = $1 returning id');
 /** In steps, so that no lock is held long and the log of the server does not grow by all of it at once. */
 const DROPPED_CHUNK = 10_000;
@@ -54,10 +71,11 @@ const DROP = TABLES.map((table) =>
   select count(*)::int as count from gone`),
 );
 
-export async function ensureStream(database: Database, name: string): Promise<StreamInfo> {
-  const [made] = await database.query<StreamRow>('create a stream', ENSURE, [name, Date.now()]);
+export async function ensureStream(database: Database, name: string, made: NewStream = {}): Promise<StreamInfo> {
+  const values = [name, Date.now(), made.partitions ?? null];
+  const [changed] = await database.query<StreamRow>('create a stream', ENSURE, values);
   // There was one, and it is open or closed already.
-  return made ? infoOf(made) : ((await describeStream(database, name)) ?? ensureStream(database, name));
+  return changed ? infoOf(changed) : ((await describeStream(database, name)) ?? ensureStream(database, name, made));
 }
 
 /** Makes streams that are not there, without opening them. */
@@ -83,6 +101,7 @@ export function updateStream(database: Database, name: string, change: StreamUpd
   return database.transaction('change a stream', async (queries) => {
     const [before] = await queries.query<StreamRow>(LOCK, [name]);
     if (!before) throw unknownStream(name);
+    if (change.grow) await grow(queries, before, change.grow);
     const status = change.status ?? before.status;
     const [after] = await queries.query<StreamRow>(UPDATE, [
       name,
@@ -96,6 +115,14 @@ export function updateStream(database: Database, name: string, change: StreamUpd
     ]);
     return infoOf(after ?? before);
   });
+}
+
+/** In the transaction that has locked the row. */
+async function grow(queries: Queries, row: StreamRow, growth: StreamGrowth): Promise<void> {
+  const { partitions, growths = [] } = grown(row.name, infoOf(row), growth);
+  const times = growths.map(({ from, at }) => ({ from, at: at.getTime() }));
+  await queries.query(GROW, [row.name, partitions, JSON.stringify(times)]);
+  await queries.query(ADD_CONSUMERS, [row.name]);
 }
 
 /** The stream is gone with its row; everything else names its number, which is never given again. */
@@ -112,6 +139,7 @@ export async function dropStream(database: Database, name: string): Promise<void
 
 export function infoOf(row: StreamRow): StreamInfo {
   const { name, status, created, closed, groups, paused, flushes, clearings, requests, asked } = row;
+  const { partitions, growths } = row;
   return {
     name,
     status,
@@ -123,5 +151,7 @@ export function infoOf(row: StreamRow): StreamInfo {
     ...(clearings > 0 && { clearings }),
     ...(requests.length > 0 && { requests }),
     ...(asked > 0 && { asked }),
+    ...(partitions !== null && { partitions }),
+    ...(growths.length > 0 && { growths: growths.map(({ from, at }) => ({ from, at: new Date(at) })) }),
   };
 }

@@ -1,6 +1,21 @@
 import assert from 'node:assert/strict';
 import type { ContractContext, TestFunctions } from './context.js';
-import { ALL, append, finish, hold, ids, key, message, NOON, ns, numbers, read, register, STREAM } from './fixtures.js';
+import {
+  ALL,
+  append,
+  finish,
+  hold,
+  ids,
+  key,
+  message,
+  NOON,
+  ns,
+  numbers,
+  partitioned,
+  read,
+  register,
+  STREAM,
+} from './fixtures.js';
 
 export function appendContract({ describe, it }: TestFunctions, context: ContractContext): void {
   describe('append', () => {
@@ -87,8 +102,7 @@ export function appendContract({ describe, it }: TestFunctions, context: Contrac
 
     it('shows a consumer only messages of its partition', async () => {
       const { store } = context;
-      await register(store, 'default');
-      await store.registerGroup(key('default', STREAM, 1));
+      await partitioned(store, 2, 'default');
       const outcomes = await store.append([1, 0, 1].map((partition, n) => message({ n }, { partition })));
       const all = outcomes.map((outcome) => (outcome.status === 'stored' ? outcome.id : ''));
       assert.deepEqual([...all].sort(), all);

@@ -24,6 +24,7 @@ import {
   NOON,
   ns,
   numbers,
+  partitioned,
   read,
   register,
   STREAM,
@@ -603,8 +604,7 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
     it('brings messages back to their partition', async () => {
       const { store } = context;
       const consumer = key('default', STREAM, 1);
-      await register(store, 'default');
-      await store.registerGroup(consumer);
+      await partitioned(store, 2, 'default');
       await append(store, message({ n: 1 }, { partition: 1 }));
       await die(store, await hold(store, consumer), 1, await read(store, consumer));
       assert.equal(await store.redrive(STREAM, {}), 1);

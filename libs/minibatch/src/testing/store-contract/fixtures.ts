@@ -76,6 +76,12 @@ export async function register(store: StreamStore, ...groups: string[]): Promise
   for (const group of groups) await store.registerGroup(key(group));
 }
 
+/** A stream with several partitions, and its groups. */
+export async function partitioned(store: StreamStore, partitions: number, ...groups: string[]): Promise<void> {
+  await store.ensureStream(STREAM, { partitions });
+  await register(store, ...groups);
+}
+
 export async function acquire(store: StreamStore, consumer = key(), by = 'a'): Promise<Lease> {
   const [state] = await store.readLeases([consumer]);
   assert.ok(state);

@@ -9,6 +9,7 @@ import {
   key,
   numbers,
   owner,
+  partitioned,
   progress,
   read,
   register,
@@ -407,9 +408,8 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
 
     it('keeps partitions apart', async () => {
       const { store } = context;
-      await register(store, 'default');
+      await partitioned(store, 2, 'default');
       const other = key('default', key().stream, 1);
-      await store.registerGroup(other);
       await acquire(store, key(), 'a');
       const lease = await acquire(store, other, 'b');
       assert.equal(lease.fence, 1);

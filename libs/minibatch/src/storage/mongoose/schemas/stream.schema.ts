@@ -25,6 +25,9 @@ export interface StreamDocument {
   requests?: WindowRequest[];
   /** How often consumers were asked for something. */
   asked?: number;
+  /** Absent: one. Earlier versions work for the first partition only. */
+  partitions?: number;
+  growths?: { from: number; at: Date }[];
   /** By the source's name, encoded as a field name. */
   checkpoints?: Record<string, { position: unknown; at: Date }>;
 }
@@ -45,6 +48,8 @@ export const StreamSchema = new Schema<StreamDocument>(
     clearings: Number,
     requests: { type: [Schema.Types.Mixed], default: undefined },
     asked: Number,
+    partitions: Number,
+    growths: { type: [Schema.Types.Mixed], default: undefined },
     checkpoints: Schema.Types.Mixed,
   },
   schemaOptions('stream'),
