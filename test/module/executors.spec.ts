@@ -5,6 +5,7 @@ import {
   ErrorCode,
   type Executor,
   type ExecutorConsumer,
+  type ExecutorWorker,
   ExecutorUnavailable,
   InlineExecutor,
   memoryStore,
@@ -249,6 +250,79 @@ function jobWith(executor: unknown) {
   }
   return OneJob;
 }
+
+describe('an executor that brings windows to a process in the role of a worker', () => {
+  class Serving extends Noting {
+    readonly workers: ExecutorWorker[] = [];
+    serveRefusal: Error | undefined;
+
+    async serve(worker: ExecutorWorker) {
+      this.workers.push(worker);
+      if (this.serveRefusal) throw this.serveRefusal;
+    }
+  }
+
+  const namesOf = ({ workers }: Serving) => workers.map(({ consumers }) => consumers.map(({ label }) => label));
+
+  it('is told of its consumers when the application starts, calls their methods, reads messages, and is closed', async () => {
+    const executor = new Serving();
+    const app = await boot({ role: 'worker', executor, shutdownTimeout: 77 }, PROVIDERS);
+    // Those with an executor of their own, or inline, are not among them.
+    expect(namesOf(executor)).toEqual([['Jobs.byDefault']]);
+    expect(executor.opened).toEqual([]);
+    const [worker] = executor.workers;
+    worker?.consumers[0]?.handler({} as Window);
+    expect(Jobs.done).toEqual(['byDefault']);
+    const { id } = await app.get(StreamService).append('numbers', 1);
+    const key = { stream: 'numbers', group: 'by-default', partition: 0 };
+    expect((await worker?.load(key, ['none', id ?? '']))?.map((message) => message.read().data)).toEqual([1]);
+    expect(() => readOutcome(Uint8Array.of())).toThrow('version none');
+    await expect(worker?.handle(Uint8Array.of())).resolves.toBeInstanceOf(Uint8Array);
+    await apps.pop()?.close();
+    expect(executor.closed).toEqual([77]);
+  });
+
+  it('is told only of those that this process is for', async () => {
+    const executor = new Serving();
+    await boot({ role: 'worker', executor, consumers: ['numbers/inline'] }, PROVIDERS);
+    expect(namesOf(executor)).toEqual([]);
+    await boot({ role: 'worker', executor, consumers: ['numbers/by-default'] }, PROVIDERS);
+    expect(namesOf(executor)).toEqual([['Jobs.byDefault']]);
+  });
+
+  it('waits for the start if that is asked for', async () => {
+    const executor = new Serving();
+    const app = await boot({ role: 'worker', executor, autoStart: false }, [OneJob]);
+    expect(namesOf(executor)).toEqual([]);
+    await app.get(MinibatchRunner).start();
+    await app.get(MinibatchRunner).start();
+    expect(namesOf(executor)).toEqual([['OneJob.take']]);
+  });
+
+  it('may be out of reach at the start; anything else ends the boot', async () => {
+    const away = new Serving();
+    away.serveRefusal = new ExecutorUnavailable('redis is away');
+    await boot({ role: 'worker', executor: away }, [OneJob]);
+    const broken = new Serving();
+    broken.serveRefusal = new Error('no such queue');
+    await expect(boot({ role: 'worker', executor: broken }, [OneJob])).rejects.toThrow('no such queue');
+    expect(broken.closed).toEqual([0]);
+  });
+
+  it('is left alone by a process that holds leases, and by threads, whose process gives them their windows', async () => {
+    const executor = new Serving();
+    await boot({ executor }, [OneJob]);
+    expect(executor).toMatchObject({ workers: [], opened: [['OneJob.take']] });
+    const mark = Symbol.for('nestjs-minibatch.worker');
+    Reflect.set(globalThis, mark, Promise.resolve());
+    try {
+      await boot({ role: 'worker', executor }, [OneJob]);
+    } finally {
+      Reflect.deleteProperty(globalThis, mark);
+    }
+    expect(executor.workers).toEqual([]);
+  });
+});
 
 describe('an executor of your own', () => {
   it('takes bytes to a worker in another application, and the answer back', async () => {

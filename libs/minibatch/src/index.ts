@@ -83,12 +83,14 @@ export type { CollectionSinkOptions, CollectionWriting } from './adapters/collec
 // Run methods elsewhere
 export { InlineExecutor } from './executors/inline.executor.js';
 export { WindowWorker } from './consumers/window-worker.js';
-export type { HandleOptions } from './executors/task-runner.js';
 export { readOutcome } from './executors/outcome-codec.js';
 export type {
   Executor,
   ExecutorConsumer,
+  ExecutorWorker,
+  HandleOptions,
   Rejection,
+  ServedConsumer,
   WindowOutcome,
   WindowTask,
 } from './executors/executor.interface.js';

@@ -81,13 +81,13 @@ export class MinibatchLifecycle
   }
 
   async onApplicationBootstrap(): Promise<void> {
-    if (this.closed.signal.aborted || this.isWorker) return;
+    if (this.closed.signal.aborted) return;
     if (this.options.autoStart) {
       await this.runner.start();
-      if (this.closed.signal.aborted) return;
+      if (this.closed.signal.aborted || (this.isWorker && !this.runner.hasWork)) return;
       this.forgetLater = this.clock.schedule(LATER, () => this.checkSetUp());
     }
-    await this.warnOfOrphans();
+    if (!this.isWorker) await this.warnOfOrphans();
   }
 
   /** It runs methods for other processes, and nothing of its own. */

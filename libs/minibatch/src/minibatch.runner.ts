@@ -1,18 +1,22 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { bindConsumer } from './consumers/consumer.binder.js';
+import { bindConsumer, bindServed } from './consumers/consumer.binder.js';
 import { consumes, feeds } from './definitions/decorated-classes.js';
 import type { ExecutorRegistry } from './consumers/executor.registry.js';
 import { bindingLine } from './consumers/binding-line.js';
 import { ConsumerExplorer, type FoundConsumer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry, type RegisteredConsumer } from './consumers/consumer.registry.js';
+import { WindowWorker } from './consumers/window-worker.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.resolve.js';
 import type { DrainResult, Engine } from './engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './common/checks.js';
-import { ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB } from './common/tokens.js';
+import { executorName } from './executors/executor-ref.js';
+import { WORKER } from './executors/worker-mark.js';
+import { ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
+import type { StreamStore } from './storage/stream-store.interface.js';
 import type { StreamHub } from './streams/stream-hub.js';
 
 /** How long executors may take to end their workers, once all is drained; milliseconds. */
@@ -51,9 +55,11 @@ export class MinibatchRunner {
     @Inject(SourceExplorer) private readonly sourceExplorer: SourceExplorer,
     @Inject(ConsumerRegistry) private readonly registry: ConsumerRegistry,
     @Inject(RunTimeConsumers) private readonly atRunTime: RunTimeConsumers,
+    @Inject(STREAM_STORE) private readonly store: StreamStore,
+    @Inject(WindowWorker) private readonly worker: WindowWorker,
   ) {}
 
-  /** Are there consumers or sources to run in this process? */
+  /** Are there consumers or sources to run in this process, or methods to run for others? */
   get hasWork(): boolean {
     return this.consumers > 0 || this.sources > 0;
   }
@@ -91,7 +97,7 @@ export class MinibatchRunner {
   async collectLate(): Promise<void> {
     if (this.closed) return;
     await this.bind(this.explore());
-    if (this.starting) await this.executors.open();
+    if (this.starting) await (this.isWorker ? this.serve() : this.executors.open());
     if (this.attaching) this.attach();
   }
 
@@ -113,14 +119,13 @@ export class MinibatchRunner {
   }
 
   private async bind({ consumers, sources }: Found): Promise<void> {
-    if (this.options.role === 'worker') {
-      for (const { stream, label } of consumers)
-        this.logger.log(`'${stream}' → ${label}: runs windows of other processes`);
-      return;
-    }
     for (const consumer of consumers) {
       if (!this.registry.isSelected(consumer, this.options.consumers)) {
         this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process`);
+        continue;
+      }
+      if (this.isWorker) {
+        await this.bindServed(consumer);
         continue;
       }
       const definition = await bindConsumer(consumer, this.executors);
@@ -129,7 +134,18 @@ export class MinibatchRunner {
       this.consumers += 1;
       this.logger.log(bindingLine(definition));
     }
-    this.selectSources(sources);
+    if (!this.isWorker) this.selectSources(sources);
+  }
+
+  private async bindServed(consumer: RegisteredConsumer): Promise<void> {
+    const executor = await bindServed(consumer, this.executors);
+    if (executor) this.consumers += 1;
+    const by = executor ? `, executor ${executorName(executor)}` : '';
+    this.logger.log(`'${consumer.stream}' → ${consumer.label}: runs windows of other processes${by}`);
+  }
+
+  private get isWorker(): boolean {
+    return this.options.role === 'worker';
   }
 
   /** Adds those that run in this process. @throws MinibatchError `InvalidOptions` if two have one name */
@@ -155,16 +171,15 @@ export class MinibatchRunner {
   /**
    * Starts the consumers, then the sources; once, however often it is called.
    *
-   * In the role of a worker there is nothing to start.
+   * In the role of a worker it starts what brings the windows of other processes.
    *
    * @throws MinibatchError `ShuttingDown` if the application was closed before
    */
   async start(): Promise<void> {
-    if (this.options.role === 'worker') return;
     if (this.closed && !this.starting) {
       throw new MinibatchError(ErrorCode.ShuttingDown, 'MinibatchRunner.start(): the application was closed');
     }
-    this.starting ??= this.startAll();
+    this.starting ??= this.isWorker ? this.serve() : this.startAll();
     await this.starting;
   }
 
@@ -175,6 +190,18 @@ export class MinibatchRunner {
     if (this.closed) return;
     this.attaching = true;
     this.attach();
+  }
+
+  private async serve(): Promise<void> {
+    // A thread is given its windows by the process that it belongs to.
+    if (Reflect.has(globalThis, WORKER)) return;
+    await this.executors.serve({
+      handle: (task, options) => this.worker.handle(task, options),
+      load: async (key, ids) => {
+        await this.hub.open();
+        return this.store.load(key, ids);
+      },
+    });
   }
 
   private attach(): void {
@@ -192,6 +219,11 @@ export class MinibatchRunner {
   /** Undefined if nothing was started. @internal */
   async drain(hurry?: AbortSignal): Promise<DrainResult | undefined> {
     this.closed = true;
+    if (this.isWorker) {
+      await this.starting?.catch(() => undefined);
+      await this.executors.close(this.options.shutdownTimeout);
+      return undefined;
+    }
     if (!this.starting && !this.atRunTime.used) return undefined;
     const result = await this.engine.stop(this.options.shutdownTimeout, hurry);
     await this.starting?.catch(() => undefined);

@@ -7,7 +7,8 @@ import { resolveStreaming } from './consumers/streaming.resolve.js';
 import { WindowWorker } from './consumers/window-worker.js';
 import { DEFAULT_RETRY } from './definitions/shared.options.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
-import { type ThreadWorker, WORKER } from './executors/threads/messages.js';
+import type { ThreadWorker } from './executors/threads/messages.js';
+import { WORKER } from './executors/worker-mark.js';
 
 /**
  * Makes this file the worker of `threads({ worker })`: boots the module in each thread, without HTTP, and runs its `@Streaming`

@@ -1,6 +1,6 @@
 import type { ConsumerDefinition } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { WindowHandler } from '../executors/executor.interface.js';
+import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import { resolveExecutor } from './executor.resolver.js';
 import type { ExecutorRegistry } from './executor.registry.js';
 import { resolveSinks } from './sink.resolver.js';
@@ -30,6 +30,22 @@ export async function bindConsumer(
     sinks,
     executor,
   });
+}
+
+/**
+ * In a process of the role `worker`: of a consumer only the method runs, so nothing else of it is made.
+ *
+ * @returns the executor that brings the windows; undefined if it leaves that to the application
+ * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`
+ */
+export async function bindServed(
+  consumer: RegisteredConsumer,
+  executors: ExecutorRegistry,
+): Promise<Executor | undefined> {
+  const { label, stream, module, resolved } = consumer;
+  const { group, workers } = resolved;
+  const choice = await resolveExecutor(label, resolved.executor, module);
+  return executors.bindServed(choice, { label, stream, group, workers, handler: handlerOf(consumer) });
 }
 
 /** Looks the method up at each call, as any other caller of the provider would. */

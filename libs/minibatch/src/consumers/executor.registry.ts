@@ -4,7 +4,13 @@ import { isA } from '../errors/error-text.js';
 import { ExecutorUnavailable } from '../errors/executor-errors.js';
 import { messageOf } from '../errors/minibatch.error.js';
 import { executorName } from '../executors/executor-ref.js';
-import type { BoundExecutor, Executor, ExecutorConsumer } from '../executors/executor.interface.js';
+import type {
+  BoundExecutor,
+  Executor,
+  ExecutorConsumer,
+  ExecutorWorker,
+  ServedConsumer,
+} from '../executors/executor.interface.js';
 import { encodeTask } from '../executors/task-codec.js';
 
 /** What runs the windows of consumers that name no executor. */
@@ -15,6 +21,10 @@ interface Registered {
   readonly consumers: ExecutorConsumer[];
   /** How many of them it was opened for. */
   opened: number;
+  /** Those whose methods run here for other processes; nothing else is in a process of that role. */
+  readonly serves: ServedConsumer[];
+  /** How many of them it was told of. */
+  served: number;
 }
 
 /** The executors of this process: who uses which, and when each is opened and closed. */
@@ -36,22 +46,46 @@ export class ExecutorRegistry {
     return { executor, consumer, encode: encodeTask };
   }
 
+  /**
+   * For a process in the role of a worker.
+   *
+   * @returns the executor that is to bring the windows; undefined if it leaves that to the application
+   */
+  bindServed(choice: DefaultExecutor | undefined, consumer: ServedConsumer): Executor | undefined {
+    const executor = choice ?? this.byDefault;
+    if (executor === 'inline' || !executor.serve) return undefined;
+    this.of(executor).serves.push(consumer);
+    return executor;
+  }
+
   /** Opens each executor for the consumers that have come since. @throws what an executor rejects with, except `ExecutorUnavailable` */
   async open(): Promise<void> {
     for (const [executor, registered] of this.registered) {
       const fresh = registered.consumers.slice(registered.opened);
       registered.opened = registered.consumers.length;
-      if (fresh.length === 0) continue;
-      try {
-        await executor.open?.(fresh);
-      } catch (error) {
-        if (!isA(error, ExecutorUnavailable)) {
-          // What others have taken would keep the process from ending.
-          await this.close(0);
-          throw error;
-        }
-        this.log.warn(`starting without the executor ${executorName(executor)}, its windows wait: ${messageOf(error)}`);
+      if (fresh.length > 0) await this.begin(executor, async () => executor.open?.(fresh));
+    }
+  }
+
+  /** The same for the consumers whose methods run here for other processes. */
+  async serve(worker: Omit<ExecutorWorker, 'consumers'>): Promise<void> {
+    for (const [executor, registered] of this.registered) {
+      const consumers = registered.serves.slice(registered.served);
+      registered.served = registered.serves.length;
+      if (consumers.length > 0) await this.begin(executor, async () => executor.serve?.({ ...worker, consumers }));
+    }
+  }
+
+  private async begin(executor: Executor, begin: () => Promise<void>): Promise<void> {
+    try {
+      await begin();
+    } catch (error) {
+      if (!isA(error, ExecutorUnavailable)) {
+        // What others have taken would keep the process from ending.
+        await this.close(0);
+        throw error;
       }
+      this.log.warn(`starting without the executor ${executorName(executor)}, its windows wait: ${messageOf(error)}`);
     }
   }
 
@@ -76,7 +110,7 @@ export class ExecutorRegistry {
   }
 
   private of(executor: Executor): Registered {
-    const registered = this.registered.get(executor) ?? { consumers: [], opened: 0 };
+    const registered = this.registered.get(executor) ?? { consumers: [], opened: 0, serves: [], served: 0 };
     this.registered.set(executor, registered);
     return registered;
   }

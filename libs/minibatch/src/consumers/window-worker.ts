@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type HandleOptions, runTask } from '../executors/task-runner.js';
+import type { HandleOptions } from '../executors/executor.interface.js';
+import { runTask } from '../executors/task-runner.js';
 import { handlerOf } from './consumer.binder.js';
 import { ConsumerRegistry, type RegisteredConsumer } from './consumer.registry.js';
 

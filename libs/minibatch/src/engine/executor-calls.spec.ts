@@ -7,14 +7,21 @@ import {
   WorkerLost,
 } from '../errors/executor-errors.js';
 import { RejectMessages } from '../errors/minibatch.error.js';
-import type { Executor, WindowHandler, WindowOutcome, WindowTask } from '../executors/executor.interface.js';
+import type {
+  BoundExecutor,
+  Executor,
+  WindowHandler,
+  WindowOutcome,
+  WindowTask,
+} from '../executors/executor.interface.js';
 import { readOutcome } from '../executors/outcome-codec.js';
 import { encodeTask } from '../executors/task-codec.js';
 import { runTask } from '../executors/task-runner.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import { VirtualClock } from '../testing/virtual-clock.js';
 import type { Window } from '../windows/window.js';
-import { type ConsumerChoice, Process, stop, STREAM, turns } from './process.spec.support.js';
+import { type ConsumerChoice, LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
 
 type Fault = (task: WindowTask) => Promise<never> | undefined;
 
@@ -46,14 +53,13 @@ function failing(executor: FarAway, error: () => Error): () => void {
 
 const RETRY = { base: 1_000, max: 1_000, jitter: 0, attempts: 2 };
 
-function processOn(database: MemoryDatabase, executor: Executor, choice: ConsumerChoice = {}): Process {
+function boundTo(executor: Executor): BoundExecutor {
   const consumer = { label: 'Test.default', stream: STREAM, group: 'default', workers: 1 };
-  return new Process(database).consumer({
-    size: 4,
-    retry: RETRY,
-    ...choice,
-    executor: { executor, consumer, encode: encodeTask },
-  });
+  return { executor, consumer, encode: encodeTask };
+}
+
+function processOn(database: MemoryDatabase, executor: Executor, choice: ConsumerChoice = {}): Process {
+  return new Process(database).consumer({ size: 4, retry: RETRY, ...choice, executor: boundTo(executor) });
 }
 
 const deadLetters = (p: Process) => p.store.deadLetters(STREAM, {}, undefined, 100);
@@ -245,6 +251,59 @@ describe('a window whose worker is lost', () => {
     const key = { stream: STREAM, group: 'default', partition: 0 };
     const stored = await new MemoryStreamStore(database).readWindows(key, 'claimed', undefined, 10);
     expect(stored.windows).toEqual([expect.objectContaining({ attempt: 1, recoveries: 2 })]);
+  });
+});
+
+describe('a window that was out when the process that held its lease died', () => {
+  /** A process that takes over after the wait for the lease. */
+  async function heirOf(p: Process, database: MemoryDatabase, executor: Executor, choice: ConsumerChoice) {
+    const heir = new Process(database, { clock: new VirtualClock(p.clock.now()) });
+    heir.consumer({ retry: RETRY, ...choice, executor: boundTo(executor) });
+    await heir.engine.start();
+    await heir.clock.advance(LEASE * 1.5, () => turns(() => false, 60));
+    return heir;
+  }
+
+  it.each([
+    [true, [0, 0, 0]],
+    // Its thread ended with the process, and may be what ended it: they run one at a time.
+    [undefined, [3]],
+  ])('is no suspect if handlers run in processes of their own (%s)', async (runsElsewhere, recoveries) => {
+    const database = new MemoryDatabase();
+    const far = Object.assign(new FarAway(() => undefined), { runsElsewhere });
+    far.fault = () => new Promise<never>(() => undefined);
+    const choice = { size: 1, workers: 3 };
+    const store = new MemoryStreamStore(database);
+    await store.ensureStream(STREAM);
+    await store.append([1, 2, 3].map((data) => ({ stream: STREAM, data, created: new Date() })));
+    const key = { stream: STREAM, group: 'default', partition: 0 };
+    const open = async () =>
+      (await store.readWindows(key, 'claimed', undefined, 10)).windows.map((window) => window.recoveries);
+    let p = processOn(database, far, choice);
+    await p.engine.start();
+    await turns(() => far.tasks.length === 3);
+    for (let deaths = 0; deaths < 2; deaths += 1) {
+      p.kill();
+      far.tasks.length = 0;
+      p = await heirOf(p, database, far, choice);
+    }
+    expect(far.tasks.map((task) => task.recoveries)).toEqual(recoveries);
+    expect(await open()).toEqual(runsElsewhere ? [0, 0, 0] : [3, 1, 1]);
+    p.kill();
+  });
+
+  it('keeps the losses of its workers, whether the process died or was stopped', async () => {
+    const database = new MemoryDatabase();
+    const far = Object.assign(new FarAway(() => undefined), { runsElsewhere: true });
+    failing(far, () => new WorkerLost('gone'));
+    const p = await processOn(database, far).start();
+    await p.append(1, 2, 3, 4);
+    await p.advance(1_000);
+    await stop(p);
+    far.fault = () => new Promise<never>(() => undefined);
+    const next = await heirOf(p, database, far, { size: 4 });
+    expect(far.tasks.map(({ recoveries }) => recoveries)).toEqual([0, 1, 2]);
+    next.kill();
   });
 });
 

@@ -54,7 +54,9 @@ export class ExecutorCalls {
   async run(open: InFlightWindow, window: BatchWindow, signal: AttemptSignal): Promise<Handled> {
     const { definition } = this.term;
     const wantsResult = definition.sinks.length > 0 || hasHook(this.term, 'onEmit');
-    const task = new ExecutorTask(this.bound, definition.handler, window, open.record.recoveries, wantsResult);
+    const { recoveries } = open.record;
+    const { partition } = definition.key;
+    const task = new ExecutorTask(this.bound, definition.handler, window, recoveries, wantsResult, partition);
     const run: Run = { open, task, window, signal };
     let blocked: Mutable<BlockedExecutor> | undefined;
     try {

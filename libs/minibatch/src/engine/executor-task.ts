@@ -11,6 +11,7 @@ export class ExecutorTask implements WindowTask {
     readonly window: BatchWindow,
     readonly recoveries: number,
     readonly wantsResult: boolean,
+    readonly partition: number,
   ) {}
 
   get consumer(): ExecutorConsumer {

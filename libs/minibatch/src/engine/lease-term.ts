@@ -53,6 +53,8 @@ export class LeaseTerm {
   private hasClosed = false;
   /** Present if the handler may begin only so often. */
   readonly limiter: RateLimiter | undefined;
+  /** The death of a process that held the lease says nothing about its windows: their handlers run in others. */
+  readonly runsElsewhere: boolean;
   /** Who calls handlers and sinks. */
   readonly caller: Caller;
 
@@ -71,6 +73,7 @@ export class LeaseTerm {
     setMaxListeners(0, this.over, this.closing);
     const { rateLimit } = definition;
     this.limiter = rateLimit && new RateLimiter(rateLimit, parts.clock, parts.activity);
+    this.runsElsewhere = definition.executor?.executor.runsElsewhere === true;
     const { stream, group } = definition.key;
     this.caller = { store: parts.store, stream, group, workers: definition.workers };
   }

@@ -97,11 +97,12 @@ async function finishRecorded(term: LeaseTerm, { finished, groups }: Recovery): 
 /**
  * A window that ends its process would be redelivered forever, so those whose handler may have been running are counted. From the first
  * takeover on each beginning is noted (`WindowRunner`); the very first is not, for the sake of speed: windows start in order, so it
- * is taken to be the first `workers` of those that were not waiting.
+ * is taken to be the first `workers` of those that were not waiting. Handlers in other processes end none that holds a lease.
  */
 async function judge(term: LeaseTerm, open: InFlightWindow, mayHaveBegun: boolean): Promise<void> {
   const { clean, lease, parts } = term;
   const { record } = open;
+  if (term.runsElsewhere) return;
   const waits = record.nextTry !== undefined && record.nextTry.getTime() > parts.clock.now();
   const begun = record.recoveries === 0 && !waits && !record.dropped && mayHaveBegun ? 1 : 0;
   // A process that was stopped in an orderly way has not died of it.
@@ -122,7 +123,7 @@ async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWi
         'vanished from the buffer; something other than this module removed them',
     );
   }
-  const open = inFlightWindow(record, messages, !term.clean);
+  const open = inFlightWindow(record, messages, !term.clean && !term.runsElsewhere);
   if (record.split) open.apart = takenApart(new Bisection(record.split), record.error);
   return open;
 }

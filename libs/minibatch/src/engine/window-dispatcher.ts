@@ -78,8 +78,9 @@ export class WindowDispatcher {
       const { open, isProbe } = next;
       windows.isolate(open);
       if (windows.hasIsolated && !windows.isQuiet) return;
-      // While windows are set aside others begin out of order.
-      open.startedOutOfOrder = open.suspect || evidence.isInDoubt || (open.state === WindowState.Ready && open.retry);
+      // While windows are set aside others begin out of order. Where handlers can't end this process, nobody asks.
+      const isOutOfOrder = open.suspect || evidence.isInDoubt || (open.state === WindowState.Ready && open.retry);
+      open.startedOutOfOrder = isOutOfOrder && !this.term.runsElsewhere;
       if (isProbe) evidence.probing(open);
       this.start(open, isProbe);
     }

@@ -1,4 +1,5 @@
 import type { StoredMessage } from '../storage/message.interface.js';
+import type { ConsumerKey } from '../storage/consumer-key.interface.js';
 import type { Window } from '../windows/window.js';
 
 export type WindowHandler = (window: Window) => unknown;
@@ -22,6 +23,8 @@ export interface WindowTask {
   readonly window: Window;
   /** Runs of this window, or of this part, whose worker was lost. */
   readonly recoveries: number;
+  /** The partition of the stream that the messages lie in. */
+  readonly partition: number;
   /** Ids of the messages, in order. */
   readonly ids: readonly string[];
   /** False: nobody uses the result, so it need not be sent back. */
@@ -79,17 +82,53 @@ export interface Executor {
    */
   readonly reportsStart?: boolean;
   /**
+   * True: handlers run in processes that do not end with this one. A window that was out when this process died is then no suspect of its
+   * death, and its `recoveries` stay as they are, so that its next holder can find the run that was begun. @default false
+   */
+  readonly runsElsewhere?: boolean;
+  /**
    * Prepares for these consumers, before the first of them runs. Called again, with the new ones, when a module is loaded later. What it
    * rejects with ends the boot, except `ExecutorUnavailable`, which is logged.
    */
   open?(consumers: readonly ExecutorConsumer[]): Promise<void>;
   /**
-   * Releases what `open` and `run` took, after `timeout` milliseconds at the latest. Tasks that run until then settle, and later ones
+   * The worker's side: this process has the role `worker`, and from now on runs the methods of these consumers for the executors of others.
+   * Called when the application has started, in place of `open`, and again, with the new ones, when a module is loaded later. What it rejects
+   * with ends the boot, except `ExecutorUnavailable`, which is logged. @default something else brings the tasks to `WindowWorker`
+   */
+  serve?(worker: ExecutorWorker): Promise<void>;
+  /**
+   * Releases what `open`, `serve` and `run` took, after `timeout` milliseconds at the latest. Tasks that run until then settle, and later ones
    * are rejected with `ExecutorUnavailable`. Idempotent.
    */
   close?(timeout: number): Promise<void>;
   /** Runs the handler of the task's consumer once. Settles soon after `task.signal` aborts. */
   run(task: WindowTask): Promise<WindowOutcome>;
+}
+
+/** What a worker may know of a run beyond the task itself. */
+export interface HandleOptions {
+  /** Becomes `window.signal`. @default never aborts */
+  readonly signal?: AbortSignal;
+  /** Becomes `window.closing`. @default `signal` */
+  readonly closing?: AbortSignal;
+  /** Most bytes of a result; a larger one blocks the consumer with the code `ResultUnsendable`. @default 1 MiB */
+  readonly maxResultBytes?: number;
+}
+
+/** A consumer whose windows this process runs for others. */
+export interface ServedConsumer extends ExecutorConsumer {
+  readonly handler: WindowHandler;
+}
+
+/** What a process in the role of a worker offers its executors. */
+export interface ExecutorWorker {
+  /** Those that name the executor. */
+  readonly consumers: readonly ServedConsumer[];
+  /** Calls the method that the task is for, as `WindowWorker.handle`. */
+  handle(task: Uint8Array, options?: HandleOptions): Promise<Uint8Array>;
+  /** Those of the messages that are still in the store, in the order of `ids`. Opens the store if nothing has done so. */
+  load(key: ConsumerKey, ids: readonly string[]): Promise<readonly StoredMessage[]>;
 }
 
 /** The bytes of a task. */

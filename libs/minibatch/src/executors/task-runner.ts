@@ -1,20 +1,10 @@
 import { isA, messageOf } from '../errors/error-text.js';
 import { ExecutorUnavailable } from '../errors/executor-errors.js';
 import { RejectMessages } from '../errors/minibatch.error.js';
-import type { WindowHandler } from './executor.interface.js';
+import type { HandleOptions, WindowHandler } from './executor.interface.js';
 import { encodeFailure, encodeOutcome, encodeThrown, MAX_RESULT_BYTES } from './outcome-codec.js';
 import { RemoteWindow } from './remote-window.js';
 import { decodeTask, type ReceivedTask } from './task-codec.js';
-
-/** What a worker may know of a run beyond the task itself. */
-export interface HandleOptions {
-  /** Becomes `window.signal`. @default never aborts */
-  readonly signal?: AbortSignal;
-  /** Becomes `window.closing`. @default `signal` */
-  readonly closing?: AbortSignal;
-  /** Most bytes of a result; a larger one blocks the consumer with the code `ResultUnsendable`. @default 1 MiB */
-  readonly maxResultBytes?: number;
-}
 
 /** @returns undefined if the worker does not have it */
 export type FindHandler = (stream: string, group: string) => WindowHandler | undefined;

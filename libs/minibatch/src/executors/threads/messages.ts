@@ -40,9 +40,6 @@ export interface ThreadOrder {
   readonly reason: string;
 }
 
-/** Under it a thread finds what `runMinibatchWorker` has made, also if there are two copies of the package. */
-export const WORKER: unique symbol = Symbol.for('nestjs-minibatch.worker') as never;
-
 /** What the application's file provides, by `runMinibatchWorker`. */
 export interface ThreadWorker {
   readonly consumers: ThreadConsumers;

@@ -3,6 +3,7 @@ import { workerData } from 'node:worker_threads';
 import { BACKGROUND_CLOCK } from '../../common/clock.js';
 import { messageOf } from '../../errors/error-text.js';
 import { notReady } from '../task-runner.js';
+import { WORKER } from '../worker-mark.js';
 import {
   bootsTooLong,
   type ThreadData,
@@ -10,7 +11,6 @@ import {
   type ThreadReply,
   type ThreadTask,
   type ThreadWorker,
-  WORKER,
 } from './messages.js';
 
 const data = workerData as ThreadData;

@@ -142,7 +142,7 @@ describe('a document with a field in an odd shape', () => {
     const executor = { name: 'none', run: () => Promise.reject(new Error('never called')) };
     const consumer = { label: 'Odd.take', stream: 'flights', group: 'a', workers: 1 };
     const window = new BatchWindow(A, windowOf(1, []), messages, { signal: new AbortController().signal });
-    const task = new ExecutorTask({ executor, consumer, encode: encodeTask }, () => undefined, window, 0, true);
+    const task = new ExecutorTask({ executor, consumer, encode: encodeTask }, () => undefined, window, 0, true, 0);
     const shown = (list: readonly object[]) =>
       JSON.stringify(list, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
     // The driver's classes here, and those of bson there.

@@ -47,7 +47,7 @@ export function taskFor(executor: Executor, group: HandlerName | 'absent', optio
   );
   const bound = { executor, consumer: consumerOf(group), encode: encodeTask };
   const handler: WindowHandler = group === 'absent' ? () => undefined : (each) => handlers[group](each);
-  return new ExecutorTask(bound, handler, window, 0, wantsResult);
+  return new ExecutorTask(bound, handler, window, 0, wantsResult, 0);
 }
 
 /** What the engine makes of the run: the result, and the reasons by message id. */

@@ -66,7 +66,7 @@ export function valuesContract({ describe, it }: TestFunctions, context: Contrac
       const record = { seq: 1, id: 'w', messageIds: [], created: new Date(NOON), attempt: 1, recoveries: 0 };
       const window = new BatchWindow(key(), record, stored, { signal: new AbortController().signal });
       const bound = { executor, consumer, encode: encodeTask };
-      const task = new ExecutorTask(bound, () => undefined, window, 0, true);
+      const task = new ExecutorTask(bound, () => undefined, window, 0, true, 0);
       assert.deepStrictEqual(
         decodeTask(task.encode()).messages,
         stored.map((each) => each.read()),
