@@ -8,6 +8,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { createTopics } from './servers/kafka/topics.mjs';
 
 const WORKSPACE = new URL('..', import.meta.url);
 
@@ -174,7 +175,7 @@ async function feedKafka(brokers) {
   const producer = kafka.producer();
   const consumer = kafka.consumer({ groupId: 'minibatch-example-reader' });
   await admin.connect();
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic: 'flights' }, { topic: 'reports' }] });
+  await createTopics(admin, [{ topic: 'flights' }, { topic: 'reports' }]);
   await admin.disconnect();
   await consumer.connect();
   await consumer.subscribe({ topic: 'reports', fromBeginning: true });

@@ -21,6 +21,7 @@ import { memoryStore, MinibatchModule, StreamService } from 'nestjs-minibatch';
 import { KafkaSink, KafkaSource } from 'nestjs-minibatch/kafka';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { startKafka } from '../../scripts/servers/kafka/kafka.mjs';
+import { createTopics } from '../../scripts/servers/kafka/topics.mjs';
 import { warmUpShare } from '../lib/warm-up.mjs';
 import { openBareLmdb } from './lib/bare-lmdb.mjs';
 import { drainSeconds } from './lib/full-stream.mjs';
@@ -52,7 +53,7 @@ console.log(
 
 async function topic() {
   const name = `bench-${randomUUID()}`;
-  await admin.createTopics({ topics: [{ topic: name, numPartitions }] });
+  await createTopics(admin, [{ topic: name, numPartitions }]);
   return name;
 }
 

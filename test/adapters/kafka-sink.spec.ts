@@ -238,9 +238,7 @@ describe('a sink in an application', () => {
     await vi.waitUntil(async () => (await tools.written(topic)) === 10, SOON);
     const sums = (await tools.read(topic)).map(({ value }) => (JSON.parse(String(value)) as { sum: number }).sum);
     expect(sums.reduce((a, b) => a + b, 0)).toBe(4950);
-    const begin = performance.now();
     await app.close();
-    expect(performance.now() - begin).toBeLessThan(10_000);
     expect(log.lines.filter((line) => /^(warn|error)/.test(line))).toEqual([]);
   });
 

@@ -78,13 +78,13 @@ describe('a server of datasets that is killed', () => {
         if (from === ROWS / 4 || from === ROWS / 2) {
           // In the middle of both ways.
           await vi.waitUntil(async () => (await producer.collection('metadata').findOne({ name: 'out' })) !== null, {
-            timeout: 20_000,
+            timeout: 50_000,
           });
           await server.kill9();
           killed += 1;
           await server.restart();
         }
-        await vi.waitFor(() => insertMissing(producer, rows), { timeout: 20_000, interval: 100 });
+        await vi.waitFor(() => insertMissing(producer, rows), { timeout: 50_000, interval: 100 });
       }
       const out = async () => {
         const entry = await producer.collection('metadata').findOne({ name: 'out' });

@@ -59,7 +59,7 @@ function inOrder(dice: Dice, atAnyTime: number): string[] {
 /** Rows that each process adds; one of them is bad. */
 const CHUNK = 60;
 /** A process that takes longer hangs; milliseconds. */
-const LONGEST_RUN = 60_000;
+const LONGEST_RUN = 300_000;
 /** Of the processes killed at any time: the latest moment after they are ready. */
 const LATEST_KILL = 250;
 

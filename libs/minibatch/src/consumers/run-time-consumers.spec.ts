@@ -6,7 +6,7 @@ import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
 import { virtualConsumers } from './run-time-consumers.spec.support.js';
 
 const log = { log() {}, warn() {}, error() {} };
-const SOON = { timeout: 20_000 };
+const SOON = { timeout: 50_000 };
 
 describe.each(STORES)('consumers at run time on %s', (_, open) => {
   let opened: OpenedStore;

@@ -7,7 +7,7 @@ import type { Window } from '../windows/window.js';
 import type { RunningConsumer } from './run-time-consumers.js';
 import { virtualConsumers } from './run-time-consumers.spec.support.js';
 
-const SOON = { timeout: 20_000, interval: 5 };
+const SOON = { timeout: 50_000, interval: 5 };
 
 function setUp() {
   const store = new MemoryStreamStore();

@@ -11,7 +11,7 @@ import type { Stream } from './stream.js';
 import { StreamService } from './stream.service.js';
 
 const log = { log() {}, warn() {}, error() {} };
-const SOON = { timeout: 20_000, interval: 5 };
+const SOON = { timeout: 50_000, interval: 5 };
 
 type Method = { [K in keyof Stream]: Stream[K] extends (...args: never[]) => unknown ? K : never }[keyof Stream];
 

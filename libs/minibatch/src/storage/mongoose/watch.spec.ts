@@ -16,7 +16,7 @@ class Heard {
   readonly failed = (error: unknown) => void this.states.push(error instanceof Error ? error.message : String(error));
 
   until(condition: (heard: Heard) => boolean): Promise<unknown> {
-    return vi.waitUntil(() => condition(this), { timeout: 20_000, interval: 5 });
+    return vi.waitUntil(() => condition(this), { timeout: 50_000, interval: 5 });
   }
 }
 
