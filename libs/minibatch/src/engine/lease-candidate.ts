@@ -1,10 +1,27 @@
 import type { Clock } from '../common/clock.js';
 import { consumerId } from '../storage/stream-store.interface.js';
 import type { LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
-import { fairMoves, type Holding } from './lease-spread.js';
+import { fairMoves, fairTakes, type Holding, type Moves } from './lease-spread.js';
 import { forget, type LeaseListener, type Watch } from './lease-watch.js';
 
 type IsDead = (owner: LeaseOwner) => boolean;
+
+/**
+ * The lease of a process that died is left to the one whose share it is for this part of the lease time: a little more than a candidate
+ * takes to look again.
+ */
+const LEFT_FOR = 1 / 5;
+const NONE: ReadonlySet<Watch> = new Set();
+
+/** A lease of another process, or of nobody, as it was read. */
+interface Candidate {
+  readonly watch: Watch;
+  readonly state: LeaseState;
+  /** What an acquisition expects. */
+  readonly expected: LeaseState;
+  /** How long the state has to stay unchanged before the lease is free; milliseconds. */
+  readonly freeAfter: number;
+}
 
 /** What a candidate shares with the keeper of the leases that it acquires. */
 export interface Candidacy {
@@ -36,7 +53,7 @@ export class LeaseCandidate {
   /** Leases that may still be taken in this round. */
   private room = 0;
   /** The others were expected to ask for their share in the last round. */
-  private leftToOthers = false;
+  private othersAsk = false;
   /** The most leases beyond `maxLeases` that were reported. */
   private reported: number;
 
@@ -53,14 +70,17 @@ export class LeaseCandidate {
     if (watches.every(({ lease }) => lease)) return;
     const states = await this.shared.store.readLeases(watches.map((watch) => watch.key));
     this.room = this.shared.maxLeases - this.count;
+    const candidates = watches.flatMap((watch, index): readonly Candidate[] => {
+      const state = states[index];
+      if (!state) return [];
+      if (!watch.lease) return this.observe(watch, state, isDead);
+      if (watch.lease.fence === state.fence) this.hooks.inherit(watch, state.heir);
+      return [];
+    });
+    const left = this.leftToOthers(candidates, watches, states, isDead);
     // Wait for all of them, even if one fails: they must not overlap with the next round.
     const outcomes = await Promise.allSettled(
-      watches.map(async (watch, index) => {
-        const state = states[index];
-        if (!state) return;
-        if (!watch.lease) await this.consider(watch, state, isDead);
-        else if (watch.lease.fence === state.fence) this.hooks.inherit(watch, state.heir);
-      }),
+      candidates.map((candidate) => this.consider(candidate, left.has(candidate.watch))),
     );
     this.reportOverfull();
     await this.spread(watches, states, isDead);
@@ -92,11 +112,12 @@ export class LeaseCandidate {
 
   // ---- acquiring
 
-  private async consider(watch: Watch, state: LeaseState, isDead: IsDead): Promise<void> {
+  /** Nothing if the store does not know the consumer. */
+  private observe(watch: Watch, state: LeaseState, isDead: IsDead): readonly Candidate[] {
     const { owner, clock, listener, stuckAfter } = this.shared;
     if (state.missing) {
       this.hooks.missing(watch);
-      return;
+      return [];
     }
     if (watch.lost) {
       delete watch.lost;
@@ -109,20 +130,61 @@ export class LeaseCandidate {
     const { seen } = watch;
     const isUnchanged = seen?.state.fence === state.fence && seen.state.counter === state.counter;
     watch.seen = { state, since: isUnchanged ? seen.since : now };
-    const expected = this.acquiredUnknowingly(watch, state) ?? state;
-    watch.patience = expected === state ? this.patience(state, isDead) : 0;
-    if (now - watch.seen.since >= watch.patience) await this.acquire(watch, state, expected);
+    const acquired = this.acquiredUnknowingly(watch, state);
+    const freeAfter = acquired ? 0 : this.freeAfter(state, isDead);
+    if (!isUnchanged || now - watch.seen.since < freeAfter) delete watch.free;
+    if (now - watch.seen.since >= freeAfter) watch.free ??= now;
+    return [{ watch, state, expected: acquired ?? state, freeAfter }];
   }
 
-  /** How long a state has to stay unchanged before this process takes the lease; milliseconds. */
-  private patience({ owner, heir, holdTime = 0 }: LeaseState, isDead: IsDead): number {
+  /** How long a state has to stay unchanged before the lease is free; milliseconds. */
+  private freeAfter({ owner, heir, holdTime = 0 }: LeaseState, isDead: IsDead): number {
     const { leaseTime } = this.shared;
-    const isFree = owner === undefined || isDead(owner);
-    const isMine = heir?.id === this.shared.owner.id;
-    if (isFree && isMine) return 0;
-    const isReserved = isFree && heir !== undefined && !isDead(heir);
-    const untilFree = isFree ? 0 : Math.max(leaseTime, holdTime);
-    return untilFree + (isReserved ? leaseTime : 0) + (this.room > 0 ? 0 : leaseTime);
+    const isOwned = owner !== undefined && !isDead(owner);
+    if (isOwned) return Math.max(leaseTime, holdTime);
+    const isReserved = heir !== undefined && heir.id !== this.shared.owner.id && !isDead(heir);
+    return isReserved ? leaseTime : 0;
+  }
+
+  /**
+   * Those that processes which died have left, and that are another one's share. A lease that was released, or never held, goes to the
+   * process that is first: perhaps no other one runs the consumer.
+   */
+  private leftToOthers(
+    candidates: readonly Candidate[],
+    watches: readonly Watch[],
+    states: readonly LeaseState[],
+    isDead: IsDead,
+  ): ReadonlySet<Watch> {
+    const { owner, maxLeases } = this.shared;
+    const orphans = candidates.filter(
+      ({ watch, state, expected }) =>
+        watch.free !== undefined && state.owner && expected === state && !isMine(state, owner),
+    );
+    if (orphans.length === 0) return NONE;
+    const silent = new Set(orphans.map(({ state }) => state.owner?.id));
+    const holders = watches
+      .flatMap((watch, index) => this.holding(watch, states[index], isDead) ?? [])
+      .map(({ holder }) => holder)
+      .filter((holder) => !silent.has(holder));
+    const mine = fairTakes(
+      orphans.map(({ watch }) => consumerId(watch.key)),
+      holders,
+      owner.id,
+      maxLeases,
+    );
+    return new Set(orphans.flatMap(({ watch }) => (mine.has(consumerId(watch.key)) ? [] : [watch])));
+  }
+
+  private async consider({ watch, state, expected, freeAfter }: Candidate, isLeft: boolean): Promise<void> {
+    const { seen, free } = watch;
+    const { clock, leaseTime, owner } = this.shared;
+    if (!seen) return;
+    const isCertain = expected !== state || (freeAfter === 0 && isMine(state, owner));
+    const own = freeAfter + (this.room > 0 || isCertain ? 0 : leaseTime);
+    const others = isLeft && free !== undefined ? free - seen.since + leaseTime * LEFT_FOR : 0;
+    watch.patience = Math.max(own, others);
+    if (clock.monotonic() - seen.since >= watch.patience) await this.acquire(watch, state, expected);
   }
 
   private async acquire(watch: Watch, state: LeaseState, expected: LeaseState): Promise<void> {
@@ -138,6 +200,7 @@ export class LeaseCandidate {
       // Another candidate was quicker, or the group was removed: read again at the usual pace.
       watch.seen = { state, since: now };
       delete watch.patience;
+      delete watch.free;
       return;
     }
     if (watches.get(consumerId(watch.key)) !== watch) {
@@ -163,13 +226,9 @@ export class LeaseCandidate {
 
   /** Asks for the leases that this process is short of. */
   private async spread(watches: readonly Watch[], states: readonly LeaseState[], isDead: IsDead): Promise<void> {
-    const { store, owner, maxLeases } = this.shared;
-    if (!store.requestLease) return;
+    if (!this.shared.store.requestLease) return;
     const holdings = watches.flatMap((watch, index) => this.holding(watch, states[index], isDead) ?? []);
-    const patient = fairMoves(holdings, owner.id, maxLeases, true);
-    const eager = fairMoves(holdings, owner.id, maxLeases, false);
-    const { ask, withdraw } = patient.ask.length === 0 && this.leftToOthers ? eager : patient;
-    this.leftToOthers = patient.ask.length === 0 && eager.ask.length > 0;
+    const { ask, withdraw } = this.moves(holdings);
     if (ask.length === 0) return;
     await Promise.all(
       watches.map(async (watch, index) => {
@@ -179,6 +238,17 @@ export class LeaseCandidate {
         else if (state && ask.includes(id)) await this.request(watch, state);
       }),
     );
+  }
+
+  private moves(holdings: readonly Holding[]): Moves {
+    const { owner, maxLeases } = this.shared;
+    const moves = fairMoves(holdings, owner.id, maxLeases, true);
+    const isLeft = this.othersAsk;
+    this.othersAsk = false;
+    if (moves.ask.length > 0) return moves;
+    const own = fairMoves(holdings, owner.id, maxLeases, false);
+    this.othersAsk = own.ask.length > 0;
+    return isLeft ? own : moves;
   }
 
   private async request(watch: Watch, state: LeaseState): Promise<void> {
@@ -211,4 +281,9 @@ export class LeaseCandidate {
       ...(owner && { owner: owner.id }),
     };
   }
+}
+
+/** The process asks for the lease. */
+function isMine({ heir }: LeaseState, { id }: LeaseOwner): boolean {
+  return heir?.id === id;
 }

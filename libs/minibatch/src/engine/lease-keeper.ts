@@ -45,7 +45,8 @@ const HOLD_MEMORY = 3_600_000;
  *
  * Leases are spread evenly over the processes that compete for them. One that has at least two fewer than another asks for one
  * (`lease-spread.ts`): it becomes the heir. The holder drains the consumer and releases the lease, and the heir takes it. What was
- * asked for counts as the heir's already, so that nobody asks for too much. If it does not move, the heir asks for another. Nothing is ever taken from a process that is alive.
+ * asked for counts as the heir's already, so that nobody asks for too much. If it does not move, the heir asks for another. Nothing is
+ * ever taken from a process that is alive; what one that died has left is shared in the same way.
  */
 export class LeaseKeeper {
   private readonly watches = new Map<string, Watch>();

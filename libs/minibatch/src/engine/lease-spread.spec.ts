@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fairMoves, fairRequests, type Holding } from './lease-spread.js';
+import { fairMoves, fairRequests, fairTakes, type Holding } from './lease-spread.js';
 import { Fleet, names, ROUND } from './fleet.spec.support.js';
 import { LEASE } from './process.spec.support.js';
 
@@ -75,6 +75,12 @@ describe('a lease that was asked for and does not move', () => {
       ['a2'],
       ['a0'],
     ],
+    [
+      'is exchanged one by one: each that is asked for stops being worked for',
+      [stuck('a0', 'a'), stuck('a1', 'a'), held('a2', 'a'), held('a3', 'a'), held('a4', 'a'), held('a5', 'a')],
+      ['a2'],
+      ['a0'],
+    ],
     ['is asked for again when only such are left', [known('a0', 'a'), known('a1', 'a')], ['a0'], []],
     ['is asked for last', [known('a0', 'a'), held('a1', 'a'), held('a2', 'a')], ['a1'], []],
     ['is no reason to ask for more than a share', [stuck('a0', 'a'), held('a1', 'a'), held('m', 'me')], [], []],
@@ -101,4 +107,58 @@ describe('the leases of a fleet', () => {
       await fleet.stopAll();
     },
   );
+
+  it.each([
+    [3, 4],
+    [3, 7],
+    [4, 16],
+    [5, 7],
+    [6, 16],
+    [8, 16],
+  ])('of %d replicas change hands once when one of them dies: %d consumers', async (replicas, consumers) => {
+    const fleet = new Fleet(names(consumers));
+    await fleet.joinMany(replicas);
+    expect(await fleet.comesTo(() => fleet.isFair), fleet.shares.join(' ')).toBe(true);
+    await fleet.pass(LEASE);
+    const before = await fleet.leases();
+    const left = fleet.shares[0]!;
+    fleet.kill(fleet.members[0]!);
+    expect(await fleet.comesTo(() => fleet.isFair, LEASE + 2 * ROUND), fleet.shares.join(' ')).toBe(true);
+    await fleet.pass(2 * LEASE);
+    const moves = (await fleet.leases()).map(({ fence }, index) => fence - before[index]!.fence);
+    expect(moves.toSorted()).toEqual([
+      ...Array.from({ length: consumers - left }, () => 0),
+      ...Array.from({ length: left }, () => 1),
+    ]);
+    await fleet.stopAll();
+  });
+
+  it('of one that died do not wait for a replica that does not run their consumers', async () => {
+    const fleet = new Fleet(names(5));
+    // By its share it would be the one to take what is left.
+    await fleet.join({}, ['g4']);
+    await fleet.pass(ROUND);
+    const dying = await fleet.join();
+    await fleet.pass(ROUND);
+    const other = await fleet.join();
+    expect(await fleet.comesTo(() => fleet.shares[2]! > 0, 2 * LEASE), fleet.shares.join(' ')).toBe(true);
+    fleet.kill(dying);
+    const isTakenOver = () => fleet.shares.join() === '1,4';
+    expect(await fleet.comesTo(isTakenOver, LEASE + 3 * ROUND), fleet.shares.join(' ')).toBe(true);
+    expect(other.logged).toEqual([]);
+    await fleet.stopAll();
+  });
+});
+
+describe('a share of the leases of processes that died', () => {
+  it.each([
+    ['is all if there is no other process', ['x', 'y'], [], Infinity, ['x', 'y']],
+    ['goes to the process that has fewest', ['x', 'y'], ['a', 'a', 'me'], Infinity, ['x']],
+    ['goes by name where two have as many', ['x', 'y'], ['a', 'me'], Infinity, ['y']],
+    ['is nothing for the one that has most', ['x'], ['a', 'me', 'me'], Infinity, []],
+    ['is no more than the process takes', ['x', 'y', 'z'], ['a', 'a', 'me'], 2, ['x']],
+    ['is nothing for a process that has all that it takes', ['x'], ['me'], 1, []],
+  ] as const)('%s', (_, orphans, holders, most, mine) => {
+    expect([...fairTakes(orphans, holders, 'me', most)]).toEqual(mine);
+  });
 });

@@ -36,7 +36,8 @@ export function fairMoves(holdings: readonly Holding[], me: string, most: number
       each.isStuck ? { ...each, holder: (each.holder === me && each.owner) || each.holder, isMovable: false } : each,
     );
     const ask = fairRequests(withoutStuck, me, most, othersAsk);
-    if (ask.length > 0) return { ask, withdraw: stuck.slice(0, ask.length).map(({ id }) => id) };
+    // One at a time: what was asked for drains, whether it is withdrawn or not, and nothing takes its place before it has.
+    if (ask.length > 0) return { ask: ask.slice(0, 1), withdraw: stuck.slice(0, 1).map(({ id }) => id) };
   }
   return { ask: fairRequests(holdings, me, most, othersAsk), withdraw: [] };
 }
@@ -69,6 +70,35 @@ export function fairRequests(
     poorest.count += 1;
     if (isMine && moved) requests.push(moved.id);
   }
+}
+
+/**
+ * Which leases of processes that died this process takes: each goes to the process that has fewest. Processes that see the same come to
+ * the same result: they do not compete for one lease, and none takes more than its share, to hand it over afterwards.
+ *
+ * @param orphans consumers whose leases they are
+ * @param holders of the other leases, one each
+ * @param most leases that the process takes
+ */
+export function fairTakes(
+  orphans: readonly string[],
+  holders: readonly string[],
+  me: string,
+  most: number,
+): ReadonlySet<string> {
+  const counts = new Map([[me, 0]]);
+  for (const holder of holders) counts.set(holder, (counts.get(holder) ?? 0) + 1);
+  const mine = new Set<string>();
+  for (const id of orphans.toSorted()) {
+    const [poorest] = [...counts]
+      .filter(([holder, count]) => holder !== me || count < most)
+      .toSorted(([a, has], [b, hasToo]) => has - hasToo || (a < b ? -1 : 1));
+    if (!poorest) break;
+    const [holder, count] = poorest;
+    counts.set(holder, count + 1);
+    if (holder === me) mine.add(id);
+  }
+  return mine;
 }
 
 interface Share {

@@ -29,6 +29,8 @@ export interface Watch {
   told: number;
   /** The last state read, and since when it has not changed, by this process's monotonic clock. */
   seen?: { readonly state: LeaseState; readonly since: number };
+  /** Monotonic time since when the lease may be acquired: it is free, or its owner has died. */
+  free?: number;
   /** How long the state that was seen has to stay unchanged before this process takes the lease; milliseconds. */
   patience?: number;
   /** How long it may be silent, if longer than the lease time, and until when that holds; see `LeaseKeeper.lengthen`. */
@@ -53,6 +55,7 @@ export interface Watch {
 export function forget(watch: Watch): void {
   delete watch.lease;
   delete watch.seen;
+  delete watch.free;
   delete watch.patience;
   delete watch.isAskedFor;
   delete watch.requested;
