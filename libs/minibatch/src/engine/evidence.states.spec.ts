@@ -211,18 +211,18 @@ describe('what is known of windows that fail', () => {
     expect(evidence.isOutage).toBe(false);
     probe(first, true);
     expect(evidence.isOutage).toBe(false);
-    expect(failures).toEqual([expect.stringContaining('window w1 fails and there is no other one')]);
+    expect(failures).toEqual([expect.stringContaining('window w1 failed, and there is no other window')]);
     expect(logged).toEqual([]);
     probe(ready(2, [1], { error: 'nor this' }), true);
     expect(evidence.isOutage).toBe(true);
-    expect(failures[1]).toContain('2 windows fail, one after the other, the last with: nor this.');
+    expect(failures[1]).toContain('2 windows failed, the last with: nor this.');
     expect(logged).toEqual([failures[1]]);
     probe(first, true);
     expect(failures).toHaveLength(3);
     expect(logged).toHaveLength(1);
     evidence.succeeded(ready(3), evidence.begin());
     expect(evidence.isOutage).toBe(false);
-    expect(logged.slice(1)).toEqual(['Test.default: a window got through again; 2 that were set aside are retried']);
+    expect(logged.slice(1)).toEqual(['Test.default: a window succeeded again; retrying 2 windows that failed before']);
     evidence.succeeded(ready(4), evidence.begin());
     expect(logged).toHaveLength(2);
     // And if it begins again, it is said again.

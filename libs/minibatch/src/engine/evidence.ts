@@ -1,5 +1,6 @@
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
+import { counted } from '../common/counted.js';
 import type { SetAside } from './engine.interface.js';
 import { type InFlightWindow, WindowState } from './in-flight-window.js';
 import type { InFlightWindows } from './in-flight-windows.js';
@@ -63,7 +64,7 @@ export class Evidence {
     if (this.isReported) {
       const { definition, parts } = this.term;
       parts.log.log(
-        `${definition.label}: a window got through again; ${this.asideCount} that were set aside are retried`,
+        `${definition.label}: a window succeeded again; retrying ${counted(this.asideCount, 'window')} that failed before`,
       );
     }
     this.level = 0;
@@ -200,10 +201,10 @@ export class Evidence {
     const { definition, counters, parts } = this.term;
     const { asideCount, othersFail } = this;
     const what = othersFail
-      ? `${asideCount} windows fail, one after the other, the last with: ${record.error}. Nothing is given up; they are retried ` +
-        'until it works. Fix what they all need'
-      : `window ${record.id} fails and there is no other one that could show whether the fault is in its messages: ${record.error}. ` +
-        'It is retried, and the next one at once';
+      ? `${counted(asideCount, 'window')} failed, the last with: ${record.error}. No window is given up: all are retried until one ` +
+        'succeeds. Fix what they all need'
+      : `window ${record.id} failed, and there is no other window that could show whether the fault is in its messages: ${record.error}. ` +
+        'It is retried, and the next one is tried at once';
     const error = new MinibatchError(ErrorCode.AllFailed, `${definition.label}: ${what}`);
     counters.failed(parts.clock.now(), error);
     if (!othersFail || this.isReported) return;

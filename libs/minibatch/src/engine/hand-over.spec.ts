@@ -344,7 +344,7 @@ describe('replicas that are not alike', () => {
     expect(fleet.shares).toEqual([2]);
     expect(await fleet.comesTo(() => fleet.shares[0] === 6, LEASE)).toBe(true);
     expect(small.logged).toEqual([
-      'This process works for 6 consumers, more than maxLeases (2), because no other process takes them: start more processes, or raise maxLeases',
+      'This process holds 6 leases, more than maxLeases (2), because no other process takes them: start more processes, or raise maxLeases',
     ]);
     await fleet.join();
     expect(await fleet.comesTo(() => fleet.isFair)).toBe(true);

@@ -93,7 +93,7 @@ export class LeaseTerms implements LeaseListener {
   overfull(held: number): void {
     const { maxLeases } = this.parts.options;
     this.parts.log.warn(
-      `This process works for ${held} consumers, more than maxLeases (${maxLeases}), because no other process takes them: ` +
+      `This process holds ${counted(held, 'lease')}, more than maxLeases (${maxLeases}), because no other process takes them: ` +
         'start more processes, or raise maxLeases',
     );
   }

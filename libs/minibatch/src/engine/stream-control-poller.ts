@@ -12,8 +12,8 @@ export interface WaitingConsumers {
 }
 
 /**
- * Looks for what other processes ask of a stream (`flush`, `pause`, `clear`, requests of operators) while windows of it are incomplete:
- * often while messages come and go, ever less often while they only wait. Else the rounds of leases look, and this does not.
+ * Polls for what other processes ask of a stream (`flush`, `pause`, `clear`, requests of operators) while windows of it are incomplete:
+ * often while messages come and go, ever less often while they only wait. Otherwise the lease rounds read it.
  */
 export class StreamControlPoller {
   private readonly stopped = new AbortController();
@@ -28,7 +28,7 @@ export class StreamControlPoller {
     private readonly activity: Activity,
     private readonly waiting: () => WaitingConsumers,
     /** Reads what is asked of these streams, and sees to it. */
-    private readonly look: (streams: readonly string[]) => Promise<void>,
+    private readonly poll: (streams: readonly string[]) => Promise<void>,
   ) {
     this.shortest = Math.min(polling.busy * FACTOR, polling.idle);
     this.longest = polling.idle;
@@ -56,7 +56,7 @@ export class StreamControlPoller {
       this.pause = isNew ? this.shortest : Math.min(this.pause * 2, this.longest);
       waited = 0;
       // The rounds of leases say what is wrong with the store.
-      await this.activity.track(() => this.look(streams)).catch(() => undefined);
+      await this.activity.track(() => this.poll(streams)).catch(() => undefined);
     }
   }
 }

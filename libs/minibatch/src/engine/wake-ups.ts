@@ -50,7 +50,7 @@ export class WakeUps {
   }
 
   start(): void {
-    void this.poll();
+    void this.run();
   }
 
   stop(): void {
@@ -58,7 +58,7 @@ export class WakeUps {
     this.restartPause?.();
   }
 
-  /** Something has happened on a stream: look often again. */
+  /** Something has happened on a stream: poll often again. */
   pollSoon(): void {
     if (this.pause === this.store.polling.busy) return;
     this.pause = this.store.polling.busy;
@@ -132,11 +132,11 @@ export class WakeUps {
     this.restartPause?.();
   }
 
-  private async poll(): Promise<void> {
+  private async run(): Promise<void> {
     while (!this.stopped.signal.aborted) {
       await this.rest();
       if (this.stopped.signal.aborted) return;
-      await this.activity.track(() => this.look());
+      await this.activity.track(() => this.poll());
     }
   }
 
@@ -149,7 +149,7 @@ export class WakeUps {
     if (rest.signal.aborted) await delay(this.clock, this.pause, this.stopped.signal);
   }
 
-  private async look(): Promise<void> {
+  private async poll(): Promise<void> {
     const awaiting = this.awaitingMessages();
     if (awaiting.length === 0) {
       this.failing = false;

@@ -60,7 +60,7 @@ describe('an append that fails and that nobody awaits', () => {
     expect(error.stack).toMatch(/at forgetful \(/);
   });
 
-  it('leads to the caller for the first twenty of a second only, for it is not free', async () => {
+  it('leads to the caller for the first twenty of a second only', async () => {
     const { clock, hub } = setUp();
     const sites = () => Array.from({ length: 21 }, hub.callSite).filter(({ stack }) => stack);
     expect(sites()).toHaveLength(20);

@@ -16,7 +16,7 @@ const SECOND = 1_000;
 
 /**
  * An append that fails without being awaited ends the process, and the stack of what the write failed with leads to the queue. So each call
- * notes where it came from: the first twenty of each second do, for it is not free.
+ * notes where it came from. Only the first twenty of each second do, because it costs time.
  */
 export class CallSites {
   private left = 0;
