@@ -3,6 +3,9 @@ import type { MessageId } from '../stream-store.interface.js';
 /** Ids are numbers of a sequence, in hexadecimal of fixed width, so that they sort as strings. */
 export const ID_PATTERN = /^[0-9a-f]{16}$/;
 const DIGITS = 16;
+const ID_BYTES = 8;
+/** The upper half of the first number beyond the safe integers. */
+const SAFE_HIGH = 2 ** 21;
 
 /** Makes an id of a number, in SQL. */
 export function hexSql(number: string): string {
@@ -34,28 +37,49 @@ function bound(id: MessageId): number {
   return Number.isNaN(number) ? 0 : Math.min(number, Number.MAX_SAFE_INTEGER);
 }
 
+/** As `numberOf`, and several times as fast for many ids of this store. */
+export function numbersOf(ids: readonly MessageId[]): number[] {
+  const bytes = packIds(ids);
+  const isExact = bytes.length === ids.length * ID_BYTES && ids.every(({ length }) => length === DIGITS);
+  if (!isExact) return ids.map(numberOf);
+  return ids.map((id, n) => {
+    const high = bytes.readUInt32BE(n * ID_BYTES);
+    return high < SAFE_HIGH ? high * 2 ** 32 + bytes.readUInt32BE(n * ID_BYTES + 4) : numberOf(id);
+  });
+}
+
 /** An array of numbers as a parameter; the driver would quote each. */
 export function numberArray(numbers: readonly number[]): string {
   return `{${numbers.join(',')}}`;
 }
 
-/** Numbers to be looked up. Their range goes with them: without statistics the server would read the whole partition. */
+/** Ids of messages as parameters of `isAmong`. */
 export interface NumberSet {
-  readonly array: string;
+  /** In ascending order; null if all numbers from `low` to `high` are in the set. */
+  readonly array: string | null;
   readonly low: number;
   readonly high: number;
 }
 
 export function numberSet(ids: readonly MessageId[]): NumberSet {
-  let low = Number.MAX_SAFE_INTEGER;
-  let high = 0;
-  const numbers = ids.map((id) => {
-    const number = numberOf(id);
-    if (number < low) low = number;
-    if (number > high) high = number;
-    return number;
-  });
-  return { array: numberArray(numbers), low, high };
+  const numbers = numbersOf(ids);
+  let isAscending = true;
+  for (let n = 1; n < numbers.length; n += 1) isAscending &&= numbers[n - 1]! < numbers[n]!;
+  if (!isAscending) numbers.sort((a, b) => a - b);
+  const low = numbers[0] ?? 1;
+  const high = numbers.at(-1) ?? 0;
+  const isWhole = isAscending && high - low + 1 === numbers.length;
+  return { array: isWhole ? null : numberArray(numbers), low, high };
+}
+
+/**
+ * The condition that a number is in a set, with the parameters `array`, `low` and `high` of `numberSet`. By their range, the server finds
+ * the rows in the index, whatever its statistics say. In the array it searches by halves: it would compare each row with each element of
+ * `= any(array)`.
+ */
+export function isAmong(number: string, { array, low, high }: { array: string; low: string; high: string }): string {
+  const found = `(${array}::bigint[])[width_bucket(${number}, ${array}::bigint[])]`;
+  return `${number} between ${low} and ${high} and (${array}::bigint[] is null or ${found} = ${number})`;
 }
 
 /** Eight bytes for each id. */

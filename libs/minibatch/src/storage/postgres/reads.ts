@@ -10,37 +10,37 @@ import type {
 } from '../stream-store.interface.js';
 import type { Database } from './database.js';
 import type { Floors } from './floors.js';
-import { afterNumber, hexSql, numberSet, untilNumber } from './ids.js';
+import { afterNumber, hexSql, isAmong, numberSet, untilNumber } from './ids.js';
 import { REDRIVEN } from './message-removal.js';
-import { consumerOf, IS_OPEN, type Statement, statement, STREAM } from './sql.js';
+import { consumerOf, isOpen, type Statement, statement, STREAM } from './sql.js';
 import { isFull } from './windows.js';
 
-/** Id, bytes, and whether the stream was cleared after it had been appended. */
-type MessageRow = readonly [id: string, body: Buffer, cleared: boolean];
+/** Id, bytes, and whether the stream was cleared after it had been appended; not false but null, which takes no time to read. */
+type MessageRow = readonly [id: string, body: Buffer, cleared: true | null];
 
 const OF_PARTITION = `m.stream = ${STREAM} and m.partition = $3`;
-const IS_CLEARED = `(m.flags & ${REDRIVEN}) = 0 and m.id <= (select cleared_to from minibatch.stream where name = $1)`;
+const CLEARED = `case when (m.flags & ${REDRIVEN}) = 0 and m.id <= (select cleared_to from minibatch.stream where name = $1) then true end`;
 /** Until the bytes before a message reach the limit, so that one message is returned, however large. */
 const limited = (inner: string, order: string, bytes: string) => `select ${hexSql('number')}, body, cleared from (
-    select number, created, body, cleared, sum(octet_length(body)) over (order by ${order}) - octet_length(body) as before
-    from (select m.id as number, m.created, m.body, ${IS_CLEARED} as cleared from minibatch.message m where ${inner}) i) o
+    select number, created, body, cleared, sum(octet_length(body)) over (order by ${order} rows unbounded preceding) - octet_length(body) as before
+    from (select m.id as number, m.created, m.body, ${CLEARED} as cleared from minibatch.message m where ${inner}) i) o
   where before < ${bytes} order by ${order}`;
 
 const FETCH = statement(
-  limited(`${OF_PARTITION} and m.id > $4 and ${IS_OPEN} order by m.id limit $5`, 'number', '$6::bigint'),
+  limited(`${OF_PARTITION} and m.id > $4 and ${isOpen('$4')} order by m.id limit $5`, 'number', '$6::bigint'),
 );
 const FETCH_BY_TIME = statement(
   limited(
-    `${OF_PARTITION} and m.created >= $4 and m.created < $5 and (m.created, m.id) > ($6, $7) and ${IS_OPEN}
+    `${OF_PARTITION} and m.created >= $4 and m.created < $5 and (m.created, m.id) > ($6, $7) and ${isOpen('0')}
       order by m.created, m.id limit $8`,
     'created, number',
     '$9::bigint',
   ),
 );
 const SCAN = statement(`select ${hexSql('m.id')} from minibatch.message m
-  where ${OF_PARTITION} and m.id > $4 and m.id <= $5 and ${IS_OPEN} order by m.id limit $6`);
-const LOAD = statement(`select ${hexSql('m.id')}, m.body, ${IS_CLEARED} from minibatch.message m
-  where ${OF_PARTITION} and m.id between $5 and $6 and m.id = any($4::bigint[]) and ${IS_OPEN}`);
+  where ${OF_PARTITION} and m.id > $4 and m.id <= $5 and ${isOpen('$4')} order by m.id limit $6`);
+const LOAD = statement(`select ${hexSql('m.id')}, m.body, ${CLEARED} from minibatch.message m
+  where ${OF_PARTITION} and ${isAmong('m.id', { array: '$4', low: '$5', high: '$6' })} and ${isOpen('$5::bigint - 1')}`);
 
 /** Reads of the buffer by one consumer. */
 export class Reads {

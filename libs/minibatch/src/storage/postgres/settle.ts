@@ -1,18 +1,21 @@
 import { leaseLost } from '../../errors/store-faults.js';
 import type { Lease, MessageId, SettledWindow, SettleOptions } from '../stream-store.interface.js';
 import type { Database } from './database.js';
-import { numberArray, numberSet } from './ids.js';
+import { isAmong, numberArray, numberSet } from './ids.js';
 import { leaving } from './message-removal.js';
 import { heldBy, HELD_FOR_SHARE, IS_HELD, markOf, statement, STREAM } from './sql.js';
 
 const HELD = `held as materialized (select 1 from minibatch.consumer where ${IS_HELD})`;
 
-/** The common case: no other group, nothing kept. The range is for a server without statistics, which would read the whole partition. */
+/** The messages of the settled windows, by the values of `run`. */
+const settled = (id: string) => isAmong(id, { array: '$6', low: '$7', high: '$8' });
+
+/** The common case: no other group, nothing kept. */
 const plain = (dedupe: boolean) => `with ${HELD},
   windows as (delete from minibatch.claim where stream = ${STREAM} and grp = $2 and partition = $3 and seq = any($9::bigint[])
     and exists (select 1 from held)),
   messages as (delete from minibatch.message where stream = ${STREAM} and partition = $3
-    and id between $7 and $8 and id = any($6::bigint[]) and exists (select 1 from held)${dedupe ? ' returning dedupe' : ''})
+    and ${settled('id')} and exists (select 1 from held)${dedupe ? ' returning dedupe' : ''})
   ${
     dedupe
       ? `, tombstones as (update minibatch.dedupe e set settled = $10
@@ -27,11 +30,11 @@ const DEDUPED = statement(plain(true));
 const MARK = statement(`with held as materialized (${HELD_FOR_SHARE}),
   marked as (insert into minibatch.done (stream, partition, id, grp, kept)
     select m.stream, m.partition, m.id, $2, $9 from minibatch.message m
-    where m.stream = ${STREAM} and m.partition = $3 and m.id between $7 and $8 and m.id = any($6::bigint[])
+    where m.stream = ${STREAM} and m.partition = $3 and ${settled('m.id')}
       and exists (select 1 from held)
     on conflict (stream, partition, id, grp, former) do update set kept = true where excluded.kept and not done.kept)
   select 1 from held`);
-const LEAVES = `x.partition = $3 and x.id between $7 and $8 and x.id = any($6::bigint[]) and exists (select 1 from held)
+const LEAVES = `x.partition = $3 and ${settled('x.id')} and exists (select 1 from held)
     and (not $13::boolean or ${markOf({ partition: '$3', id: 'x.id', group: '$2' })} is not null)
     and not exists (select 1 from waiting w where ${markOf({ partition: '$3', id: 'x.id', group: 'w.name' })} is null)`;
 /**
@@ -61,7 +64,7 @@ export async function settle(
   { groups, keep, at = new Date() }: SettleOptions,
   hasFormerMarks: boolean,
 ): Promise<void> {
-  const messages = windows.flatMap((settled) => settled.messages);
+  const messages = windows.flatMap((each) => each.messages);
   const seqs = numberArray(windows.map(({ window }) => window.seq));
   const others = groups.filter((group) => group !== lease.key.group);
   const time = at.getTime();

@@ -39,8 +39,14 @@ export function markOf({ partition, id, group }: { partition: string; id: string
     where d.stream = ${STREAM} and d.partition = ${partition} and d.id = ${id} and d.grp = ${group} and not d.former limit 1)`;
 }
 
-/** The group `$2` has not committed the message `m`. */
-export const IS_OPEN = `${markOf({ partition: '$3', id: 'm.id', group: '$2' })} is null`;
+/**
+ * The group `$2` has not committed the message `m`, of those after the number `after`. Where no group has marked any, as is always so in a
+ * stream with one group, the server looks once and not for each message.
+ */
+export function isOpen(after: string): string {
+  const marked = `(select 1 from minibatch.done d where d.stream = ${STREAM} and d.partition = $3 and d.id > ${after} limit 1)`;
+  return `(${marked} is null or ${markOf({ partition: '$3', id: 'm.id', group: '$2' })} is null)`;
+}
 
 const parsers = new Map<number, (text: string) => unknown>([
   [16, (text) => text === 't'],

@@ -19,7 +19,7 @@ const FINISHED = statement(`select to_json(finished) as finished from minibatch.
 const KEPT_WINDOWS = statement(`select number, settled, record, ids from minibatch.kept_window
   where stream = ${STREAM} and grp = $2 and partition = $3 and number > $4 order by number limit $5`);
 const KEPT_MESSAGES = statement(`select ${hexSql('number')}, body from (
-    select id as number, body, sum(octet_length(body)) over (order by id) - octet_length(body) as before
+    select id as number, body, sum(octet_length(body)) over (order by id rows unbounded preceding) - octet_length(body) as before
     from (select id, body from minibatch.kept_message where stream = ${STREAM} and id > $2 order by id limit $3) m) k
   where before < $4 order by number`);
 
