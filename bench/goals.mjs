@@ -7,6 +7,7 @@ import { short } from './lib/stats.mjs';
 const SIZES = [1000, 100, 10, 1];
 const JAVA = { 1000: 0.85, 100: 0.85, 10: 0.8, 1: 0.5 };
 const INDEXED = { 1000: 1, 100: 1, 10: 0.9, 1: 0.7 };
+const POSTGRES = { 1000: 0.75, 100: 0.75, 10: 0.6 };
 const COMMANDS = { 1000: 6, 100: 6, 10: 6, 1: 7 };
 
 const atLeast = (text, least, measure) => ({ text, goal: `≥ ${least}`, measure, met: (value) => value >= least });
@@ -61,6 +62,21 @@ export const goals = [
   ),
   atLeast('LMDB against BullMQ (AOF everysec): append and handle, windows of 100', 8, (r) =>
     r.ratio('append and drain at once 100', 'ours-lmdb', 'bullmq'),
+  ),
+  ...[1000, 100, 10].map((size) =>
+    atLeast(`PostgreSQL: drain in windows of ${size}, against bare select + delete of 1000`, POSTGRES[size], (r) =>
+      r.ratio(drain(size), 'ours-postgres', 'floor-postgres'),
+    ),
+  ),
+  ...[1000, 100, 10].map((size) =>
+    atMost(`PostgreSQL: statements per 1,000 messages, everything included, windows of ${size}`, 4.5, (r) =>
+      r.value(drain(size), 'ours-postgres', per1000),
+    ),
+  ),
+  ...Object.entries({ 1000: 5, 100: 10 }).map(([size, least]) =>
+    atLeast(`PostgreSQL against pg-boss: drain in windows of ${size}`, least, (r) =>
+      r.ratio(drain(size), 'ours-postgres', 'pg-boss'),
+    ),
   ),
   ...latency('MongoDB', 'ours-mongo', 'floor-mongo', 'insert + find + insert of the bare driver', 15),
   ...latency('LMDB', 'ours-lmdb', 'floor-lmdb', 'two transactions of bare lmdb', 5),

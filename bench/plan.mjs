@@ -5,6 +5,7 @@
 const OURS = ['ours-mongo', 'ours-lmdb'];
 const WITH_MONGO = ['floor-mongo', 'ours-mongo'];
 const WITH_LMDB = ['floor-lmdb', 'ours-lmdb'];
+const WITH_POSTGRES = ['floor-postgres', 'ours-postgres'];
 
 /**
  * mongo-java-server looks through all that is stored, so a backlog in it is short; on a server with indexes 20,000 messages are gone
@@ -46,7 +47,9 @@ function quickCases(bytes) {
   return [
     append('one', 1, 10_000, bytes, WITH_MONGO),
     append('in flight', 32, 30_000, bytes, few),
-    ...[1000, 100, 10, 1].map((size) => drain(size, 20_000, bytes, size === 100 ? few : WITH_MONGO)),
+    ...[1000, 100, 10, 1].map((size) =>
+      drain(size, 20_000, bytes, [...(size === 100 ? few : WITH_MONGO), ...WITH_POSTGRES]),
+    ),
     severalGroups('two', 100, 20_000, bytes, 1),
     python(3_000, bytes, 1),
     both(100, 4_000, bytes, true, few),

@@ -61,7 +61,12 @@ const WORKLOADS = {
   ],
 };
 
-const FLOOR = { 'ours-mongo': 'floor-mongo', 'python-minibatch': 'floor-mongo', 'ours-lmdb': 'floor-lmdb' };
+const FLOOR = {
+  'ours-mongo': 'floor-mongo',
+  'python-minibatch': 'floor-mongo',
+  'ours-lmdb': 'floor-lmdb',
+  'ours-postgres': 'floor-postgres',
+};
 
 /** One section a workload, one table a case. */
 export function caseTables({ cases, subjects }, pictures) {

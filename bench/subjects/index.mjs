@@ -3,8 +3,10 @@ import bullmqAlways from './bullmq-always.mjs';
 import floorLmdb from './floor-lmdb.mjs';
 import floorMongo from './floor-mongo.mjs';
 import floorMongoOnward from './floor-mongo-onward.mjs';
+import floorPostgres from './floor-postgres.mjs';
 import oursLmdb from './ours-lmdb.mjs';
 import oursMongo from './ours-mongo.mjs';
+import oursPostgres from './ours-postgres.mjs';
 import pgBoss from './pg-boss.mjs';
 import python from './python-minibatch.mjs';
 import rxjs from './rxjs.mjs';
@@ -17,6 +19,8 @@ export const subjects = [
   python,
   floorLmdb,
   oursLmdb,
+  floorPostgres,
+  oursPostgres,
   bullmq,
   bullmqAlways,
   pgBoss,

@@ -1,18 +1,10 @@
 import { PgBoss } from 'pg-boss';
-import pg from 'pg';
 import { Gate } from '../lib/gate.mjs';
 import { until } from '../lib/pause.mjs';
+import { statementMeter, uncounted } from '../lib/postgres.mjs';
 
 /** The shortest that it takes; after a full batch it fetches at once. */
 const WORKER = { pollingIntervalSeconds: 0.5, burstWhenBatchFull: true };
-
-/** Those of all clients of this process but the one that counts jobs. */
-let queries = 0;
-const { value: query } = Object.getOwnPropertyDescriptor(pg.Client.prototype, 'query');
-pg.Client.prototype.query = function counted(...args) {
-  if (!this.uncounted) queries += 1;
-  return query.apply(this, args);
-};
 
 export default {
   name: 'pg-boss',
@@ -24,9 +16,7 @@ export default {
 
   async open({ servers, streams, clear, size, groups, onWindow }) {
     const connectionString = servers.postgres.url;
-    const counter = new pg.Client({ connectionString });
-    counter.uncounted = true;
-    await counter.connect();
+    const counter = await uncounted(connectionString);
     if (clear) await counter.query('drop schema if exists pgboss cascade');
     // NOTIFY wakes the workers.
     const boss = new PgBoss({ connectionString, useListenNotify: true, supervise: false, schedule: false });
@@ -137,7 +127,7 @@ class Loops {
 }
 
 function session({ boss, counter, consumer, handler, streams }) {
-  let before = 0;
+  const counted = statementMeter();
   const active = async () => {
     const { rows } = await counter.query(
       "select count(*) as n from pgboss.job where state in ('created', 'retry', 'active')",
@@ -154,7 +144,7 @@ function session({ boss, counter, consumer, handler, streams }) {
       return boss.insert(stream, jobs);
     },
     async start() {
-      before = queries;
+      counted.reset();
       await consumer.start();
     },
     pause: () => consumer.pause(),
@@ -164,7 +154,7 @@ function session({ boss, counter, consumer, handler, streams }) {
       await until(async () => (await active()) === 0, { every: 5 });
     },
     left: active,
-    figures: () => ({ commands: queries - before }),
+    figures: () => ({ commands: counted.total }),
     async close() {
       await consumer.stop();
       await boss.stop({ graceful: true, timeout: 10_000 });
