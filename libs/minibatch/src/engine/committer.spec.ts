@@ -80,6 +80,18 @@ describe('commits', () => {
     expect(p.engine.status()[0]).toMatchObject({ committedWindows: 4, inFlight: 4 });
   });
 
+  it('are full when no other window of the kind fits in', async () => {
+    const p = await start(undefined, watched, { size: 3 });
+    await p.put(...upTo(6));
+    await turns(() => commits.length === 2, 100);
+    expect(commits).toEqual([[1], [1, 2]]);
+    expect(settled).toBe(0);
+    gate.open();
+    await p.engine.settled();
+    expect(p.values).toEqual(upTo(6));
+    expect(await left(p)).toBe(0);
+  });
+
   it('are written one at a time', async () => {
     let answer = (): void => undefined;
     const p = await start(undefined, async (call) => {

@@ -81,9 +81,11 @@ export class Committer {
     return commitCount === 0 || (this.isFull && commitCount < MOST_LEAVING);
   }
 
-  /** As many messages wait as one commit takes. */
+  /** As many messages wait as one commit takes, or so many that another window of their size would not fit. */
   private get isFull(): boolean {
-    return this.waiting.messages >= this.term.parts.options.readAhead;
+    const { messages, windows } = this.waiting;
+    const { readAhead } = this.term.parts.options;
+    return messages >= readAhead || messages + messages / windows > readAhead;
   }
 
   /** Milliseconds that the oldest finished window has waited; there is one. */
