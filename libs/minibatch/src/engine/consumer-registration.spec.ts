@@ -12,6 +12,7 @@ const KEY = { stream: STREAM, group: 'default', partition: 0 };
 
 const away = () => new MinibatchError(ErrorCode.StoreUnavailable, 'the store is away');
 const denied = () => new MinibatchError(ErrorCode.StoreDenied, 'no right to write');
+const refused = () => new MinibatchError(ErrorCode.StoreRefused, 'there is no such database');
 const wrong = () => new MinibatchError(ErrorCode.InvalidOptions, 'a group of another kind');
 
 describe('a consumer whose group is to be registered', () => {
@@ -109,6 +110,7 @@ describe('a consumer whose group is to be registered', () => {
 
   it.each([
     ['a right that is missing', denied],
+    ['a database that is missing', refused],
     ['an error that is none of ours', () => new Error('socket hang up')],
   ])('is tried again after %s, too', async (_, error) => {
     fault = error;

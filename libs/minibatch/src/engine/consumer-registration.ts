@@ -10,8 +10,12 @@ import type { ConsumerDefinition, Retention } from './engine.interface.js';
 /** Waits between the tries of a registration that the store did not answer. */
 const REGISTRATION_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
 
-/** The store may answer later, and a right that is missing may be granted. */
-const MAY_PASS: ReadonlySet<ErrorCode> = new Set([ErrorCode.StoreUnavailable, ErrorCode.StoreDenied]);
+/** The store may answer later; a right that is missing may be granted, and what makes the store refuse may be put right. */
+const MAY_PASS: ReadonlySet<ErrorCode> = new Set([
+  ErrorCode.StoreUnavailable,
+  ErrorCode.StoreDenied,
+  ErrorCode.StoreRefused,
+]);
 
 /** Registers the groups of consumers, and keeps trying while the store does not answer. */
 export class ConsumerRegistration {

@@ -55,6 +55,11 @@ export const ErrorCode = {
   StoreUnavailable: 'MINIBATCH_STORE_UNAVAILABLE',
   /** The store's server does not know the user, or the user lacks a right. */
   StoreDenied: 'MINIBATCH_STORE_DENIED',
+  /**
+   * The store's server refuses, and would again: the database is not there, its tables are not the store's, or it can't hold a value. The
+   * message says what to change.
+   */
+  StoreRefused: 'MINIBATCH_STORE_REFUSED',
   /** The store's path can't be opened or written. */
   StorePath: 'MINIBATCH_STORE_PATH',
   /** The data on disk differ from what was written: a file was truncated, or a record is corrupt. */

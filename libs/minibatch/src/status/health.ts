@@ -17,12 +17,21 @@ export function health(snapshot: Omit<StatusSnapshot, 'health'>): HealthSummary 
   const reasons: HealthReason[] = [];
   const { error, name } = snapshot.store;
   if (error) {
-    const what = error.code === ErrorCode.StoreDenied ? 'denies a right' : 'does not answer';
-    reasons.push({ what: 'store-unavailable', message: `the store (${name}) ${what}: ${error.message}` });
+    reasons.push({
+      what: 'store-unavailable',
+      message: `the store (${name}) ${storeFault(error.code) ?? 'does not answer'}: ${error.message}`,
+    });
   }
   const now = Date.parse(snapshot.at);
   for (const stream of snapshot.streams) reasons.push(...ofStream(stream, now));
   return { status: reasons.length === 0 ? 'ok' : 'degraded', reasons };
+}
+
+/** What the store does, if it is at fault, as the end of "the store …". */
+export function storeFault(code: string | undefined): string | undefined {
+  if (code === ErrorCode.StoreDenied) return 'denies a right';
+  if (code === ErrorCode.StoreRefused) return 'refuses what it is asked';
+  return code === ErrorCode.StoreUnavailable ? 'does not answer' : undefined;
 }
 
 /** A Python consumer that has read a stream within this time counts as reading it; milliseconds. */
@@ -102,14 +111,15 @@ function* ofConsumer(
 function whyUnavailable({ label, state, lastError }: NonNullable<ConsumerReport['local']>): string {
   const isDenied = lastError?.code === ErrorCode.StoreDenied;
   if (state !== ConsumerState.Standby) {
+    if (lastError?.code === ErrorCode.StoreRefused) return `the store refuses what ${label} asks`;
     return isDenied ? `the store denies ${label} a right` : `the store does not answer ${label}`;
   }
-  const isAway = lastError?.code === ErrorCode.StoreUnavailable;
+  const fault = storeFault(lastError?.code);
   const why = isDenied
     ? 'the store denies it a right'
-    : isAway
-      ? 'the store does not answer'
-      : "its group can't be registered";
+    : fault === undefined
+      ? "its group can't be registered"
+      : `the store ${fault}`;
   return `${label} does not run, because ${why}`;
 }
 

@@ -224,6 +224,12 @@ describe('health', () => {
     ],
     [ConsumerState.Recovering, ErrorCode.StoreDenied, 'the store denies Report.summarize a right'],
     [ConsumerState.Running, ErrorCode.StoreDenied, 'the store denies Report.summarize a right'],
+    [ConsumerState.Running, ErrorCode.StoreRefused, 'the store refuses what Report.summarize asks'],
+    [
+      ConsumerState.Standby,
+      ErrorCode.StoreRefused,
+      'Report.summarize does not run, because the store refuses what it is asked',
+    ],
     [ConsumerState.Running, ErrorCode.StoreUnavailable, 'the store does not answer Report.summarize'],
   ])('says why a consumer is kept from its work: %s, %s', async (state, code, why) => {
     const lastError = { at: new Date(0), code, message: `it went wrong [${code}]` };

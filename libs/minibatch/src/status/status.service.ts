@@ -7,7 +7,7 @@ import type { Clock } from '../common/clock.js';
 import { CLOCK, ENGINE, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
 import type { ForeignDocuments, StreamStats, StreamStore } from '../storage/stream-store.interface.js';
 import type { StreamHub } from '../streams/stream-hub.js';
-import { health } from './health.js';
+import { health, storeFault } from './health.js';
 import { reportError, reportStreams } from './status.report.js';
 import type { ErrorReport, HealthSummary, StatusSnapshot, StreamReport } from './status.types.js';
 import { counted } from '../common/counted.js';
@@ -53,7 +53,7 @@ export class StatusService {
     return { ...snapshot, health: health(snapshot) };
   }
 
-  /** One stream, counted alone. @throws MinibatchError `UnknownStream`, `StoreUnavailable`, `StoreDenied` */
+  /** One stream, counted alone. @throws MinibatchError `UnknownStream`, `StoreUnavailable`, `StoreDenied`, `StoreRefused` */
   async stream(name: string): Promise<StreamReport> {
     const { stats, error } = await this.count(name);
     const stream = reportStreams(stats, this.engine.status(), this.hub.sources()).find((each) => each.name === name);
@@ -99,9 +99,9 @@ export class StatusService {
 }
 
 function unanswered({ code, message }: ErrorReport): MinibatchError {
-  const isDenied = code === ErrorCode.StoreDenied;
+  const own = [ErrorCode.StoreDenied, ErrorCode.StoreRefused].find((each) => each === code);
   return new MinibatchError(
-    isDenied ? ErrorCode.StoreDenied : ErrorCode.StoreUnavailable,
-    `the store ${isDenied ? 'denies a right' : 'does not answer'}: ${message}`,
+    own ?? ErrorCode.StoreUnavailable,
+    `the store ${storeFault(own) ?? 'does not answer'}: ${message}`,
   );
 }

@@ -50,7 +50,7 @@ export class Stream<T = unknown> {
    * while a write is in flight form the next write, in the order of the calls.
    *
    * @throws AppendError with `stored`: `'no'` or `'unknown'`; codes `NotStorable`, `MessageTooLarge`, `StreamFull`,
-   *   `StreamClosed`, `ShuttingDown`, `StoreUnavailable`, `StoreDenied`, `AppendFailed`; `InvalidOptions` for an option that does not exist
+   *   `StreamClosed`, `ShuttingDown`, `StoreUnavailable`, `StoreDenied`, `StoreRefused`, `AppendFailed`; `InvalidOptions` for an option that does not exist
    * @example
    * ```ts
    * const { id } = await flights.append({ origin: 'SAT', delay: 25 }, { dedupeId: 'UA-42' });

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { backoff } from '../../common/backoff.js';
 import { BACKGROUND_CLOCK, delay, SYSTEM_CLOCK } from '../../common/clock.js';
+import { asError } from '../../errors/error-text.js';
 import { MinibatchError } from '../../errors/minibatch.error.js';
 import type { PostgresClient, PostgresPool } from './pool.js';
 import { inSchema, SCHEMA } from './schema.js';
-import { type Statement, TYPES } from './sql.js';
+import { SERVER_IDENTITY, type Statement, statement, TYPES } from './sql.js';
 import { asStoreError, isConflict, isOutOfReach } from './store-errors.js';
 
 /** Pauses between attempts to reach a server that is away. */
@@ -12,6 +13,10 @@ const RECONNECT = { base: 50, max: 1_000, jitter: 0.3 };
 /** Pauses after a deadlock, or a transaction that could not be serialized. */
 const CONFLICT = { base: 5, max: 200, jitter: 1 };
 const MOST_CONFLICTS = 10;
+/** A call waits at least this long for a connection of the pool; milliseconds. */
+const LEAST_WAIT = 1_000;
+
+const SERVER = statement(`select ${SERVER_IDENTITY} as server`);
 
 export interface DatabaseOptions {
   readonly schema: string;
@@ -48,6 +53,7 @@ export class Database {
   private readonly closing = new AbortController();
   /** Grows whenever a connection breaks: what was remembered of the server may be wrong then. */
   breaks = 0;
+  private server: string | undefined;
 
   constructor(
     readonly pool: PostgresPool,
@@ -64,6 +70,21 @@ export class Database {
   close(): void {
     this.closing.abort();
     this.pool.off('error', this.broken);
+  }
+
+  /** The most connections of the pool, if it says so. */
+  get most(): number | undefined {
+    const { max } = this.pool.options ?? {};
+    return typeof max === 'number' ? max : undefined;
+  }
+
+  /** Whether a connection with this `SERVER_IDENTITY` is to the server and the database of the store. */
+  async isServer(identity: string): Promise<boolean> {
+    if (identity === this.server) return true;
+    // It is another one after a restart.
+    const [row] = await this.query<{ server: string }>('ask which server it is', SERVER, []);
+    this.server = row?.server;
+    return identity === this.server;
   }
 
   /** The text for a connection that is not ours. */
@@ -116,7 +137,7 @@ export class Database {
    * a server that ends the connection between two statements would end the process.
    */
   async connect(): Promise<Connection> {
-    const client = await this.pool.connect();
+    const client = await this.take();
     let isBroken = false;
     const fail = () => {
       isBroken = true;
@@ -131,6 +152,31 @@ export class Database {
         if (!isLost && !isBroken) client.off('error', fail);
       },
     };
+  }
+
+  /** A pool of the application may wait without end for a connection to be given back. */
+  private take(): Promise<PostgresClient> {
+    return new Promise((resolve, reject) => {
+      let isLate = false;
+      const wait = Math.max(this.options.patience, LEAST_WAIT);
+      const cancel = BACKGROUND_CLOCK.schedule(wait, () => {
+        isLate = true;
+        reject(
+          new Error(`all ${this.most ?? ''} connections of the pool were in use for ${wait} ms`.replace('  ', ' ')),
+        );
+      });
+      this.pool.connect().then(
+        (client) => {
+          cancel();
+          if (isLate) client.release();
+          else resolve(client);
+        },
+        (error: unknown) => {
+          cancel();
+          reject(asError(error));
+        },
+      );
+    });
   }
 
   private async run<R>(repeatable: boolean, work: (client: PostgresClient) => Promise<R>): Promise<R> {

@@ -16,7 +16,8 @@ const RELISTEN = { base: 100, max: 30_000, jitter: 0.3 };
 const LONGEST_NAME = 63;
 
 /** Its values: the channel, and the payloads. */
-export const NOTIFY = statement('select pg_notify($1, name) from unnest($2::text[]) u(name)');
+export const NOTIFYING = 'select pg_notify($1::text, name) from unnest($2::text[]) u(name)';
+const NOTIFY = statement(NOTIFYING);
 
 /** Tells other processes of messages, and hears of theirs: by LISTEN and NOTIFY. */
 export class Notifications {

@@ -9,6 +9,8 @@ export interface PostgresClient {
 
 /** What the store uses of a pool of `pg`. */
 export interface PostgresPool {
+  /** The store reads from it how many connections there are at most. */
+  readonly options?: { readonly max?: number | undefined };
   connect(): Promise<PostgresClient>;
   on(event: string, listener: (given?: unknown) => void): unknown;
   off(event: string, listener: (given?: unknown) => void): unknown;

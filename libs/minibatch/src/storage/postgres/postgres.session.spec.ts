@@ -161,6 +161,65 @@ describe.each(Object.entries(SESSIONS))('append in a transaction of %s', (_, beg
 });
 
 describe('a session', () => {
+  const REFUSED = { code: ErrorCode.InvalidOptions, stored: 'no', details: { option: 'session' } };
+
+  it('has to be in a transaction', async () => {
+    const schema = openSchema();
+    const store = schema.store();
+    await store.open();
+    await register(store, 'default');
+    const pool = new pg.Pool({ connectionString: schema.url });
+    const client = await pool.connect();
+    const source = await new DataSource({ type: 'postgres', url: schema.url }).initialize();
+    const knex = knexFactory({ client: 'pg', connection: schema.url });
+    const checkpoints = [{ stream: STREAM, source: 's', position: 5, from: 0, to: 0 }];
+    const runner = source.createQueryRunner();
+    for (const session of [pool, client, source, runner, knexSession(knex)]) {
+      const refused = { ...REFUSED, message: expect.stringContaining('not in a transaction') as string };
+      await expect(store.append(numbers(1), { session })).rejects.toMatchObject(refused);
+      await expect(store.append([], { session, checkpoints })).rejects.toMatchObject(refused);
+    }
+    expect(await read(store)).toEqual([]);
+    expect(await store.readCheckpoint(STREAM, 's')).toBeUndefined();
+    // A client that was in one before is not in one for that reason.
+    await client.query('begin');
+    await store.append(numbers(1), { session: client });
+    await client.query('commit');
+    await expect(store.append(numbers(1), { session: client })).rejects.toMatchObject(REFUSED);
+    expect(await read(store)).toHaveLength(1);
+    client.release();
+    await runner.release();
+    await Promise.all([pool.end(), source.destroy(), knex.destroy()]);
+    await store.close();
+    await schema.dispose();
+  });
+
+  it('has to be on the database of the store', async () => {
+    const schema = openSchema();
+    const name = `db_${schema.schema}`;
+    await schema.query(`create database ${name}`);
+    const url = schema.url.replace(/postgres$/, name);
+    const store = schema.store();
+    const elsewhere = schema.store({ connectionString: url });
+    for (const each of [store, elsewhere]) {
+      await each.open();
+      await register(each, 'default');
+    }
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query('begin');
+    await expect(store.append(numbers(1), { session: client })).rejects.toMatchObject({
+      ...REFUSED,
+      message: expect.stringContaining('another server or database') as string,
+    });
+    await client.query('commit');
+    expect([...(await read(store)), ...(await read(elsewhere))]).toEqual([]);
+    await client.end();
+    await Promise.all([store.close(), elsewhere.close()]);
+    await schema.query(`drop database ${name}`);
+    await schema.dispose();
+  });
+
   it('has to have a query method', async () => {
     const schema = openSchema();
     const store = schema.store();

@@ -1,5 +1,5 @@
 import type { StringValue } from 'ms';
-import { checkDuration } from '../../common/checks.js';
+import { checkDuration, invalidOption } from '../../common/checks.js';
 import { loadPackage } from '../../common/missing-package.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { MAX_ENCODED_BYTES } from '../encoded-message.js';
@@ -49,6 +49,7 @@ import { bury, discardLetters, listLetters } from './dead-letters.js';
 import { Floors } from './floors.js';
 import { registerGroup, removeGroup } from './groups.js';
 import { ID_PATTERN } from './ids.js';
+import { KnownStreams } from './known-streams.js';
 import * as leases from './leases.js';
 import { prepareTables } from './migrations.js';
 import { Notifications } from './notifications.js';
@@ -66,8 +67,8 @@ import { findWindow, readKept, readWindows } from './windows.js';
 
 export interface PostgresStoreOptions {
   /**
-   * The application's own pool of `pg`, which is neither opened nor closed. One connection listens for messages of other processes; give
-   * it four or more. @default one of the store, made of `connectionString` or `connection`
+   * The application's own pool of `pg`, which is neither opened nor closed. One connection listens for messages of other processes, so it
+   * needs two or more; give it four or more. @default one of the store, made of `connectionString` or `connection`
    */
   readonly pool?: PostgresPool;
   /** As `postgres://user:password@host:5432/database`. @default the variables PGHOST, PGUSER and so on */
@@ -349,16 +350,27 @@ export class PostgresStreamStore implements StreamStore {
     const { schema = SCHEMA, migrate = true, notify = true, prepared = true } = this.options;
     const used = await this.poolToUse();
     const database = new Database(used.pool, { schema, prepared, patience: this.patience });
+    if (notify && database.most === 1) {
+      await used.end();
+      throw invalidOption(
+        'postgresStore',
+        'max',
+        1,
+        'a pool of 2 connections or more, because one listens for messages of other processes; or set `notify: false`',
+      );
+    }
     const notifications = new Notifications(database, notify);
     const floors = new Floors(database);
+    const appends = new Appends(database, notifications, new KnownStreams(database));
     const parts: Parts = {
       database,
       notifications,
       floors,
       reads: new Reads(database, floors),
-      appends: new Appends(database, notifications),
+      appends,
       end: async () => {
         notifications.close();
+        appends.close();
         database.close();
         await used.end();
       },

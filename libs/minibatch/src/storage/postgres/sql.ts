@@ -48,6 +48,10 @@ export function isOpen(after: string): string {
   return `(${marked} is null or ${markOf({ partition: '$3', id: 'm.id', group: '$2' })} is null)`;
 }
 
+/** Differs between any two servers, after a restart of one, and between databases. */
+export const SERVER_IDENTITY = `(select oid from pg_database where datname = current_database())::text || '.' ||
+  (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text`;
+
 const parsers = new Map<number, (text: string) => unknown>([
   [16, (text) => text === 't'],
   [17, bytesOf],
