@@ -82,12 +82,14 @@ describe('a server that is not there at boot', () => {
   beforeEach(() => server.kill9());
 
   it('is waited for by Mongoose, before our first hook', async () => {
-    const connection = mongoose(database, { ...SELECTION, retryAttempts: 1000, retryDelay: 50 });
+    // Not the short one: once connected, a busy machine needs more for a call that is to go through.
+    const connection = mongoose(database, { serverSelectionTimeoutMS: 10_000, retryAttempts: 1000, retryDelay: 50 });
     const log = new Log();
     const booting = start({ imports: [connection, MinibatchModule.forRoot()], providers }, log);
     await server.restart();
     await works(await booting);
-    expect(log.lines.filter((line) => line.startsWith('warn'))).toEqual([]);
+    // Ours, once begun, finds it at the first attempt.
+    expect(log.lines.filter((line) => line.includes('retrying'))).toEqual([]);
   });
 
   it('stops the boot by Mongoose’s own error when its patience is over', async () => {
