@@ -20,7 +20,9 @@ import { MinibatchHarness, MinibatchTestingModule, wrapStore } from 'nestjs-mini
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { closeAll, later, useDatabase } from '../e2e/support/applications.js';
 import { repository, run, tool } from '../support/workspace.js';
+import { SHUTDOWN_TIMEOUT } from '../../libs/minibatch/src/definitions/shared.options.js';
 import { blocksOf } from './blocks.js';
+import { containerFiles } from './containers.js';
 
 const PAGE = 'docs/guides/recipes.md';
 const page = await readFile(repository(PAGE), 'utf8');
@@ -160,23 +162,68 @@ describe('the recipes', () => {
     expect([exitCode, stdout + stderr]).toEqual([0, expect.stringMatching(/Tests +1 passed/)]);
   });
 
-  it('give containers the time that a shutdown takes, and probe what is there', () => {
+  describe('for containers', () => {
     const text = section('Docker and Kubernetes');
-    const seconds = [...text.matchAll(/(?:stop_grace_period: |terminationGracePeriodSeconds: )(\d+)/g)].map(([, n]) =>
-      Number(n),
-    );
-    expect(seconds).toHaveLength(2);
-    // The default of shutdownTimeout, and what comes after it.
-    for (const each of seconds) expect(each).toBeGreaterThanOrEqual(5 + 4);
-    const routes = [...section('Liveness, readiness and alerts').matchAll(/@Get\('(\w+)'\)/g)].map(
-      ([, path]) => `/${path}`,
-    );
-    const probes = [...text.matchAll(/path: (\S+),/g)].map(([, path]) => path);
-    expect(probes).toEqual(['/live', '/ready']);
-    expect(routes).toEqual(expect.arrayContaining(probes));
-    // One container a volume.
-    expect(text).toMatch(/kind: StatefulSet[^]*replicas: 1 [^]*accessModes: \[ReadWriteOncePod\]/);
-    expect(text).toContain('CMD ["node", ');
+    const { instructions, compose, statefulSet } = containerFiles(text);
+    const { template, ...set } = statefulSet.spec;
+    const [container, ...others] = template.spec.containers;
+    const argumentOf = (name: string) => instructions.filter(([each]) => each === name).map(([, given]) => given);
+
+    it('give them the time that a shutdown takes', () => {
+      // What comes after it: sinks, leases and connections.
+      const least = SHUTDOWN_TIMEOUT / 1_000 + 4;
+      expect(compose.services['worker']?.stop_grace_period).toMatch(/^\d+s$/);
+      expect(Number.parseInt(compose.services['worker']?.stop_grace_period ?? '', 10)).toBeGreaterThanOrEqual(least);
+      expect(template.spec.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(least);
+      // The signal reaches Node: no shell and no npm between them.
+      const [command] = argumentOf('CMD');
+      expect(JSON.parse(command ?? '')).toEqual(['node', 'dist/main.js']);
+    });
+
+    it('name in Compose only what is there', async () => {
+      const [sample, imports] = blocksOf(await readFile(repository('README.md'), 'utf8'));
+      for (const [name, service] of Object.entries(compose.services)) {
+        expect([name, service.build ?? service.image]).toEqual([name, expect.any(String)]);
+        const named = (service.volumes ?? []).map((volume) => volume.split(':')[0] ?? '');
+        expect(Object.keys(compose.volumes)).toEqual(expect.arrayContaining(named));
+      }
+      for (const [variable, value] of Object.entries(compose.services['worker']?.environment ?? {})) {
+        expect(`${sample?.code}${imports?.code}`).toContain(`process.env.${variable}`);
+        expect(Object.keys(compose.services)).toContain(new URL(value).hostname);
+      }
+    });
+
+    it('run one container a volume in Kubernetes, which may write it', () => {
+      expect(statefulSet).toMatchObject({ apiVersion: 'apps/v1', kind: 'StatefulSet', spec: { replicas: 1 } });
+      expect(others).toEqual([]);
+      expect(template.metadata.labels).toEqual(set.selector.matchLabels);
+      const [claim, ...claims] = set.volumeClaimTemplates;
+      expect(claims).toEqual([]);
+      expect(claim?.spec.accessModes).toEqual(['ReadWriteOncePod']);
+      expect(claim?.spec.resources.requests.storage).toMatch(/^\d+Gi$/);
+      expect(container?.volumeMounts).toEqual([{ name: claim?.metadata.name, mountPath: '/data' }]);
+      // As the image has it, and the store.
+      expect(argumentOf('RUN')).toContain('mkdir /data && chown node:node /data');
+      expect(argumentOf('USER')).toEqual(['node']);
+      expect(template.spec.securityContext.fsGroup).toBe(1000);
+      expect(text).toContain("lmdbStore({ path: '/data/");
+    });
+
+    it('probe what is served, at the port of the sample', async () => {
+      const { Probes } = await pasted('Liveness, readiness and alerts');
+      const url = await listening({
+        module: class AppModule {},
+        imports: [MinibatchModule.forRoot({ store: memoryStore() })],
+        controllers: [Probes as Type],
+      });
+      const probes = [container?.livenessProbe, container?.readinessProbe].map((probe) => probe?.httpGet);
+      expect(probes.map((probe) => probe?.path)).toEqual(['/live', '/ready']);
+      const sample = await readFile(repository('README.md'), 'utf8');
+      for (const probe of probes) {
+        expect((await fetch(`${url}${probe?.path}`)).status).toBe(200);
+        expect(sample).toContain(`process.env.PORT ?? ${probe?.port})`);
+      }
+    });
   });
 
   it('cut windows as the table says', async () => {
