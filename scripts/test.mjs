@@ -91,6 +91,8 @@ function run(command, args, { quiet, limit, env }) {
     };
     child.on('error', (error) => end(`could not be started: ${error.message}`));
     child.on('close', (code, signal) => {
+      // What it started may not notice that it was killed.
+      if (signal !== null) signalGroup(child, 'SIGKILL');
       if (isOver) end(`was not through after ${limit / 60_000} min and was killed`);
       else if (code === 0) end(undefined);
       else end(signal === null ? `exited with ${code}` : `was ended by ${signal}`);

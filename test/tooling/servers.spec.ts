@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { javaProgram } from '../../scripts/servers/java.mjs';
 import { missingServer } from '../../scripts/servers/missing.mjs';
+import { startWhenFree } from '../../scripts/servers/postgres/postgres.mjs';
 import { needTool } from '../../scripts/servers/programs.mjs';
 import { howToGet, TOOLS } from '../../scripts/servers/tools.mjs';
 import { succeed, temporaryFolder } from '../support/workspace.js';
@@ -112,6 +113,22 @@ describe('a server for tests', () => {
       (thrown: unknown) => thrown,
     );
     expect(missingServer(new Error('no database', { cause: error }))).toEqual({ server: 'PostgreSQL', how });
+  });
+
+  it('of PostgreSQL starts again once the processes of one that was killed have ended', async () => {
+    const refusals = [
+      'it ended\nFATAL:  pre-existing shared memory block (key 65, ID 1) is still in use',
+      'it ended\nFATAL:  lock file "postmaster.pid" already exists',
+    ];
+    const start = vi.fn(() => {
+      const refusal = refusals.shift();
+      return refusal === undefined ? Promise.resolve('ready') : Promise.reject(new Error(refusal));
+    });
+    expect(await startWhenFree(start)).toBe('ready');
+    expect(start).toHaveBeenCalledTimes(3);
+    refusals.push('it ended\nFATAL:  could not create any TCP/IP sockets');
+    await expect(startWhenFree(start)).rejects.toThrow('TCP/IP sockets');
+    expect(start).toHaveBeenCalledTimes(4);
   });
 
   it('has a line on how to get it where there is neither apt nor brew', () => {

@@ -174,7 +174,7 @@ setInterval(() => {
 }, 50);
 `;
     const files = {
-      'a.test.mjs': file(test('adds', ''), "test.skip('later', () => {});\n"),
+      'a.test.mjs': file(test('adds', 'console.log(`process ${process.pid}.`);'), "test.skip('later', () => {});\n"),
       'b.test.mjs': kills + file(WAITS),
       'vitest.config.mjs': CONFIG.replace('test: {', 'test: { maxWorkers: 2,'),
     };
@@ -184,6 +184,10 @@ setInterval(() => {
     expect(output).toContain('✗ b.test.mjs > waits was running then');
     expect(closing).toBe('5 passed, 2 failed, 1 skipped');
     expect(exitCode).toBe(1);
+    // The processes that ran the files have ended, too.
+    const [, pid] = /process (\d+)\./.exec(output) ?? [];
+    const isAlive = () => process.kill(Number(pid), 0);
+    await vi.waitFor(() => expect(isAlive).toThrow('ESRCH'), { timeout: 30_000, interval: 50 });
   });
 
   describe('on a machine without a server', () => {

@@ -13,3 +13,6 @@ export interface PostgresOptions extends OwnServerOptions {
  * `postgres`.
  */
 export function startPostgres(options?: PostgresOptions): Promise<OwnServer>;
+
+/** Calls `start` again while it rejects because processes of the server before have not ended yet. */
+export function startWhenFree<S>(start: () => Promise<S>): Promise<S>;

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { startChild } from '../child.mjs';
+import { READY_TIMEOUT, startChild } from '../child.mjs';
 import { freePorts } from '../free-ports.mjs';
 import { ownServer } from '../own-server.mjs';
 import { exists } from '../cache.mjs';
@@ -39,7 +39,8 @@ export async function startPostgres({ port, dir, durable = true, settings = [] }
       ...settings.flatMap((each) => ['-c', each]),
     ];
     const [command, ...args] = asUser([postgres, '-D', data, '-p', String(own), '-h', '127.0.0.1', ...more]);
-    return gentle(await startChild(command, args, { ready: /ready to accept connections/, temporary }));
+    const start = () => startChild(command, args, { ready: /ready to accept connections/, temporary });
+    return gentle(await startWhenFree(start));
   });
   return Object.defineProperties(server, {
     url: { value: `postgres://${USER}@127.0.0.1:${own}/postgres`, enumerable: true },
@@ -80,6 +81,24 @@ async function giveAway(folder) {
   if (!isRoot()) return;
   await run('chown', [USER, folder]);
   await chmod(folder, 0o700);
+}
+
+/** What a server says that finds processes of the one before. */
+const STILL_THERE = /pre-existing shared memory block|lock file "postmaster\.pid" already exists/;
+
+/**
+ * Processes of a server that was killed end a moment later, on a busy machine much later, and no other server starts on its data until
+ * then. See postgres.d.mts.
+ */
+export async function startWhenFree(start) {
+  const deadline = performance.now() + READY_TIMEOUT;
+  for (;;) {
+    try {
+      return await start();
+    } catch (error) {
+      if (!STILL_THERE.test(error.message) || performance.now() > deadline) throw error;
+    }
+  }
 }
 
 /** SIGTERM waits for the clients to go; SIGINT does not. */

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
 import { append, message, read, register } from '../../testing/store-contract/fixtures.js';
 import { Database } from './database.js';
@@ -39,6 +39,22 @@ describe('a connection to PostgreSQL', () => {
     expect(clients[0]).not.toBe(clients.at(-1));
     expect(database.breaks).toBeGreaterThan(0);
     database.close();
+  });
+
+  it('may be ended by a server that stops just when the store has closed', async () => {
+    const end = vi.spyOn(pg.Pool.prototype, 'end');
+    try {
+      const store = schema.store();
+      await store.open();
+      await store.close();
+      expect(end).toHaveBeenCalledOnce();
+      const own = end.mock.contexts[0] as pg.Pool;
+      // As the pool does it for a connection that is still being closed. Without a listener it would end the process.
+      const error = new Error('terminating connection due to administrator command');
+      expect(() => own.emit('error', error, {} as pg.PoolClient)).not.toThrow();
+    } finally {
+      end.mockRestore();
+    }
   });
 
   it('that ends when its work is done is not used again', async () => {

@@ -149,8 +149,8 @@ describe('what PostgreSQL has acknowledged is there after the server was killed'
         await server.restart();
       });
     } finally {
+      // Its schema goes with the server.
       await store.close();
-      await schema.dispose();
     }
   });
 });

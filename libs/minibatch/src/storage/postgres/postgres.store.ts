@@ -395,6 +395,8 @@ export class PostgresStreamStore implements StreamStore {
       keepAlive: true,
       ...connection,
     });
+    // Stays after the end: a server that stops meanwhile ends connections that are still being closed.
+    pool.on('error', () => undefined);
     return { pool, end: () => pool.end() };
   }
 
