@@ -42,8 +42,13 @@ describe('commits', () => {
   };
 
   /** Windows of two, four messages to a full commit. */
-  const start = async (clock = new VirtualClock(), around?: typeof watched, choice: ConsumerChoice = { size: 2 }) => {
-    const made = new Process(database, { clock, engine: { readAhead: 4 }, ...(around && { around }) });
+  const start = async (
+    clock = new VirtualClock(),
+    around?: typeof watched,
+    choice: ConsumerChoice = { size: 2 },
+    readAhead = 4,
+  ) => {
+    const made = new Process(database, { clock, engine: { readAhead }, ...(around && { around }) });
     processes.push(made);
     made.started = true;
     await made.consumer(choice).engine.start();
@@ -200,6 +205,51 @@ describe('commits', () => {
     finish();
     await p.engine.settled();
     expect(await progress(p)).toEqual({ lastSeq: 3, windows: 3, messages: 3 });
+  });
+
+  describe('of a store that keeps three windows in a record', () => {
+    const inRecords = async (call: StoreCall) => {
+      const result = await watched(call);
+      if (call.method !== 'claim') return result;
+      const seqs = (call.args[1] as readonly WindowRecord[]).map(({ seq }) => seq);
+      return seqs.filter((seq, index) => index % 3 === 2 || seq === seqs.at(-1));
+    };
+
+    it('leave windows of a record that is not whole to the next one, which gathers for another 25 ms', async () => {
+      let finish = (): void => undefined;
+      const handler = ({ data }: { data: readonly unknown[] }) =>
+        data[0] === 4 ? new Promise<void>((resolve) => (finish = resolve)) : undefined;
+      const p = await start(undefined, inRecords, { size: 1, handler }, 8);
+      const pass = (ms: number) => p.clock.advance(ms, () => turns(() => false, 10));
+      gate.open();
+      await p.put(...upTo(6));
+      await turns(() => p.seen.length === 5);
+      await pass(24);
+      expect(commits).toEqual([]);
+      await pass(1);
+      expect([commits, settled]).toEqual([[[1, 2, 3]], 1]);
+      await pass(24);
+      expect(commits).toEqual([[1, 2, 3]]);
+      await pass(1);
+      expect(commits).toEqual([[1, 2, 3], [4]]);
+      finish();
+      await p.engine.settled();
+      expect(commits).toEqual([[1, 2, 3], [4], [5, 6]]);
+      expect(await progress(p)).toEqual({ lastSeq: 6, windows: 6, messages: 6 });
+    });
+
+    it('take what is finished, whole records or not, when nothing else is about to finish', async () => {
+      const handler = ({ data }: { data: readonly unknown[] }) => {
+        if (data[0] === 4) throw new Error('tried again in a second');
+      };
+      const p = await start(undefined, inRecords, { size: 1, handler }, 8);
+      gate.open();
+      await p.put(...upTo(6));
+      await turns(() => settled === 1);
+      expect(commits).toEqual([[1, 2, 3, 4]]);
+      p.kill();
+      p.started = false;
+    });
   });
 
   it('are the end of a window that an operator gives up while it leaves: the request stays until it has left', async () => {

@@ -59,8 +59,8 @@ export class Committer {
    */
   commitIfDue(hold: number): void {
     if (!this.isReady) return;
-    const isDue = hold >= GATHER || this.term.isClosing || this.isFull || this.waitedFor() >= GATHER;
-    if (isDue) this.passes.startTask(() => this.run());
+    const isLast = hold >= GATHER || this.term.isClosing;
+    if (isLast || this.isFull || this.waitedFor() >= GATHER) this.passes.startTask(() => this.run(!isLast));
   }
 
   /** Milliseconds until what is gathered is committed; undefined if nothing waits, or if the end of a commit is awaited. */
@@ -93,10 +93,16 @@ export class Committer {
     return this.term.parts.clock.monotonic() - this.since;
   }
 
-  /** One commit, from the commit point until its messages have left. */
-  private async run(): Promise<void> {
+  /**
+   * One commit, from the commit point until its messages have left.
+   *
+   * @param mayLeaveRest other windows are about to finish, so what completes no record of the store may wait for them
+   */
+  private async run(mayLeaveRest: boolean): Promise<void> {
     // Larger deletes than as many messages as are read ahead gain nothing, and some servers take much longer for them.
-    const commit = this.windows.takeFinished(this.term.parts.options.readAhead);
+    const commit = this.windows.takeFinished(this.term.parts.options.readAhead, mayLeaveRest);
+    // What is left begins to gather anew, or the next commit would be a small one.
+    if (commit.at(-1)?.completesRecord) this.since = this.term.parts.clock.monotonic();
     const groups = await this.commit(commit);
     for (const open of commit) this.windows.transition(open, WindowState.Leaving);
     // The next commit point need not wait until these have left.

@@ -37,6 +37,12 @@ export const WindowState = {
 } as const;
 export type WindowState = (typeof WindowState)[keyof typeof WindowState];
 
+/** A record of the store that holds one or several claimed windows: removing all of them at once costs least. */
+export interface ClaimRecord {
+  /** Windows in it that are not finished. */
+  unfinished: number;
+}
+
 /** A window that is claimed and not committed; `InFlightWindows` alone changes its state and what depends on that. */
 export interface InFlightWindow {
   state: WindowState;
@@ -75,6 +81,10 @@ export interface InFlightWindow {
   skips: SinkSkips | undefined;
   /** The rate limit lets its next run begin. */
   admission: Admission | undefined;
+  /** What its claim was stored in; undefined if the store does not say. */
+  claimRecord: ClaimRecord | undefined;
+  /** Finished after all other windows of its `claimRecord`. */
+  completesRecord: boolean;
   /** Ends its waits for the next attempt or for a sink; made by the first of them. */
   stop: AbortController | undefined;
 }
@@ -122,6 +132,8 @@ export function inFlightWindow(
     givenUp: false,
     skips: undefined,
     admission: undefined,
+    claimRecord: undefined,
+    completesRecord: false,
     stop: undefined,
   };
 }

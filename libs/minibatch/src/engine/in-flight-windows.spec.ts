@@ -112,4 +112,59 @@ describe('windows in flight', () => {
     expect(windows.committedSeqs()).toEqual([1, 2, 3]);
     expect(windows.takeFinished(2)).toEqual([]);
   });
+
+  describe('that share records of the store', () => {
+    /** One message each; `sizes`: windows of each record. Those in `finished` are, in this order. */
+    const finished = (sizes: readonly number[], seqs: readonly number[]) => {
+      const windows = new InFlightWindows();
+      const all = sizes.flatMap((size) => {
+        const claimRecord = { unfinished: size };
+        return Array.from({ length: size }, () => claimRecord);
+      });
+      const opened = all.map((claimRecord, index) => Object.assign(window(index + 1), { claimRecord }));
+      for (const open of opened) windows.add(open);
+      for (const seq of seqs) windows.transition(opened[seq - 1]!, WindowState.Finished);
+      return windows;
+    };
+    const taken = (windows: InFlightWindows, messages: number, mayLeaveRest: boolean) =>
+      windows.takeFinished(messages, mayLeaveRest).map(({ record }) => record.seq);
+
+    it.each([
+      { what: 'end with a whole record', sizes: [3, 3], seqs: [1, 2, 3, 4], commits: [[1, 2, 3], [4]] },
+      { what: 'end with the last whole one', sizes: [2, 2, 2], seqs: [1, 2, 3, 4, 5], commits: [[1, 2, 3, 4], [5]] },
+      {
+        what: 'take half, rather than all',
+        sizes: [2, 3],
+        seqs: [1, 2, 3, 4],
+        commits: [
+          [1, 2],
+          [3, 4],
+        ],
+      },
+      {
+        what: 'take all, rather than less than half',
+        sizes: [2, 4],
+        seqs: [1, 2, 3, 4, 5],
+        commits: [[1, 2, 3, 4, 5]],
+      },
+      { what: 'take all if no record is whole', sizes: [4], seqs: [1, 2, 3], commits: [[1, 2, 3]] },
+      { what: 'take all of records of their own', sizes: [1, 1, 1], seqs: [1, 2, 3], commits: [[1, 2, 3]] },
+      { what: 'end where the last one of a record finished', sizes: [2, 2], seqs: [2, 1, 4], commits: [[2, 1], [4]] },
+      { what: 'end with no record that lacks one', sizes: [3, 2], seqs: [1, 3, 4], commits: [[1, 3, 4]] },
+    ])('$what: $commits', ({ sizes, seqs, commits }) => {
+      const windows = finished(sizes, seqs);
+      for (const commit of commits) expect(taken(windows, 10, true)).toEqual(commit);
+      expect(taken(windows, 10, true)).toEqual([]);
+      expect(taken(finished(sizes, seqs), 10, false)).toEqual(seqs);
+    });
+
+    it('are committed up to as many messages as are asked for all the same', () => {
+      const windows = finished([2, 4], [1, 2, 3, 4, 5, 6]);
+      expect([taken(windows, 3, true), taken(windows, 3, true), taken(windows, 3, true)]).toEqual([
+        [1, 2],
+        [3, 4, 5],
+        [6],
+      ]);
+    });
+  });
 });

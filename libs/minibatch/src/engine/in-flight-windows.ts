@@ -177,15 +177,22 @@ export class InFlightWindows {
 
   // ---- commits
 
-  /** Takes finished windows for a commit, the oldest first, up to about this many messages. */
-  takeFinished(messages: number): readonly InFlightWindow[] {
+  /**
+   * Takes finished windows for a commit, the oldest first, up to about this many messages.
+   *
+   * @param mayLeaveRest the commit may end where a record of the store is complete, if that is at least half of what it could take
+   */
+  takeFinished(messages: number, mayLeaveRest = false): readonly InFlightWindow[] {
     let taken = 0;
     let count = 0;
+    let complete = { messages: 0, count: 0 };
     for (const open of this.finished) {
       if (count > 0 && taken + open.messages.length > messages) break;
       taken += open.messages.length;
       count += 1;
+      if (open.completesRecord) complete = { messages: taken, count };
     }
+    if (mayLeaveRest && complete.count > 0 && 2 * complete.messages >= taken) count = complete.count;
     const commit = this.finished.splice(0, count);
     for (const open of commit) this.transition(open, WindowState.Committing);
     this.commits.add(commit);
@@ -236,6 +243,7 @@ export class InFlightWindows {
         this.aside.push(open);
         return;
       case WindowState.Finished:
+        completeRecord(open);
         this.finished.push(open);
         return;
       default:
@@ -248,6 +256,14 @@ export class InFlightWindows {
     amount.messages += sign * open.messages.length;
     amount.bytes += sign * open.bytes;
   }
+}
+
+/** One more window of its record is finished. */
+function completeRecord(open: InFlightWindow): void {
+  const { claimRecord } = open;
+  if (!claimRecord) return;
+  claimRecord.unfinished -= 1;
+  open.completesRecord = claimRecord.unfinished === 0;
 }
 
 function takeOut(list: InFlightWindow[], open: InFlightWindow): void {

@@ -5,7 +5,7 @@ import { type CutWindow, WindowCutter } from '../windows/window-cutter.js';
 import type { ReadPlan } from '../windows/window-emitter.js';
 import { windowId } from '../windows/window-id.js';
 import type { Committer } from './committer.js';
-import { type InFlightWindow, inFlightWindow, WindowState } from './in-flight-window.js';
+import { type ClaimRecord, type InFlightWindow, inFlightWindow, WindowState } from './in-flight-window.js';
 import type { InFlightWindows } from './in-flight-windows.js';
 import type { LeaseTerm } from './lease-term.js';
 import type { ReadMessage } from './owned-messages.js';
@@ -210,7 +210,8 @@ export class WindowClaimer {
   private async store(opened: readonly InFlightWindow[]): Promise<void> {
     const { lease, parts } = this.term;
     const records = opened.map(({ record }) => record);
-    await this.term.persist('claim', () => parts.store.claim(lease, records));
+    const ends = await this.term.persist('claim', () => parts.store.claim(lease, records));
+    if (ends) noteRecords(opened, ends);
     for (const open of opened) {
       if (open.record.dropped) this.committer.add(open);
       else this.windows.transition(open, WindowState.Ready);
@@ -225,5 +226,16 @@ export class WindowClaimer {
     const open = inFlightWindow(Object.assign(record, bounds, dropped && { dropped: true }), messages);
     this.windows.add(open);
     return open;
+  }
+}
+
+/** @param ends numbers of the windows that are the last ones in their records of the store */
+function noteRecords(opened: readonly InFlightWindow[], ends: readonly number[]): void {
+  const last = new Set(ends);
+  let record: ClaimRecord = { unfinished: 0 };
+  for (const open of opened) {
+    record.unfinished += 1;
+    open.claimRecord = record;
+    if (last.has(open.record.seq)) record = { unfinished: 0 };
   }
 }

@@ -147,8 +147,16 @@ export interface WindowStore {
    * claim that turns up late with a smaller fence is void. @throws LeaseLost
    */
   recover(lease: Lease): Promise<Recovery>;
-  /** Stores the windows as claimed under the lease's fence; all or, after a failure, any part of them. @throws LeaseLost where the store can tell */
-  claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void>;
+  /**
+   * Stores the windows as claimed under the lease's fence; all or, after a failure, any part of them.
+   *
+   * A store that puts several of them into one record, in their order, may resolve with the `seq` of the last window of each record. To
+   * settle all windows of a record together costs such a store fewer commands, so the engine prefers commits that end with a whole record.
+   * That is no promise: a commit may also take some windows of a record and leave the others.
+   *
+   * @throws LeaseLost where the store can tell
+   */
+  claim(lease: Lease, windows: readonly WindowRecord[]): Promise<readonly number[] | void>;
   /**
    * The commit point: one conditional update of the consumer's own record, which also renews the lease. Resolves with the
    * stream's groups as of that moment. @throws LeaseLost — then nothing was recorded and nothing may be removed

@@ -37,16 +37,19 @@ export class Claims {
     });
   }
 
-  async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
+  /** Resolves with the `seq` of the last window of each document that was written. */
+  async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<readonly number[]> {
     this.markDelay.claimed(lease.key);
     const fresh = windows.filter(({ seq }) => !this.locations.has(lease, seq));
-    if (fresh.length === 0) return;
-    const documents = toShares(fresh).map((share) => {
+    if (fresh.length === 0) return [];
+    const shares = toShares(fresh);
+    const documents = shares.map((share) => {
       const [only, ...others] = share;
       return only && others.length === 0 ? toWindowDocument(lease, only) : toSharedDocument(lease, share);
     });
     await guarded(`claim windows of '${lease.key.group}' on '${lease.key.stream}'`, () => this.inserts.add(documents));
     this.remember(lease, documents);
+    return shares.flatMap((share) => share.at(-1)?.seq ?? []);
   }
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {

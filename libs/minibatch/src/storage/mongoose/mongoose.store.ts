@@ -285,7 +285,7 @@ export class MongooseStreamStore implements StreamStore {
     return this.reads.load(key, ids);
   }
 
-  claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
+  claim(lease: Lease, windows: readonly WindowRecord[]): Promise<readonly number[]> {
     return this.claims.claim(lease, windows);
   }
 
