@@ -58,7 +58,7 @@ async function optionTypes(): Promise<ReadonlyMap<string, ReadonlySet<string>>> 
 interface Section {
   readonly types: readonly string[];
   /** Types whose options are in another section. */
-  readonly besides: readonly string[];
+  readonly inherited: readonly string[];
   readonly names: readonly string[];
 }
 
@@ -67,10 +67,10 @@ const inBackquotes = (text: string) => [...text.matchAll(/`([^`]+)`/g)].map(([, 
 /** What a page says of types: a line that names them, then a table whose first cells name their options. */
 function sectionsOf(page: string): Section[] {
   return [...page.matchAll(/^Type: (.*)\n\n((?:\|.*\n?)+)/gm)].map(([, types = '', table = '']) => {
-    const [own = '', besides = ''] = types.split(', besides ');
+    const [own = '', inherited = ''] = types.split(', in addition to ');
     return {
       types: inBackquotes(own),
-      besides: inBackquotes(besides),
+      inherited: inBackquotes(inherited),
       names: table
         .split('\n')
         .slice(2)
@@ -99,7 +99,7 @@ describe('the reference of options', { timeout: 120_000 }, () => {
   it.each(sections.map((section) => ({ section, of: section.types.join(', ') })))(
     'has every option of $of once, and no other',
     ({ section }) => {
-      const elsewhere = new Set(section.besides.flatMap((type) => [...(types.get(type) ?? [])]));
+      const elsewhere = new Set(section.inherited.flatMap((type) => [...(types.get(type) ?? [])]));
       const wanted = new Set(
         section.types.flatMap((type) => [...(types.get(type) ?? [])]).filter((name) => !elsewhere.has(name)),
       );

@@ -155,7 +155,7 @@ export class MinibatchRunner {
       const { stream, label, options } = source;
       const name = options.name ?? label;
       if (this.found.some((other) => other.stream === stream && (other.options.name ?? other.label) === name)) {
-        const allowed = 'one that no other source of the stream has; a position is kept under it';
+        const allowed = 'a name that no other source of the stream has: its position is stored under it';
         throw invalidOption(`@StreamSource on ${label} (stream '${stream}')`, 'name', name, allowed);
       }
       this.found.push(source);

@@ -118,7 +118,7 @@ export function ask<V>(where: string, option: string, work: () => V): V {
   value.catch(() => undefined);
   throw new MinibatchError(
     ErrorCode.SourceFailed,
-    `${where}: ${option} gave a promise: it must give its value at once`,
+    `${where}: ${option} returned a promise: it must return its value at once`,
     { details: { option } },
   );
 }

@@ -176,7 +176,7 @@ export class Delivery {
     const { definition, parts } = this.term;
     if (isFinal) {
       parts.log.error(
-        `${definition.label}: sink ${sink} refuses the result of window ${id} and will not take it: ${messageOf(error)}. The window ` +
+        `${definition.label}: sink ${sink} refuses the result of window ${id} permanently: ${messageOf(error)}. The window ` +
           "is retried regardless. Fix the handler or the sink, skip this sink with stream.skip(), give the window up with stream.giveUp(), or set onRefused: 'deadLetter'",
       );
       return;

@@ -30,7 +30,7 @@ describe('a running consumer', () => {
     expect(p.values).toEqual([1, 2]);
     expect((await p.store.stats([STREAM]))[0]?.buffered).toBe(0);
     const log = p.logged.join('\n');
-    expect(log).toContain('has gone from the store');
+    expect(log).toContain('is gone from the store');
     expect(log).not.toContain('another process');
   });
 

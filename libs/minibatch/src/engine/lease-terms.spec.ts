@@ -108,7 +108,7 @@ describe('lease terms', () => {
     expect(record).not.toHaveProperty('left');
   });
 
-  it('register a consumer again whose group has gone from the store, unless it leaves anyway', () => {
+  it('register a consumer again whose group is gone from the store, unless it leaves anyway', () => {
     terms.missing(key('another'));
     record.removed = true;
     terms.missing(key('default'));
@@ -117,7 +117,7 @@ describe('lease terms', () => {
     record.left = 3;
     terms.missing(key('default'));
     expect(registered).toEqual([record]);
-    expect(logged).toEqual([expect.stringContaining("group 'default' of stream 's' has gone from the store")]);
+    expect(logged).toEqual([expect.stringContaining("group 'default' of stream 's' is gone from the store")]);
     // Nobody has taken its windows over.
     expect(record).not.toHaveProperty('left');
     stopping.abort();

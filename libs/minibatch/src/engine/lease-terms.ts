@@ -67,7 +67,7 @@ export class LeaseTerms implements LeaseListener {
     if (!record || record.removed || this.stopping.aborted) return;
     delete record.left;
     this.parts.log.warn(
-      `${record.definition.label}: group '${key.group}' of stream '${key.stream}' has gone from the store, which was dropped; ` +
+      `${record.definition.label}: group '${key.group}' of stream '${key.stream}' is gone from the store, which was dropped; ` +
         'registering it again',
     );
     this.registration.registerInBackground(record);

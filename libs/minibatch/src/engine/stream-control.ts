@@ -106,7 +106,7 @@ export class StreamControl {
     for (const { definition } of this.records.active()) {
       const { stream } = definition.key;
       if (!streams.includes(stream)) continue;
-      this.parts.log.warn(`${definition.label}: stream '${stream}' has gone from the store; making it again`);
+      this.parts.log.warn(`${definition.label}: stream '${stream}' is gone from the store; creating it again`);
       await this.registration.ensure(definition);
     }
   }

@@ -102,7 +102,7 @@ export class WakeUps {
       },
       started: () => {
         if (signal.aborted) return;
-        if (this.watchError) this.log.log('The store tells of new messages again');
+        if (this.watchError) this.log.log('The store notifies of new messages again');
         this.watchError = undefined;
         this.watched = true;
       },

@@ -68,7 +68,7 @@ export class SourceManager {
           where,
           'name',
           name,
-          'one that no other source of the stream has; a position is kept under it',
+          'a name that no other source of the stream has: its position is stored under it',
         );
       }
       this.runners.delete(runner);

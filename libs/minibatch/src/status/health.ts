@@ -83,7 +83,7 @@ function* ofConsumer(
       'consumer-unsettled',
       `${what} has not settled for window ${window} since ${since}` +
         (timedOut
-          ? `, although its window.signal was aborted (retry.${option}): let it look at the signal`
+          ? `, although its window.signal was aborted (retry.${option}): let it check the signal`
           : `; retry.${option} aborts its window.signal and counts it as failed`),
     );
   }

@@ -25,7 +25,7 @@ export class CheckpointError extends MinibatchError {
     super(
       ErrorCode.CheckpointFailed,
       `The messages are stored, but not the position ${what}${others}: ${messageOf(first?.error)}. ` +
-        'After a restart the source reads from its previous position; give messages a dedupeId so that they are not doubled',
+        'After a restart the source reads from its previous position; give messages a dedupeId so that they are not duplicated',
       {
         cause: first?.error,
         details: { checkpoints: failed.map(({ checkpoint: { stream, source } }) => ({ stream, source })) },

@@ -40,6 +40,6 @@ describe('publicationsOf', () => {
     };
     expect(() => publications([1], { topic: fails })).toThrow(/result 0 of window w .* topic threw: no/);
     expect(() => publications([1], { userProperties: fails })).toThrow(/userProperties threw: no/);
-    expect(() => publications([() => 1])).toThrow(/payload gave undefined, and not a string/);
+    expect(() => publications([() => 1])).toThrow(/payload returned undefined, and not a string/);
   });
 });

@@ -41,7 +41,7 @@ function publicationOf(sink: ResolvedSink, element: unknown, place: number | und
   if (wrong !== undefined) throw unpublishable(sink, index, window, `topic gave ${JSON.stringify(topic)}: ${wrong}`);
   const payload: unknown = make('payload', () => sink.payload(element, window));
   if (typeof payload !== 'string' && !(payload instanceof Uint8Array)) {
-    throw unpublishable(sink, index, window, `payload gave ${typeof payload}, and not a string or bytes`);
+    throw unpublishable(sink, index, window, `payload returned ${typeof payload}, and not a string or bytes`);
   }
   const own = sink.userProperties && make('userProperties', () => sink.userProperties?.(element, window));
   return {

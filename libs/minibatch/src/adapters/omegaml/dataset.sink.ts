@@ -131,7 +131,9 @@ async function find(metadata: Metadata, { kind, hashedNames }: ResolvedDatasetWr
   const found = await metadata.find();
   if (!found) {
     if (kind !== DatasetKind.DataFrame) return metadata.make(kind ?? DatasetKind.RawDict, hashedNames);
-    throw metadata.unknown(`make it by om.datasets.put(dataframe, …) in Python, which knows the types of its columns`);
+    throw metadata.unknown(
+      `create it with om.datasets.put(dataframe, …) in Python, which knows the types of its columns`,
+    );
   }
   if (kind === undefined || kind === found.kind) return found;
   throw metadata.wrong(

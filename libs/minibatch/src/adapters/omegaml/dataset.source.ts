@@ -64,7 +64,7 @@ async function search(
     const found = await metadata.find(signal);
     if (found) return found;
     if (missing === 'fail') {
-      throw metadata.unknown(`make it by om.datasets.put(…) in Python, or set missing: 'wait' to wait for it`);
+      throw metadata.unknown(`create it with om.datasets.put(…) in Python, or set missing: 'wait' to wait for it`);
     }
     if (signal?.aborted) throw metadata.unknown('it was waited for until the source was stopped');
     await pause();

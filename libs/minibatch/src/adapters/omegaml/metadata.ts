@@ -100,7 +100,7 @@ export class Metadata {
       });
     const made = await this.find();
     if (made) return made;
-    throw this.unknown('it was dropped as soon as it was made');
+    throw this.unknown('it was dropped as soon as it was created');
   }
 
   /** Tells Python that the dataset has changed. */
