@@ -155,10 +155,14 @@ describe('the recipes', () => {
     await writeFile(join(project, 'flight-report.spec.ts'), test?.code ?? '');
     const compilerOptions = { experimentalDecorators: true, emitDecoratorMetadata: true };
     await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions }));
-    const { exitCode, stdout, stderr } = await run(tool('vitest'), ['run', '--root', project], {
-      cwd: project,
-      env: { NO_COLOR: '1' },
-    });
+    const { exitCode, stdout, stderr } = await run(
+      tool('vitest'),
+      ['run', '--root', project, '--testTimeout', '60000'],
+      {
+        cwd: project,
+        env: { NO_COLOR: '1' },
+      },
+    );
     expect([exitCode, stdout + stderr]).toEqual([0, expect.stringMatching(/Tests +1 passed/)]);
   });
 
