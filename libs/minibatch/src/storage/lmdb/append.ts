@@ -1,9 +1,10 @@
 import { AppendError, bareMessageOf, ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
+import { EncodedCheckpoints } from '../encoded-checkpoints.js';
 import { createdOf, type EncodedMessage, encodeMessage } from '../encoded-message.js';
 import { sessionUnsupported } from '../../errors/store-faults.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
-import { EncodedCheckpoints } from './checkpoints.js';
+import { writeCheckpoints } from './checkpoints.js';
 import { dedupeKey, formatId, messageKey, timeKey } from './keys.js';
 import { decodeNumber, encodeNumber, PRESENT, type Tail } from './records.js';
 import { countKeyOf, ensureStreamId, saveTail, tailOf } from './stream-records.js';
@@ -27,7 +28,7 @@ export async function append(
     const prepared = messages.map(prepare);
     outcomes = await write((view) => {
       const written = writeMessages(view, prepared);
-      encoded.write(view, written);
+      writeCheckpoints(view, encoded.due(written));
       return written;
     });
   } catch (error) {

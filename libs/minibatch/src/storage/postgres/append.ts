@@ -1,8 +1,9 @@
 import { batchesOf } from '../../common/batches.js';
 import { answered } from '../checkpoints.js';
+import { EncodedCheckpoints } from '../encoded-checkpoints.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
 import { appendOf } from './append-statement.js';
-import { EncodedCheckpoints, WRITE_CHECKPOINTS } from './checkpoints.js';
+import { positionValues, WRITE_CHECKPOINTS } from './checkpoints.js';
 import type { Database } from './database.js';
 import {
   type Draft,
@@ -56,7 +57,7 @@ export class Appends {
     const drafts = draftsOf(messages, outcomes);
     const checkpoints = new EncodedCheckpoints(options.checkpoints ?? []);
     const streams = [...new Set([...streamsOf(drafts), ...checkpoints.streams])];
-    const positions = checkpoints.values(assumed(outcomes, drafts));
+    const positions = positionValues(checkpoints.due(assumed(outcomes, drafts)));
     let isDone = false;
     if (options.session !== undefined) {
       await this.sessions.append(asSession(options.session), drafts, positions, streams);
@@ -64,13 +65,13 @@ export class Appends {
     } else if (await this.ensure(streams, drafts)) isDone = await this.send(drafts, positions, options.late);
     for (const draft of drafts) outcomes[draft.index] = outcomeOf(draft);
     if (!options.checkpoints) return outcomes;
-    const values = isDone ? undefined : checkpoints.values(outcomes);
+    const values = isDone ? undefined : positionValues(checkpoints.due(outcomes));
     const failed = [...checkpoints.failed(outcomes)];
     if (values) {
       try {
         await this.database.query('store a position', WRITE_CHECKPOINTS, values);
       } catch (error) {
-        failed.push(...checkpoints.due(outcomes).map((checkpoint) => ({ checkpoint, error })));
+        failed.push(...checkpoints.due(outcomes).map(({ checkpoint }) => ({ checkpoint, error })));
       }
     }
     return answered(outcomes, failed);

@@ -12,7 +12,7 @@ import type { Database } from './database.js';
 import type { Floors } from './floors.js';
 import { afterNumber, hexSql, isAmong, numberSet, untilNumber } from './ids.js';
 import { REDRIVEN } from './message-removal.js';
-import { consumerOf, isOpen, type Statement, statement, STREAM } from './sql.js';
+import { consumerOf, isOpen, type Statement, statement, STREAM, withinBytes } from './sql.js';
 import { isFull } from './windows.js';
 
 /** Id, bytes, and whether the stream was cleared after it had been appended; not false but null, which takes no time to read. */
@@ -20,11 +20,13 @@ type MessageRow = readonly [id: string, body: Buffer, cleared: true | null];
 
 const OF_PARTITION = `m.stream = ${STREAM} and m.partition = $3`;
 const CLEARED = `case when (m.flags & ${REDRIVEN}) = 0 and m.id <= (select cleared_to from minibatch.stream where name = $1) then true end`;
-/** Until the bytes before a message reach the limit, so that one message is returned, however large. */
-const limited = (inner: string, order: string, bytes: string) => `select ${hexSql('number')}, body, cleared from (
-    select number, created, body, cleared, sum(octet_length(body)) over (order by ${order} rows unbounded preceding) - octet_length(body) as before
-    from (select m.id as number, m.created, m.body, ${CLEARED} as cleared from minibatch.message m where ${inner}) i) o
-  where before < ${bytes} order by ${order}`;
+const limited = (which: string, order: string, bytes: string) =>
+  withinBytes(
+    `${hexSql('number')}, body, cleared`,
+    `select m.id as number, m.created, m.body, ${CLEARED} as cleared from minibatch.message m where ${which}`,
+    order,
+    bytes,
+  );
 
 const FETCH = statement(
   limited(`${OF_PARTITION} and m.id > $4 and ${isOpen('$4')} order by m.id limit $5`, 'number', '$6::bigint'),

@@ -12,6 +12,13 @@ export function statement(text: string): Statement {
 /** The number of the stream `$1`. As a subquery it is evaluated once, and leaves the order of an index to be used. */
 export const STREAM = '(select id from minibatch.stream where name = $1)';
 
+/** `columns` of the rows of `inner`, of which one is `body`, in order until their bytes reach a limit: one row at least, however large. */
+export function withinBytes(columns: string, inner: string, order: string, limit: string): string {
+  return `select ${columns} from (
+    select i.*, sum(octet_length(body)) over (order by ${order} rows unbounded preceding) - octet_length(body) as before from (${inner}) i) o
+  where before < ${limit} order by ${order}`;
+}
+
 /** The condition of a consumer whose lease is held, with the values of `heldBy`. */
 export const IS_HELD = `stream = ${STREAM} and grp = $2 and partition = $3 and fence = $4 and owner->>'id' = $5`;
 

@@ -11,17 +11,21 @@ import type {
 import { claimedWindows } from './claims.js';
 import type { Database } from './database.js';
 import { afterNumber, hexSql } from './ids.js';
-import { consumerOf, statement, STREAM } from './sql.js';
+import { consumerOf, statement, STREAM, withinBytes } from './sql.js';
 import { type PackedWindow, unpackWindow } from './window-codec.js';
 
 const FINISHED = statement(`select to_json(finished) as finished from minibatch.consumer
   where stream = ${STREAM} and grp = $2 and partition = $3`);
 const KEPT_WINDOWS = statement(`select number, settled, record, ids from minibatch.kept_window
   where stream = ${STREAM} and grp = $2 and partition = $3 and number > $4 order by number limit $5`);
-const KEPT_MESSAGES = statement(`select ${hexSql('number')}, body from (
-    select id as number, body, sum(octet_length(body)) over (order by id rows unbounded preceding) - octet_length(body) as before
-    from (select id, body from minibatch.kept_message where stream = ${STREAM} and id > $2 order by id limit $3) m) k
-  where before < $4 order by number`);
+const KEPT_MESSAGES = statement(
+  withinBytes(
+    `${hexSql('id')}, body`,
+    `select id, body from minibatch.kept_message where stream = ${STREAM} and id > $2 order by id limit $3`,
+    'id',
+    '$4',
+  ),
+);
 
 export async function readWindows(
   database: Database,
