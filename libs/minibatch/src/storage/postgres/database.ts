@@ -243,7 +243,7 @@ export class Database {
       prepared = { name, text };
       this.prepared.set(statement, prepared);
     }
-    return this.options.prepared ? prepared : { text: prepared.text };
+    return this.options.prepared && !statement.replanned ? prepared : { text: prepared.text };
   }
 
   private pause(ms: number): Promise<void> {

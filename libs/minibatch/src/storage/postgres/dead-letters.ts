@@ -15,7 +15,7 @@ const BURY =
   select ${STREAM}, $2, $3, l.message, nullif(l.original, -1), l.died, l.created, l.note, l.body
   from unnest($4::bigint[], $5::bigint[], $6::float8[], $7::float8[], $8::bytea[], $9::bytea[]) with ordinality
     l(message, original, died, created, note, body, n)
-  where not exists (select 1 from minibatch.dead_letter x where x.stream = ${STREAM} and x.grp = $2 and x.message = l.message)
+  where (select 1 from minibatch.dead_letter x where x.stream = ${STREAM} and x.grp = $2 and x.message = l.message limit 1) is null
   order by l.n`);
 
 /** The condition on letters `l`, with the values of `filterOf`. */

@@ -13,7 +13,8 @@ const IS_GONE =
  * row does all this.
  *
  * None of them joins: a server that has analyzed the tables while they were empty would compare every row with every other. Arrays and
- * scalar subqueries always lead it to the rows by their key.
+ * scalar subqueries always lead it to the rows by their key, and so does a lateral subquery that cannot be pulled up (`offset 0`). Their
+ * statements are `replanned`.
  *
  * @param at SQL of the time
  * @param keep SQL that says whether all of them are kept
@@ -29,8 +30,9 @@ export function leaving(at: string, keep: string, which = IS_GONE): string {
     where l.flags & ${REPLAYED} = 0 and (${keep} or (select 1 from minibatch.done d
       where d.stream = ${STREAM} and d.partition = l.partition and d.id = l.id and d.kept limit 1) is not null)
     on conflict do nothing),
-  unmarked as (delete from minibatch.done d where d.stream = ${STREAM}
-    and d.partition = any(array(select distinct partition from left_buffer)) and d.id = any(array(select id from left_buffer))),
+  unmarked as (delete from minibatch.done where ctid = any(array(
+    select d.ctid from left_buffer l, lateral (select d.ctid from minibatch.done d
+      where d.stream = ${STREAM} and d.partition = l.partition and d.id = l.id offset 0) d))),
   tombstones as (update minibatch.dedupe e set settled = ${at}
     where e.stream = ${STREAM} and e.key = any(array(select dedupe from left_buffer where dedupe is not null)))`;
 }
@@ -42,13 +44,16 @@ export const REPLAYED = 4;
 
 const CHUNK = 1_000;
 
-const LEFTOVERS = statement(`with
+const LEFTOVERS = statement(
+  `with
   groups as (select groups as names from minibatch.stream where name = $1),
   gone as (select d.partition, d.id from minibatch.done d, groups
     where d.stream = ${STREAM} and not d.former and d.grp = any(groups.names)
     group by d.partition, d.id having count(*) = (select cardinality(names) from groups) limit ${CHUNK}),
   ${leaving('$2::float8', 'false')}
-  select count(*)::int as count from left_buffer`);
+  select count(*)::int as count from left_buffer`,
+  { replanned: true },
+);
 const ORPHANS = statement(`delete from minibatch.done m where stream = ${STREAM} and (
   select 1 from minibatch.message x where x.stream = m.stream and x.partition = m.partition and x.id = m.id limit 1) is null`);
 

@@ -18,14 +18,16 @@ interface KeptRow {
 
 const LAST = statement(`select max(id) as last from minibatch.kept_message
   where stream = (select id from minibatch.stream where name = $1)`);
+/** A copy that the group has not committed. Scalar subqueries, for the reason of `markOf`. */
+const OPEN_COPY = `(select 1 from minibatch.message c where c.stream = $1 and c.original = m.id and (
+  select 1 from minibatch.done d where d.stream = $1 and d.partition = c.partition and d.id = c.id and d.grp = $2 and not d.former limit 1)
+  is null limit 1)`;
 /** Locked: of two replays at the same time the second one sees the copies of the first. */
 const LOCK = statement('select id, to_json(groups) as groups from minibatch.stream where name = $1 for update');
 const PICK = statement(`select id, created, partition, body from (
     select k.*, sum(octet_length(body)) over (order by id) - octet_length(body) as before from (
       select id, created, partition, body from minibatch.kept_message m where stream = $1 and id > $3 and id <= $4
-        and created >= $5 and created < $6 and not exists (
-          select 1 from minibatch.message c where c.stream = $1 and c.original = m.id and not exists (
-            select 1 from minibatch.done d where d.stream = $1 and d.partition = c.partition and d.id = c.id and d.grp = $2 and not d.former))
+        and created >= $5 and created < $6 and ${OPEN_COPY} is null
       order by id limit ${CHUNK}) k) b
   where before < ${CHUNK_BYTES} order by id`);
 const COPY = statement(`with numbered as materialized (select c.*, nextval('minibatch.message_id') as number

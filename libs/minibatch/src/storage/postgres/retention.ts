@@ -16,12 +16,15 @@ const KEPT_MESSAGES = sweeping('kept_message');
 const KEPT_WINDOWS = sweeping('kept_window');
 
 /** The lock: once a group is registered, the messages are the group's. */
-const EXPIRE = statement(`with
+const EXPIRE = statement(
+  `with
   unused as materialized (select id, cleared_to from minibatch.stream where name = $1 and groups = '{}' for share),
   gone as (select m.partition, m.id from minibatch.message m, unused where m.stream = ${STREAM} and (m.flags & ${REDRIVEN}) = 0
     and (m.id <= unused.cleared_to or m.created < $3) limit ${EXPIRE_CHUNK}),
   ${leaving('$2::float8', 'false')}
-  select count(*)::int as count from left_buffer`);
+  select count(*)::int as count from left_buffer`,
+  { replanned: true },
+);
 
 export async function sweep(
   database: Database,

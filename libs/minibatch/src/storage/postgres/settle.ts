@@ -41,14 +41,17 @@ const LEAVES = `x.partition = $3 and ${settled('x.id')} and exists (select 1 fro
  * A group that was removed after the commit point holds nothing back. Messages that are not known to be the group's own to remove have to
  * be marked by it (`$13`).
  */
-const LEAVE = statement(`with ${HELD},
+const LEAVE = statement(
+  `with ${HELD},
   waiting as (select w.name from unnest($10::text[]) w(name), minibatch.stream s where s.name = $1 and w.name = any(s.groups)),
   ${leaving('$11::float8', '$12::boolean', LEAVES)},
   windows as (delete from minibatch.claim where stream = ${STREAM} and grp = $2 and partition = $3 and seq = any($9::bigint[])
     and exists (select 1 from held) returning seq, record, ids),
   kept_windows as (insert into minibatch.kept_window (settled, stream, partition, grp, record, ids)
     select $11::float8, ${STREAM}, $3, $2, record, ids from windows where $12::boolean order by seq)
-  select 1 from held`);
+  select 1 from held`,
+  { replanned: true },
+);
 
 /**
  * What follows the commit point: messages and windows leave, or are kept. It is on disk when it is answered: the process may outlive a

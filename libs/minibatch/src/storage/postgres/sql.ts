@@ -3,10 +3,15 @@ import type { ConsumerKey, Lease } from '../stream-store.interface.js';
 /** A statement of the store; `minibatch.` stands for the chosen schema. An object, because its prepared form is remembered by it. */
 export interface Statement {
   readonly text: string;
+  /**
+   * The server plans it for each call. A plan that it has made while a table was empty, and keeps, reads all of the table where only an
+   * index leads to the rows.
+   */
+  readonly replanned?: boolean;
 }
 
-export function statement(text: string): Statement {
-  return { text };
+export function statement(text: string, options: Omit<Statement, 'text'> = {}): Statement {
+  return { text, ...options };
 }
 
 /** The number of the stream `$1`. As a subquery it is evaluated once, and leaves the order of an index to be used. */
