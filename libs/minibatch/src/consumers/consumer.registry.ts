@@ -13,6 +13,7 @@ export interface RegisteredConsumer extends FoundConsumer {
 @Injectable()
 export class ConsumerRegistry {
   private readonly consumers = new Map<string, RegisteredConsumer>();
+  private readonly byInstance = new WeakMap<object, Map<string, RegisteredConsumer[]>>();
   /** Labels of those that `stream.consume` and `stream.drain` have started, by stream and group. */
   private readonly reserved = new Map<string, { readonly label: string }>();
 
@@ -34,15 +35,16 @@ export class ConsumerRegistry {
       );
     }
     this.consumers.set(id, consumer);
+    const methods = this.byInstance.get(consumer.instance) ?? new Map<string, RegisteredConsumer[]>();
+    this.byInstance.set(consumer.instance, methods);
+    methods.set(consumer.method, [...(methods.get(consumer.method) ?? []), consumer]);
     return consumer;
   }
 
   /** True if it was added before. */
   has({ instance, method, stream, options }: FoundConsumer): boolean {
-    return this.all().some(
-      (each) =>
-        each.instance === instance && each.method === method && each.stream === stream && each.options === options,
-    );
+    const known = this.byInstance.get(instance)?.get(method) ?? [];
+    return known.some((each) => each.stream === stream && each.options === options);
   }
 
   /** For a consumer that is started at run time, until the answer is called. @throws MinibatchError `DuplicateGroup` */

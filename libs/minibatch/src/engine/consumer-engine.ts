@@ -117,8 +117,7 @@ export class ConsumerEngine implements Engine {
     const { clock, log, activity, records } = this;
     const swept = () => this.sweptStreams();
     return new Sweeper(store, clock, ages, log, activity, dedupeTime, swept, (stream, error) => {
-      const consumers = records.all().filter(({ definition }) => definition.key.stream === stream);
-      this.failed(consumers, error);
+      this.failed([...records.of(stream)], error);
     });
   }
 
@@ -200,10 +199,7 @@ export class ConsumerEngine implements Engine {
   }
 
   wake(stream: string): void {
-    // With each append: without a list.
-    for (const { definition, current } of this.records) {
-      if (definition.key.stream === stream) current?.loop.wake();
-    }
+    for (const { current } of this.records.of(stream)) current?.loop.wake();
     this.wakeUpCalls.pollSoon();
   }
 
@@ -255,10 +251,10 @@ export class ConsumerEngine implements Engine {
   }
 
   private sweptStreams(): readonly SweptStream[] {
-    const consumed = this.records.activeStreams();
-    return [...new Set([...consumed, ...this.retentions.keys()])].map((stream) => ({
+    const streams = new Set([...this.records.activeStreams(), ...this.retentions.keys()]);
+    return [...streams].map((stream) => ({
       stream,
-      consumed: consumed.includes(stream),
+      consumed: this.records.isConsumed(stream),
       retention: this.retentions.get(stream) ?? {},
     }));
   }

@@ -44,9 +44,12 @@ export interface ConsumerRecord {
 /** A consumer whose lease this process holds. */
 export type ActiveConsumer = ConsumerRecord & { readonly current: CurrentTerm };
 
+const NONE: readonly ConsumerRecord[] = [];
+
 /** The consumers of this process. */
-export class ConsumerRecords implements Iterable<ConsumerRecord> {
+export class ConsumerRecords {
   private readonly records = new Map<string, ConsumerRecord>();
+  private readonly byStream = new Map<string, Set<ConsumerRecord>>();
 
   constructor(private readonly clock: Clock) {}
 
@@ -73,6 +76,8 @@ export class ConsumerRecords implements Iterable<ConsumerRecord> {
       removed: false,
     };
     this.records.set(id, record);
+    const { stream } = definition.key;
+    this.byStream.set(stream, (this.byStream.get(stream) ?? new Set()).add(record));
     return record;
   }
 
@@ -82,12 +87,23 @@ export class ConsumerRecords implements Iterable<ConsumerRecord> {
 
   /** Forgets it, unless another one has its place. */
   delete(record: ConsumerRecord): void {
-    const id = consumerId(record.definition.key);
+    const { key } = record.definition;
+    const id = consumerId(key);
     if (this.records.get(id) === record) this.records.delete(id);
+    const others = this.byStream.get(key.stream);
+    others?.delete(record);
+    if (others?.size === 0) this.byStream.delete(key.stream);
   }
 
-  [Symbol.iterator](): IterableIterator<ConsumerRecord> {
-    return this.records.values();
+  /** Those of one stream: what happens on a stream costs nothing for the others. */
+  of(stream: string): Iterable<ConsumerRecord> {
+    return this.byStream.get(stream) ?? NONE;
+  }
+
+  /** True if this process holds a lease of the stream. */
+  isConsumed(stream: string): boolean {
+    for (const { current } of this.of(stream)) if (current) return true;
+    return false;
   }
 
   all(): readonly ConsumerRecord[] {

@@ -230,12 +230,13 @@ export class LeaseCandidate {
     const holdings = watches.flatMap((watch, index) => this.holding(watch, states[index], isDead) ?? []);
     const { ask, withdraw } = this.moves(holdings);
     if (ask.length === 0) return;
+    const [asked, withdrawn] = [new Set(ask), new Set(withdraw)];
     await Promise.all(
       watches.map(async (watch, index) => {
         const state = states[index];
         const id = consumerId(watch.key);
-        if (withdraw.includes(id)) await this.withdraw(watch);
-        else if (state && ask.includes(id)) await this.request(watch, state);
+        if (withdrawn.has(id)) await this.withdraw(watch);
+        else if (state && asked.has(id)) await this.request(watch, state);
       }),
     );
   }

@@ -28,7 +28,7 @@ describe('what consumers of a stream were asked for', () => {
     const active = new Set([recordOf('a'), recordOf('b')]);
     const control = new StreamControl(
       { store, clock, activity, options: { leaseTime: 1_000 } } as unknown as EngineParts,
-      { active: () => [...active] } as unknown as ConsumerRecords,
+      { of: () => [...active], isConsumed: () => active.size > 0 } as unknown as ConsumerRecords,
       {} as ConsumerRegistration,
     );
     const readsOf = async (count: number) => {

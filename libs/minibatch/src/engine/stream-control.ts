@@ -33,9 +33,11 @@ export class StreamControl {
     if (names.length === 0) return;
     const infos = await this.parts.store.listStreams(names);
     for (const info of infos) this.applyStreamControl(info);
-    for (const key of requested) this.rememberFlushes(this.records.get(key), infos);
-    if (infos.length < names.length)
-      await this.restore(names.filter((name) => !infos.some((info) => info.name === name)));
+    const byName = new Map(requested.length > 0 ? infos.map((info) => [info.name, info]) : []);
+    for (const key of requested) this.rememberFlushes(this.records.get(key), byName.get(key.stream));
+    if (infos.length === names.length) return;
+    const present = new Set(infos.map(({ name }) => name));
+    await this.restore(names.filter((name) => !present.has(name)));
   }
 
   /** How often consumers of the stream were asked for something. The next commit repeats it if this read fails. */
@@ -61,8 +63,7 @@ export class StreamControl {
   }
 
   /** As they are when the lease is asked for; later ones are carried out when it is acquired. */
-  private rememberFlushes(record: ConsumerRecord | undefined, infos: readonly StreamInfo[]): void {
-    const info = infos.find(({ name }) => name === record?.definition.key.stream);
+  private rememberFlushes(record: ConsumerRecord | undefined, info: StreamInfo | undefined): void {
     if (!record || record.current || !info) return;
     const known = this.isOutdated(record) ? undefined : record.flushes;
     record.flushes = { count: known?.count ?? info.flushes, at: this.parts.clock.monotonic() };
@@ -76,15 +77,11 @@ export class StreamControl {
   /** A lease term of the consumer is over. What is asked for is read anew when the next one begins. */
   ended({ definition }: ConsumerRecord): void {
     const { stream } = definition.key;
-    if (!this.isConsumed(stream)) this.carriedOut.delete(stream);
+    if (!this.records.isConsumed(stream)) this.carriedOut.delete(stream);
   }
 
   private note(stream: string, count: number): void {
-    if (this.isConsumed(stream)) this.carriedOut.set(stream, count);
-  }
-
-  private isConsumed(stream: string): boolean {
-    return this.records.active().some(({ definition }) => definition.key.stream === stream);
+    if (this.records.isConsumed(stream)) this.carriedOut.set(stream, count);
   }
 
   /** Consumers that a flush is for. One that has a backlog needs none, and is not to pay for the polls. */
@@ -103,9 +100,9 @@ export class StreamControl {
 
   /** The records of the streams were dropped, and those of their consumers were not. */
   private async restore(streams: readonly string[]): Promise<void> {
-    for (const { definition } of this.records.active()) {
+    const gone = streams.flatMap((stream) => [...this.records.of(stream)].filter(({ current }) => current));
+    for (const { definition } of gone) {
       const { stream } = definition.key;
-      if (!streams.includes(stream)) continue;
       this.parts.log.warn(`${definition.label}: stream '${stream}' is gone from the store; creating it again`);
       await this.registration.ensure(definition);
     }
@@ -113,10 +110,10 @@ export class StreamControl {
 
   private applyStreamControl({ name, paused, flushes, clearings = 0, requests = [], asked = 0 }: StreamInfo): void {
     this.note(name, asked);
-    for (const record of this.records.active()) {
+    for (const record of this.records.of(name)) {
       const { definition, current, flushes: known } = record;
       // One without a lease reads it when its term begins.
-      if (definition.key.stream !== name) continue;
+      if (!current) continue;
       record.flushes = { count: flushes, at: this.parts.clock.monotonic() };
       current.loop.setPaused(paused);
       current.loop.setClearings(clearings);

@@ -11,19 +11,22 @@ export function reportStreams(
   sources: readonly SourceStatus[],
 ): readonly StreamReport[] {
   const stored = new Map(stats.map((each) => [each.name, each]));
-  const names = new Set([
-    ...stored.keys(),
-    ...consumers.map(({ key }) => key.stream),
-    ...sources.map(({ stream }) => stream),
-  ]);
-  return [...names].sort().map((name) =>
-    reportStream(
-      name,
-      stored.get(name),
-      consumers.filter(({ key }) => key.stream === name),
-      sources.filter(({ stream }) => stream === name),
-    ),
-  );
+  const local = byStream(consumers, ({ key }) => key.stream);
+  const feeding = byStream(sources, ({ stream }) => stream);
+  const names = new Set([...stored.keys(), ...local.keys(), ...feeding.keys()]);
+  return [...names]
+    .sort()
+    .map((name) => reportStream(name, stored.get(name), local.get(name) ?? [], feeding.get(name) ?? []));
+}
+
+function byStream<E>(all: readonly E[], streamOf: (each: E) => string): ReadonlyMap<string, readonly E[]> {
+  const lists = new Map<string, E[]>();
+  for (const each of all) {
+    const list = lists.get(streamOf(each));
+    if (list) list.push(each);
+    else lists.set(streamOf(each), [each]);
+  }
+  return lists;
 }
 
 function reportStream(
