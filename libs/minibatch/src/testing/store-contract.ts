@@ -5,6 +5,7 @@ import type { ContractContext, StoreUnderTest, TestFunctions } from './store-con
 import { deadLettersContract } from './store-contract/dead-letters.js';
 import { groupsContract } from './store-contract/groups.js';
 import { leaseContract } from './store-contract/leases.js';
+import { manyConsumersContract } from './store-contract/many-consumers.js';
 import { partitionsContract } from './store-contract/partitions.js';
 import { readContract } from './store-contract/reads.js';
 import { recoveryContract } from './store-contract/recovery.js';
@@ -85,6 +86,7 @@ export function storeContract(
       valuesContract,
       readContract,
       leaseContract,
+      manyConsumersContract,
       recoveryContract,
       settleContract,
       deadLettersContract,

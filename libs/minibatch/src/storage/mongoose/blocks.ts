@@ -8,11 +8,22 @@ import { RawDocument } from './raw-document.js';
 import { findRaw, type Query } from './raw-reads.js';
 import type { Refusals } from './refusals.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
+import { joined } from './turn-batch.js';
 
 export type BufferFilter = mongo.Filter<BufferDocument>;
 
 /** How long a stream is read with the whole filter after a foreign document was found in it, in milliseconds. */
 const FOREIGN_AGE = 60_000;
+
+/** Consumers that read together; below that it gains nothing. */
+const FEWEST_TOGETHER = 4;
+/** Messages of one such read. */
+const MOST_TOGETHER = 12_000;
+
+interface FirstRead {
+  readonly key: ConsumerKey;
+  readonly limit: number;
+}
 
 /** Documents of the buffer, in the order of the query. */
 export interface BufferPage {
@@ -35,6 +46,10 @@ export interface BufferQuery extends Query<BufferDocument> {
 export class BufferPages {
   /** When a foreign document was last found in a stream. */
   private readonly foreign = new Map<string, number>();
+  private readonly firsts = joined<FirstRead, BufferPage>(
+    (read) => this.findFirstOf(read),
+    (reads) => this.findFirsts(reads),
+  );
 
   constructor(
     private readonly collections: Pick<Collections, 'buffer'>,
@@ -56,6 +71,46 @@ export class BufferPages {
     return this.read({ ...wanted, filter: narrowed(wanted.filter, [MESSAGES]) });
   }
 
+  /**
+   * What a group has not committed, from the start. Many consumers that read in one turn, as they do when they begin, or when many streams
+   * wake, share a read: if together they have little, it is all of it.
+   */
+  findFirst(key: ConsumerKey, limit: number): Promise<BufferPage> {
+    return this.firsts.add({ key, limit });
+  }
+
+  private findFirstOf({ key, limit }: FirstRead): Promise<BufferPage> {
+    return this.find(key.stream, { filter: waiting(key), sort: { _id: 1 }, limit, groups: [key.group] });
+  }
+
+  private async findFirsts(reads: readonly FirstRead[]): Promise<readonly BufferPage[]> {
+    const few = reads.length < FEWEST_TOGETHER || !this.refusals.isEmpty;
+    const together = few ? undefined : await this.findTogether(reads);
+    return together ?? Promise.all(reads.map((read) => this.findFirstOf(read)));
+  }
+
+  /** Undefined if there is more than one reply holds, or if something is not as plain as a message: then each reads for itself. */
+  private async findTogether(reads: readonly FirstRead[]): Promise<readonly BufferPage[] | undefined> {
+    const names = [...new Set(reads.map(({ key }) => key.stream))];
+    const groups = [...new Set(reads.map(({ key }) => key.group))];
+    const filter = { stream: { $in: names }, processed: false, waits: { $in: [null, ...groups] } } as BufferFilter;
+    const { documents, more } = await this.read({ filter, limit: MOST_TOGETHER });
+    if (more || !documents.every(isMessage)) return undefined;
+    const byStream = new Map<unknown, RawDocument[]>();
+    for (const document of documents) {
+      const stream = document.get('stream');
+      const others = byStream.get(stream);
+      if (others) others.push(document);
+      else byStream.set(stream, [document]);
+    }
+    return reads.map(({ key, limit }) => {
+      const own = (byStream.get(key.stream) ?? [])
+        .filter((document) => this.waitsFor(document, key.group) && isOf(document, key.partition))
+        .toSorted((a, b) => (idOf(a) < idOf(b) ? -1 : 1));
+      return { documents: own.slice(0, limit), more: own.length >= limit };
+    });
+  }
+
   /** Without what the server lets none of the groups mark. */
   without(groups: readonly string[], filter: BufferFilter): BufferFilter {
     return narrowed(filter, this.refusals.without(groups, toObjectId));
@@ -73,6 +128,10 @@ export class BufferPages {
       more: more || documents.length >= query.limit,
     };
   }
+}
+
+function isOf(document: RawDocument, partition: number): boolean {
+  return ((document.get('partition') as number | null | undefined) ?? 0) === partition;
 }
 
 function narrowed(filter: BufferFilter, conditions: readonly BufferFilter[]): BufferFilter {

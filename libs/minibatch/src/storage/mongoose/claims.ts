@@ -1,13 +1,14 @@
 import { leaseLost } from '../../errors/store-faults.js';
 import type { ConsumerKey, Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { consumerDocumentId, heldBy, inRanges } from './consumer-document.js';
+import { consumerDocumentId, inRanges } from './consumer-document.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { insertMissing } from './insert-missing.js';
 import { isHeld } from './leases.js';
 import { guarded } from './store-errors.js';
 import type { ClaimLocations } from './claim-locations.js';
 import type { MarkDelay } from './mark-delay.js';
+import { Recoveries } from './recoveries.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import { TurnBatch } from './turn-batch.js';
 import {
@@ -24,6 +25,7 @@ import { without } from './window-removal.js';
 export class Claims {
   /** Ids of claims are unique to a lease, so groups that claim in the same turn of the event loop can share an insert. */
   private readonly inserts: TurnBatch<readonly WindowDocument[], undefined>;
+  private readonly recoveries: Recoveries;
 
   constructor(
     private readonly collections: Pick<Collections, 'consumer' | 'window'>,
@@ -31,6 +33,7 @@ export class Claims {
     private readonly versions: GroupListVersions,
     private readonly markDelay: MarkDelay,
   ) {
+    this.recoveries = new Recoveries(collections);
     this.inserts = new TurnBatch(async (claims) => {
       await insertMissing(this.collections.window, claims.flat());
       return claims.map(() => undefined);
@@ -105,52 +108,25 @@ export class Claims {
     }
   }
 
-  /**
-   * The order makes this safe. Windows are adopted before the new fence is stored as the adopted one. So a claim of a former holder is
-   * either in time and adopted, or it arrives later with a smaller fence and is void. A holder that is replaced while it recovers does no
-   * harm: its last step finds that the lease is lost, and the windows it may still change are void or belong to smaller fences.
-   */
   async recover(lease: Lease): Promise<Recovery> {
-    const { consumer } = this.collections;
     return guarded(`recover '${lease.key.group}' on '${lease.key.stream}'`, async () => {
       this.locations.begin(lease);
-      // There is nothing to adopt for the first holder.
-      if (lease.fence > 1) await this.adopt(lease);
-      const adopted = await consumer.findOneAndUpdate(
-        heldBy(lease),
-        { $set: { adopted: lease.fence }, $inc: { 'lease.counter': 1 } },
-        { returnDocument: 'after' },
-      );
-      if (!adopted) throw leaseLost(lease.key);
-      this.versions.committed(lease.key, adopted.groupsVersion);
-      const records = await this.adopted(lease);
+      const { state, windows } = await this.recoveries.recover(lease);
+      if (!state) throw leaseLost(lease.key);
+      this.versions.committed(lease.key, state.groupsVersion);
+      const records = await this.adopted(lease, windows);
       return {
-        progress: adopted.progress,
-        finished: records.filter(({ seq }) => inRanges(adopted.finished, seq)),
-        open: records.filter(({ seq }) => !inRanges(adopted.finished, seq)),
-        groups: adopted.groups,
+        progress: state.progress,
+        finished: records.filter(({ seq }) => inRanges(state.finished, seq)),
+        open: records.filter(({ seq }) => !inRanges(state.finished, seq)),
+        groups: state.groups,
       };
     });
   }
 
-  private async adopt(lease: Lease): Promise<void> {
-    const { consumer, window } = this.collections;
-    const state = await consumer.findOne(heldBy(lease));
-    if (!state) throw leaseLost(lease.key);
-    const open = { processed: false, consumer: consumerDocumentId(lease.key) };
-    await window.deleteMany({ ...open, fence: { $lt: state.adopted } });
-    await window.updateMany(
-      { ...open, fence: { $gte: state.adopted, $lt: lease.fence } },
-      { $set: { fence: lease.fence } },
-    );
-  }
-
   /** The open windows, ordered by `seq`, each once. */
-  private async adopted(lease: Lease): Promise<readonly WindowRecord[]> {
+  private async adopted(lease: Lease, documents: readonly WindowDocument[]): Promise<readonly WindowRecord[]> {
     const { window } = this.collections;
-    const documents = await window
-      .find({ processed: false, consumer: consumerDocumentId(lease.key), fence: lease.fence })
-      .toArray();
     const alone = new Set(documents.flatMap(({ seq }) => seq ?? []));
     const kept: WindowDocument[] = [];
     for (const document of documents.filter(isWindow)) {

@@ -1,5 +1,5 @@
 import type { ConsumerKey, Lease } from '../stream-store.interface.js';
-import type { SeqRange } from './schemas/consumer.schema.js';
+import type { ConsumerDocument, SeqRange } from './schemas/consumer.schema.js';
 
 /** The `_id` of a consumer's document: readable, and unique whatever the names contain. */
 export function consumerDocumentId(key: ConsumerKey): string {
@@ -22,6 +22,11 @@ export function heldBy(lease: Lease) {
     'lease.fence': lease.fence,
     'lease.owner.id': lease.owner.id,
   };
+}
+
+/** The same condition, for a document that was read. */
+export function isHeldBy({ lease: stored }: Pick<ConsumerDocument, 'lease'>, lease: Lease): boolean {
+  return stored.fence === lease.fence && stored.owner?.id === lease.owner.id;
 }
 
 /** Consumers of groups that have not been removed. */

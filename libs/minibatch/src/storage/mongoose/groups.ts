@@ -10,13 +10,15 @@ import {
 import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED, removedConsumerId } from './consumer-document.js';
 import type { MessageRemoval } from './message-removal.js';
-import { WELL_FORMED } from './foreign.js';
+import { ARRAY, WELL_FORMED } from './foreign.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { makePartitionIndex, makeTimeIndex } from './indexes.js';
+import { insertMissing } from './insert-missing.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
 import type { Streams } from './streams.js';
+import { joined } from './turn-batch.js';
 
 /** What a consumer begins with. */
 type ConsumerState = Pick<ConsumerDocument, 'lease' | 'adopted' | 'finished' | 'progress' | 'replaces'>;
@@ -27,6 +29,12 @@ const FRESH: ConsumerState = {
   finished: [],
   progress: NO_PROGRESS,
 };
+
+/** That of a group that takes no other one's place. */
+interface Registration {
+  readonly key: GroupKey;
+  readonly timeOrder: boolean;
+}
 
 type GroupList = Required<Pick<StreamDocument, 'groups' | 'groupsVersion'>>;
 
@@ -39,6 +47,14 @@ type GroupList = Required<Pick<StreamDocument, 'groups' | 'groupsVersion'>>;
  * would leave the buffer again.
  */
 export class Groups {
+  private readonly registrations = joined<Registration, undefined>(
+    async ({ key, timeOrder }) => {
+      await this.registerOne(key, { timeOrder });
+      return undefined;
+    },
+    (registrations) => this.registerAll(registrations),
+  );
+
   constructor(
     private readonly collections: Collections,
     private readonly streams: Streams,
@@ -46,7 +62,12 @@ export class Groups {
     private readonly versions: GroupListVersions,
   ) {}
 
-  async register(key: GroupKey, { timeOrder, replaces }: RegisterGroupOptions): Promise<void> {
+  async register(key: GroupKey, { timeOrder = false, replaces }: RegisterGroupOptions): Promise<void> {
+    if (replaces !== undefined && replaces !== key.group) await this.registerOne(key, { timeOrder, replaces });
+    else await this.registrations.add({ key, timeOrder });
+  }
+
+  private async registerOne(key: GroupKey, { timeOrder, replaces }: RegisterGroupOptions): Promise<void> {
     await guarded(`register group '${key.group}' on '${key.stream}'`, async () => {
       if (timeOrder) await makeTimeIndex(this.collections);
       const stream = await this.streams.ensure(key.stream);
@@ -73,6 +94,103 @@ export class Groups {
         }
       }
     });
+  }
+
+  /** The same in a few commands, for what a start with many consumers registers in one turn. */
+  private async registerAll(registrations: readonly Registration[]): Promise<readonly undefined[]> {
+    const groups = registrations.map(({ key }) => key);
+    await guarded('register groups', async () => {
+      if (registrations.some(({ timeOrder }) => timeOrder)) await makeTimeIndex(this.collections);
+      const names = [...new Set(groups.map(({ stream }) => stream))];
+      const infos = await this.streams.ensureAll(names);
+      const keys = groups.flatMap((key) =>
+        allPartitions(infos.get(key.stream) ?? {}).map((partition) => ({ ...key, partition })),
+      );
+      if (keys.some(({ partition }) => partition > 0)) await makePartitionIndex(this.collections);
+      await this.addAll(groups);
+      const lists = await this.lists(names);
+      for (const [stream, { groupsVersion }] of lists) this.versions.hear(stream, groupsVersion);
+      await this.insertConsumers(keys, lists);
+      await this.publishAll(names);
+      for (const [stream, waiting] of await this.halfDone(groups)) await this.removal.waitForAll(stream, waiting);
+    });
+    return registrations.map(() => undefined);
+  }
+
+  private async addAll(keys: readonly GroupKey[]): Promise<void> {
+    const { stream: streams } = this.collections;
+    await streams.bulkWrite(
+      keys.map(({ stream, group }) => ({
+        updateOne: {
+          filter: { name: stream, groups: { $ne: group } },
+          update: { $addToSet: { groups: group }, $inc: { groupsVersion: 1 } },
+        },
+      })),
+      { ordered: false },
+    );
+  }
+
+  /** @throws MinibatchError `UnknownStream` if one was dropped in this moment */
+  private async lists(names: readonly string[]): Promise<ReadonlyMap<string, GroupList>> {
+    const found = await this.collections.stream
+      .find({ name: { $in: [...names] } }, { projection: { ...LIST, name: 1 }, batchSize: names.length + 1 })
+      .toArray();
+    const lists = new Map(found.map((document) => [document.name, toList(document)]));
+    const gone = names.find((name) => !lists.has(name));
+    if (gone !== undefined) throw unknownStream(gone);
+    return lists;
+  }
+
+  private async insertConsumers(keys: readonly ConsumerKey[], lists: ReadonlyMap<string, GroupList>): Promise<void> {
+    const { consumer, window } = this.collections;
+    const ids = keys.map(consumerDocumentId);
+    const found = await consumer
+      .find({ _id: { $in: ids } }, { projection: { _id: 1 }, batchSize: ids.length + 1 })
+      .toArray();
+    const present = new Set(found.map(({ _id }) => _id));
+    const fresh = keys
+      .map((key) => ({
+        _id: consumerDocumentId(key),
+        created: new Date(),
+        ...key,
+        ...FRESH,
+        ...lists.get(key.stream)!,
+      }))
+      .filter(({ _id }) => !present.has(_id));
+    if (fresh.length > 0) {
+      // Leftovers of earlier registrations: nobody holds these leases.
+      await window.deleteMany({ processed: false, consumer: { $in: fresh.map(({ _id }) => _id) } });
+      await insertMissing(consumer, fresh);
+    }
+    const retired = await consumer.find({ _id: { $in: ids }, retired: true }, { projection: { _id: 1 } }).toArray();
+    for (const { _id } of retired) await this.revive(_id, FRESH);
+  }
+
+  /** Consumers may have been inserted with a list from which a change is missing that was published before. */
+  private async publishAll(names: readonly string[]): Promise<void> {
+    const lists = await this.lists(names);
+    const copies = await this.collections.consumer
+      .find({ stream: { $in: [...names] } }, { projection: { stream: 1, groupsVersion: 1 } })
+      .toArray();
+    const outdated = new Set<string>();
+    for (const { stream, groupsVersion } of copies) {
+      if (groupsVersion < (lists.get(stream)?.groupsVersion ?? 0)) outdated.add(stream);
+    }
+    for (const stream of outdated) await this.publish(stream, lists.get(stream)!);
+  }
+
+  /** The groups to be told of messages that others have committed, by stream: there are such messages in few streams. */
+  private async halfDone(keys: readonly GroupKey[]): Promise<ReadonlyMap<string, readonly string[]>> {
+    const names = [...new Set(keys.map(({ stream }) => stream))];
+    const found = await this.collections.buffer
+      .aggregate<{ _id: string }>([
+        { $match: { stream: { $in: names }, processed: false, waits: { $type: ARRAY } } },
+        { $group: { _id: '$stream' } },
+      ])
+      .toArray();
+    return new Map(
+      found.map(({ _id }) => [_id, keys.filter(({ stream }) => stream === _id).map(({ group }) => group)]),
+    );
   }
 
   async remove(stream: string, group: string): Promise<void> {

@@ -1,13 +1,42 @@
+import type { mongo } from 'mongoose';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal, RenewalNotice } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED } from './consumer-document.js';
 import type { ConsumerDocument, LeaseHeir } from './schemas/consumer.schema.js';
 import { guarded } from './store-errors.js';
+import { joined } from './turn-batch.js';
 
 const MISSING: LeaseState = { fence: 0, counter: 0, missing: true };
 
-/** Leases. Each is part of its consumer's document. */
+interface Acquisition {
+  readonly key: ConsumerKey;
+  readonly owner: LeaseOwner;
+  readonly expected: LeaseState;
+  readonly holdTime: number | undefined;
+}
+
+interface Request {
+  readonly key: ConsumerKey;
+  /** Absent: it is withdrawn. */
+  readonly heir: LeaseOwner | undefined;
+  readonly expected: LeaseState;
+}
+
+/** Leases. Each is part of its consumer's document. What is asked for many of them in one turn takes two commands, or one. */
 export class Leases {
+  private readonly acquisitions = joined<Acquisition, Lease | undefined>(
+    (acquisition) => this.acquireOne(acquisition),
+    (acquisitions) => this.acquireAll(acquisitions),
+  );
+  private readonly requests = joined<Request, boolean>(
+    (request) => this.requestOne(request),
+    (requests) => this.requestAll(requests),
+  );
+  private readonly releases = joined<Lease, undefined>(
+    async (lease) => void (await this.collections.consumer.updateOne(heldBy(lease), RELEASE)),
+    (leases) => this.releaseAll(leases),
+  );
+
   constructor(private readonly collections: Pick<Collections, 'consumer'>) {}
 
   async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
@@ -23,46 +52,62 @@ export class Leases {
     expected: LeaseState,
     holdTime: number | undefined,
   ): Promise<Lease | undefined> {
-    const _id = consumerDocumentId(key);
-    return guarded(`acquire the lease of '${key.group}' on '${key.stream}'`, async () => {
-      const taken = await this.collections.consumer.findOneAndUpdate(
-        { _id, 'lease.fence': expected.fence, 'lease.counter': expected.counter, ...NOT_RETIRED },
-        {
-          $set: { 'lease.owner': owner, ...(holdTime !== undefined && { 'lease.holdTime': holdTime }) },
-          $unset: { 'lease.heir': '', ...(holdTime === undefined && { 'lease.holdTime': '' }) },
-          $inc: { 'lease.fence': 1, 'lease.counter': 1 },
-        },
-        { returnDocument: 'after', projection: { lease: 1 } },
-      );
-      if (taken) return { key, owner, fence: taken.lease.fence };
-      // It may be ours already, if the answer to an earlier attempt was lost.
-      const present = await this.collections.consumer.findOne({ _id }, { projection: { lease: 1 } });
-      const fence = expected.fence + 1;
-      const ours = present?.lease.owner?.id === owner.id && present.lease.fence === fence;
-      return ours ? { key, owner, fence } : undefined;
+    return guarded(`acquire the lease of '${key.group}' on '${key.stream}'`, () =>
+      this.acquisitions.add({ key, owner, expected, holdTime }),
+    );
+  }
+
+  private async acquireOne(acquisition: Acquisition): Promise<Lease | undefined> {
+    const { key, owner } = acquisition;
+    const { filter, update } = toAcquire(acquisition);
+    const { consumer } = this.collections;
+    const taken = await consumer.findOneAndUpdate(filter, update, {
+      returnDocument: 'after',
+      projection: { lease: 1 },
     });
+    if (taken) return { key, owner, fence: taken.lease.fence };
+    // It may be ours already, if the answer to an earlier attempt was lost.
+    return acquired(acquisition, await consumer.findOne({ _id: filter._id }, { projection: { lease: 1 } }));
+  }
+
+  private async acquireAll(acquisitions: readonly Acquisition[]): Promise<readonly (Lease | undefined)[]> {
+    const byId = await this.updateAll(acquisitions.map(toAcquire));
+    return acquisitions.map((each) => acquired(each, byId.get(consumerDocumentId(each.key))));
+  }
+
+  /** Resolves with the documents as they are afterwards, whether the updates applied to them or not. */
+  private async updateAll(
+    updates: readonly LeaseUpdate[],
+  ): Promise<ReadonlyMap<string, Pick<ConsumerDocument, 'lease'>>> {
+    await this.collections.consumer.bulkWrite(
+      updates.map((updateOne) => ({ updateOne })),
+      { ordered: false },
+    );
+    const documents = await this.find(updates.map(({ filter }) => filter._id));
+    return new Map(documents.map((document) => [document._id, document]));
   }
 
   /** False if the lease is not as expected. */
   async request(key: ConsumerKey, heir: LeaseOwner | undefined, expected: LeaseState): Promise<boolean> {
-    const filter = { _id: consumerDocumentId(key), 'lease.fence': expected.fence, ...NOT_RETIRED };
-    const isNobody = { 'lease.heir.fence': { $ne: expected.fence } };
-    const isExpected = expected.heir
-      ? { 'lease.heir.fence': expected.fence, 'lease.heir.id': expected.heir.id }
-      : isNobody;
-    return guarded(`request the lease of '${key.group}' on '${key.stream}'`, async () => {
-      const { matchedCount } = heir
-        ? await this.collections.consumer.updateOne(
-            {
-              ...filter,
-              'lease.owner': { $exists: true },
-              // The answer to an earlier call may have been lost.
-              $or: [isExpected, isNobody, { 'lease.heir.id': heir.id }],
-            },
-            { $set: { 'lease.heir': { ...heir, fence: expected.fence } } },
-          )
-        : await this.collections.consumer.updateOne({ ...filter, ...isExpected }, { $unset: { 'lease.heir': '' } });
-      return matchedCount === 1;
+    return guarded(`request the lease of '${key.group}' on '${key.stream}'`, () =>
+      this.requests.add({ key, heir, expected }),
+    );
+  }
+
+  private async requestOne(request: Request): Promise<boolean> {
+    const { filter, update } = toRequest(request);
+    const { matchedCount } = await this.collections.consumer.updateOne(filter, update);
+    return matchedCount === 1;
+  }
+
+  private async requestAll(requests: readonly Request[]): Promise<readonly boolean[]> {
+    // The result of a withdrawal can't be seen in the document: somebody else may have asked since.
+    if (requests.some(({ heir }) => heir === undefined))
+      return Promise.all(requests.map((request) => this.requestOne(request)));
+    const byId = await this.updateAll(requests.map(toRequest));
+    return requests.map(({ key, heir, expected }) => {
+      const lease = byId.get(consumerDocumentId(key))?.lease;
+      return lease?.heir?.id === heir?.id && lease?.heir?.fence === expected.fence && lease.fence === expected.fence;
     });
   }
 
@@ -103,12 +148,15 @@ export class Leases {
   }
 
   async release(lease: Lease): Promise<void> {
-    await guarded(`release the lease of '${lease.key.group}' on '${lease.key.stream}'`, () =>
-      this.collections.consumer.updateOne(heldBy(lease), {
-        $unset: { 'lease.owner': '', 'lease.holdTime': '' },
-        $inc: { 'lease.counter': 1 },
-      }),
+    await guarded(`release the lease of '${lease.key.group}' on '${lease.key.stream}'`, () => this.releases.add(lease));
+  }
+
+  private async releaseAll(leases: readonly Lease[]): Promise<readonly undefined[]> {
+    await this.collections.consumer.bulkWrite(
+      leases.map((lease) => ({ updateOne: { filter: heldBy(lease), update: RELEASE } })),
+      { ordered: false },
     );
+    return leases.map(() => undefined);
   }
 
   private find(ids: string[]): Promise<Pick<ConsumerDocument, '_id' | 'lease'>[]> {
@@ -116,6 +164,58 @@ export class Leases {
       .find({ _id: { $in: ids } }, { projection: { lease: 1 }, batchSize: ids.length + 1 })
       .toArray();
   }
+}
+
+/** An update of one consumer's document, which applies only while its lease is as expected. */
+interface LeaseUpdate {
+  readonly filter: mongo.Filter<ConsumerDocument> & { readonly _id: string };
+  readonly update: mongo.UpdateFilter<ConsumerDocument>;
+}
+
+const RELEASE = { $unset: { 'lease.owner': '', 'lease.holdTime': '' }, $inc: { 'lease.counter': 1 } } as const;
+
+function toAcquire({ key, owner, expected, holdTime }: Acquisition): LeaseUpdate {
+  return {
+    filter: {
+      _id: consumerDocumentId(key),
+      'lease.fence': expected.fence,
+      'lease.counter': expected.counter,
+      ...NOT_RETIRED,
+    },
+    update: {
+      $set: { 'lease.owner': owner, ...(holdTime !== undefined && { 'lease.holdTime': holdTime }) },
+      $unset: { 'lease.heir': '', ...(holdTime === undefined && { 'lease.holdTime': '' }) },
+      $inc: { 'lease.fence': 1, 'lease.counter': 1 },
+    },
+  };
+}
+
+/** The lease, if the document says that it is this owner's now. */
+function acquired(
+  { key, owner, expected }: Acquisition,
+  document: Pick<ConsumerDocument, 'lease'> | null | undefined,
+): Lease | undefined {
+  const fence = expected.fence + 1;
+  const ours = document?.lease.owner?.id === owner.id && document.lease.fence === fence;
+  return ours ? { key, owner, fence } : undefined;
+}
+
+function toRequest({ key, heir, expected }: Request): LeaseUpdate {
+  const filter = { _id: consumerDocumentId(key), 'lease.fence': expected.fence, ...NOT_RETIRED };
+  const isNobody = { 'lease.heir.fence': { $ne: expected.fence } };
+  const isExpected = expected.heir
+    ? { 'lease.heir.fence': expected.fence, 'lease.heir.id': expected.heir.id }
+    : isNobody;
+  if (!heir) return { filter: { ...filter, ...isExpected }, update: { $unset: { 'lease.heir': '' } } };
+  return {
+    filter: {
+      ...filter,
+      'lease.owner': { $exists: true },
+      // The answer to an earlier call may have been lost.
+      $or: [isExpected, isNobody, { 'lease.heir.id': heir.id }],
+    },
+    update: { $set: { 'lease.heir': { ...heir, fence: expected.fence } } },
+  };
 }
 
 export async function isHeld(collections: Pick<Collections, 'consumer'>, lease: Lease): Promise<boolean> {

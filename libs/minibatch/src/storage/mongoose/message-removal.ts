@@ -7,6 +7,7 @@ import { toObjectId } from './message-ids.js';
 import { write, type WriteFailure } from './raw-writes.js';
 import { isRefusal, refusedIn, type Refusals } from './refusals.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
+import { TurnBatch } from './turn-batch.js';
 
 /** Ids in one command; far below its limit of 16 MB. */
 const IDS = 10_000;
@@ -49,6 +50,7 @@ export interface Mark {
  * dedupe id. Always by `_id` alone: a second condition is quadratic on some servers.
  */
 export class MessageRemoval {
+  private readonly deletes: TurnBatch<readonly mongo.ObjectId[], undefined>;
   /** Every group has committed the messages. */
   private readonly refusedByAll: OnRefusal = (ids, failure) => this.refusals.add(ids, undefined, failure);
 
@@ -60,7 +62,13 @@ export class MessageRemoval {
     private readonly collections: Pick<Collections, 'buffer'>,
     private readonly commits: GroupCommits,
     private readonly refusals: Refusals,
-  ) {}
+  ) {
+    this.deletes = new TurnBatch(async (all) => {
+      const deletes = changes(all.flat(), (q) => ({ q, limit: 0 }));
+      await this.writeAll('delete', deletes, this.refusedByAll);
+      return all.map(() => undefined);
+    });
+  }
 
   async leave(messages: readonly LeavingMessage[], settled: Date = new Date()): Promise<void> {
     const kept: mongo.ObjectId[] = [];
@@ -228,9 +236,9 @@ export class MessageRemoval {
     return this.writeAll('update', updates(ids, u), this.refusedByAll);
   }
 
-  private delete(ids: readonly mongo.ObjectId[]): Promise<void> {
-    const deletes = changes(ids, (q) => ({ q, limit: 0 }));
-    return this.writeAll('delete', deletes, this.refusedByAll);
+  /** Consumers that settle in one turn share the commands. */
+  private async delete(ids: readonly mongo.ObjectId[]): Promise<void> {
+    if (ids.length > 0) await this.deletes.add(ids);
   }
 
   private async writeAll(command: 'update' | 'delete', all: readonly Change[], refused: OnRefusal): Promise<void> {

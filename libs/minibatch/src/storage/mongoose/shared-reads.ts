@@ -147,7 +147,11 @@ export class SharedReads {
       read.sent = this.moment;
       read.groupsVersion = this.versions.current(key.stream);
       const groups = [...read.groups];
-      const waits = groups.length === 1 ? waiting(key) : waitingForAny(key.stream, key.partition, groups);
+      const [group] = groups;
+      if (after === undefined && group !== undefined && groups.length === 1) {
+        return this.pages.findFirst({ ...key, group }, read.limit);
+      }
+      const waits = waitingForAny(key.stream, key.partition, groups);
       const filter = { ...waits, ...behind(after) };
       return this.pages.find(key.stream, { filter, sort: IN_ORDER, limit: read.limit, groups });
     });

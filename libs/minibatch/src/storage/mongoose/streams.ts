@@ -13,8 +13,10 @@ import {
 import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
 import { type Indexes, makePartitionIndex } from './indexes.js';
+import { insertMissing } from './insert-missing.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
+import { joined, TurnBatch } from './turn-batch.js';
 
 /** Version of the schema; increased when an older version of this package would misread the data. */
 export const SCHEMA_VERSION = 1;
@@ -27,6 +29,17 @@ const INFO = { projection: { checkpoints: 0 } } as const;
 
 /** The documents of the streams. */
 export class Streams {
+  private readonly openings = joined<string, StreamInfo>(
+    (stream) => this.ensureOne(stream),
+    async (streams) => {
+      const infos = await this.ensureAll(streams);
+      return Promise.all(streams.map(async (stream) => infos.get(stream) ?? this.ensureOne(stream)));
+    },
+  );
+  private readonly lists = new TurnBatch<readonly string[], readonly StreamInfo[]>((requests) =>
+    this.listTogether(requests),
+  );
+
   constructor(
     private readonly collections: Collections,
     private readonly indexes: Indexes,
@@ -38,7 +51,11 @@ export class Streams {
     if (newer) refuseNewer(newer);
   }
 
-  async ensure(stream: string, made: NewStream = {}): Promise<StreamInfo> {
+  ensure(stream: string, made: NewStream = {}): Promise<StreamInfo> {
+    return made.partitions === undefined ? this.openings.add(stream) : this.ensureOne(stream, made);
+  }
+
+  private async ensureOne(stream: string, made: NewStream = {}): Promise<StreamInfo> {
     return guarded(`create stream '${stream}'`, async () => {
       const { document, isNew } = await this.upsert(stream, made);
       refuseNewer(document);
@@ -64,6 +81,39 @@ export class Streams {
     });
   }
 
+  /** The same for many, in a few commands. What is not as plain as a new stream, or as one that is open, goes alone. */
+  async ensureAll(streams: readonly string[]): Promise<ReadonlyMap<string, StreamInfo>> {
+    return guarded('create streams', async () => {
+      const names = [...new Set(streams)];
+      const known = await this.documents(names);
+      const present = new Set(known.map(({ name }) => name));
+      const missing = names.filter((name) => !present.has(name));
+      const created = missing.length > 0 ? await this.createAll(missing) : [];
+      const plain = [...known, ...created].filter(isOpened);
+      const infos = new Map(plain.map((document) => [document.name, toInfo(document)]));
+      for (const name of names) if (!infos.has(name)) infos.set(name, await this.ensureOne(name));
+      return infos;
+    });
+  }
+
+  /** Resolves with the streams as they are then. Another process may have made some of them, or have dropped them. */
+  private async createAll(names: readonly string[]): Promise<readonly StreamDocument[]> {
+    const { stream, consumer } = this.collections;
+    const documents = names.map(newStream);
+    await insertMissing(stream, documents);
+    const orphans = await consumer
+      .find({ stream: { $in: [...names] }, ...NOT_RETIRED }, { projection: { stream: 1 } })
+      .toArray();
+    for (const name of new Set(orphans.map((each) => each.stream))) {
+      const own = documents.find((each) => each.name === name);
+      const present = own && (await stream.findOne({ _id: own._id }, INFO));
+      if (present) await this.restore(present);
+    }
+    // The whole database may have been dropped.
+    await this.indexes.ensure();
+    return this.documents(names);
+  }
+
   async describe(stream: string): Promise<StreamInfo | undefined> {
     const document = await guarded(`describe stream '${stream}'`, () =>
       this.collections.stream.findOne({ name: stream }, INFO),
@@ -72,7 +122,20 @@ export class Streams {
   }
 
   async list(streams?: readonly string[]): Promise<readonly StreamInfo[]> {
-    return (await this.documents(streams)).map(toInfo);
+    return streams ? this.lists.add(streams) : (await this.documents()).map(toInfo);
+  }
+
+  /** Consumers that begin in one turn read their streams together. */
+  private async listTogether(requests: readonly (readonly string[])[]): Promise<readonly (readonly StreamInfo[])[]> {
+    const found = await this.documents([...new Set(requests.flat())]);
+    const byName = new Map(found.map((document) => [document.name, document]));
+    return requests.map((names) => {
+      const [only = ''] = names;
+      const document = byName.get(only);
+      if (names.length === 1) return document ? [toInfo(document)] : [];
+      const wanted = new Set(names);
+      return found.filter(({ name }) => wanted.has(name)).map(toInfo);
+    });
   }
 
   async documents(streams?: readonly string[]): Promise<readonly StreamDocument[]> {
@@ -185,19 +248,7 @@ export class Streams {
     stream: string,
     { partitions }: NewStream,
   ): Promise<{ document: StreamDocument; isNew: boolean }> {
-    const now = new Date();
-    const fresh = {
-      // Tells whether the document is new.
-      _id: new mongo.ObjectId(),
-      status: 'open',
-      created: now,
-      interval: 10,
-      last_read: now,
-      schemaVersion: SCHEMA_VERSION,
-      groups: [],
-      groupsVersion: 0,
-      ...(partitions !== undefined && { partitions }),
-    };
+    const { name: _, ...fresh } = { ...newStream(stream), ...(partitions !== undefined && { partitions }) };
     const upsert = () =>
       this.collections.stream.findOneAndUpdate(
         { name: stream },
@@ -213,6 +264,27 @@ export class Streams {
     if (document) return { document, isNew: document._id.equals(fresh._id) };
     throw new mongo.MongoRuntimeError('the upsert of a stream returned nothing');
   }
+}
+
+function newStream(name: string) {
+  const now = new Date();
+  return {
+    // Tells whether the document is new.
+    _id: new mongo.ObjectId(),
+    name,
+    status: 'open',
+    created: now,
+    interval: 10,
+    last_read: now,
+    schemaVersion: SCHEMA_VERSION,
+    groups: [],
+    groupsVersion: 0,
+  };
+}
+
+/** Nothing is to be changed before it is used. */
+function isOpened({ status, schemaVersion }: StreamDocument): boolean {
+  return status !== 'init' && status !== PYTHON_INIT && schemaVersion === SCHEMA_VERSION;
 }
 
 /** None of a stream that does not exist. */

@@ -14,17 +14,23 @@ interface Call<Request, Result> {
 export class TurnBatch<Request, Result> {
   private calls: Call<Request, Result>[] = [];
 
-  /** `send`: resolves with the results of the requests, in their order. There is at least one request. */
-  constructor(private readonly send: (requests: readonly Request[]) => Promise<readonly Result[]>) {}
+  /**
+   * @param send resolves with the results of the requests, in their order. There is at least one request
+   * @param most requests that go into one command
+   */
+  constructor(
+    private readonly send: (requests: readonly Request[]) => Promise<readonly Result[]>,
+    private readonly most = Infinity,
+  ) {}
 
   add(request: Request): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.calls.push({ request, resolve, reject });
       if (this.calls.length > 1) return;
       void endOfTurn().then(() => {
-        const { calls } = this;
+        const { calls, most } = this;
         this.calls = [];
-        return this.sendAll(calls);
+        for (let from = 0; from < calls.length; from += most) void this.sendAll(calls.slice(from, from + most));
       });
     });
   }
@@ -40,6 +46,23 @@ export class TurnBatch<Request, Result> {
     }
   }
 }
+
+/**
+ * Calls that a start with many consumers makes in one turn, joined. A call that is alone in its turn is sent as ever, so a single consumer
+ * pays nothing for it.
+ */
+export function joined<Request, Result>(
+  alone: (request: Request) => Promise<Result>,
+  together: (requests: readonly Request[]) => Promise<readonly Result[]>,
+): TurnBatch<Request, Result> {
+  return new TurnBatch(async (requests) => {
+    const [only] = requests;
+    return requests.length === 1 && only !== undefined ? [await alone(only)] : together(requests);
+  }, MOST_TOGETHER);
+}
+
+/** Consumers in one command: its replies stay small, and a server is not held up by one for long. */
+const MOST_TOGETHER = 1_000;
 
 /** Resolves when everything that a reply has triggered has run, however many promises that takes. */
 export function endOfTurn(): Promise<void> {
