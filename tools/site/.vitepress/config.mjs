@@ -40,6 +40,7 @@ const guides = {
   Testing: 'testing',
   Operations: 'operations',
   'Several replicas': 'scaling',
+  Deployment: 'deployment',
   Versions: 'versions',
   Recipes: 'recipes',
 };
