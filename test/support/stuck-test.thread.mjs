@@ -5,6 +5,10 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 /** @type {{ beats: Int32Array, file: string, limit: number, step: number, log: string | undefined }} */
 const { beats, file, limit, step, log } = workerData;
+/** What is stuck in a loop has spent this share of the time computing. On a busy machine one that is not stuck may have got less. */
+const COMPUTING = 1 / 2;
+/** This many times the limit is too long in any case: it may be blocked without computing anything. */
+const AT_MOST = 5;
 /** Longest wait for the place where the main thread is. */
 const PAUSE = 5_000;
 
@@ -12,15 +16,23 @@ const PAUSE = 5_000;
 let test;
 let last = -1;
 let still = 0;
+let usage = process.cpuUsage();
 
 parentPort?.on('message', (name) => (test = name));
 
 // Steps are counted, not time: while the whole process is stopped, nothing of it is stuck.
 const timer = setInterval(() => {
   const beat = Atomics.load(beats, 0);
-  still = beat === last ? still + 1 : 0;
+  if (beat !== last) {
+    still = 0;
+    usage = process.cpuUsage();
+  } else still += 1;
   last = beat;
-  if (still * step < limit * 1000) return;
+  const stood = still * step;
+  const most = limit * 1000;
+  if (stood < most) return;
+  const { user, system } = process.cpuUsage(usage);
+  if ((user + system) / 1000 < most * COMPUTING && stood < most * AT_MOST) return;
   clearInterval(timer);
   void where().then(end);
 }, step);
