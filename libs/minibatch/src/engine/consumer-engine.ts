@@ -100,7 +100,7 @@ export class ConsumerEngine implements Engine {
       // Those that begin in this round read it for themselves.
       const streams = records.activeStreams();
       await keeper.round();
-      await control.refresh(streams, keeper.requested);
+      await control.refreshAfterRound(streams, keeper.requested);
     };
     const roundFailed = (error: unknown) => this.failed(records.all(), error);
     const rounds = (this.rounds = new LeaseRounds(keeper, clock, log, activity, round, roundFailed, signal));

@@ -106,6 +106,29 @@ describe('a hand-over', () => {
     expect(await fleet.comesTo(() => runs.some(({ by, value }) => by === heir && value === 3), ROUND)).toBe(true);
   });
 
+  it('does not make its heir read the stream each time it looks for the lease', async () => {
+    make(2);
+    await fleet.join();
+    await fleet.append(1, 2);
+    expect(await fleet.comesTo(() => runs.length === 2)).toBe(true);
+    const calls: string[] = [];
+    const around = (call: StoreCall) => {
+      calls.push(call.method);
+      return call.proceed();
+    };
+    const heir = await fleet.join({ around });
+    expect(await fleet.comesTo(() => calls.includes('requestLease'))).toBe(true);
+    calls.length = 0;
+    await fleet.pass(LEASE / 2);
+    const [looks, reads] = ['readLeases', 'listStreams'].map(
+      (name) => calls.filter((method) => method === name).length,
+    );
+    expect(looks).toBeGreaterThan(10);
+    expect(reads).toBeGreaterThan(0);
+    expect(reads).toBeLessThan(6);
+    expect(heir.logged).toEqual([]);
+  });
+
   it('waits for a handler that never ends, and says what it waits for', async () => {
     const { holder, heir } = await asked();
     await fleet.pass(10_000);

@@ -9,12 +9,16 @@ import type { WaitingConsumers } from './stream-control-poller.js';
  * than this many lease times.
  */
 const FLUSH_MEMORY = 2;
+/** Rounds of leases read the streams once in this share of the lease time: more often than they come when nothing is about to move. */
+const REFRESH_EVERY = 1 / 8;
 
 /** Carries out what was asked of streams from any process: pause, resume, flush, clear, and requests of operators. */
 export class StreamControl {
   /** How often consumers of each stream were asked for something, as far as it was carried out here; of streams that are consumed here. */
   private readonly carriedOut = new Map<string, number>();
   private readonly reading = new Set<string>();
+  /** Monotonic time of the last read after a round. */
+  private refreshed = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly parts: EngineParts,
@@ -38,6 +42,20 @@ export class StreamControl {
     if (infos.length === names.length) return;
     const present = new Set(infos.map(({ name }) => name));
     await this.restore(names.filter((name) => !present.has(name)));
+  }
+
+  /** The same with each round of leases, unless the one before was a moment ago: a process that awaits a lease has many of them. */
+  async refreshAfterRound(streams: readonly string[], requested: readonly ConsumerKey[]): Promise<void> {
+    const { clock, options } = this.parts;
+    const now = clock.monotonic();
+    const isSoon = now - this.refreshed < options.leaseTime * REFRESH_EVERY;
+    if (isSoon && requested.every((key) => this.isRemembered(this.records.get(key)))) return;
+    await this.refresh(streams, requested);
+    this.refreshed = now;
+  }
+
+  private isRemembered(record: ConsumerRecord | undefined): boolean {
+    return record === undefined || (record.flushes !== undefined && !this.isOutdated(record));
   }
 
   /** How often consumers of the stream were asked for something. The next commit repeats it if this read fails. */
