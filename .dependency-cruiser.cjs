@@ -46,7 +46,7 @@ const LAYERS = [
 /** The only files that know which adapters and which engine there are. */
 const WIRING = [`${SRC}/minibatch\\.(module|lifecycle)\\.ts$`, `${SRC}/testing/`];
 /** An entry point that brings an executor along. */
-const EXECUTOR_ENTRIES = [`${SRC}/threads\\.ts$`, `${SRC}/minibatch\\.worker\\.ts$`];
+const EXECUTOR_ENTRIES = [`${SRC}/(bullmq|threads)\\.ts$`, `${SRC}/minibatch\\.worker\\.ts$`];
 const ENTRY_POINTS = [`${SRC}/index\\.ts$`, `${SRC}/client/index\\.ts$`];
 
 /** Clients that a user installs only for the adapter or the store that needs one. */
@@ -55,7 +55,7 @@ const OPTIONAL_PEERS = {
   pg: 'storage/postgres',
   kafkajs: 'adapters/kafka',
   mqtt: 'adapters/mqtt',
-  ioredis: 'adapters/celery',
+  ioredis: '(adapters/celery|executors/bullmq)',
   amqplib: 'adapters/celery',
   bullmq: 'executors/bullmq',
   '@nestjs/microservices': 'adapters/microservices',

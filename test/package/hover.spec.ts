@@ -60,6 +60,7 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   'nestjs-minibatch/celery': ['new api.CeleryEventSource({ · })'],
   'nestjs-minibatch/omegaml': ['new api.DatasetSource({ · })', 'new api.DatasetSink({ · })'],
   'nestjs-minibatch/threads': ['api.threads({ · })'],
+  'nestjs-minibatch/bullmq': ['api.bullmq({ · })'],
   'nestjs-minibatch/testing': ['api.MinibatchTestingModule.forRoot({ · })'],
   'nestjs-minibatch/microservices': ['new api.ClientProxySink({ · })'],
 };

@@ -62,6 +62,7 @@ const EXPORTED: Readonly<Record<string, readonly string[]>> = {
   'nestjs-minibatch/postgres': ['knexSession', 'postgresSchema', 'postgresStore', 'prismaSession'],
   'nestjs-minibatch/store': ['StreamStore'],
   'nestjs-minibatch/threads': ['runMinibatchWorker', 'threads'],
+  'nestjs-minibatch/bullmq': ['bullmq'],
   'nestjs-minibatch/testing': ['MinibatchHarness', 'MinibatchTestingModule'],
 };
 

@@ -18,6 +18,10 @@ export class ExecutorTask implements WindowTask {
     return this.bound.consumer;
   }
 
+  get bytes(): number {
+    return this.window.stored.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   get ids(): readonly string[] {
     return this.window.stored.map(({ id }) => id);
   }

@@ -123,6 +123,8 @@ export const ErrorCode = {
   ProtocolMismatch: 'MINIBATCH_PROTOCOL_MISMATCH',
   /** A handler in a worker returned what can't be sent back: more than `maxResultBytes`, or a value that can't be encoded. */
   ResultUnsendable: 'MINIBATCH_RESULT_UNSENDABLE',
+  /** The Redis of an executor may drop keys when its memory is full (`maxmemory-policy`). */
+  RedisMayEvict: 'MINIBATCH_REDIS_MAY_EVICT',
   /** `stream.drain` made no more progress; `details` says what it did before. The remaining messages wait for the group. */
   DrainBlocked: 'MINIBATCH_DRAIN_BLOCKED',
   /** The operation came after shutdown had begun. */

@@ -11,7 +11,7 @@ import { encodeMessage, decodeMessage } from '../storage/encoded-message.js';
 import type { StoredMessage } from '../storage/stream-store.interface.js';
 import { Window } from '../windows/window.js';
 import type { WindowTask } from './executor.interface.js';
-import { encodeFailure, encodeOutcome, encodeThrown, readOutcome } from './outcome-codec.js';
+import { answerOf, encodeAnswer, failureOf, readOutcome, thrownAnswer } from './outcome-codec.js';
 import { decodeTask, encodeTask } from './task-codec.js';
 import { runTask } from './task-runner.js';
 
@@ -25,6 +25,10 @@ function bytesOf(messages: readonly StoredMessage[], fields: object = {}): Uint8
 
 const stored = (data: unknown, id = 'm') =>
   decodeMessage(id, encodeMessage({ stream: 's', data, created: new Date(5), key: 'k', headers: { h: 'v' } }));
+
+const thrown = (error: unknown) => encodeAnswer(thrownAnswer(error));
+const failed = (error: unknown) => encodeAnswer(failureOf(error));
+const handled = (...outcome: Parameters<typeof answerOf>) => encodeAnswer(answerOf(...outcome));
 
 describe('a task as bytes', () => {
   it('holds what there is to know of the window, and its messages', () => {
@@ -57,7 +61,7 @@ describe('a task as bytes', () => {
   it('can be transferred: it has a buffer of its own', () => {
     const bytes = bytesOf([stored(1)]);
     expect(bytes.buffer.byteLength).toBe(bytes.byteLength);
-    expect(encodeThrown(new Error('x')).buffer.byteLength).toBe(encodeThrown(new Error('x')).byteLength);
+    expect(thrown(new Error('x')).buffer.byteLength).toBe(thrown(new Error('x')).byteLength);
   });
 
   it('is refused in another version, and by name', () => {
@@ -96,7 +100,7 @@ describe('an answer as bytes', () => {
     ['false', false],
     ['an object', { at: new Date(3), list: [1n] }],
   ])('holds a result that is %s', (_, result) => {
-    expect(readOutcome(encodeOutcome({ result, rejected: [] }, 'Test.take', 1_000))).toEqual({ result, rejected: [] });
+    expect(readOutcome(handled({ result, rejected: [] }, 'Test.take', 1_000))).toEqual({ result, rejected: [] });
   });
 
   it('holds what was rejected, and why', () => {
@@ -104,7 +108,7 @@ describe('an answer as bytes', () => {
       { id: 'm', error: 'odd', stack: 'Error: odd\n    at here' },
       { id: 'n', error: 'even' },
     ];
-    expect(readOutcome(encodeOutcome({ result: 1, rejected }, 'Test.take', 1_000)).rejected).toEqual(rejected);
+    expect(readOutcome(handled({ result: 1, rejected }, 'Test.take', 1_000)).rejected).toEqual(rejected);
   });
 
   it.each<[string, unknown, RegExp]>([
@@ -113,7 +117,7 @@ describe('an answer as bytes', () => {
     ['a set', new Set([1]), /result is a Set/],
     ['too large', 'x'.repeat(2_000), /larger than 1000 bytes.*maxResultBytes/],
   ])('refuses a result that is %s', (_, result, why) => {
-    const encode = () => encodeOutcome({ result, rejected: [] }, 'Test.take', 1_000);
+    const encode = () => handled({ result, rejected: [] }, 'Test.take', 1_000);
     expect(encode).toThrow(ResultUnsendable);
     expect(encode).toThrow(why);
     expect(encode).toThrow(/^Test\.take returned/);
@@ -121,17 +125,15 @@ describe('an answer as bytes', () => {
 
   it('tells faults apart, and has each code once', () => {
     for (const error of [new ExecutorUnavailable('away'), new ResultUnsendable('much'), new ProtocolMismatch('old')]) {
-      const read = () => readOutcome(encodeFailure(error));
+      const read = () => readOutcome(failed(error));
       expect(read).toThrow(error.constructor as new () => Error);
       expect(read).toThrow(new RegExp(`^${error.message.replace(/[[\]]/g, '\\$&')}$`));
     }
-    expect(() => readOutcome(encodeFailure(new MinibatchError('MINIBATCH_STREAM_FULL', 'full')))).toThrow(
-      RemoteHandlerError,
-    );
+    expect(() => readOutcome(failed(new MinibatchError('MINIBATCH_STREAM_FULL', 'full')))).toThrow(RemoteHandlerError);
   });
 
   it('takes a fault that the handler throws for what it is: thrown', () => {
-    expect(() => readOutcome(encodeThrown(new ExecutorUnavailable('of another executor')))).toThrow(RemoteHandlerError);
+    expect(() => readOutcome(thrown(new ExecutorUnavailable('of another executor')))).toThrow(RemoteHandlerError);
   });
 
   it.each<[string, unknown]>([
@@ -150,7 +152,7 @@ describe('an answer as bytes', () => {
   });
 
   it('is refused if it is of an unknown kind', () => {
-    const bytes = Buffer.from(encodeThrown(new Error('x')));
+    const bytes = Buffer.from(thrown(new Error('x')));
     const text = bytes.indexOf('threw');
     bytes.write('other', text);
     expect(() => readOutcome(bytes)).toThrow(/unknown kind 'other'/);

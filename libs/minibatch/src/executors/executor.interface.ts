@@ -25,6 +25,8 @@ export interface WindowTask {
   readonly recoveries: number;
   /** The partition of the stream that the messages lie in. */
   readonly partition: number;
+  /** Size of the messages as stored. */
+  readonly bytes: number;
   /** Ids of the messages, in order. */
   readonly ids: readonly string[];
   /** False: nobody uses the result, so it need not be sent back. */

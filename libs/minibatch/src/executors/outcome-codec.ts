@@ -15,8 +15,8 @@ import { checkBytes, otherVersion, PROTOCOL } from './task-codec.js';
 /** Most bytes of a result, by default. */
 export const MAX_RESULT_BYTES = 1024 * 1024;
 
-/** What a worker answers: its version, then one BSON document. */
-type Answer =
+/** What a worker answers; in bytes its version, then one BSON document. */
+export type Answer =
   | { readonly kind: 'handled'; readonly result?: unknown; readonly rejected: readonly Rejection[] }
   | {
       readonly kind: 'threw';
@@ -30,8 +30,8 @@ type Answer =
 const decoder = new BsonDecoder(BSON);
 
 /** @throws ResultUnsendable */
-export function encodeOutcome({ result, rejected }: WindowOutcome, label: string, maxResultBytes: number): Uint8Array {
-  if (result === undefined) return encode({ kind: 'handled', rejected });
+export function answerOf({ result, rejected }: WindowOutcome, label: string, maxResultBytes: number): Answer {
+  if (result === undefined) return { kind: 'handled', rejected };
   const what = `${label} returned a result that can't be sent back from its worker`;
   let value: unknown;
   try {
@@ -43,27 +43,27 @@ export function encodeOutcome({ result, rejected }: WindowOutcome, label: string
       : `${bareMessageOf(cause)}. Return plain data`;
     throw new ResultUnsendable(`${what}: ${why}`, { cause, details: { consumer: label, maxResultBytes } });
   }
-  return encode({ kind: 'handled', rejected, ...(value !== undefined && { result: value }) });
+  return { kind: 'handled', rejected, ...(value !== undefined && { result: value }) };
 }
 
 /** What a worker answers if it has not called the handler, or can't send its result. */
-export function encodeFailure(error: unknown): Uint8Array {
-  if (isA(error, ResultUnsendable)) return encode({ kind: 'unsendable', message: bareMessageOf(error) });
-  if (isA(error, ProtocolMismatch)) return encode({ kind: 'mismatch', message: bareMessageOf(error) });
-  if (isA(error, ExecutorUnavailable)) return encode({ kind: 'unavailable', message: bareMessageOf(error) });
-  return encodeThrown(error);
+export function failureOf(error: unknown): Answer {
+  if (isA(error, ResultUnsendable)) return { kind: 'unsendable', message: bareMessageOf(error) };
+  if (isA(error, ProtocolMismatch)) return { kind: 'mismatch', message: bareMessageOf(error) };
+  if (isA(error, ExecutorUnavailable)) return { kind: 'unavailable', message: bareMessageOf(error) };
+  return thrownAnswer(error);
 }
 
 /** What a worker answers if the handler threw, or what it was given can't be decoded. */
-export function encodeThrown(error: unknown): Uint8Array {
+export function thrownAnswer(error: unknown): Answer {
   const [name, code, stack] = [propertyOf(error, 'name'), propertyOf(error, 'code'), stackOf(error)];
-  return encode({
+  return {
     kind: 'threw',
     message: messageOf(error),
     ...(typeof name === 'string' && { name }),
     ...(typeof code === 'string' && { code }),
     ...(stack !== undefined && { stack }),
-  });
+  };
 }
 
 /**
@@ -72,7 +72,11 @@ export function encodeThrown(error: unknown): Uint8Array {
  * @throws RemoteHandlerError, ExecutorUnavailable, ResultUnsendable as the worker says; ProtocolMismatch if it can't be read
  */
 export function readOutcome(bytes: Uint8Array): WindowOutcome {
-  const answer = decode(bytes);
+  return outcomeOf(decode(bytes));
+}
+
+/** @throws RemoteHandlerError, ExecutorUnavailable, ResultUnsendable, ProtocolMismatch as the worker says */
+export function outcomeOf(answer: Answer): WindowOutcome {
   switch (answer.kind) {
     case 'handled':
       return { result: answer.result, rejected: answer.rejected };
@@ -87,7 +91,7 @@ export function readOutcome(bytes: Uint8Array): WindowOutcome {
   }
 }
 
-function encode(answer: Answer): Uint8Array {
+export function encodeAnswer(answer: Answer): Uint8Array {
   const body = BSON.serialize(answer);
   // A buffer of its own: it may be transferred to another thread.
   const bytes = new Uint8Array(1 + body.length);
@@ -96,7 +100,7 @@ function encode(answer: Answer): Uint8Array {
   return bytes;
 }
 
-const KINDS: ReadonlySet<unknown> = new Set(['handled', 'threw', 'unavailable', 'mismatch', 'unsendable']);
+export const KINDS: ReadonlySet<unknown> = new Set(['handled', 'threw', 'unavailable', 'mismatch', 'unsendable']);
 
 function decode(bytes: Uint8Array): Answer {
   checkBytes('readOutcome', bytes, 'what WindowWorker.handle answered');

@@ -2,7 +2,7 @@ import { isA, messageOf } from '../errors/error-text.js';
 import { ExecutorUnavailable } from '../errors/executor-errors.js';
 import { RejectMessages } from '../errors/minibatch.error.js';
 import type { HandleOptions, WindowHandler } from './executor.interface.js';
-import { encodeFailure, encodeOutcome, encodeThrown, MAX_RESULT_BYTES } from './outcome-codec.js';
+import { type Answer, answerOf, encodeAnswer, failureOf, MAX_RESULT_BYTES, thrownAnswer } from './outcome-codec.js';
 import { RemoteWindow } from './remote-window.js';
 import { decodeTask, type ReceivedTask } from './task-codec.js';
 
@@ -17,27 +17,32 @@ export async function runTask(bytes: Uint8Array, find: FindHandler, options: Han
     task = decodeTask(bytes);
     handler = found(task, find);
   } catch (error) {
-    return encodeFailure(error);
+    return encodeAnswer(failureOf(error));
   }
+  return encodeAnswer(await runReceived(task, handler, options));
+}
+
+/** Calls the handler. Resolves with the answer, whatever happens. */
+export async function runReceived(task: ReceivedTask, handler: WindowHandler, options: HandleOptions): Promise<Answer> {
   const { signal = NEVER, closing = signal, maxResultBytes = MAX_RESULT_BYTES } = options;
   const window = new RemoteWindow(task, signal, closing);
   let result: unknown;
   try {
     result = await handler(window);
   } catch (thrown) {
-    if (!isA(thrown, RejectMessages)) return encodeThrown(thrown);
+    if (!isA(thrown, RejectMessages)) return thrownAnswer(thrown);
     try {
       for (const { message, reason } of thrown.rejected) window.reject(message, reason);
     } catch (error) {
-      return encodeThrown(error);
+      return thrownAnswer(error);
     }
   }
   const { label, wantsResult } = task.header;
   const outcome = { result: wantsResult ? result : undefined, rejected: RemoteWindow.rejectionsOf(window) };
   try {
-    return encodeOutcome(outcome, label, maxResultBytes);
+    return answerOf(outcome, label, maxResultBytes);
   } catch (error) {
-    return encodeFailure(error);
+    return failureOf(error);
   }
 }
 
@@ -56,5 +61,5 @@ function found({ header }: ReceivedTask, find: FindHandler): WindowHandler {
 
 /** For workers that can't begin at all. */
 export function notReady(why: unknown): Uint8Array {
-  return encodeFailure(new ExecutorUnavailable(`a worker can't start: ${messageOf(why)}`, { cause: why }));
+  return encodeAnswer(failureOf(new ExecutorUnavailable(`a worker can't start: ${messageOf(why)}`, { cause: why })));
 }

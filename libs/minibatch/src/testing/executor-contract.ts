@@ -2,6 +2,7 @@ import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/st
 import { Decimal128, ObjectId } from 'bson';
 import { ExecutorUnavailable, RemoteHandlerError, ResultUnsendable } from '../errors/executor-errors.js';
 import type { Executor, ExecutorConsumer } from '../executors/executor.interface.js';
+import type { StoredMessage } from '../storage/message.interface.js';
 import { CONSUMERS, handled, taskFor } from './executor-contract/tasks.js';
 import type { TestFunctions } from './store-contract/context.js';
 
@@ -11,6 +12,8 @@ export interface ExecutorUnderTest {
   readonly executor: Executor;
   /** True: handlers run in this process, so that any result goes through, and every handler is there. @default false */
   readonly inProcess?: boolean;
+  /** Stores messages where the workers find them, for an executor that sends large windows by reference. */
+  keep?(messages: readonly StoredMessage[]): void | Promise<void>;
   /** Ends what the executor does not end itself; called after `close`. */
   dispose?(): void | Promise<void>;
 }
@@ -20,6 +23,7 @@ const SOON = 5_000;
 
 interface ContractContext {
   readonly executor: Executor;
+  keep(messages: readonly StoredMessage[]): Promise<void>;
   readonly inProcess: boolean;
 }
 
@@ -56,6 +60,9 @@ export function executorContract(
     });
 
     const context: ContractContext = {
+      async keep(messages) {
+        await made?.keep?.(messages);
+      },
       get executor() {
         if (made === undefined) throw new Error('the contract needs beforeEach to run');
         return made.executor;
@@ -105,14 +112,16 @@ function windowContract(test: TestFunctions, context: ContractContext): void {
   test.it('hands over large windows', async () => {
     const { executor } = context;
     const messages = Array.from({ length: 2_000 }, (_, n) => ({ data: { n, text: 'x'.repeat(500) } }));
-    const { result } = await handled(executor, taskFor(executor, 'rejectOdd', { messages }));
+    const task = taskFor(executor, 'rejectOdd', { messages });
+    await context.keep(task.window.stored);
+    const { result } = await handled(executor, task);
     strictEqual(result, 2_000);
   });
 
   test.it('runs several windows', async () => {
     const { executor } = context;
     const runs = Array.from({ length: 20 }, (_, n) =>
-      handled(executor, taskFor(executor, 'echo', { messages: [{ data: n }] })),
+      handled(executor, taskFor(executor, 'echo', { record: { id: `window ${n}` }, messages: [{ data: n }] })),
     );
     deepStrictEqual(
       (await Promise.all(runs)).map(({ result }) => result),

@@ -1,0 +1,104 @@
+import { type Clock, delay } from '../../common/clock.js';
+import { messageOf } from '../../errors/error-text.js';
+import { ExecutorUnavailable } from '../../errors/executor-errors.js';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
+import type { Packages, RedisClient } from './packages.js';
+
+/** What the one that uses a connection says of it. */
+export interface LinkOptions {
+  /** Of ioredis. */
+  readonly connection: Readonly<Record<string, unknown>>;
+  readonly settings: object;
+}
+
+/** Commands fail at once while Redis is away: windows wait for it, and not commands. */
+export const FAIL_FAST = { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 };
+/** BullMQ's workers want their commands to wait. */
+export const PATIENT = { maxRetriesPerRequest: null };
+
+/** A connection to Redis, whether it stands, and whether that Redis may be used. */
+export class RedisLink {
+  readonly client: RedisClient;
+  private lastError: Error | undefined;
+  /** Undefined: it has not been asked since the connection was made. */
+  private policy: string | undefined;
+  private backAt = Number.NEGATIVE_INFINITY;
+  /** There has been a connection. */
+  wasReady = false;
+  private readonly readyListeners = new Set<() => void>();
+
+  constructor(
+    packages: Packages,
+    private readonly clock: Clock,
+    { connection, settings }: LinkOptions,
+  ) {
+    this.client = packages.client(connection, { retryStrategy: retryDelay, ...settings });
+    this.client.on('error', (error) => {
+      this.lastError = error;
+    });
+    this.client.on('close', () => {
+      this.policy = undefined;
+    });
+    this.client.on('ready', () => {
+      if (this.wasReady) this.backAt = clock.monotonic();
+      this.wasReady = true;
+      for (const listener of this.readyListeners) listener();
+    });
+  }
+
+  get isReady(): boolean {
+    return this.client.status === 'ready';
+  }
+
+  /** Redis was away, or another one, within these milliseconds. */
+  wasAway(within: number): boolean {
+    return this.clock.monotonic() - this.backAt < within;
+  }
+
+  /** @throws ExecutorUnavailable if there is no connection within these milliseconds, MinibatchError `RedisMayEvict` */
+  async check(patience: number): Promise<void> {
+    if (!this.isReady && patience > 0) await this.ready(patience);
+    if (!this.isReady) throw this.away(this.lastError);
+    if (this.policy === undefined) {
+      const info = await this.client.info('memory').catch((error: unknown) => {
+        throw this.away(error);
+      });
+      this.policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction';
+    }
+    if (this.policy === 'noeviction') return;
+    const { policy } = this;
+    // Somebody may have put it right by the next time.
+    this.policy = undefined;
+    throw new MinibatchError(
+      ErrorCode.RedisMayEvict,
+      `bullmq: Redis has the maxmemory-policy '${policy}', by which it may drop windows and results when its memory is full: set ` +
+        "maxmemory-policy to 'noeviction'",
+      { details: { policy } },
+    );
+  }
+
+  away(cause: unknown): ExecutorUnavailable {
+    const why = cause === undefined ? '' : `: ${messageOf(cause)}`;
+    return new ExecutorUnavailable(`bullmq: Redis can't be reached${why}`, { cause });
+  }
+
+  close(): void {
+    this.client.disconnect();
+  }
+
+  private async ready(patience: number): Promise<void> {
+    const over = new AbortController();
+    const end = () => over.abort();
+    this.readyListeners.add(end);
+    try {
+      await delay(this.clock, patience, over.signal);
+    } finally {
+      this.readyListeners.delete(end);
+    }
+  }
+}
+
+/** Milliseconds until the next try to connect. */
+function retryDelay(times: number): number {
+  return Math.min(50 * 2 ** Math.min(times, 10), 2_000);
+}
