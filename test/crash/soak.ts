@@ -59,9 +59,12 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
       copyFileSync(site.log, kept);
       options.tell?.(`the log is ${kept}`);
     }
-    return { verdict, done: disturbance.done };
-  } finally {
     await site.close();
+    return { verdict, done: disturbance.done };
+  } catch (error) {
+    // The server may be away: what went wrong first is what counts.
+    await site.close().catch(() => undefined);
+    throw error;
   }
 }
 
@@ -84,10 +87,15 @@ class Disturbance {
     const pause = PAUSES[this.options.store];
     while (!this.isOver()) {
       const worker = this.site.start({ ...WORKER, from: nextRow(this.site, replica), endless: true, pause });
-      if (await worker.saw('ready', 1, 30_000)) await this.untilItEnds(worker);
+      const isReady = await worker.saw('ready', 1, 30_000);
+      if (isReady) await this.untilItEnds(worker);
       else this.count('replica not ready in time');
       if (this.isOver()) worker.signal('SIGTERM');
-      await this.site.ended(worker);
+      await this.site.ended(worker).catch((error: unknown) => {
+        // It gives up when the server takes longer to come back than a store waits. Whoever runs replicas starts them again.
+        if (isReady || !String(error).includes('MINIBATCH_STORE_UNAVAILABLE')) throw error;
+        this.count('replica ended before it was ready: the store was away');
+      });
     }
   }
 
