@@ -1,6 +1,9 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
+import { ErrorCode } from '../../errors/minibatch.error.js';
 import { append, message, read, register } from '../../testing/store-contract/fixtures.js';
 import { Database } from './database.js';
 import { statement } from './sql.js';
@@ -69,6 +72,29 @@ describe('a connection to PostgreSQL', () => {
     database.close();
   });
 
+  it('may be ended with the very answer that opens it', async () => {
+    const packet = (type: string, ...parts: readonly (string | number)[]) => {
+      const body = Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : int32(part))));
+      return Buffer.concat([Buffer.from(type), int32(body.length + 4), body]);
+    };
+    const [accepted, ready] = [packet('R', 0), packet('Z', 'I')];
+    const stopping = packet('E', 'SFATAL\0C57P01\0Mterminating connection due to unexpected postmaster exit\0\0');
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.end(Buffer.concat([accepted, ready, stopping])));
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const stopped = new pg.Pool({ host: '127.0.0.1', port, user: 'postgres', database: 'postgres' });
+    const database = new Database(stopped, { schema: schema.schema, prepared: true, patience: 0 });
+    // Without a listener from the first moment, the error of the connection would end the process.
+    await expect(database.query('try', WHO, [])).rejects.toMatchObject({ code: ErrorCode.StoreUnavailable });
+    database.close();
+    await stopped.end();
+    server.close();
+  });
+
   it.each(['escape', 'hex'])('gives the same bytes with bytea_output = %s', async (format) => {
     const own = new pg.Pool({ connectionString: schema.url, options: `-c bytea_output=${format}` });
     const store = schema.store({ pool: own });
@@ -82,6 +108,12 @@ describe('a connection to PostgreSQL', () => {
     await own.end();
   });
 });
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32BE(value);
+  return bytes;
+}
 
 function endOf(client: pg.PoolClient): Promise<void> {
   return new Promise((resolve) => client.once('end', resolve));

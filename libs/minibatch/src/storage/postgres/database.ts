@@ -60,7 +60,16 @@ export class Database {
     readonly options: DatabaseOptions,
   ) {
     pool.on('error', this.broken);
+    pool.on('connect', this.watch);
   }
+
+  /**
+   * From the moment on that the pool opens a connection: the server may end it with the very bytes that accept it, before the pool has
+   * handed it out.
+   */
+  private readonly watch = (client?: unknown): void => {
+    if (isEmitter(client)) client.on('error', this.broken);
+  };
 
   private readonly broken = (): void => {
     this.breaks += 1;
@@ -70,6 +79,7 @@ export class Database {
   close(): void {
     this.closing.abort();
     this.pool.off('error', this.broken);
+    this.pool.off('connect', this.watch);
   }
 
   /** The most connections of the pool, if it says so. */
@@ -257,4 +267,8 @@ export class Database {
       throw error instanceof MinibatchError ? error : asStoreError(what, error);
     }
   }
+}
+
+function isEmitter(value: unknown): value is Pick<PostgresClient, 'on'> {
+  return typeof value === 'object' && value !== null && 'on' in value && typeof value.on === 'function';
 }
