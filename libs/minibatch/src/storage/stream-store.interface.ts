@@ -38,6 +38,12 @@ export interface StoreLifecycle {
    */
   readonly patience?: number | undefined;
 
+  /**
+   * Once it is open: what threatens what the store promises, and what to do about it, such as a server that acknowledges from memory. Each is
+   * a line of the log. @default none
+   */
+  readonly warnings?: readonly string[];
+
   /** Prepares the store: connects, makes indexes, checks the schema version. Idempotent. */
   open(): Promise<void>;
   /** Releases what `open` took; never closes a connection that the application owns. Idempotent. */

@@ -1,3 +1,4 @@
+import type { Log } from '../common/log.js';
 import { isOutOfReach, shuttingDown } from '../errors/shutting-down.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 
@@ -8,7 +9,10 @@ export class StoreAccess {
   private closing = false;
   private closed = false;
 
-  constructor(readonly store: StreamStore) {}
+  constructor(
+    readonly store: StreamStore,
+    private readonly log?: Log,
+  ) {}
 
   get isOpen(): boolean {
     return this.opened;
@@ -20,6 +24,7 @@ export class StoreAccess {
     this.opening ??= this.store.open().then(
       async () => {
         this.opened = true;
+        for (const warning of this.store.warnings ?? []) this.log?.warn(warning);
         // Opening took so long that the store has been closed meanwhile.
         if (this.closed) await this.store.close();
       },

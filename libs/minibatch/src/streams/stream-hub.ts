@@ -88,7 +88,7 @@ export class StreamHub implements StreamOperations {
 
   constructor(private readonly parts: HubParts) {
     const { store, clock, log, retry, pending = DEFAULT_PENDING, leaseTime } = parts;
-    const access = new StoreAccess(store);
+    const access = new StoreAccess(store, log);
     const descriptions = new StreamDescriptions(access, clock);
     const appended = (stream: string) => parts.listener?.wake(stream);
     const writer = new StreamWriter({ access, descriptions, clock, pending, appended });

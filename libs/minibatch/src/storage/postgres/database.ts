@@ -6,7 +6,7 @@ import { MinibatchError } from '../../errors/minibatch.error.js';
 import type { PostgresClient, PostgresPool } from './pool.js';
 import { inSchema, SCHEMA } from './schema.js';
 import { SERVER_IDENTITY, type Statement, statement, TYPES } from './sql.js';
-import { asStoreError, isConflict, isOutOfReach } from './store-errors.js';
+import { asStoreError, isConflict, isMissing, isOutOfReach } from './store-errors.js';
 
 /** Pauses between attempts to reach a server that is away. */
 const RECONNECT = { base: 50, max: 1_000, jitter: 0.3 };
@@ -54,10 +54,13 @@ export class Database {
   /** Grows whenever a connection breaks: what was remembered of the server may be wrong then. */
   breaks = 0;
   private server: string | undefined;
+  private restoring: Promise<void> | undefined;
 
   constructor(
     readonly pool: PostgresPool,
     readonly options: DatabaseOptions,
+    /** Makes the tables again that somebody has dropped, on connections of its own. */
+    private readonly restore?: () => Promise<void>,
   ) {
     pool.on('error', this.broken);
     pool.on('connect', this.watch);
@@ -125,7 +128,8 @@ export class Database {
   transaction<R>(what: string, work: (queries: Queries) => Promise<R>): Promise<R> {
     return this.coded(what, () =>
       this.run(true, async (client) => {
-        await client.query('begin');
+        // Whatever the role's default is: what a lock protects has to be read after it.
+        await client.query('begin isolation level read committed');
         try {
           const result = await work({
             query: (statement, values) => this.send(client, statement, values),
@@ -154,9 +158,13 @@ export class Database {
       this.broken();
     };
     client.on('error', fail);
+    // `pg.defaults.binary`: the driver would read the bytes of values as UTF-8.
+    const { binary } = client;
+    client.binary = false;
     return {
       client,
       release: (isLost = false) => {
+        client.binary = binary;
         client.release(isLost || isBroken);
         // One that is thrown away may still fail while it closes.
         if (!isLost && !isBroken) client.off('error', fail);
@@ -193,6 +201,7 @@ export class Database {
     const began = SYSTEM_CLOCK.monotonic();
     const isLate = () => this.closing.signal.aborted || SYSTEM_CLOCK.monotonic() - began >= this.options.patience;
     let failures = 0;
+    let isRestored = false;
     for (let conflicts = 0; ;) {
       const connection = await this.connect().catch(async (error: unknown) => {
         if (!isOutOfReach(error) || isLate()) throw error;
@@ -216,9 +225,20 @@ export class Database {
         } else if (isConflict(error) && conflicts < MOST_CONFLICTS) {
           conflicts += 1;
           await this.pause(backoff(CONFLICT, conflicts));
+        } else if (isMissing(error) && this.restore && !isRestored) {
+          isRestored = true;
+          await this.restored(this.restore);
         } else throw error;
       }
     }
+  }
+
+  /** Of calls that miss the tables at the same time one makes them. What was remembered of the former ones is forgotten. */
+  private restored(restore: () => Promise<void>): Promise<void> {
+    return (this.restoring ??= restore().finally(() => {
+      this.breaks += 1;
+      this.restoring = undefined;
+    }));
   }
 
   private async send<R extends object>(

@@ -1,5 +1,7 @@
 /** What the store uses of a client of `pg`. Its own types are in a package that an application may not have installed. */
 export interface PostgresClient {
+  /** Whether the driver asks for values in their binary format. */
+  binary?: boolean | undefined;
   query(query: string | object): Promise<{ readonly rows: unknown[] }>;
   on(event: string, listener: (given?: unknown) => void): unknown;
   off(event: string, listener: (given?: unknown) => void): unknown;

@@ -46,6 +46,7 @@ import * as claims from './claims.js';
 import { commit } from './commit.js';
 import { Database } from './database.js';
 import { bury, discardLetters, listLetters } from './dead-letters.js';
+import { durabilityWarnings } from './durability.js';
 import { Floors } from './floors.js';
 import { registerGroup, removeGroup } from './groups.js';
 import { ID_PATTERN } from './ids.js';
@@ -114,6 +115,7 @@ export class PostgresStreamStore implements StreamStore {
   readonly totalOrder = false;
   readonly idPattern = ID_PATTERN;
   readonly patience: number;
+  warnings: readonly string[] = [];
   private opening: Promise<Parts> | undefined;
   private opened: Parts | undefined;
   /** By stream, as its last commit point here has returned it. */
@@ -349,7 +351,9 @@ export class PostgresStreamStore implements StreamStore {
   private async openParts(): Promise<Parts> {
     const { schema = SCHEMA, migrate = true, notify = true, prepared = true } = this.options;
     const used = await this.poolToUse();
-    const database = new Database(used.pool, { schema, prepared, patience: this.patience });
+    const options = { schema, prepared, patience: this.patience };
+    const tables = new Database(used.pool, options);
+    const database = new Database(used.pool, options, () => prepareTables(tables, migrate));
     if (notify && database.most === 1) {
       await used.end();
       throw invalidOption(
@@ -372,11 +376,13 @@ export class PostgresStreamStore implements StreamStore {
         notifications.close();
         appends.close();
         database.close();
+        tables.close();
         await used.end();
       },
     };
     try {
-      await prepareTables(database, migrate);
+      await prepareTables(tables, migrate);
+      this.warnings = await durabilityWarnings(database);
       return parts;
     } catch (error) {
       await parts.end();
@@ -397,6 +403,8 @@ export class PostgresStreamStore implements StreamStore {
     });
     // Stays after the end: a server that stops meanwhile ends connections that are still being closed.
     pool.on('error', () => undefined);
+    // The server may end a connection in the same moment in which the pool hands it out.
+    pool.on('connect', (client) => client.on('error', () => undefined));
     return { pool, end: () => pool.end() };
   }
 

@@ -15,6 +15,7 @@ export function asStoreError(what: string, error: unknown): MinibatchError {
 
 /** The code of an append that has failed with this. */
 export function appendCodeOf(error: unknown): ErrorCode {
+  if (error instanceof MinibatchError && error.code !== ErrorCode.StoreUnavailable) return error.code;
   return codeOf(error, ErrorCode.AppendFailed);
 }
 
@@ -48,6 +49,7 @@ const OTHER_TABLES =
 const ENCODING =
   "The database can't store this text: its encoding must be UTF8. Create another database with `encoding 'UTF8'`, or use names of ASCII characters";
 const AGAIN = 'the call can be repeated unchanged';
+const AGAIN_LATER = 'The call can be repeated unchanged after that';
 
 const ADVICE: Readonly<Record<string, string>> = {
   [INSUFFICIENT_PRIVILEGE]:
@@ -62,8 +64,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   '22021': ENCODING,
   '22P05': ENCODING,
   '42P01':
-    'Tables of the store are missing: restart with `migrate: true`, or create them with the SQL of postgresSchema(). A session must be on ' +
-    'the database that the store uses',
+    'Tables of the store are missing: restart with `migrate: true`, or create them with the SQL of postgresSchema(); if only some are missing, ' +
+    'drop the schema first. A session must be on the database that the store uses',
   '3F000':
     'Tables of the store are missing: restart with `migrate: true`, or create them with the SQL of postgresSchema()',
   '42P07': OTHER_TABLES,
@@ -80,6 +82,7 @@ const ADVICE: Readonly<Record<string, string>> = {
 };
 
 export function advice(error: unknown): string {
+  if (error instanceof MinibatchError) return AGAIN_LATER;
   const known = ADVICE[sqlStateOf(error) ?? ''];
   if (known !== undefined) return known;
   if (isPoolEnded(error))
