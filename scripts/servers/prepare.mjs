@@ -26,6 +26,7 @@ const WANTED = [
   ['MongoDB', prepareMongo],
   ['MongoDB as a replica set', prepareReplicaSet],
   ['Celery', () => pythonWith('celery').then(({ label }) => label)],
+  ['BullMQ for Python', () => pythonWith('bullmq').then(({ label }) => label)],
   ['minibatch for Python', () => pythonWith('minibatch').then(({ label }) => label)],
   ['omegaml for Python', () => pythonWith('omegaml').then(({ label }) => label)],
 ];

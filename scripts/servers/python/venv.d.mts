@@ -11,4 +11,4 @@ export interface PythonPackages {
  * Python with the packages of a list next to this file, installed once a machine by pip, pinned. It needs `python3` with pip, and
  * the first time a package index.
  */
-export function pythonWith(name: 'minibatch' | 'omegaml' | 'celery' | 'secantusdb'): Promise<PythonPackages>;
+export function pythonWith(name: 'bullmq' | 'minibatch' | 'omegaml' | 'celery' | 'secantusdb'): Promise<PythonPackages>;

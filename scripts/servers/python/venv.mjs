@@ -13,6 +13,7 @@ const OPTIONS = { maxBuffer: 2 ** 26 };
 
 /** Each list of requirements, for people. */
 const SERVERS = {
+  bullmq: 'BullMQ for Python',
   celery: 'Celery',
   minibatch: 'minibatch for Python',
   omegaml: 'omega|ml',
