@@ -20,8 +20,8 @@ export class Feed extends KafkaSource<Flight | null> { constructor() { ${code} }
     : code
 }`,
   'guides/executors.md': (code) =>
-    (code.includes('FlightReport') ? 'declare class FlightReport {}\n' : '') +
     code
+      .replace("import { FlightReport } from './flight-report.js';", 'declare class FlightReport {}')
       // The class of the page takes a client.
       .replace("import { RequestExecutor } from './request.executor.js';", DECLARED_EXECUTOR),
   'guides/postgres.md': (code) => `

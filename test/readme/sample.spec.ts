@@ -1,15 +1,12 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { StatusSnapshot } from 'nestjs-minibatch';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { freePort } from '../../scripts/servers/free-ports.mjs';
-import { closeAll, SOON, uriOf, useDatabase } from '../e2e/support/applications.js';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { closeAll, uriOf, useDatabase } from '../e2e/support/applications.js';
 import { endProcesses, NodeProcess } from '../e2e/support/node-process.js';
-import { repository, run, tool } from '../support/workspace.js';
+import { repository } from '../support/workspace.js';
 import { blocksOf, FRAMES } from './blocks.js';
+import { compile, reportsFlights } from './pasted-application.js';
 
-/** What `nest new` of Nest 12 generates for a strict ESM application. */
-const TEMPLATE = repository('test/fixtures/nest-apps/nest-12/tsconfig.json');
 const blocks = await Promise.all(
   Object.entries(FRAMES).map(async ([page, frames]) =>
     blocksOf(await readFile(repository(page), 'utf8')).map((block, place) => ({
@@ -19,16 +16,6 @@ const blocks = await Promise.all(
     })),
   ),
 ).then((pages) => pages.flat());
-
-/** Compiles as an application of the folder, whose manifest says of which kind it is. Answers with the errors. */
-async function compile(folder: string, sources: Readonly<Record<string, string>>): Promise<readonly string[]> {
-  const config = await readFile(TEMPLATE, 'utf8');
-  expect(JSON.parse(config)).toMatchObject({ compilerOptions: { strict: true, module: 'nodenext' } });
-  await writeFile(join(folder, 'tsconfig.json'), config);
-  for (const [file, code] of Object.entries(sources)) await writeFile(join(folder, 'src', `${file}.ts`), code);
-  const { stdout } = await run(tool('tsc'), ['-p', 'tsconfig.json', '--pretty', 'false'], { cwd: folder });
-  return stdout.split('\n').filter((line) => line !== '');
-}
 
 /** A folder inside of the workspace, so that packages resolve as in an application. */
 describe('the code of the README and the guides', { timeout: 60_000 }, () => {
@@ -82,34 +69,8 @@ describe('the code of the README and the guides', { timeout: 60_000 }, () => {
     for (const line of sample?.code.split('\n') ?? []) expect(line.length).toBeLessThanOrEqual(120);
   });
 
-  /** Waits until its message is reported and gone, and ends it. */
-  async function runs(file: string, store: string, env: NodeJS.ProcessEnv, cwd = folder): Promise<void> {
-    const port = await freePort();
-    const app = new NodeProcess(file, [], {
-      cwd,
-      env: { PORT: String(port), NO_COLOR: '1', MINIBATCH_CONSUMERS: undefined, ...env },
-    });
-    await app.line(/^1 flights, worst delay 25 minutes$/);
-    const status = async () => {
-      const response = await fetch(`http://127.0.0.1:${port}/minibatch`);
-      expect(response.headers.get('content-type')).toContain('application/json');
-      return (await response.json()) as StatusSnapshot;
-    };
-    await vi.waitUntil(async () => (await status()).streams[0]?.stored?.buffered === 0, SOON);
-    expect(await status()).toMatchObject({
-      store: { name: store },
-      streams: [{ name: 'flights', consumers: [{ group: 'default', local: { label: 'FlightReport.report' } }] }],
-    });
-    // As Nest ends a process that has been told to: it does its work, and then lets the signal have it.
-    await expect(app.kill('SIGTERM')).resolves.toEqual({ code: null, signal: 'SIGTERM' });
-    expect(app.output).toMatch(/stopped: \d+ windows? drained, 0 abandoned/);
-    // That anybody can read its status is the one thing to warn about.
-    const complaints = app.output.split('\n').filter((line) => /WARN|ERROR/.test(line));
-    expect(complaints).toEqual([expect.stringContaining('GET /minibatch tells everybody')]);
-  }
-
   it('has a sample that runs as it stands there, without a server, tells its status, and stops cleanly', async () => {
-    await runs(built('sample'), 'lmdb', {});
+    await reportsFlights(built('sample'), 'lmdb', { cwd: folder });
   });
 
   it('has a sample that runs on MongoDB with the imports that stand below it', async () => {
@@ -120,7 +81,10 @@ describe('the code of the README and the guides', { timeout: 60_000 }, () => {
       .replace(/^const imports = .*$/m, list.replace('export ', ''));
     expect(code).toContain('MongooseModule.forRoot(');
     await compile(folder, { 'sample-mongo': code });
-    await runs(built('sample-mongo'), 'mongoose', { MONGODB_URI: uriOf(useDatabase()) });
+    await reportsFlights(built('sample-mongo'), 'mongoose', {
+      cwd: folder,
+      env: { MONGODB_URI: uriOf(useDatabase()) },
+    });
   });
 
   it('has a sample, and recipes, that are CommonJS where the application is', async () => {
@@ -134,7 +98,7 @@ describe('the code of the README and the guides', { timeout: 60_000 }, () => {
       expect(await compile(common, Object.fromEntries(sources) as Record<string, string>)).toEqual([]);
       const file = join(common, 'dist/src/block-0.js');
       expect(await readFile(file, 'utf8')).toContain('require("nestjs-minibatch")');
-      await runs(file, 'lmdb', {}, common);
+      await reportsFlights(file, 'lmdb', { cwd: common });
     } finally {
       await rm(common, { recursive: true, force: true });
     }
