@@ -36,7 +36,7 @@ async function useOwnDatabase(): Promise<string> {
 }
 
 /** The README's sample, changed as a guide says, in applications of both kinds. */
-describe.each(['ES modules', 'CommonJS'])('an application of %s', { timeout: 120_000 }, (kind) => {
+describe.each(['ES modules', 'CommonJS'])('an application of %s', { timeout: 180_000 }, (kind) => {
   afterEach(async () => {
     await endProcesses();
     await closeAll();

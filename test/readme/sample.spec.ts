@@ -18,7 +18,7 @@ const blocks = await Promise.all(
 ).then((pages) => pages.flat());
 
 /** A folder inside of the workspace, so that packages resolve as in an application. */
-describe('the code of the README and the guides', { timeout: 60_000 }, () => {
+describe('the code of the README and the guides', { timeout: 120_000 }, () => {
   let folder: string;
   let errors: readonly string[];
 

@@ -16,7 +16,7 @@ export interface NodeProcessOptions {
 }
 
 /** Longest wait for a line; a test that waits longer has failed. */
-const LINE_TIMEOUT = 25_000;
+const LINE_TIMEOUT = 50_000;
 
 const running = new Set<NodeProcess>();
 

@@ -80,7 +80,7 @@ describe('the protocol', () => {
 
   // A check that can't fail says nothing: each of these faults has to be found.
   for (const [name, planted] of Object.entries(faults())) {
-    it(`would find: ${name}`, { timeout: 120_000 }, async () => {
+    it(`would find: ${name}`, { timeout: 600_000 }, async () => {
       const found: string[] = [];
       const result = await fc.check(
         fc.asyncProperty(plan, async (given) => {

@@ -181,7 +181,7 @@ function isCertain(error: unknown): boolean {
 }
 
 describe('positions of grouped appends', () => {
-  it('are stored with their own messages or not at all: memory', { timeout: RUNS * 200 + 30_000 }, async () => {
+  it('are stored with their own messages or not at all: memory', { timeout: RUNS * 1_000 + 60_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(plan, async ({ calls, faults }) => {
         const run = new Run(new MemoryStreamStore(), faults);
@@ -192,7 +192,7 @@ describe('positions of grouped appends', () => {
     );
   });
 
-  it('are stored with their own messages or not at all: LMDB', { timeout: RUNS * 200 + 30_000 }, async () => {
+  it('are stored with their own messages or not at all: LMDB', { timeout: RUNS * 1_000 + 60_000 }, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'minibatch-positions-'));
     const store = new LmdbStreamStore({ path: folder });
     await store.open();
