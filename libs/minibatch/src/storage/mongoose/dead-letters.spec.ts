@@ -182,9 +182,10 @@ describe('dead letters', () => {
 
   it('come back to the partition and the group they are of, as they were, and not deduped', async () => {
     const { store, connection } = test;
+    await store.ensureStream('flights', { partitions: 3 });
     const key = keyOf('flights', 'default', 2);
     const lease = await takeLease(store, key);
-    await store.registerGroup(keyOf('flights', 'audit', 2));
+    await store.registerGroup(AUDIT);
     const headers = { h: 'v' };
     const created = new Date(1_700_000_000_000);
     await store.append([messageOf('flights', { n: 1 }, { key: 'k', headers, dedupeId: 'd', partition: 2, created })]);
