@@ -1,11 +1,56 @@
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
+import type { ConsumerKey } from '../stream-store.interface.js';
 import { Database } from './database.js';
 import { Floors } from './floors.js';
 import { numberOf } from './ids.js';
+import { Reads } from './reads.js';
+import type { Statement } from './sql.js';
 import type { PostgresStreamStore } from './postgres.store.js';
-import { finish, hold, message, numbers, read, register, STREAM } from '../../testing/store-contract/fixtures.js';
+import {
+  ALL,
+  finish,
+  hold,
+  key,
+  message,
+  numbers,
+  read,
+  register,
+  STREAM,
+} from '../../testing/store-contract/fixtures.js';
+
+const OPTIONS = { prepared: true, patience: 1_000 };
+const COUNT = 5_000;
+
+/** Counts the pages that reads look at. */
+class PageCount extends Database {
+  pages = 0;
+
+  constructor(pool: pg.Pool, schema: string) {
+    super(pool, { ...OPTIONS, schema });
+  }
+
+  override async rows<R extends readonly unknown[]>(_: string, statement: Statement, values: readonly unknown[]) {
+    const { rows } = await (this.pool as pg.Pool).query<Explained>(
+      `explain (analyze, buffers, format json) ${this.textOf(statement)}`,
+      [...values],
+    );
+    const plan = rows[0]!['QUERY PLAN'][0].Plan;
+    this.pages += plan['Shared Hit Blocks'] + plan['Shared Read Blocks'];
+    return [] as R[];
+  }
+}
+
+interface Explained {
+  readonly 'QUERY PLAN': readonly [{ readonly Plan: Record<'Shared Hit Blocks' | 'Shared Read Blocks', number> }];
+}
+
+async function pagesOfFetch(database: PageCount, floors: Floors, consumer: ConsumerKey): Promise<number> {
+  await new Reads(database, floors).fetch(consumer, undefined, ALL);
+  database.close();
+  return database.pages;
+}
 
 describe('the first id of a partition that has to be read', () => {
   let schema: TestSchema;
@@ -19,7 +64,7 @@ describe('the first id of a partition that has to be read', () => {
     await store.open();
     await register(store, 'default');
     pool = new pg.Pool({ connectionString: schema.url });
-    floors = new Floors(new Database(pool, { schema: schema.schema, prepared: true, patience: 1_000 }));
+    floors = new Floors(new Database(pool, { ...OPTIONS, schema: schema.schema }));
   });
   afterEach(async () => {
     await pool.end();
@@ -77,6 +122,24 @@ describe('the first id of a partition that has to be read', () => {
     await risesTo(numberOf(messages.at(-1)!.id));
     await client.query('rollback');
     client.release();
+  });
+
+  it('lets a read that has caught up touch a few pages, whatever has come and gone since an old snapshot', async () => {
+    const client = await pool.connect();
+    try {
+      await client.query('begin isolation level repeatable read; select 1');
+      await store.append(numbers(COUNT));
+      const messages = await read(store);
+      await finish(store, await hold(store), 1, messages);
+      const pages = (from: Floors) => pagesOfFetch(new PageCount(pool, schema.schema), from, key());
+      // The server cannot clean up: a read from the very start looks at every message that has been there.
+      const all = await pages(new Floors(new Database(pool, { ...OPTIONS, schema: schema.schema })));
+      await risesTo(numberOf(messages.at(-1)!.id));
+      expect([all, await pages(floors)]).toEqual([expect.toSatisfy((n) => n > 50), expect.toSatisfy((n) => n < 15)]);
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
   });
 
   it('is forgotten when a connection breaks: the server may have lost numbers that it had given', async () => {
