@@ -20,6 +20,7 @@ import { Impatience } from './minibatch.impatience.js';
 import { MinibatchRunner } from './minibatch.runner.js';
 import { unprovidedClasses } from './minibatch.unprovided.js';
 import { unservedAdvice, unservedGroups } from './status/unserved-groups.js';
+import { mismatchOf } from './storage/partitions.js';
 import type { ConsumerKey, StreamInfo, StreamStore } from './storage/stream-store.interface.js';
 import type { StreamHub } from './streams/stream-hub.js';
 import { counted } from './common/counted.js';
@@ -182,6 +183,10 @@ export class MinibatchLifecycle
     try {
       const consumed = new Set(this.registry.all().map(({ stream }) => stream));
       const streams = await this.store.listStreams();
+      for (const info of streams) {
+        const mismatch = mismatchOf(info, this.hub.declaredPartitions(info.name));
+        if (mismatch) this.logger.warn(mismatch);
+      }
       void this.warnOfUnserved(streams);
       const orphans = streams.filter(({ name, groups }) => groups.length === 0 && !consumed.has(name));
       if (orphans.length === 0) return;

@@ -14,6 +14,7 @@ class MadeWindow extends Window {
   readonly id = 'w';
   readonly stream = 's';
   readonly group = 'g';
+  readonly partition = 0;
   readonly late = false;
   readonly start = undefined;
   readonly end = undefined;

@@ -26,6 +26,7 @@ export async function bindConsumer(
   return definitionOf({
     ...consumer,
     emitter: await createEmitter(consumer),
+    another: () => createEmitter(consumer),
     handler: handlerOf(consumer),
     sinks,
     executor,

@@ -1,9 +1,13 @@
 import type { ConsumerDefinition } from '../engine/engine.interface.js';
+import type { WindowEmitter } from '../windows/window-emitter.js';
 import type { BoundExecutor } from '../executors/executor.interface.js';
 import type { ResolvedStreaming } from './streaming.resolve.js';
 
 /** What the options of a consumer do not tell. */
 export type ConsumerParts = Pick<ConsumerDefinition, 'label' | 'emitter' | 'handler' | 'sinks'> & {
+  /** Makes another instance of the strategy. */
+  readonly another: () => Promise<WindowEmitter>;
+} & {
   readonly stream: string;
   readonly resolved: ResolvedStreaming;
   readonly executor: BoundExecutor | undefined;
@@ -11,11 +15,12 @@ export type ConsumerParts = Pick<ConsumerDefinition, 'label' | 'emitter' | 'hand
 
 /** Puts together what the engine runs. */
 export function definitionOf(parts: ConsumerParts): ConsumerDefinition {
-  const { stream, resolved, label, emitter, handler, executor, sinks } = parts;
+  const { stream, resolved, label, emitter, another, handler, executor, sinks } = parts;
   return {
     key: { stream, group: resolved.group, partition: 0 },
     label,
     emitter,
+    another,
     emitterContext: resolved.emitterContext,
     timeOrder: resolved.timeOrder,
     handler,

@@ -112,8 +112,28 @@ function blocked({ definition }: Drain, status: ConsumerStatus | undefined, why:
   );
 }
 
+/** Of all partitions as of one. What tells of trouble comes first. */
 function statusOf({ engine, definition: { key } }: Drain): ConsumerStatus | undefined {
-  return engine.status().find((each) => each.key.stream === key.stream && each.key.group === key.group);
+  const all = engine.status().filter((each) => each.key.stream === key.stream && each.key.group === key.group);
+  const [first] = all;
+  if (!first || all.length === 1) return first;
+  const isAnd = (...states: readonly string[]) => all.find(({ state }) => states.includes(state));
+  const does = (...activities: readonly string[]) => all.find(({ activity = '' }) => activities.includes(activity));
+  const shown =
+    isAnd('stopped', 'stopping') ??
+    does('paused') ??
+    does('handling', 'retrying', 'throttled') ??
+    does('unavailable', 'blocked', 'stalled') ??
+    isAnd('standby', 'recovering') ??
+    first;
+  const sum = (count: (status: ConsumerStatus) => number) => all.reduce((total, status) => total + count(status), 0);
+  return {
+    ...shown,
+    committedWindows: sum(({ committedWindows }) => committedWindows),
+    committedMessages: sum(({ committedMessages }) => committedMessages),
+    deadLettered: sum(({ deadLettered }) => deadLettered),
+    failures: sum(({ failures }) => failures),
+  };
 }
 
 function countsOf(status: ConsumerStatus | undefined): DrainedStream {

@@ -5,7 +5,7 @@ import type {
   Engine,
   WakeUpStatus,
 } from '../engine/engine.interface.js';
-import type { ConsumerKey } from '../storage/stream-store.interface.js';
+import type { GroupKey } from '../storage/stream-store.interface.js';
 
 /** Remembers what it is told; runs nothing. */
 export class FakeEngine implements Engine {
@@ -26,13 +26,17 @@ export class FakeEngine implements Engine {
     this.definitions.push(definition);
   }
 
-  async remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
+  async remove(key: GroupKey, timeout: number): Promise<DrainResult> {
     this.calls.push(`remove ${key.group} ${timeout}`);
     return this.result;
   }
 
   retain(stream: string): void {
     this.calls.push(`retain ${stream}`);
+  }
+
+  declare(stream: string, partitions: number): void {
+    this.calls.push(`declare ${stream} ${partitions}`);
   }
 
   async start(): Promise<void> {

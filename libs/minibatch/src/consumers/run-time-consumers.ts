@@ -107,6 +107,7 @@ export class RunTimeConsumers {
           resolved,
           label,
           emitter: await scope.emitter(label, resolved.emitter),
+          another: () => scope.emitter(label, resolved.emitter),
           handler: handler as WindowHandler,
           executor: undefined,
           sinks: await scope.sinks(label, resolved.sinks),

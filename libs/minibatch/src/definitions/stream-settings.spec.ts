@@ -16,6 +16,7 @@ function setUp() {
     wake: () => undefined,
     refresh: async () => undefined,
     retain: (stream: string, retention: unknown) => void retained.push([stream, retention]),
+    declare: () => undefined,
   };
   const log = { log() {}, warn() {}, error() {} };
   const hub = new StreamHub({ store: store.port, clock, log, listener, retry: { base: 1000, max: 60_000, jitter: 0 } });

@@ -1,4 +1,5 @@
 import { checkDuration, checkInteger, checkKeys, invalidOption } from '../common/checks.js';
+import { MOST_PARTITIONS } from '../storage/partitions.js';
 import type { Duration } from './shared.options.js';
 
 /** Settings of a stream. The same in every process: give them in one place, by `defineStream`. */
@@ -19,6 +20,12 @@ export interface StreamOptions {
    * room. Sources always wait. @default 'reject'
    */
   readonly overflow?: 'reject' | 'wait';
+  /**
+   * Into how many parts the stream is divided, each of which is worked on independently of the others, in this process or another. Messages
+   * with the same `key` are in the same partition, and stay in order. The number holds for a new stream; later, `stream.grow()` changes it.
+   * From 1 to 1,024. @default 1
+   */
+  readonly partitions?: number;
 }
 
 /** Ages of their own for each of what lies in a stream. */
@@ -39,12 +46,13 @@ export interface StreamSettings {
   readonly maxAge: { readonly buffered?: number; readonly kept?: number; readonly deadLetters?: number };
   readonly maxBuffered?: number;
   readonly overflow: 'reject' | 'wait';
+  readonly partitions?: number;
 }
 
 /** @throws MinibatchError `InvalidOptions` */
 export function resolveStreamOptions(where: string, options: StreamOptions): StreamSettings {
-  checkKeys(where, options, ['maxAge', 'maxBuffered', 'overflow']);
-  const { maxAge, maxBuffered, overflow = 'reject' } = options;
+  checkKeys(where, options, ['maxAge', 'maxBuffered', 'overflow', 'partitions']);
+  const { maxAge, maxBuffered, overflow = 'reject', partitions } = options;
   if (overflow !== 'reject' && overflow !== 'wait')
     throw invalidOption(where, 'overflow', overflow, "'reject' or 'wait'");
   if (options.overflow !== undefined && maxBuffered === undefined) {
@@ -54,7 +62,20 @@ export function resolveStreamOptions(where: string, options: StreamOptions): Str
     maxAge: resolveMaxAge(where, maxAge),
     ...(maxBuffered === undefined ? {} : { maxBuffered: checkInteger(where, 'maxBuffered', maxBuffered, 1) }),
     overflow,
+    ...(partitions === undefined ? {} : { partitions: checkPartitions(where, partitions) }),
   };
+}
+
+/** @throws MinibatchError `InvalidOptions` */
+export function checkPartitions(where: string, partitions: unknown): number {
+  if (
+    typeof partitions === 'number' &&
+    Number.isSafeInteger(partitions) &&
+    partitions >= 1 &&
+    partitions <= MOST_PARTITIONS
+  )
+    return partitions;
+  throw invalidOption(where, 'partitions', partitions, `a whole number from 1 to ${MOST_PARTITIONS}`);
 }
 
 const AGES = ['buffered', 'kept', 'deadLetters'] as const;

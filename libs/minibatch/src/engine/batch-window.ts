@@ -26,6 +26,7 @@ export class BatchWindow extends Window {
   readonly id: string;
   readonly stream: string;
   readonly group: string;
+  readonly partition: number;
   readonly start?: Date;
   readonly end?: Date;
   readonly part?: number;
@@ -51,6 +52,7 @@ export class BatchWindow extends Window {
     this.id = piece?.id ?? record.id;
     this.stream = key.stream;
     this.group = key.group;
+    this.partition = key.partition;
     if (record.start) this.start = record.start;
     if (record.end) this.end = record.end;
     if (record.part !== undefined) this.part = record.part;

@@ -4,7 +4,9 @@ import { type Clock, delay } from '../common/clock.js';
 import type { Log } from '../common/log.js';
 import { isDead, thisProcess } from '../common/process-identity.js';
 import { shuttingDown } from '../errors/shutting-down.js';
-import type { ConsumerKey, LeaseOwner, StreamStore } from '../storage/stream-store.interface.js';
+import { partitionCount } from '../storage/partitions.js';
+import type { GroupKey, LeaseOwner, StreamInfo, StreamStore } from '../storage/stream-store.interface.js';
+import { ConsumerPartitions } from './consumer-partitions.js';
 import { type ConsumerRecord, ConsumerRecords } from './consumer-records.js';
 import { ConsumerRegistration } from './consumer-registration.js';
 import { ConsumerShutdown } from './consumer-shutdown.js';
@@ -54,6 +56,9 @@ export class ConsumerEngine implements Engine {
   private readonly sweeper: Sweeper;
   /** By stream. */
   private readonly retentions = new Map<string, Retention>();
+  /** How many partitions streams are declared to have. */
+  private readonly declared = new Map<string, number>();
+  private readonly partitions: ConsumerPartitions;
   private readonly activity = new Activity();
   private readonly stopping = new AbortController();
   private isStarted = false;
@@ -82,26 +87,29 @@ export class ConsumerEngine implements Engine {
     const ages = new Ages(clock);
     const caughtUp = () => this.wakeUpCalls.pollSoon();
     const asked = (stream: string, count: number) => this.control.asked(stream, count);
-    const parts = { store, clock, log, activity, keeper, options: resolved, retention, ages, caughtUp, asked };
-    this.registration = new ConsumerRegistration(store, clock, log, activity, retention, signal, ({ definition }) => {
+    const compete = ({ definition }: ConsumerRecord) => {
       keeper.add(definition.key);
       this.rounds.hurry();
-    });
-    const { registration } = this;
-    const control = (this.control = new StreamControl(parts, records, registration));
-    this.controlPoller = new StreamControlPoller(
-      store.polling,
-      clock,
-      activity,
-      () => control.waiting,
-      (streams) => control.refresh(streams),
-    );
-    const round = async () => {
-      // Those that begin in this round read it for themselves.
-      const streams = records.activeStreams();
-      await keeper.round();
-      await control.refreshAfterRound(streams, keeper.requested);
     };
+    const consumers = (this.partitions = new ConsumerPartitions(records, clock, log, activity, signal, compete));
+    const partitions = (stream: string) => consumers.count(stream);
+    const parts = {
+      store,
+      clock,
+      log,
+      activity,
+      keeper,
+      options: resolved,
+      retention,
+      partitions,
+      ages,
+      caughtUp,
+      asked,
+    };
+    const registration = (this.registration = this.newRegistration(store, compete));
+    const control = (this.control = new StreamControl(parts, records, registration, consumers));
+    this.controlPoller = this.newControlPoller(store);
+    const round = this.newRound(keeper, resolved.leaseTime);
     const roundFailed = (error: unknown) => this.failed(records.all(), error);
     const rounds = (this.rounds = new LeaseRounds(keeper, clock, log, activity, round, roundFailed, signal));
     const terms = new LeaseTerms(records, parts, registration, control, rounds, signal, () =>
@@ -111,6 +119,44 @@ export class ConsumerEngine implements Engine {
     this.shutdown = new ConsumerShutdown(clock, log, keeper, rounds);
     this.sweeper = this.newSweeper(store, ages, resolved.dedupeTime);
     this.wakeUpCalls = this.newWakeUps(store);
+  }
+
+  private newRegistration(store: StreamStore, compete: (record: ConsumerRecord) => void): ConsumerRegistration {
+    return new ConsumerRegistration(
+      store,
+      this.clock,
+      this.log,
+      this.activity,
+      (stream) => this.retentions.get(stream),
+      (stream) => this.declared.get(stream),
+      this.stopping.signal,
+      (record, info) => this.registered(record, info, compete),
+    );
+  }
+
+  private newControlPoller(store: StreamStore): StreamControlPoller {
+    return new StreamControlPoller(
+      store.polling,
+      this.clock,
+      this.activity,
+      () => this.control.waiting,
+      (streams) => this.control.refresh(streams),
+    );
+  }
+
+  private newRound(keeper: LeaseKeeper, leaseTime: number): () => Promise<void> {
+    const { clock, records } = this;
+    let looked = clock.monotonic();
+    return async () => {
+      // Streams whose leases others hold may have got more partitions.
+      const isDue = clock.monotonic() - looked >= leaseTime;
+      // Those that begin in this round read it for themselves.
+      const streams = isDue ? records.streams() : records.activeStreams();
+      await keeper.round();
+      if (!isDue) return this.control.refreshAfterRound(streams, keeper.requested);
+      await this.control.refresh(streams, keeper.requested);
+      looked = clock.monotonic();
+    };
   }
 
   private newSweeper(store: StreamStore, ages: Ages, dedupeTime: number): Sweeper {
@@ -144,8 +190,10 @@ export class ConsumerEngine implements Engine {
     if (this.isStarted && !this.isStopping) this.registration.registerInBackground(record);
   }
 
-  async run(definition: ConsumerDefinition): Promise<void> {
-    if (this.isStopping) throw shuttingDown(definition.label);
+  async run(given: ConsumerDefinition): Promise<void> {
+    if (this.isStopping) throw shuttingDown(given.label);
+    const { key, drained } = given;
+    const definition = drained ? { ...given, drained: this.partitions.gather(key, () => drained(0)) } : given;
     const record = this.records.add(definition);
     record.runsAtOnce = true;
     const registered = this.registration.register(record);
@@ -163,6 +211,10 @@ export class ConsumerEngine implements Engine {
   retain(stream: string, retention: Retention): void {
     this.retentions.set(stream, retention);
     this.sweeper.refresh();
+  }
+
+  declare(stream: string, partitions: number): void {
+    this.declared.set(stream, partitions);
   }
 
   async start(): Promise<void> {
@@ -187,19 +239,24 @@ export class ConsumerEngine implements Engine {
     return this.shutdown.stopAll(this.records.all(), timeout, hurry);
   }
 
-  async remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
-    const record = this.records.get(key);
+  async remove(key: GroupKey, timeout: number): Promise<DrainResult> {
     // A stop of the engine ends it, too.
-    if (!record || this.isStopping) return { drained: 0, abandoned: 0 };
-    record.removed = true;
-    const result = await this.shutdown.stopOne(record, timeout);
-    this.records.delete(record);
-    this.wakeUpCalls.follow();
-    return result;
+    const records = this.isStopping ? [] : this.records.ofGroup(key);
+    for (const record of records) record.removed = true;
+    const results = await Promise.all(records.map((record) => this.shutdown.stopOne(record, timeout)));
+    for (const record of records) this.records.delete(record);
+    if (records.length > 0) this.wakeUpCalls.follow();
+    this.partitions.forget(key);
+    return {
+      drained: results.reduce((sum, { drained }) => sum + drained, 0),
+      abandoned: results.reduce((sum, { abandoned }) => sum + abandoned, 0),
+    };
   }
 
-  wake(stream: string): void {
-    for (const { current } of this.records.of(stream)) current?.loop.wake();
+  wake(stream: string, partition?: number): void {
+    for (const { definition, current } of this.records.of(stream)) {
+      if (partition === undefined || definition.key.partition === partition) current?.loop.wake();
+    }
     this.wakeUpCalls.pollSoon();
   }
 
@@ -222,6 +279,14 @@ export class ConsumerEngine implements Engine {
 
   settled(): Promise<void> {
     return this.activity.idle();
+  }
+
+  private registered(record: ConsumerRecord, info: StreamInfo, compete: (record: ConsumerRecord) => void): void {
+    const { key } = record.definition;
+    // The stream was dropped, and has fewer partitions since it was made again.
+    if (key.partition >= partitionCount(info)) return this.records.delete(record);
+    compete(record);
+    this.partitions.registered(record, info);
   }
 
   private get isStopping(): boolean {

@@ -3,7 +3,8 @@ import { InFlightWindows } from './in-flight-windows.js';
 import { isA } from '../errors/error-text.js';
 import { messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { emitterFailed } from '../windows/emitter-failure.js';
-import type { WindowRequest } from '../storage/stream-store.interface.js';
+import type { Growth, WindowRequest } from '../storage/stream-store.interface.js';
+import { Ancestors } from './ancestors.js';
 import { Committer } from './committer.js';
 import type { BlockedExecutor, BlockedSink, ConsumerActivity, SetAside } from './engine.interface.js';
 import { Evidence } from './evidence.js';
@@ -44,6 +45,7 @@ export class ConsumerLoop {
   private readonly claimer: WindowClaimer;
   private readonly requests: WindowRequests;
   private readonly expiry: Expiry;
+  private readonly ancestors: Ancestors;
 
   private isPaused = false;
   private hasInitialised = false;
@@ -77,6 +79,7 @@ export class ConsumerLoop {
     this.claimer = new WindowClaimer(term, windows, this.readAhead, this.committer, passes);
     this.requests = new WindowRequests(term, windows, this.dispatcher, passes);
     this.expiry = new Expiry(term, this.readAhead, this.claimer, passes);
+    this.ancestors = new Ancestors(term, () => passes.schedule());
     term.workers.freed = () => passes.schedule();
     term.over.addEventListener('abort', () => this.finish(), { once: true });
     term.closing.addEventListener('abort', () => passes.schedule(), { once: true });
@@ -154,6 +157,11 @@ export class ConsumerLoop {
     return this.runner.blockedExecutor;
   }
 
+  /** See `ConsumerStatus`. */
+  get heldBackBy(): number | undefined {
+    return this.ancestors.holdingBack;
+  }
+
   /** Windows that wait for evidence. */
   get setAside(): SetAside | undefined {
     return this.evidence.summary;
@@ -178,6 +186,11 @@ export class ConsumerLoop {
     if (!this.expiry.setClearings(count)) return;
     this.readAhead.reload();
     this.passes.schedule();
+  }
+
+  /** How its stream has grown. */
+  setGrowths(growths: readonly Growth[]): void {
+    this.ancestors.follow(growths);
   }
 
   /** What operators want done with windows in flight. */
@@ -213,12 +226,12 @@ export class ConsumerLoop {
       return;
     }
     this.timer.arm(this.wait);
-    if (term.definition.drained && this.isDrained) term.definition.drained();
+    if (term.definition.drained && this.isDrained) term.definition.drained(term.definition.key.partition);
   }
 
-  /** Nothing new is read, claimed or started while paused or stopping. */
+  /** Nothing new is read, claimed or started while paused, stopping, or held back. */
   private get isActive(): boolean {
-    return !this.isPaused && !this.term.isClosing;
+    return !this.isPaused && !this.term.isClosing && this.ancestors.holdingBack === undefined;
   }
 
   /**
@@ -270,7 +283,8 @@ export class ConsumerLoop {
 
   /** Two blocks, one being worked on and one being read, are what it takes to never wait. */
   private get hasReadEnough(): boolean {
-    const { readAhead, readAheadBytes } = this.term.parts.options;
+    const { readAheadBytes } = this.term;
+    const { readAhead } = this.term.parts.options;
     const { buffer } = this.readAhead;
     const { messages, bytes } = this.windows.readAhead;
     // Then only the buffer grows, which has bounds of its own, and a window may need all of it.

@@ -1,6 +1,6 @@
 import type { Clock } from '../common/clock.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import { consumerId, type ConsumerKey } from '../storage/stream-store.interface.js';
+import { consumerId, type ConsumerKey, type GroupKey } from '../storage/stream-store.interface.js';
 import { Calls } from './calls.js';
 import type { ConsumerLoop } from './consumer-loop.js';
 import { ConsumerCounters } from './counters.js';
@@ -81,6 +81,11 @@ export class ConsumerRecords {
     return record;
   }
 
+  /** Those of all its partitions. */
+  ofGroup({ stream, group }: GroupKey): readonly ConsumerRecord[] {
+    return [...this.of(stream)].filter(({ definition: { key } }) => key.group === group);
+  }
+
   get(key: ConsumerKey): ConsumerRecord | undefined {
     return this.records.get(consumerId(key));
   }
@@ -113,6 +118,11 @@ export class ConsumerRecords {
   /** Those whose lease this process holds. */
   active(): readonly ActiveConsumer[] {
     return this.all().filter((record): record is ActiveConsumer => record.current !== undefined);
+  }
+
+  /** Streams that are consumed here, if this process gets their leases. */
+  streams(): readonly string[] {
+    return [...this.byStream.keys()];
   }
 
   /** Streams of which this process holds a lease. */

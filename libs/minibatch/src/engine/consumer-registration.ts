@@ -3,7 +3,8 @@ import { backoff } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
 import type { Log } from '../common/log.js';
 import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
+import { ensureDeclared } from '../storage/partitions.js';
+import type { StreamInfo, StreamStore } from '../storage/stream-store.interface.js';
 import type { ConsumerRecord } from './consumer-records.js';
 import type { ConsumerDefinition, Retention } from './engine.interface.js';
 
@@ -25,10 +26,12 @@ export class ConsumerRegistration {
     private readonly log: Log,
     private readonly activity: Activity,
     private readonly retention: (stream: string) => Retention | undefined,
+    /** How many partitions a stream is declared to have. */
+    private readonly declared: (stream: string) => number | undefined,
     /** Aborts when the engine is stopping. */
     private readonly stopping: AbortSignal,
     /** Called with each consumer whose group is registered. */
-    private readonly registered: (record: ConsumerRecord) => void,
+    private readonly registered: (record: ConsumerRecord, info: StreamInfo) => void,
   ) {}
 
   /** Resolves after the first try; others follow in the background. Rejects if the group can't be registered. */
@@ -48,14 +51,14 @@ export class ConsumerRegistration {
     registered.catch((error: unknown) => this.report(record, error));
   }
 
-  /** Makes the stream and the group of a consumer. Resolves with how often a flush of the stream has been asked for. */
-  async ensure(definition: ConsumerDefinition, replaces?: string): Promise<number> {
+  /** Makes the stream, and the group of a consumer in all its partitions. */
+  async ensure(definition: ConsumerDefinition, replaces?: string): Promise<StreamInfo> {
     const { key } = definition;
-    const { flushes } = await this.store.ensureStream(key.stream);
+    const info = await ensureDeclared(this.store, key.stream, this.declared(key.stream), this.clock.now());
     // Messages that are too old are found by time, too.
     const timeOrder = definition.timeOrder || this.retention(key.stream)?.buffered !== undefined;
     await this.store.registerGroup(key, { timeOrder, ...(replaces === undefined ? {} : { replaces }) });
-    return flushes;
+    return info;
   }
 
   /** Resolves with false if the store did not answer. */
@@ -66,11 +69,11 @@ export class ConsumerRegistration {
       if (this.stopping.aborted) return true;
       await this.store.open();
       if (this.stopping.aborted) return true;
-      const count = await this.ensure(definition, definition.replaces);
+      const info = await this.ensure(definition, definition.replaces);
       if (record.removed || this.stopping.aborted) return true;
       record.registrationFailed = false;
-      record.flushes = { count, at: this.clock.monotonic() };
-      this.registered(record);
+      record.flushes = { count: info.flushes, at: this.clock.monotonic() };
+      this.registered(record, info);
       return true;
     } catch (error) {
       if (this.stopping.aborted) return true;

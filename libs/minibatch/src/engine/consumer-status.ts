@@ -37,6 +37,7 @@ export function statusOf(record: ConsumerRecord, state: ConsumerState, failing: 
     recovered: counters.recovered,
     ...(loop?.setAside ? { setAside: loop.setAside } : {}),
     ...(blockedSinks.length > 0 ? { blockedSinks } : {}),
+    ...(loop?.heldBackBy === undefined ? {} : { heldBackBy: loop.heldBackBy }),
     ...(loop?.blockedExecutor ? { blockedExecutor: loop.blockedExecutor } : {}),
     ...(unsettled.length > 0 ? { unsettled } : {}),
     ...(counters.lastError ? { lastError: counters.lastError } : {}),

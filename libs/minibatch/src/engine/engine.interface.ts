@@ -1,7 +1,7 @@
 import type { BoundExecutor, WindowHandler } from '../executors/executor.interface.js';
 import type { BackoffOptions } from '../common/backoff.js';
 import type { Sink } from '../sinks/sink.interface.js';
-import type { ConsumerKey } from '../storage/stream-store.interface.js';
+import type { ConsumerKey, GroupKey } from '../storage/stream-store.interface.js';
 import type { EmitterContext, WindowEmitter } from '../windows/window-emitter.js';
 
 /** A consumer, resolved and validated: all the engine needs to run it. Durations in milliseconds. */
@@ -11,6 +11,8 @@ export interface ConsumerDefinition {
   readonly label: string;
   /** The strategy; this consumer's own instance. */
   readonly emitter: WindowEmitter;
+  /** Makes another instance of it for each further partition of the stream. Absent: the consumer works for its own partition alone. */
+  readonly another?: () => Promise<WindowEmitter>;
   readonly emitterContext: Omit<EmitterContext, 'stream' | 'group' | 'now' | 'lastEnd'>;
   /** True if the strategy reads in order of time: the store may keep an index. */
   readonly timeOrder: boolean;
@@ -39,10 +41,10 @@ export interface ConsumerDefinition {
   /** Hands the progress of this group over to the consumer's one. */
   readonly replaces?: string;
   /**
-   * Given by a drain: what is in the stream is emitted, ready or not, and this is called once nothing is left. It may be called more
-   * than once.
+   * Given by a drain: what is in the stream is emitted, ready or not, and this is called once nothing is left in a partition. It may be
+   * called more than once.
    */
-  readonly drained?: () => void;
+  readonly drained?: (partition: number) => void;
 }
 
 export interface AttemptOptions extends BackoffOptions {
@@ -235,6 +237,8 @@ export interface ConsumerStatus {
   readonly lastError?: { readonly at: Date; readonly code: string; readonly message: string };
   /** When the last window was committed. */
   readonly lastCommit?: Date;
+  /** The partition whose earlier messages have to be handled first: the stream has grown. */
+  readonly heldBackBy?: number;
   /** The process that gets the consumer when what runs here is finished. */
   readonly heir?: Heir;
 }
@@ -271,8 +275,8 @@ export interface Engine {
    * trying in the background and resolves anyway. Rejects if the group can't be registered, and forgets the consumer.
    */
   run(definition: ConsumerDefinition): Promise<void>;
-  /** Ends one consumer, as `stop` ends them all. Its group stays registered. */
-  remove(key: ConsumerKey, timeout: number): Promise<DrainResult>;
+  /** Ends one consumer in all its partitions, as `stop` ends them all. Its group stays registered. */
+  remove(key: GroupKey, timeout: number): Promise<DrainResult>;
   /**
    * Registers the groups and begins to compete for the leases. Resolves when every group is registered; if the store is
    * not available it keeps trying in the background and resolves anyway.
@@ -286,8 +290,10 @@ export interface Engine {
   stop(timeout: number, hurry?: AbortSignal): Promise<DrainResult>;
   /** Before or after `start`, also for streams that nobody consumes here. */
   retain(stream: string, retention: Retention): void;
-  /** Messages have come on the stream. */
-  wake(stream: string): void;
+  /** How many partitions the stream is declared to have. Before or after `start`; what is stored wins over it. */
+  declare(stream: string, partitions: number): void;
+  /** Messages have come on the stream, or on one partition of it. */
+  wake(stream: string, partition?: number): void;
   /** The stream was paused, resumed or is to be flushed: check now, not at the next round. */
   refresh(stream: string): Promise<void>;
   status(): readonly ConsumerStatus[];

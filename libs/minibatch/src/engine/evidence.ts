@@ -118,7 +118,8 @@ export class Evidence {
   get hasRoom(): boolean {
     const { windows, messages, bytes } = this.windows.in(WindowState.SetAside);
     if (windows < FEW) return true;
-    const { readAhead, readAheadBytes } = this.term.parts.options;
+    const { readAheadBytes } = this.term;
+    const { readAhead } = this.term.parts.options;
     return windows < MOST_SET_ASIDE && messages < 2 * readAhead && bytes < 2 * readAheadBytes;
   }
 

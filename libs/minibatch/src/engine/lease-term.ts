@@ -29,6 +29,8 @@ export interface EngineParts {
   readonly options: EngineOptions;
   readonly retention: (stream: string) => Retention | undefined;
   readonly ages: Ages;
+  /** How many partitions a stream has. */
+  readonly partitions: (stream: string) => number;
   /** A consumer has read all that there is: look often for more. */
   readonly caughtUp: () => void;
   /** A commit has returned how often consumers of the stream were asked for something, see `StreamInfo`. */
@@ -55,6 +57,8 @@ export class LeaseTerm {
   readonly limiter: RateLimiter | undefined;
   /** The death of a process that held the lease says nothing about its windows: their handlers run in others. */
   readonly runsElsewhere: boolean;
+  /** Partitions of the consumer that this process holds: they share what it may read ahead. */
+  share = 1;
   /** Who calls handlers and sinks. */
   readonly caller: Caller;
 
@@ -72,10 +76,16 @@ export class LeaseTerm {
     // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
     setMaxListeners(0, this.over, this.closing);
     const { rateLimit } = definition;
-    this.limiter = rateLimit && new RateLimiter(rateLimit, parts.clock, parts.activity);
     this.runsElsewhere = definition.executor?.executor.runsElsewhere === true;
     const { stream, group } = definition.key;
+    this.limiter = rateLimit && new RateLimiter(rateLimit, parts.clock, parts.activity);
+    this.limiter?.divide(parts.partitions(stream));
     this.caller = { store: parts.store, stream, group, workers: definition.workers };
+  }
+
+  /** Bytes that may be read ahead. */
+  get readAheadBytes(): number {
+    return Math.ceil(this.parts.options.readAheadBytes / this.share);
   }
 
   get isOver(): boolean {

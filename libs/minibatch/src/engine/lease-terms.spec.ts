@@ -41,6 +41,7 @@ describe('lease terms', () => {
       keeper: { drop: (lease: Lease) => void dropped.push(lease) },
       options: { readAhead: 10, readAheadBytes: 1_000 },
       retention: () => undefined,
+      partitions: () => 1,
       store: {},
     };
     type Given = ConstructorParameters<typeof LeaseTerms>;

@@ -34,10 +34,19 @@ export class LeaseTerms implements LeaseListener {
     this.control.began(record);
     const { definition, counters, calls, workers } = record;
     const term = new LeaseTerm(definition, lease, clean, counters, this.parts, calls, workers);
+    this.share(key, term);
     const loop = new ConsumerLoop(term);
     const done = this.run(record, term, loop);
     record.current = { term, loop, done };
     this.changed();
+  }
+
+  /** The partitions of a consumer share what it may read ahead. */
+  private share(key: ConsumerKey, begins?: LeaseTerm): void {
+    if (this.parts.partitions(key.stream) === 1) return;
+    const terms = this.records.ofGroup(key).flatMap(({ current }) => current?.term ?? []);
+    if (begins) terms.push(begins);
+    for (const term of terms) term.share = terms.length;
   }
 
   lost(key: ConsumerKey): void {
@@ -142,6 +151,7 @@ export class LeaseTerms implements LeaseListener {
     record.initialised ||= loop.initialised;
     if (!this.stopping.aborted && record.current?.term === term) {
       delete record.current;
+      this.share(term.definition.key);
       this.control.ended(record);
       this.changed();
     }

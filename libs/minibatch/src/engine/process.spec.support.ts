@@ -65,17 +65,23 @@ export class Process {
   }
 
   consumer(options: ConsumerChoice = {}): this {
+    this.engine.add(this.definition(options));
+    return this;
+  }
+
+  definition(options: ConsumerChoice = {}): ConsumerDefinition {
     const { group = 'default', size, interval, empty = false, ...rest } = options;
-    const emitter =
-      rest.emitter ?? (size === undefined && interval !== undefined ? new RelaxedTimeWindow() : new CountWindow());
+    const make = () => (size === undefined && interval !== undefined ? new RelaxedTimeWindow() : new CountWindow());
+    const emitter = rest.emitter ?? make();
     const seen = (window: Window) => {
       this.seen.push({ id: window.id, attempt: window.attempt, data: window.data });
     };
     const handler = rest.handler;
-    this.engine.add({
+    return {
       key: { stream: STREAM, group, partition: 0 },
       label: `Test.${group}`,
       emitter,
+      ...(rest.emitter ? {} : { another: async () => make() }),
       emitterContext: {
         ...(size === undefined ? {} : { size }),
         ...(interval === undefined ? {} : { interval }),
@@ -99,8 +105,7 @@ export class Process {
         seen(window);
         return handler?.(window);
       },
-    });
-    return this;
+    };
   }
 
   async start(): Promise<this> {

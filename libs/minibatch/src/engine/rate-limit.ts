@@ -48,13 +48,26 @@ export class RateLimiter {
   /** What the windows that wait cost, in their order. */
   private readonly queue: number[] = [];
   private readonly margin: number;
+  private limit: RateLimit;
 
   constructor(
-    private readonly limit: RateLimit,
+    private readonly whole: RateLimit,
     private readonly clock: Clock,
     private readonly activity: Activity,
   ) {
-    this.margin = Math.min(Math.ceil(limit.per / 100), MOST_MARGIN);
+    this.limit = whole;
+    this.margin = Math.min(Math.ceil(whole.per / 100), MOST_MARGIN);
+  }
+
+  /**
+   * Of a stream with several partitions, each has an equal part of the limit, whichever process works for it: so together they keep the
+   * limit. If it allows fewer starts than there are partitions, each begins one at a time, in a period that is as many times longer.
+   */
+  divide(partitions: number): void {
+    const { whole } = this;
+    const most = Math.floor(whole.most / partitions);
+    if (most >= 1) this.limit = { ...whole, most };
+    else this.limit = { ...whole, most: 1, per: Math.ceil((whole.per * partitions) / whole.most) };
   }
 
   /** What counts now, for the next process; times are those of the wall clock, and none is earlier than the start of its run. */

@@ -32,14 +32,14 @@ export class ReadAhead {
 
   constructor(private readonly term: LeaseTerm) {
     const { definition, parts } = term;
-    const { readAhead, readAheadBytes } = parts.options;
+    const { readAhead } = parts.options;
     const block = Math.min(Math.max(readAhead, definition.emitterContext.size ?? 0), definition.lookAhead);
     const { buffer } = this;
     const owned = (this.owned = new OwnedMessages(() => parts.clock.now()));
     this.cursor = new StreamCursor(
       parts.store,
       definition.key,
-      { messages: block, bytes: readAheadBytes },
+      { messages: block, bytes: term.readAheadBytes },
       {
         get ownedCount() {
           return owned.size;
@@ -81,7 +81,7 @@ export class ReadAhead {
 
   /** No more is read until something is taken out. */
   private get isFull(): boolean {
-    return this.buffer.length >= this.room || this.buffer.bytes >= this.term.parts.options.readAheadBytes;
+    return this.buffer.length >= this.room || this.buffer.bytes >= this.term.readAheadBytes;
   }
 
   private get mayHaveMore(): boolean {

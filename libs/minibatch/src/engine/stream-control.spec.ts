@@ -5,6 +5,7 @@ import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { wrapStore } from '../testing/wrapped-store.js';
 import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
+import type { ConsumerPartitions } from './consumer-partitions.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
 import type { EngineParts } from './lease-term.js';
 import { StreamControl } from './stream-control.js';
@@ -13,7 +14,7 @@ describe('what consumers of a stream were asked for', () => {
   const recordOf = (group: string) =>
     ({
       definition: { key: { stream: 's', group, partition: 0 } },
-      current: { loop: { setPaused() {}, setClearings() {}, setRequests() {}, flush() {} } },
+      current: { loop: { setPaused() {}, setClearings() {}, setRequests() {}, setGrowths() {}, flush() {} } },
     }) as unknown as ConsumerRecord;
 
   it('is read once as long as a consumer holds a lease, and forgotten with the last one', async () => {
@@ -30,6 +31,7 @@ describe('what consumers of a stream were asked for', () => {
       { store, clock, activity, options: { leaseTime: 1_000 } } as unknown as EngineParts,
       { of: () => [...active], isConsumed: () => active.size > 0 } as unknown as ConsumerRecords,
       {} as ConsumerRegistration,
+      { follow: () => undefined } as unknown as ConsumerPartitions,
     );
     const readsOf = async (count: number) => {
       const before = reads;

@@ -1,6 +1,7 @@
 import { consumerId, type ConsumerKey, type StreamInfo } from '../storage/stream-store.interface.js';
 import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
+import type { ConsumerPartitions } from './consumer-partitions.js';
 import type { EngineParts } from './lease-term.js';
 import type { WaitingConsumers } from './stream-control-poller.js';
 
@@ -24,6 +25,7 @@ export class StreamControl {
     private readonly parts: EngineParts,
     private readonly records: ConsumerRecords,
     private readonly registration: ConsumerRegistration,
+    private readonly partitions: ConsumerPartitions,
   ) {}
 
   /**
@@ -126,14 +128,17 @@ export class StreamControl {
     }
   }
 
-  private applyStreamControl({ name, paused, flushes, clearings = 0, requests = [], asked = 0 }: StreamInfo): void {
+  private applyStreamControl(info: StreamInfo): void {
+    const { name, paused, flushes, clearings = 0, requests = [], asked = 0, growths = [] } = info;
     this.note(name, asked);
+    this.partitions.follow(info);
     for (const record of this.records.of(name)) {
       const { definition, current, flushes: known } = record;
       // One without a lease reads it when its term begins.
       if (!current) continue;
       record.flushes = { count: flushes, at: this.parts.clock.monotonic() };
       current.loop.setPaused(paused);
+      current.loop.setGrowths(growths);
       current.loop.setClearings(clearings);
       current.loop.setRequests(requests.filter(({ group }) => group === definition.key.group));
       if (known && flushes > known.count) current.loop.flush();

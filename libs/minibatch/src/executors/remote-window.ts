@@ -10,6 +10,7 @@ export class RemoteWindow extends Window {
   readonly id: string;
   readonly stream: string;
   readonly group: string;
+  readonly partition: number;
   readonly data: readonly unknown[];
   readonly messages: readonly Message[];
   readonly start?: Date;
@@ -26,10 +27,11 @@ export class RemoteWindow extends Window {
     readonly closing: AbortSignal,
   ) {
     super();
-    const { id, stream, group, start, end, part, late, attempt, split } = header;
+    const { id, stream, group, partition = 0, start, end, part, late, attempt, split } = header;
     this.id = id;
     this.stream = stream;
     this.group = group;
+    this.partition = partition;
     this.messages = Object.freeze([...messages]);
     this.data = Object.freeze(messages.map(({ data }) => data));
     if (start) this.start = start;

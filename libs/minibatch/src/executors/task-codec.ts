@@ -26,6 +26,8 @@ export interface TaskHeader {
   readonly label: string;
   readonly stream: string;
   readonly group: string;
+  /** Absent: 0, as earlier versions write it. */
+  readonly partition?: number;
   readonly id: string;
   readonly attempt: number;
   readonly recoveries: number;
@@ -59,11 +61,12 @@ export function encodeTask(
   messages: readonly StoredMessage[],
 ): Uint8Array {
   const { label, stream, group } = consumer;
-  const { id, attempt, late, start, end, part, split } = window;
+  const { id, partition, attempt, late, start, end, part, split } = window;
   const header: TaskHeader = {
     label,
     stream,
     group,
+    ...(partition > 0 && { partition }),
     id,
     attempt,
     recoveries,

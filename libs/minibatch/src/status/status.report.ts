@@ -4,6 +4,9 @@ import type { SourceStatus } from '../sources/source-runner.js';
 import type { ConsumerStats, StreamStats } from '../storage/stream-store.interface.js';
 import type { ConsumerReport, ErrorReport, SourceReport, StreamReport } from './status.types.js';
 
+/** Waiting messages of a partition that are worth a mark. */
+const FEWEST = 100;
+
 /** What the store counted and what this process knows, joined by stream and group; by name. */
 export function reportStreams(
   stats: readonly StreamStats[],
@@ -44,12 +47,13 @@ function reportStream(
 }
 
 function storedStream(stats: StreamStats): StreamReport['stored'] {
-  const { status, created, closed, paused, buffered, oldest, deadLetters, foreign, readElsewhere } = stats;
+  const { status, created, closed, paused, buffered, oldest, deadLetters, foreign, readElsewhere, partitions } = stats;
   return {
     status,
     created: created.toISOString(),
     ...(closed ? { closed: closed.toISOString() } : {}),
     paused,
+    ...(partitions === undefined ? {} : { partitions }),
     buffered,
     ...(oldest ? { oldest: oldest.toISOString() } : {}),
     deadLetters,
@@ -67,27 +71,42 @@ function reportConsumers(
     const id = `${stats.partition}\0${stats.group}`;
     const status = rest.get(id);
     rest.delete(id);
-    return reportConsumer(stats, status);
+    return reportConsumer(stats, status, isHot(stats, stored));
   });
-  return [...reports, ...[...rest.values()].map((status) => reportConsumer(undefined, status))];
+  return [...reports, ...[...rest.values()].map((status) => reportConsumer(undefined, status, false))];
 }
 
-function reportConsumer(stats: ConsumerStats | undefined, status: ConsumerStatus | undefined): ConsumerReport {
+/** More messages wait in it than twice its share of what waits for the group; a few say nothing. */
+function isHot({ group, pending }: ConsumerStats, all: readonly ConsumerStats[]): boolean {
+  const partitions = all.filter((each) => each.group === group);
+  const sum = partitions.reduce((total, each) => total + each.pending, 0);
+  return partitions.length > 1 && pending >= FEWEST && pending > (2 * sum) / partitions.length;
+}
+
+function reportConsumer(
+  stats: ConsumerStats | undefined,
+  status: ConsumerStatus | undefined,
+  hot: boolean,
+): ConsumerReport {
   return {
     group: stats?.group ?? status?.key.group ?? '',
     partition: stats?.partition ?? status?.key.partition ?? 0,
-    ...(stats ? { stored: storedConsumer(stats) } : {}),
+    ...(stats ? { stored: storedConsumer(stats, hot) } : {}),
     ...(status ? { local: localConsumer(status) } : {}),
   };
 }
 
-function storedConsumer({ lease, pending, openWindows, progress }: ConsumerStats): ConsumerReport['stored'] {
+function storedConsumer(
+  { lease, pending, openWindows, progress }: ConsumerStats,
+  hot: boolean,
+): ConsumerReport['stored'] {
   const { owner, heir } = lease;
   return {
     // A process that was killed has not given its lease back.
     ...(owner && !isDead(owner) ? { holder: { host: owner.host, pid: owner.pid } } : {}),
     ...(heir && !isDead(heir) ? { heir: { host: heir.host, pid: heir.pid } } : {}),
     pending,
+    ...(hot ? { hot } : {}),
     openWindows,
     windows: progress.windows,
     messages: progress.messages,

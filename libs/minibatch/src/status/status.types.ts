@@ -33,6 +33,8 @@ export interface StreamReport {
     readonly created: string;
     readonly closed?: string;
     readonly paused: boolean;
+    /** How many it has; absent: one, and nobody has said how many. */
+    readonly partitions?: number;
     /** Messages that at least one group has not committed. */
     readonly buffered: number;
     /** When the oldest of them was appended. */
@@ -60,6 +62,8 @@ export interface ConsumerReport {
     readonly heir?: { readonly host: string; readonly pid: number };
     /** Messages in the buffer that the group has not committed. */
     readonly pending: number;
+    /** At least 100 messages wait in the partition, and more than twice its share of what waits for the group. */
+    readonly hot?: true;
     readonly openWindows: number;
     /** Totals since the group was registered. */
     readonly windows: number;

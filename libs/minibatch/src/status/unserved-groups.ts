@@ -1,7 +1,14 @@
 import { show } from '../common/checks.js';
 import { type Clock, delay } from '../common/clock.js';
 import { isDead } from '../common/process-identity.js';
-import type { ConsumerKey, LeaseState, StreamInfo, StreamStore } from '../storage/stream-store.interface.js';
+import { consumersOf } from '../storage/partitions.js';
+import type {
+  ConsumerKey,
+  ConsumerStats,
+  LeaseState,
+  StreamInfo,
+  StreamStore,
+} from '../storage/stream-store.interface.js';
 
 export interface UnservedGroup {
   readonly stream: string;
@@ -23,7 +30,7 @@ export async function unservedGroups(
 ): Promise<readonly UnservedGroup[]> {
   const keys = streams
     .filter(({ paused }) => !paused)
-    .flatMap(({ name, groups }) => groups.map((group) => ({ stream: name, group, partition: 0 })))
+    .flatMap((info) => consumersOf(info))
     .filter((key) => !isKnown(key));
   if (keys.length === 0) return [];
   const before = await store.readLeases(keys);
@@ -34,16 +41,32 @@ export async function unservedGroups(
   const idle = keys.filter((_, index) => isIdle(before[index], after[index]));
   if (idle.length === 0) return [];
   const stats = await store.stats([...new Set(idle.map(({ stream }) => stream))]);
-  return stats.flatMap(({ name, consumers }) =>
-    consumers
-      .filter(({ group, pending }) => pending > 0 && idle.some((key) => key.stream === name && key.group === group))
-      .map(({ group, pending }) => ({ stream: name, group, pending })),
+  return stats.flatMap(({ name, groups, consumers }) =>
+    groups
+      .map((group) => ({
+        stream: name,
+        group,
+        pending: pendingOf(
+          group,
+          consumers,
+          idle.filter((key) => key.stream === name),
+        ),
+      }))
+      .filter(({ pending }) => pending > 0),
   );
 }
 
 /** What can be done about it, for log lines and health. */
 export function unservedAdvice(stream: string, group: string): string {
   return `start one, or remove the group by streams.removeGroup(${show(stream)}, ${show(group)})`;
+}
+
+/** In those partitions of the group that nobody works for. */
+function pendingOf(group: string, consumers: readonly ConsumerStats[], idle: readonly ConsumerKey[]): number {
+  return consumers
+    .filter((each) => each.group === group)
+    .filter(({ partition }) => idle.some((key) => key.group === group && key.partition === partition))
+    .reduce((sum, { pending }) => sum + pending, 0);
 }
 
 function isIdle(before: LeaseState | undefined, after: LeaseState | undefined): boolean {

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { Growth, StreamGrowth, StreamInfo } from './stream.interface.js';
+import type { ConsumerKey } from './consumer-key.interface.js';
+import type { Growth, StreamCatalog, StreamGrowth, StreamInfo } from './stream.interface.js';
 
 /** What a stream's record says of its partitions. */
 export type Partitioning = Pick<StreamInfo, 'partitions' | 'growths'>;
@@ -8,12 +9,50 @@ export type Partitioning = Pick<StreamInfo, 'partitions' | 'growths'>;
 /** Each partition has a lease, a reader and workers of its own in every process. */
 export const MOST_PARTITIONS = 1024;
 
+/** By then all producers have heard of new partitions, and the clocks of their hosts have passed it; milliseconds. */
+export const GROWTH_NOTICE = 10_000;
+
+/**
+ * The stream as it is stored, created if it is not there. If nobody has said before how many partitions it has, it gets as many as are
+ * declared.
+ *
+ * @param declared by the code; what is stored wins over it
+ */
+export async function ensureDeclared(
+  store: StreamCatalog,
+  stream: string,
+  declared: number | undefined,
+  now: number,
+): Promise<StreamInfo> {
+  if (declared === undefined) return store.ensureStream(stream);
+  const info = await store.ensureStream(stream, { partitions: declared });
+  if (info.partitions !== undefined) return info;
+  return store.updateStream(stream, { grow: { partitions: declared, at: new Date(now + GROWTH_NOTICE) } });
+}
+
+/** Undefined if what is stored is what the code declares. */
+export function mismatchOf(info: StreamInfo, declared: number | undefined): string | undefined {
+  const count = partitionCount(info);
+  if (declared === undefined || declared === count) return undefined;
+  const remedy =
+    declared > count && declared % count === 0
+      ? `once every process runs this version, call stream.grow(${declared})`
+      : `it can only grow to a multiple of ${count}: declare { partitions: ${count} }`;
+  return `the stream '${info.name}' has ${count} partitions, and its definition says ${declared}. What is stored counts; ${remedy}`;
+}
+
 export function partitionCount({ partitions = 1 }: Partitioning): number {
   return partitions;
 }
 
 export function allPartitions(stream: Partitioning): readonly number[] {
   return Array.from({ length: partitionCount(stream) }, (_, partition) => partition);
+}
+
+/** Consumers of these groups in all partitions. */
+export function consumersOf(info: StreamInfo, groups: readonly string[] = info.groups): readonly ConsumerKey[] {
+  const partitions = allPartitions(info);
+  return groups.flatMap((group) => partitions.map((partition) => ({ stream: info.name, group, partition })));
 }
 
 /** How many partitions producers use at a time: those that a growth adds from its own time on. */

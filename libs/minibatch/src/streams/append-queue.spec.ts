@@ -25,6 +25,7 @@ function setUp({ auto = false } = {}) {
     store: store.port,
     clock: new VirtualClock(0),
     limits: DEFAULT_PENDING,
+    place: () => undefined,
     prepare: async (stream) => {
       const error = refused.get(stream);
       if (error) throw error;

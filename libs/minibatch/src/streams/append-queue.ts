@@ -47,12 +47,15 @@ export interface AppendQueueParts {
   /**
    * Makes sure that the stream exists and is open. Undefined if it is known to be; rejects if messages must not be stored on it.
    * @param now monotonic
+   * @param hasKeys whether messages that are about to be written have keys
    */
-  prepare(stream: string, now: number): Promise<void> | undefined;
+  prepare(stream: string, now: number, hasKeys: () => boolean): Promise<void> | undefined;
+  /** Decides which partitions the messages go to, now that they are sent. */
+  place(messages: readonly NewMessage[]): void;
   /** Asks the store about the stream; rejects with `StoreUnavailable` while the store is unreachable. */
   look(stream: string): Promise<unknown>;
-  /** Messages have been stored on the stream. */
-  appended(stream: string): void;
+  /** Messages have been stored on the stream; in this partition, if it has several. */
+  appended(stream: string, partition?: number): void;
 }
 
 /**
@@ -222,7 +225,9 @@ export class AppendQueue {
   private send(entries: readonly Entry[], began: number): void {
     const write = (this.write = this.writeOf(entries, began));
     try {
-      void this.parts.store.append(messagesOf(entries), write.options).then(this.stored, this.failed);
+      const messages = messagesOf(entries);
+      this.parts.place(messages);
+      void this.parts.store.append(messages, write.options).then(this.stored, this.failed);
     } catch (error) {
       this.failed(error);
     }
@@ -283,6 +288,7 @@ export class AppendQueue {
     const unsent: Entry[] = [];
     let from = 0;
     let told: string | undefined;
+    const partitions = new Set<string>();
     for (const entry of entries) {
       const { call, messages } = entry;
       const answers = entries.length === 1 ? outcomes : outcomes.slice(from, from + messages.length);
@@ -293,7 +299,7 @@ export class AppendQueue {
         continue;
       }
       // Mostly they are all on one stream.
-      if (told !== call.stream && answers.some(isStored)) this.parts.appended((told = call.stream));
+      if (told !== call.stream && answers.some(isStored)) told = tell(entry, partitions, this.parts);
       if (away && answers.some(isUnsent)) unsent.push(unsentOf(entry, answers));
       else this.settle(entry, answers, unstored && failureAt(write, entry, unstored));
     }
@@ -352,7 +358,7 @@ export class AppendQueue {
       // Mostly they are all on one.
       if (stream === last || looks?.has(stream)) continue;
       last = stream;
-      const look = this.parts.prepare(stream, now);
+      const look = this.parts.prepare(stream, now, () => group.some((entry) => hasKeys(entry, stream)));
       if (look) looks = (looks ?? new Map<string, Promise<void>>()).set(stream, look);
     }
     return looks;
@@ -411,6 +417,25 @@ export class AppendQueue {
     this.pending.remove(entry.count, entry.bytes);
     return true;
   }
+}
+
+/** That there are new messages: on the stream, which is returned, or, if it has several, on each of their partitions once. */
+function tell({ call: { stream }, messages }: Entry, told: Set<string>, parts: AppendQueueParts): string | undefined {
+  if (messages[0]?.partition === undefined) {
+    parts.appended(stream);
+    return stream;
+  }
+  for (const { partition = 0 } of messages) {
+    const id = `${partition} ${stream}`;
+    if (told.has(id)) continue;
+    told.add(id);
+    parts.appended(stream, partition);
+  }
+  return undefined;
+}
+
+function hasKeys({ call, messages }: Entry, stream: string): boolean {
+  return call.stream === stream && messages.some(({ key }) => key !== undefined);
 }
 
 function itemsOfEntry({ messages }: Entry): number {

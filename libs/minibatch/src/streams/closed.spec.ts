@@ -24,6 +24,7 @@ const CALLS: Readonly<Record<Method, (stream: Stream<number>) => unknown>> = {
   resume: (stream) => stream.resume(),
   flush: (stream) => stream.flush(),
   clear: (stream) => stream.clear(),
+  grow: (stream) => stream.grow(2),
   messages: (stream) => stream.messages().next(),
   windows: (stream) => stream.windows().next(),
   replay: (stream) => stream.replay(),

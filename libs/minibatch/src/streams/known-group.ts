@@ -9,8 +9,10 @@ export async function knownStream(store: StreamStore, stream: string): Promise<S
 }
 
 /** @throws MinibatchError `UnknownStream`, `UnknownGroup` */
-export async function knownGroup(store: StreamStore, stream: string, group: string): Promise<void> {
-  checkGroup(await knownStream(store, stream), group);
+export async function knownGroup(store: StreamStore, stream: string, group: string): Promise<StreamInfo> {
+  const info = await knownStream(store, stream);
+  checkGroup(info, group);
+  return info;
 }
 
 /** @throws MinibatchError `UnknownGroup` */

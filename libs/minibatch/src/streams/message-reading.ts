@@ -1,5 +1,6 @@
 import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { checkKeys, checkName } from '../common/checks.js';
+import { consumersOf } from '../storage/partitions.js';
 import type {
   Block,
   ConsumerKey,
@@ -81,14 +82,16 @@ export class MessageReading {
     const info = await this.store.describeStream(stream);
     if (info === undefined) return;
     if (group !== undefined) checkGroup(info, group);
-    const groups = group === undefined ? info.groups : [group];
+    // Nobody has committed anything of a stream without groups.
+    const groups = group !== undefined ? [group] : info.groups.length === 0 ? ['default'] : info.groups;
+    const consumers = consumersOf(info, groups);
     const shown = (message: StoredMessage, as: MessageState) => toStreamMessage(stream, message, as);
     if (!isBuffered) {
       for await (const message of this.kept(stream, after, undefined)) yield shown(message, 'kept');
       return;
     }
     for (let from = after; ;) {
-      const page = await this.page(stream, groups, from, state);
+      const page = await this.page(consumers, from, state);
       if (page === undefined) return;
       // Read behind the page: what is committed between the two is in both, and not in neither.
       const kept = isKept ? this.kept(stream, from, page.until) : undefined;
@@ -104,25 +107,23 @@ export class MessageReading {
 
   /** Undefined if nothing is left that could be claimed, and nothing else is asked for. */
   private async page(
-    stream: string,
-    groups: readonly string[],
+    consumers: readonly ConsumerKey[],
     after: MessageId | undefined,
     state: MessageState | undefined,
   ): Promise<Page | undefined> {
     // The windows first: what is committed meanwhile has left the buffer when that is read.
-    const claims = new Map<string, Claims>();
-    for (const group of groups) claims.set(group, await this.claims({ stream, group, partition: 0 }));
+    const claims = new Map<ConsumerKey, Claims>();
+    for (const key of consumers) claims.set(key, await this.claims(key));
     if (state === 'claimed' && !isLeft(claims.values(), after)) return undefined;
-    const bytes = Math.max(LEAST_BYTES, Math.floor(PAGE.bytes / Math.max(1, groups.length)));
+    const bytes = Math.max(LEAST_BYTES, Math.floor(PAGE.bytes / consumers.length));
     const limits: FetchLimits = { ...PAGE, bytes, aside: true };
     const found = new Map<MessageId, { message: StoredMessage; state: MessageState }>();
     let until: MessageId | undefined;
-    // Nobody has committed anything of a stream without groups.
-    for (const group of groups.length === 0 ? ['default'] : groups) {
-      const block = await this.store.fetch({ stream, group, partition: 0 }, after, limits);
+    for (const key of consumers) {
+      const block = await this.store.fetch(key, after, limits);
       const end = block.full ? endOf(block) : undefined;
       if (end !== undefined && (until === undefined || end < until)) until = end;
-      const { claimed, finished } = claims.get(group) ?? NO_CLAIMS;
+      const { claimed, finished } = claims.get(key) ?? NO_CLAIMS;
       for (const message of block.messages) {
         if (finished.has(message.id)) continue;
         const isClaimed = claimed.has(message.id) || found.get(message.id)?.state === 'claimed';

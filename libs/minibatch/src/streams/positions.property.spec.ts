@@ -77,6 +77,7 @@ class Run {
       clock: new SystemClock(),
       limits: DEFAULT_PENDING,
       prepare: () => undefined,
+      place: () => undefined,
       look: async () => undefined,
       appended: () => undefined,
     });

@@ -2,7 +2,14 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { checkBoolean, checkKeys, checkName } from '../common/checks.js';
 import { type Clock, delay } from '../common/clock.js';
 import { isDead, thisProcess } from '../common/process-identity.js';
-import type { ConsumerKey, LeaseOwner, LeaseState, StreamStore } from '../storage/stream-store.interface.js';
+import { consumersOf } from '../storage/partitions.js';
+import type {
+  ConsumerKey,
+  LeaseOwner,
+  LeaseState,
+  StreamInfo,
+  StreamStore,
+} from '../storage/stream-store.interface.js';
 import { knownGroup, knownStream } from './known-group.js';
 
 export interface RemovalOptions {
@@ -30,8 +37,8 @@ export class Removal {
   async dropStream(stream: string, options: RemovalOptions): Promise<void> {
     const where = `drop of '${stream}'`;
     const force = checkForce(where, options);
-    const { groups } = await knownStream(this.store, stream);
-    if (!force) await this.refuseIfHeld(where, stream, groups, (owner) => !this.isOwn(owner));
+    const info = await knownStream(this.store, stream);
+    if (!force) await this.refuseIfHeld(where, info, info.groups, (owner) => !this.isOwn(owner));
     await this.store.dropStream(stream);
   }
 
@@ -40,21 +47,21 @@ export class Removal {
     const where = `removeGroup of '${stream}'`;
     const force = checkForce(where, options);
     const group = checkName(where, 'group', given);
-    await knownGroup(this.store, stream, group);
-    if (!force) await this.refuseIfHeld(where, stream, [group], () => true);
+    const info = await knownGroup(this.store, stream, group);
+    if (!force) await this.refuseIfHeld(where, info, [group], () => true);
     await this.store.removeGroup(stream, group);
   }
 
   private async refuseIfHeld(
     where: string,
-    stream: string,
+    info: StreamInfo,
     groups: readonly string[],
     counts: (owner: LeaseOwner) => boolean,
   ): Promise<void> {
-    const keys = groups.map((group) => ({ stream, group, partition: 0 }));
-    const held = await this.held(keys, counts);
+    const held = await this.held(consumersOf(info, groups), counts);
     if (!held) return;
     const { group, owner } = held;
+    const stream = info.name;
     throw new MinibatchError(
       ErrorCode.GroupInUse,
       `${where}: group '${group}' is consumed by process ${owner.pid} on ${owner.host}. Stop that consumer first, or pass { force: true }`,
@@ -71,7 +78,7 @@ export class Removal {
     counts: (owner: LeaseOwner) => boolean,
   ): Promise<{ group: string; owner: LeaseOwner } | undefined> {
     const begun = this.clock.monotonic();
-    const first = new Map<string, LeaseState>();
+    const first = new Map<number, LeaseState>();
     for (;;) {
       const waited = this.clock.monotonic() - begun;
       let doubtful = false;
@@ -79,8 +86,8 @@ export class Removal {
         const group = keys[index]?.group ?? '';
         const { owner } = state;
         if (!owner || !counts(owner) || isDead(owner)) continue;
-        const before = first.get(group) ?? state;
-        first.set(group, before);
+        const before = first.get(index) ?? state;
+        first.set(index, before);
         const isRenewed = state.counter !== before.counter || state.fence !== before.fence;
         if (isRenewed || this.isHere(owner)) return { group, owner };
         if (waited < Math.max(this.leaseTime, state.holdTime ?? 0)) doubtful = true;

@@ -5,11 +5,12 @@ import type { Log } from '../common/log.js';
 import type { DrainedStream } from '../consumers/drain.js';
 import type { RunningConsumer } from '../consumers/run-time-consumers.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
-import type { StreamSettings } from '../definitions/stream-settings.js';
+import { checkPartitions, type StreamSettings } from '../definitions/stream-settings.js';
 import type { Retention } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { shuttingDown } from '../errors/shutting-down.js';
 import { unknownStream } from '../errors/store-faults.js';
+import { GROWTH_NOTICE } from '../storage/partitions.js';
 import { SourceManager } from '../sources/source-manager.js';
 import type { AttachedSource, AttachOptions, SourceStatus } from '../sources/source-runner.js';
 import type { Source } from '../sources/source.interface.js';
@@ -46,12 +47,14 @@ import { WindowRequests } from './window-requests.js';
 
 /** What the hub tells the engine of the same process, if there is one. */
 export interface HubListener {
-  /** Messages have been stored on the stream. */
-  wake(stream: string): void;
+  /** Messages have been stored on the stream; in this partition, if it has several. */
+  wake(stream: string, partition?: number): void;
   /** The stream was paused, resumed, cleared, or is to be flushed. */
   refresh(stream: string): Promise<void>;
   /** How long what is in the stream is wanted. */
   retain(stream: string, retention: Retention): void;
+  /** How many partitions the stream is declared to have. */
+  declare(stream: string, partitions: number): void;
 }
 
 export interface HubParts {
@@ -89,8 +92,8 @@ export class StreamHub implements StreamOperations {
   constructor(private readonly parts: HubParts) {
     const { store, clock, log, retry, pending = DEFAULT_PENDING, leaseTime } = parts;
     const access = new StoreAccess(store, log);
-    const descriptions = new StreamDescriptions(access, clock);
-    const appended = (stream: string) => parts.listener?.wake(stream);
+    const descriptions = new StreamDescriptions(access, clock, (stream) => this.settings.get(stream)?.partitions);
+    const appended = (stream: string, partition?: number) => parts.listener?.wake(stream, partition);
     const writer = new StreamWriter({ access, descriptions, clock, pending, appended });
     this.callSite = new CallSites(clock).note;
     this.access = access;
@@ -140,9 +143,15 @@ export class StreamHub implements StreamOperations {
       );
     }
     this.settings.set(stream, settings);
-    const { maxBuffered, overflow } = settings;
+    const { maxBuffered, overflow, partitions } = settings;
     if (maxBuffered !== undefined) this.writer.limit(stream, maxBuffered, overflow === 'wait');
     this.parts.listener?.retain(stream, settings.maxAge);
+    if (partitions !== undefined) this.parts.listener?.declare(stream, partitions);
+  }
+
+  /** How many partitions the code declares the stream to have. */
+  declaredPartitions(stream: string): number | undefined {
+    return this.settings.get(stream)?.partitions;
   }
 
   list(): Promise<readonly StreamInfo[]> {
@@ -172,6 +181,16 @@ export class StreamHub implements StreamOperations {
   private async request(stream: string, request: WindowRequest): Promise<void> {
     this.descriptions.remember(await this.parts.store.updateStream(stream, { request }));
     await this.parts.listener?.refresh(stream);
+  }
+
+  async grow(stream: string, given: number): Promise<void> {
+    const where = `grow of '${stream}'`;
+    const partitions = checkPartitions(where, given);
+    await this.access.ask(where, async (store) => {
+      const at = new Date(this.parts.clock.now() + GROWTH_NOTICE);
+      this.descriptions.remember(await store.updateStream(stream, { grow: { partitions, at } }));
+      await this.parts.listener?.refresh(stream);
+    });
   }
 
   describe(stream: string): Promise<StreamInfo | undefined> {

@@ -18,7 +18,10 @@ import type { ReplayOptions } from './replay.js';
 import type { StreamWindow, WindowFilter } from './window-reading.js';
 
 export interface AppendMessageOptions {
-  /** Kept with the message; consumers see it. Messages with the same key belong together. @default none */
+  /**
+   * Kept with the message; consumers see it. In a stream with several partitions, messages with the same key are in the same one, so they
+   * stay in order. @default none
+   */
   readonly key?: string;
   /** Kept with the message; consumers see them. @default none */
   readonly headers?: Readonly<Record<string, string>>;
@@ -77,6 +80,7 @@ export interface StreamOperations {
   ): Promise<readonly AppendOutcome[]>;
   attach(stream: string, source: Source, options: AttachOptions): AttachedSource;
   update(stream: string, change: StreamChange): Promise<void>;
+  grow(stream: string, partitions: number): Promise<void>;
   stats(stream: string): Promise<StreamStats>;
   describe(stream: string): Promise<StreamInfo | undefined>;
   messages(stream: string, filter: MessageFilter): AsyncGenerator<StreamMessage, void, undefined>;

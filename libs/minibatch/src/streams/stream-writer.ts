@@ -8,6 +8,7 @@ import { AppendQueue } from './append-queue.js';
 import { BufferLimit } from './buffer-limit.js';
 import { labelsOf } from './message-labels.js';
 import type { PendingLimits } from './pending-limit.js';
+import { Placement } from './placement.js';
 import { toStorable } from '../storage/storable.js';
 import type { StoreAccess } from './store-access.js';
 import type { OutgoingMessage, WriteOptions } from './stream-operations.js';
@@ -25,8 +26,8 @@ interface WriterParts {
   readonly descriptions: StreamDescriptions;
   readonly clock: Clock;
   readonly pending: PendingLimits;
-  /** Messages have been stored on the stream. */
-  readonly appended: (stream: string) => void;
+  /** Messages have been stored on the stream; in this partition, if it has several. */
+  readonly appended: (stream: string, partition?: number) => void;
 }
 
 interface OutgoingOptions extends WriteOptions {
@@ -40,15 +41,18 @@ export class StreamWriter {
   private readonly limits = new Map<string, Limit>();
   private readonly closing = new AbortController();
   private readonly queue: AppendQueue;
+  private readonly placement: Placement;
   private refusing = false;
 
   constructor(private readonly parts: WriterParts) {
     const { access, descriptions, clock, pending, appended } = parts;
+    this.placement = new Placement(clock, (stream, time) => descriptions.partitions(stream, time));
     this.queue = new AppendQueue({
       store: access.store,
       clock,
       limits: pending,
-      prepare: (stream, now) => descriptions.prepare(stream, now),
+      prepare: (stream, now, hasKeys) => descriptions.prepare(stream, now, hasKeys),
+      place: (messages) => this.place(messages),
       look: (stream) => descriptions.read(stream),
       appended,
     });
@@ -91,6 +95,10 @@ export class StreamWriter {
     return limit
       ? this.admit(limit, stream, outgoing, options, since)
       : this.send(stream, outgoing, options, options.waits, since);
+  }
+
+  private place(messages: readonly NewMessage[]): void {
+    if (this.parts.descriptions.hasPartitions) this.placement.place(messages);
   }
 
   /** Resolves when everything that has been written so far is answered. */
@@ -167,7 +175,10 @@ export class StreamWriter {
     session: unknown,
   ): Promise<readonly AppendOutcome[]> {
     const { access, clock, descriptions, appended } = this.parts;
-    await descriptions.prepare(stream, clock.monotonic())?.catch((error: unknown) => Promise.reject(notStored(error)));
+    const hasKeys = () => messages.some(({ key }) => key !== undefined);
+    const prepared = descriptions.prepare(stream, clock.monotonic(), hasKeys);
+    await prepared?.catch((error: unknown) => Promise.reject(notStored(error)));
+    this.place(messages);
     // An error of the driver passes unchanged: a transaction is repeated only for the driver's own errors.
     const outcomes = await access.store.append(messages, { session });
     appended(stream);

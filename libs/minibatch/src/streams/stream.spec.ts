@@ -20,6 +20,7 @@ function setUp() {
       wake: (stream) => told.push(`wake ${stream}`),
       refresh: async (stream) => void told.push(`refresh ${stream}`),
       retain: (stream) => told.push(`retain ${stream}`),
+      declare: (stream, partitions) => told.push(`declare ${stream} ${partitions}`),
     },
   });
   return { store, clock, hub, told };

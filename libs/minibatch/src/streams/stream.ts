@@ -128,6 +128,20 @@ export class Stream<T = unknown> {
   }
 
   /**
+   * Gives the stream more partitions, in all processes: a multiple of those it has. Ten seconds later, messages go to the new ones. A consumer begins
+   * with a new one when it has handled what was appended before, so that messages of a key stay in order. There is no way back.
+   *
+   * @throws MinibatchError `InvalidPartitions`, `InvalidOptions`, `UnknownStream`
+   * @example
+   * ```ts
+   * await orders.grow(8);
+   * ```
+   */
+  grow(partitions: number): Promise<void> {
+    return this.operations.grow(this.name, partitions);
+  }
+
+  /**
    * What lies in the stream, in the order of the messages' ids: `waiting`, `claimed` and `kept` messages, or those that the filter picks.
    * Read-only: it takes no lease, and no consumer notices. Read page by page, each page as of its reading; what is appended meanwhile
    * may be among them. A message that can't be decoded does not end it: see `undecodable`.

@@ -1,5 +1,12 @@
 import { checkKeys, checkName } from '../common/checks.js';
-import type { ReadWindow, StreamStore, WindowBounds } from '../storage/stream-store.interface.js';
+import { consumersOf } from '../storage/partitions.js';
+import type {
+  ConsumerKey,
+  ReadWindow,
+  StreamInfo,
+  StreamStore,
+  WindowBounds,
+} from '../storage/stream-store.interface.js';
 import { checkGroup } from './known-group.js';
 import { pagedWindows } from './paged-windows.js';
 import { checkState, needMethod } from './reading-options.js';
@@ -20,6 +27,8 @@ export interface StreamWindow extends WindowBounds {
   /** As `window.id` in the handler. */
   readonly id: string;
   readonly group: string;
+  /** The partition of its messages; absent: the first one. */
+  readonly partition?: number;
   readonly state: WindowState;
   /** Ids of its messages. */
   readonly messageIds: readonly string[];
@@ -58,17 +67,19 @@ export class WindowReading {
     if (info === undefined) return;
     if (group !== undefined) checkGroup(info, group);
     for (const each of group === undefined ? info.groups : [group]) {
-      for (const wanted of state === undefined ? STATES : [state]) yield* this.ofGroup(stream, each, wanted);
+      for (const wanted of state === undefined ? STATES : [state]) yield* this.ofGroup(info, each, wanted);
     }
   }
 
   private async *ofGroup(
-    stream: string,
+    info: StreamInfo,
     group: string,
     state: WindowState,
   ): AsyncGenerator<StreamWindow, void, undefined> {
-    for await (const window of pagedWindows(this.store, { stream, group, partition: 0 }, state)) {
-      if (!window.finished) yield toStreamWindow(group, state, window);
+    for (const key of consumersOf(info, [group])) {
+      for await (const window of pagedWindows(this.store, key, state)) {
+        if (!window.finished) yield toStreamWindow(key, state, window);
+      }
     }
   }
 }
@@ -83,11 +94,12 @@ function checkFilter(where: string, given: unknown): WindowFilter {
 }
 
 /** Without what only the engine understands. */
-function toStreamWindow(group: string, state: WindowState, window: ReadWindow): StreamWindow {
+function toStreamWindow({ group, partition }: ConsumerKey, state: WindowState, window: ReadWindow): StreamWindow {
   const { seq: _, split: __, starts: ___, finished: ____, settled, dropped, ...shown } = window;
   return {
     ...shown,
     group,
+    ...(partition > 0 && { partition }),
     state,
     ...(dropped && { dropped }),
     ...(settled !== undefined && { committed: settled }),

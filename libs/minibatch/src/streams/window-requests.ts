@@ -1,5 +1,6 @@
 import { checkKeys, checkName, checkText } from '../common/checks.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { consumersOf } from '../storage/partitions.js';
 import type { WindowRecord, WindowRequest } from '../storage/stream-store.interface.js';
 import { knownGroup } from './known-group.js';
 import type { StoreAccess } from './store-access.js';
@@ -44,9 +45,11 @@ export class WindowRequests {
     const group = checkName(where, 'group', given.group ?? 'default');
     const window = checkText(where, 'window', given.window);
     const { store } = this.access;
-    await knownGroup(store, stream, group);
-    const found = await store.findWindow({ stream, group, partition: 0 }, window);
-    if (found) return { group, window: found };
+    const info = await knownGroup(store, stream, group);
+    for (const key of consumersOf(info, [group])) {
+      const found = await store.findWindow(key, window);
+      if (found) return { group, window: found };
+    }
     throw new MinibatchError(
       ErrorCode.UnknownWindow,
       `${where}: group '${group}' has no open window '${window}': the window is committed, or the id is that of a part; ` +

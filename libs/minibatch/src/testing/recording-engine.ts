@@ -11,7 +11,7 @@ import type {
 import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.error.js';
 import { isRefused } from '../errors/refusal.js';
-import type { ConsumerKey, StreamStore } from '../storage/stream-store.interface.js';
+import type { GroupKey, StreamStore } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import type { Window } from '../windows/window.js';
 import { SinkFaults } from './sink-faults.js';
@@ -53,8 +53,9 @@ export class RecordingEngine implements Engine {
   private readonly waiting = new Set<() => void>();
   private readonly definitions: ConsumerDefinition[] = [];
   private readonly retentions = new Map<string, Retention>();
+  private readonly declared = new Map<string, number>();
   /** Of consumers that were started at run time, by the object that each is removed with. */
-  private readonly lives = new WeakMap<ConsumerKey, Life>();
+  private readonly lives = new WeakMap<GroupKey, Life>();
   private life: Life;
   private isStarted = false;
   readonly faults = new SinkFaults();
@@ -83,7 +84,7 @@ export class RecordingEngine implements Engine {
     throw new MinibatchError(ErrorCode.ShuttingDown, what);
   }
 
-  remove(key: ConsumerKey, timeout: number): Promise<DrainResult> {
+  remove(key: GroupKey, timeout: number): Promise<DrainResult> {
     // It ended with an earlier life, and another consumer may have the group now.
     if (this.lives.get(key)?.isOver) return Promise.resolve({ drained: 0, abandoned: 0 });
     return this.life.engine.remove(key, timeout);
@@ -92,6 +93,11 @@ export class RecordingEngine implements Engine {
   retain(stream: string, retention: Retention): void {
     this.retentions.set(stream, retention);
     this.life.engine.retain(stream, retention);
+  }
+
+  declare(stream: string, partitions: number): void {
+    this.declared.set(stream, partitions);
+    this.life.engine.declare(stream, partitions);
   }
 
   start(): Promise<void> {
@@ -106,6 +112,7 @@ export class RecordingEngine implements Engine {
     ended.kill();
     this.life = this.begin();
     for (const [stream, retention] of this.retentions) this.life.engine.retain(stream, retention);
+    for (const [stream, partitions] of this.declared) this.life.engine.declare(stream, partitions);
     for (const definition of this.definitions) this.life.engine.add(this.recording(definition));
     // From here on those who waited for the life before wait for this one.
     for (const resolve of ended.waiting) resolve();
@@ -119,8 +126,8 @@ export class RecordingEngine implements Engine {
     return stopped;
   }
 
-  wake(stream: string): void {
-    this.life.engine.wake(stream);
+  wake(stream: string, partition?: number): void {
+    this.life.engine.wake(stream, partition);
   }
 
   refresh(stream: string): Promise<void> {

@@ -14,6 +14,8 @@ export abstract class Window<T = unknown> {
   abstract readonly stream: string;
   /** The consumer's group on the stream. */
   abstract readonly group: string;
+  /** The partition of the stream that its messages are in; 0 if the stream has one. */
+  abstract readonly partition: number;
   /** The messages' data, in order. */
   abstract readonly data: readonly T[];
   /** The messages with id, created, key and headers, in the order of `data`. */
