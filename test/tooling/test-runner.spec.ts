@@ -23,11 +23,14 @@ describe('npm test', { timeout: 90_000 }, () => {
 
   afterEach(async () => await folder.dispose());
 
-  /** Runs the script in a small project; resolves with its exit code, its last line, and all it printed. */
+  /**
+   * Runs the script in a small project; resolves with its exit code, its last line, and all it printed. The static checks, each a start of
+   * npm, run where `args` is empty.
+   */
   async function runTests(
     files: Readonly<Record<string, string>>,
     {
-      args = [],
+      args = ['.test.mjs'],
       scripts = {},
       ci = '',
       env: more = {},
@@ -49,7 +52,10 @@ describe('npm test', { timeout: 90_000 }, () => {
   }
 
   it('counts the tests and each static check', async () => {
-    const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES }, { env: { NO_COLOR: undefined } });
+    const { exitCode, closing, output } = await runTests(
+      { 'a.test.mjs': PASSES },
+      { args: [], env: { NO_COLOR: undefined } },
+    );
     expect(output).not.toContain('\u001B');
     expect(output).toMatch(
       /✓ build .*\n {2}servers:\na server\n✓ servers .*\n✓ types .*\n✓ lint .*\n✓ format .*\n✓ deps /,
@@ -60,7 +66,7 @@ describe('npm test', { timeout: 90_000 }, () => {
 
   it('shows and counts a static check that fails, and tests all the same', async () => {
     const scripts = { lint: "echo 'a promise floats' && false" };
-    const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES }, { scripts });
+    const { exitCode, closing, output } = await runTests({ 'a.test.mjs': PASSES }, { args: [], scripts });
     expect(output).toContain('✗ lint: npm run lint exited with 1');
     expect(output).toContain('a promise floats');
     expect(closing).toBe('5 passed, 1 failed, 0 skipped');
@@ -69,7 +75,7 @@ describe('npm test', { timeout: 90_000 }, () => {
 
   it('counts a build that fails', async () => {
     const { exitCode, closing } = await runTests({ 'a.test.mjs': PASSES }, { scripts: { build: 'false' } });
-    expect(closing).toBe('6 passed, 1 failed, 0 skipped');
+    expect(closing).toBe('2 passed, 1 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -85,7 +91,7 @@ describe('npm test', { timeout: 90_000 }, () => {
   it('counts a test that fails', async () => {
     const files = { 'a.test.mjs': PASSES, 'b.test.mjs': file(test('breaks', 'expect(1).toBe(2);')) };
     const { exitCode, closing } = await runTests(files);
-    expect(closing).toBe('6 passed, 1 failed, 0 skipped');
+    expect(closing).toBe('2 passed, 1 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -98,14 +104,14 @@ describe('npm test', { timeout: 90_000 }, () => {
     const { exitCode, closing, output } = await runTests(files);
     expect(output).toContain('✗ b.test.mjs failed outside of its tests');
     expect(output).toContain('✗ c.test.mjs failed outside of its tests');
-    expect(closing).toBe('6 passed, 2 failed, 1 skipped');
+    expect(closing).toBe('2 passed, 2 failed, 1 skipped');
     expect(exitCode).toBe(1);
   });
 
   it('counts an error that no test caught', async () => {
     const late = "void Promise.reject(new Error('nobody waits for me'));";
     const { exitCode, closing } = await runTests({ 'a.test.mjs': file(test('looks good', late)) });
-    expect(closing).toBe('5 passed, 1 failed, 0 skipped');
+    expect(closing).toBe('1 passed, 1 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -115,7 +121,7 @@ describe('npm test', { timeout: 90_000 }, () => {
     const files = { 'a.test.mjs': PASSES, 'vitest.config.mjs': config, 'setup.mjs': setup };
     const { exitCode, closing, output } = await runTests(files);
     expect(output).toContain('✗ Vitest exited with 7 before the last test');
-    expect(closing).toBe('4 passed, 1 failed, 0 skipped');
+    expect(closing).toBe('0 passed, 1 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -132,7 +138,7 @@ describe('npm test', { timeout: 90_000 }, () => {
     const env = { MINIBATCH_STUCK_AFTER: '5' };
     const { exitCode, closing, output } = await runTests(files, { env });
     expect(output).toContain('✗ b.test.mjs > a store > ends is stuck: the event loop has not turned for 5 s');
-    expect(closing).toBe('6 passed, 1 failed, 2 skipped');
+    expect(closing).toBe('2 passed, 1 failed, 2 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -146,7 +152,7 @@ describe('npm test', { timeout: 90_000 }, () => {
     const { exitCode, closing, output } = await runTests(files, { env: { MINIBATCH_STUCK_AFTER: '5' } });
     expect(output).toContain('✗ b.test.mjs > (outside of its tests) is stuck');
     expect(output).toMatch(/ at .*b\.test\.mjs:\d/);
-    expect(closing).toBe('6 passed, 1 failed, 0 skipped');
+    expect(closing).toBe('2 passed, 1 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -157,7 +163,7 @@ describe('npm test', { timeout: 90_000 }, () => {
     );
     expect(output).toContain('✗ Vitest was not through after 0.3 min and was killed before the last test');
     expect(output).toContain('✗ b.test.mjs > waits was running then');
-    expect(closing).toBe('4 passed, 2 failed, 0 skipped');
+    expect(closing).toBe('0 passed, 2 failed, 0 skipped');
     expect(exitCode).toBe(1);
   });
 
@@ -182,7 +188,7 @@ setInterval(() => {
     expect(output).toMatch(/ a\.test\.mjs .*2 tests/);
     expect(output).toContain('✗ Vitest was ended by SIGKILL before the last test');
     expect(output).toContain('✗ b.test.mjs > waits was running then');
-    expect(closing).toBe('5 passed, 2 failed, 1 skipped');
+    expect(closing).toBe('1 passed, 2 failed, 1 skipped');
     expect(exitCode).toBe(1);
     // The processes that ran the files have ended, too.
     const [, pid] = /process (\d+)\./.exec(output) ?? [];
@@ -211,7 +217,7 @@ setInterval(() => {
       expect(output).toContain('- left out: 1 tests, for Redis is missing: brew install redis');
       expect(output).toContain('- left out: 2 tests, for Kafka is missing: brew install openjdk maven');
       expect(output).not.toContain('Cannot read properties');
-      expect(closing).toBe('7 passed, 0 failed, 3 skipped');
+      expect(closing).toBe('3 passed, 0 failed, 3 skipped');
       expect(exitCode).toBe(0);
     });
 
@@ -219,7 +225,7 @@ setInterval(() => {
       const { exitCode, closing, output } = await runTests(files, { ci: 'true' });
       expect(output).toContain('Kafka is missing: brew install openjdk maven');
       expect(output).not.toContain('Cannot read properties');
-      expect(closing).toBe('7 passed, 2 failed, 2 skipped');
+      expect(closing).toBe('3 passed, 2 failed, 2 skipped');
       expect(exitCode).toBe(1);
     });
   });
@@ -233,7 +239,7 @@ setInterval(() => {
       ),
       'vitest.config.mjs': `export default { test: { include: ['*.test.mjs'], runner: ${runner}, provide: { mongoKind: 'secantusdb' } } };\n`,
     };
-    expect((await runTests(files, { ci: 'true' })).closing).toBe('5 passed, 0 failed, 0 skipped');
+    expect((await runTests(files, { ci: 'true' })).closing).toBe('1 passed, 0 failed, 0 skipped');
   });
 
   it('runs the unit tests without a build and without servers', async () => {
@@ -251,7 +257,7 @@ setInterval(() => {
     const skipped = { 'a.test.mjs': file("test.skip('later', () => {});\n") };
     const all = await runTests(skipped, { ci: 'true' });
     expect(all.output).toContain('- skipped: a.test.mjs > later');
-    expect(all.closing).toBe('4 passed, 1 failed, 1 skipped');
+    expect(all.closing).toBe('0 passed, 1 failed, 1 skipped');
     expect(all.exitCode).toBe(1);
     const none = await runTests({}, { args: ['no-such-file'] });
     expect(none.closing).toBe('0 passed, 1 failed, 0 skipped');
