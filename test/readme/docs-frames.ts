@@ -33,6 +33,9 @@ declare const dataSource: {
 };
 declare const knex: { transaction(work: (trx: ((table: string) => { insert(row: object): Promise<unknown> }) & { raw(sql: string, bindings: readonly unknown[]): Promise<unknown> }) => Promise<void>): Promise<void> };
 declare const prisma: { $transaction(work: (tx: { order: { create(given: object): Promise<unknown> }; $queryRawUnsafe(text: string, ...values: unknown[]): Promise<unknown> }) => Promise<void>): Promise<void> };
+declare const db: { transaction(work: (tx: { insert(table: object): { values(row: object): Promise<unknown> }; execute(query: { chunks: unknown[] }): Promise<unknown> }) => Promise<void>): Promise<void> };
+declare const orderTable: object;
+declare const sql: { raw(text: string): unknown; param(value: unknown): unknown; join(chunks: unknown[]): { chunks: unknown[] } };
 ${code}`,
   'guides/reading.md': (code) => `
 import type { Stream } from 'nestjs-minibatch';

@@ -3,6 +3,9 @@ export { type PostgresStoreOptions, PostgresStreamStore } from './postgres.store
 export type { PostgresClient, PostgresPool } from './pool.js';
 export { postgresSchema, type PostgresSchemaOptions } from './schema.js';
 export {
+  drizzleSession,
+  type DrizzleSql,
+  type DrizzleTransaction,
   knexSession,
   type KnexTransaction,
   type PostgresSession,

@@ -6,7 +6,7 @@ import { openSchema, type TestSchema } from '../../../../../test/support/postgre
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { message, ns, numbers, read, register, STREAM } from '../../testing/store-contract/fixtures.js';
 import type { PostgresStreamStore } from './postgres.store.js';
-import { knexSession, type PostgresSession, prismaSession } from './session.js';
+import { drizzleSession, knexSession, type PostgresSession, prismaSession } from './session.js';
 
 /** A transaction of the application. */
 interface Transaction {
@@ -60,6 +60,38 @@ const SESSIONS: Readonly<Record<string, (url: string) => Promise<Transaction>>> 
       session: prismaSession({
         $queryRawUnsafe: async (text, ...values) => (await client.query<object>(text, values)).rows,
       }),
+      async end(how) {
+        await client.query(how);
+        await client.end();
+      },
+    };
+  },
+  /** In the place of drizzle-orm: what `drizzleSession` calls, on the real server. It wraps errors as Drizzle does. */
+  async Drizzle(url) {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query('begin');
+    type Chunk = { readonly text: string } | { readonly value: unknown };
+    const sql = {
+      raw: (text: string): Chunk => ({ text }),
+      param: (value: unknown): Chunk => ({ value }),
+      join: (chunks: readonly Chunk[]) => chunks,
+    };
+    const execute = async (chunks: readonly Chunk[]) => {
+      const values: unknown[] = [];
+      const texts = chunks.map((chunk) => ('text' in chunk ? chunk.text : `$${values.push(chunk.value)}`));
+      return client.query(texts.join(''), values).catch((cause: unknown) => {
+        throw new Error('Failed query', { cause });
+      });
+    };
+    const session = drizzleSession({ execute }, sql);
+    return {
+      session: {
+        query: (text, values) =>
+          session.query(text, values).catch((error: Error) => {
+            throw text.includes('nothing') ? error.cause : error;
+          }),
+      },
       async end(how) {
         await client.query(how);
         await client.end();

@@ -10,7 +10,7 @@ import type { KnownStreams } from './known-streams.js';
 import { type Notifications, NOTIFYING } from './notifications.js';
 import { type PostgresSession, rowsOf } from './session.js';
 import { SERVER_IDENTITY, type Statement, statement } from './sql.js';
-import { advice, appendCodeOf, isConflict, isRefusal, reasonOf } from './store-errors.js';
+import { advice, appendCodeOf, isConflict, isRefusal, reasonOf, serverErrorOf } from './store-errors.js';
 
 /**
  * Marks the transaction with a token, which is gone when it ends, tells other processes of the messages, and returns which server and
@@ -55,8 +55,8 @@ export class SessionAppends {
       await this.run(session, WRITE_CHECKPOINTS, positions);
     } catch (error) {
       // By the error of the driver the application knows that the transaction can be run again.
-      if (isConflict(error) || error instanceof AppendError) throw error;
-      const cause = error instanceof MinibatchError ? (error.cause ?? error) : error;
+      const cause = serverErrorOf(error instanceof MinibatchError ? (error.cause ?? error) : error);
+      if (isConflict(cause) || error instanceof AppendError) throw error;
       throw new AppendError(
         appendCodeOf(cause),
         `The messages could not be appended in the session: ${reasonOf(cause)}. If they were part of a transaction, roll it back. ${advice(cause)}`,

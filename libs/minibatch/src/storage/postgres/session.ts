@@ -2,7 +2,7 @@ import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 
 /**
  * A transaction of the application, in which `append` runs its statement. A client of `pg` is one, and so is a `QueryRunner` of TypeORM;
- * see `knexSession` for Knex.
+ * see `knexSession`, `prismaSession` and `drizzleSession` for others.
  */
 export interface PostgresSession {
   /**
@@ -62,14 +62,50 @@ export function prismaSession(transaction: PrismaTransaction): PostgresSession {
   return { query: async (text, values) => transaction.$queryRawUnsafe(text, ...values) };
 }
 
+/** What `drizzleSession` needs of a transaction. */
+export interface DrizzleTransaction {
+  execute(query: never): PromiseLike<unknown>;
+}
+
+/** What `drizzleSession` needs of `sql`, as drizzle-orm exports it. */
+export interface DrizzleSql {
+  raw(text: string): unknown;
+  param(value: unknown): unknown;
+  join(chunks: never): unknown;
+}
+
+/**
+ * A transaction of Drizzle on `pg` as `session` of `append`.
+ *
+ * @param sql as drizzle-orm exports it
+ * @example
+ * ```ts
+ * await db.transaction(async (tx) => {
+ *   await tx.insert(orderTable).values(order);
+ *   await orders.append(order, { session: drizzleSession(tx, sql) });
+ * });
+ * ```
+ */
+export function drizzleSession(transaction: DrizzleTransaction, sql: DrizzleSql): PostgresSession {
+  return {
+    async query(text, values) {
+      // Every second part is the number of a parameter; Drizzle numbers them by their order in the text.
+      const chunks = text.split(/\$(\d+)/).map((part, index) => {
+        return index % 2 === 0 ? sql.raw(part) : sql.param(values[Number(part) - 1]);
+      });
+      return transaction.execute(sql.join(chunks as never) as never);
+    },
+  };
+}
+
 /** @throws AppendError `InvalidOptions` */
 export function asSession(given: unknown): PostgresSession {
   if (typeof given === 'object' && given !== null && 'query' in given && typeof given.query === 'function')
     return given as PostgresSession;
   throw new AppendError(
     ErrorCode.InvalidOptions,
-    'append: `session` must have a method `query(text, values)`, as a client of pg and a QueryRunner of TypeORM have; for Knex and ' +
-      'Prisma there are knexSession and prismaSession',
+    'append: `session` must have a method `query(text, values)`, as a client of pg and a QueryRunner of TypeORM have; for Knex, ' +
+      'Prisma and Drizzle there are knexSession, prismaSession and drizzleSession',
     'no',
   );
 }

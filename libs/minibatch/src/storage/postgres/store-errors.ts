@@ -30,12 +30,24 @@ export function reasonOf(error: unknown): string {
   return messageOf(error);
 }
 
+/** The error that the server has sent, which a library between the driver and the application may have wrapped; else the error itself. */
+export function serverErrorOf(error: unknown): unknown {
+  let inner = error;
+  for (let depth = 0; depth < MOST_WRAPPERS; depth += 1) {
+    if (sqlStateOf(inner) !== undefined) return inner;
+    if (!(inner instanceof Error) || inner.cause === undefined) break;
+    inner = inner.cause;
+  }
+  return error;
+}
+
 /** The five characters by which the server names an error; undefined for an error that no server has sent. */
 export function sqlStateOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('severity' in error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
+const MOST_WRAPPERS = 4;
 const INSUFFICIENT_PRIVILEGE = '42501';
 const SIGN_IN_STATES = new Set(['28000', '28P01']);
 const READ_ONLY = '25006';
