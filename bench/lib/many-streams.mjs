@@ -28,10 +28,11 @@ const STORES = {
     const { postgresStore } = await import('nestjs-minibatch/postgres');
     const { default: pg } = await import('pg');
     const commands = { total: 0 };
-    const { query } = pg.Client.prototype;
-    pg.Client.prototype.query = function counted(...args) {
+    const { prototype } = pg.Client;
+    const query = Reflect.get(prototype, 'query');
+    prototype.query = function counted(...args) {
       commands.total += 1;
-      return query.apply(this, args);
+      return Reflect.apply(query, this, args);
     };
     return { options: { store: postgresStore({ connectionString }) }, count: () => commands };
   },

@@ -181,14 +181,13 @@ export class MinibatchLifecycle
   /** Their messages would pile up and nobody would notice. */
   private async warnOfOrphans(): Promise<void> {
     try {
-      const consumed = new Set(this.registry.all().map(({ stream }) => stream));
       const streams = await this.store.listStreams();
       for (const info of streams) {
         const mismatch = mismatchOf(info, this.hub.declaredPartitions(info.name));
         if (mismatch) this.logger.warn(mismatch);
       }
       void this.warnOfUnserved(streams);
-      const orphans = streams.filter(({ name, groups }) => groups.length === 0 && !consumed.has(name));
+      const orphans = streams.filter(({ name, groups }) => groups.length === 0 && !this.registry.knows(name));
       if (orphans.length === 0) return;
       for (const { name, buffered } of await this.store.stats(orphans.map((stream) => stream.name))) {
         if (buffered > 0) this.logger.warn(`'${name}' has ${counted(buffered, 'message')} and no consumer`);
@@ -204,8 +203,7 @@ export class MinibatchLifecycle
     const { signal } = this.closed;
     const { leaseTime } = this.options.engine;
     try {
-      const known = new Set(this.registry.all().map(({ stream, resolved }) => `${stream}\0${resolved.group}`));
-      const isKnown = ({ stream, group }: ConsumerKey) => known.has(`${stream}\0${group}`);
+      const isKnown = ({ stream, group }: ConsumerKey) => this.registry.knows(stream, group);
       const pause = { clock: this.clock, leaseTime, signal };
       for (const { stream, group, pending } of await unservedGroups(this.store, streams, isKnown, pause)) {
         this.logger.warn(

@@ -5,6 +5,8 @@ import { ApplicationScope } from './consumers/application.scope.js';
 import { ConsumerExplorer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { ExecutorRegistry } from './consumers/executor.registry.js';
+import { bindConsumer } from './consumers/consumer.binder.js';
+import { PatternConsumers } from './consumers/pattern-consumers.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { WindowWorker } from './consumers/window-worker.js';
 import type { Engine } from './engine/engine.interface.js';
@@ -89,6 +91,28 @@ const providers: Provider[] = [
         shutdownTimeout,
         scope,
         reserve,
+      }),
+  },
+  {
+    provide: PatternConsumers,
+    inject: [ENGINE, STREAM_STORE, CLOCK, RESOLVED_OPTIONS, EXECUTORS, ConsumerRegistry],
+    useFactory: (
+      engine: Engine,
+      store: StreamStore,
+      clock: Clock,
+      { shutdownTimeout, engine: { leaseTime } }: ResolvedOptions,
+      executors: ExecutorRegistry,
+      { reserve }: ConsumerRegistry,
+    ) =>
+      new PatternConsumers({
+        engine,
+        store,
+        clock,
+        log: new Logger('Minibatch'),
+        every: leaseTime / 3,
+        shutdownTimeout,
+        reserve,
+        bind: (consumer, stream) => bindConsumer({ ...consumer, stream }, executors),
       }),
   },
   ApplicationScope,

@@ -6,6 +6,7 @@ import { bindingLine } from './consumers/binding-line.js';
 import { ConsumerExplorer, type FoundConsumer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry, type RegisteredConsumer } from './consumers/consumer.registry.js';
 import { WindowWorker } from './consumers/window-worker.js';
+import { type PatternConsumer, PatternConsumers } from './consumers/pattern-consumers.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.resolve.js';
 import type { DrainResult, Engine } from './engine/engine.interface.js';
@@ -55,6 +56,7 @@ export class MinibatchRunner {
     @Inject(SourceExplorer) private readonly sourceExplorer: SourceExplorer,
     @Inject(ConsumerRegistry) private readonly registry: ConsumerRegistry,
     @Inject(RunTimeConsumers) private readonly atRunTime: RunTimeConsumers,
+    @Inject(PatternConsumers) private readonly patterns: PatternConsumers,
     @Inject(STREAM_STORE) private readonly store: StreamStore,
     @Inject(WindowWorker) private readonly worker: WindowWorker,
   ) {}
@@ -110,7 +112,8 @@ export class MinibatchRunner {
       .explore()
       .filter((consumer) => !this.registry.has(consumer))
       .map((consumer) => this.registry.add({ ...consumer, resolved: this.resolve(consumer) }));
-    for (const { stream, settings } of [...consumers, ...sources]) this.hub.define(stream, settings);
+    const named = consumers.filter(({ pattern }) => !pattern);
+    for (const { stream, settings } of [...named, ...sources]) this.hub.define(stream, settings);
     return { consumers, sources };
   }
 
@@ -124,6 +127,10 @@ export class MinibatchRunner {
         this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process`);
         continue;
       }
+      if (isByPattern(consumer)) {
+        await this.bindPattern(consumer);
+        continue;
+      }
       if (this.isWorker) {
         await this.bindServed(consumer);
         continue;
@@ -135,6 +142,20 @@ export class MinibatchRunner {
       this.logger.log(bindingLine(definition));
     }
     if (!this.isWorker) this.selectSources(sources);
+  }
+
+  /** Bound once here, so that what is wrong with it stops the boot; again for each stream that matches. */
+  private async bindPattern(consumer: PatternConsumer): Promise<void> {
+    if (this.isWorker) return;
+    const definition = await bindConsumer(consumer, this.executors);
+    if (definition.executor) {
+      const allowed = "'inline' together with a pattern: an executor is told of its consumers before they begin";
+      throw invalidOption(consumer.label, 'executor', definition.executor.executor.name, allowed);
+    }
+    this.consumerExplorer.checkSinks(consumer.label, definition.sinks);
+    this.patterns.add(consumer);
+    this.consumers += 1;
+    this.logger.log(`every stream that matches ${bindingLine(definition)}`);
   }
 
   private async bindServed(consumer: RegisteredConsumer): Promise<void> {
@@ -188,6 +209,8 @@ export class MinibatchRunner {
     if (this.closed) return;
     await this.engine.start();
     if (this.closed) return;
+    await this.patterns.start();
+    if (this.closed) return;
     this.attaching = true;
     this.attach();
   }
@@ -213,6 +236,7 @@ export class MinibatchRunner {
   /** The first step of the end; nothing is started any more. @internal */
   async stopSources(): Promise<void> {
     this.closed = true;
+    this.patterns.stop();
     await this.hub.stopSources();
   }
 
@@ -235,4 +259,8 @@ export class MinibatchRunner {
 
 function namesOf({ label, stream, options }: FoundSource): readonly string[] {
   return [label, options.name ?? label, stream];
+}
+
+function isByPattern(consumer: RegisteredConsumer): consumer is PatternConsumer {
+  return consumer.pattern !== undefined;
 }

@@ -10,7 +10,10 @@ import { streamingEntriesOf } from './streaming.decorator.js';
 
 /** One `@Streaming`, found on an instance. */
 export interface FoundConsumer {
+  /** Its name, or the pattern as text. */
   readonly stream: string;
+  /** It consumes all streams whose names match. */
+  readonly pattern?: RegExp;
   /** What `defineStream` was given for it. */
   readonly settings?: StreamSettings;
   /** As given to the decorator. */

@@ -13,6 +13,9 @@ export interface RegisteredConsumer extends FoundConsumer {
 @Injectable()
 export class ConsumerRegistry {
   private readonly consumers = new Map<string, RegisteredConsumer>();
+  /** Streams that consumers name. */
+  private readonly named = new Set<string>();
+  private readonly patterns: RegisteredConsumer[] = [];
   private readonly byInstance = new WeakMap<object, Map<string, RegisteredConsumer[]>>();
   /** Labels of those that `stream.consume` and `stream.drain` have started, by stream and group. */
   private readonly reserved = new Map<string, { readonly label: string }>();
@@ -35,6 +38,8 @@ export class ConsumerRegistry {
       );
     }
     this.consumers.set(id, consumer);
+    if (consumer.pattern) this.patterns.push(consumer);
+    else this.named.add(stream);
     const methods = this.byInstance.get(consumer.instance) ?? new Map<string, RegisteredConsumer[]>();
     this.byInstance.set(consumer.instance, methods);
     methods.set(consumer.method, [...(methods.get(consumer.method) ?? []), consumer]);
@@ -45,6 +50,17 @@ export class ConsumerRegistry {
   has({ instance, method, stream, options }: FoundConsumer): boolean {
     const known = this.byInstance.get(instance)?.get(method) ?? [];
     return known.some((each) => each.stream === stream && each.options === options);
+  }
+
+  /** True if the application has a consumer for the group of the stream, by name or by a pattern. */
+  knows(stream: string, group?: string): boolean {
+    const isNamed = group === undefined ? this.named.has(stream) : this.consumers.has(`${stream}\0${group}`);
+    return (
+      isNamed ||
+      this.patterns.some(
+        ({ pattern, resolved }) => pattern?.test(stream) && (group === undefined || resolved.group === group),
+      )
+    );
   }
 
   /** For a consumer that is started at run time, until the answer is called. @throws MinibatchError `DuplicateGroup` */

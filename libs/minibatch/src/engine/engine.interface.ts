@@ -45,6 +45,11 @@ export interface ConsumerDefinition {
    * called more than once.
    */
   readonly drained?: (partition: number) => void;
+  /**
+   * Given for a consumer that is to be there only as long as its stream is: called when the stream turns out to be gone, perhaps more than
+   * once. Without it, the consumer makes the stream again.
+   */
+  readonly dropped?: () => void;
 }
 
 export interface AttemptOptions extends BackoffOptions {

@@ -75,6 +75,10 @@ export class LeaseTerms implements LeaseListener {
     const record = this.records.get(key);
     if (!record || record.removed || this.stopping.aborted) return;
     delete record.left;
+    if (record.definition.dropped) {
+      record.definition.dropped();
+      return;
+    }
     this.parts.log.warn(
       `${record.definition.label}: group '${key.group}' of stream '${key.stream}' is gone from the store, which was dropped; ` +
         'registering it again',

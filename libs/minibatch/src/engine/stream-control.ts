@@ -122,6 +122,10 @@ export class StreamControl {
   private async restore(streams: readonly string[]): Promise<void> {
     const gone = streams.flatMap((stream) => [...this.records.of(stream)].filter(({ current }) => current));
     for (const { definition } of gone) {
+      if (definition.dropped) {
+        definition.dropped();
+        continue;
+      }
       const { stream } = definition.key;
       this.parts.log.warn(`${definition.label}: stream '${stream}' is gone from the store; creating it again`);
       await this.registration.ensure(definition);

@@ -1,0 +1,148 @@
+import 'reflect-metadata';
+import { setImmediate } from 'node:timers/promises';
+import { Injectable, type Type } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ENGINE } from '../common/tokens.js';
+import type { Engine } from '../engine/engine.interface.js';
+import { ErrorCode } from '../errors/minibatch.error.js';
+import type { Executor } from '../executors/executor.interface.js';
+import { MinibatchModule } from '../minibatch.module.js';
+import type { StoreChoice } from '../minibatch.module-definition.js';
+import { memoryStore } from '../storage/memory/index.js';
+import { STORES } from '../storage/stores.spec.support.js';
+import { StatusService } from '../status/status.service.js';
+import { StreamService } from '../streams/stream.service.js';
+import { MinibatchHarness } from '../testing/minibatch.harness.js';
+import { MinibatchTestingModule } from '../testing/minibatch-testing.module.js';
+import type { Window } from '../windows/window.js';
+import { ConsumerRegistry } from './consumer.registry.js';
+import { Streaming } from './streaming.decorator.js';
+
+const seen: unknown[] = [];
+
+@Injectable()
+class Orders {
+  @Streaming(/^orders\./, { size: 1 })
+  handle(window: Window) {
+    seen.push([window.stream, ...window.data]);
+  }
+}
+
+const closing: (() => Promise<void>)[] = [];
+
+async function boot(store: StoreChoice, ...providers: Type[]) {
+  const module = await Test.createTestingModule({
+    imports: [MinibatchTestingModule.forRoot({ store })],
+    providers,
+  }).compile();
+  closing.push(() => module.close());
+  const streams = module.get(StreamService);
+  return { module, streams, harness: module.get(MinibatchHarness), engine: module.get<Engine>(ENGINE) };
+}
+
+const streamsOf = (engine: Engine) => engine.status().map(({ key, label }) => `${key.stream}/${key.group} ${label}`);
+
+/** Lets time pass until it is so; the test's own time limit ends it. */
+async function until(harness: MinibatchHarness, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) {
+    await harness.advance('1s');
+    await setImmediate();
+  }
+}
+
+afterEach(async () => {
+  seen.length = 0;
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+
+describe.each(STORES)('a consumer with a pattern, on %s', (_, open) => {
+  async function bootOn(...providers: Type[]) {
+    const { store, dispose } = await open();
+    closing.push(dispose);
+    return { store, ...(await boot(store, ...providers)) };
+  }
+
+  it('consumes the streams that are there at the start, and those that are made later', async () => {
+    const { module, streams, harness, engine } = await bootOn(Orders);
+    await streams.stream('orders.eu').append(1);
+    await streams.stream('flights').append(0);
+    await module.init();
+    await until(harness, () => seen.length === 1);
+    expect(seen).toEqual([['orders.eu', 1]]);
+
+    await streams.stream('orders.us').append(2);
+    await until(harness, () => seen.length === 2);
+    expect(seen[1]).toEqual(['orders.us', 2]);
+    expect(streamsOf(engine)).toEqual(['orders.eu/default Orders.handle', 'orders.us/default Orders.handle']);
+    const { streams: reported } = await module.get(StatusService).snapshot();
+    expect(reported.find(({ name }) => name === 'orders.us')?.consumers[0]?.local?.label).toBe('Orders.handle');
+  });
+
+  it('goes with its stream, and comes back with it', async () => {
+    const { module, store, streams, harness, engine } = await bootOn(Orders);
+    await streams.stream('orders.eu').append(1);
+    await module.init();
+    await until(harness, () => seen.length === 1);
+    // As an operator does, in another process.
+    await store.dropStream('orders.eu');
+    await until(harness, () => streamsOf(engine).length === 0);
+    expect(await streams.streams()).toEqual([]);
+
+    await streams.stream('orders.eu').append(2);
+    await until(harness, () => seen.length === 2);
+    expect(seen[1]).toEqual(['orders.eu', 2]);
+  });
+});
+
+describe('a consumer with a pattern', () => {
+  it('leaves a stream to the consumer of its group that names it, and shares it with other groups', async () => {
+    @Injectable()
+    class Named {
+      @Streaming('orders.eu', { size: 1 })
+      handle() {}
+    }
+    @Injectable()
+    class Audit {
+      @Streaming(/orders/, { size: 1, group: 'audit' })
+      handle() {}
+    }
+    const { module, streams, harness, engine } = await boot(memoryStore(), Orders, Named, Audit);
+    await streams.stream('orders.us').append(1);
+    await module.init();
+    await until(harness, () => streamsOf(engine).length === 4);
+    expect(streamsOf(engine).toSorted()).toEqual([
+      'orders.eu/audit Audit.handle',
+      'orders.eu/default Named.handle',
+      'orders.us/audit Audit.handle',
+      'orders.us/default Orders.handle',
+    ]);
+    const registry = module.get(ConsumerRegistry);
+    expect(registry.knows('orders.x', 'default')).toBe(true);
+    expect(registry.knows('orders.x', 'other')).toBe(false);
+    expect(registry.knows('flights')).toBe(false);
+  });
+
+  it('is refused where the pattern can only be a mistake', () => {
+    for (const pattern of [/orders/g, /orders/y, /.*/, /^/]) {
+      expect(() => Streaming(pattern, { size: 1 })({}, 'handle', { value: () => undefined })).toThrow(
+        expect.objectContaining({ code: ErrorCode.InvalidOptions }),
+      );
+    }
+  });
+
+  it('runs on the event loop alone', async () => {
+    const executor: Executor = { name: 'elsewhere', run: () => Promise.reject(new Error('unused')) };
+    @Injectable()
+    class Elsewhere {
+      @Streaming(/^orders\./, { size: 1, executor })
+      handle() {}
+    }
+    const module = await Test.createTestingModule({
+      imports: [MinibatchModule.forRoot({ store: memoryStore() })],
+      providers: [Elsewhere],
+    }).compile();
+    closing.push(() => module.close());
+    await expect(module.init()).rejects.toMatchObject({ code: ErrorCode.InvalidOptions });
+  });
+});
