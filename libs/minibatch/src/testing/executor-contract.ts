@@ -82,6 +82,7 @@ function windowContract(test: TestFunctions, context: ContractContext): void {
     const { executor } = context;
     const [start, end] = [new Date(1_000), new Date(2_000)];
     const task = taskFor(executor, 'look', {
+      partition: 5,
       record: { id: 'w', attempt: 3, late: true, start, end, part: 2 },
       messages: [{ data: { n: 1 }, key: 'k', headers: { h: 'v' } }, { data: 'two' }],
     });
@@ -92,6 +93,7 @@ function windowContract(test: TestFunctions, context: ContractContext): void {
       id,
       stream,
       group,
+      partition: 5,
       attempt,
       late,
       start,

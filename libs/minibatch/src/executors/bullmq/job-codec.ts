@@ -58,11 +58,12 @@ export function jobDataOf(task: WindowTask): JobData {
 
 function headOf({ consumer, window, recoveries, wantsResult }: WindowTask): Record<string, unknown> {
   const { label, stream, group } = consumer;
-  const { id, attempt, late, start, end, part, split } = window;
+  const { id, partition, attempt, late, start, end, part, split } = window;
   return {
     label,
     stream,
     group,
+    ...(partition > 0 && { partition }),
     id,
     attempt,
     recoveries,

@@ -13,8 +13,8 @@ export class ContractHandlers {
   }
 
   look(window: Window): unknown {
-    const { id, stream, group, attempt, late, start, end, part, split, data, messages } = window;
-    return { id, stream, group, attempt, late, start, end, part, split, data, messages };
+    const { id, stream, group, partition, attempt, late, start, end, part, split, data, messages } = window;
+    return { id, stream, group, partition, attempt, late, start, end, part, split, data, messages };
   }
 
   throwError({ data }: Window): never {

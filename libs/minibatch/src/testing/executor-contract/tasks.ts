@@ -22,17 +22,19 @@ export interface TaskOptions {
   readonly messages?: readonly Partial<NewMessage>[];
   readonly signal?: AbortSignal;
   readonly wantsResult?: boolean;
+  readonly partition?: number;
 }
 
 /** A task for a handler of the contract, or for one that no worker has. */
 export function taskFor(executor: Executor, group: HandlerName | 'absent', options: TaskOptions = {}): ExecutorTask {
-  const { record, messages = [{ data: 1 }], signal = new AbortController().signal, wantsResult = true } = options;
+  const { record, messages = [{ data: 1 }], wantsResult = true, partition = 0 } = options;
+  const { signal = new AbortController().signal } = options;
   const stored = messages.map((message, index) => {
     const { data = index, created = new Date(1_700_000_000_000 + index), ...rest } = message;
     return decodeMessage(`m${index}`, encodeMessage({ stream: CONTRACT_STREAM, data, created, ...rest }));
   });
   const window = new BatchWindow(
-    { stream: CONTRACT_STREAM, group, partition: 0 },
+    { stream: CONTRACT_STREAM, group, partition },
     {
       seq: 1,
       id: `window of ${group}`,
@@ -47,7 +49,7 @@ export function taskFor(executor: Executor, group: HandlerName | 'absent', optio
   );
   const bound = { executor, consumer: consumerOf(group), encode: encodeTask };
   const handler: WindowHandler = group === 'absent' ? () => undefined : (each) => handlers[group](each);
-  return new ExecutorTask(bound, handler, window, 0, wantsResult, 0);
+  return new ExecutorTask(bound, handler, window, partition, wantsResult, 0);
 }
 
 /** What the engine makes of the run: the result, and the reasons by message id. */
