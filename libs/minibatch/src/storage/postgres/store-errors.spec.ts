@@ -25,6 +25,8 @@ describe('an error of PostgreSQL', () => {
     ['3D000', ErrorCode.StoreRefused, /Create the database/],
     ['22P05', ErrorCode.StoreRefused, /encoding 'UTF8'/],
     ['22021', ErrorCode.StoreRefused, /encoding 'UTF8'/],
+    ['26000', ErrorCode.StoreRefused, /prepared: false/],
+    ['42P05', ErrorCode.StoreRefused, /prepared: false/],
     ['0A000', ErrorCode.StoreRefused, /would fail again/],
     ['25P02', ErrorCode.StoreUnavailable, /aborted its transaction/],
     ['55P03', ErrorCode.StoreUnavailable, /lock_timeout/],

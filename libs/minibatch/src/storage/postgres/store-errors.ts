@@ -63,6 +63,9 @@ const ENCODING =
 const AGAIN = 'the call can be repeated unchanged';
 const AGAIN_LATER = 'The call can be repeated unchanged after that';
 
+const PREPARED =
+  'Set `prepared: false`: something between the store and the server, such as PgBouncer before 1.21, pools transactions';
+
 const ADVICE: Readonly<Record<string, string>> = {
   [INSUFFICIENT_PRIVILEGE]:
     'The database user lacks a right: grant it the use of the schema and select, insert, update and delete on its tables',
@@ -84,6 +87,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   '42703': OTHER_TABLES,
   '42804': OTHER_TABLES,
   '42883': OTHER_TABLES,
+  '26000': PREPARED,
+  '42P05': PREPARED,
   '25P02': 'An earlier error of the application has aborted its transaction: handle that one',
   [LOCK_NOT_AVAILABLE]:
     'Another transaction held a lock for longer than `lock_timeout` of the role or the database allows: end long transactions, or raise it; ' +
@@ -116,6 +121,7 @@ export function isDenied(error: unknown): boolean {
 const REFUSALS = new Set([
   '0A', // feature_not_supported
   '22', // data_exception
+  '26', // invalid_sql_statement_name
   '3D', // invalid_catalog_name
   '3F', // invalid_schema_name
   '42', // syntax_error_or_access_rule_violation
