@@ -41,9 +41,8 @@ async function work() {
   process.send('ready');
 }
 
-async function measure() {
-  const redis = await startRedis({ fsync: 'everysec' });
-  const executor = bullmq({ connection: redis.url, lock: LOCK });
+/** Processes that run windows of the executor, and their end. */
+function workersOn(redis) {
   const children = [];
   const start = async (concurrency) => {
     const env = { ...process.env, REDIS_URL: redis.url, CONCURRENCY: String(concurrency) };
@@ -60,6 +59,17 @@ async function measure() {
       await closed;
     }
   };
+  return { start, end };
+}
+
+function figure(name, value, digits = 0) {
+  process.stdout.write(`${JSON.stringify({ [name]: Number(value.toFixed(digits)) })}\n`);
+}
+
+async function measure() {
+  const redis = await startRedis({ fsync: 'everysec' });
+  const executor = bullmq({ connection: redis.url, lock: LOCK });
+  const { start, end } = workersOn(redis);
   let windows = 0;
   const task = (group, size) => {
     const messages = Array.from({ length: size }, (_, n) => ({ data: { n, city: 'Berlin', delay: 12.5, late: true } }));
@@ -77,8 +87,6 @@ async function measure() {
     return { seconds: (performance.now() - began) / 1_000, cpu: (user + system) / 1_000 / count };
   };
 
-  const figure = (name, value, digits = 0) =>
-    process.stdout.write(`${JSON.stringify({ [name]: Number(value.toFixed(digits)) })}\n`);
   await start(50);
   await run('nothing', 100, 50, 10);
   const small = await run('nothing', COUNT, 100, 1);

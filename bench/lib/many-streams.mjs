@@ -83,25 +83,13 @@ export async function run({ run: name, address, streams, busy, settle, seconds }
   const latencies = [];
   let handled = 0;
   const { imports = [], options, count: counter } = await STORES[name](address);
-  class App {}
-  Module({
-    imports: [...imports, MinibatchModule.forRoot({ autoStart: false, ...options })],
-    providers: [
-      consumerOf(names, ({ data }) => {
-        handled += data.length;
-        latencies.push(performance.now() - data.at(-1).at);
-      }),
-    ],
-  })(App);
-  const app = await NestFactory.createApplicationContext(App, { logger: ['warn', 'error'] });
+  const app = await applicationOf(names, imports, options, ({ data }) => {
+    handled += data.length;
+    latencies.push(performance.now() - data.at(-1).at);
+  });
   const engine = app.get('MINIBATCH_ENGINE');
   const calls = counter(app);
-  const look = () => ({ calls: calls.total, cpu: process.cpuUsage(), at: performance.now() });
-  const since = (before) => {
-    const took = (performance.now() - before.at) / 1000;
-    const { user, system } = process.cpuUsage(before.cpu);
-    return { commands: round((calls.total - before.calls) / took), cpu: round((100 * (user + system)) / 1e6 / took) };
-  };
+  const { look, since } = meterOf(calls);
 
   const memoryBefore = memory();
   const beginning = look();
@@ -122,17 +110,7 @@ export async function run({ run: name, address, streams, busy, settle, seconds }
   const service = app.get(StreamService);
   const targets = names.slice(0, Number(busy)).map((stream) => service.stream(stream));
   before = look();
-  let appended = 0;
-  for (let n = 0; n < Number(seconds); n += 1) {
-    const next = pause(ROUND);
-    await Promise.all(
-      targets.map((target) =>
-        target.appendMany(messages(0, SIZE, BYTES).map((message) => ({ ...message, at: performance.now() }))),
-      ),
-    );
-    appended += targets.length * SIZE;
-    await next;
-  }
+  const appended = await appendRounds(targets, Number(seconds));
   await until(() => handled >= appended, PATIENT);
   const working = since(before);
 
@@ -156,6 +134,42 @@ export async function run({ run: name, address, streams, busy, settle, seconds }
   console.log(JSON.stringify(figures));
   // A driver may hold the process for a while.
   process.exit(0);
+}
+
+function applicationOf(names, imports, options, take) {
+  class App {}
+  Module({
+    imports: [...imports, MinibatchModule.forRoot({ autoStart: false, ...options })],
+    providers: [consumerOf(names, take)],
+  })(App);
+  return NestFactory.createApplicationContext(App, { logger: ['warn', 'error'] });
+}
+
+/** What was spent since a moment: commands a second, and percent of a processor. */
+function meterOf(calls) {
+  const look = () => ({ calls: calls.total, cpu: process.cpuUsage(), at: performance.now() });
+  const since = (before) => {
+    const took = (performance.now() - before.at) / 1000;
+    const { user, system } = process.cpuUsage(before.cpu);
+    return { commands: round((calls.total - before.calls) / took), cpu: round((100 * (user + system)) / 1e6 / took) };
+  };
+  return { look, since };
+}
+
+/** Appends to each of the streams once a round, for as many rounds. Resolves with the number of messages. */
+async function appendRounds(targets, rounds) {
+  let appended = 0;
+  for (let n = 0; n < rounds; n += 1) {
+    const next = pause(ROUND);
+    await Promise.all(
+      targets.map((target) =>
+        target.appendMany(messages(0, SIZE, BYTES).map((message) => ({ ...message, at: performance.now() }))),
+      ),
+    );
+    appended += targets.length * SIZE;
+    await next;
+  }
+  return appended;
 }
 
 function memory() {
