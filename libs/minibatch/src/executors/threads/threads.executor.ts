@@ -11,7 +11,7 @@ import { makePool, type Pool } from './pool.js';
 import { ThreadRun } from './thread-run.js';
 import { resolveThreads, type ResolvedThreads, type ThreadsOptions } from './threads.options.js';
 
-const THREAD = fileURLToPath(new URL('./thread.js', import.meta.url));
+const THREAD = fileURLToPath(new URL('./thread-entry.cjs', import.meta.url));
 
 /** A thread that ends itself says so first; milliseconds. */
 const GRACE = 1_000;
@@ -23,6 +23,8 @@ export class ThreadsExecutor implements Executor {
   private readonly options: ResolvedThreads;
   private readonly runs = new Set<ThreadRun>();
   private pool: Promise<Pool> | undefined;
+  /** The question that is out, as long as no thread has booted. */
+  private asking: Promise<ThreadReply> | undefined;
   private isClosed = false;
   /** One of the threads has booted. */
   private hasAnswered = false;
@@ -57,6 +59,9 @@ export class ThreadsExecutor implements Executor {
   }
 
   async run(task: WindowTask): Promise<WindowOutcome> {
+    // A window that waited for a thread which never boots would wait forever.
+    const first = this.hasAnswered ? undefined : await Promise.race([this.asked(), aborted(task.signal)]);
+    if (first?.kind === 'failed') throw new ExecutorUnavailable(`${this.options.worker} can't start: ${first.message}`);
     const reply = await this.through(async (run, pool) => {
       const stop = run.follow(task);
       try {
@@ -81,28 +86,42 @@ export class ThreadsExecutor implements Executor {
     await (await pool.catch(() => undefined))?.destroy();
   }
 
-  /**
-   * What a thread says it can run. A thread ends itself if it does not boot in time; one that blocks its event loop can't, and the
-   * application is not to wait for it.
-   */
+  /** What a thread says it can run; until one has said so, everybody waits for the same answer. */
   private async asked(): Promise<ThreadReply> {
+    if (this.hasAnswered) return this.ask();
+    this.asking ??= this.ask();
+    try {
+      return await this.asking;
+    } finally {
+      this.asking = undefined;
+    }
+  }
+
+  /** A thread ends itself if it does not boot in time; one that blocks its event loop can't, so all of them are ended from here. */
+  private async ask(): Promise<ThreadReply> {
     const { startTimeout } = this.options;
     const over = new AbortController();
-    const late = delay(this.clock, startTimeout + GRACE, over.signal).then((): ThreadReply => ({
-      kind: 'failed',
-      message: bootsTooLong(startTimeout),
-    }));
+    const tooLate: ThreadReply = { kind: 'failed', message: bootsTooLong(startTimeout) };
+    const late = delay(this.clock, startTimeout + GRACE, over.signal).then(() => tooLate);
     const reply = this.through((run, pool) => run.run(pool, undefined));
     // It may fail after nobody waits for it any more.
     reply.catch(() => undefined);
     try {
       const first = await (this.hasAnswered ? reply : Promise.race([reply, late]));
+      if (first === tooLate) await this.endThreads();
       // Later questions may have to wait for threads that run windows.
       this.hasAnswered ||= first.kind === 'ready';
       return first;
     } finally {
       over.abort();
     }
+  }
+
+  /** The next task gets new ones. */
+  private async endThreads(): Promise<void> {
+    const { pool } = this;
+    this.pool = undefined;
+    await (await pool?.catch(() => undefined))?.destroy();
   }
 
   private async through<R>(work: (run: ThreadRun, pool: Pool) => Promise<R>, task?: WindowTask): Promise<R> {
@@ -130,6 +149,14 @@ export class ThreadsExecutor implements Executor {
     pool.on('error', (error) => process.emitWarning(`a worker thread of nestjs-minibatch ended: ${messageOf(error)}`));
     return pool;
   }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = () => reject(new ExecutorUnavailable(`no worker thread has booted: ${messageOf(signal.reason)}`));
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  });
 }
 
 /**
