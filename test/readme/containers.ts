@@ -18,6 +18,34 @@ interface Probe {
   readonly httpGet: { readonly path: string; readonly port: number };
 }
 
+export interface Deployment {
+  readonly metadata: { readonly name: string };
+  readonly spec: {
+    readonly selector: { readonly matchLabels: Readonly<Record<string, string>> };
+    readonly strategy: { readonly rollingUpdate: object };
+    readonly template: {
+      readonly metadata: { readonly labels: Readonly<Record<string, string>> };
+      readonly spec: {
+        readonly terminationGracePeriodSeconds: number;
+        readonly containers: readonly {
+          readonly ports: readonly { readonly containerPort: number }[];
+          readonly startupProbe: Probe;
+          readonly livenessProbe: Probe;
+          readonly readinessProbe: Probe;
+        }[];
+      };
+    };
+  };
+}
+
+/** Of KEDA. */
+export interface ScaledObject {
+  readonly spec: {
+    readonly scaleTargetRef: object;
+    readonly triggers: readonly { readonly metadata: { readonly url: string; readonly valueLocation: string } }[];
+  };
+}
+
 /** What a StatefulSet of the documentation has; all of it is there. */
 export interface StatefulSet {
   readonly apiVersion: 'apps/v1';
