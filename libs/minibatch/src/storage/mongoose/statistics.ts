@@ -66,11 +66,19 @@ export class Statistics {
       streams.set(stream, { waits: waits.add(group), partitions: partitions.add(partition) });
       if (partition === 0) partitions.add(null);
     }
-    const asked = [...streams].map(([stream, { waits, partitions }]) => ({
-      stream,
+    // Most streams are asked alike. One condition with many names is one range of the index each; as many conditions are planned one by one.
+    const alike = new Map<string, { streams: string[]; waits: (string | null)[]; partitions: (number | null)[] }>();
+    for (const [stream, { waits, partitions }] of streams) {
+      const id = JSON.stringify([[...waits], [...partitions]]);
+      const known = alike.get(id);
+      if (known) known.streams.push(stream);
+      else alike.set(id, { streams: [stream], waits: [...waits], partitions: [...partitions] });
+    }
+    const asked = [...alike.values()].map(({ streams: names, waits, partitions }) => ({
+      stream: names.length === 1 ? (names[0] ?? '') : { $in: names },
       processed: false,
-      waits: { $in: [...waits] },
-      partition: { $in: [...partitions] },
+      waits: { $in: waits },
+      partition: { $in: partitions },
     }));
     const found = await guarded('check for new messages', () =>
       this.collections.buffer
