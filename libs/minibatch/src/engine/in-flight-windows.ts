@@ -13,6 +13,9 @@ const NEXT: Readonly<Record<WindowState, readonly WindowState[]>> = {
   [WindowState.Abandoned]: [],
 };
 
+/** The part of a commit that whole records have to be, if it is to end with them. */
+const MOST = 0.75;
+
 /** How much is in one state. */
 interface Amount {
   windows: number;
@@ -180,7 +183,8 @@ export class InFlightWindows {
   /**
    * Takes finished windows for a commit, the oldest first, up to about this many messages.
    *
-   * @param mayLeaveRest the commit may end where a record of the store is complete, if that is at least half of what it could take
+   * @param mayLeaveRest the commit may end where a record of the store is complete, if that is most of what it could take: a commit that
+   * takes much less costs more than it saves
    */
   takeFinished(messages: number, mayLeaveRest = false): readonly InFlightWindow[] {
     let taken = 0;
@@ -192,7 +196,7 @@ export class InFlightWindows {
       count += 1;
       if (open.completesRecord) complete = { messages: taken, count };
     }
-    if (mayLeaveRest && complete.count > 0 && 2 * complete.messages >= taken) count = complete.count;
+    if (mayLeaveRest && complete.count > 0 && complete.messages >= MOST * taken) count = complete.count;
     const commit = this.finished.splice(0, count);
     for (const open of commit) this.transition(open, WindowState.Committing);
     this.commits.add(commit);
