@@ -22,7 +22,7 @@ describe('what is known of windows that fail', () => {
 
   beforeEach(() => set({}));
 
-  function set(options: { readAhead?: number; readAheadBytes?: number }): void {
+  function set({ readAhead = 10, readAheadBytes = 100 }: { readAhead?: number; readAheadBytes?: number }): void {
     clock = new VirtualClock();
     windows = new InFlightWindows();
     [changes, failures, logged] = [0, [], []];
@@ -38,8 +38,9 @@ describe('what is known of windows that fail', () => {
       parts: {
         clock,
         log: { log, warn: log, error: log },
-        options: { readAhead: 10, readAheadBytes: 100, ...options },
+        options: { readAhead },
       },
+      readAheadBytes,
     } as unknown as LeaseTerm;
     evidence = new Evidence(term, windows, () => (changes += 1));
   }
