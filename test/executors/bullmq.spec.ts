@@ -101,6 +101,8 @@ async function untilItRuns(run: () => Promise<WindowOutcome>): Promise<WindowOut
     } catch (error) {
       if (error instanceof RemoteHandlerError) throw error;
     }
+    // Without a connection it fails at once, and the connection is made in another turn.
+    await new Promise(setImmediate);
   }
 }
 
