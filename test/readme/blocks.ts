@@ -97,6 +97,7 @@ ${code}
 import { ReportCollection } from './sources-and-sinks.js';
 ${code}`,
     },
+    { file: 'patterns', around: (code) => code },
     {
       file: 'run-time',
       around: (code) => `
