@@ -121,7 +121,7 @@ describe('example', { timeout: 300_000 }, () => {
       expect(second).toContain('All is done');
       expect(sums(second)).toEqual(ONLY_20K);
 
-      const fresh = start([...files, '--fresh'], databases);
+      const fresh = start([...files, '--fresh', '--speed', '4000'], databases);
       await fresh.line(PROGRESS);
       expect(fresh.output).not.toContain('All is done');
       expect(fresh.output).not.toMatch(BEFORE);

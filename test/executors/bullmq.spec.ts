@@ -218,6 +218,8 @@ describe('bullmq', () => {
       const begun = given.begin();
       const run = executor.run(given).catch((error: unknown) => error);
       await begun;
+      // Redis says so a moment before the method runs.
+      await vi.waitFor(() => expect(Jobs.seen).toHaveLength(reason ? 1 : 2), 20_000);
       abort.abort(reason);
       if (reason) expect(await run).toEqual({ result: undefined, rejected: [] });
       else expect(await run).toMatchObject({ message: expect.stringContaining('left to the next holder') });

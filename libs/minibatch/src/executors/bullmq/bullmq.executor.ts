@@ -14,6 +14,8 @@ const PATIENCE = 5_000;
 const MOST_EVENTS = 1_000;
 /** After these a job is looked up. */
 const ENDS = ['completed', 'failed', 'stalled', 'duplicated'];
+/** How long connections may take to close. One that was about to be made again never says that it has ended, and then does nothing any more. */
+const CLOSE_WAIT = 1_000;
 
 /** The emitter's side of one consumer. */
 interface Consumer {
@@ -114,7 +116,10 @@ export class BullmqExecutor implements Executor {
     for (const link of [this.link, ...this.workerLinks]) link?.close();
     this.worker = undefined;
     this.workerLinks = [];
-    await Promise.all(parts.map((each) => each.close().catch(() => undefined)));
+    const closing = Promise.all(parts.map((each) => each.close().catch(() => undefined)));
+    const ended = new AbortController();
+    await Promise.race([closing, delay(this.clock, CLOSE_WAIT, ended.signal)]);
+    ended.abort();
   }
 
   private loaded(): Promise<Packages> {

@@ -11,6 +11,9 @@ import { readJob, returnValueOf } from './job-codec.js';
 import type { Bullmq, Job, RedisClient, Worker } from './packages.js';
 import { queueNameOf } from './queue-name.js';
 
+/** How long each step of a shutdown waits for Redis; milliseconds. */
+const CLOSE_WAIT = 1_000;
+
 export interface JobWorkerParts {
   readonly bullmq: Bullmq;
   /** Shared by all of the process; each worker adds one of its own, on which it waits for jobs. */
@@ -69,14 +72,22 @@ export class JobWorker {
   async close(timeout: number): Promise<void> {
     const { workers, running, parts } = this;
     this.closing.abort(new Error('the worker shuts down'));
-    await Promise.all(workers.map((worker) => worker.pause(true)));
+    await this.within(Promise.all(workers.map((worker) => worker.pause(true))));
     if (running.size > 0) {
       const idle = new AbortController();
       this.onIdle = () => idle.abort();
       await delay(parts.clock, timeout, idle.signal);
     }
-    await Promise.all([...running].map(({ job, token }) => job.moveToWait(token).catch(() => undefined)));
-    await Promise.all(workers.map((worker) => worker.close(true)));
+    await this.within(Promise.all([...running].map(({ job, token }) => job.moveToWait(token).catch(() => undefined))));
+    await this.within(Promise.all(workers.map((worker) => worker.close(true))));
+  }
+
+  /** What Redis has to answer may never be answered while it is away. */
+  private async within(work: Promise<unknown>): Promise<void> {
+    const done = new AbortController();
+    // A worker that could not be told is gone with its process.
+    await Promise.race([work.catch(() => undefined), delay(this.parts.clock, CLOSE_WAIT, done.signal)]);
+    done.abort();
   }
 
   private async process(consumer: ServedConsumer, job: Job, token: string): Promise<unknown> {

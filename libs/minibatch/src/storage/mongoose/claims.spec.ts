@@ -95,7 +95,7 @@ describe('groups of one process that claim in the same turn', () => {
       test.store.claim(good, [windowOf(1, [])]),
     ]);
     expect(claims).toMatchObject([{ status: 'rejected', reason: { code: ErrorCode.StoreUnavailable } }, {}]);
-    expect(claims[1]).toEqual({ status: 'fulfilled', value: undefined });
+    expect(claims[1]).toEqual({ status: 'fulfilled', value: [1] });
     expect((await test.store.recover(good)).open.map(({ seq }) => seq)).toEqual([1]);
     expect((await test.store.recover(bad)).open).toEqual([]);
   });

@@ -59,7 +59,8 @@ describe('append to PostgreSQL', () => {
     expect(await store.readCheckpoint(STREAM, 'behind')).toBeUndefined();
     await client.query('rollback');
     expect(await late.get(3)).toMatchObject({ status: 'stored' });
-    expect(ns(await read(store))).toEqual([0, 1, 2, 4, 5, 6, 7, 3]);
+    // Where it stands depends on how long its last try has waited.
+    expect(ns(await read(store)).toSorted()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   });
 
   it('says that a message may be stored if the connection breaks before the answer', async () => {
