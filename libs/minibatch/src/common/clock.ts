@@ -78,3 +78,17 @@ export function delay(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener('abort', done, { once: true });
   });
 }
+
+/**
+ * Resolves when the work is done, but no later than in `ms` milliseconds.
+ *
+ * @throws what the work rejects with, if it does so in time
+ */
+export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  try {
+    await Promise.race([work, delay(clock, ms, done.signal)]);
+  } finally {
+    done.abort();
+  }
+}

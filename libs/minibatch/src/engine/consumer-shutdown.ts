@@ -1,4 +1,4 @@
-import { type Clock, delay } from '../common/clock.js';
+import { type Clock, delay, within } from '../common/clock.js';
 import type { Log } from '../common/log.js';
 import { messageOf } from '../errors/minibatch.error.js';
 import type { ConsumerRecord, CurrentTerm } from './consumer-records.js';
@@ -95,9 +95,8 @@ export class ConsumerShutdown {
     if (pending !== undefined) this.log.warn(`${what} ${pending}${advice}`);
   }
 
-  private async within(ms: number, work: Promise<unknown>): Promise<void> {
-    const over = new AbortController();
-    await Promise.race([work.finally(() => over.abort()), delay(this.clock, ms, over.signal)]);
+  private within(ms: number, work: Promise<unknown>): Promise<void> {
+    return within(this.clock, ms, Promise.allSettled([work]));
   }
 
   /** Once, however often it is told to stop. */

@@ -1,4 +1,4 @@
-import { delay, every, SystemClock } from '../../common/clock.js';
+import { delay, every, SystemClock, within } from '../../common/clock.js';
 import { ExecutorUnavailable } from '../../errors/executor-errors.js';
 import type { Executor, ExecutorConsumer, ExecutorWorker, WindowOutcome, WindowTask } from '../executor.interface.js';
 import { type BullmqOptions, resolveBullmq, type ResolvedBullmq } from './bullmq.options.js';
@@ -6,7 +6,7 @@ import { JobQueue } from './job-queue.js';
 import { JobWorker } from './job-worker.js';
 import { loadPackages, type Packages, type Queue, type QueueEvents } from './packages.js';
 import { queueNameOf } from './queue-name.js';
-import { FAIL_FAST, PATIENT, RedisLink } from './redis-link.js';
+import { CLOSE_WAIT, FAIL_FAST, PATIENT, RedisLink } from './redis-link.js';
 
 /** How long the start waits for Redis; then it continues without it. Milliseconds. */
 const PATIENCE = 5_000;
@@ -14,8 +14,6 @@ const PATIENCE = 5_000;
 const MOST_EVENTS = 1_000;
 /** After these a job is looked up. */
 const ENDS = ['completed', 'failed', 'stalled', 'duplicated'];
-/** How long connections may take to close. One that was about to be made again never says that it has ended, and then does nothing any more. */
-const CLOSE_WAIT = 1_000;
 
 /** The emitter's side of one consumer. */
 interface Consumer {
@@ -94,9 +92,7 @@ export class BullmqExecutor implements Executor {
     begun.catch(() => undefined);
     if (away) throw away;
     // From then on emitters see them.
-    const over = new AbortController();
-    await Promise.race([begun, delay(this.clock, PATIENCE, over.signal)]);
-    over.abort();
+    await within(this.clock, PATIENCE, begun);
   }
 
   async close(timeout: number): Promise<void> {
@@ -117,9 +113,7 @@ export class BullmqExecutor implements Executor {
     this.worker = undefined;
     this.workerLinks = [];
     const closing = Promise.all(parts.map((each) => each.close().catch(() => undefined)));
-    const ended = new AbortController();
-    await Promise.race([closing, delay(this.clock, CLOSE_WAIT, ended.signal)]);
-    ended.abort();
+    await within(this.clock, CLOSE_WAIT, closing);
   }
 
   private loaded(): Promise<Packages> {

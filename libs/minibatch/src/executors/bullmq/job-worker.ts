@@ -1,4 +1,4 @@
-import { type Clock, delay } from '../../common/clock.js';
+import { type Clock, delay, within } from '../../common/clock.js';
 import type { ServedConsumer, ExecutorWorker } from '../executor.interface.js';
 import { type Answer, failureOf, thrownAnswer } from '../outcome-codec.js';
 import { ExecutorUnavailable, ProtocolMismatch } from '../../errors/executor-errors.js';
@@ -10,9 +10,7 @@ import type { ResolvedBullmq } from './bullmq.options.js';
 import { readJob, returnValueOf } from './job-codec.js';
 import type { Bullmq, Job, RedisClient, Worker } from './packages.js';
 import { queueNameOf } from './queue-name.js';
-
-/** How long each step of a shutdown waits for Redis; milliseconds. */
-const CLOSE_WAIT = 1_000;
+import { CLOSE_WAIT } from './redis-link.js';
 
 export interface JobWorkerParts {
   readonly bullmq: Bullmq;
@@ -72,22 +70,19 @@ export class JobWorker {
   async close(timeout: number): Promise<void> {
     const { workers, running, parts } = this;
     this.closing.abort(new Error('the worker shuts down'));
-    await this.within(Promise.all(workers.map((worker) => worker.pause(true))));
+    await this.told(workers.map((worker) => worker.pause(true)));
     if (running.size > 0) {
       const idle = new AbortController();
       this.onIdle = () => idle.abort();
       await delay(parts.clock, timeout, idle.signal);
     }
-    await this.within(Promise.all([...running].map(({ job, token }) => job.moveToWait(token).catch(() => undefined))));
-    await this.within(Promise.all(workers.map((worker) => worker.close(true))));
+    await this.told([...running].map(({ job, token }) => job.moveToWait(token)));
+    await this.told(workers.map((worker) => worker.close(true)));
   }
 
-  /** What Redis has to answer may never be answered while it is away. */
-  private async within(work: Promise<unknown>): Promise<void> {
-    const done = new AbortController();
-    // A worker that could not be told is gone with its process.
-    await Promise.race([work.catch(() => undefined), delay(this.parts.clock, CLOSE_WAIT, done.signal)]);
-    done.abort();
+  /** A worker that could not be told is gone with its process. */
+  private told(work: readonly Promise<unknown>[]): Promise<void> {
+    return within(this.parts.clock, CLOSE_WAIT, Promise.allSettled(work));
   }
 
   private async process(consumer: ServedConsumer, job: Job, token: string): Promise<unknown> {

@@ -16,6 +16,12 @@ export const FAIL_FAST = { enableOfflineQueue: false, autoResendUnfulfilledComma
 /** BullMQ's workers want their commands to wait. */
 export const PATIENT = { maxRetriesPerRequest: null };
 
+/**
+ * How long each step of a shutdown waits for Redis; milliseconds. What it does not answer while it is away, it never answers, and a connection
+ * that was about to be made again never says that it has ended.
+ */
+export const CLOSE_WAIT = 1_000;
+
 /** A connection to Redis, whether it stands, and whether that Redis may be used. */
 export class RedisLink {
   readonly client: RedisClient;
