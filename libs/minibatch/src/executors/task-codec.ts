@@ -55,14 +55,11 @@ const SHORTEST = 5;
 
 const decoder = new BsonDecoder(BSON);
 
-/** Copies the bytes of the messages; decodes none, unless its store gives no bytes. */
-export function encodeTask(
-  { consumer, window, recoveries, wantsResult }: WindowTask,
-  messages: readonly StoredMessage[],
-): Uint8Array {
+/** What is known of the window, in every notation of the task. */
+export function headerOf({ consumer, window, recoveries, wantsResult }: WindowTask): Omit<TaskHeader, 'messages'> {
   const { label, stream, group } = consumer;
   const { id, partition, attempt, late, start, end, part, split } = window;
-  const header: TaskHeader = {
+  return {
     label,
     stream,
     group,
@@ -75,9 +72,13 @@ export function encodeTask(
     ...(end && { end }),
     ...(part !== undefined && { part }),
     ...(split && { split }),
-    messages: messages.length,
     wantsResult,
   };
+}
+
+/** Copies the bytes of the messages; decodes none, unless its store gives no bytes. */
+export function encodeTask(task: WindowTask, messages: readonly StoredMessage[]): Uint8Array {
+  const header: TaskHeader = { ...headerOf(task), messages: messages.length };
   const head = BSON.serialize(header);
   const parts = messages.map((message) => ({ message, id: Buffer.from(message.id), content: contentOf(message) }));
   const size = parts.reduce((sum, each) => sum + ID + each.id.length + each.content.bson.length, 1 + head.length);

@@ -5,7 +5,7 @@ import type { StoredMessage } from '../../storage/message.interface.js';
 import type { Message } from '../../windows/message.js';
 import type { ServedConsumer, WindowOutcome, WindowTask } from '../executor.interface.js';
 import { type Answer, encodeAnswer, KINDS, outcomeOf, readOutcome } from '../outcome-codec.js';
-import { decodeTask, otherVersion, PROTOCOL, type ReceivedTask, type TaskHeader } from '../task-codec.js';
+import { decodeTask, headerOf, otherVersion, PROTOCOL, type ReceivedTask, type TaskHeader } from '../task-codec.js';
 import { fromJson, NoJson, toJson } from './json-values.js';
 
 /** Larger windows go by reference: the worker reads their messages from the store. */
@@ -56,24 +56,10 @@ export function jobDataOf(task: WindowTask): JobData {
   }
 }
 
-function headOf({ consumer, window, recoveries, wantsResult }: WindowTask): Record<string, unknown> {
-  const { label, stream, group } = consumer;
-  const { id, partition, attempt, late, start, end, part, split } = window;
-  return {
-    label,
-    stream,
-    group,
-    ...(partition > 0 && { partition }),
-    id,
-    attempt,
-    recoveries,
-    late,
-    ...(start && { start: toJson(start) }),
-    ...(end && { end: toJson(end) }),
-    ...(part !== undefined && { part }),
-    ...(split && { split }),
-    wantsResult,
-  };
+function headOf(task: WindowTask): Record<string, unknown> {
+  const header = headerOf(task);
+  const { start, end } = header;
+  return { ...header, ...(start && { start: toJson(start) }), ...(end && { end: toJson(end) }) };
 }
 
 function toJobMessage({ id, created, data, key, headers }: Message): JobMessage {
