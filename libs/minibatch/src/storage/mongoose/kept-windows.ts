@@ -4,7 +4,7 @@ import { documentOf } from './buffer-message.js';
 import type { ClaimLocations } from './claim-locations.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId } from './consumer-document.js';
-import { inCommands, insertMissingRaw } from './insert-missing.js';
+import { inCommands, insertMissingRaw, type RawInsert } from './insert-missing.js';
 import type { RawDocument } from './raw-document.js';
 import { findByIds } from './raw-reads.js';
 import { type RawValue, sizeOf } from './raw-value.js';
@@ -32,23 +32,30 @@ export class KeptWindows {
     private readonly removal: WindowRemoval,
   ) {}
 
-  /** A kept window gets a document of its own before it leaves a shared one: for a while it may be in both, but never in none. */
+  /**
+   * A kept window gets a document of its own before it leaves a shared one: for a while it may be in both, but never in none. If the process
+   * stops in between, the next holder finds the window in the shared document and keeps it again. So the `_id` is that of the shared document
+   * and the number, whoever keeps it. No claim has such an `_id`, so a void claim of a former holder can't be in its place.
+   */
   async keep(lease: Lease, windows: readonly SettledWindow[], settled: Date): Promise<void> {
-    const kept = await this.withData(windows);
-    const shared = kept.filter(({ window }) => this.locations.sharedBy(lease, window.seq) !== undefined);
-    const alone = kept.filter((window) => !shared.includes(window));
-    if (shared.length > 0) {
-      await insertMissingRaw(
-        this.collections.window,
-        shared.map((window) => {
-          const document = { ...toWindowDocument(lease, window.window), ...asKept(window, settled) };
-          return { document, bytes: sizeOf(document, window.data) };
-        }),
-      );
-      await this.removal.remove(
-        lease,
-        shared.map(({ window }) => window.seq),
-      );
+    const alone: KeptWindow[] = [];
+    const inserts: RawInsert[] = [];
+    const moved: number[] = [];
+    for (const kept of await this.withData(windows)) {
+      const { seq } = kept.window;
+      const shared = this.locations.sharedBy(lease, seq);
+      if (shared === undefined) {
+        alone.push(kept);
+        continue;
+      }
+      const own = { ...toWindowDocument(lease, kept.window), _id: `${shared}/${seq}` };
+      const document = { ...own, ...asKept(kept, settled) };
+      inserts.push({ document, bytes: sizeOf(document, kept.data) });
+      moved.push(seq);
+    }
+    if (moved.length > 0) {
+      await insertMissingRaw(this.collections.window, inserts);
+      await this.removal.remove(lease, moved);
     }
     await this.keepAlone(lease, alone, settled);
   }

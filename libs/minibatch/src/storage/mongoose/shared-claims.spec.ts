@@ -253,4 +253,29 @@ describe('windows that share a document', () => {
     ]);
     expect(await open(lease)).toEqual([1]);
   });
+
+  it('keeps a window once where a process died before the shared document had changed', async () => {
+    const settled = await claim(3, 1);
+    const committed = settled.slice(0, 2);
+    await test.store.commit(lease, { finished: [1, 2], progress: { lastSeq: 2, windows: 2, messages: 2 } });
+    const settle = (holder: Lease) =>
+      test.store.settle(holder, committed, { groups: ['default'], keep: true, at: NOON });
+    const bulkWrite = vi.spyOn(mongo.Collection.prototype, 'bulkWrite');
+    try {
+      // Then its successor dies there, too.
+      for (const holder of [lease, await takeLease(test.store, KEY, RIVAL)]) {
+        if (holder !== lease) await test.store.recover(holder);
+        bulkWrite.mockRejectedValueOnce(new Error('died'));
+        await expect(settle(holder)).rejects.toThrow('died');
+      }
+    } finally {
+      bulkWrite.mockRestore();
+    }
+    const last = await takeLease(test.store, KEY);
+    expect((await test.store.recover(last)).finished.map(({ seq }) => seq)).toEqual([1, 2]);
+    await settle(last);
+    expect(await open(last)).toEqual([3]);
+    const { windows } = await test.store.readWindows(KEY, 'kept', undefined, 10);
+    expect(windows.map(({ id }) => id)).toEqual(['window-1', 'window-2']);
+  });
 });

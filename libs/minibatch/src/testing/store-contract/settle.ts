@@ -274,6 +274,44 @@ export function settleContract({ describe, it }: TestFunctions, context: Contrac
       assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 3, windows: 2 });
     });
 
+    for (const late of ['before', 'after'] as const) {
+      it(`keeps a window once if a former holder settles it, too, ${late} the new one`, async () => {
+        const { store } = context;
+        const other = await context.another();
+        await register(store, 'default');
+        await append(store, ...numbers(3));
+        const former = await hold(store);
+        const messages = await read(store);
+        const settled = messages.map((each, n) => ({ window: windowOf(n + 1, [each]), messages: [each] }));
+        await store.claim(
+          former,
+          settled.map(({ window }) => window),
+        );
+        const groups = await store.commit(former, { finished: [1, 2], progress: progress(2, 2) });
+        const holder = await hold(other, key(), 'b');
+        const committed = settled.slice(0, 2);
+        // A store that checks the lease refuses it.
+        const settleLate = () =>
+          store.settle(former, committed, { groups, keep: true }).catch((error: unknown) => {
+            assert.equal((error as { code?: unknown }).code, ErrorCode.LeaseLost);
+          });
+        if (late === 'before') await settleLate();
+        await other.settle(holder, committed, { groups, keep: true });
+        if (late === 'after') await settleLate();
+        const { open, finished } = await other.recover(holder);
+        assert.deepEqual([open.map(({ seq }) => seq), finished], [[3], []]);
+        if (store.readWindows) {
+          const kept = await readAllWindows(store, 'kept');
+          assert.deepEqual(
+            kept.map(({ id, messageIds }) => [id, messageIds]),
+            committed.map(({ window }) => [window.id, window.messageIds]),
+          );
+        }
+        const later = new Date(Date.now() + 60_000);
+        assert.deepEqual(await store.sweep(STREAM, { kept: later }), { tombstones: 0, messages: 2, windows: 2 });
+      });
+    }
+
     it('keeps what a group has kept, also if the group is removed before the others are through', async () => {
       const { store } = context;
       await register(store, 'default', 'other');
