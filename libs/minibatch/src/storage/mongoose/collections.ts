@@ -59,7 +59,10 @@ const OPTIONS = {
   raw: false,
 } as const;
 
-/** Without the timeout, a call would wait indefinitely for a server that can't reach a majority. */
+/**
+ * A majority has the write in its journals, unless the replica set was configured otherwise (`writeConcernMajorityJournalDefault`). Without
+ * the timeout, a call would wait indefinitely for a server that can't reach a majority.
+ */
 const WRITE_CONCERN = { w: 'majority', wtimeoutMS: 30_000 } as const;
 
 const BAD_VALUE = 2;
@@ -90,6 +93,11 @@ export class Collections {
   register(): void {
     for (const role of Object.keys(SCHEMAS) as Role[]) this.registerModel(role);
     this.refuseSharedCollections();
+  }
+
+  /** The application's connection does: `journal=true` in the URI. */
+  get wantJournal(): boolean {
+    return (this.connection.getClient() as mongo.MongoClient).options.writeConcern?.journal === true;
   }
 
   /**

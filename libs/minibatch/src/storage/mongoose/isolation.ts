@@ -39,7 +39,8 @@ export class Isolation {
   /** The error code of the server, or undefined if the messages are stored. */
   private async insert(drafts: readonly Draft[], session: mongo.ClientSession): Promise<number | undefined> {
     try {
-      session.startTransaction({ writeConcern: { w: 'majority' } });
+      const { writeConcern } = this.collections.buffer;
+      session.startTransaction(writeConcern && { writeConcern });
       const documents = drafts.map(({ document }) => document);
       await this.collections.buffer.insertMany(documents, { ordered: true, ignoreUndefined: false, session });
       await session.commitTransaction();

@@ -375,7 +375,7 @@ export class MongooseStreamStore implements StreamStore {
       await this.streams.checkVersion();
       await this.indexes.ensure();
       this.standalone = await this.isStandalone();
-      if (this.standalone) await this.collections.useJournal();
+      if (this.standalone || this.collections.wantJournal) await this.collections.useJournal();
       this.repeatsWrites = !this.standalone && this.connection.getClient().options.retryWrites;
     });
   }
