@@ -9,6 +9,7 @@ export const DIFFERENCES: Readonly<Partial<Record<MongoKind, Readonly<Record<str
   secantusdb: {
     'indexes are used by the reads in spite of foreign documents': 'scans the collection where a condition is `$ne`',
     'indexes are used by the reads of all messages': 'scans the collection where a condition is `$ne`',
+    'indexes by time is read for one partition alone': 'scans the collection where a condition is `$ne`',
     'streams lists streams by name, all or those that exist': 'ignores the sort of a find by `$in`',
     'redrive moves and removes many': 'takes minutes for it',
     'data keeps an object with $ref and $id in another order what it is, wherever it lies': 'puts `$ref` first',

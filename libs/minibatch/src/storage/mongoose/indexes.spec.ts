@@ -46,15 +46,37 @@ describe('indexes', () => {
   it('of an earlier version are dropped', async () => {
     const buffer = test.connection.collection('buffer');
     await buffer.createIndexes([{ name: 'minibatch_fetch', key: { stream: 1, processed: 1, _id: 1 } }]);
+    const byTime = { stream: 1, processed: 1, waits: 1, created: 1, _id: 1 } as const;
+    await buffer.createIndexes([{ name: 'minibatch_waiting_by_time', key: byTime }]);
     await new MongooseStreamStore(test.connection).open();
     expect(await names('buffer')).not.toContain('minibatch_fetch');
+    expect(await names('buffer')).not.toContain('minibatch_waiting_by_time');
   });
 
   it('by time is made for the first consumer that reads by time', async () => {
     await test.store.registerGroup(keyOf('flights'));
-    expect(await names('buffer')).not.toContain('minibatch_waiting_by_time');
+    expect(await names('buffer')).not.toContain('minibatch_waiting_in_partition_by_time');
     await test.store.registerGroup(keyOf('flights', 'timed'), { timeOrder: true });
-    expect(await names('buffer')).toContain('minibatch_waiting_by_time');
+    expect(await names('buffer')).toContain('minibatch_waiting_in_partition_by_time');
+  });
+
+  whereSupported('indexes', () => {
+    it('by time is read for one partition alone', async () => {
+      const { store, connection } = test;
+      await store.ensureStream('flights', { partitions: 8 });
+      await store.registerGroup(keyOf('flights'), { timeOrder: true });
+      const messages = Array.from({ length: 800 }, (_, i) =>
+        messageOf('flights', i, { partition: i % 8, created: new Date(i) }),
+      );
+      await appendAll(store, messages);
+      const buffer = connection.collection('buffer');
+      for (const partition of [0, 5]) {
+        const waiting = waitingFor(keyOf('flights', 'default', partition)) as mongo.Filter<mongo.Document>;
+        const found = buffer.find({ ...waiting, created: { $gte: new Date(80) } }).sort({ created: 1, _id: 1 });
+        const { totalDocsExamined } = (await found.limit(10).explain('executionStats'))['executionStats'];
+        expect(totalDocsExamined).toBeLessThanOrEqual(20);
+      }
+    });
   });
 
   whereSupported('indexes', () => {
@@ -88,7 +110,7 @@ describe('indexes', () => {
       expect(byId).not.toContain('"SORT"');
       const recent = { ...asked, created: { $gte: new Date(0) } };
       const byTime = await plan(buffer.find(recent).sort({ created: 1, _id: 1 }).limit(10));
-      expect(byTime).toContain('minibatch_waiting_by_time');
+      expect(byTime).toContain('minibatch_waiting_in_partition_by_time');
       expect(byTime).not.toContain('"SORT"');
     });
   });

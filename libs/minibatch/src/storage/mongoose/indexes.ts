@@ -23,8 +23,12 @@ const BUFFER: readonly Index[] = [
   { name: 'minibatch_replay', key: { replayOf: 1 }, sparse: true },
 ];
 
+/** With the partition also for streams of one: they may grow while consumers read by time. */
 const BUFFER_BY_TIME: readonly Index[] = [
-  { name: 'minibatch_waiting_by_time', key: { stream: 1, processed: 1, waits: 1, created: 1, _id: 1 } },
+  {
+    name: 'minibatch_waiting_in_partition_by_time',
+    key: { stream: 1, processed: 1, partition: 1, waits: 1, created: 1, _id: 1 },
+  },
 ];
 
 const BUFFER_BY_PARTITION: readonly Index[] = [
@@ -96,7 +100,7 @@ async function forgetDoubles(buffer: Collections['buffer']): Promise<void> {
 }
 
 /** Names of indexes of earlier versions. */
-const OUTDATED = ['minibatch_fetch', 'minibatch_fetch_by_time'];
+const OUTDATED = ['minibatch_fetch', 'minibatch_fetch_by_time', 'minibatch_waiting_by_time'];
 
 /** For consumers that read by time. It makes appends and deletes slower, so it is created only when such a consumer registers. */
 export async function makeTimeIndex(collections: Pick<Collections, 'buffer'>): Promise<void> {
