@@ -13,6 +13,8 @@ const GROUPS = ['first', 'second'];
 /** Between two blocks of a replica. The test server reads all that it holds for each query, so there it should hold little. Milliseconds. */
 const PAUSES = { lmdb: 100, mongo: 250, postgres: 100 };
 const DEDUPE = 30_000;
+/** In which a replica has to be ready; milliseconds. */
+const READY = 30_000;
 /** What is left in the end is drained in this time; milliseconds. */
 const LONGEST_DRAIN = 600_000;
 /** One in this many rows is bad. */
@@ -87,15 +89,19 @@ class Disturbance {
     const pause = PAUSES[this.options.store];
     while (!this.isOver()) {
       const worker = this.site.start({ ...WORKER, from: nextRow(this.site, replica), endless: true, pause });
-      const isReady = await worker.saw('ready', 1, 30_000);
+      const isReady = await worker.saw('ready', 1, READY);
       if (isReady) await this.untilItEnds(worker);
-      else this.count('replica not ready in time');
+      // Else it has ended, or the machine is too slow for it: one that becomes ready after all would never end.
+      else worker.signal('SIGKILL');
       if (this.isOver()) worker.signal('SIGTERM');
-      await this.site.ended(worker).catch((error: unknown) => {
+      try {
+        await this.site.ended(worker);
+        if (!isReady) this.count('replica killed because it was not ready in time');
+      } catch (error) {
         // It gives up when the server takes longer to come back than a store waits. Whoever runs replicas starts them again.
         if (isReady || !String(error).includes('MINIBATCH_STORE_UNAVAILABLE')) throw error;
         this.count('replica ended before it was ready: the store was away');
-      });
+      }
     }
   }
 
