@@ -11,12 +11,12 @@ interface Manifest {
 
 /** Which tests run the blocks that are neither TypeScript nor commands; `text` is for people. */
 const RUN_ELSEWHERE: Readonly<Record<string, string>> = {
-  'docs/guides/deployment.md yaml': 'test/readme/kubernetes.spec.ts',
+  'docs/guides/deployment.md yaml': 'test/readme/deployment.spec.ts',
   'docs/guides/postgres.md sql': 'libs/minibatch/src/storage/postgres/migrations.spec.ts',
   'docs/guides/recipes.md dockerfile': 'test/readme/recipes.spec.ts',
   'docs/guides/recipes.md json': 'test/package/matrix.spec.ts',
   'docs/guides/recipes.md yaml': 'test/readme/recipes.spec.ts',
-  'docs/guides/scaling.md yaml': 'test/readme/kubernetes.spec.ts',
+  'docs/guides/scaling.md yaml': 'test/readme/deployment.spec.ts',
   'docs/guides/versions.md json': 'test/package/matrix.spec.ts',
   'docs/python.md js': 'test/python/shared-database.spec.ts',
 };

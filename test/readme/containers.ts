@@ -19,6 +19,8 @@ interface Probe {
 }
 
 export interface Deployment {
+  readonly apiVersion: string;
+  readonly kind: string;
   readonly metadata: { readonly name: string };
   readonly spec: {
     readonly selector: { readonly matchLabels: Readonly<Record<string, string>> };
@@ -40,9 +42,16 @@ export interface Deployment {
 
 /** Of KEDA. */
 export interface ScaledObject {
+  readonly apiVersion: string;
+  readonly kind: string;
   readonly spec: {
     readonly scaleTargetRef: object;
-    readonly triggers: readonly { readonly metadata: { readonly url: string; readonly valueLocation: string } }[];
+    readonly minReplicaCount: number;
+    readonly maxReplicaCount: number;
+    readonly triggers: readonly {
+      readonly type: string;
+      readonly metadata: Readonly<Record<string, string>>;
+    }[];
   };
 }
 

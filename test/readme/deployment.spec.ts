@@ -10,46 +10,7 @@ import { SHUTDOWN_TIMEOUT } from '../../libs/minibatch/src/definitions/shared.op
 import { closeAll, later } from '../e2e/support/applications.js';
 import { repository } from '../support/workspace.js';
 import { blocksOf } from './blocks.js';
-
-interface Probe {
-  readonly httpGet: { readonly path: string; readonly port: number };
-}
-
-interface Deployment {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string };
-  readonly spec: {
-    readonly selector: { readonly matchLabels: Readonly<Record<string, string>> };
-    readonly strategy: { readonly rollingUpdate: { readonly maxSurge: number; readonly maxUnavailable: number } };
-    readonly template: {
-      readonly metadata: { readonly labels: Readonly<Record<string, string>> };
-      readonly spec: {
-        readonly terminationGracePeriodSeconds: number;
-        readonly containers: readonly {
-          readonly ports: readonly { readonly containerPort: number }[];
-          readonly startupProbe: Probe;
-          readonly livenessProbe: Probe;
-          readonly readinessProbe: Probe;
-        }[];
-      };
-    };
-  };
-}
-
-interface ScaledObject {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly spec: {
-    readonly scaleTargetRef: { readonly kind: string; readonly name: string };
-    readonly minReplicaCount: number;
-    readonly maxReplicaCount: number;
-    readonly triggers: readonly {
-      readonly type: string;
-      readonly metadata: Readonly<Record<string, string>>;
-    }[];
-  };
-}
+import { containerFiles, type Deployment, type ScaledObject } from './containers.js';
 
 const textOf = (page: string) => readFile(repository(`docs/guides/${page}.md`), 'utf8');
 
@@ -77,16 +38,15 @@ describe('the manifests of the guides', () => {
     expect([apiVersion, kind]).toEqual(['apps/v1', 'Deployment']);
     const { template, selector, strategy } = spec;
     expect(template.metadata.labels).toEqual(selector.matchLabels);
-    expect(strategy.rollingUpdate).toMatchObject({ maxUnavailable: 0 });
+    expect(strategy.rollingUpdate).toEqual({ maxSurge: 1, maxUnavailable: 0 });
     expect(template.spec.terminationGracePeriodSeconds * 1000).toBeGreaterThanOrEqual(SHUTDOWN_TIMEOUT + 4_000);
-    const recipes = await textOf('recipes');
-    for (const { ports, startupProbe, livenessProbe, readinessProbe } of template.spec.containers) {
-      expect(startupProbe.httpGet).toEqual(livenessProbe.httpGet);
-      for (const { path, port } of [livenessProbe.httpGet, readinessProbe.httpGet]) {
-        expect(recipes).toContain(`@Get('${path.slice(1)}')`);
-        expect(ports).toEqual([{ containerPort: port }]);
-      }
-    }
+    const recipes = containerFiles(await textOf('recipes'));
+    const [recipe] = recipes.statefulSet.spec.template.spec.containers;
+    const [container] = template.spec.containers;
+    expect(container?.livenessProbe).toEqual(recipe?.livenessProbe);
+    expect(container?.readinessProbe).toEqual(recipe?.readinessProbe);
+    expect(container?.startupProbe.httpGet).toEqual(recipe?.livenessProbe.httpGet);
+    expect(container?.ports).toEqual([{ containerPort: recipe?.livenessProbe.httpGet.port }]);
   });
 
   it('scale the workers by numbers that the status has', async () => {
