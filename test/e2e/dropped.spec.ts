@@ -1,22 +1,15 @@
 import 'reflect-metadata';
-import { Injectable } from '@nestjs/common';
 import { getConnectionToken } from '@nestjs/mongoose';
+import type { TestingModule } from '@nestjs/testing';
 import type { Connection } from 'mongoose';
-import { MinibatchModule, StatusService, Streaming, StreamService, type Window } from 'nestjs-minibatch';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { closeAll, Log, mongoose, SOON, start, useDatabase } from './support/applications.js';
-
-@Injectable()
-class Flights {
-  readonly seen: unknown[] = [];
-
-  @Streaming('flights', { size: 1 })
-  all({ data }: Window): void {
-    this.seen.push(...data);
-  }
-}
+import { MinibatchModule, StreamService } from 'nestjs-minibatch';
+import { afterEach, describe, it, vi } from 'vitest';
+import { closeAll, mongoose, SOON, start, useDatabase } from './support/applications.js';
+import { Flights, outlives } from './support/dropped.js';
 
 const COLLECTIONS = ['stream', 'buffer', 'window', 'consumer', 'deadletter'];
+
+const connectionOf = (app: TestingModule) => app.get<Connection>(getConnectionToken(), { strict: false });
 
 afterEach(closeAll);
 
@@ -27,30 +20,16 @@ describe('a running application', () => {
       (name) => [`the collection '${name}'`, (connection: Connection) => connection.collection(name).drop()] as const,
     ),
   ])('continues when somebody drops %s', { timeout: 60_000 }, async (_, drop) => {
-    const log = new Log();
-    const imports = [mongoose(useDatabase()), MinibatchModule.forRoot({ leaseTime: 3_000 })];
-    const app = await start({ imports, providers: [Flights] }, log);
-    const streams = app.get(StreamService, { strict: false });
-    const { seen } = app.get(Flights);
-    const connection = app.get<Connection>(getConnectionToken(), { strict: false });
-    await streams.append('flights', 'first', { dedupeId: 'first' });
-    // Handled is not yet committed: what is dropped in between is handled again, and rightly so.
-    await vi.waitUntil(async () => (await streams.stream('flights').stats()).buffered === 0, SOON);
-    expect(seen).toEqual(['first']);
-
-    await drop(connection);
-    // Whatever is noticed is noticed by then; who appends earlier is served too, but perhaps twice.
-    await vi.waitUntil(async () => {
-      const [stream] = await connection.collection('stream').find({ name: 'flights' }).toArray();
-      const [consumer] = await connection.collection('consumer').find({ stream: 'flights' }).toArray();
-      return (stream?.['groups'] as unknown[] | undefined)?.length === 1 && consumer?.['lease'].owner !== undefined;
-    }, SOON);
-    await streams.append('flights', 'second', { dedupeId: 'second' });
-    await vi.waitUntil(() => seen.includes('second'), SOON);
-    await vi.waitUntil(async () => (await streams.stream('flights').stats()).buffered === 0, SOON);
-    expect(seen).toEqual(['first', 'second']);
-    expect(await app.get(StatusService, { strict: false }).health()).toEqual({ status: 'ok', reasons: [] });
-    expect(log.lines.join('\n')).not.toContain('another process');
+    await outlives({
+      imports: [mongoose(useDatabase()), MinibatchModule.forRoot({ leaseTime: 3_000 })],
+      drop: (app) => drop(connectionOf(app)),
+      isBack: async (app) => {
+        const connection = connectionOf(app);
+        const [stream] = await connection.collection('stream').find({ name: 'flights' }).toArray();
+        const [consumer] = await connection.collection('consumer').find({ stream: 'flights' }).toArray();
+        return (stream?.['groups'] as unknown[] | undefined)?.length === 1 && consumer?.['lease'].owner !== undefined;
+      },
+    });
   });
 
   it('gets to the end what is appended at once', { timeout: 60_000 }, async () => {
@@ -59,7 +38,7 @@ describe('a running application', () => {
     const streams = app.get(StreamService, { strict: false });
     const { seen } = app.get(Flights);
     for (const round of [1, 2, 3]) {
-      await app.get<Connection>(getConnectionToken(), { strict: false }).dropDatabase();
+      await connectionOf(app).dropDatabase();
       await streams.append('flights', round);
       await vi.waitUntil(() => seen.includes(round), SOON);
       await vi.waitUntil(

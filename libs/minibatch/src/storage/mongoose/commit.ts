@@ -51,7 +51,7 @@ export class CommitPoint {
    * of a moment after it: they include every group that was registered before.
    */
   private async commitAll(requests: readonly CommitRequest[]): Promise<readonly Committed[]> {
-    // Two commands, too, and each by itself.
+    // Two commands either way, and this way each has its own answer.
     if (requests.length <= 2) return Promise.all(requests.map((request) => this.commitOne(request)));
     const { consumer } = this.collections;
     await consumer.bulkWrite(
