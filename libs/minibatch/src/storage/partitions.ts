@@ -60,6 +60,14 @@ export function partitionsAt({ partitions = 1, growths = [] }: Partitioning, tim
   return growths.find(({ at }) => time < at.getTime())?.from ?? partitions;
 }
 
+/**
+ * Where a message goes that was sent to this partition. Its producer may have known an earlier stream of the name, with more partitions: nobody
+ * reads those.
+ */
+export function placeIn(stream: Partitioning, partition: number = 0): number {
+  return partition % partitionCount(stream);
+}
+
 /** The same in every process and version: messages of a key never move. */
 export function partitionOfKey(key: string, partitions: number): number {
   return crc32(key) % partitions;

@@ -79,10 +79,24 @@ export class StreamDescriptions {
     const read = this.access
       .open()
       .then(() => ensureDeclared(this.access.store, stream, this.declared(stream), this.clock.now()))
-      .then((info) => this.remember(info))
+      .then((info) => this.follow(info))
       .finally(() => this.reads.delete(stream));
     this.reads.set(stream, read);
     return read;
+  }
+
+  /**
+   * Another process may have dropped the stream and made it again with fewer partitions. What this process has appended since may be in one
+   * of the earlier ones, until the next sweep; the first one is made here.
+   */
+  private async follow(info: StreamInfo): Promise<Described> {
+    const before = this.known.get(info.name)?.info;
+    const described = this.remember(info);
+    if (before && partitionCount(info) < partitionCount(before)) {
+      // The next one comes by the clock.
+      await this.access.store.sweep(info.name, {}).catch(() => undefined);
+    }
+    return described;
   }
 
   remember(info: StreamInfo): Described {

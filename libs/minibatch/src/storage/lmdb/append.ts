@@ -2,12 +2,13 @@ import { AppendError, bareMessageOf, ErrorCode, MinibatchError } from '../../err
 import { answered } from '../checkpoints.js';
 import { EncodedCheckpoints } from '../encoded-checkpoints.js';
 import { createdOf, type EncodedMessage, encodeMessage } from '../encoded-message.js';
+import { type Partitioning, placeIn } from '../partitions.js';
 import { sessionUnsupported } from '../../errors/store-faults.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
 import { writeCheckpoints } from './checkpoints.js';
 import { dedupeKey, formatId, messageKey, timeKey } from './keys.js';
 import { decodeNumber, encodeNumber, PRESENT, type Tail } from './records.js';
-import { countKeyOf, ensureStreamId, saveTail, tailOf } from './stream-records.js';
+import { countKeyOf, ensureStreamId, saveTail, streamById, tailOf } from './stream-records.js';
 import type { WriteView } from './view.js';
 import { WriteFailed } from './write-failed.js';
 
@@ -57,6 +58,7 @@ function writeMessages(view: WriteView, prepared: readonly PreparedMessage[]): A
 export class StreamAppend {
   private readonly tail: Tail;
   private lastSeq: number;
+  private record: Partitioning | undefined;
   private readonly counts = new Map<number, number>();
 
   constructor(
@@ -69,9 +71,11 @@ export class StreamAppend {
 
   write(message: NewMessage, encoded: EncodedMessage): AppendOutcome {
     const { view, stream } = this;
-    const { partition = 0, dedupeId } = message;
+    const { partition, dedupeId } = message;
     if (dedupeId !== undefined && !view.add(dedupeKey(stream, dedupeId), PRESENT)) return { status: 'duplicate' };
-    return { status: 'stored', id: formatId(stream, this.put(partition, encoded)) };
+    // Most streams have one partition, and their record is not read.
+    const place = partition ? placeIn((this.record ??= streamById(view, stream) ?? {}), partition) : 0;
+    return { status: 'stored', id: formatId(stream, this.put(place, encoded)) };
   }
 
   /** Behind all that is there; the message's number. */

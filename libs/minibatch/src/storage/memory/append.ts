@@ -1,6 +1,7 @@
 import { AppendError, ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { answered } from '../checkpoints.js';
 import { encodeMessage } from '../encoded-message.js';
+import { placeIn } from '../partitions.js';
 import { sessionUnsupported } from '../../errors/store-faults.js';
 import type { AppendOptions, AppendOutcome, NewMessage } from '../stream-store.interface.js';
 import { storeCheckpoints } from './checkpoints.js';
@@ -26,7 +27,7 @@ function appendOne(database: MemoryDatabase, message: NewMessage): AppendOutcome
     const id = database.nextId();
     stream.messages.push({
       id,
-      partition: message.partition ?? 0,
+      partition: placeIn(stream.partitioning, message.partition),
       created: message.created.getTime(),
       encoded,
       ...(dedupeId !== undefined && { dedupeId }),

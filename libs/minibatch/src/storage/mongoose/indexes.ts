@@ -31,9 +31,9 @@ const BUFFER_BY_TIME: readonly Index[] = [
   },
 ];
 
-const BUFFER_BY_PARTITION: readonly Index[] = [
-  { name: 'minibatch_waiting_in_partition', key: { stream: 1, processed: 1, partition: 1, waits: 1, _id: 1 } },
-];
+export const PARTITION_KEY = { stream: 1, processed: 1, partition: 1, waits: 1, _id: 1 } as const;
+
+const BUFFER_BY_PARTITION: readonly Index[] = [{ name: 'minibatch_waiting_in_partition', key: PARTITION_KEY }];
 
 const WINDOW: readonly Index[] = [
   { name: 'minibatch_open_windows', key: { processed: 1, consumer: 1, seq: 1 } },

@@ -4,6 +4,7 @@ import type { BufferPages } from './blocks.js';
 import type { Collections } from './collections.js';
 import { toTombstone, type MessageRemoval } from './message-removal.js';
 import { MESSAGES } from './foreign.js';
+import { moveMisplaced } from './misplaced.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
 import type { Streams } from './streams.js';
@@ -16,7 +17,7 @@ const EXPIRE = 1_000;
  */
 export class Retention {
   constructor(
-    private readonly collections: Pick<Collections, 'buffer' | 'window'>,
+    private readonly collections: Pick<Collections, 'buffer' | 'consumer' | 'window'>,
     private readonly streams: Streams,
     private readonly removal: MessageRemoval,
     private readonly pages: BufferPages,
@@ -26,7 +27,10 @@ export class Retention {
     return guarded(`sweep '${stream}'`, async () => {
       await this.removal.removeLateMarks(stream);
       const info = await this.streams.describe(stream);
-      if (info) await this.removal.removeLeftovers(stream, info.groups);
+      if (info) {
+        await moveMisplaced(this.collections, this.removal, info);
+        await this.removal.removeLeftovers(stream, info.groups);
+      }
       const { messages, windows } = before.kept ? await this.kept(stream, before.kept) : { messages: 0, windows: 0 };
       const tombstones = before.tombstones ? await this.tombstones(stream, before.tombstones) : 0;
       return { tombstones, messages, windows };

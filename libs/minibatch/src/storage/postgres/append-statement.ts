@@ -23,6 +23,8 @@ export interface AppendConditions {
 
 interface Variant {
   readonly dedupe: boolean;
+  /** Some messages are not for the first partition. */
+  readonly partitioned: boolean;
   readonly wait: boolean;
   readonly token: boolean;
   readonly positions: boolean;
@@ -48,14 +50,15 @@ function lockTimeout(ms: string): string {
 
 /**
  * The streams are named once, and the messages name them by their place. All bytes are in one parameter, which the driver sends as they
- * are. A message whose stream is not there is not stored, and gets no id; nor is a position then.
+ * are. A message whose stream is not there is not stored, and gets no id; nor is a position then. One for a partition that its stream does
+ * not have goes to another (`placeIn`).
  *
  * `pg_current_xact_id`: the transaction gets its number before it gets numbers of messages, on which `Floors` depends.
  *
  * The statement returns the id of each message: an empty text for a duplicate, null if its stream is not there. Dedupe ids are taken in
  * the order of their keys, so that two statements don't wait for each other.
  */
-function appending({ dedupe, wait, token, positions }: Variant): Statement {
+function appending({ dedupe, partitioned, wait, token, positions }: Variant): Statement {
   const parameters = new Parameters();
   const bytes = parameters.next('bytea');
   const streams = parameters.next('text[]');
@@ -66,11 +69,12 @@ function appending({ dedupe, wait, token, positions }: Variant): Statement {
   const conditions = ['pg_current_xact_id() is not null'];
   if (wait) conditions.push(lockTimeout(parameters.next('float8')));
   if (token) conditions.push(`current_setting('nestjs_minibatch.session', true) = ${parameters.next('text')}`);
+  const ofStream = (column: string) => `(select array_agg(${column} order by u.n)
+          from unnest(${streams}) with ordinality u(name, n) left join minibatch.stream s on s.name = u.name)[m.stream]`;
   const numbered = `numbered as materialized (
     select m.*, nextval('minibatch.message_id') as id from (
-      select m.n, (select array_agg(s.id order by u.n) from unnest(${streams}) with ordinality u(name, n)
-          left join minibatch.stream s on s.name = u.name)[m.stream] as stream,
-        m.partition, m.created, m.flags, substring(${bytes} from m.start for m.length) as body
+      select m.n, ${ofStream('s.id')} as stream,
+        ${partitioned ? `m.partition % ${ofStream('coalesce(s.partitions, 1)')} as partition` : 'm.partition'}, m.created, m.flags, substring(${bytes} from m.start for m.length) as body
         ${dedupe ? `, case when m.dedupe > 0 then substring(${keys} from m.dedupe for ${KEY_BYTES}) end as dedupe` : ''}
       from unnest(${columns.join(', ')}) with ordinality
         m(stream, partition, created, flags, start, length, ${dedupe ? 'dedupe, ' : ''}n)
@@ -130,6 +134,7 @@ export function appendOf(drafts: readonly Draft[], { wait, token, positions }: A
   return {
     statement: appendStatement({
       dedupe,
+      partitioned: drafts.some(({ message: { partition = 0 } }) => partition > 0),
       wait: waits,
       token: token !== undefined,
       positions: positions !== undefined,

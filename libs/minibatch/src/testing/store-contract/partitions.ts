@@ -13,9 +13,11 @@ import {
   NOON,
   ns,
   partitioned,
+  progress,
   read,
   register,
   rejectsWith,
+  windowOf,
   STREAM,
 } from './fixtures.js';
 
@@ -193,6 +195,43 @@ export function partitionsContract({ describe, it }: TestFunctions, context: Con
         assert.notEqual(after[partition], before[partition]);
         assert.deepEqual(ns(await read(store, consumer)), [partition]);
       }
+    });
+
+    it('has no place for messages in partitions that it does not have: they go to others, by the next sweep', async () => {
+      const { store } = context;
+      await partitioned(store, 2, 'default');
+      await store.registerGroup(key(), { timeOrder: true });
+      await append(store, inPartition(1, 0), inPartition(3, 1), inPartition(5, 2), inPartition(6, 3));
+      await store.sweep(STREAM, {});
+      const [first, second] = [key(), key('default', STREAM, 1)];
+      assert.deepEqual([ns(await read(store, first)), ns(await read(store, second))], [[3], [0, 1, 2]]);
+      assert.deepEqual(ns((await store.fetchByTime(second, {}, undefined, ALL)).messages), [0, 1, 2]);
+      const [stats] = await store.stats([STREAM]);
+      assert.deepEqual(
+        [stats?.buffered, stats?.foreign, stats?.consumers.map(({ pending }) => pending)],
+        [4, undefined, [1, 3]],
+      );
+    });
+
+    it('may be made again with fewer, after it was dropped', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await partitioned(store, 4, 'default');
+      await append(store, inPartition(1, 0), inPartition(3, 1));
+      const former = await hold(store, key('default', STREAM, 3));
+      const window = windowOf(1, await read(store, former.key));
+      await store.claim(former, [window]);
+      await other.dropStream(STREAM);
+      await partitioned(other, 2, 'default');
+      await append(store, inPartition(1, 2));
+      assert.deepEqual(await known(store), [
+        ['default', 0],
+        ['default', 1],
+      ]);
+      assert.deepEqual(ns(await read(store, key('default', STREAM, 1))), [2]);
+      assert.equal((await store.stats([STREAM]))[0]?.buffered, 1);
+      await rejectsWith(ErrorCode.LeaseLost, store.commit(former, { finished: [1], progress: progress(1, 1) }));
+      assert.deepEqual(await store.renewLeases([former]), [former]);
     });
 
     it('forgets a group, and the stream, in all of them', async () => {
