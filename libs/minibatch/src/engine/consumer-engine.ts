@@ -27,7 +27,8 @@ import { LeaseTerms } from './lease-terms.js';
 import { StreamControl } from './stream-control.js';
 import { StreamControlPoller } from './stream-control-poller.js';
 import { Sweeper, type SweptStream } from './sweeper.js';
-import { type AwaitingConsumer, WakeUps } from './wake-ups.js';
+import { WaitingConsumers } from './waiting-consumers.js';
+import { WakeUps } from './wake-ups.js';
 
 export const DEFAULT_ENGINE_OPTIONS: EngineOptions = {
   leaseTime: 15_000,
@@ -46,6 +47,7 @@ const START_WAIT = 5_000;
  */
 export class ConsumerEngine implements Engine {
   private readonly records: ConsumerRecords;
+  private readonly waiting: WaitingConsumers;
   private readonly registration: ConsumerRegistration;
   private readonly rounds: LeaseRounds;
   private readonly control: StreamControl;
@@ -76,6 +78,7 @@ export class ConsumerEngine implements Engine {
     const { signal } = this.stopping;
     const retention = (stream: string) => this.retentions.get(stream);
     const records = (this.records = new ConsumerRecords(clock));
+    const waiting = (this.waiting = new WaitingConsumers(records, clock));
     const keeper = new LeaseKeeper(store, clock, owner, resolved, isDead, {
       acquired: (key, lease, clean) => terms.acquired(key, lease, clean),
       lost: (key) => terms.lost(key),
@@ -107,12 +110,12 @@ export class ConsumerEngine implements Engine {
       asked,
     };
     const registration = (this.registration = this.newRegistration(store, compete));
-    const control = (this.control = new StreamControl(parts, records, registration, consumers));
+    const control = (this.control = new StreamControl(parts, records, registration, consumers, waiting));
     this.controlPoller = this.newControlPoller(store);
     const round = this.newRound(keeper, resolved.leaseTime);
     const roundFailed = (error: unknown) => this.failed(records.all(), error);
     const rounds = (this.rounds = new LeaseRounds(keeper, clock, log, activity, round, roundFailed, signal));
-    const terms = new LeaseTerms(records, parts, registration, control, rounds, signal, () =>
+    const terms = new LeaseTerms(records, waiting, parts, registration, control, rounds, signal, () =>
       this.wakeUpCalls.follow(),
     );
     this.monitor = new EventLoopMonitor(clock, log, records, keeper, resolved.leaseTime, () => rounds.hurry());
@@ -174,7 +177,7 @@ export class ConsumerEngine implements Engine {
       clock,
       log,
       activity,
-      () => this.awaitingMessages(),
+      this.waiting,
       () => records.activeStreams(),
       (stream) => this.wake(stream),
       (error) => this.failed(records.active(), error),
@@ -322,12 +325,5 @@ export class ConsumerEngine implements Engine {
       consumed: this.records.isConsumed(stream),
       retention: this.retentions.get(stream) ?? {},
     }));
-  }
-
-  private awaitingMessages(): readonly AwaitingConsumer[] {
-    return this.records
-      .active()
-      .filter(({ current }) => current.loop.awaitingMessages)
-      .map(({ definition, current }) => ({ key: definition.key, wake: () => current.loop.wake() }));
   }
 }

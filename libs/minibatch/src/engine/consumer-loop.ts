@@ -14,6 +14,7 @@ import type { LeaseTerm } from './lease-term.js';
 import { PassScheduler } from './pass-scheduler.js';
 import { PassTimer } from './pass-timer.js';
 import { ReadAhead } from './read-ahead.js';
+import type { Standing } from './standing.js';
 import { takeOver } from './take-over.js';
 import { WindowClaimer } from './window-claimer.js';
 import { WindowDispatcher } from './window-dispatcher.js';
@@ -48,13 +49,18 @@ export class ConsumerLoop {
   private readonly ancestors: Ancestors;
 
   private isPaused = false;
+  private standing: Standing = 'busy';
   private hasInitialised = false;
   private isRecovered = false;
   private readonly ended: Promise<void>;
   private end!: () => void;
   private fail!: (error: unknown) => void;
 
-  constructor(private readonly term: LeaseTerm) {
+  constructor(
+    private readonly term: LeaseTerm,
+    /** Called when it stands otherwise than before; at first it is busy. */
+    private readonly stands: (standing: Standing) => void,
+  ) {
     this.ended = new Promise((resolve, reject) => {
       this.end = resolve;
       this.fail = reject;
@@ -64,7 +70,7 @@ export class ConsumerLoop {
     const { windows } = this;
     const passes = (this.passes = new PassScheduler(
       term,
-      () => this.pass(),
+      () => this.passAndTell(),
       (error) => this.fail(error),
     ));
     this.timer = new PassTimer(term.parts.clock, (wasSetBack) => this.waited(wasSetBack));
@@ -206,6 +212,15 @@ export class ConsumerLoop {
   }
 
   // ---- the pass
+
+  private passAndTell(): void {
+    this.pass();
+    const { awaitingMessages, buffered, inFlight } = this;
+    const standing = awaitingMessages ? (buffered + inFlight > 0 ? 'holding' : 'waiting') : 'busy';
+    if (standing === this.standing) return;
+    this.standing = standing;
+    this.stands(standing);
+  }
 
   private pass(): void {
     const { term, dispatcher } = this;

@@ -47,10 +47,11 @@ describe('lease terms', () => {
     type Given = ConstructorParameters<typeof LeaseTerms>;
     terms = new LeaseTerms(
       records,
-      parts as unknown as Given[1],
-      { registerInBackground: (some: ConsumerRecord) => void registered.push(some) } as unknown as Given[2],
-      { began: () => void (calls.began += 1), ended: () => undefined, refresh: () => refresh() } as unknown as Given[3],
-      { hurry: () => void (calls.hurried += 1) } as unknown as Given[4],
+      { stands: () => undefined, left: () => undefined } as unknown as Given[1],
+      parts as unknown as Given[2],
+      { registerInBackground: (some: ConsumerRecord) => void registered.push(some) } as unknown as Given[3],
+      { began: () => void (calls.began += 1), ended: () => undefined, refresh: () => refresh() } as unknown as Given[4],
+      { hurry: () => void (calls.hurried += 1) } as unknown as Given[5],
       stopping.signal,
       () => void (calls.changed += 1),
     );

@@ -3,19 +3,22 @@ import { ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { delay } from '../common/clock.js';
 import type { ConsumerKey, Lease, LeaseOwner } from '../storage/stream-store.interface.js';
 import { ConsumerLoop } from './consumer-loop.js';
-import type { ConsumerRecord, ConsumerRecords, CurrentTerm } from './consumer-records.js';
+import type { ActiveConsumer, ConsumerRecord, ConsumerRecords, CurrentTerm } from './consumer-records.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
 import type { LeaseListener } from './lease-watch.js';
 import type { LeaseRounds } from './lease-rounds.js';
 import { type EngineParts, LeaseTerm } from './lease-term.js';
 import { describePendingWork } from './pending-work.js';
 import type { StreamControl } from './stream-control.js';
+import type { Standing } from './standing.js';
+import type { WaitingConsumers } from './waiting-consumers.js';
 import { counted } from '../common/counted.js';
 
 /** Begins a lease term, with a loop, for each lease that this process acquires, and ends it when the lease is lost. */
 export class LeaseTerms implements LeaseListener {
   constructor(
     private readonly records: ConsumerRecords,
+    private readonly waiting: WaitingConsumers,
     private readonly parts: EngineParts,
     private readonly registration: ConsumerRegistration,
     private readonly control: StreamControl,
@@ -35,7 +38,7 @@ export class LeaseTerms implements LeaseListener {
     const { definition, counters, calls, workers } = record;
     const term = new LeaseTerm(definition, lease, clean, counters, this.parts, calls, workers);
     this.share(key, term);
-    const loop = new ConsumerLoop(term);
+    const loop = new ConsumerLoop(term, (standing) => this.stands(record, term, standing));
     const done = this.run(record, term, loop);
     record.current = { term, loop, done };
     this.changed();
@@ -47,6 +50,11 @@ export class LeaseTerms implements LeaseListener {
     const terms = this.records.ofGroup(key).flatMap(({ current }) => current?.term ?? []);
     if (begins) terms.push(begins);
     for (const term of terms) term.share = terms.length;
+  }
+
+  /** A term that is over may overlap with the next one. */
+  private stands(record: ConsumerRecord, term: LeaseTerm, standing: Standing): void {
+    if (record.current?.term === term) this.waiting.stands(record as ActiveConsumer, standing);
   }
 
   lost(key: ConsumerKey): void {
@@ -153,6 +161,7 @@ export class LeaseTerms implements LeaseListener {
       if (!term.isOver) this.failed(record, term, error);
     }
     record.initialised ||= loop.initialised;
+    if (record.current?.term === term) this.waiting.left(record as ActiveConsumer);
     if (!this.stopping.aborted && record.current?.term === term) {
       delete record.current;
       this.share(term.definition.key);

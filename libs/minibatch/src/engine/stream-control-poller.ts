@@ -5,7 +5,7 @@ import { type Clock, delay } from '../common/clock.js';
 const FACTOR = 10;
 
 /** Consumers that have read all there is and hold some of it, for they are the ones that a flush is for. */
-export interface WaitingConsumers {
+export interface HoldingConsumers {
   /** Differs from the one before if anything has happened. Undefined: there are none. */
   readonly fingerprint: string | undefined;
   readonly streams: readonly string[];
@@ -26,7 +26,7 @@ export class StreamControlPoller {
     polling: { readonly busy: number; readonly idle: number },
     private readonly clock: Clock,
     private readonly activity: Activity,
-    private readonly waiting: () => WaitingConsumers,
+    private readonly waiting: () => HoldingConsumers,
     /** Reads what is asked of these streams, and sees to it. */
     private readonly poll: (streams: readonly string[]) => Promise<void>,
   ) {

@@ -32,6 +32,7 @@ describe('what consumers of a stream were asked for', () => {
       { of: () => [...active], isConsumed: () => active.size > 0 } as unknown as ConsumerRecords,
       {} as ConsumerRegistration,
       { follow: () => undefined } as unknown as ConsumerPartitions,
+      { holding: () => [] },
     );
     const readsOf = async (count: number) => {
       const before = reads;

@@ -3,7 +3,8 @@ import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
 import type { ConsumerPartitions } from './consumer-partitions.js';
 import type { EngineParts } from './lease-term.js';
-import type { WaitingConsumers } from './stream-control-poller.js';
+import type { HoldingConsumers } from './stream-control-poller.js';
+import type { WaitingConsumers } from './waiting-consumers.js';
 
 /**
  * A flush that was asked for while nobody held the lease is carried out by the next holder, if it has known the stream for no longer
@@ -26,6 +27,7 @@ export class StreamControl {
     private readonly records: ConsumerRecords,
     private readonly registration: ConsumerRegistration,
     private readonly partitions: ConsumerPartitions,
+    private readonly consumers: Pick<WaitingConsumers, 'holding'>,
   ) {}
 
   /**
@@ -105,10 +107,8 @@ export class StreamControl {
   }
 
   /** Consumers that a flush is for. One that has a backlog needs none, and is not to pay for the polls. */
-  get waiting(): WaitingConsumers {
-    const waiting = this.records
-      .active()
-      .filter(({ current: { loop } }) => loop.awaitingMessages && loop.buffered + loop.inFlight > 0);
+  get waiting(): HoldingConsumers {
+    const waiting = this.consumers.holding();
     const fingerprint = waiting.map(({ definition, counters, current: { loop } }) =>
       [consumerId(definition.key), loop.buffered, loop.inFlight, counters.committedWindows].join(' '),
     );

@@ -3,7 +3,7 @@ import { Activity } from '../common/activity.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import type { StreamWatcher } from '../storage/stream-store.interface.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
-import { type AwaitingConsumer, WakeUps } from './wake-ups.js';
+import { type AwaitingConsumer, type AwaitingConsumers, WakeUps } from './wake-ups.js';
 
 interface Watch {
   readonly streams: readonly string[];
@@ -19,6 +19,17 @@ class WatchingStore extends MemoryStreamStore {
     this.watches.push({ streams, watcher, signal });
     return this.answer();
   }
+}
+
+function awaitingAll(all: () => readonly AwaitingConsumer[]): AwaitingConsumers {
+  return {
+    get size() {
+      return all().length;
+    },
+    all,
+    recent: all,
+    polled: () => undefined,
+  };
 }
 
 describe('a store that tells of new messages', () => {
@@ -40,7 +51,7 @@ describe('a store that tells of new messages', () => {
       clock,
       { log, warn: log, error: log },
       new Activity(),
-      () => [],
+      awaitingAll(() => []),
       () => consumed,
       (stream) => void woken.push(stream),
       () => undefined,
@@ -103,14 +114,14 @@ describe('a store that tells of new messages', () => {
 describe('a store that is polled', () => {
   const KEY = { stream: 's', group: 'default', partition: 0 };
 
-  function wakeUpsOf(store: MemoryStreamStore, clock: VirtualClock, consumer: () => AwaitingConsumer): WakeUps {
+  function wakeUpsOf(store: MemoryStreamStore, clock: VirtualClock, awaiting: AwaitingConsumers): WakeUps {
     const log = () => undefined;
     return new WakeUps(
       store,
       clock,
       { log, warn: log, error: log },
       new Activity(),
-      () => [consumer()],
+      awaiting,
       () => [KEY.stream],
       () => undefined,
       () => undefined,
@@ -127,7 +138,11 @@ describe('a store that is polled', () => {
       return Promise.resolve([news ? String(at.length) : '']);
     };
     const consumer = { key: KEY, wake: () => undefined };
-    const wakeUps = wakeUpsOf(store, clock, () => consumer);
+    const wakeUps = wakeUpsOf(
+      store,
+      clock,
+      awaitingAll(() => [consumer]),
+    );
     wakeUps.start();
     for (let ms = 0; ms < 20 * store.polling.busy; ms += 1) {
       if (ms % 7 === 3) happens(wakeUps);
@@ -149,6 +164,85 @@ describe('a store that is polled', () => {
     expect(pauses.slice(0, 3)).toEqual([busy, busy, 2 * busy]);
   });
 
+  describe('for many consumers', () => {
+    const COUNT = 1_000;
+
+    /** Polls of a second and a half, of which a message comes after one; `recent` are the first two consumers. */
+    async function pollsOf(store: MemoryStreamStore) {
+      const clock = new VirtualClock();
+      const asked: { readonly at: number; readonly streams: readonly string[] }[] = [];
+      store.poll = (keys) => {
+        asked.push({ at: clock.monotonic(), streams: keys.map(({ stream }) => stream) });
+        // Always news for the first one: the others are to rest all the same.
+        return Promise.resolve(keys.map(({ stream }) => (stream === 's0' ? String(asked.length) : '')));
+      };
+      const consumers = Array.from({ length: COUNT }, (_, n) => ({
+        key: { ...KEY, stream: `s${n}` },
+        wake: () => undefined,
+      }));
+      const wakeUps = wakeUpsOf(store, clock, {
+        size: COUNT,
+        all: () => consumers,
+        recent: (streams = []) => [
+          ...new Set([...consumers.slice(0, 2), ...consumers.filter(({ key }) => [...streams].includes(key.stream))]),
+        ],
+        polled: () => undefined,
+      });
+      wakeUps.start();
+      await clock.advance(10 * store.polling.idle);
+      wakeUps.stop();
+      return asked;
+    }
+
+    it('asks for those that rest at the pace of rest, and for the others at the busy pace', async () => {
+      const store = new MemoryStreamStore();
+      const asked = await pollsOf(store);
+      const ofAll = asked.filter(({ streams }) => streams.length === COUNT);
+      const { busy, idle } = store.polling;
+      expect(asked.length).toBeGreaterThan((10 * idle) / busy / 2);
+      expect(ofAll.length).toBeGreaterThanOrEqual(9);
+      expect(ofAll.length).toBeLessThanOrEqual(11);
+      expect(new Set(asked.map(({ streams }) => streams.length))).toEqual(new Set([COUNT, 2]));
+    });
+
+    it('asks only for those that the store says have changed', async () => {
+      const marks: (string | undefined)[] = [];
+      const store = Object.assign(new MemoryStreamStore(), {
+        changedStreams: (since: string | undefined) => {
+          marks.push(since);
+          return Promise.resolve({ mark: String(marks.length), streams: marks.length === 3 ? ['s500'] : [] });
+        },
+      });
+      const asked = await pollsOf(store);
+      expect(marks.slice(0, 4)).toEqual([undefined, '1', '2', '3']);
+      expect(asked[0]?.streams).toHaveLength(COUNT);
+      const others = asked.slice(1).filter(({ streams }) => streams.length !== 2);
+      expect(others.map(({ streams }) => streams)).toEqual([['s0', 's1', 's500']]);
+    });
+
+    it('asks for all of them again if the poll of what has changed fails', async () => {
+      const clock = new VirtualClock();
+      const marks: (string | undefined)[] = [];
+      const store = Object.assign(new MemoryStreamStore(), {
+        changedStreams: (since: string | undefined) => {
+          marks.push(since);
+          return Promise.resolve({ mark: String(marks.length), streams: ['s'] });
+        },
+      });
+      let failures = 2;
+      store.poll = () => (failures-- > 0 ? Promise.reject(new Error('away')) : Promise.resolve(['']));
+      const wakeUps = wakeUpsOf(
+        store,
+        clock,
+        awaitingAll(() => [{ key: KEY, wake: () => undefined }]),
+      );
+      wakeUps.start();
+      await clock.advance(6 * store.polling.idle);
+      wakeUps.stop();
+      expect(marks.slice(0, 4)).toEqual([undefined, undefined, undefined, '3']);
+    });
+  });
+
   it('is polled anew for a consumer that has left and come back', async () => {
     const clock = new VirtualClock();
     const store = new MemoryStreamStore();
@@ -156,7 +250,11 @@ describe('a store that is polled', () => {
     let woken = 0;
     const consumer = () => ({ key: { ...KEY }, wake: () => void (woken += 1) });
     let current = consumer();
-    const wakeUps = wakeUpsOf(store, clock, () => current);
+    const wakeUps = wakeUpsOf(
+      store,
+      clock,
+      awaitingAll(() => [current]),
+    );
     wakeUps.start();
     await clock.advance(10 * store.polling.idle);
     expect(woken).toBe(1);

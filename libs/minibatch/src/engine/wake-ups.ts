@@ -10,6 +10,14 @@ const WATCHED_POLL = 5_000;
 /** Leases come many at a time: the store watches their streams together. Milliseconds. */
 const GATHER = 50;
 
+/** So few consumers are all asked for each time. */
+const FEW = 100;
+/** A consumer that began to wait no longer ago than this is polled as often as the store allows; as a multiple of the idle pause. */
+const RECENT = 2;
+
+/** However little the store says has changed, all consumers are asked for after this long; milliseconds. */
+const SURE = 30_000;
+
 /** A consumer that waits for new messages. */
 export interface AwaitingConsumer {
   /** The same object as long as the consumer is here. */
@@ -17,9 +25,21 @@ export interface AwaitingConsumer {
   wake(): void;
 }
 
+/** The consumers that wait for new messages. */
+export interface AwaitingConsumers {
+  /** How many there are, or a few more. */
+  readonly size: number;
+  all(): readonly AwaitingConsumer[];
+  /** Those that began to wait a short while ago, and those of the streams. */
+  recent(streams?: Iterable<string>): readonly AwaitingConsumer[];
+  /** The recent ones were polled: those that began to wait before the time, by the monotonic clock, are recent no more. */
+  polled(before: number): void;
+}
+
 /**
  * Notices messages that other processes appended: by the store's own watch where it has one, otherwise by polling — all awaiting
- * consumers in one command, often after activity and ever less often at rest.
+ * consumers in one command, often after activity and ever less often at rest. Where they are many, those that have rested for long are
+ * polled as seldom as at rest, however busy the others are; and not at all while the store says that nothing has changed for them.
  */
 export class WakeUps {
   /** What the last poll of each consumer returned; goes with the consumer's key. */
@@ -31,6 +51,11 @@ export class WakeUps {
   private watched = false;
   private watchError: WakeUpStatus['lastError'];
   private failing = false;
+  /** Monotonic times when it was last the turn of all consumers, and when all of them were asked for. */
+  private turn = Number.NEGATIVE_INFINITY;
+  private askedAll = Number.NEGATIVE_INFINITY;
+  /** Up to where the store has told of changes. */
+  private mark: string | undefined;
   private readonly stopped = new AbortController();
   private restartPause: (() => void) | undefined;
 
@@ -39,7 +64,7 @@ export class WakeUps {
     private readonly clock: Clock,
     private readonly log: Log,
     private readonly activity: Activity,
-    private readonly awaitingMessages: () => readonly AwaitingConsumer[],
+    private readonly awaiting: AwaitingConsumers,
     /** Streams whose consumers run here. */
     private readonly consumed: () => readonly string[],
     private readonly wakeStream: (stream: string) => void,
@@ -150,30 +175,55 @@ export class WakeUps {
   }
 
   private async poll(): Promise<void> {
-    const awaiting = this.awaitingMessages();
-    if (awaiting.length === 0) {
-      this.failing = false;
-      this.pause = Math.min(this.pause * 2, this.store.polling.idle);
-      return;
-    }
+    const { store, awaiting, clock } = this;
+    const began = clock.monotonic();
     try {
-      const tokens = await this.store.poll(awaiting.map(({ key }) => key));
-      let news = false;
-      for (const [index, consumer] of awaiting.entries()) {
-        const token = tokens[index] ?? '';
-        if (this.tokens.get(consumer.key) === token) continue;
-        this.tokens.set(consumer.key, token);
-        news = true;
-        consumer.wake();
-      }
-      this.pause = news ? this.store.polling.busy : Math.min(this.pause * 2, this.store.polling.idle);
+      const { consumers, polled } = await this.due(began);
+      const news =
+        consumers.length > 0 && this.wakeChanged(consumers, await store.poll(consumers.map(({ key }) => key)));
+      polled();
+      awaiting.polled(began - store.polling.idle * RECENT);
+      this.pause = news ? store.polling.busy : Math.min(this.pause * 2, store.polling.idle);
       this.failing = false;
     } catch (error) {
       if (!this.failing && !this.stopped.signal.aborted)
         this.log.warn(`Can't check for new messages, retrying: ${messageOf(error)}`);
       this.failing = true;
       this.failed(error);
-      this.pause = this.store.polling.idle;
+      this.pause = store.polling.idle;
     }
+  }
+
+  /** The consumers to ask for, and what to note when they were. */
+  private async due(
+    now: number,
+  ): Promise<{ readonly consumers: readonly AwaitingConsumer[]; readonly polled: () => void }> {
+    const { store, awaiting } = this;
+    const { busy, idle } = store.polling;
+    const isTurn = awaiting.size <= FEW || now - this.turn >= idle - busy;
+    if (!isTurn) return { consumers: awaiting.recent(), polled: () => undefined };
+    const changes = awaiting.size > 0 ? await store.changedStreams?.(this.mark) : undefined;
+    const streams = now - this.askedAll < SURE ? changes?.streams : undefined;
+    return {
+      consumers: streams ? awaiting.recent(streams) : awaiting.all(),
+      polled: () => {
+        this.turn = now;
+        if (!streams) this.askedAll = now;
+        this.mark = changes?.mark ?? this.mark;
+      },
+    };
+  }
+
+  /** True if there is news for one of them. */
+  private wakeChanged(consumers: readonly AwaitingConsumer[], tokens: readonly string[]): boolean {
+    let news = false;
+    for (const [index, consumer] of consumers.entries()) {
+      const token = tokens[index] ?? '';
+      if (this.tokens.get(consumer.key) === token) continue;
+      this.tokens.set(consumer.key, token);
+      news = true;
+      consumer.wake();
+    }
+    return news;
   }
 }

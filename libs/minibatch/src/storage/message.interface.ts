@@ -54,6 +54,14 @@ export interface RefusedMessages {
   readonly reason: string;
 }
 
+/** Where consumers have to look for messages. */
+export interface StreamChanges {
+  /** For the next call. */
+  readonly mark: string;
+  /** Streams that messages may have come to since; absent: to any. */
+  readonly streams?: readonly string[];
+}
+
 /** One read of the buffer. */
 export interface Block {
   readonly messages: readonly StoredMessage[];
@@ -125,6 +133,11 @@ export interface MessageStore {
    * messages may have come that the consumer has not seen.
    */
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]>;
+  /**
+   * What may have changed since the call that returned this mark, for a store that can tell at less cost than by a poll: consumers of other
+   * streams are not polled then, and thousands of them rest at no cost. @default all are polled
+   */
+  changedStreams?(since: string | undefined): Promise<StreamChanges>;
   /**
    * Tells of messages of any process on these streams as soon as they arrive, until the signal aborts. What fails is retried
    * until then. Resolves when the signal aborts, or at once where the store can't: then there is only `poll`, as where it is absent.

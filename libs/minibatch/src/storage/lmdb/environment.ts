@@ -1,6 +1,7 @@
 import { ErrorCode, MinibatchError, messageOf } from '../../errors/minibatch.error.js';
 import { Activity } from '../../common/activity.js';
 import { loadPackage } from '../../common/missing-package.js';
+import { Changes } from './changes.js';
 import { FileWatch } from './file-watch.js';
 import { prepareDirectory, unusable } from './files.js';
 import { Presence } from './presence.js';
@@ -18,6 +19,7 @@ interface Opened {
   readonly database: LmdbDatabase;
   readonly files: FileWatch;
   readonly presence: Presence;
+  readonly changes: Changes;
 }
 
 /** Environments that are being closed: the next one to open the path waits for them. */
@@ -43,8 +45,10 @@ export class LmdbEnvironment {
     private readonly database: LmdbDatabase,
     private readonly files: FileWatch,
     private readonly presence: Presence,
+    /** Of all stores of this process on the path. */
+    readonly changes: Changes,
   ) {
-    this.view = new LmdbView(database);
+    this.view = new LmdbView(database, changes);
   }
 
   /**
@@ -64,8 +68,8 @@ export class LmdbEnvironment {
       opened.set(directory, shared);
     }
     shared.users += 1;
-    const { database, files, presence } = await shared.environment;
-    return new LmdbEnvironment(directory, database, files, presence);
+    const { database, files, presence, changes } = await shared.environment;
+    return new LmdbEnvironment(directory, database, files, presence, changes);
   }
 
   async close(): Promise<void> {
@@ -116,17 +120,25 @@ export class LmdbEnvironment {
   private async transact<R>(change: (view: WriteView) => R): Promise<R> {
     this.checkOpen();
     this.files.check('no');
+    const { view, changes } = this;
     let done = false;
+    let touched: readonly number[] = [];
     try {
       const answer = await this.database.childTransaction(() => {
-        const result = change(this.view);
+        changes.takeTouched();
+        view.hasWritten = false;
+        const result = change(view);
+        // An empty transaction leaves its number to the next one.
+        if (view.hasWritten) touched = changes.ran();
         done = true;
         return result;
       });
+      changes.committed(touched);
       // A write into a file that is gone is not acknowledged.
       this.files.check('unknown');
       return answer;
     } catch (error) {
+      if (done) changes.failed();
       // If it ran to its end and failed at the commit, LMDB can't say whether the last page reached the disk.
       throw this.failure(await commitError(error), done ? 'unknown' : 'no');
     }
@@ -173,7 +185,7 @@ async function openDatabase(
     });
     // Slots of processes that were killed while reading would keep pages from being used again.
     database.readerCheck();
-    return { database, files: new FileWatch(path), presence };
+    return { database, files: new FileWatch(path), presence, changes: new Changes(database as object) };
   } catch (error) {
     presence.leave();
     throw unusable(path, error);

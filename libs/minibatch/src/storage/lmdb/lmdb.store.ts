@@ -24,6 +24,7 @@ import type {
   SettledWindow,
   SettleOptions,
   StoredMessage,
+  StreamChanges,
   StreamInfo,
   StreamStats,
   StreamStore,
@@ -51,7 +52,7 @@ import { replayMessages } from './replay.js';
 import { expire, sweep } from './retention.js';
 import { settle } from './settle.js';
 import { countMessages, pollToken, streamStats } from './statistics.js';
-import { checkSchema, ensureTimeOrder, findStreamId, tailOf } from './stream-records.js';
+import { checkSchema, ensureTimeOrder, findStreamId, streamById, tailOf } from './stream-records.js';
 import * as streams from './streams.js';
 import type { ReadView, WriteView } from './view.js';
 import { findWindow, readKept, readWindows } from './windows.js';
@@ -292,6 +293,11 @@ export class LmdbStreamStore implements StreamStore {
 
   async poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {
     return this.read((view) => keys.map((key) => pollToken(view, findStreamId(view, key.stream))));
+  }
+
+  async changedStreams(since: string | undefined): Promise<StreamChanges> {
+    const { changes } = this.ready();
+    return this.read((view) => changes.since(since, (stream) => streamById(view, stream)?.name));
   }
 
   async count(stream: string, most: number): Promise<number> {

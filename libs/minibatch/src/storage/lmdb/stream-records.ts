@@ -95,6 +95,7 @@ export function tailOf(view: ReadView, stream: number): Tail {
 
 export function saveTail(view: WriteView, stream: number, tail: Tail): void {
   view.put(streamKey(Kind.Tail, stream), encodeTail(tail));
+  view.touch(stream);
 }
 
 /** Where the consumer's records are, or undefined if there can't be any. */

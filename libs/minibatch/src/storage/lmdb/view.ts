@@ -1,4 +1,5 @@
 import type { RootDatabase } from 'lmdb';
+import type { Changes } from './changes.js';
 import type { KeyRange } from './keys.js';
 
 /** What can be done in a read transaction. All of it is synchronous; nothing of it may be kept until afterwards. */
@@ -18,6 +19,8 @@ export interface WriteView extends ReadView {
   add(key: Buffer, value: Buffer): boolean;
   /** False if it was not there. */
   remove(key: Buffer): boolean;
+  /** Says that readers of the stream have to look again, once this is committed. */
+  touch(stream: number): void;
 }
 
 /** One descent into the tree in place of two. */
@@ -27,7 +30,13 @@ export type LmdbDatabase = RootDatabase<Buffer, Buffer>;
 
 /** The view on an lmdb-js database; inside a transaction of it lmdb-js reads and writes in that transaction. */
 export class LmdbView implements WriteView {
-  constructor(private readonly database: LmdbDatabase) {}
+  /** Something was written since this was set to false. */
+  hasWritten = false;
+
+  constructor(
+    private readonly database: LmdbDatabase,
+    private readonly changes: Changes,
+  ) {}
 
   get(key: Buffer): Buffer | undefined {
     return this.database.getBinary(key);
@@ -58,16 +67,24 @@ export class LmdbView implements WriteView {
   }
 
   put(key: Buffer, value: Buffer): void {
+    this.hasWritten = true;
     this.database.putSync(key, value);
   }
 
   add(key: Buffer, value: Buffer): boolean {
     // Its types say that it returns nothing; it returns what removeSync does.
     const added: unknown = this.database.putSync(key, value, IF_ABSENT);
+    this.hasWritten ||= added === true;
     return added === true;
   }
 
   remove(key: Buffer): boolean {
-    return this.database.removeSync(key);
+    const removed = this.database.removeSync(key);
+    this.hasWritten ||= removed;
+    return removed;
+  }
+
+  touch(stream: number): void {
+    this.changes.touch(stream);
   }
 }
