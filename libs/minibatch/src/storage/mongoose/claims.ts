@@ -5,7 +5,7 @@ import { consumerDocumentId, inRanges } from './consumer-document.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { insertMissing } from './insert-missing.js';
 import { isHeld } from './leases.js';
-import { guarded } from './store-errors.js';
+import { guarded, isDuplicateKey } from './store-errors.js';
 import type { ClaimLocations } from './claim-locations.js';
 import type { MarkDelay } from './mark-delay.js';
 import { Recoveries } from './recoveries.js';
@@ -86,13 +86,27 @@ export class Claims {
   private async moveOut(lease: Lease, record: WindowRecord, shared: string): Promise<void> {
     const { window } = this.collections;
     const { seq } = record;
-    await insertMissing(window, [toWindowDocument(lease, record)]);
+    await this.saveOwn(lease, record);
     const { matchedCount } = await window.updateOne({ _id: shared, fence: lease.fence }, without([seq]));
     if (matchedCount === 0 && !(await isHeld(this.collections, lease))) throw leaseLost(lease.key);
     const { documents } = this.locations.remove(lease, [seq]);
     // It was the last one in the shared document.
     if (documents.length > 0) await window.deleteMany({ _id: { $in: [...documents] } });
     this.locations.removed(lease, [seq]);
+  }
+
+  /** Replaces what an attempt has left that ended halfway: the window may have failed again since. */
+  private async saveOwn(lease: Lease, record: WindowRecord): Promise<void> {
+    const document = toWindowDocument(lease, record);
+    const { window } = this.collections;
+    const own = { _id: document._id, fence: lease.fence };
+    try {
+      await window.replaceOne(own, document, { upsert: true });
+    } catch (error) {
+      if (!isDuplicateKey(error)) throw error;
+      // Another call was first; or another holder has adopted it, and it stays.
+      await window.replaceOne(own, document);
+    }
   }
 
   private remember(lease: Lease, documents: readonly WindowDocument[]): void {

@@ -131,6 +131,21 @@ describe('windows that share a document', () => {
     expect(await seqs()).toEqual([[1, 3]]);
   });
 
+  it('gives it what was said last, where the first attempt has ended halfway', async () => {
+    const settled = await claim(2, 1);
+    const again = (attempt: number) => ({ ...settled[0]!.window, attempt, nextTry: NOON, error: `attempt ${attempt}` });
+    const updateOne = vi.spyOn(mongo.Collection.prototype, 'updateOne');
+    updateOne.mockRejectedValueOnce(new mongo.MongoNetworkError('connection closed'));
+    try {
+      await expect(test.store.reschedule(lease, again(2))).rejects.toThrow('connection closed');
+    } finally {
+      updateOne.mockRestore();
+    }
+    await test.store.reschedule(lease, again(3));
+    expect(await seqs()).toEqual([1, [2]]);
+    expect((await test.store.recover(lease)).open).toEqual([again(3), settled[1]!.window]);
+  });
+
   it('is gone when its last window gets a document of its own', async () => {
     const settled = await claim(3, 1);
     await finish(lease, settled.slice(0, 1));
