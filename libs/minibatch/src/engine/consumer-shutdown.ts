@@ -1,5 +1,6 @@
 import { type Clock, delay, within } from '../common/clock.js';
 import type { Log } from '../common/log.js';
+import { counted } from '../common/counted.js';
 import { messageOf } from '../errors/minibatch.error.js';
 import type { ConsumerRecord, CurrentTerm } from './consumer-records.js';
 import type { DrainResult } from './engine.interface.js';
@@ -21,6 +22,9 @@ const WAITS_FOR_ITSELF =
  * leases are given back.
  */
 export class ConsumerShutdown {
+  /** Consumers whose leases could not be given back, and why. */
+  private readonly unreleased: { readonly label: string; readonly error: unknown }[] = [];
+
   constructor(
     private readonly clock: Clock,
     private readonly log: Log,
@@ -51,8 +55,8 @@ export class ConsumerShutdown {
 
     const drained = current.reduce((sum, { loop }) => sum + loop.drained, 0);
     // A renewal may still be in flight; a store that never answers must not hold up the end.
-    const leaving = Promise.all([renewing, withdrawn, ...records.map((record) => this.leave(record))]);
-    await this.within(RELEASE_WAIT, leaving);
+    const left = Promise.all(records.map((record) => this.leave(record))).then(() => this.reportUnreleased());
+    await this.within(RELEASE_WAIT, Promise.all([renewing, withdrawn, left]));
     for (const record of records) delete record.current;
     return { drained, abandoned };
   }
@@ -68,7 +72,10 @@ export class ConsumerShutdown {
       abandoned = term.isOver ? 0 : loop.running;
       term.end();
     }
-    await this.within(RELEASE_WAIT, this.leave(record));
+    await this.within(
+      RELEASE_WAIT,
+      this.leave(record).then(() => this.reportUnreleased()),
+    );
     return { drained: current?.loop.drained ?? 0, abandoned };
   }
 
@@ -110,7 +117,7 @@ export class ConsumerShutdown {
     try {
       await this.keeper.leave(key);
     } catch (error) {
-      this.log.warn(`${label}: could not give its lease back; it expires on its own: ${messageOf(error)}`);
+      this.unreleased.push({ label, error });
     }
     if (!initialised && !current?.loop.initialised) return;
     try {
@@ -118,5 +125,15 @@ export class ConsumerShutdown {
     } catch (error) {
       this.log.warn(`${label}: its emitter did not close: ${messageOf(error)}`);
     }
+  }
+
+  /** In one line: a store that is away fails for thousands of consumers at once. */
+  private reportUnreleased(): void {
+    const [first, ...others] = this.unreleased.splice(0);
+    if (!first) return;
+    const who = others.length > 0 ? `${first.label} and ${counted(others.length, 'other consumer')}` : first.label;
+    const what =
+      others.length > 0 ? 'their leases back; they expire on their own' : 'its lease back; it expires on its own';
+    this.log.warn(`${who}: could not give ${what}: ${messageOf(first.error)}`);
   }
 }

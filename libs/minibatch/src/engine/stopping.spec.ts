@@ -36,6 +36,25 @@ describe('stopping', () => {
     await expect(stopping).resolves.toEqual({ drained: 0, abandoned: 1 });
   });
 
+  it('says in one line that leases could not be given back, however many', async () => {
+    const failing = new Process(database, {
+      around: (call) => (call.method === 'releaseLease' ? Promise.reject(new Error('away')) : call.proceed()),
+    });
+    await failing
+      .consumer({ size: 1, group: 'a' })
+      .consumer({ size: 1, group: 'b' })
+      .consumer({ size: 1, group: 'c' })
+      .start();
+    await turns(() => failing.engine.status().every(({ activity }) => activity === 'waiting'));
+    await failing.engine.stop(1_000);
+    const lines = failing.logged.filter((line) => line.includes('could not give'));
+    expect(lines).toEqual([
+      expect.stringMatching(
+        / and 2 other consumers: could not give their leases back; they expire on their own: away$/,
+      ),
+    ]);
+  });
+
   it('has an aborted signal for who asks for it late', async () => {
     let asked: boolean | undefined;
     let go = (): void => undefined;
