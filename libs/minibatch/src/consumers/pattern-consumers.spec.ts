@@ -11,10 +11,12 @@ import { MinibatchModule } from '../minibatch.module.js';
 import type { StoreChoice } from '../minibatch.module-definition.js';
 import { memoryStore } from '../storage/memory/index.js';
 import { STORES } from '../storage/stores.spec.support.js';
+import type { ConsumerKey } from '../storage/stream-store.interface.js';
 import { StatusService } from '../status/status.service.js';
 import { StreamService } from '../streams/stream.service.js';
 import { MinibatchHarness } from '../testing/minibatch.harness.js';
 import { MinibatchTestingModule } from '../testing/minibatch-testing.module.js';
+import { wrapStore } from '../testing/wrapped-store.js';
 import type { Window } from '../windows/window.js';
 import { ConsumerRegistry } from './consumer.registry.js';
 import { Streaming } from './streaming.decorator.js';
@@ -92,6 +94,64 @@ describe.each(STORES)('a consumer with a pattern, on %s', (_, open) => {
     await streams.stream('orders.eu').append(2);
     await until(harness, () => seen.length === 2);
     expect(seen[1]).toEqual(['orders.eu', 2]);
+  });
+});
+
+describe.each(STORES)('a consumer with a pattern, on %s', (_, open) => {
+  it('does not make a stream again that was dropped after the look that found it', async () => {
+    const { store, dispose } = await open();
+    closing.push(dispose);
+    const asked: string[] = [];
+    let looks = 0;
+    const dropping = wrapStore(store, async (call) => {
+      if (call.method === 'registerGroup') asked.push((call.args[0] as ConsumerKey).stream);
+      const answer = await call.proceed();
+      if (call.method === 'listStreams' && call.args[0] === undefined) {
+        looks += 1;
+        if (looks === 1) await store.dropStream('orders.eu');
+      }
+      return answer;
+    });
+    const { module, streams, harness, engine } = await boot(dropping, Orders);
+    await streams.stream('orders.eu').append(1);
+    await module.init();
+    await until(harness, () => looks > 2 && streamsOf(engine).length === 0);
+    expect(asked).toEqual([]);
+    expect(await streams.streams()).toEqual([]);
+
+    await streams.stream('orders.eu').append(2);
+    await until(harness, () => seen.length === 1);
+    expect(seen).toEqual([['orders.eu', 2]]);
+  });
+
+  it('consumes all partitions of a stream, those too that it is given later, and goes with all of them', async () => {
+    const { store, dispose } = await open();
+    closing.push(dispose);
+    await store.open();
+    await store.ensureStream('orders.eu', { partitions: 2 });
+    const { module, streams, harness, engine } = await boot(store, Orders);
+    const stream = streams.stream('orders.eu');
+    const append = (from: number) =>
+      Promise.all(Array.from({ length: 20 }, (_, n) => stream.append(from + n, { key: `k${n}` })));
+    await append(0);
+    await module.init();
+    const partitions = () =>
+      engine
+        .status()
+        .map(({ key }) => key.partition)
+        .toSorted();
+    await until(harness, () => seen.length === 20);
+    expect(partitions()).toEqual([0, 1]);
+
+    await stream.grow(4);
+    await until(harness, () => partitions().length === 4);
+    await append(20);
+    await until(harness, () => seen.length === 40);
+    expect(new Set(seen.map(String)).size).toBe(40);
+
+    await store.dropStream('orders.eu');
+    await until(harness, () => partitions().length === 0);
+    expect(await streams.streams()).toEqual([]);
   });
 });
 

@@ -28,6 +28,8 @@ interface Running {
   readonly key: ConsumerKey;
   readonly label: string;
   readonly release: () => void;
+  /** Each of its partitions reports the end. */
+  isEnding?: boolean;
 }
 
 /**
@@ -100,7 +102,7 @@ export class PatternConsumers {
       release = reserve(stream, resolved.group, label);
       const definition = await bind(consumer, stream);
       if (this.stopping.signal.aborted) return release();
-      const running = { key: definition.key, label, release };
+      const running: Running = { key: definition.key, label, release };
       engine.add({ ...definition, dropped: () => this.end(consumer, running) });
       streams.set(stream, running);
       log.log(bindingLine(definition));
@@ -119,10 +121,12 @@ export class PatternConsumers {
   }
 
   /** The stream is gone. If it comes back, the next look finds it. */
-  private end(consumer: PatternConsumer, { key, label, release }: Running): void {
+  private end(consumer: PatternConsumer, running: Running): void {
     const { engine, log, shutdownTimeout } = this.parts;
+    const { key, label, release } = running;
     const streams = this.running.get(consumer);
-    if (this.stopping.signal.aborted || streams?.get(key.stream)?.key !== key) return;
+    if (this.stopping.signal.aborted || streams?.get(key.stream) !== running || running.isEnding) return;
+    running.isEnding = true;
     log.log(`${label}: stream '${key.stream}' was dropped; it is no longer consumed`);
     void engine.remove(key, shutdownTimeout).finally(() => {
       release();

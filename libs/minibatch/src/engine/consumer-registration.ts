@@ -53,11 +53,24 @@ export class ConsumerRegistration {
 
   /** Makes the stream, and the group of a consumer in all its partitions. */
   async ensure(definition: ConsumerDefinition, replaces?: string): Promise<StreamInfo> {
-    const { key } = definition;
-    const info = await ensureDeclared(this.store, key.stream, this.declared(key.stream), this.clock.now());
+    const { stream } = definition.key;
+    const info = await ensureDeclared(this.store, stream, this.declared(stream), this.clock.now());
+    await this.registerGroup(definition, replaces);
+    return info;
+  }
+
+  private async registerGroup({ key, ...definition }: ConsumerDefinition, replaces?: string): Promise<void> {
     // Messages that are too old are found by time, too.
     const timeOrder = definition.timeOrder || this.retention(key.stream)?.buffered !== undefined;
     await this.store.registerGroup(key, { timeOrder, ...(replaces === undefined ? {} : { replaces }) });
+  }
+
+  /** Makes the group of a consumer that goes with its stream: one that was dropped is not made again. Undefined if it was. */
+  private async join(definition: ConsumerDefinition): Promise<StreamInfo | undefined> {
+    const { stream } = definition.key;
+    const [info] = await this.store.listStreams([stream]);
+    if (!info || this.declared(stream) !== undefined) return info && this.ensure(definition, definition.replaces);
+    await this.registerGroup(definition, definition.replaces);
     return info;
   }
 
@@ -69,8 +82,12 @@ export class ConsumerRegistration {
       if (this.stopping.aborted) return true;
       await this.store.open();
       if (this.stopping.aborted) return true;
-      const info = await this.ensure(definition, definition.replaces);
+      const info = await (definition.dropped ? this.join(definition) : this.ensure(definition, definition.replaces));
       if (record.removed || this.stopping.aborted) return true;
+      if (!info) {
+        definition.dropped?.();
+        return true;
+      }
       record.registrationFailed = false;
       record.flushes = { count: info.flushes, at: this.clock.monotonic() };
       this.registered(record, info);
