@@ -49,7 +49,7 @@ export function taskFor(executor: Executor, group: HandlerName | 'absent', optio
   );
   const bound = { executor, consumer: consumerOf(group), encode: encodeTask };
   const handler: WindowHandler = group === 'absent' ? () => undefined : (each) => handlers[group](each);
-  return new ExecutorTask(bound, handler, window, partition, wantsResult, 0);
+  return new ExecutorTask(bound, handler, window, record?.recoveries ?? 0, wantsResult, partition);
 }
 
 /** What the engine makes of the run: the result, and the reasons by message id. */
