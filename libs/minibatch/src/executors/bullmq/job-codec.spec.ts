@@ -50,6 +50,12 @@ describe('a value as JSON', () => {
     expect(toJson(value)).toBe(value);
   });
 
+  it('writes dates as they are, whatever second the one before was of', () => {
+    const times = [1_999, 2_000, 2_007, 2_070, 1_999, 253_402_300_799_999, 0];
+    const dates = times.map((time) => new Date(time));
+    expect(toJson(dates)).toEqual(dates.map((date) => ({ $date: date.toISOString() })));
+  });
+
   it('leaves what it was made of as it was', () => {
     const value = { at: new Date(0), list: [1n] };
     toJson(value);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Mutable } from '../../common/mutable.js';
 import { isA, messageOf } from '../../errors/error-text.js';
 import { ExecutorUnavailable, ProtocolMismatch, RemoteHandlerError } from '../../errors/executor-errors.js';
 import type { StoredMessage } from '../../storage/message.interface.js';
@@ -63,13 +64,11 @@ function headOf(task: WindowTask): Record<string, unknown> {
 }
 
 function toJobMessage({ id, created, data, key, headers }: Message): JobMessage {
-  return {
-    id,
-    created: toJson(created),
-    data: toJson(data),
-    ...(key !== undefined && { key }),
-    ...(headers !== undefined && { headers }),
-  };
+  // Spreads would be a good part of what a message costs.
+  const message: Mutable<JobMessage> = { id, created: toJson(created), data: toJson(data) };
+  if (key !== undefined) message.key = key;
+  if (headers !== undefined) message.headers = headers;
+  return message;
 }
 
 /** Reads messages from the store. */

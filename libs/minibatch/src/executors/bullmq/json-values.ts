@@ -61,7 +61,21 @@ function dateToJson(value: Date): unknown {
   if (Number.isNaN(time)) throw new NoJson('an invalid date');
   // What ISO 8601 writes with four digits.
   const isUsual = time >= 0 && time < 253_402_300_800_000;
-  return { $date: isUsual ? value.toISOString() : { $numberLong: String(time) } };
+  return { $date: isUsual ? isoOf(time) : { $numberLong: String(time) } };
+}
+
+/** The second that was written last, up to its decimal point. Messages of a window are of few seconds, and `toISOString` is slow. */
+let lastSecond = Number.NaN;
+let lastText = '';
+
+/** @param time of a year with four digits; milliseconds, whole */
+function isoOf(time: number): string {
+  const second = Math.floor(time / 1_000);
+  if (second !== lastSecond) {
+    lastText = new Date(time).toISOString().slice(0, -'000Z'.length);
+    lastSecond = second;
+  }
+  return `${lastText}${String(time % 1_000).padStart(3, '0')}Z`;
 }
 
 function arrayToJson(value: readonly unknown[]): unknown {
