@@ -231,6 +231,42 @@ describe('bullmq', () => {
     expect(Jobs.seen).toHaveLength(2);
   });
 
+  it('does not begin with a task that is aborted already', async () => {
+    await startWorker();
+    const executor = make();
+    await executor.run(task(executor, { record: { id: 'before' } }));
+    const signal = AbortSignal.abort(new Error('too late'));
+    await expect(executor.run(task(executor, { record: { id: 'aborted' }, signal }))).rejects.toThrow('too late');
+    await executor.run(task(executor, { record: { id: 'after' } }));
+    expect(Jobs.seen).toHaveLength(2);
+  });
+
+  it('leaves the methods of an application alone that has a queue of this name in another database', async () => {
+    const connection = redis.url.replace(/0$/, '1');
+    await startWorker({ connection, concurrency: 2 });
+    let isAborted = false;
+    let end = (): void => undefined;
+    Jobs.work = ({ id, signal }) => {
+      if (id !== 'same') return 'other';
+      signal.addEventListener('abort', () => (isAborted = true));
+      return new Promise((resolve) => (end = () => resolve('done')));
+    };
+    const [theirs, ours] = [make({ connection }), make()];
+    const same = theirs.run(task(theirs, { record: { id: 'same' } }));
+    same.catch(() => undefined);
+    await vi.waitFor(() => expect(Jobs.seen).toHaveLength(1), 20_000);
+    const abort = new AbortController();
+    const run = ours.run(task(ours, { record: { id: 'same' }, signal: abort.signal }));
+    run.catch(() => undefined);
+    await vi.waitFor(async () => expect(await admin.keys(`${prefix}:*:wait`)).toHaveLength(1), 20_000);
+    abort.abort(new Error('too late'));
+    await expect(run).rejects.toThrow('too late');
+    expect((await theirs.run(task(theirs, { record: { id: 'later' } }))).result).toBe('other');
+    expect(isAborted).toBe(false);
+    end();
+    expect((await same).result).toBe('done');
+  });
+
   it('finds all results, though every 50th event is lost', async () => {
     const { emit } = bullmqPackage.QueueEvents.prototype;
     let events = 0;

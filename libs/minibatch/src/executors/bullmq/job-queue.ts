@@ -79,6 +79,7 @@ export class JobQueue {
   }
 
   async run(task: WindowTask): Promise<WindowOutcome> {
+    if (task.signal.aborted) throw givenUp(task.signal.reason);
     const id = jobIdOf(task);
     const { queue, link } = this.parts;
     const outcome = new Promise<WindowOutcome>((resolve, reject) => this.begin(id, task, resolve, reject));
@@ -252,8 +253,7 @@ export class JobQueue {
     const abort = () => {
       cancel = this.abort(id, task);
     };
-    if (signal.aborted) abort();
-    else signal.addEventListener('abort', abort, { once: true });
+    signal.addEventListener('abort', abort, { once: true });
     return () => {
       cancel();
       signal.removeEventListener('abort', abort);
@@ -265,18 +265,18 @@ export class JobQueue {
    * removed, and a method that runs has one lock time to end.
    */
   private abort(id: string, task: WindowTask): () => void {
-    const { link, clock, lock } = this.parts;
+    const { queue, link, clock, lock } = this.parts;
     const { reason } = task.signal as { reason: unknown };
+    const given = givenUp(reason);
     if (reason instanceof DOMException) {
-      this.end(id, task, new ExecutorUnavailable('bullmq: the window is left to the next holder of the lease'));
+      this.end(id, task, given);
       return () => undefined;
     }
-    const text = messageOf(reason);
-    const order: AbortOrder = { job: id, reason: text };
-    void link.client.publish(abortChannel(this.parts.queue), JSON.stringify(order)).catch(() => undefined);
-    const given = new ExecutorUnavailable(`bullmq: the window was given up: ${text}`);
+    const order: AbortOrder = { job: id, reason: messageOf(reason), at: clock.now() };
+    const channel = abortChannel(queue.toKey('aborts'), link.client);
+    void link.client.publish(channel, JSON.stringify(order)).catch(() => undefined);
     if (!this.out.get(id)?.hasStarted) {
-      void this.parts.queue.remove(id, { removeChildren: false }).then(
+      void queue.remove(id, { removeChildren: false }).then(
         // Zero: a worker has begun with it.
         (count) => count === 0 || this.end(id, task, given),
         () => this.end(id, task, given),
@@ -284,6 +284,13 @@ export class JobQueue {
     }
     return clock.schedule(lock, () => this.end(id, task, given));
   }
+}
+
+/** @param reason of the task's signal */
+function givenUp(reason: unknown): ExecutorUnavailable {
+  if (reason instanceof DOMException)
+    return new ExecutorUnavailable('bullmq: the window is left to the next holder of the lease');
+  return new ExecutorUnavailable(`bullmq: the window was given up: ${messageOf(reason)}`);
 }
 
 function seenIn(fields: readonly (string | null)[]): Seen {

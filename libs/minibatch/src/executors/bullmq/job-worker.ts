@@ -5,7 +5,7 @@ import { ExecutorUnavailable, ProtocolMismatch } from '../../errors/executor-err
 import { isA } from '../../errors/error-text.js';
 import type { ReceivedTask } from '../task-codec.js';
 import { runReceived } from '../task-runner.js';
-import { RunningJobs } from './aborts.js';
+import { abortChannel, RunningJobs } from './aborts.js';
 import type { ResolvedBullmq } from './bullmq.options.js';
 import { readJob, returnValueOf } from './job-codec.js';
 import type { Bullmq, Job, RedisClient, Worker } from './packages.js';
@@ -38,7 +38,7 @@ export class JobWorker {
   private onIdle = (): void => undefined;
 
   constructor(private readonly parts: JobWorkerParts) {
-    this.jobs = new RunningJobs(parts.subscriber);
+    this.jobs = new RunningJobs(parts.subscriber, parts.clock, parts.options.lock);
   }
 
   /** Begins with windows of this consumer, as soon as Redis can be reached. Resolves when it has begun. */
@@ -62,7 +62,7 @@ export class JobWorker {
       for (const id of ids) this.jobs.abort(id, 'the lock of the job is lost, and so is its result');
     });
     this.workers.push(worker);
-    void subscriber.subscribe(`${prefix}:${name}:aborts`).catch(() => undefined);
+    void subscriber.subscribe(abortChannel(`${prefix}:${name}:aborts`, subscriber)).catch(() => undefined);
     await worker.waitUntilReady();
   }
 
@@ -93,7 +93,7 @@ export class JobWorker {
     const running = { job, token };
     this.running.add(running);
     try {
-      const answer = await this.jobs.run(job.id ?? '', (signal) => this.answer(consumer, job, signal));
+      const answer = await this.jobs.run(job, (signal) => this.answer(consumer, job, signal));
       if (answer.kind === 'handled') return returnValueOf(answer);
       // With it the emitter knows class and code of what was thrown. Without it, it knows the text.
       await job.updateProgress(answer).catch(() => undefined);

@@ -3,6 +3,7 @@ import { loadPackage } from '../../common/missing-package.js';
 /** What of the packages is used. Declared here: with their own types, ours would not compile where they are not installed. */
 export interface RedisClient {
   readonly status: string;
+  readonly options: { readonly db?: number | string };
   connect(): Promise<void>;
   disconnect(reconnect?: boolean): void;
   hmget(key: string, ...fields: string[]): Promise<(string | null)[]>;
@@ -34,6 +35,7 @@ export interface QueueEvents {
 export interface Job {
   readonly id?: string;
   readonly data: unknown;
+  readonly timestamp: number;
   updateProgress(progress: object): Promise<void>;
   moveToWait(token: string): Promise<unknown>;
 }
