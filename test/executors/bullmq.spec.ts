@@ -267,6 +267,25 @@ describe('bullmq', () => {
     expect((await same).result).toBe('done');
   });
 
+  it('reads events on after one that is no JSON', async () => {
+    // Nothing else would find a result before the test is over.
+    const lock = '10m';
+    await startWorker({ lock });
+    const executor = make({ lock });
+    await executor.run(task(executor));
+    const event = ['event', 'completed', 'jobId', 'python', 'returnvalue', 'NaN'];
+    await admin.xadd(`${prefix}:minibatch.executor-contract.work:events`, '*', ...event);
+    let [runs, ended] = [0, 0];
+    await vi.waitFor(() => {
+      const run = executor.run(task(executor, { record: { id: `after ${(runs += 1)}` } }));
+      run.then(
+        () => (ended += 1),
+        () => undefined,
+      );
+      expect(ended).toBeGreaterThan(0);
+    }, 30_000);
+  });
+
   it('finds all results, though every 50th event is lost', async () => {
     const { emit } = bullmqPackage.QueueEvents.prototype;
     let events = 0;

@@ -2,9 +2,10 @@ import { delay, every, SystemClock, within } from '../../common/clock.js';
 import { ExecutorUnavailable } from '../../errors/executor-errors.js';
 import type { Executor, ExecutorConsumer, ExecutorWorker, WindowOutcome, WindowTask } from '../executor.interface.js';
 import { type BullmqOptions, resolveBullmq, type ResolvedBullmq } from './bullmq.options.js';
+import { JobEvents } from './job-events.js';
 import { JobQueue } from './job-queue.js';
 import { JobWorker } from './job-worker.js';
-import { loadPackages, type Packages, type Queue, type QueueEvents } from './packages.js';
+import { loadPackages, type Packages, type Queue } from './packages.js';
 import { queueNameOf } from './queue-name.js';
 import { CLOSE_WAIT, FAIL_FAST, PATIENT, RedisLink } from './redis-link.js';
 
@@ -12,14 +13,12 @@ import { CLOSE_WAIT, FAIL_FAST, PATIENT, RedisLink } from './redis-link.js';
 const PATIENCE = 5_000;
 /** Events that Redis keeps for emitters that are slow to read them; what is lost, the next look finds. */
 const MOST_EVENTS = 1_000;
-/** After these a job is looked up. */
-const ENDS = ['completed', 'failed', 'stalled', 'duplicated'];
 
 /** The emitter's side of one consumer. */
 interface Consumer {
   readonly jobs: JobQueue;
   readonly queue: Queue;
-  readonly events: QueueEvents;
+  readonly events: JobEvents;
 }
 
 /** Runs methods in other processes, to which BullMQ brings the windows by Redis. */
@@ -155,11 +154,20 @@ export class BullmqExecutor implements Executor {
       throw link.away(error);
     });
     if (this.isClosed) throw closed();
-    const events = new QueueEvents(name, { connection, prefix });
-    events.on('error', () => undefined);
     const jobs = new JobQueue({ consumer, queue, link, clock, lock });
-    for (const event of ENDS) events.on(event, ({ jobId }) => jobs.wake(jobId));
-    events.on('active', ({ jobId }) => jobs.begun(jobId));
+    const events = new JobEvents({
+      jobs,
+      queue,
+      client: link.client,
+      make: (from) => new QueueEvents(name, { connection, prefix, autorun: false, lastEventId: from }),
+    });
+    await events.open().catch((error: unknown) => {
+      throw link.away(error);
+    });
+    if (this.isClosed) {
+      await events.close().catch(() => undefined);
+      throw closed();
+    }
     this.stopSweeps ??= every(clock, lock / 2, () => void this.sweep());
     const made = { jobs, queue, events };
     this.consumers.set(name, made);

@@ -8,6 +8,14 @@ export interface RedisClient {
   disconnect(reconnect?: boolean): void;
   hmget(key: string, ...fields: string[]): Promise<(string | null)[]>;
   exists(key: string): Promise<number>;
+  /** Newest first, if `from` is `+` and `to` is `-`. */
+  xrevrange(
+    key: string,
+    from: string,
+    to: string,
+    count: 'COUNT',
+    most: number,
+  ): Promise<[id: string, fields: string[]][]>;
   info(section: string): Promise<string>;
   publish(channel: string, message: string): Promise<number>;
   subscribe(...channels: string[]): Promise<unknown>;
@@ -27,6 +35,7 @@ export interface Queue {
 }
 
 export interface QueueEvents {
+  run(): Promise<void>;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: string, listener: (args: { readonly jobId: string }) => void): unknown;
   close(): Promise<void>;
