@@ -26,15 +26,9 @@ const STORES = {
   'replica-set': overMongo,
   async postgres(connectionString) {
     const { postgresStore } = await import('nestjs-minibatch/postgres');
-    const { default: pg } = await import('pg');
-    const commands = { total: 0 };
-    const { prototype } = pg.Client;
-    const query = Reflect.get(prototype, 'query');
-    prototype.query = function counted(...args) {
-      commands.total += 1;
-      return Reflect.apply(query, this, args);
-    };
-    return { options: { store: postgresStore({ connectionString }) }, count: () => commands };
+    // The store's own pool would be of the package's pg, whose statements nobody counts here.
+    const { openPool, statementMeter } = await import('./postgres.mjs');
+    return { options: { store: postgresStore({ pool: openPool(connectionString) }) }, count: statementMeter };
   },
 };
 

@@ -31,8 +31,11 @@ describe('windows in flight', () => {
     expect(windows.readAhead).toEqual({ messages: 1, bytes: 10 });
     windows.transition(one, WindowState.Finished);
     expect(windows.isQuiet).toBe(false);
+    expect(windows.readAhead).toEqual({ messages: 3, bytes: 40 });
     const commit = windows.takeFinished(1);
     expect(commit).toEqual([one]);
+    // Their messages count no more, their bytes do as long as they are held.
+    expect(windows.readAhead).toEqual({ messages: 1, bytes: 40 });
     expect(windows.in(WindowState.Committing)).toEqual({ windows: 1, messages: 2, bytes: 30 });
     windows.transition(one, WindowState.Leaving);
     expect([windows.inCommits, windows.commitCount, windows.committedSeqs()]).toEqual([1, 1, [1]]);

@@ -98,13 +98,14 @@ export class InFlightWindows {
 
   /**
    * What counts against reading ahead. Running windows do not: their number is bounded, and no worker is to wait for the others. What is
-   * set aside has bounds of its own, or there would never be evidence for it.
+   * set aside has bounds of its own, or there would never be evidence for it. Of those that are committed only the bytes count: where each
+   * step waits for the disk, the next block has to be read by then.
    */
   get readAhead(): Readonly<Omit<Amount, 'windows'>> {
     const { total } = this;
-    const { running, setAside } = this.amounts;
+    const { running, setAside, committing, leaving } = this.amounts;
     return {
-      messages: total.messages - running.messages - setAside.messages,
+      messages: total.messages - running.messages - setAside.messages - committing.messages - leaving.messages,
       bytes: total.bytes - running.bytes - setAside.bytes,
     };
   }

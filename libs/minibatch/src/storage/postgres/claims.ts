@@ -2,7 +2,8 @@ import { leaseLost } from '../../errors/store-faults.js';
 import type { Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Database } from './database.js';
 import { numberArray } from './ids.js';
-import { consumerOf, heldBy, HELD_FOR_SHARE, IS_HELD, statement, STREAM } from './sql.js';
+import { type LeaseWrite, Rank } from './lease-writes.js';
+import { consumerOf, fenced, heldBy, HELD_FOR_SHARE, IS_HELD, statement, STREAM } from './sql.js';
 import { packWindow, type PackedWindow, unpackProgress, unpackWindow } from './window-codec.js';
 
 interface ConsumerRow {
@@ -16,12 +17,11 @@ const CONSUMER = statement(`select to_json(finished) as finished, progress,
 const WINDOWS = statement(`select record, ids from minibatch.claim
   where stream = ${STREAM} and grp = $2 and partition = $3 order by seq`);
 /** The windows are in one run of bytes, each as its record and its ids: the driver sends that without turning it into text. */
-const CLAIM = statement(`with held as materialized (${HELD_FOR_SHARE}),
+const CLAIM = fenced(`
   claimed as (insert into minibatch.claim (stream, grp, partition, seq, record, ids)
     select ${STREAM}, $2, $3, w.seq, substring($6::bytea from w.start for w.record), substring($6::bytea from w.start + w.record for w.ids)
     from unnest($7::bigint[], $8::int[], $9::int[], $10::int[]) w(seq, start, record, ids) where exists (select 1 from held)
-    on conflict (stream, grp, partition, seq) do update set record = excluded.record, ids = excluded.ids)
-  select 1 from held`);
+    on conflict (stream, grp, partition, seq) do update set record = excluded.record, ids = excluded.ids)`);
 const RESCHEDULE = statement(`with held as materialized (${HELD_FOR_SHARE}),
   changed as (update minibatch.claim set record = $7
     where stream = ${STREAM} and grp = $2 and partition = $3 and seq = $6 and exists (select 1 from held))
@@ -47,9 +47,8 @@ export async function claimedWindows(database: Database, key: Lease['key']): Pro
   return rows.map(unpackWindow);
 }
 
-/** @throws LeaseLost */
-export async function claim(database: Database, lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
-  if (windows.length === 0) return;
+/** @param windows one at least */
+export function claimWrite(lease: Lease, windows: readonly WindowRecord[]): LeaseWrite {
   const parts: Buffer[] = [];
   const starts: number[] = [];
   const records: number[] = [];
@@ -64,12 +63,8 @@ export async function claim(database: Database, lease: Lease, windows: readonly 
     end += packed.record.length + packed.ids.length;
   }
   const seqs = windows.map(({ seq }) => seq);
-  const held = await database.query('claim windows', CLAIM, [
-    ...heldBy(lease),
-    Buffer.concat(parts),
-    ...[seqs, starts, records, ids].map(numberArray),
-  ]);
-  if (held.length === 0) throw leaseLost(lease.key);
+  const values = [...heldBy(lease), Buffer.concat(parts), ...[seqs, starts, records, ids].map(numberArray)];
+  return { what: 'claim windows', rank: Rank.Claim, steps: [{ statement: CLAIM, values }] };
 }
 
 /** @throws LeaseLost */

@@ -1,7 +1,6 @@
-import { leaseLost } from '../../errors/store-faults.js';
 import type { Commit, Lease } from '../stream-store.interface.js';
-import type { Database } from './database.js';
 import { numberArray } from './ids.js';
+import { type LeaseWrite, Rank } from './lease-writes.js';
 import { heldBy, statement } from './sql.js';
 import { packProgress } from './window-codec.js';
 
@@ -17,13 +16,8 @@ const COMMIT = statement(`update minibatch.consumer c set finished = $6, progres
   where s.name = $1 and c.stream = s.id and c.grp = $2 and c.partition = $3 and c.fence = $4 and c.owner->>'id' = $5
   returning to_json(s.groups) as groups, s.asked, s.has_former_marks`);
 
-/** The commit point: it also renews the lease. @throws LeaseLost */
-export async function commit(database: Database, lease: Lease, { finished, progress }: Commit): Promise<Committed> {
-  const [committed] = await database.query<Committed>('commit', COMMIT, [
-    ...heldBy(lease),
-    numberArray(finished),
-    packProgress(progress),
-  ]);
-  if (!committed) throw leaseLost(lease.key);
-  return committed;
+/** The commit point: it also renews the lease. It has a `Committed` for its row. */
+export function commitWrite(lease: Lease, { finished, progress }: Commit): LeaseWrite {
+  const values = [...heldBy(lease), numberArray(finished), packProgress(progress)];
+  return { what: 'commit', rank: Rank.Commit, steps: [{ statement: { synced: COMMIT, unsynced: COMMIT }, values }] };
 }

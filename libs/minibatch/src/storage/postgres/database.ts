@@ -124,6 +124,11 @@ export class Database {
     return this.run(false, (client) => this.sendForRows<R>(client, statement, values));
   }
 
+  /** Runs statements on one connection, each a transaction of its own. All of them may be repeated. */
+  session<R>(what: string, work: (queries: Queries) => Promise<R>): Promise<R> {
+    return this.coded(what, () => this.run(true, (client) => work(this.queriesOf(client))));
+  }
+
   /** Runs a transaction that may be repeated. */
   transaction<R>(what: string, work: (queries: Queries) => Promise<R>): Promise<R> {
     return this.coded(what, () =>
@@ -131,10 +136,7 @@ export class Database {
         // Whatever the role's default is: what a lock protects has to be read after it.
         await client.query('begin isolation level read committed');
         try {
-          const result = await work({
-            query: (statement, values) => this.send(client, statement, values),
-            script: async (text) => void (await client.query(inSchema(text, this.options.schema))),
-          });
+          const result = await work(this.queriesOf(client));
           await client.query('commit');
           return result;
         } catch (error) {
@@ -239,6 +241,13 @@ export class Database {
       this.breaks += 1;
       this.restoring = undefined;
     }));
+  }
+
+  private queriesOf(client: PostgresClient): Queries {
+    return {
+      query: (statement, values) => this.send(client, statement, values),
+      script: async (text) => void (await client.query(inSchema(text, this.options.schema))),
+    };
   }
 
   private async send<R extends object>(

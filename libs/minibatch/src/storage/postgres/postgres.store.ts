@@ -43,7 +43,7 @@ import type {
 import { Appends } from './append.js';
 import { readCheckpoint } from './checkpoints.js';
 import * as claims from './claims.js';
-import { commit } from './commit.js';
+import { type Committed, commitWrite } from './commit.js';
 import { Database } from './database.js';
 import { bury, discardLetters, listLetters } from './dead-letters.js';
 import { durabilityWarnings } from './durability.js';
@@ -51,6 +51,7 @@ import { Floors } from './floors.js';
 import { registerGroup, removeGroup } from './groups.js';
 import { ID_PATTERN } from './ids.js';
 import { KnownStreams } from './known-streams.js';
+import { LeaseWrites } from './lease-writes.js';
 import * as leases from './leases.js';
 import { prepareTables } from './migrations.js';
 import { Notifications } from './notifications.js';
@@ -60,7 +61,7 @@ import { redriveLetters } from './redrive.js';
 import { replayMessages } from './replay.js';
 import { expire, sweep } from './retention.js';
 import { SCHEMA } from './schema.js';
-import { settle } from './settle.js';
+import { settleWrite } from './settle.js';
 import { countMessages, pollTokens, streamStats } from './statistics.js';
 import * as streams from './streams.js';
 import { ensureTimeOrder } from './time-order.js';
@@ -95,6 +96,7 @@ interface Parts {
   readonly floors: Floors;
   readonly reads: Reads;
   readonly appends: Appends;
+  readonly writes: LeaseWrites;
   /** Ends the pool if it is the store's own. */
   end(): Promise<void>;
 }
@@ -244,22 +246,22 @@ export class PostgresStreamStore implements StreamStore {
     return this.with(({ reads }) => reads.load(key, ids));
   }
 
-  claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
-    return this.with(({ database }) => claims.claim(database, lease, windows));
+  async claim(lease: Lease, windows: readonly WindowRecord[]): Promise<void> {
+    if (windows.length > 0) await this.with(({ writes }) => writes.write(lease, claims.claimWrite(lease, windows)));
   }
 
   async commit(lease: Lease, point: Commit, asked?: (count: number) => void): Promise<readonly string[]> {
-    const committed = await this.with(({ database }) => commit(database, lease, point));
+    const committed = await this.with(({ writes }) => writes.write<Committed>(lease, commitWrite(lease, point)));
     if (this.formerMarks.size >= MOST_STREAMS) this.formerMarks.clear();
     this.formerMarks.set(lease.key.stream, committed.has_former_marks);
     asked?.(committed.asked);
     return committed.groups;
   }
 
-  settle(lease: Lease, settled: readonly SettledWindow[], options: SettleOptions): Promise<void> {
+  async settle(lease: Lease, settled: readonly SettledWindow[], options: SettleOptions): Promise<void> {
     // What a recovery has found was committed elsewhere.
     const hasFormerMarks = this.formerMarks.get(lease.key.stream) ?? true;
-    return this.with(({ database }) => settle(database, lease, settled, options, hasFormerMarks));
+    await this.with(({ writes }) => writes.write(lease, settleWrite(lease, settled, options, hasFormerMarks)));
   }
 
   findWindow(key: ConsumerKey, window: string): Promise<WindowRecord | undefined> {
@@ -372,6 +374,7 @@ export class PostgresStreamStore implements StreamStore {
       floors,
       reads: new Reads(database, floors),
       appends,
+      writes: new LeaseWrites(database),
       end: async () => {
         notifications.close();
         appends.close();

@@ -27,8 +27,28 @@ export function withinBytes(columns: string, inner: string, order: string, limit
 /** The condition of a consumer whose lease is held, with the values of `heldBy`. */
 export const IS_HELD = `stream = ${STREAM} and grp = $2 and partition = $3 and fence = $4 and owner->>'id' = $5`;
 
-/** One row if the lease is held. `for share`: nobody acquires it before this statement has committed. */
+/** One row if the lease is held. `for share`: nobody acquires it before this statement has committed, and it writes in any case. */
 export const HELD_FOR_SHARE = `select 1 from minibatch.consumer where ${IS_HELD} for share`;
+
+/**
+ * A statement that writes if the lease is held, and then has one row. Both forms are carried out when they are answered, also for what
+ * is sent next on the connection. `synced` is on disk then, and all that the server wrote before it. It always writes: what is repeated
+ * and finds nothing to do waits for the disk, too. `unsynced` may be lost until a later statement is synced.
+ */
+export interface FencedStatement {
+  readonly synced: Statement;
+  readonly unsynced: Statement;
+}
+
+/** @param ctes common table expressions that may use `held`, which has a row if the lease is held */
+export function fenced(ctes: string, options: Omit<Statement, 'text'> = {}): FencedStatement {
+  // `local`: until the end of this statement's transaction.
+  const unsynced = `select set_config('synchronous_commit', 'off', true) as held from held`;
+  return {
+    synced: statement(`with held as materialized (${HELD_FOR_SHARE}), ${ctes} select 1 as held from held`, options),
+    unsynced: statement(`with held as materialized (${HELD_FOR_SHARE}), ${ctes} ${unsynced}`, options),
+  };
+}
 
 /** The first five parameters of a statement that is fenced. */
 export function heldBy({ key, fence, owner }: Lease): [string, string, number, number, string] {
