@@ -101,13 +101,25 @@ function numbersFrom(seed: number): () => number {
   };
 }
 
+/** `FC_RUNS=1000` for a long search; each takes about a second. */
+const RUNS = Number(process.env['FC_RUNS'] ?? 0);
+const GROWTHS: readonly { readonly from: number; readonly steps: readonly number[] }[] = [
+  { from: 1, steps: [2] },
+  { from: 1, steps: [5, 10] },
+  { from: 2, steps: [6] },
+  { from: 2, steps: [4, 8] },
+  { from: 3, steps: [6, 12] },
+  { from: 4, steps: [8] },
+];
+
 describe('a stream that grows while it is used', () => {
   it.each([
     { seed: 1, from: 4, steps: [8] },
     { seed: 2, from: 1, steps: [4] },
     { seed: 3, from: 2, steps: [4, 8] },
     { seed: 4, from: 1, steps: [3, 6] },
-  ])('keeps the order of every key ($from, then $steps)', async ({ seed, from, steps }) => {
+    ...Array.from({ length: RUNS }, (_, n) => ({ seed: 5 + n, ...GROWTHS[n % GROWTHS.length]! })),
+  ])('keeps the order of every key ($from, then $steps, seed $seed)', async ({ seed, from, steps }) => {
     const random = numbersFrom(seed);
     const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random() * items.length)];
     const site = new Site(random, 3, 2);
