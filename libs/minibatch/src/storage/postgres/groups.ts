@@ -14,6 +14,14 @@ interface GroupList {
 const IS_REGISTERED =
   statement(`select s.groups @> array[$2]::text[] and not s.groups @> array[$3]::text[] as registered
   from minibatch.stream s join minibatch.consumer c on c.stream = s.id and c.grp = $2 and c.partition = 0 where s.name = $1`);
+/** The common case: the stream is there, and the group is new and replaces none. It waits for whoever has locked the stream's row. */
+const ADD = statement(`with added as (
+    update minibatch.stream set groups = groups || array[$2::text] where name = $1 and not groups @> array[$2::text]
+    returning id, partitions, removed_fence)
+  insert into minibatch.consumer (stream, grp, partition, fence, first_fence)
+  select a.id, $2, p.number, a.removed_fence, a.removed_fence
+  from added a, generate_series(0, coalesce(a.partitions, 1) - 1) p(number)
+  on conflict do nothing returning 1 as one`);
 const LOCK = statement('select id, to_json(groups) as groups from minibatch.stream where name = $1 for update');
 const SAVE = statement('update minibatch.stream set groups = $2 where id = $1');
 const HAS_BEGUN = statement('select 1 from minibatch.consumer where stream = $1 and grp = $2 and fence > first_fence');
@@ -56,6 +64,7 @@ export async function registerGroup(
     former ?? null,
   ]);
   if (known?.registered) return;
+  if (former === undefined && (await database.query('register a group', ADD, [stream, group])).length > 0) return;
   const leaves = await database.transaction('register a group', async (queries) => {
     await createStream(queries, stream);
     const [list] = await queries.query<GroupList>(LOCK, [stream]);
