@@ -26,6 +26,9 @@ export class Notifications {
   private readonly origin = randomBytes(6).toString('hex');
   private readonly sent = new Map<string, number>();
   private readonly waiting = new Set<string>();
+  /** They go with the next statement: of many streams at once, one statement at a time tells of all that came meanwhile. */
+  private readonly due = new Set<string>();
+  private isSending = false;
   private cancel: (() => void) | undefined;
 
   constructor(
@@ -41,6 +44,7 @@ export class Notifications {
     this.cancel?.();
     this.cancel = undefined;
     this.waiting.clear();
+    this.due.clear();
   }
 
   /** Does not wait, and does not fail: consumers look for messages now and then, too. */
@@ -72,9 +76,21 @@ export class Notifications {
   private send(streams: readonly string[]): void {
     const now = SYSTEM_CLOCK.monotonic();
     if (this.sent.size > 10_000) this.sent.clear();
-    for (const stream of streams) this.sent.set(stream, now);
-    const payloads = streams.map((stream) => `${this.origin}:${stream}`);
-    void this.database.once(NOTIFY, [this.channel, payloads]).catch(() => undefined);
+    for (const stream of streams) {
+      this.sent.set(stream, now);
+      this.due.add(stream);
+    }
+    if (!this.isSending) void this.sendDue();
+  }
+
+  private async sendDue(): Promise<void> {
+    this.isSending = true;
+    while (this.due.size > 0) {
+      const payloads = [...this.due].map((stream) => `${this.origin}:${stream}`);
+      this.due.clear();
+      await this.database.once(NOTIFY, [this.channel, payloads]).catch(() => undefined);
+    }
+    this.isSending = false;
   }
 
   /** Resolves when the signal aborts, or at once if notifications are off. */
