@@ -26,7 +26,7 @@ export interface LeaseState {
   readonly holdTime?: number;
   /**
    * The store knows nothing of the consumer: its stream was dropped, or the database it was in. It has to register again. Not set for a
-   * group that was removed.
+   * group that was removed, nor for a partition that the stream was given while the group is registered.
    */
   readonly missing?: true;
 }

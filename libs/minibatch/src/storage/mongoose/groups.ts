@@ -1,42 +1,32 @@
 import { unknownGroup, unknownStream } from '../../errors/store-faults.js';
 import { allPartitions, partitionCount } from '../partitions.js';
-import {
-  NO_PROGRESS,
-  type ConsumerKey,
-  type GroupKey,
-  type RegisterGroupOptions,
-  type StreamInfo,
-} from '../stream-store.interface.js';
+import { NO_PROGRESS, type ConsumerKey, type GroupKey, type RegisterGroupOptions } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, NOT_RETIRED, removedConsumerId } from './consumer-document.js';
+import {
+  type ConsumerState,
+  FRESH,
+  type GroupList,
+  insertFresh,
+  LIST,
+  listsOf,
+  publishList,
+  toList,
+} from './consumer-inserts.js';
 import type { MessageRemoval } from './message-removal.js';
 import { ARRAY, WELL_FORMED } from './foreign.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { makePartitionIndex, makeTimeIndex } from './indexes.js';
-import { insertMissing } from './insert-missing.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
-import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
 import type { Streams } from './streams.js';
 import { joined } from './turn-batch.js';
-
-/** What a consumer begins with. */
-type ConsumerState = Pick<ConsumerDocument, 'lease' | 'adopted' | 'finished' | 'progress' | 'replaces'>;
-
-const FRESH: ConsumerState = {
-  lease: { fence: 0, counter: 0 },
-  adopted: 0,
-  finished: [],
-  progress: NO_PROGRESS,
-};
 
 /** That of a group that takes no other one's place. */
 interface Registration {
   readonly key: GroupKey;
   readonly timeOrder: boolean;
 }
-
-type GroupList = Required<Pick<StreamDocument, 'groups' | 'groupsVersion'>>;
 
 /**
  * The groups of a stream. The list in the stream's document is authoritative. Each consumer's document has a copy, because the commit point
@@ -82,20 +72,6 @@ export class Groups {
     });
   }
 
-  /** The consumers of all groups in partitions that the stream was given. */
-  async extend(stream: StreamInfo): Promise<void> {
-    await guarded(`register the groups of '${stream.name}' in its partitions`, async () => {
-      const list = await this.list(stream.name);
-      for (const group of list.groups) {
-        const present = new Set((await this.consumersOf(stream.name, group)).map(({ partition }) => partition));
-        for (const partition of allPartitions(stream)) {
-          if (!present.has(partition))
-            await this.insertConsumer({ stream: stream.name, group, partition }, FRESH, list);
-        }
-      }
-    });
-  }
-
   /** The same in a few commands, for what a start with many consumers registers in one turn. */
   private async registerAll(registrations: readonly Registration[]): Promise<readonly undefined[]> {
     const groups = registrations.map(({ key }) => key);
@@ -132,36 +108,16 @@ export class Groups {
 
   /** @throws MinibatchError `UnknownStream` if one was dropped in this moment */
   private async lists(names: readonly string[]): Promise<ReadonlyMap<string, GroupList>> {
-    const found = await this.collections.stream
-      .find({ name: { $in: [...names] } }, { projection: { ...LIST, name: 1 }, batchSize: names.length + 1 })
-      .toArray();
-    const lists = new Map(found.map((document) => [document.name, toList(document)]));
+    const lists = await listsOf(this.collections, names);
     const gone = names.find((name) => !lists.has(name));
     if (gone !== undefined) throw unknownStream(gone);
     return lists;
   }
 
   private async insertConsumers(keys: readonly ConsumerKey[], lists: ReadonlyMap<string, GroupList>): Promise<void> {
-    const { consumer, window } = this.collections;
+    const { consumer } = this.collections;
+    await insertFresh(this.collections, keys, lists);
     const ids = keys.map(consumerDocumentId);
-    const found = await consumer
-      .find({ _id: { $in: ids } }, { projection: { _id: 1 }, batchSize: ids.length + 1 })
-      .toArray();
-    const present = new Set(found.map(({ _id }) => _id));
-    const fresh = keys
-      .map((key) => ({
-        _id: consumerDocumentId(key),
-        created: new Date(),
-        ...key,
-        ...FRESH,
-        ...lists.get(key.stream)!,
-      }))
-      .filter(({ _id }) => !present.has(_id));
-    if (fresh.length > 0) {
-      // Leftovers of earlier registrations: nobody holds these leases.
-      await window.deleteMany({ processed: false, consumer: { $in: fresh.map(({ _id }) => _id) } });
-      await insertMissing(consumer, fresh);
-    }
     const retired = await consumer.find({ _id: { $in: ids }, retired: true }, { projection: { _id: 1 } }).toArray();
     for (const { _id } of retired) await this.revive(_id, FRESH);
   }
@@ -176,7 +132,7 @@ export class Groups {
     for (const { stream, groupsVersion } of copies) {
       if (groupsVersion < (lists.get(stream)?.groupsVersion ?? 0)) outdated.add(stream);
     }
-    for (const stream of outdated) await this.publish(stream, lists.get(stream)!);
+    for (const stream of outdated) await publishList(this.collections, stream, lists.get(stream)!);
   }
 
   /** The groups to be told of messages that others have committed, by stream: there are such messages in few streams. */
@@ -276,7 +232,7 @@ export class Groups {
       { $pull: { groups: group }, $inc: { groupsVersion: 1 } },
     );
     const list = await this.list(stream);
-    await this.publish(stream, list);
+    await publishList(this.collections, stream, list);
     // The lease before the windows, so that nobody can commit for the group.
     await consumer.updateMany(
       { stream, group, ...NOT_RETIRED },
@@ -316,14 +272,6 @@ export class Groups {
     return toList(found);
   }
 
-  /** Brings the copies of all consumers up to date. */
-  private async publish(stream: string, { groups, groupsVersion }: GroupList): Promise<void> {
-    await this.collections.consumer.updateMany(
-      { stream, groupsVersion: { $lt: groupsVersion } },
-      { $set: { groups, groupsVersion } },
-    );
-  }
-
   private async insertConsumer(key: ConsumerKey, state: ConsumerState, list: GroupList): Promise<void> {
     const { stream, group, partition } = key;
     const { consumer } = this.collections;
@@ -341,7 +289,7 @@ export class Groups {
     }
     if (!isNew) await this.revive(_id, state);
     // `fresh` may lack a change that was published before it was inserted.
-    await this.publish(stream, await this.list(stream));
+    await publishList(this.collections, stream, await this.list(stream));
   }
 
   /** A group that was removed and is registered again starts afresh, with a fence above the earlier ones. */
@@ -364,10 +312,4 @@ export class Groups {
   private consumersOf(stream: string, group: string): Promise<ConsumerDocument[]> {
     return this.collections.consumer.find({ stream, group, ...NOT_RETIRED }).toArray();
   }
-}
-
-const LIST = { groups: 1, groupsVersion: 1 } as const;
-
-function toList({ groups = [], groupsVersion = 0 }: Pick<StreamDocument, 'groups' | 'groupsVersion'>): GroupList {
-  return { groups, groupsVersion };
 }

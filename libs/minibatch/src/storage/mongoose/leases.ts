@@ -1,5 +1,6 @@
 import type { mongo } from 'mongoose';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal, RenewalNotice } from '../stream-store.interface.js';
+import type { AddedPartitions } from './added-partitions.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED } from './consumer-document.js';
 import type { ConsumerDocument, LeaseHeir } from './schemas/consumer.schema.js';
@@ -37,11 +38,20 @@ export class Leases {
     (leases) => this.releaseAll(leases),
   );
 
-  constructor(private readonly collections: Pick<Collections, 'consumer'>) {}
+  constructor(
+    private readonly collections: Pick<Collections, 'consumer'>,
+    private readonly added: AddedPartitions,
+  ) {}
 
   async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
     const ids = keys.map(consumerDocumentId);
-    const documents = await guarded('read leases', () => this.find(ids));
+    const documents = await guarded('read leases', async () => {
+      const found = await this.find(ids);
+      if (found.length === ids.length) return found;
+      const known = new Set(found.map(({ _id }) => _id));
+      const isNew = await this.added.complete(keys.filter((key) => !known.has(consumerDocumentId(key))));
+      return isNew ? this.find(ids) : found;
+    });
     const byId = new Map(documents.map((document) => [document._id, document]));
     return ids.map((id) => leaseState(byId.get(id)));
   }

@@ -40,6 +40,7 @@ import type {
   WindowPage,
   WindowRecord,
 } from '../stream-store.interface.js';
+import { AddedPartitions } from './added-partitions.js';
 import { Appends, MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
 import { BufferPages } from './blocks.js';
 import { ChangeWatch } from './change-watch.js';
@@ -96,6 +97,7 @@ export class MongooseStreamStore implements StreamStore {
   private readonly indexes: Indexes;
   private readonly streams: Streams;
   private readonly groups: Groups;
+  private readonly added: AddedPartitions;
   private readonly appends: Appends;
   private readonly checkpoints: Checkpoints;
   private readonly leases: Leases;
@@ -147,7 +149,8 @@ export class MongooseStreamStore implements StreamStore {
       () => this.patience ?? 0,
     );
     this.appends = new Appends(messageIds, inserts, new TransactionInserts(collections), this.checkpoints);
-    this.leases = new Leases(collections);
+    this.added = new AddedPartitions(collections);
+    this.leases = new Leases(collections, this.added);
     this.memory = new ConsumerMemory(locations, versions, markDelay, sharedReads);
     this.reads = new Reads(collections, pages, sharedReads, versions);
     this.windows = new WindowReads(collections);
@@ -207,7 +210,7 @@ export class MongooseStreamStore implements StreamStore {
 
   async updateStream(stream: string, change: StreamUpdate): Promise<StreamInfo> {
     const info = await this.streams.update(stream, change);
-    if (change.grow) await this.groups.extend(info);
+    if (change.grow) await this.added.extend(info);
     return info;
   }
 

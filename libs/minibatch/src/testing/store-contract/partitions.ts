@@ -12,6 +12,7 @@ import {
   message,
   NOON,
   ns,
+  owner,
   partitioned,
   progress,
   read,
@@ -125,6 +126,27 @@ export function partitionsContract({ describe, it }: TestFunctions, context: Con
       const a = await hold(store, key('a', STREAM, 1));
       await finish(store, a, 1, await read(store, a.key));
       assert.equal((await store.stats([STREAM]))[0]?.buffered, 0);
+    });
+
+    it('knows the consumers of those that it is given as soon as it has them', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'a', 'b');
+      const partitions = 64;
+      const growing = store.updateStream(STREAM, { grow: { partitions, at: AT } });
+      const isGrown = async () => (await other.describeStream(STREAM))?.partitions === partitions;
+      while (!(await isGrown())) await Promise.race([growing, other.listStreams([STREAM])]);
+      const keys = ['a', 'b'].flatMap((group) => Array.from({ length: partitions }, (_, n) => key(group, STREAM, n)));
+      const states = await other.readLeases(keys);
+      const lease = await other.acquireLease(keys[1]!, owner('b'), states[1]!);
+      await growing;
+      assert.deepEqual(
+        states.filter(({ missing }) => missing),
+        [],
+      );
+      assert.ok(lease);
+      assert.equal((await known(store)).length, keys.length);
+      assert.deepEqual(await other.renewLeases([lease]), []);
     });
 
     it('registers a group that comes later in all of them, and one that takes the place of another', async () => {
