@@ -274,6 +274,7 @@ export class ConsumerLoop {
 
   private finish(): void {
     this.timer.cancel();
+    this.evidence.end();
     this.end();
   }
 

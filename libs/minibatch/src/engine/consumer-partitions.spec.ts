@@ -127,6 +127,53 @@ describe('a consumer of a stream with several partitions', () => {
     await stop(p);
   });
 
+  it('gives up a bad message that is alone in its partition once later runs in others succeed', async () => {
+    const { database, store, append } = await partitioned(2);
+    const p = new Process(database);
+    const handler = ({ data }: { readonly data: readonly unknown[] }) => {
+      if (data.includes('bad')) throw new Error('bad');
+    };
+    await p.consumer({ size: 1, handler }).start();
+    const given = async () => (await store.deadLetters(STREAM, {}, undefined, 10)).map(({ data }) => data);
+    await append(1, 'good');
+    await append(0, 'bad');
+    p.engine.wake(STREAM);
+    await p.advance(2 * 60_000);
+    expect(await given()).toEqual([]);
+    await append(1, 'good');
+    p.engine.wake(STREAM);
+    await p.advance(60_000);
+    expect(await given()).toEqual(['bad']);
+    expect(await store.count(STREAM, 10)).toBe(0);
+    await stop(p);
+  });
+
+  it('gives nothing up while no run succeeds in any partition, nor for one that had begun before', async () => {
+    const { database, store, append } = await partitioned(2);
+    let finish = (): void => undefined;
+    const slow = new Promise<void>((resolve) => (finish = resolve));
+    const p = new Process(database);
+    const handler = ({ data }: { readonly data: readonly unknown[] }) => {
+      if (data.includes('slow')) return slow;
+      throw new Error('away');
+    };
+    await p.consumer({ size: 1, handler }).start();
+    await append(1, 'slow');
+    p.engine.wake(STREAM);
+    await p.clock.advance(1_000);
+    await append(0, 'one');
+    p.engine.wake(STREAM);
+    await p.clock.advance(2 * 60_000);
+    finish();
+    await p.advance(60_000);
+    await append(1, 'two');
+    p.engine.wake(STREAM);
+    await p.advance(2 * 60_000);
+    expect(await store.deadLetters(STREAM, {}, undefined, 10)).toEqual([]);
+    expect(await store.count(STREAM, 10)).toBe(2);
+    await stop(p);
+  });
+
   it('is drained once every partition is', async () => {
     const { database, append } = await partitioned(2);
     await append(0, 'a');

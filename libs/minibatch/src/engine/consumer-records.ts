@@ -5,6 +5,7 @@ import { Calls } from './calls.js';
 import type { ConsumerLoop } from './consumer-loop.js';
 import { ConsumerCounters } from './counters.js';
 import type { ConsumerDefinition, Heir } from './engine.interface.js';
+import { HandlerRuns } from './handler-runs.js';
 import type { LeaseTerm } from './lease-term.js';
 import { Workers } from './workers.js';
 
@@ -22,6 +23,8 @@ export interface ConsumerRecord {
   readonly counters: ConsumerCounters;
   readonly calls: Calls;
   readonly workers: Workers;
+  /** Those of all partitions of the group. */
+  readonly runs: HandlerRuns;
   /** True once the strategy has taken up its work: it is closed in the end. */
   initialised: boolean;
   /** How often a flush of its stream had been asked for when that was read last, and when that was, by the monotonic clock. */
@@ -70,6 +73,7 @@ export class ConsumerRecords {
       counters: new ConsumerCounters(),
       calls: new Calls(this.clock),
       workers: new Workers(definition.workers),
+      runs: this.get({ ...definition.key, partition: 0 })?.runs ?? new HandlerRuns(),
       initialised: false,
       runsAtOnce: false,
       registrationFailed: false,

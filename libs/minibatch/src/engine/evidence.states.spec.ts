@@ -4,6 +4,7 @@ import type { StoredMessage, WindowRecord } from '../storage/stream-store.interf
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { Bisection } from './bisection.js';
 import { Evidence } from './evidence.js';
+import { HandlerRuns } from './handler-runs.js';
 import { type InFlightWindow, inFlightWindow, takenApart, WindowState } from './in-flight-window.js';
 import { InFlightWindows } from './in-flight-windows.js';
 import type { LeaseTerm } from './lease-term.js';
@@ -41,6 +42,7 @@ describe('what is known of windows that fail', () => {
         options: { readAhead },
       },
       readAheadBytes,
+      runs: new HandlerRuns(),
     } as unknown as LeaseTerm;
     evidence = new Evidence(term, windows, () => (changes += 1));
   }

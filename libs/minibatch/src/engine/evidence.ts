@@ -15,7 +15,7 @@ const STEP = 4;
 
 /**
  * Tells a bad message from an outage. A window of which everything fails says nothing about its messages: the service that the
- * handler needs may be away. What the handler makes of other windows says it.
+ * handler needs may be away. What the handler makes of other windows says it, in whatever partition they are (`HandlerRuns`).
  *
  * ```text
  * all of a window fails ─▶ set aside ──a handler that began later succeeds──▶ ready again: the fault is in the messages
@@ -28,8 +28,6 @@ const STEP = 4;
  * Windows that failed only as probes start afresh when they are ready again.
  */
 export class Evidence {
-  private begun = 0;
-  private lastSuccess = 0;
   private probed: InFlightWindow | undefined;
   private nextProbe = 0;
   /** Of the waits between probes. */
@@ -48,19 +46,25 @@ export class Evidence {
 
   /** A run of the handler begins. @returns its number */
   begin(): number {
-    this.begun += 1;
-    return this.begun;
+    return this.term.runs.begin();
   }
 
   /** Stands for now: what begins from here on is later. */
   get mark(): number {
-    return this.begun;
+    return this.term.runs.mark;
   }
 
   succeeded(open: InFlightWindow, run: number): void {
     this.windows.setBlocked(open, false);
-    this.lastSuccess = Math.max(this.lastSuccess, run);
-    if (!this.isInDoubt) return;
+    this.term.runs.succeeded(run);
+  }
+
+  /** The handler has succeeded, here or in another partition. */
+  private readonly worked = (): void => {
+    if (!this.isInDoubt) {
+      this.end();
+      return;
+    }
     if (this.isReported) {
       const { definition, parts } = this.term;
       parts.log.log(
@@ -71,11 +75,16 @@ export class Evidence {
     this.othersFail = false;
     this.isReported = false;
     this.changed();
+  };
+
+  /** The term is over. */
+  end(): void {
+    this.term.runs.unwatch(this.worked);
   }
 
   /** True if a run that began after the mark has succeeded. */
   hasSince(mark: number): boolean {
-    return this.lastSuccess > mark;
+    return this.term.runs.hasSince(mark);
   }
 
   // ---- windows that wait for evidence
@@ -131,6 +140,7 @@ export class Evidence {
       this.level = 0;
       this.wait();
     }
+    this.term.runs.watch(this.worked);
     open.failedAt = failedAt;
     open.failedWhole = true;
     this.windows.transition(open, WindowState.SetAside);
@@ -179,6 +189,7 @@ export class Evidence {
     }
     open.probes += 1;
     this.probed = open;
+    this.term.runs.watch(this.worked);
   }
 
   /** The run of the probed window is over. */
@@ -190,7 +201,7 @@ export class Evidence {
     if (!open.failedWhole) this.othersFail = true;
     open.failedAsProbe = true;
     // Another worker has shown in the meantime that it works: the next pass makes it ready.
-    open.failedAt = this.begun;
+    open.failedAt = this.mark;
     this.windows.transition(open, WindowState.SetAside);
     this.level += isNew ? 1 / STEP : 1;
     this.wait();

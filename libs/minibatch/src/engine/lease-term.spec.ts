@@ -40,6 +40,7 @@ describe('a lease term', () => {
       parts as unknown as Given[4],
       {} as Given[5],
       {} as Given[6],
+      {} as Given[7],
     );
   });
 

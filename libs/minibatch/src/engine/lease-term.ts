@@ -12,6 +12,7 @@ import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
 import type { ConsumerDefinition, EngineOptions, Retention } from './engine.interface.js';
+import type { HandlerRuns } from './handler-runs.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
 import { RateLimiter } from './rate-limit.js';
 import type { Workers } from './workers.js';
@@ -72,6 +73,7 @@ export class LeaseTerm {
     /** Handlers and sinks in flight, also those of earlier terms. */
     readonly calls: Calls,
     readonly workers: Workers,
+    readonly runs: HandlerRuns,
   ) {
     // Every window, every wait hangs on them for a time: there may be many, but they don't pile up.
     setMaxListeners(0, this.over, this.closing);

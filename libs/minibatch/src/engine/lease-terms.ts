@@ -35,8 +35,8 @@ export class LeaseTerms implements LeaseListener {
     if (!record || record.removed || this.stopping.aborted) return;
     delete record.heir;
     this.control.began(record);
-    const { definition, counters, calls, workers } = record;
-    const term = new LeaseTerm(definition, lease, clean, counters, this.parts, calls, workers);
+    const { definition, counters, calls, workers, runs } = record;
+    const term = new LeaseTerm(definition, lease, clean, counters, this.parts, calls, workers, runs);
     this.share(key, term);
     const loop = new ConsumerLoop(term, (standing) => this.stands(record, term, standing));
     const done = this.run(record, term, loop);
