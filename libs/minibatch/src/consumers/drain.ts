@@ -70,12 +70,15 @@ async function untilStuck(drain: Drain, over: AbortSignal): Promise<void> {
     if (status.activity === 'paused') throw blocked(drain, status, 'the stream is paused');
     const now = `${status.state} ${status.activity} ${status.committedWindows} ${status.deadLettered}`;
     const works = status.activity === 'handling' || status.activity === 'retrying' || status.activity === 'throttled';
-    if (works || now !== seen) {
+    const held = heldBack(drain);
+    // That moment comes, whatever else happens.
+    const isAwaited = held?.heldBackUntil !== undefined && held.heldBackUntil.getTime() > clock.now();
+    if (works || isAwaited || now !== seen) {
       seen = now;
       since = clock.monotonic();
     }
     const patience = Math.max(patienceOf(definition), status.state === 'standby' ? 2 * drain.leaseTime : 0);
-    if (clock.monotonic() - since >= patience) throw blocked(drain, status, reasonOf(status));
+    if (clock.monotonic() - since >= patience) throw blocked(drain, status, reasonOf(status, held));
   }
 }
 
@@ -87,12 +90,21 @@ function patienceOf({ retry }: ConsumerDefinition): number {
   return Math.max(sum, LEAST_PATIENCE);
 }
 
-function reasonOf({ state, activity }: ConsumerStatus): string {
+function reasonOf(status: ConsumerStatus, held: ConsumerStatus | undefined): string {
+  const why = troubleOf(status);
+  if (!held) return why ?? 'it makes no progress';
+  const behind =
+    `partition ${held.key.partition} is held back until partition ${held.heldBackBy} has committed what was sent to it before ` +
+    'the stream grew';
+  return why === undefined ? behind : `${why}, and ${behind}`;
+}
+
+function troubleOf({ state, activity }: ConsumerStatus): string | undefined {
   if (activity === 'unavailable') return 'the store does not answer, or denies a right';
   if (state === 'standby') return 'another process works for the group';
   if (activity === 'blocked') return 'every message fails, or a sink does not take a result';
   if (activity === 'stalled') return 'its emitter takes nothing of what it is shown';
-  return 'it makes no progress';
+  return undefined;
 }
 
 function blocked({ definition }: Drain, status: ConsumerStatus | undefined, why: string): MinibatchError {
@@ -112,9 +124,21 @@ function blocked({ definition }: Drain, status: ConsumerStatus | undefined, why:
   );
 }
 
+function statusesOf({ engine, definition: { key } }: Drain): readonly ConsumerStatus[] {
+  return engine.status().filter((each) => each.key.stream === key.stream && each.key.group === key.group);
+}
+
+/** Of those partitions that are held back, the one that is so for longest. */
+function heldBack(drain: Drain): ConsumerStatus | undefined {
+  const until = ({ heldBackUntil }: ConsumerStatus) => heldBackUntil?.getTime() ?? 0;
+  return statusesOf(drain)
+    .filter(({ heldBackBy }) => heldBackBy !== undefined)
+    .toSorted((a, b) => until(b) - until(a))[0];
+}
+
 /** Of all partitions as of one. What tells of trouble comes first. */
-function statusOf({ engine, definition: { key } }: Drain): ConsumerStatus | undefined {
-  const all = engine.status().filter((each) => each.key.stream === key.stream && each.key.group === key.group);
+function statusOf(drain: Drain): ConsumerStatus | undefined {
+  const all = statusesOf(drain);
   const [first] = all;
   if (!first || all.length === 1) return first;
   const isAnd = (...states: readonly string[]) => all.find(({ state }) => states.includes(state));

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type OpenStream, openStream } from '../client/index.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { GROWTH_NOTICE } from '../storage/partitions.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
 import { virtualConsumers } from './run-time-consumers.spec.support.js';
@@ -140,6 +141,43 @@ describe.each(STORES)('consumers at run time on %s', (_, open) => {
     await numbers.disconnect();
     await expect(numbers.consume({ size: 2 }, () => undefined)).rejects.toMatchObject({ code: ErrorCode.ShuttingDown });
     await expect(numbers.drain({ size: 2 }, () => undefined)).rejects.toMatchObject({ code: ErrorCode.ShuttingDown });
+  });
+});
+
+describe('a drain of a stream that has just grown', () => {
+  async function growing() {
+    const store = new MemoryStreamStore();
+    await store.ensureStream('numbers', { partitions: 2 });
+    const virtual = virtualConsumers(store);
+    await virtual.append(1);
+    const at = new Date(virtual.clock.now() + GROWTH_NOTICE);
+    await store.updateStream('numbers', { grow: { partitions: 4, at } });
+    return { ...virtual, store, at };
+  }
+
+  it('waits until the new partitions may begin', async () => {
+    const { clock, store, consumers, at, end } = await growing();
+    const message = { stream: 'numbers', data: 2, created: at, partition: 2 };
+    await store.append([message]);
+    const outcome = consumers.drain('numbers', { size: 1 }, () => undefined).catch((error: unknown) => error);
+    await clock.advance(60_000);
+    expect(await outcome).toMatchObject({ windows: 2, messages: 2 });
+    await end();
+  });
+
+  it('names the partition that new ones wait for, if that is blocked', async () => {
+    const { clock, consumers, end } = await growing();
+    const outcome = consumers
+      .drain('numbers', { size: 1, onAllFailed: 'block' }, () => {
+        throw new Error('away');
+      })
+      .catch((error: unknown) => error);
+    await clock.advance(30 * 60_000);
+    expect(await outcome).toMatchObject({
+      code: ErrorCode.DrainBlocked,
+      message: expect.stringMatching(/partition [23] is held back until partition [01] has committed/),
+    });
+    await end();
   });
 });
 

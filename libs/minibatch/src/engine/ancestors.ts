@@ -29,6 +29,12 @@ export class Ancestors {
     return this.waiting[0]?.partition;
   }
 
+  /** The partition is held back until then at least, if it is held back; by the system's clock. */
+  get until(): Date | undefined {
+    const [ancestor] = this.waiting;
+    return ancestor && new Date(ancestor.before.getTime() + this.term.parts.options.leaseTime);
+  }
+
   /** How the stream has grown. What is added later does not concern a partition that is there. */
   follow(growths: readonly Growth[]): void {
     if (this.isKnown) return;
@@ -39,12 +45,12 @@ export class Ancestors {
 
   private async wait(): Promise<void> {
     const { term } = this;
-    const { clock, options } = term.parts;
+    const { clock } = term.parts;
     while (!term.isOver) {
       const [ancestor] = this.waiting;
       if (!ancestor) return this.released();
       // By then what was on its way to the ancestor has arrived.
-      const rest = ancestor.before.getTime() + options.leaseTime - clock.now();
+      const rest = (this.until?.getTime() ?? 0) - clock.now();
       if (rest <= 0 && !(await this.hasEarlier(ancestor))) this.waiting = this.waiting.slice(1);
       else await delay(clock, rest > 0 ? Math.min(rest, LOOK_EVERY) : LOOK_EVERY, term.closing);
       if (term.isClosing) return;

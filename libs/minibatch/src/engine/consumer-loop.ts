@@ -168,6 +168,11 @@ export class ConsumerLoop {
     return this.ancestors.holdingBack;
   }
 
+  /** See `ConsumerStatus`. */
+  get heldBackUntil(): Date | undefined {
+    return this.ancestors.until;
+  }
+
   /** Windows that wait for evidence. */
   get setAside(): SetAside | undefined {
     return this.evidence.summary;

@@ -38,6 +38,7 @@ export function statusOf(record: ConsumerRecord, state: ConsumerState, failing: 
     ...(loop?.setAside ? { setAside: loop.setAside } : {}),
     ...(blockedSinks.length > 0 ? { blockedSinks } : {}),
     ...(loop?.heldBackBy === undefined ? {} : { heldBackBy: loop.heldBackBy }),
+    ...(loop?.heldBackUntil ? { heldBackUntil: loop.heldBackUntil } : {}),
     ...(loop?.blockedExecutor ? { blockedExecutor: loop.blockedExecutor } : {}),
     ...(unsettled.length > 0 ? { unsettled } : {}),
     ...(counters.lastError ? { lastError: counters.lastError } : {}),

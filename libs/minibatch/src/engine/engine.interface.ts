@@ -244,6 +244,8 @@ export interface ConsumerStatus {
   readonly lastCommit?: Date;
   /** The partition whose earlier messages have to be handled first: the stream has grown. */
   readonly heldBackBy?: number;
+  /** It is held back until then at least; afterwards for as long as that partition has such messages. */
+  readonly heldBackUntil?: Date;
   /** The process that gets the consumer when what runs here is finished. */
   readonly heir?: Heir;
 }

@@ -115,6 +115,7 @@ function storedConsumer(
 
 function localConsumer({
   key: _,
+  heldBackUntil,
   setAside,
   blockedSinks,
   blockedExecutor,
@@ -126,6 +127,7 @@ function localConsumer({
 }: ConsumerStatus): ConsumerReport['local'] {
   return {
     ...status,
+    ...(heldBackUntil ? { heldBackUntil: heldBackUntil.toISOString() } : {}),
     ...(setAside ? { setAside: { ...setAside, since: setAside.since.toISOString() } } : {}),
     ...(blockedSinks ? { blockedSinks: blockedSinks.map(datedSince) } : {}),
     ...(blockedExecutor ? { blockedExecutor: datedSince(blockedExecutor) } : {}),

@@ -72,8 +72,17 @@ export interface ConsumerReport {
   /** What this process does for it; absent if it does not run here. */
   readonly local?: Omit<
     ConsumerStatus,
-    'key' | 'setAside' | 'blockedSinks' | 'blockedExecutor' | 'unsettled' | 'lastError' | 'lastCommit' | 'heir'
+    | 'key'
+    | 'heldBackUntil'
+    | 'setAside'
+    | 'blockedSinks'
+    | 'blockedExecutor'
+    | 'unsettled'
+    | 'lastError'
+    | 'lastCommit'
+    | 'heir'
   > & {
+    readonly heldBackUntil?: string;
     readonly setAside?: Omit<SetAside, 'since'> & { readonly since: string };
     readonly blockedSinks?: readonly (Omit<BlockedSink, 'since'> & { readonly since: string })[];
     readonly blockedExecutor?: Omit<BlockedExecutor, 'since'> & { readonly since: string };
