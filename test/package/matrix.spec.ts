@@ -216,8 +216,9 @@ describe.each(LINES)('the packed package in Nest $nest', { timeout: 600_000 }, (
     for (const version of NODES) nodes.push(await nodeOf(version));
   }, 600_000);
 
-  async function build({ module, builder, store }: Build): Promise<string> {
-    const path = join(app, `${module}-${builder}-${store}`);
+  /** `versions`: of what it is built with, if it is built with several. */
+  async function build({ module, builder, store }: Build, versions = ''): Promise<string> {
+    const path = join(app, `${module}-${builder}-${store}${versions}`);
     await write(path, { module, store });
     await writeTsconfig(path, module === 'esm' ? NODENEXT : line.compilerOptions);
     // webpack leaves out what it finds in the node_modules beside the sources.
@@ -269,7 +270,7 @@ describe.each(LINES)('the packed package in Nest $nest', { timeout: 600_000 }, (
     );
 
     it.each(inMongo)('keeps streams in MongoDB: $module by $builder', async (choice) => {
-      const path = await build(choice);
+      const path = await build(choice, `-${mongoose}`);
       for (const node of nodes) {
         await inDatabase((MONGODB_URI) => start(node, path, { MONGODB_URI }));
       }
