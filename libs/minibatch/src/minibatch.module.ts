@@ -74,13 +74,14 @@ const providers: Provider[] = [
   },
   {
     provide: RunTimeConsumers,
-    inject: [ENGINE, CLOCK, RESOLVED_OPTIONS, ApplicationScope, ConsumerRegistry],
+    inject: [ENGINE, CLOCK, RESOLVED_OPTIONS, ApplicationScope, ConsumerRegistry, PatternConsumers],
     useFactory: (
       engine: Engine,
       clock: Clock,
       { retry, shutdownTimeout, engine: { leaseTime } }: ResolvedOptions,
       scope: ApplicationScope,
       { reserve }: ConsumerRegistry,
+      patterns: PatternConsumers,
     ) =>
       new RunTimeConsumers({
         engine,
@@ -91,6 +92,7 @@ const providers: Provider[] = [
         shutdownTimeout,
         scope,
         reserve,
+        patterns,
       }),
   },
   {

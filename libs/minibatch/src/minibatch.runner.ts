@@ -9,7 +9,7 @@ import { WindowWorker } from './consumers/window-worker.js';
 import { type PatternConsumer, PatternConsumers } from './consumers/pattern-consumers.js';
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.resolve.js';
-import type { DrainResult, Engine } from './engine/engine.interface.js';
+import type { ConsumerDefinition, DrainResult, Engine } from './engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './common/checks.js';
 import { executorName } from './executors/executor-ref.js';
@@ -122,6 +122,7 @@ export class MinibatchRunner {
   }
 
   private async bind({ consumers, sources }: Found): Promise<void> {
+    const definitions: ConsumerDefinition[] = [];
     for (const consumer of consumers) {
       if (!this.registry.isSelected(consumer, this.options.consumers)) {
         this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process`);
@@ -137,11 +138,20 @@ export class MinibatchRunner {
       }
       const definition = await bindConsumer(consumer, this.executors);
       this.consumerExplorer.checkSinks(consumer.label, definition.sinks);
-      this.engine.add(definition);
+      definitions.push(definition);
       this.consumers += 1;
       this.logger.log(bindingLine(definition));
     }
+    await this.addAll(definitions);
     if (!this.isWorker) this.selectSources(sources);
+  }
+
+  /** In one turn, with those that match their streams by a pattern: an engine that runs registers all groups of a stream before one begins. */
+  private async addAll(definitions: readonly ConsumerDefinition[]): Promise<void> {
+    const matching: (() => void)[] = [];
+    for (const { key } of definitions) matching.push(await this.patterns.name(key.stream));
+    for (const add of matching) add();
+    for (const definition of definitions) this.engine.add(definition);
   }
 
   /** Bound once here, so that what is wrong with it stops the boot; again for each stream that matches. */
@@ -207,9 +217,10 @@ export class MinibatchRunner {
   private async startAll(): Promise<void> {
     await this.executors.open();
     if (this.closed) return;
+    await this.patterns.start();
     await this.engine.start();
     if (this.closed) return;
-    await this.patterns.start();
+    await this.patterns.watch();
     if (this.closed) return;
     this.attaching = true;
     this.attach();

@@ -11,7 +11,7 @@ import { MinibatchModule } from '../minibatch.module.js';
 import type { StoreChoice } from '../minibatch.module-definition.js';
 import { memoryStore } from '../storage/memory/index.js';
 import { STORES } from '../storage/stores.spec.support.js';
-import type { ConsumerKey } from '../storage/stream-store.interface.js';
+import type { ConsumerKey, StreamStore } from '../storage/stream-store.interface.js';
 import { StatusService } from '../status/status.service.js';
 import { StreamService } from '../streams/stream.service.js';
 import { MinibatchHarness } from '../testing/minibatch.harness.js';
@@ -155,6 +155,84 @@ describe.each(STORES)('a consumer with a pattern, on %s', (_, open) => {
   });
 });
 
+/** Which group of the stream was registered, and which consumer got its lease, in this order. */
+function watchGroups(store: StreamStore, stream: string) {
+  const steps: string[] = [];
+  const watched = wrapStore(store, async (call) => {
+    const answer = await call.proceed();
+    const key = call.args[0] as ConsumerKey;
+    if (call.method === 'registerGroup' && key.stream === stream) steps.push('register');
+    if (call.method === 'acquireLease' && key.stream === stream) steps.push('acquire');
+    return answer;
+  });
+  return { steps, watched };
+}
+
+describe.each(STORES)('groups of one stream in an application, on %s', (_, open) => {
+  const got: Record<string, unknown[]> = {};
+  const take = (group: string, { data }: Window) => void (got[group] ??= []).push(...data);
+
+  @Injectable()
+  class Billing {
+    @Streaming('orders.eu', { size: 1, group: 'billing' })
+    handle(window: Window) {
+      take('billing', window);
+    }
+  }
+  @Injectable()
+  class Audit {
+    @Streaming(/^orders\./, { size: 1, group: 'audit' })
+    handle(window: Window) {
+      take('audit', window);
+    }
+  }
+  @Injectable()
+  class Everything {
+    @Streaming(/./s, { size: 1, group: 'everything' })
+    handle(window: Window) {
+      take('everything', window);
+    }
+  }
+
+  afterEach(() => {
+    for (const group of Object.keys(got)) delete got[group];
+  });
+
+  async function bootOn(...providers: Type[]) {
+    const { store, dispose } = await open();
+    closing.push(dispose);
+    const { steps, watched } = watchGroups(store, 'orders.eu');
+    return { steps, ...(await boot(watched, ...providers)) };
+  }
+
+  it('are all registered before one of them begins: by name and by a pattern, at the first start', async () => {
+    const { module, steps, streams, harness } = await bootOn(Billing, Audit);
+    for (const n of [1, 2, 3]) await streams.stream('orders.eu').append(n);
+    await module.init();
+    await until(harness, () => got.billing?.length === 3 && got.audit?.length === 3);
+    expect(steps).toEqual(['register', 'register', 'acquire', 'acquire']);
+  });
+
+  it('are all registered before one of them begins: by two patterns, for a stream that is made later', async () => {
+    const { module, steps, streams, harness } = await bootOn(Audit, Everything);
+    await module.init();
+    for (const n of [1, 2, 3]) await streams.stream('orders.eu').append(n);
+    await until(harness, () => got.audit?.length === 3 && got.everything?.length === 3);
+    expect(steps).toEqual(['register', 'register', 'acquire', 'acquire']);
+  });
+
+  it('are all registered before one of them begins: by a pattern, and by a consumer that is started at run time', async () => {
+    const { module, steps, streams, harness } = await bootOn(Audit);
+    await module.init();
+    const stream = streams.stream<number>('orders.eu');
+    for (const n of [1, 2, 3]) await stream.append(n);
+    const consumer = await stream.consume({ size: 1, group: 'billing' }, (window) => take('billing', window as Window));
+    await until(harness, () => got.billing?.length === 3 && got.audit?.length === 3);
+    expect(steps).toEqual(['register', 'register', 'acquire', 'acquire']);
+    await consumer.stop();
+  });
+});
+
 describe('a consumer with a pattern', () => {
   it('leaves a stream to the consumer of its group that names it, and shares it with other groups', async () => {
     @Injectable()
@@ -184,7 +262,7 @@ describe('a consumer with a pattern', () => {
   });
 
   it('is refused where the pattern can only be a mistake', () => {
-    for (const pattern of [/orders/g, /orders/y, /.*/, /^/]) {
+    for (const pattern of [/orders/g, /orders/y, /.*/, /^/, /^(?!sys)/]) {
       expect(() => Streaming(pattern, { size: 1 })({}, 'handle', { value: () => undefined })).toThrow(
         expect.objectContaining({ code: ErrorCode.InvalidOptions }),
       );

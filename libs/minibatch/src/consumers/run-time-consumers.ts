@@ -7,6 +7,7 @@ import type { ResolvedAttempts } from '../definitions/shared.options.js';
 import { bindingLine } from './binding-line.js';
 import { definitionOf } from './consumer.definition.js';
 import type { ConsumerScope } from './consumer.scope.js';
+import type { PatternConsumers } from './pattern-consumers.js';
 import { type DrainedStream, watchDrain } from './drain.js';
 import { resolveStreaming } from './streaming.resolve.js';
 
@@ -37,6 +38,8 @@ export interface RunTimeParts {
    * Takes the group, until the answer is called. @throws MinibatchError `DuplicateGroup` if another consumer of the application has it
    */
   readonly reserve: (stream: string, group: string, label: string) => () => void;
+  /** Consumers that name their streams by a pattern; absent in a process that has none. */
+  readonly patterns?: Pick<PatternConsumers, 'name' | 'unname'>;
 }
 
 interface Run {
@@ -92,7 +95,7 @@ export class RunTimeConsumers {
     handler: unknown,
     drained?: () => void,
   ): Promise<Run> {
-    const { engine, log, retry, scope, reserve, shutdownTimeout } = this.parts;
+    const { engine, log, retry, scope, reserve, patterns, shutdownTimeout } = this.parts;
     if (typeof handler !== 'function') throw invalidOption(label, 'fn', handler, 'a function that takes the window');
     const resolved = resolveStreaming(label, options, retry);
     if (resolved.executor !== undefined) {
@@ -115,13 +118,31 @@ export class RunTimeConsumers {
         ...(drained && { drained }),
       };
       this.hasRun = true;
-      await engine.run(definition);
+      await this.run(definition);
       log.log(bindingLine(definition));
       let stopped: Promise<DrainResult> | undefined;
-      const stop = (timeout = shutdownTimeout) => (stopped ??= engine.remove(definition.key, timeout).finally(release));
+      const ended = () => {
+        release();
+        patterns?.unname(stream);
+      };
+      const stop = (timeout = shutdownTimeout) => (stopped ??= engine.remove(definition.key, timeout).finally(ended));
       return { definition, stop };
     } catch (error) {
       release();
+      throw error;
+    }
+  }
+
+  /** Together with those that match the stream by a pattern. */
+  private async run(definition: ConsumerDefinition): Promise<void> {
+    const { engine, patterns } = this.parts;
+    const { stream } = definition.key;
+    const addMatching = await patterns?.name(stream);
+    try {
+      addMatching?.();
+      await engine.run(definition);
+    } catch (error) {
+      patterns?.unname(stream);
       throw error;
     }
   }

@@ -76,7 +76,7 @@ function patternOf(label: string, pattern: RegExp): Pick<StreamingEntry, 'stream
   }
   if (pattern.test('')) {
     const allowed =
-      'a pattern that does not match the empty text, which would match any name; for all streams write /./';
+      'a pattern that does not match the empty text (append a dot, as in /^(?!sys)./); for all streams write /./s';
     throw invalidOption(label, 'stream', String(pattern), allowed);
   }
   return { stream: String(pattern), pattern };

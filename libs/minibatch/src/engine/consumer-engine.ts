@@ -245,7 +245,10 @@ export class ConsumerEngine implements Engine {
   async remove(key: GroupKey, timeout: number): Promise<DrainResult> {
     // A stop of the engine ends it, too.
     const records = this.isStopping ? [] : this.records.ofGroup(key);
-    for (const record of records) record.removed = true;
+    for (const record of records) {
+      record.removed = true;
+      this.registration.leave(record);
+    }
     const results = await Promise.all(records.map((record) => this.shutdown.stopOne(record, timeout)));
     for (const record of records) this.records.delete(record);
     if (records.length > 0) this.wakeUpCalls.follow();

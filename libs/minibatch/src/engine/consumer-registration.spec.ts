@@ -164,6 +164,60 @@ describe('a consumer whose group is to be registered', () => {
     expect(status()).toMatchObject({ activity: 'unavailable', lastError: { code: ErrorCode.InvalidOptions } });
   });
 
+  it('lets the other groups of its stream wait, until it is registered or given up', async () => {
+    const values: unknown[] = [];
+    const handler = ({ data }: { readonly data: readonly unknown[] }) => void values.push(...data);
+    p.consumer({ size: 1, group: 'other', handler });
+    const isDefault = (args: readonly unknown[]) => (args[0] as typeof KEY).group === 'default';
+    let problem: Error | undefined = away();
+    before = ({ method, args }) => {
+      if (method === 'registerGroup' && isDefault(args) && problem) throw problem;
+    };
+    await p.engine.start();
+    await p.append('a');
+    await p.advance(60_000);
+    expect(values).toEqual([]);
+    expect(warnings()[0]).toContain(`(other consumers of '${STREAM}' wait for it)`);
+
+    problem = wrong();
+    await p.advance(LONGEST);
+    expect(values).toEqual(['a']);
+    expect(p.logged).toContain(`Test.default: ${wrong().message}`);
+  });
+
+  it('does not hold up the other groups of its stream once it is removed', async () => {
+    const values: unknown[] = [];
+    const handler = ({ data }: { readonly data: readonly unknown[] }) => void values.push(...data);
+    p.consumer({ size: 1, group: 'other', handler });
+    before = ({ method, args }) => {
+      if (method === 'registerGroup' && (args[0] as typeof KEY).group === 'default') throw away();
+    };
+    await p.engine.start();
+    await p.append('a');
+    const removed = p.engine.remove(KEY, 0);
+    await p.advance(LONGEST);
+    await removed;
+    expect(values).toEqual(['a']);
+  });
+
+  it('shares a round of leases with those that come in the same turn of the event loop', async () => {
+    let rounds = 0;
+    before = ({ method }) => {
+      if (method === 'readLeases') rounds += 1;
+    };
+    await p.engine.start();
+    await p.advance(0);
+    const before100 = rounds;
+    for (let n = 0; n < 100; n += 1) {
+      p.engine.add({ ...p.definition({ size: 1 }), key: { ...KEY, stream: `${STREAM}.${n}` } });
+      // As one that is bound takes.
+      for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
+    }
+    await p.advance(0);
+    expect(p.engine.status().every(({ state }) => state === ConsumerState.Running)).toBe(true);
+    expect(rounds - before100).toBeLessThan(5);
+  });
+
   it('is not tried again once the engine stops, and nobody is told of what failed meanwhile', async () => {
     fault = away;
     await p.engine.start();

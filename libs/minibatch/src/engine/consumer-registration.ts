@@ -7,6 +7,7 @@ import { ensureDeclared } from '../storage/partitions.js';
 import type { StreamInfo, StreamStore } from '../storage/stream-store.interface.js';
 import type { ConsumerRecord } from './consumer-records.js';
 import type { ConsumerDefinition, Retention } from './engine.interface.js';
+import { JointStart } from './joint-start.js';
 
 /** Waits between the tries of a registration that the store did not answer. */
 const REGISTRATION_BACKOFF = { base: 250, max: 5_000, jitter: 0.3 };
@@ -18,8 +19,13 @@ const MAY_PASS: ReadonlySet<ErrorCode> = new Set([
   ErrorCode.StoreRefused,
 ]);
 
-/** Registers the groups of consumers, and keeps trying while the store does not answer. */
+/**
+ * Registers the groups of consumers, and keeps trying while the store does not answer. Those of one stream begin when all of them are
+ * registered.
+ */
 export class ConsumerRegistration {
+  private readonly joint = new JointStart();
+
   constructor(
     private readonly store: StreamStore,
     private readonly clock: Clock,
@@ -30,12 +36,13 @@ export class ConsumerRegistration {
     private readonly declared: (stream: string) => number | undefined,
     /** Aborts when the engine is stopping. */
     private readonly stopping: AbortSignal,
-    /** Called with each consumer whose group is registered. */
+    /** Called with each consumer that may begin. */
     private readonly registered: (record: ConsumerRecord, info: StreamInfo) => void,
   ) {}
 
   /** Resolves after the first try; others follow in the background. Rejects if the group can't be registered. */
   register(record: ConsumerRecord): Promise<void> {
+    this.joint.join(record);
     return this.activity.track(async () => {
       if (!(await this.attempt(record))) void this.retry(record);
     });
@@ -49,6 +56,11 @@ export class ConsumerRegistration {
   /** Logs what a registration rejects with. */
   reportFailure(record: ConsumerRecord, registered: Promise<void>): void {
     registered.catch((error: unknown) => this.report(record, error));
+  }
+
+  /** The consumer is removed: others of its stream do not wait for it. */
+  leave(record: ConsumerRecord): void {
+    this.joint.leave(record);
   }
 
   /** Makes the stream, and the group of a consumer in all its partitions. */
@@ -85,19 +97,28 @@ export class ConsumerRegistration {
       const info = await (definition.dropped ? this.join(definition) : this.ensure(definition, definition.replaces));
       if (record.removed || this.stopping.aborted) return true;
       if (!info) {
+        this.joint.leave(record);
         definition.dropped?.();
         return true;
       }
       record.registrationFailed = false;
-      record.flushes = { count: info.flushes, at: this.clock.monotonic() };
-      this.registered(record, info);
+      const flushes = { count: info.flushes, at: this.clock.monotonic() };
+      this.joint.ready(record, () => {
+        if (record.removed || this.stopping.aborted) return;
+        record.flushes = flushes;
+        this.registered(record, info);
+      });
       return true;
     } catch (error) {
       if (this.stopping.aborted) return true;
       record.registrationFailed = true;
-      if (error instanceof MinibatchError && !MAY_PASS.has(error.code)) throw error;
+      if (error instanceof MinibatchError && !MAY_PASS.has(error.code)) {
+        this.joint.leave(record);
+        throw error;
+      }
       counters.failed(this.clock.now(), error);
-      this.log.warn(`${definition.label}: can't register its group, retrying: ${messageOf(error)}`);
+      const others = this.joint.isAwaited(record) ? ` (other consumers of '${definition.key.stream}' wait for it)` : '';
+      this.log.warn(`${definition.label}: can't register its group, retrying${others}: ${messageOf(error)}`);
       return false;
     }
   }

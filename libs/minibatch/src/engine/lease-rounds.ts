@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Activity } from '../common/activity.js';
 import { backoff } from '../common/backoff.js';
 import { type Clock, delay } from '../common/clock.js';
@@ -41,9 +42,18 @@ export class LeaseRounds {
     return this.running;
   }
 
-  /** The next round begins now, without a pause. */
+  /**
+   * The next round begins without a pause. It begins in the next turn of the event loop: a round looks at all consumers, so thousands that come
+   * one by one are to share it, and timers and signals are to come in between.
+   */
   hurry(): void {
-    this.endPause?.();
+    const { endPause } = this;
+    if (!endPause) return;
+    this.endPause = undefined;
+    void this.activity.track(async () => {
+      await setImmediate();
+      endPause();
+    });
   }
 
   /** For an engine that is stopping, which may take longer than a lease: renews and does not compete. */
