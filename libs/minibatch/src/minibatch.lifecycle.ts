@@ -184,7 +184,8 @@ export class MinibatchLifecycle
       const streams = await this.store.listStreams();
       for (const info of streams) {
         const mismatch = mismatchOf(info, this.hub.declaredPartitions(info.name));
-        if (mismatch) this.logger.warn(mismatch);
+        if (mismatch?.isExpected) this.logger.log(mismatch.text);
+        else if (mismatch) this.logger.warn(mismatch.text);
       }
       void this.warnOfUnserved(streams);
       const orphans = streams.filter(({ name, groups }) => groups.length === 0 && !this.registry.knows(name));

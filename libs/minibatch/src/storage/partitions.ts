@@ -30,15 +30,20 @@ export async function ensureDeclared(
   return store.updateStream(stream, { grow: { partitions: declared, at: new Date(now + GROWTH_NOTICE) } });
 }
 
-/** Undefined if what is stored is what the code declares. */
-export function mismatchOf(info: StreamInfo, declared: number | undefined): string | undefined {
+/** Undefined if what is stored is what the code declares. `isExpected` if the stream may have grown since the code was written. */
+export function mismatchOf(
+  info: StreamInfo,
+  declared: number | undefined,
+): { readonly text: string; readonly isExpected: boolean } | undefined {
   const count = partitionCount(info);
   if (declared === undefined || declared === count) return undefined;
-  const remedy =
-    declared > count && declared % count === 0
-      ? `once every process runs this version, call stream.grow(${declared})`
-      : `it can only grow to a multiple of ${count}: declare { partitions: ${count} }`;
-  return `the stream '${info.name}' has ${count} partitions, and its definition says ${declared}. What is stored counts; ${remedy}`;
+  const isExpected = declared < count && count % declared === 0;
+  let remedy = `it can only grow to a multiple of ${count}: declare { partitions: ${count} }`;
+  if (isExpected) remedy = `if it has grown, let the next version declare { partitions: ${count} }`;
+  else if (declared > count && declared % count === 0)
+    remedy = `once every process runs this version, call stream.grow(${declared})`;
+  const text = `the stream '${info.name}' has ${count} partitions, and its definition says ${declared}. What is stored counts; ${remedy}`;
+  return { text, isExpected };
 }
 
 export function partitionCount({ partitions = 1 }: Partitioning): number {

@@ -47,7 +47,10 @@ describe('the options of append', () => {
     });
     await expect(stream.append(1, { each: () => ({}) })).rejects.toMatchObject(refused);
     await expect(stream.append(1, { position: 1 })).rejects.toMatchObject(refused);
-    await expect(stream.appendMany([1], { dedupeId: 'a' })).rejects.toMatchObject(refused);
+    await expect(stream.appendMany([1], { dedupeId: 'a' })).rejects.toMatchObject({
+      ...refused,
+      message: expect.stringContaining("'dedupeId' belongs to a single message: each: (data) => ({ dedupeId })"),
+    });
     await expect(stream.appendMany([1], { each: 'key' })).rejects.toMatchObject(refused);
     await expect(
       stream.appendMany([1, 2], { each: (n: number) => (n === 1 ? {} : { dedupeID: n }) }),

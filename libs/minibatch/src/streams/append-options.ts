@@ -22,6 +22,7 @@ const ALLOWED = {
  */
 export function appendOptions<O extends object>(where: string, given: O, call: keyof typeof ALLOWED): Partial<O> {
   try {
+    if (call.endsWith('Many')) refuseMessageOptions(where, given);
     checkKeys(where, given, ALLOWED[call]);
     const options: Record<string, unknown> = {};
     for (const name of ALLOWED[call]) {
@@ -35,6 +36,18 @@ export function appendOptions<O extends object>(where: string, given: O, call: k
   } catch (error) {
     throw refusedCall(where, error);
   }
+}
+
+/** An option of a message, where one call has many. @throws MinibatchError `InvalidOptions` */
+function refuseMessageOptions(where: string, given: unknown): void {
+  if (typeof given !== 'object' || given === null) return;
+  const option = MESSAGE.find((name) => Reflect.has(given, name));
+  if (option === undefined) return;
+  throw new MinibatchError(
+    ErrorCode.InvalidOptions,
+    `${where}: '${option}' belongs to a single message: each: (data) => ({ ${option} })`,
+    { details: { where, option } },
+  );
 }
 
 /** The call itself is invalid, whatever its messages are; a Proxy among its arguments may have thrown anything. */
