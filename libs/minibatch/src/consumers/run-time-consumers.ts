@@ -7,7 +7,6 @@ import type { ResolvedAttempts } from '../definitions/shared.options.js';
 import { bindingLine } from './binding-line.js';
 import { definitionOf } from './consumer.definition.js';
 import type { ConsumerScope } from './consumer.scope.js';
-import type { PatternConsumers } from './pattern-consumers.js';
 import { type DrainedStream, watchDrain } from './drain.js';
 import { resolveStreaming } from './streaming.resolve.js';
 
@@ -22,6 +21,12 @@ export interface RunningConsumer {
    */
   stop(): Promise<DrainResult>;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** See `PatternConsumers`, which the client does without. */
+interface MatchingConsumers {
+  name(stream: string): Promise<() => void>;
+  unname(stream: string): void;
 }
 
 export interface RunTimeParts {
@@ -39,7 +44,7 @@ export interface RunTimeParts {
    */
   readonly reserve: (stream: string, group: string, label: string) => () => void;
   /** Consumers that name their streams by a pattern; absent in a process that has none. */
-  readonly patterns?: Pick<PatternConsumers, 'name' | 'unname'>;
+  readonly patterns?: MatchingConsumers;
 }
 
 interface Run {
