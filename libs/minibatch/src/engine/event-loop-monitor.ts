@@ -1,4 +1,5 @@
 import type { Clock } from '../common/clock.js';
+import { counted } from '../common/counted.js';
 import type { Log } from '../common/log.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
@@ -8,6 +9,12 @@ import type { LeaseKeeper } from './lease-keeper.js';
 const CHECKS = 6;
 /** A check that is late by one of this many parts of the lease time endangers leases. */
 const LATE = 3;
+
+/** A consumer whose lease could not be renewed, and how long others wait for it from now on; milliseconds. */
+interface Blocked {
+  readonly label: string;
+  readonly holdTime: number;
+}
 
 /**
  * Notices that the process did not run its timers for a time: the event loop was blocked, or the process was stopped. Only afterwards,
@@ -46,28 +53,33 @@ export class EventLoopMonitor {
   /** @param late milliseconds */
   private check(late: number): void {
     const isLate = late >= this.leaseTime / LATE;
+    const blocked: Blocked[] = [];
     for (const record of this.records.all()) {
       const { counters, current } = record;
       // Also one that has just ended: what it answered came before any timer.
       const worked = counters.begun > (this.begun.get(record) ?? 0) || (current?.loop.running ?? 0) > 0;
       this.begun.set(record, counters.begun);
       this.reportUnsettled(record);
-      if (isLate && worked) this.extendHold(record, late);
+      if (isLate && worked) blocked.push(this.extendHold(record, late));
     }
+    this.report(blocked, late);
     if (isLate) this.renew();
   }
 
-  private extendHold({ definition, counters }: ConsumerRecord, late: number): void {
-    const holdTime = this.keeper.lengthen(definition.key, late);
-    const error = new MinibatchError(
-      ErrorCode.EventLoopBlocked,
-      `${definition.label}: the event loop was blocked for ${Math.round(late)} ms while windows were running, so the lease ` +
-        `could not be renewed; from now on others wait for ${Math.round(holdTime)} ms before they take over. Let the method ` +
-        'await now and then, or compute in a worker thread',
-      { details: { ...definition.key, blocked: late, holdTime } },
-    );
-    counters.failed(this.clock.now(), error);
-    this.log.warn(error.message);
+  private extendHold({ definition, counters }: ConsumerRecord, late: number): Blocked {
+    const { key, label } = definition;
+    const holdTime = this.keeper.lengthen(key, late);
+    counters.failed(this.clock.now(), blockedError(label, { ...key, blocked: late, holdTime }));
+    return { label, holdTime };
+  }
+
+  /** In one line: it was one event loop, however many consumers ran on it. */
+  private report(blocked: readonly Blocked[], late: number): void {
+    const [first, ...others] = blocked;
+    if (!first) return;
+    const who = others.length > 0 ? `${first.label} and ${counted(others.length, 'other consumer')}` : first.label;
+    const holdTime = Math.max(...blocked.map((each) => each.holdTime));
+    this.log.warn(blockedError(who, { blocked: late, holdTime }).message);
   }
 
   /** Once for each. */
@@ -87,4 +99,14 @@ export class EventLoopMonitor {
       );
     }
   }
+}
+
+function blockedError(who: string, details: { readonly blocked: number; readonly holdTime: number }): MinibatchError {
+  const [late, wait] = [Math.round(details.blocked), Math.round(details.holdTime)];
+  return new MinibatchError(
+    ErrorCode.EventLoopBlocked,
+    `${who}: the event loop was blocked for ${late} ms while windows were running, so the lease could not be renewed; from now on ` +
+      `others wait for ${wait} ms before they take over. Let the method await now and then, or compute in a worker thread`,
+    { details },
+  );
 }

@@ -68,6 +68,30 @@ describe('a handler that blocks the event loop', () => {
     }
   });
 
+  it('is one line in the log, whoever runs on it, and an error of each of them', async () => {
+    const p = new Process(new MemoryDatabase(), { clock: new VirtualClock() });
+    let begun = 0;
+    const handler = ({ signal }: { readonly signal: AbortSignal }) => {
+      begun += 1;
+      return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    };
+    p.consumer({ size: 1, handler }).consumer({ size: 1, handler, group: 'other' });
+    await p.start();
+    await p.put(1);
+    await p.clock.advance(1_000, () => turns(() => begun === 2, 200));
+    p.clock.sleep(LEASE);
+    await p.clock.advance(LEASE / 2, () => turns(() => false, 5));
+    const lines = p.logged.filter((line) => line.includes(ErrorCode.EventLoopBlocked));
+    expect(lines).toEqual([
+      expect.stringContaining('Test.default and 1 other consumer: the event loop was blocked for'),
+    ]);
+    const codes = p.engine.status().map(({ lastError }) => lastError?.code);
+    expect(codes).toEqual([ErrorCode.EventLoopBlocked, ErrorCode.EventLoopBlocked]);
+    const stopping = p.engine.stop(0);
+    await p.clock.advance(10_000);
+    await stopping;
+  });
+
   it('lets a candidate wait for as long as the lease says', async () => {
     const database = new MemoryDatabase();
     const owner = new Process(database).consumer({ size: 1 });
