@@ -23,6 +23,7 @@ import {
   type NewMessage,
   type NewStream,
   NO_PROGRESS,
+  placeIn,
   type Renewal,
   type RenewalNotice,
   type SettledWindow,
@@ -269,9 +270,10 @@ export function encode(message: NewMessage): Encoded | Failed {
 
 export function appendOne(state: State, { message, encoded }: Encoded): AppendOutcome {
   const stream = ensureStream(state, message.stream);
-  const { dedupeId, partition = 0 } = message;
+  const { dedupeId } = message;
   if (dedupeId !== undefined && stream.dedupe.has(dedupeId)) return { status: 'duplicate' };
   const id = nextId(state);
+  const partition = placeIn(stream.partitioning, message.partition);
   const entry = { id, partition, encoded, doneBy: new Set<string>(), kept: false };
   stream.messages.set(id, { ...entry, ...(dedupeId !== undefined && { dedupeId }) });
   if (dedupeId !== undefined) stream.dedupe.set(dedupeId, undefined);

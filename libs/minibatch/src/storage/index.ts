@@ -34,7 +34,7 @@ export { shownOf } from './lazy-message.js';
 export { decodeSplit, encodeSplit } from './split-codec.js';
 
 // Partitions
-export { allPartitions, grown } from './partitions.js';
+export { allPartitions, grown, placeIn } from './partitions.js';
 export type { Partitioning } from './partitions.js';
 
 // Operators' requests
