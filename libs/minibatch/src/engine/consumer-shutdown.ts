@@ -1,6 +1,6 @@
 import { type Clock, delay, within } from '../common/clock.js';
 import type { Log } from '../common/log.js';
-import { counted } from '../common/counted.js';
+import { withOthers } from '../common/counted.js';
 import { messageOf } from '../errors/minibatch.error.js';
 import type { ConsumerRecord, CurrentTerm } from './consumer-records.js';
 import type { DrainResult } from './engine.interface.js';
@@ -131,7 +131,7 @@ export class ConsumerShutdown {
   private reportUnreleased(): void {
     const [first, ...others] = this.unreleased.splice(0);
     if (!first) return;
-    const who = others.length > 0 ? `${first.label} and ${counted(others.length, 'other consumer')}` : first.label;
+    const who = withOthers(first.label, others.length);
     const what =
       others.length > 0 ? 'their leases back; they expire on their own' : 'its lease back; it expires on its own';
     this.log.warn(`${who}: could not give ${what}: ${messageOf(first.error)}`);

@@ -1,5 +1,5 @@
 import type { Clock } from '../common/clock.js';
-import { counted } from '../common/counted.js';
+import { withOthers } from '../common/counted.js';
 import type { Log } from '../common/log.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ConsumerRecord, ConsumerRecords } from './consumer-records.js';
@@ -77,7 +77,7 @@ export class EventLoopMonitor {
   private report(blocked: readonly Blocked[], late: number): void {
     const [first, ...others] = blocked;
     if (!first) return;
-    const who = others.length > 0 ? `${first.label} and ${counted(others.length, 'other consumer')}` : first.label;
+    const who = withOthers(first.label, others.length);
     const holdTime = Math.max(...blocked.map((each) => each.holdTime));
     this.log.warn(blockedError(who, { blocked: late, holdTime }).message);
   }

@@ -2,7 +2,7 @@ import { aborted } from '../../common/abort.js';
 import type { Consumer, ConsumerGroupJoinEvent, EachBatchPayload, Kafka } from 'kafkajs';
 import { asError } from '../../errors/error-text.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
-import { type Clock, delay } from '../../common/clock.js';
+import { type Clock, delay, within } from '../../common/clock.js';
 import type { Log } from '../../common/log.js';
 import { FailureReason } from '../failure-reason.js';
 import { keepAlive } from './keep-alive.js';
@@ -125,7 +125,7 @@ export class GroupMember {
       .catch(() => undefined)
       .then(() => this.consumer.disconnect())
       .catch(() => undefined);
-    await this.atMost(LEAVE_WAIT, left);
+    await within(this.parts.clock, LEAVE_WAIT, left);
   }
 
   private prepare(assigned: Readonly<Record<string, readonly number[]>>): void {
@@ -203,11 +203,5 @@ export class GroupMember {
     } finally {
       late.abort();
     }
-  }
-
-  private async atMost(ms: number, work: Promise<unknown>): Promise<void> {
-    const done = new AbortController();
-    await Promise.race([work, delay(this.parts.clock, ms, done.signal)]);
-    done.abort();
   }
 }

@@ -1,5 +1,5 @@
 import type { ICustomPartitioner, Message, Producer } from 'kafkajs';
-import { type Clock, delay } from '../../common/clock.js';
+import { type Clock, within } from '../../common/clock.js';
 import { importKafkajs } from './kafka-client.js';
 import type { ResolvedKafkaSink } from './kafka-sink.options.js';
 
@@ -55,9 +55,7 @@ export class SharedProducer {
     const { held } = this;
     if (held === undefined) return;
     this.drop(held);
-    const done = new AbortController();
-    await Promise.race([disconnect(held), delay(this.clock, CLOSE_WAIT, done.signal)]);
-    done.abort();
+    await within(this.clock, CLOSE_WAIT, disconnect(held));
   }
 
   private drop(held: Held): void {
