@@ -32,7 +32,10 @@ const common = {
  */
 const REPLICA_SET = {
   include: ['libs/minibatch/src/storage/mongoose/*.spec.ts', 'test/e2e/{dropped,mongoose-setups}.spec.ts'],
-  exclude: ['**/{durability,group-commits,inspection,mark-delay,message-ids,redrive,turn-batch}.spec.ts'],
+  // `many-consumers` drops 13,000 documents; while another connection reads, that blocks SecantusDB for minutes.
+  exclude: [
+    '**/{durability,group-commits,inspection,many-consumers,mark-delay,message-ids,redrive,turn-batch}.spec.ts',
+  ],
 };
 
 /** What a spec imports or names that uses more than Node and the sources: a server, or the package as built. */
