@@ -1,9 +1,9 @@
-import type { mongo } from 'mongoose';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal, RenewalNotice } from '../stream-store.interface.js';
 import type { AddedPartitions } from './added-partitions.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED } from './consumer-document.js';
 import type { ConsumerDocument, LeaseHeir } from './schemas/consumer.schema.js';
+import { updateLeases, type LeaseUpdate } from './lease-updates.js';
 import { guarded } from './store-errors.js';
 import { joined } from './turn-batch.js';
 
@@ -89,10 +89,7 @@ export class Leases {
   private async updateAll(
     updates: readonly LeaseUpdate[],
   ): Promise<ReadonlyMap<string, Pick<ConsumerDocument, 'lease'>>> {
-    await this.collections.consumer.bulkWrite(
-      updates.map((updateOne) => ({ updateOne })),
-      { ordered: false },
-    );
+    await updateLeases(this.collections.consumer, updates);
     const documents = await this.find(updates.map(({ filter }) => filter._id));
     return new Map(documents.map((document) => [document._id, document]));
   }
@@ -125,27 +122,15 @@ export class Leases {
     if (leases.length === 0) return [];
     const ids = leases.map(({ key }) => consumerDocumentId(key));
     return guarded('renew leases', async () => {
-      const { matchedCount, modifiedCount } = await this.collections.consumer.bulkWrite(
-        [
-          ...leases.map((lease) => ({
-            updateOne: {
-              filter: heldBy(lease),
-              update: {
-                $inc: { 'lease.counter': 1 },
-                ...(lease.holdTime !== undefined && { $set: { 'lease.holdTime': lease.holdTime } }),
-              },
-            },
-          })),
-          // Changes nothing. It matches if one of them is asked for: that takes no command as long as none is.
-          {
-            updateOne: {
-              filter: { _id: { $in: ids }, 'lease.heir': { $exists: true } },
-              update: { $unset: { 'lease.none': '' } },
-            },
-          },
-        ],
-        { ordered: false },
-      );
+      // Changes nothing. It matches if one of them is asked for: that takes no command as long as none is.
+      const isAskedFor = {
+        updateOne: {
+          filter: { _id: { $in: ids }, 'lease.heir': { $exists: true } },
+          update: { $unset: { 'lease.none': '' as const } },
+        },
+      };
+      const { consumer } = this.collections;
+      const { matchedCount, modifiedCount } = await updateLeases(consumer, leases.map(toRenew), [isAskedFor]);
       if (matchedCount === leases.length && modifiedCount === leases.length) return [];
       const documents = await this.find(ids);
       const byId = new Map(documents.map((document) => [document._id, document]));
@@ -162,10 +147,8 @@ export class Leases {
   }
 
   private async releaseAll(leases: readonly Lease[]): Promise<readonly undefined[]> {
-    await this.collections.consumer.bulkWrite(
-      leases.map((lease) => ({ updateOne: { filter: heldBy(lease), update: RELEASE } })),
-      { ordered: false },
-    );
+    const updates = leases.map((lease) => ({ filter: heldBy(lease), update: RELEASE }));
+    await updateLeases(this.collections.consumer, updates);
     return leases.map(() => undefined);
   }
 
@@ -176,13 +159,17 @@ export class Leases {
   }
 }
 
-/** An update of one consumer's document, which applies only while its lease is as expected. */
-interface LeaseUpdate {
-  readonly filter: mongo.Filter<ConsumerDocument> & { readonly _id: string };
-  readonly update: mongo.UpdateFilter<ConsumerDocument>;
-}
-
 const RELEASE = { $unset: { 'lease.owner': '', 'lease.holdTime': '' }, $inc: { 'lease.counter': 1 } } as const;
+
+function toRenew(lease: Renewal): LeaseUpdate {
+  return {
+    filter: heldBy(lease),
+    update: {
+      $inc: { 'lease.counter': 1 },
+      ...(lease.holdTime !== undefined && { $set: { 'lease.holdTime': lease.holdTime } }),
+    },
+  };
+}
 
 function toAcquire({ key, owner, expected, holdTime }: Acquisition): LeaseUpdate {
   return {

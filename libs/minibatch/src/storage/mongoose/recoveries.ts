@@ -2,6 +2,7 @@ import type { mongo } from 'mongoose';
 import type { Lease } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, isHeldBy } from './consumer-document.js';
+import { updateLeases } from './lease-updates.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { WindowDocument } from './schemas/window.schema.js';
 import { joined } from './turn-batch.js';
@@ -60,9 +61,9 @@ export class Recoveries {
     const { consumer, window } = this.collections;
     const open = { processed: false, consumer: { $in: leases.map(({ key }) => consumerDocumentId(key)) } };
     if (leases.some(({ fence }) => fence > 1)) await this.adoptAll(leases, open);
-    await consumer.bulkWrite(
-      leases.map((lease) => ({ updateOne: { filter: heldBy(lease), update: toHold(lease) } })),
-      { ordered: false },
+    await updateLeases(
+      consumer,
+      leases.map((lease) => ({ filter: heldBy(lease), update: toHold(lease) })),
     );
     const states = await this.statesOf(leases);
     const windows = new Map<unknown, WindowDocument[]>();
