@@ -18,7 +18,7 @@ import { ARRAY, WELL_FORMED } from './foreign.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { makePartitionIndex, makeTimeIndex } from './indexes.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
-import { guarded, isDuplicateKey } from './store-errors.js';
+import { guarded, isDuplicateKey, retriedIfLost } from './store-errors.js';
 import type { Streams } from './streams.js';
 import { joined } from './turn-batch.js';
 
@@ -94,16 +94,19 @@ export class Groups {
   }
 
   private async addAll(keys: readonly GroupKey[]): Promise<void> {
-    const { stream: streams } = this.collections;
-    await streams.bulkWrite(
-      keys.map(({ stream, group }) => ({
-        updateOne: {
-          filter: { name: stream, groups: { $ne: group } },
-          update: { $addToSet: { groups: group }, $inc: { groupsVersion: 1 } },
-        },
-      })),
-      { ordered: false },
-    );
+    const names = new Map<string, string[]>();
+    for (const { stream, group } of keys) {
+      const others = names.get(group);
+      if (others) others.push(stream);
+      else names.set(group, [stream]);
+    }
+    const operations = [...names].map(([group, streams]) => ({
+      updateMany: {
+        filter: { name: { $in: streams }, groups: { $ne: group } },
+        update: { $addToSet: { groups: group }, $inc: { groupsVersion: 1 } },
+      },
+    }));
+    await retriedIfLost(() => this.collections.stream.bulkWrite(operations, { ordered: false }));
   }
 
   /** @throws MinibatchError `UnknownStream` if one was dropped in this moment */

@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { batchesOf } from '../../common/batches.js';
 import { write } from './raw-writes.js';
-import { DUPLICATE_KEY, isDuplicateKey, isInDoubt, isServerLost, unwrapped, writeErrorsOf } from './store-errors.js';
+import { DUPLICATE_KEY, isDuplicateKey, isInDoubt, retriedIfLost, unwrapped, writeErrorsOf } from './store-errors.js';
 
 /**
  * Inserts the documents; one whose `_id` exists already stays as it is. For ids that identify one thing, so that an existing document is
@@ -41,12 +41,8 @@ export async function insertMissingRaw<T extends mongo.Document>(
 ): Promise<void> {
   for (const some of inCommands(inserts)) {
     const documents = some.map(({ document }) => document);
-    const send = () => write(collection, 'insert', documents);
-    const { writeErrors = [], writeConcernError } = await send().catch((error: unknown) => {
-      // Repeating is safe: documents that exist already stay as they are.
-      if (isServerLost(error)) return send();
-      throw error;
-    });
+    // Repeating is safe: documents that exist already stay as they are.
+    const { writeErrors = [], writeConcernError } = await retriedIfLost(() => write(collection, 'insert', documents));
     const failure = writeErrors.find(({ code }) => code !== DUPLICATE_KEY) ?? writeConcernError;
     if (failure) throw new mongo.MongoServerError({ ...failure });
   }

@@ -2,7 +2,7 @@ import { mongo } from 'mongoose';
 import type { MessageId } from '../stream-store.interface.js';
 import { toObjectId } from './message-ids.js';
 import { RawDocument } from './raw-document.js';
-import { isServerLost } from './store-errors.js';
+import { retriedIfLost } from './store-errors.js';
 
 const OPTIONS = {
   readPreference: 'primary',
@@ -50,10 +50,7 @@ export async function findRaw<T extends mongo.Document>(
     ...(readConcern && { readConcern: { level: readConcern.level } }),
   };
   const send = () => db.command(command, OPTIONS) as Promise<unknown> as Promise<FindReply>;
-  const { cursor } = await send().catch((error: unknown) => {
-    if (isServerLost(error)) return send();
-    throw error;
-  });
+  const { cursor } = await retriedIfLost(send);
   const more = BigInt(cursor.id) !== 0n;
   // Otherwise the server would keep it open for ten minutes.
   if (more) await db.command({ killCursors: collectionName, cursors: [cursor.id] }).catch(() => undefined);

@@ -97,6 +97,14 @@ export function isServerLost(error: unknown): boolean {
   return error instanceof mongo.MongoNetworkError || (error instanceof mongo.MongoServerError && isLeaving(error.code));
 }
 
+/** Sends once more if the server was lost, as the driver does for commands it retries. What is sent must allow that. */
+export async function retriedIfLost<R>(send: () => Promise<R>): Promise<R> {
+  return send().catch((error: unknown) => {
+    if (isServerLost(error)) return send();
+    throw error;
+  });
+}
+
 /** Error codes by which a server rejects a command before it executes anything. */
 const REFUSALS = new Set([
   13, // Unauthorized
