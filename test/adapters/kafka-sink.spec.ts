@@ -231,6 +231,8 @@ describe('a sink in an application', () => {
       { imports: [MinibatchModule.forRoot({ store: memoryStore() })], providers: [Summer, Sums] },
       log,
     );
+    // Otherwise a warning says so after a second.
+    app.enableShutdownHooks();
     await app
       .get(StreamService)
       .stream('rows')

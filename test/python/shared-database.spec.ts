@@ -190,6 +190,8 @@ describe('one database for Python and TypeScript', { timeout: 120_000 }, () => {
 
       const log = new Log();
       const app = await startApp(database, [Rows], log);
+      // Otherwise a warning says so after a second.
+      app.enableShutdownHooks();
       await streamOf(app, 'rows').append({ n: 100 });
       await vi.waitUntil(() => dataOf(app, Rows).length === 1, SOON);
       const left = () => documents('buffer').then((found) => found.map(({ data }) => (data as { n: number }).n));
