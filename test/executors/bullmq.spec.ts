@@ -17,6 +17,7 @@ import {
   StreamService,
   type Window,
   type WindowOutcome,
+  WorkerLost,
 } from 'nestjs-minibatch';
 import { bullmq } from 'nestjs-minibatch/bullmq';
 import { executorContract, executorContractModule } from 'nestjs-minibatch/testing';
@@ -217,6 +218,41 @@ describe('bullmq', () => {
     expect(reasons).toEqual(['too late']);
     expect(Jobs.seen).toHaveLength(2);
   });
+
+  it('knows a lost worker by the job that another one has marked as failed', async () => {
+    const first = make();
+    const given = (executor: Bullmq) => task(executor, { record: { id: 'lost' } });
+    const abandoned = first.run(given(first)).catch((error: unknown) => error);
+    await vi.waitFor(async () => expect(await admin.keys(`${prefix}:*:wait`)).toHaveLength(1), 20_000);
+    // Takes the job and never renews its lock.
+    const dead = new bullmqPackage.Worker('minibatch.executor-contract.work', null, {
+      connection: { url: redis.url },
+      prefix,
+      lockDuration: 1,
+    });
+    expect(await dead.getNextJob('dead')).toBeDefined();
+    await first.close(0);
+    expect(await abandoned).toBeInstanceOf(ExecutorUnavailable);
+    await startWorker();
+    await vi.waitFor(async () => expect(await admin.keys(`${prefix}:*:failed`)).toHaveLength(1), 20_000);
+    const next = make();
+    await expect(next.run(given(next))).rejects.toThrow(WorkerLost);
+    expect(Jobs.seen).toEqual([]);
+    await dead.close(true);
+  });
+
+  it.each(['job stalled more than allowable limit', 'bullmq:rateLimitExceeded'])(
+    'takes "%s" for what the method threw, if it did',
+    async (text) => {
+      await startWorker();
+      Jobs.work = () => {
+        throw new RangeError(text);
+      };
+      const executor = make();
+      await expect(executor.run(task(executor))).rejects.toMatchObject({ name: 'RangeError', message: text });
+      expect(Jobs.seen).toHaveLength(1);
+    },
+  );
 
   it('does not begin with a task that is aborted already', async () => {
     await startWorker();

@@ -125,6 +125,16 @@ export interface EndedJob {
   readonly stacktrace: string | null;
 }
 
+/** What BullMQ fails a job with whose worker has stopped to renew its lock. */
+const STALLED = 'job stalled more than allowable limit';
+
+/** It has failed because its worker was lost, and not by what its method threw. */
+export function isOfLostWorker({ failedReason, progress }: EndedJob): boolean {
+  if (failedReason !== STALLED) return false;
+  // A method may throw this text, and a worker that was believed lost may write its answer late.
+  return (parse(progress) as { message?: unknown } | undefined)?.message !== STALLED;
+}
+
 /** @throws what an executor rejects with: see `Executor` */
 export function outcomeOfJob(job: EndedJob): WindowOutcome {
   const { returnvalue, failedReason, progress, stacktrace } = job;

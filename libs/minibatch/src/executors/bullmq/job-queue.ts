@@ -3,7 +3,7 @@ import { messageOf } from '../../errors/error-text.js';
 import { ExecutorUnavailable, ResultLost, WorkerLost } from '../../errors/executor-errors.js';
 import type { ExecutorConsumer, WindowOutcome, WindowTask } from '../executor.interface.js';
 import { abortChannel, type AbortOrder } from './aborts.js';
-import { type EndedJob, jobDataOf, jobIdOf, outcomeOfJob } from './job-codec.js';
+import { type EndedJob, isOfLostWorker, jobDataOf, jobIdOf, outcomeOfJob } from './job-codec.js';
 import type { Queue } from './packages.js';
 import type { RedisLink } from './redis-link.js';
 
@@ -44,7 +44,7 @@ interface Seen extends EndedJob {
   readonly exists: boolean;
   readonly hasEnded: boolean;
   readonly hasBegun: boolean;
-  /** Its worker is gone: the next one is to mark it as failed. */
+  /** Its worker is gone: the next one is to mark it as failed, or has done so. */
   readonly isStalled: boolean;
 }
 
@@ -192,8 +192,8 @@ export class JobQueue {
     const seen = seenIn(fields);
     if (out.isEnding || this.out.get(out.id) !== out) return;
     if (seen.hasBegun || seen.hasEnded) this.begun(out.id);
-    if (seen.hasEnded) await this.take(out, seen);
-    else if (seen.isStalled) await this.lost(out);
+    if (seen.isStalled) await this.lost(out);
+    else if (seen.hasEnded) await this.take(out, seen);
     else if (isSweep) await this.judge(out, seen, locks > 0);
   }
 
@@ -294,15 +294,14 @@ function givenUp(reason: unknown): ExecutorUnavailable {
 }
 
 function seenIn(fields: readonly (string | null)[]): Seen {
-  const [timestamp, finishedOn, processedOn, defa, returnvalue, failedReason, progress, stacktrace] = fields;
+  const [timestamp, finishedOn, processedOn, defa, returnvalue = null, ...ofFailure] = fields;
+  const [failedReason = null, progress = null, stacktrace = null] = ofFailure;
+  const ended = { returnvalue, failedReason, progress, stacktrace };
   return {
+    ...ended,
     exists: timestamp !== null,
     hasEnded: finishedOn !== null,
     hasBegun: processedOn !== null,
-    isStalled: defa !== null,
-    returnvalue: returnvalue ?? null,
-    failedReason: failedReason ?? null,
-    progress: progress ?? null,
-    stacktrace: stacktrace ?? null,
+    isStalled: defa !== null || isOfLostWorker(ended),
   };
 }

@@ -130,9 +130,13 @@ export class JobWorker {
   }
 }
 
+/** An error with this text makes BullMQ begin with the job again, at once and for ever. */
+const RATE_LIMIT = 'bullmq:rateLimitExceeded';
+
 /** What BullMQ shows of the job. */
 function failed(answer: Exclude<Answer, { kind: 'handled' }>): Error {
-  const error = new Error(answer.message);
+  const { message } = answer;
+  const error = new Error(message === RATE_LIMIT ? `Error: ${message}` : message);
   if ('stack' in answer && answer.stack !== undefined) error.stack = answer.stack;
   return error;
 }
