@@ -135,6 +135,26 @@ describe('bullmq', () => {
     }
   });
 
+  it('connects by itself, and hears of aborts, whatever the options of ioredis say', async () => {
+    const { host = '', port = 0 } = admin.options;
+    const connection = { host, port, lazyConnect: true, enableOfflineQueue: false };
+    await startWorker({ connection });
+    Jobs.work = ({ signal }) =>
+      new Promise((resolve) => signal.addEventListener('abort', () => resolve('aborted'), { once: true }));
+    const executor = make({ connection });
+    const abort = new AbortController();
+    const run = executor.run(task(executor, { signal: abort.signal }));
+    await vi.waitFor(() => expect(Jobs.seen).toHaveLength(1), 20_000);
+    abort.abort(new Error('too late'));
+    expect((await run).result).toBe('aborted');
+  });
+
+  it('does not take the workers of another database for its own', async () => {
+    await startWorker({ connection: redis.url.replace(/0$/, '1') });
+    const executor = make();
+    await expect(executor.open([task(executor).consumer])).rejects.toThrow('no worker serves');
+  });
+
   it('refuses a Redis that may drop keys, on both sides', async () => {
     await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
     try {

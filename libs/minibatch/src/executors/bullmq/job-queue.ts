@@ -131,8 +131,10 @@ export class JobQueue {
 
   /** True if that can't be found out: not every Redis tells who its clients are. */
   async hasWorkers(): Promise<boolean> {
+    const { queue, link } = this.parts;
+    const own = Number(link.client.options.db ?? 0);
     try {
-      return (await this.parts.queue.getWorkersCount()) > 0;
+      return (await queue.getWorkers()).some(({ db }) => db === undefined || Number(db) === own);
     } catch {
       return true;
     }

@@ -29,7 +29,8 @@ export interface Queue {
   waitUntilReady(): Promise<unknown>;
   add(name: string, data: unknown, options: object): Promise<unknown>;
   remove(id: string, options: { readonly removeChildren: boolean }): Promise<number>;
-  getWorkersCount(): Promise<number>;
+  /** Those of all databases. */
+  getWorkers(): Promise<readonly { readonly db?: string }[]>;
   on(event: 'error', listener: (error: Error) => void): unknown;
   close(): Promise<void>;
 }

@@ -14,7 +14,7 @@ export interface LinkOptions {
 /** Commands fail at once while Redis is away: windows wait for it, and not commands. */
 export const FAIL_FAST = { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 };
 /** BullMQ's workers want their commands to wait. */
-export const PATIENT = { maxRetriesPerRequest: null };
+export const PATIENT = { maxRetriesPerRequest: null, enableOfflineQueue: true };
 
 /**
  * How long each step of a shutdown waits for Redis; milliseconds. What it does not answer while it is away, it never answers, and a connection
@@ -38,7 +38,7 @@ export class RedisLink {
     private readonly clock: Clock,
     { connection, settings }: LinkOptions,
   ) {
-    this.client = packages.client(connection, { retryStrategy: retryDelay, ...settings });
+    this.client = packages.client(connection, { retryStrategy: retryDelay, lazyConnect: false, ...settings });
     this.client.on('error', (error) => {
       this.lastError = error;
     });
