@@ -7,6 +7,25 @@ import { bury } from './settlement.js';
 export const DEATHS = 3;
 const DIED = 'the process ended while it was handled';
 
+/** When the store is told that a run may end this process. */
+export type NotedAt = 'beginning' | 'answer';
+
+/** How a run is noted. */
+export interface Note {
+  readonly at: NotedAt;
+  readonly store: () => Promise<void>;
+}
+
+/**
+ * Undefined if a run is not noted: that of a fresh window, for the sake of speed. A handler in another process can't end this one, but
+ * what becomes of its answer can: hooks and sinks run here. Until then nothing is counted, so that the next holder of the lease
+ * asks the executor for the same run.
+ */
+export function notedAt({ runsElsewhere }: LeaseTerm, open: InFlightWindow): NotedAt | undefined {
+  if (runsElsewhere) return open.inherited ? 'answer' : undefined;
+  return open.suspect || (open.startedOutOfOrder && open.record.recoveries === 0) ? 'beginning' : undefined;
+}
+
 /**
  * What becomes of a window whose handler was begun by processes that did not come to its end. A lease that was lost looks the same
  * as a death, so a message is given up only after `DEATHS` of them, once more than others that fail; to halve a part needs no

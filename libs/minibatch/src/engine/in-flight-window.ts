@@ -53,7 +53,9 @@ export interface InFlightWindow {
   readable: readonly StoredMessage[];
   /** Sum of their sizes. */
   readonly bytes: number;
-  /** In flight when a process was cut off: it may be what ended it. */
+  /** In flight when a process was cut off. */
+  readonly inherited: boolean;
+  /** It may be what ended that process: inherited, and its handler, or what became of the answer, may have done so. */
   readonly suspect: boolean;
   /** A suspect that runs, or waits to run, with no other window in flight. */
   isolated: boolean;
@@ -111,12 +113,14 @@ export function inFlightWindow(
   record: WindowRecord,
   messages: readonly StoredMessage[],
   suspect = false,
+  inherited = suspect,
 ): InFlightWindow {
   return {
     state: WindowState.Claiming,
     record,
     messages,
     readable: messages,
+    inherited,
     suspect,
     bytes: messages.reduce((sum, { bytes }) => sum + bytes, 0),
     isolated: false,

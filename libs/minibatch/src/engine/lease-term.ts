@@ -56,7 +56,7 @@ export class LeaseTerm {
   private hasClosed = false;
   /** Present if the handler may begin only so often. */
   readonly limiter: RateLimiter | undefined;
-  /** The death of a process that held the lease says nothing about its windows: their handlers run in others. */
+  /** The death of a process that held the lease says nothing about windows without an answer: their handlers run in others. */
   readonly runsElsewhere: boolean;
   /** Partitions of the consumer that this process holds: they share what it may read ahead. */
   share = 1;

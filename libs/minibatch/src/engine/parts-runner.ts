@@ -2,7 +2,7 @@ import { stackOf } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { IndexRange, WindowRecord } from '../storage/stream-store.interface.js';
 import { Bisection, type Part } from './bisection.js';
-import { DEATHS } from './deaths.js';
+import { DEATHS, notedAt } from './deaths.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, type TakenApart, takenApart } from './in-flight-window.js';
 import { reschedule } from './reschedule.js';
@@ -39,8 +39,8 @@ export class PartsRunner {
       apart.bisection.skip();
       return 'again';
     }
-    const isNoted = open.suspect || (open.startedOutOfOrder && open.record.recoveries === 0);
-    const trial = await this.trials.run(open, part, isNoted ? () => this.save(open, apart, 1) : undefined);
+    const at = notedAt(this.term, open);
+    const trial = await this.trials.run(open, part, at && { at, store: () => this.save(open, apart, 1) });
     if (trial.kind === 'void') {
       if (!this.term.isOver) await this.save(open, apart, 0);
       return 'void';
@@ -59,7 +59,8 @@ export class PartsRunner {
       apart.error = messageOf(trial.error);
       if (probe === 'whole' && part.to - part.from > 1) return 'probe one';
       if (probe) return this.probeFailed(open, apart, part);
-      if (trial.isLost && part.to - part.from === 1 && (await this.mayRepeat(open, apart, isNoted))) return 'again';
+      if (trial.isLost && part.to - part.from === 1 && (await this.mayRepeat(open, apart, at === 'beginning')))
+        return 'again';
       apart.failedAt = this.evidence.mark;
       if (apart.bisection.failed(part)) this.giveUp(open, apart, part.from, trial.error);
     } else {
@@ -239,7 +240,7 @@ export class PartsRunner {
   private async saveIfDue(open: InFlightWindow, apart: TakenApart): Promise<void> {
     const isDue = this.term.parts.clock.monotonic() - apart.savedAt >= SAVE_EVERY;
     // Of a window that may end its process each step is stored: the next one is to know which part it was.
-    if (open.suspect) await this.save(open, apart, 0);
+    if (open.inherited) await this.save(open, apart, 0);
     else if (isDue || apart.letters.length >= LETTERS) await this.save(open, apart, open.startedOutOfOrder ? 1 : 0);
   }
 
@@ -250,7 +251,7 @@ export class PartsRunner {
     await reschedule(this.term, open, {
       ...(known && { error: known }),
       split: apart.bisection.state,
-      recoveries: begun === 0 ? 0 : open.suspect ? recoveries + 1 : 1,
+      recoveries: begun === 0 ? 0 : open.inherited ? recoveries + 1 : 1,
       ...(aside && { aside }),
     });
     apart.savedAt = this.term.parts.clock.monotonic();
@@ -272,9 +273,9 @@ function wholeOf({ messageIds }: WindowRecord) {
 }
 
 /**
- * To wait for evidence ends no handler, so what has ended processes before still counts. Each end of a handler of a suspect is stored when
- * it comes; in another window nothing has ended a process.
+ * To wait for evidence ends no handler, so what has ended processes before still counts. Each end of a handler of an inherited window is
+ * stored when it comes; in another window nothing has ended a process.
  */
-function deathsOf({ suspect, record }: InFlightWindow): number {
-  return suspect ? record.recoveries : 0;
+function deathsOf({ inherited, record }: InFlightWindow): number {
+  return inherited ? record.recoveries : 0;
 }

@@ -7,7 +7,7 @@ import type {
 } from '../storage/stream-store.interface.js';
 import { Bisection } from './bisection.js';
 import { laterEnd } from './committer.js';
-import { afterDeath } from './deaths.js';
+import { afterDeath, DEATHS } from './deaths.js';
 import { type InFlightWindow, inFlightWindow, takenApart } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
 import { settle } from './settlement.js';
@@ -97,12 +97,18 @@ async function finishRecorded(term: LeaseTerm, { finished, groups }: Recovery): 
 /**
  * A window that ends its process would be redelivered forever, so those whose handler may have been running are counted. From the first
  * takeover on each beginning is noted (`WindowRunner`); the very first is not, for the sake of speed: windows start in order, so it
- * is taken to be the first `workers` of those that were not waiting. Handlers in other processes end none that holds a lease.
+ * is taken to be the first `workers` of those that were not waiting. Handlers in other processes end none that holds a lease: of those
+ * only answers that came back have been counted, when they did (`notedAt`), and losses of workers.
  */
 async function judge(term: LeaseTerm, open: InFlightWindow, mayHaveBegun: boolean): Promise<void> {
-  const { clean, lease, parts } = term;
+  const { clean, parts } = term;
   const { record } = open;
-  if (term.runsElsewhere) return;
+  if (term.runsElsewhere) {
+    if (clean || record.recoveries < DEATHS) return;
+    await afterDeath(term, open);
+    await storeDeaths(term, open);
+    return;
+  }
   const waits = record.nextTry !== undefined && record.nextTry.getTime() > parts.clock.now();
   const begun = record.recoveries === 0 && !waits && !record.dropped && mayHaveBegun ? 1 : 0;
   // A process that was stopped in an orderly way has not died of it.
@@ -110,7 +116,12 @@ async function judge(term: LeaseTerm, open: InFlightWindow, mayHaveBegun: boolea
   open.record = { ...record, recoveries };
   if (recoveries > 0) await afterDeath(term, open);
   if (open.record.recoveries === record.recoveries && open.record.split === record.split) return;
-  await term.persist('count a recovery', () => parts.store.reschedule(lease, open.record));
+  await storeDeaths(term, open);
+}
+
+async function storeDeaths(term: LeaseTerm, { record }: InFlightWindow): Promise<void> {
+  const { lease, parts } = term;
+  await term.persist('count a recovery', () => parts.store.reschedule(lease, record));
 }
 
 async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWindow> {
@@ -123,7 +134,9 @@ async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWi
         'vanished from the buffer; something other than this module removed them',
     );
   }
-  const open = inFlightWindow(record, messages, !term.clean && !term.runsElsewhere);
+  const inherited = !term.clean;
+  const suspect = inherited && (!term.runsElsewhere || record.recoveries > 0);
+  const open = inFlightWindow(record, messages, suspect, inherited);
   if (record.split) open.apart = takenApart(new Bisection(record.split), record.error);
   return open;
 }

@@ -3,7 +3,7 @@ import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.
 import { backoff } from '../common/backoff.js';
 import type { BatchWindow } from './batch-window.js';
 import { Bisection } from './bisection.js';
-import { DEATHS } from './deaths.js';
+import { DEATHS, notedAt } from './deaths.js';
 import { Delivery } from './delivery.js';
 import type { BlockedExecutor, BlockedSink } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
@@ -172,8 +172,8 @@ export class WindowRunner {
   // ---- the whole window
 
   private async attempt(open: InFlightWindow, probe: Probe): Promise<Step> {
-    const isNoted = open.suspect || (open.startedOutOfOrder && open.record.recoveries === 0);
-    const trial = await this.trials.run(open, undefined, isNoted ? () => this.noteBeginning(open) : undefined);
+    const at = notedAt(this.term, open);
+    const trial = await this.trials.run(open, undefined, at && { at, store: () => this.note(open) });
     switch (trial.kind) {
       case 'void':
         return LEFT_OPEN;
@@ -192,16 +192,17 @@ export class WindowRunner {
       }
       case 'failed':
         if (probe) return this.probeFailed(open, trial.error);
-        if (trial.isLost) await this.workerLost(open, trial.error, isNoted);
+        if (trial.isLost) await this.workerLost(open, trial.error, at === 'beginning');
         else await this.attemptFailed(open, trial.error);
         return undefined;
     }
   }
 
-  private async noteBeginning(open: InFlightWindow): Promise<void> {
+  /** This process may end with the run. */
+  private async note(open: InFlightWindow): Promise<void> {
     const { parts, lease } = this.term;
     open.record = { ...open.record, recoveries: open.record.recoveries + 1 };
-    await this.term.persist('note the beginning of a handler', () => parts.store.reschedule(lease, open.record));
+    await this.term.persist('note a run that may end the process', () => parts.store.reschedule(lease, open.record));
   }
 
   /** The window may be what ended the worker: it runs again, and is taken apart if that happens too often. */

@@ -4,6 +4,7 @@ import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-
 import { windowId } from '../windows/window-id.js';
 import { BatchWindow, type Undecodable, type WindowSignals } from './batch-window.js';
 import type { Call } from './calls.js';
+import type { Note } from './deaths.js';
 import { DELIVERED, type Delivery } from './delivery.js';
 import type { BlockedExecutor } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
@@ -50,8 +51,8 @@ export class Trials {
     return this.remote?.blocked;
   }
 
-  /** @param note stores that the handler is about to begin, so that only a process that dies with it counts against the window */
-  async run(open: InFlightWindow, part?: IndexRange, note?: () => Promise<void>): Promise<Trial> {
+  /** @param note stores that this process may end with the run, so that only one that does counts against the window */
+  async run(open: InFlightWindow, part?: IndexRange, note?: Note): Promise<Trial> {
     const signal = this.term.signal();
     try {
       const window = windowOf(this.term, open, part, signal);
@@ -61,10 +62,10 @@ export class Trials {
         await deadLetterUndecodable(this.term, open, undecodable);
         return { kind: 'again' };
       }
-      if (note) await note();
+      if (note?.at === 'beginning') await note.store();
       const run = this.evidence.begin();
       const outcome = await (this.remote
-        ? this.handleThere(this.remote, open, window, signal)
+        ? this.handleThere(this.remote, open, window, signal, note)
         : this.handle(open, window, signal));
       if (outcome.kind !== 'handled') return this.ended(outcome, window);
       // A handler that rejects all of a window has not shown that it can do anything.
@@ -128,17 +129,25 @@ export class Trials {
     open: InFlightWindow,
     window: BatchWindow,
     signal: AttemptSignal,
+    note: Note | undefined,
   ): Promise<Handled> {
     notify(this.term, 'onProcess', window);
     const noted = begins(this.term, open);
     try {
       const handled = await remote.run(open, window, signal);
+      // Before hooks and sinks get to see what it is.
+      if (note?.at === 'answer' && isAnswer(handled)) await note.store();
       if (handled.kind === 'handled') notify(this.term, 'onEmit', window, handled.result);
       return handled;
     } finally {
       if (noted) await noted;
     }
   }
+}
+
+/** Lost workers are counted apart. */
+function isAnswer(handled: Handled): boolean {
+  return handled.kind === 'handled' || (handled.kind === 'failed' && !handled.isLost);
 }
 
 /** Some may have vanished from the buffer, or can't be decoded: the indices are those of the record. */

@@ -21,7 +21,7 @@ export interface WindowTask {
   readonly handler: WindowHandler;
   /** Its messages are decoded when they are first read. */
   readonly window: Window;
-  /** Runs of this window, or of this part, whose worker was lost. */
+  /** Runs of this window, or of this part, whose worker was lost, or, where methods run elsewhere, whose answer may have ended an emitter. */
   readonly recoveries: number;
   /** The partition of the stream that the messages lie in. */
   readonly partition: number;
@@ -85,7 +85,8 @@ export interface Executor {
   readonly reportsStart?: boolean;
   /**
    * True: handlers run in processes that do not end with this one. A window that was out when this process died is then no suspect of its
-   * death, and its `recoveries` stay as they are, so that its next holder can find the run that was begun. @default false
+   * death, and its `recoveries` stay as they are, so that its next holder can find the run that was begun. Only once `run` has answered does
+   * the window count as what may end this process, if one has died with it before. @default false
    */
   readonly runsElsewhere?: boolean;
   /**
