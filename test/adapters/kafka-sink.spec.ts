@@ -231,7 +231,7 @@ describe('a sink in an application', () => {
       { imports: [MinibatchModule.forRoot({ store: memoryStore() })], providers: [Summer, Sums] },
       log,
     );
-    // Otherwise a warning says so after a second.
+    // Without them, a warning after a second says that nothing listens for SIGTERM.
     app.enableShutdownHooks();
     await app
       .get(StreamService)

@@ -190,7 +190,7 @@ describe('one database for Python and TypeScript', { timeout: 120_000 }, () => {
 
       const log = new Log();
       const app = await startApp(database, [Rows], log);
-      // Otherwise a warning says so after a second.
+      // Without them, a warning after a second says that nothing listens for SIGTERM.
       app.enableShutdownHooks();
       await streamOf(app, 'rows').append({ n: 100 });
       await vi.waitUntil(() => dataOf(app, Rows).length === 1, SOON);

@@ -17,7 +17,8 @@ async function takeAll(store: StreamStore): Promise<readonly Lease[]> {
 }
 
 const counters = async (store: StreamStore) => (await store.readLeases(KEYS)).map(({ counter }) => counter);
-const onlyFirst = async (store: StreamStore, lease: Lease) => {
+/** Released and acquired again: it has another fence than the others. */
+const takenAgain = async (store: StreamStore, lease: Lease) => {
   await store.releaseLease(lease);
   const [state] = await store.readLeases([lease.key]);
   return (await store.acquireLease(lease.key, OWNER, state!))!;
@@ -48,7 +49,7 @@ describe('leases of one process', () => {
     expect(await statements(async () => void (leases = await takeAll(store)))).toEqual([1, 1]);
     // The second statement looks whether any of them is asked for.
     expect(await statements(() => store.renewLeases(leases))).toEqual([2]);
-    leases = [await onlyFirst(store, leases[0]!), ...leases.slice(1)];
+    leases = [await takenAgain(store, leases[0]!), ...leases.slice(1)];
     const before = await counters(store);
     expect(await statements(() => store.renewLeases(leases))).toEqual([3]);
     expect(await counters(store)).toEqual(before.map((counter) => counter + 1));
