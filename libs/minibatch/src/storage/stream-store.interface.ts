@@ -3,6 +3,7 @@ import type { DeadLetterStore } from './dead-letter.interface.js';
 import type { LeaseStore } from './lease.interface.js';
 import type { MessageStore } from './message.interface.js';
 import type { RetentionStore } from './retention.interface.js';
+import type { StateStore } from './state.interface.js';
 import type { StatisticsStore } from './statistics.interface.js';
 import type { StreamCatalog } from './stream.interface.js';
 import type { WindowStore } from './window.interface.js';
@@ -13,6 +14,7 @@ export type * from './dead-letter.interface.js';
 export type * from './lease.interface.js';
 export type * from './message.interface.js';
 export type * from './retention.interface.js';
+export type * from './state.interface.js';
 export type * from './statistics.interface.js';
 export * from './stream.interface.js';
 export * from './window.interface.js';
@@ -72,4 +74,5 @@ export interface StreamStore
     WindowStore,
     DeadLetterStore,
     RetentionStore,
+    StateStore,
     StatisticsStore {}

@@ -1,6 +1,7 @@
 import type { ConsumerKey } from './consumer-key.interface.js';
 import type { Lease } from './lease.interface.js';
 import type { MessageId, RefusedMessages, StoredMessage } from './message.interface.js';
+import type { Effects } from './state.interface.js';
 
 /** What a window says of itself in addition to its messages; stored with the claim and given to the handler. */
 export interface WindowBounds {
@@ -71,6 +72,10 @@ export interface WindowRecord extends WindowBounds {
   readonly blockedSinks?: readonly string[];
   /** What counted against the consumer's rate limit when the handler was about to begin, this run included. */
   readonly starts?: readonly RateStart[];
+  /** The key whose window this is. */
+  readonly key?: string;
+  /** The rows of the consumer's state that it is made of, by slot: nothing else changes them while it is open. */
+  readonly slots?: readonly string[];
 }
 
 /** A window as a reader without a lease sees it. */
@@ -99,6 +104,10 @@ export interface ConsumerProgress {
   readonly messages: number;
   /** As of this commit; only of a consumer with a rate limit. */
   readonly starts?: readonly RateStart[];
+  /** Event time of a consumer that has it: windows that end at `mark` or before are closed; `max` is the latest time that was accepted. */
+  readonly watermark?: { readonly mark: Date; readonly max?: Date };
+  /** What the rows of its state were written by. Other rows are of an earlier generation. */
+  readonly stage?: { readonly version: number; readonly shape: string; readonly generation: number };
 }
 
 /** The progress of a consumer that has not committed anything. */
@@ -109,6 +118,8 @@ export interface Commit {
   /** `seq`s of the finished windows, and of those of earlier commits that are not settled yet; they replace those of the commit before. */
   readonly finished: readonly number[];
   readonly progress: ConsumerProgress;
+  /** By `seq`, of windows that are finished by this commit: see `StateStore`. Those of one commit are applied in the order of `seq`. */
+  readonly effects?: ReadonlyMap<number, Effects>;
 }
 
 /** A finished window whose messages are to leave the buffer. */
@@ -169,6 +180,8 @@ export interface WindowStore {
    * After the commit point: the messages leave the buffer (or are marked done by the group, if others have not committed
    * them), then the windows leave. Deletes by ids, never by range. A deduped message becomes a tombstone.
    * Resolves with messages that the database refused to change since the call before, if there are any.
+   *
+   * First it applies the windows' effects, if the commit point only recorded them, also those that a former holder has recorded.
    */
   settle(lease: Lease, windows: readonly SettledWindow[], options: SettleOptions): Promise<RefusedMessages | void>;
   /** The group's open window with this public id; undefined if there is none. */

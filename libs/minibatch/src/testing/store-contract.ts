@@ -12,6 +12,8 @@ import { recoveryContract } from './store-contract/recovery.js';
 import { replayContract } from './store-contract/replay.js';
 import { retentionContract } from './store-contract/retention.js';
 import { settleContract } from './store-contract/settle.js';
+import { effectsContract } from './store-contract/effects.js';
+import { stateContract } from './store-contract/state.js';
 import { statisticsContract } from './store-contract/statistics.js';
 import { streamsContract } from './store-contract/streams.js';
 import { valuesContract } from './store-contract/values.js';
@@ -89,6 +91,8 @@ export function storeContract(
       manyConsumersContract,
       recoveryContract,
       settleContract,
+      stateContract,
+      effectsContract,
       deadLettersContract,
       retentionContract,
       windowsContract,

@@ -23,6 +23,9 @@ import type {
   RenewalNotice,
   SettledWindow,
   SettleOptions,
+  StateLimits,
+  StatePage,
+  StateRow,
   StoredMessage,
   StreamInfo,
   StreamStats,
@@ -49,6 +52,7 @@ import { replayMessages } from './replay.js';
 import { expire, sweep } from './retention.js';
 import { settle } from './settle.js';
 import { countMessages, pollToken, streamStats } from './statistics.js';
+import * as state from './state.js';
 import * as streams from './streams.js';
 import { findWindow, readKept, readWindows } from './windows.js';
 
@@ -196,6 +200,25 @@ export class MemoryStreamStore implements StreamStore {
 
   async reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     claims.reschedule(this.database, lease, window);
+  }
+
+  // ---- state
+
+  async readState(key: ConsumerKey, slots: readonly string[]): Promise<readonly StateRow[]> {
+    return state.readState(this.database, key, slots);
+  }
+
+  async dueState(
+    key: ConsumerKey,
+    before: Date,
+    after: Pick<StateRow, 'slot' | 'due'> | undefined,
+    limits: StateLimits,
+  ): Promise<readonly StateRow[]> {
+    return state.dueState(this.database, key, before, after, limits);
+  }
+
+  async listState(key: ConsumerKey, after: string | undefined, limits: StateLimits): Promise<StatePage> {
+    return state.listState(this.database, key, after, limits);
   }
 
   // ---- dead letters

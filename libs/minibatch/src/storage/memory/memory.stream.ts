@@ -4,6 +4,7 @@ import type {
   ConsumerProgress,
   LeaseOwner,
   MessageId,
+  StateRow,
   StreamInfo,
   WindowRecord,
   WindowRequest,
@@ -28,6 +29,8 @@ export interface MemoryConsumer {
   progress: ConsumerProgress;
   finished: readonly number[];
   readonly windows: Map<number, WindowRecord>;
+  /** By slot. */
+  readonly state: Map<string, StateRow>;
 }
 
 /** The state of one stream. */
@@ -86,6 +89,7 @@ export class MemoryStream {
         progress: NO_PROGRESS,
         finished: [],
         windows: new Map(),
+        state: new Map(),
       };
       this.consumers.set(name, consumer);
     }

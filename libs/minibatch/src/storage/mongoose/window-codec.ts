@@ -5,9 +5,9 @@ import { decodeSplit, encodeSplit } from '../split-codec.js';
 import { consumerDocumentId } from './consumer-document.js';
 import type { ClaimedWindow, WindowDocument } from './schemas/window.schema.js';
 
-/** Limits of the windows in one document, and of their messages. They are likely to be committed together. */
+/** Limits of the windows in one document, and of their messages and rows. They are likely to be committed together. */
 const SHARED_WINDOWS = 100;
-const SHARED_MESSAGES = 2_000;
+const SHARED_PARTS = 2_000;
 
 /** With the fence of the claim: a former holder that wakes up and claims the same `seq` writes another document. */
 export function windowDocumentId({ key, fence }: Lease, seq: number): string {
@@ -17,19 +17,23 @@ export function windowDocumentId({ key, fence }: Lease, seq: number): string {
 /** Groups the windows that are written into one document, in order. */
 export function toShares(windows: readonly WindowRecord[]): (readonly WindowRecord[])[] {
   const shares: WindowRecord[][] = [];
-  let messages = 0;
+  let parts = 0;
   for (const window of windows) {
     const share = shares.at(-1);
-    messages += window.messageIds.length;
-    const fits = share && share.length < SHARED_WINDOWS && messages <= SHARED_MESSAGES && areAlike(window, share[0]);
+    parts += partsOf(window);
+    const fits = share && share.length < SHARED_WINDOWS && parts <= SHARED_PARTS && areAlike(window, share[0]);
     if (fits) {
       share.push(window);
     } else {
       shares.push([window]);
-      messages = window.messageIds.length;
+      parts = partsOf(window);
     }
   }
   return shares;
+}
+
+function partsOf({ messageIds, slots = [] }: WindowRecord): number {
+  return messageIds.length + slots.length;
 }
 
 /** True if the windows agree in everything that the document says of them together. */
@@ -72,8 +76,9 @@ function envelope({ key, fence }: Lease, _id: string, created: Date) {
   return { _id, stream: key.stream, created, data: [], processed: false, query: [], consumer, fence };
 }
 
-function toClaimedWindow({ seq, id, messageIds, start, end, part, late, dropped }: WindowRecord): ClaimedWindow {
-  return { seq, windowId: id, ids: packIds(messageIds), ...defined({ start, end, part, late, dropped }) };
+function toClaimedWindow({ seq, id, messageIds, ...rest }: WindowRecord): ClaimedWindow {
+  const { start, end, part, late, dropped, key, slots } = rest;
+  return { seq, windowId: id, ids: packIds(messageIds), ...defined({ start, end, part, late, dropped, key, slots }) };
 }
 
 /** False for other documents: other programs may write into the collection. */
@@ -93,8 +98,9 @@ export function toWindowRecords(document: WindowDocument): WindowRecord[] {
   return [{ ...fromClaimedWindow(document as ClaimedWindow), ...state }];
 }
 
-function fromClaimedWindow({ seq, windowId, ids, start, end, part, late, dropped }: ClaimedWindow) {
-  return { seq, id: windowId, messageIds: unpackIds(ids), ...defined({ start, end, part, late, dropped }) };
+function fromClaimedWindow({ seq, windowId, ids, ...rest }: ClaimedWindow) {
+  const { start, end, part, late, dropped, key, slots } = rest;
+  return { seq, id: windowId, messageIds: unpackIds(ids), ...defined({ start, end, part, late, dropped, key, slots }) };
 }
 
 /** Earlier versions wrote `split` and did not know `apart`: a version that finds only the other field starts the bisection again. */

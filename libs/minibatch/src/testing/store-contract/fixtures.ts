@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import type {
   AppendOutcome,
   ConsumerKey,
+  ConsumerProgress,
+  Effects,
   Lease,
   LeaseOwner,
   MessageId,
@@ -9,6 +11,7 @@ import type {
   NewMessage,
   ReadWindow,
   SettleOptions,
+  StateRow,
   StoredMessage,
   StreamStore,
   WindowRecord,
@@ -153,6 +156,30 @@ export async function finish(
 ): Promise<void> {
   const { window, groups } = await claimAndCommit(store, lease, seq, messages);
   await store.settle(lease, [{ window, messages }], { groups, keep: false, ...options });
+}
+
+/** The whole way of a window without messages that has effects. */
+export async function finishWith(
+  store: StreamStore,
+  lease: Lease,
+  seq: number,
+  effects: Effects,
+  stands: ConsumerProgress = progress(seq),
+): Promise<void> {
+  const window = windowOf(seq, []);
+  await store.claim(lease, [window]);
+  const groups = await store.commit(lease, { finished: [seq], progress: stands, effects: new Map([[seq, effects]]) });
+  await store.settle(lease, [{ window, messages: [] }], { groups, keep: false });
+}
+
+/** A row of a consumer's state with a number in it. */
+export function row(slot: string, n: number, due?: Date): StateRow {
+  return { slot, value: Uint8Array.from(Buffer.from(String(n))), ...(due && { due }) };
+}
+
+/** As it would have been given: an adapter may return a kind of bytes of its own. */
+export function valueOf({ slot, value, due }: StateRow): StateRow {
+  return { slot, value: Uint8Array.from(value), ...(due && { due }) };
 }
 
 /** A letter of the message. */

@@ -50,11 +50,12 @@ export function recoveryContract({ describe, it }: TestFunctions, context: Contr
           recoveries: 2,
         }),
         windowOf(1, messages.slice(4), { dropped: true }),
-        windowOf(10, []),
+        windowOf(10, [], { key: 'clé\u0000', slots: ['a', '__proto__', '\u{1f6eb}'] }),
+        windowOf(11, [], { slots: [] }),
       ];
       await store.claim(lease, windows);
       const { open } = await other.recover(await acquire(other, key(), 'b'));
-      assert.deepEqual(plain(open), plain([windows[1], windows[0], windows[2]]));
+      assert.deepEqual(plain(open), plain([windows[1], windows[0], windows[2], windows[3]]));
     });
 
     it('claims many windows at a time', async () => {

@@ -15,6 +15,8 @@ export interface ClaimedWindow {
   part?: number;
   late?: boolean;
   dropped?: boolean;
+  key?: string;
+  slots?: readonly string[];
 }
 
 /**
@@ -74,6 +76,8 @@ export const WindowSchema = new Schema<WindowDocument>(
     part: Number,
     late: Boolean,
     dropped: Boolean,
+    key: String,
+    slots: { type: [String], default: undefined },
     attempt: Number,
     recoveries: Number,
     nextTry: Date,
