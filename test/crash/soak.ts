@@ -74,14 +74,16 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
 class Disturbance {
   readonly done = new Map<string, number>();
   private readonly dice: Dice;
-  private readonly end: number;
+  /** Counted from when the first replica was ready, which takes a slow machine long. */
+  private end = Infinity;
+  private begin!: () => void;
+  private readonly begun = new Promise<void>((resolve) => (this.begin = resolve));
 
   constructor(
     private readonly site: CrashSite,
     private readonly options: SoakOptions,
   ) {
     this.dice = new Dice(options.seed);
-    this.end = performance.now() + options.milliseconds;
   }
 
   /** Starts the replica again each time that it has ended. */
@@ -90,7 +92,11 @@ class Disturbance {
     while (!this.isOver()) {
       const worker = this.site.start({ ...WORKER, from: nextRow(this.site, replica), endless: true, pause });
       const isReady = await worker.saw('ready', 1, READY);
-      if (isReady) await this.untilItEnds(worker);
+      if (isReady) {
+        if (this.end === Infinity) this.end = performance.now() + this.options.milliseconds;
+        this.begin();
+        await this.untilItEnds(worker);
+      }
       // Else it has ended, or the machine is too slow for it: one that becomes ready after all would never end.
       else worker.signal('SIGKILL');
       if (this.isOver()) worker.signal('SIGTERM');
@@ -106,6 +112,7 @@ class Disturbance {
   }
 
   async ofServer(server: NonNullable<SoakOptions['server']>): Promise<void> {
+    await this.begun;
     while (!this.isOver()) {
       await this.rest(4_000, 15_000);
       if (this.isOver()) return;
