@@ -4,6 +4,7 @@ import {
   claimAndCommit,
   die,
   finish,
+  finishWith,
   hold,
   key,
   message,
@@ -13,7 +14,9 @@ import {
   read,
   readAllKept,
   register,
+  row,
   STREAM,
+  valueOf,
   windowOf,
 } from '../testing/store-contract/fixtures.js';
 import type { StreamStore } from './stream-store.interface.js';
@@ -158,6 +161,31 @@ export const DURABLE: readonly (readonly [what: string, (store: StreamStore, cra
       await crash();
       const { finished, open } = await store.recover(lease);
       expect([finished.map(({ seq }) => seq), open.map(({ seq }) => seq)]).toEqual([[2], [3]]);
+    },
+  ],
+  [
+    'a commit point with rows and messages, and that they are not to be written once more',
+    async (store, crash) => {
+      if (!store.readState) return;
+      await register(store, 'default');
+      await store.registerGroup(key('default', 'results'));
+      const lease = await hold(store);
+      await finishWith(store, lease, 1, { put: [row('a', 1), row('b', 1, new Date(1))] });
+      await crash();
+      const window = windowOf(2, []);
+      await store.claim(lease, [window]);
+      const output = message({ n: 2 }, { stream: 'results', dedupeId: 'window:0' });
+      const effects = new Map([[2, { put: [row('a', 2)], remove: ['b'], append: [output] }]]);
+      const commit = { finished: [2], progress: progress(2), effects };
+      await store.commit(lease, commit);
+      await crash();
+      expect((await store.recover(lease)).finished).toHaveLength(1);
+      const groups = await store.commit(lease, commit);
+      await crash();
+      await store.settle(lease, [{ window, messages: [] }], { groups, keep: false });
+      await crash();
+      expect((await store.readState(key(), ['a', 'b'])).map(valueOf)).toEqual([row('a', 2)]);
+      expect(await read(store, key('default', 'results'))).toHaveLength(1);
     },
   ],
 ];

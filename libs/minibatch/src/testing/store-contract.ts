@@ -12,6 +12,7 @@ import { recoveryContract } from './store-contract/recovery.js';
 import { replayContract } from './store-contract/replay.js';
 import { retentionContract } from './store-contract/retention.js';
 import { settleContract } from './store-contract/settle.js';
+import { effectsMeanwhileContract } from './store-contract/effects-meanwhile.js';
 import { effectsContract } from './store-contract/effects.js';
 import { stateContract } from './store-contract/state.js';
 import { statisticsContract } from './store-contract/statistics.js';
@@ -93,6 +94,7 @@ export function storeContract(
       settleContract,
       stateContract,
       effectsContract,
+      effectsMeanwhileContract,
       deadLettersContract,
       retentionContract,
       windowsContract,

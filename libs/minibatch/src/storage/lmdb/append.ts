@@ -38,7 +38,8 @@ export async function append(
   return answered(outcomes, encoded.failed(outcomes));
 }
 
-function writeMessages(view: WriteView, prepared: readonly PreparedMessage[]): AppendOutcome[] {
+/** Makes the streams that are missing. */
+export function writeMessages(view: WriteView, prepared: readonly PreparedMessage[]): AppendOutcome[] {
   const streams = new Map<string, StreamAppend>();
   const outcomes = prepared.map((each): AppendOutcome => {
     if (!('encoded' in each)) return each;

@@ -30,6 +30,8 @@ import type { MessageId } from '../stream-store.interface.js';
  * replay     · stream seq copy                        a copy of the kept message `seq` was put into the buffer as `copy`
  * returned   · stream seq                             which groups the redriven message is for
  * buried     · stream group partition seq             the message is a dead letter of the group
+ * state      · stream group partition slot            a row of the consumer's state
+ * due        · stream group partition due slot        rows of state by the time when they are due
  * ```
  *
  * Dead letters outlive their group and its number: theirs is a place of its name in the stream's `letterGroups`.
@@ -58,6 +60,8 @@ export const Kind = {
   KeptAt: 21,
   Replay: 22,
   Returned: 23,
+  State: 24,
+  Due: 25,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
@@ -82,10 +86,19 @@ export const STREAM_KINDS: readonly Kind[] = [
   Kind.DeadLetterCounter,
   Kind.Letter,
   Kind.Buried,
+  Kind.State,
+  Kind.Due,
 ];
 
 /** Kinds whose key begins with a stream and a group. */
-export const GROUP_KINDS: readonly Kind[] = [Kind.Consumer, Kind.Position, Kind.Done, Kind.Window];
+export const GROUP_KINDS: readonly Kind[] = [
+  Kind.Consumer,
+  Kind.Position,
+  Kind.Done,
+  Kind.Window,
+  Kind.State,
+  Kind.Due,
+];
 /** Of these, those that tell what a group has committed. */
 export const PLACE_KINDS: readonly Kind[] = [Kind.Position, Kind.Done];
 
@@ -393,13 +406,13 @@ function writeLetter(key: Buffer, stream: number, number: number): void {
 }
 
 /** A double whose bytes sort as the numbers do: the sign is turned round, and all of a negative number. */
-function writeTime(key: Buffer, time: number, at: number): void {
+export function writeTime(key: Buffer, time: number, at: number): void {
   key.writeDoubleBE(time, at);
   if ((key[at]! & 0x80) === 0) key[at]! ^= 0x80;
   else for (let byte = at; byte < at + 8; byte += 1) key[byte]! ^= 0xff;
 }
 
-function readTime(key: Buffer, at: number): number {
+export function readTime(key: Buffer, at: number): number {
   const bytes = Buffer.from(key.subarray(at, at + 8));
   if ((bytes[0]! & 0x80) !== 0) bytes[0]! ^= 0x80;
   else for (let byte = 0; byte < 8; byte += 1) bytes[byte]! ^= 0xff;

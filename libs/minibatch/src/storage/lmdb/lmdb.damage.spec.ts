@@ -5,8 +5,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Process, STREAM } from '../../engine/process.spec.support.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { MemoryDatabase } from '../memory/memory.database.js';
+import type { Effects, Lease } from '../stream-store.interface.js';
 import { LmdbEnvironment } from './environment.js';
 import { LmdbStreamStore } from './index.js';
+import { dueKey, stateKey } from './state-keys.js';
 import {
   Kind,
   letterRange,
@@ -227,4 +229,61 @@ describe('damage in an LmdbStreamStore', () => {
     });
     await expect(store.recover(lease)).rejects.toMatchObject({ code: ErrorCode.StoreDamaged });
   });
+
+  const rowDamage: Record<string, (bytes: Buffer) => Buffer | undefined> = {
+    'is empty': () => Buffer.alloc(0),
+    'is due, and cut off in its time': (bytes) => bytes.subarray(0, 8),
+    'begins with what nobody writes': (bytes) => void (bytes[0] = 0xff),
+    'is due at no time': (bytes) => void bytes.fill(0xff, 1, 9),
+    'is due at a time beyond all': (bytes) => void bytes.writeDoubleBE(1e300, 1),
+  };
+  for (const [what, change] of Object.entries(rowDamage)) {
+    it(`names a row of state that ${what}, and brings the others`, async () => {
+      const { lease, call } = await withRows();
+      await damage(stateKey(place, 'b'), change);
+      const named = { code: ErrorCode.StoreDamaged, message: expect.stringContaining('row "b"') as unknown };
+      for (const read of [() => call.read('a', 'b'), call.due, call.list])
+        await expect(read()).rejects.toMatchObject(named);
+      for (const effects of [{ put: [{ slot: 'b', value: Buffer.from('new') }] }, { remove: ['b'] }]) {
+        await expect(call.commit(lease, effects)).rejects.toMatchObject(named);
+      }
+      expect((await call.read('a', 'c')).map(({ slot }) => slot)).toEqual(['a', 'c']);
+      await call.commit(lease, { put: [{ slot: 'a', value: Buffer.from('new') }], remove: ['c'] });
+      await store.removeGroup(STREAM, 'default');
+      await store.registerGroup(key);
+      expect((await call.list()).rows).toEqual([]);
+    });
+  }
+
+  it('names the index of due rows if it leads nowhere, or elsewhere', async () => {
+    const { call } = await withRows();
+    const wrong = { code: ErrorCode.StoreDamaged, message: expect.stringContaining('index of due rows') as unknown };
+    for (const entry of [dueKey(place, 2, 'none'), dueKey(place, 7, 'a')]) {
+      await environment.write((view) => view.put(entry, Buffer.from([1])));
+      await expect(call.due()).rejects.toMatchObject(wrong);
+      await environment.write((view) => view.remove(entry));
+    }
+    expect((await call.due()).map(({ slot }) => slot)).toEqual(['a', 'b', 'c']);
+  });
+
+  /** Rows `a`, `b` and `c`, due at 1, 2 and 3, and the calls that read and write them. */
+  async function withRows() {
+    await store.registerGroup(key);
+    const lease = (await store.acquireLease(key, owner, { fence: 0, counter: 0 }))!;
+    let seq = 0;
+    const limits = { rows: 10, bytes: 1000 };
+    const call = {
+      read: (...slots: string[]) => store.readState(key, slots),
+      due: () => store.dueState(key, new Date(10), undefined, limits),
+      list: () => store.listState(key, undefined, limits),
+      commit: (held: Lease, effects: Effects) => {
+        seq += 1;
+        const progress = { lastSeq: seq, windows: seq, messages: 0 };
+        return store.commit(held, { finished: [seq], progress, effects: new Map([[seq, effects]]) });
+      },
+    };
+    const put = ['a', 'b', 'c'].map((slot, n) => ({ slot, value: Buffer.from('value'), due: new Date(n + 1) }));
+    await call.commit(lease, { put });
+    return { lease, call };
+  }
 });

@@ -185,16 +185,64 @@ describe('LmdbStreamStore of several processes', () => {
     expect((await store.readKept('s', undefined, limits)).messages).toHaveLength(COUNT);
   });
 
+  it('has the rows and the messages of a commit, or neither, when a process is killed while it commits', async () => {
+    const script = `
+      import { LmdbStreamStore } from 'nestjs-minibatch/lmdb';
+      const store = new LmdbStreamStore({ path: ${JSON.stringify(path)} });
+      await store.open();
+      const key = ${JSON.stringify(key)};
+      await store.registerGroup(key);
+      const [state] = await store.readLeases([key]);
+      const lease = await store.acquireLease(key, { id: String(process.pid), host: '', bootId: '', pid: 1, startTime: '' }, state);
+      const { progress } = await store.recover(lease);
+      for (let seq = progress.lastSeq + 1; ; seq += 1) {
+        const put = ['a', 'b'].map((slot) => ({ slot, value: Buffer.from(String(seq)), due: new Date(seq) }));
+        const append = ['r', 's'].map((stream) => ({ stream, data: { n: seq }, created: new Date() }));
+        const stands = { lastSeq: seq, windows: seq, messages: 0 };
+        await store.commit(lease, { finished: [seq], progress: stands, effects: new Map([[seq, { put, append }]]) });
+        process.stdout.write(seq + '\\n');
+      }`;
+    for (let round = 0; round < 4; round += 1) {
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      children.push(child);
+      let acknowledged = 0;
+      let count = 0;
+      for await (const line of createInterface({ input: child.stdout })) {
+        acknowledged = Number(line);
+        count += 1;
+        if (count === 40 + round) child.kill('SIGKILL');
+      }
+      const rows = await store.readState(key, ['a', 'b']);
+      const [last, other] = rows.map(({ value }) => Number(Buffer.from(value)));
+      expect([other, last! >= acknowledged]).toEqual([last, true]);
+      const due = await store.dueState(key, new Date(1e9), undefined, { rows: 10, bytes: 1000 });
+      expect(due.map((row) => row.due?.getTime())).toEqual([last, last]);
+      const once = Array.from({ length: last! }, (_, n) => n + 1);
+      for (const stream of ['r', 's']) {
+        await store.registerGroup({ ...key, stream });
+        const { messages } = await store.fetch({ ...key, stream }, undefined, { messages: 1e6, bytes: 1e12 });
+        expect(messages.map(({ data }) => (data as { n: number }).n)).toEqual(once);
+      }
+    }
+  });
+
   it('says what is known of an append on a full disk, and lives on', async () => {
     const script = `ulimit -f 2000; exec "${process.execPath}" "${fixture('full-disk.mjs')}" "${join(path, 'full')}"`;
     const { stdout } = await promisify(execFile)('bash', ['-c', script]);
-    const { stored, failure, again, codes, before, settled, refilled } = JSON.parse(stdout) as Record<string, unknown>;
+    const { stored, failure, again, codes, before, settled, refilled, effects } = JSON.parse(stdout) as Record<
+      string,
+      unknown
+    >;
     expect(failure).toMatchObject({ name: 'AppendError', code: ErrorCode.StoreUnavailable, stored: 'unknown' });
     expect(again).toBe(ErrorCode.StoreUnavailable);
     expect(codes).toEqual([`AppendError ${ErrorCode.StoreUnavailable}`]);
     expect(before).toBe(stored);
     expect(settled).toBe(Number(stored) - 200);
     expect(refilled).toBe(Number(stored) - 150);
+    const refused = { refused: ErrorCode.StoreUnavailable, rows: [], results: 0 };
+    expect(effects).toEqual({ ...refused, again: 'committed', after: [[10], 1] });
   });
 
   it('says what to install where the package lmdb is missing', async () => {

@@ -23,6 +23,9 @@ import type {
   RenewalNotice,
   SettledWindow,
   SettleOptions,
+  StateLimits,
+  StatePage,
+  StateRow,
   StoredMessage,
   StreamChanges,
   StreamInfo,
@@ -51,6 +54,7 @@ import { redriveLetters } from './redrive.js';
 import { replayMessages } from './replay.js';
 import { expire, sweep } from './retention.js';
 import { settle } from './settle.js';
+import { dueState, listState, prepareEffects, readState } from './state.js';
 import { countMessages, pollToken, streamStats } from './statistics.js';
 import { checkSchema, ensureTimeOrder, findStreamId, streamById, tailOf } from './stream-records.js';
 import * as streams from './streams.js';
@@ -79,6 +83,8 @@ export interface LmdbStoreOptions {
 export class LmdbStreamStore implements StreamStore {
   readonly name = 'lmdb';
   readonly maxMessageBytes = MAX_ENCODED_BYTES;
+  /** Of one transaction: written in a fraction of a second, while all other writers of the path wait. */
+  readonly maxEffectBytes = 64 * 1024 * 1024;
   readonly polling = { busy: 20, idle: 250 };
   /** Numbers are given inside write transactions, which run one after the other. */
   readonly totalOrder = true;
@@ -226,7 +232,8 @@ export class LmdbStreamStore implements StreamStore {
   }
 
   async commit(lease: Lease, point: Commit, asked?: (count: number) => void): Promise<readonly string[]> {
-    const committed = await this.write((view) => commit(view, lease, point));
+    const effects = point.effects && prepareEffects(point.effects);
+    const committed = await this.write((view) => commit(view, lease, point, effects));
     asked?.(committed.asked);
     return committed.groups;
   }
@@ -241,6 +248,23 @@ export class LmdbStreamStore implements StreamStore {
 
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     return this.write((view) => claims.reschedule(view, lease, window));
+  }
+
+  async readState(key: ConsumerKey, slots: readonly string[]): Promise<readonly StateRow[]> {
+    return this.read((view) => readState(view, key, slots));
+  }
+
+  async dueState(
+    key: ConsumerKey,
+    before: Date,
+    after: Pick<StateRow, 'slot' | 'due'> | undefined,
+    limits: StateLimits,
+  ): Promise<readonly StateRow[]> {
+    return this.read((view) => dueState(view, key, before, after, limits));
+  }
+
+  async listState(key: ConsumerKey, after: string | undefined, limits: StateLimits): Promise<StatePage> {
+    return this.read((view) => listState(view, key, after, limits));
   }
 
   // ---- dead letters

@@ -29,7 +29,7 @@ import {
   windowOf,
 } from './fixtures.js';
 
-const TARGET = 'results';
+export const TARGET = 'results';
 const SLOTS = ['a', 'b', 'c'];
 
 export function effectsContract({ describe, it: test }: TestFunctions, context: ContractContext): void {
@@ -342,13 +342,13 @@ export function effectsContract({ describe, it: test }: TestFunctions, context: 
   });
 }
 
-async function targets(store: StreamStore): Promise<void> {
+export async function targets(store: StreamStore): Promise<void> {
   await register(store, 'default');
   await store.ensureStream(TARGET);
   await store.registerGroup(key('default', TARGET));
 }
 
-function output(n: number, extra: Partial<NewMessage> = {}): NewMessage {
+export function output(n: number, extra: Partial<NewMessage> = {}): NewMessage {
   return {
     stream: TARGET,
     data: { n },
@@ -358,7 +358,7 @@ function output(n: number, extra: Partial<NewMessage> = {}): NewMessage {
   };
 }
 
-function commitOf(seq: number, effects: Effects): Commit {
+export function commitOf(seq: number, effects: Effects): Commit {
   return { finished: [seq], progress: progress(seq), effects: new Map([[seq, effects]]) };
 }
 
@@ -379,8 +379,8 @@ async function finishAll(store: StreamStore, lease: Lease, seq: number, effects?
   await store.settle(lease, [{ window, messages }], { groups, keep: false });
 }
 
-async function rows(store: StreamStore): Promise<StateRow[]> {
-  const found = (await store.readState!(key(), SLOTS)).map(valueOf);
+export async function rows(store: StreamStore, consumer = key()): Promise<StateRow[]> {
+  const found = (await store.readState!(consumer, SLOTS)).map(valueOf);
   return found.toSorted((a, b) => (a.slot < b.slot ? -1 : 1));
 }
 
@@ -388,6 +388,6 @@ async function due(store: StreamStore): Promise<StateRow[]> {
   return (await store.dueState!(key(), new Date(NOON), undefined, { rows: 10, bytes: 1000 })).map(valueOf);
 }
 
-async function outputs(store: StreamStore): Promise<unknown[]> {
+export async function outputs(store: StreamStore): Promise<unknown[]> {
   return ns(await read(store, key('default', TARGET)));
 }
