@@ -33,6 +33,7 @@ const LAYERS = [
   'storage',
   'executors',
   'sinks',
+  'flow',
   'engine',
   'definitions',
   'sources',
@@ -109,6 +110,15 @@ module.exports = {
       to: { pathNot: [`${SRC}/(windows|errors)/`, `${SRC}/common/batches\\.ts$`, '^(node:)?crypto$'] },
     },
     {
+      name: 'flow-is-pure',
+      comment:
+        'Windows by key and event time are functions of messages, rows and a mark: no Nest, no engine, no store, no I/O. They need a digest for ' +
+        'long keys.',
+      severity: 'error',
+      from: { path: `${SRC}/flow/`, pathNot: SPEC },
+      to: { pathNot: [`${SRC}/(flow|windows|errors|common)/`, PORTS, '^(node:)?crypto$'] },
+    },
+    {
       name: 'engine-imports-ports',
       comment:
         'The engine knows ports, the arithmetic of partitions, windows, errors and common helpers, and what Node has; never who implements a port.',
@@ -123,7 +133,7 @@ module.exports = {
       name: 'engine-reaches-no-framework',
       comment: 'Not by a detour either: the engine runs in unit tests without Nest and without a database.',
       severity: 'error',
-      from: { path: `${SRC}/(errors|windows|engine|common)/`, pathNot: SPEC },
+      from: { path: `${SRC}/(errors|windows|flow|engine|common)/`, pathNot: SPEC },
       to: { path: packages('@nestjs', 'mongoose', 'mongodb'), reachable: true },
     },
     {

@@ -31,6 +31,8 @@ const PLANTED: readonly Planted[] = [
   { rule: 'errors-import-nothing', files: { 'errors/planted.ts': ['node:os'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-clock.ts': ['../common/clock.js'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-io.ts': ['node:fs'] } },
+  { rule: 'flow-is-pure', files: { 'flow/planted-engine.ts': ['../engine/engine.interface.js'] } },
+  { rule: 'flow-is-pure', files: { 'flow/planted-io.ts': ['node:fs'] } },
   { rule: 'engine-imports-ports', files: { 'engine/planted-nest.ts': ['@nestjs/common'] } },
   { rule: 'engine-imports-ports', files: { 'engine/planted-mongoose.ts': ['mongoose'] } },
   {

@@ -1,0 +1,110 @@
+import { changed, type Untyped } from './aggregates.js';
+import { type ContentKind, type Held, heldOf } from './content.js';
+import { copyOf } from './plain-copy.js';
+import type { FailedItem, FiredWindow, TimedItem } from './window-logic.js';
+
+export interface AccumulatorLimit {
+  /** Most bytes of an accumulator. */
+  readonly most: number;
+  /** Bytes of a value as stored. @throws if it can't be stored */
+  readonly sizeOf: (value: unknown) => number;
+  /** What an item failed with that made an accumulator too large. */
+  readonly tooLarge: (bytes: number) => unknown;
+}
+
+/** Accumulators of an aggregate. */
+export class AggregateContent implements ContentKind {
+  readonly revises = true;
+
+  constructor(
+    private readonly aggregate: Untyped,
+    private readonly limit: AccumulatorLimit,
+  ) {}
+
+  empty(): Held {
+    return heldOf(this.aggregate.init(), false);
+  }
+
+  load(value: unknown): Held {
+    return heldOf(value, false);
+  }
+
+  add(held: Held, item: TimedItem): void {
+    if (!held.isOwn) {
+      held.before = held.value;
+      held.value = copyOf(held.value);
+      held.isOwn = true;
+    }
+    try {
+      held.value = this.with(held.value, item);
+      held.added.push(item);
+    } catch (error) {
+      // It may have changed half of the accumulator: once more, without it.
+      held.value = this.replay(held.before, held.added);
+      throw error;
+    }
+  }
+
+  merge(held: readonly Held[]): Held {
+    const [first, ...others] = held;
+    if (!first) return this.empty();
+    let value = copyOf(first.value);
+    for (const { value: from } of others) {
+      // What is merged into may keep parts of what is merged.
+      value = changed(value, this.aggregate.merge?.(value, copyOf(from)));
+    }
+    return heldOf(value, false);
+  }
+
+  seal(): boolean {
+    return false;
+  }
+
+  given({ value }: Held): Pick<FiredWindow, 'value' | 'failed'> {
+    try {
+      // A result may be part of the accumulator, and a function may change what it is given.
+      return { value: this.aggregate.result(copyOf(value)) };
+    } catch (failed) {
+      return { failed };
+    }
+  }
+
+  rows(): readonly string[] {
+    return [];
+  }
+
+  finish(held: Held): readonly FailedItem[] {
+    if (held.added.length === 0 || this.reason(held.value) === undefined) return [];
+    const failed: FailedItem[] = [];
+    let value = copyOf(held.before);
+    for (const item of held.added) {
+      const before = copyOf(value);
+      value = this.with(value, item);
+      const error = this.reason(value);
+      if (error === undefined) continue;
+      value = before;
+      failed.push({ item, error });
+    }
+    return failed;
+  }
+
+  private with(value: unknown, item: TimedItem): unknown {
+    return changed(value, this.aggregate.add(value, item.data, item.message, item));
+  }
+
+  private replay(before: unknown, items: readonly TimedItem[]): unknown {
+    let value = copyOf(before);
+    for (const item of items) value = this.with(value, item);
+    return value;
+  }
+
+  /** Why it can't be stored. */
+  private reason(value: unknown): unknown {
+    try {
+      const bytes = this.limit.sizeOf(value);
+      return bytes > this.limit.most ? this.limit.tooLarge(bytes) : undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+}
