@@ -22,6 +22,28 @@ import { windowsContract } from './store-contract/windows.js';
 
 export type { StoreUnderTest, TestFunctions } from './store-contract/context.js';
 
+const SECTIONS = [
+  streamsContract,
+  groupsContract,
+  partitionsContract,
+  appendContract,
+  checkpointContract,
+  valuesContract,
+  readContract,
+  leaseContract,
+  manyConsumersContract,
+  recoveryContract,
+  settleContract,
+  stateContract,
+  effectsContract,
+  effectsMeanwhileContract,
+  deadLettersContract,
+  retentionContract,
+  windowsContract,
+  replayContract,
+  statisticsContract,
+];
+
 /**
  * The contract of a `StreamStore` as tests; every adapter passes it. It asserts with `node:assert` and takes the test functions
  * of whatever runner there is: vitest, jest, `node:test`.
@@ -80,28 +102,6 @@ export function storeContract(
       },
     };
 
-    for (const section of [
-      streamsContract,
-      groupsContract,
-      partitionsContract,
-      appendContract,
-      checkpointContract,
-      valuesContract,
-      readContract,
-      leaseContract,
-      manyConsumersContract,
-      recoveryContract,
-      settleContract,
-      stateContract,
-      effectsContract,
-      effectsMeanwhileContract,
-      deadLettersContract,
-      retentionContract,
-      windowsContract,
-      replayContract,
-      statisticsContract,
-    ]) {
-      section(test, context);
-    }
+    for (const section of SECTIONS) section(test, context);
   });
 }
