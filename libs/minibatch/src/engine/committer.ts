@@ -1,4 +1,4 @@
-import type { ConsumerProgress } from '../storage/stream-store.interface.js';
+import type { ConsumerProgress, Effects } from '../storage/stream-store.interface.js';
 import { type InFlightWindow, WindowState } from './in-flight-window.js';
 import type { InFlightWindows } from './in-flight-windows.js';
 import { notify } from './emitter-hooks.js';
@@ -75,10 +75,16 @@ export class Committer {
 
   /** True if there is something for a commit, and nothing says that it should come later. */
   private get isReady(): boolean {
-    if (this.waiting.windows === 0 || this.isWriting) return false;
+    if (this.waiting.windows === 0 || this.isWriting || !this.hasRoom) return false;
     // While messages leave, only as many again are worth a commit of their own; others are gathered.
     const { commitCount } = this.windows;
     return commitCount === 0 || (this.isFull && commitCount < MOST_LEAVING);
+  }
+
+  /** The store has room for the effects of the next window, which are kept there twice until it has left. */
+  private get hasRoom(): boolean {
+    const { maxEffectBytes } = this.term.parts.store;
+    return maxEffectBytes === undefined || this.windows.hasRoomFor(maxEffectBytes);
   }
 
   /** As many messages wait as one commit takes, or so many that another window of their size would not fit. */
@@ -100,7 +106,8 @@ export class Committer {
    */
   private async run(mayLeaveRest: boolean): Promise<void> {
     // Larger deletes than as many messages as are read ahead gain nothing, and some servers take much longer for them.
-    const commit = this.windows.takeFinished(this.term.parts.options.readAhead, mayLeaveRest);
+    const { options, store } = this.term.parts;
+    const commit = this.windows.takeFinished(options.readAhead, mayLeaveRest, store.maxEffectBytes);
     // What is left begins to gather anew, or the next commit would be a small one.
     if (commit.at(-1)?.completesRecord) this.since = this.term.parts.clock.monotonic();
     const groups = await this.commit(commit);
@@ -108,6 +115,7 @@ export class Committer {
     // The next commit point need not wait until these have left.
     this.passes.schedule();
     await this.settle(commit, groups);
+    this.applied(commit);
     if (this.term.isClosing) this.drainedWindows += commit.length;
     this.windows.remove(commit);
     for (const open of commit) this.left(open);
@@ -125,7 +133,9 @@ export class Committer {
       const finished = this.windows.committedSeqs();
       const sent = parts.clock.monotonic();
       const asked = (count: number) => parts.asked(lease.key.stream, count);
-      const groups = await term.persist('commit', () => parts.store.commit(lease, { finished, progress }, asked));
+      const effects = effectsOf(commit);
+      const point = effects ? { finished, progress, effects } : { finished, progress };
+      const groups = await term.persist('commit', () => parts.store.commit(lease, point, asked));
       this.progress = progress;
       this.endedBy = endedBy;
       parts.keeper.renewed(lease, sent);
@@ -142,11 +152,32 @@ export class Committer {
     }
   }
 
+  /** What the windows have changed is in the store, and can be read there. */
+  private applied(commit: readonly InFlightWindow[]): void {
+    const { state, parts } = this.term;
+    if (!state) return;
+    const streams = new Set<string>();
+    for (const { effects } of commit) {
+      if (!effects) continue;
+      state.left(effects.effects);
+      for (const { stream } of effects.effects.append ?? []) streams.add(stream);
+    }
+    for (const stream of streams) parts.wake(stream);
+  }
+
   /** Resolves when the messages of committed windows have left the buffer. */
   private async settle(commit: readonly InFlightWindow[], groups: readonly string[]): Promise<void> {
     const windows = commit.map(({ record, messages }) => ({ window: record, messages }));
     await settle(this.term, windows, { groups, closing: this.term.closing });
   }
+}
+
+function effectsOf(commit: readonly InFlightWindow[]): ReadonlyMap<number, Effects> | undefined {
+  let found: Map<number, Effects> | undefined;
+  for (const { effects, record } of commit) {
+    if (effects) (found ??= new Map<number, Effects>()).set(record.seq, effects.effects);
+  }
+  return found;
 }
 
 /** Where the consumer stands after these windows. Those of several workers may be finished out of order. */

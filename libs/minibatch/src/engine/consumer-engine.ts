@@ -90,6 +90,7 @@ export class ConsumerEngine implements Engine {
     const ages = new Ages(clock);
     const caughtUp = () => this.wakeUpCalls.pollSoon();
     const asked = (stream: string, count: number) => this.control.asked(stream, count);
+    const wake = (stream: string) => this.wake(stream);
     const compete = ({ definition }: ConsumerRecord) => {
       keeper.add(definition.key);
       this.rounds.hurry();
@@ -108,6 +109,7 @@ export class ConsumerEngine implements Engine {
       ages,
       caughtUp,
       asked,
+      wake,
     };
     const registration = (this.registration = this.newRegistration(store, compete));
     const control = (this.control = new StreamControl(parts, records, registration, consumers, waiting));

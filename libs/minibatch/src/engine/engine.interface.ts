@@ -1,7 +1,8 @@
 import type { BoundExecutor, WindowHandler } from '../executors/executor.interface.js';
 import type { BackoffOptions } from '../common/backoff.js';
 import type { Sink } from '../sinks/sink.interface.js';
-import type { ConsumerKey, GroupKey } from '../storage/stream-store.interface.js';
+import type { ConsumerKey, GroupKey, NewMessage } from '../storage/stream-store.interface.js';
+import type { Window } from '../windows/window.js';
 import type { EmitterContext, WindowEmitter } from '../windows/window-emitter.js';
 
 /** A consumer, resolved and validated: all the engine needs to run it. Durations in milliseconds. */
@@ -17,6 +18,8 @@ export interface ConsumerDefinition {
   /** True if the strategy reads in order of time: the store may keep an index. */
   readonly timeOrder: boolean;
   readonly handler: WindowHandler;
+  /** Instead of `handler`, for a consumer with a state. It has no executor, no sinks, and one worker. */
+  readonly stage?: Stage;
   /** Absent: the handler runs in this process. */
   readonly executor?: BoundExecutor;
   readonly sinks: readonly NamedSink[];
@@ -50,6 +53,37 @@ export interface ConsumerDefinition {
    * once. Without it, the consumer makes the stream again.
    */
   readonly dropped?: () => void;
+}
+
+/**
+ * Handles windows one after another. What it changes of its state, and what it appends, is committed together with the window: exactly
+ * once. An attempt that throws is made again with backoff until one is through. Messages that `window.reject` names become dead letters.
+ */
+export interface Stage {
+  readonly run: (window: Window, changes: StageChanges) => void | Promise<void>;
+  readonly values: ValueCodec;
+  /** Bytes of rows that are kept in memory for later windows. */
+  readonly cacheBytes: number;
+}
+
+/** Values of rows as bytes. */
+export interface ValueCodec {
+  encode(value: unknown): Uint8Array;
+  /** A value of the caller's own each time. */
+  decode(bytes: Uint8Array): unknown;
+}
+
+/** The state of a stage as an attempt at a window sees and changes it. */
+export interface StageChanges {
+  /** Rows have to be loaded before the other methods are called with their slots. Those of earlier windows may be in memory. */
+  load(slots: Iterable<string>): Promise<void>;
+  /** Undefined if there is no such row. A value may be changed in place, and has to be put then. */
+  get(slot: string): unknown;
+  /** @param due milliseconds */
+  put(slot: string, value: unknown, due?: number): void;
+  remove(slot: string): void;
+  /** Appends a message when the window is committed. */
+  append(message: Omit<NewMessage, 'dedupeId'>): void;
 }
 
 export interface AttemptOptions extends BackoffOptions {

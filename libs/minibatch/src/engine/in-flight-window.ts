@@ -3,6 +3,7 @@ import type { BatchWindow } from './batch-window.js';
 import type { Bisection } from './bisection.js';
 import type { Admission } from './rate-limit.js';
 import type { SinkSkips } from './sink-skips.js';
+import type { StageEffects } from './state-changes.js';
 
 /**
  * Where a window in flight stands.
@@ -73,6 +74,8 @@ export interface InFlightWindow {
   failedWhole: boolean;
   /** What its handler got last, once it is finished, if the strategy wants to see it (`onCommit`); absent if it is committed without a handler. */
   handled: BatchWindow | undefined;
+  /** What its commit is to change, of a stage; present once it is through. */
+  effects: StageEffects | undefined;
   /** Present while it is taken apart; ahead of `record.split`, which is what was stored last. */
   apart: TakenApart | undefined;
   /** How often it was tried to see whether anything works. */
@@ -131,6 +134,7 @@ export function inFlightWindow(
     failedAt: 0,
     failedWhole: false,
     handled: undefined,
+    effects: undefined,
     apart: undefined,
     probes: 0,
     givenUp: false,

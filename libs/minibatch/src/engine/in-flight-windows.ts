@@ -47,6 +47,8 @@ export class InFlightWindows {
   /** Those that are committing or leaving, by commit. */
   private readonly commits = new LiveSet<readonly InFlightWindow[]>();
   private isolatedCount = 0;
+  /** Of the effects of those that are committing or leaving. */
+  private effectBytes = 0;
   private blockedCount = 0;
 
   /** A window begins. */
@@ -72,6 +74,7 @@ export class InFlightWindows {
   remove(commit: readonly InFlightWindow[]): void {
     this.commits.delete(commit);
     for (const open of commit) {
+      this.effectBytes -= open.effects?.bytes ?? 0;
       this.unisolate(open);
       this.count(open, -1);
       this.total.windows -= 1;
@@ -186,22 +189,34 @@ export class InFlightWindows {
    *
    * @param mayLeaveRest the commit may end where a record of the store is complete, if that is most of what it could take: a commit that
    * takes much less costs more than it saves
+   * @param effectBytes bytes that the effects of all commits may have together
    */
-  takeFinished(messages: number, mayLeaveRest = false): readonly InFlightWindow[] {
+  takeFinished(messages: number, mayLeaveRest = false, effectBytes = Infinity): readonly InFlightWindow[] {
     let taken = 0;
     let count = 0;
     let complete = { messages: 0, count: 0 };
+    let room = effectBytes - this.effectBytes;
     for (const open of this.finished) {
-      if (count > 0 && taken + open.messages.length > messages) break;
+      room -= open.effects?.bytes ?? 0;
+      if (count > 0 && (taken + open.messages.length > messages || room < 0)) break;
       taken += open.messages.length;
       count += 1;
       if (open.completesRecord) complete = { messages: taken, count };
     }
     if (mayLeaveRest && complete.count > 0 && complete.messages >= MOST * taken) count = complete.count;
     const commit = this.finished.splice(0, count);
-    for (const open of commit) this.transition(open, WindowState.Committing);
+    for (const open of commit) {
+      this.transition(open, WindowState.Committing);
+      this.effectBytes += open.effects?.bytes ?? 0;
+    }
     this.commits.add(commit);
     return commit;
+  }
+
+  /** The next finished window fits: with others that are committing or leaving, or because there are none. */
+  hasRoomFor(effectBytes: number): boolean {
+    const next = this.finished[0]?.effects?.bytes ?? 0;
+    return this.commits.size === 0 || this.effectBytes + next <= effectBytes;
   }
 
   /** Numbers of all windows whose commit point is being written, or whose messages are leaving. */

@@ -11,10 +11,11 @@ import type { Caller } from '../common/own-calls.js';
 import type { Lease, StreamStore } from '../storage/stream-store.interface.js';
 import type { Calls } from './calls.js';
 import type { ConsumerCounters } from './counters.js';
-import type { ConsumerDefinition, EngineOptions, Retention } from './engine.interface.js';
+import type { ConsumerDefinition, EngineOptions, Retention, Stage } from './engine.interface.js';
 import type { HandlerRuns } from './handler-runs.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
 import { RateLimiter } from './rate-limit.js';
+import { StageState } from './stage-state.js';
 import type { Workers } from './workers.js';
 
 /** Waits between the tries of a store that does not answer. */
@@ -36,6 +37,8 @@ export interface EngineParts {
   readonly caughtUp: () => void;
   /** A commit has returned how often consumers of the stream were asked for something, see `StreamInfo`. */
   readonly asked: (stream: string, count: number) => void;
+  /** Messages have come on the stream. */
+  readonly wake: (stream: string) => void;
 }
 
 /**
@@ -58,6 +61,8 @@ export class LeaseTerm {
   readonly limiter: RateLimiter | undefined;
   /** The death of a process that held the lease says nothing about windows without an answer: their handlers run in others. */
   readonly runsElsewhere: boolean;
+  /** Present if the consumer is a stage. */
+  readonly state: StageState | undefined;
   /** Partitions of the consumer that this process holds: they share what it may read ahead. */
   share = 1;
   /** Who calls handlers and sinks. */
@@ -81,8 +86,15 @@ export class LeaseTerm {
     this.runsElsewhere = definition.executor?.executor.runsElsewhere === true;
     const { stream, group } = definition.key;
     this.limiter = rateLimit && new RateLimiter(rateLimit, parts.clock, parts.activity);
+    this.state = definition.stage && this.newState(definition.stage);
     this.limiter?.divide(parts.partitions(stream));
     this.caller = { store: parts.store, stream, group, workers: definition.workers };
+  }
+
+  private newState(stage: Stage): StageState {
+    const { store } = this.parts;
+    const { key } = this.lease;
+    return new StageState((slots) => this.persist('read state', () => store.readState!(key, slots)), stage);
   }
 
   /** Bytes that may be read ahead. */

@@ -127,6 +127,17 @@ export class PartsRunner {
     this.logGivenUp(open, apart);
   }
 
+  /** What a stage rejects is given up at once: what it has made of the others counts already. */
+  async giveUpRejected(open: InFlightWindow, rejected: ReadonlyMap<string, unknown>): Promise<void> {
+    const apart = takenApart(new Bisection({ pending: [], alone: [], again: [], last: false }));
+    for (const index of indicesOf(open.record, rejected)) {
+      this.giveUp(open, apart, index, rejected.get(open.record.messageIds[index] ?? ''));
+      if (apart.letters.length >= LETTERS) await this.storeLetters(apart);
+    }
+    await this.storeLetters(apart);
+    this.logGivenUp(open, apart);
+  }
+
   /** Nothing is left that may be tried now. */
   private async conclude(open: InFlightWindow, apart: TakenApart): Promise<PartStep> {
     const { bisection } = apart;

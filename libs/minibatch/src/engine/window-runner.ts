@@ -186,6 +186,10 @@ export class WindowRunner {
       case 'passed': {
         const rejected = indicesOf(open.record, trial.window.rejected);
         if (rejected.length === 0) return { kind: 'finished', window: trial.window };
+        if (this.term.definition.stage) {
+          await this.parts.giveUpRejected(open, trial.window.rejected);
+          return { kind: 'finished', window: trial.window };
+        }
         open.apart = takenApart(Bisection.isolate(rejected));
         await reschedule(this.term, open, { split: open.apart.bisection.state });
         return undefined;
@@ -230,7 +234,8 @@ export class WindowRunner {
     const what =
       `${definition.label}: attempt ${record.attempt} of window ${record.id} (${counted(open.messages.length, 'message')}) failed: ` +
       withCode(error);
-    if (record.attempt % retry.attempts === 0) {
+    // A stage handles its messages one by one, and what it made of some of them would be lost if the others came to nothing.
+    if (!definition.stage && record.attempt % retry.attempts === 0) {
       parts.log.warn(`${what}; its attempts are used up, looking for the bad messages`);
       open.apart = takenApart(Bisection.begin(record.messageIds.length), messageOf(error));
       await reschedule(this.term, open, { error: messageOf(error), split: open.apart.bisection.state });

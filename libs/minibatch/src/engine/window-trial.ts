@@ -6,7 +6,7 @@ import { BatchWindow, type Undecodable, type WindowSignals } from './batch-windo
 import type { Call } from './calls.js';
 import type { Note } from './deaths.js';
 import { DELIVERED, type Delivery } from './delivery.js';
-import type { BlockedExecutor } from './engine.interface.js';
+import type { BlockedExecutor, Stage } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
 import { ExecutorCalls } from './executor-calls.js';
 import { failedWith, type Handled } from './handled.js';
@@ -14,6 +14,7 @@ import type { InFlightWindow } from './in-flight-window.js';
 import { begins } from './rate-starts.js';
 import { notify } from './emitter-hooks.js';
 import { type AttemptSignal, type LeaseTerm } from './lease-term.js';
+import type { StageEffects } from './state-changes.js';
 import { handlerTimeout, limited } from './time-limit.js';
 import { deadLetterUndecodable } from './undecodable.js';
 
@@ -98,12 +99,25 @@ export class Trials {
   /** Calls the handler, within its time limit if it has one. Not async: a promise is a good part of what a window of one costs. */
   private callHandler(window: BatchWindow, call: Call, signal: AttemptSignal): Promise<unknown> {
     const { definition, caller } = this.term;
-    const run = async () => await definition.handler(window);
+    const { stage } = definition;
+    const run = async () => (stage ? await this.runStage(stage, window) : await definition.handler(window));
     const { timeout: most } = definition.retry;
     if (most === undefined) return asOwnCall(caller, run);
     const error = () => handlerTimeout(definition.label, most);
     const running = asOwnCall(caller, run);
     return limited(this.term, call, running, { most, error, abort: (reason) => signal.abort(reason) });
+  }
+
+  private async runStage(stage: Stage, window: BatchWindow): Promise<StageEffects> {
+    const changes = this.term.state!.begin(window.id);
+    await stage.run(window, changes);
+    return changes.effects();
+  }
+
+  /** What an attempt that came too late makes of its window comes to nothing. */
+  private through(open: InFlightWindow, effects: StageEffects): undefined {
+    this.term.state!.apply(effects.effects);
+    open.effects = effects;
   }
 
   private async handle(open: InFlightWindow, window: BatchWindow, signal: AttemptSignal): Promise<Handled> {
@@ -112,11 +126,12 @@ export class Trials {
     const { calls, definition } = this.term;
     const call = calls.begin(window.id);
     try {
-      const result = await this.callHandler(window, call, signal);
+      const returned = await this.callHandler(window, call, signal);
+      const result = definition.stage ? this.through(open, returned as StageEffects) : returned;
       notify(this.term, 'onEmit', window, result);
       return { kind: 'handled', result };
     } catch (error) {
-      return failedWith(error, window);
+      return definition.stage ? { kind: 'failed', error } : failedWith(error, window);
     } finally {
       // A run that has timed out is followed until it settles.
       if (definition.retry.timeout === undefined) calls.end(call);

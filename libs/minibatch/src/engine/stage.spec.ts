@@ -1,0 +1,260 @@
+import { describe, expect, it } from 'vitest';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { StoreCall } from '../testing/wrapped-store.js';
+import type { Window } from '../windows/window.js';
+import type { StageChanges } from './engine.interface.js';
+import { LEASE, Process, stop, STREAM, storeToInspect, turns } from './process.spec.support.js';
+
+const KEY = { stream: STREAM, group: 'default', partition: 0 };
+const OUT = 'out';
+const values = {
+  encode: (value: unknown) => Buffer.from(JSON.stringify(value)),
+  decode: (bytes: Uint8Array) => JSON.parse(Buffer.from(bytes).toString()) as unknown,
+};
+type Run = (window: Window, changes: StageChanges) => void | Promise<void>;
+
+/** Counts messages in the row `count`, and appends each with its number. */
+const count: Run = async (window, changes) => {
+  await changes.load(['count']);
+  let n = (changes.get('count') as number | undefined) ?? 0;
+  for (const { data } of window.messages) {
+    n += 1;
+    changes.append({ stream: OUT, data: `${String(data)}#${n}`, created: new Date(0) });
+  }
+  changes.put('count', n);
+};
+
+function stageOf(run: Run, cacheBytes = 1024) {
+  return { size: 2, interval: 100, stage: { run, values, cacheBytes } };
+}
+
+describe('a stage', () => {
+  const world = () => {
+    const { database, plain, letters } = storeToInspect();
+    const rows = async (...slots: string[]) =>
+      Object.fromEntries(
+        (await plain.readState(KEY, slots)).map(({ slot, value }) => [slot, values.decode(value)] as const),
+      );
+    const out = async () => {
+      await plain.ensureStream(OUT);
+      await plain.registerGroup({ stream: OUT, group: 'reader' });
+      const reader = { stream: OUT, group: 'reader', partition: 0 };
+      const { messages } = await plain.fetch(reader, undefined, { messages: 1000, bytes: 1e9 });
+      return messages.map(({ data }) => data);
+    };
+    return { database, plain, letters, rows, out };
+  };
+
+  it('commits what it changes and appends together with its windows', async () => {
+    const { database, rows, out } = world();
+    const p = await new Process(database).consumer(stageOf(count)).start();
+    await p.append('a', 'b', 'c');
+    await p.advance(200);
+    expect(await rows('count')).toEqual({ count: 3 });
+    expect(await out()).toEqual(['a#1', 'b#2', 'c#3']);
+    await stop(p);
+  });
+
+  it('wakes the consumers of the streams that it appends to', async () => {
+    const { database } = world();
+    const seen: unknown[] = [];
+    const p = new Process(database).consumer(stageOf(count));
+    p.engine.add({
+      ...p.definition({ size: 1, handler: (window) => void seen.push(...window.data) }),
+      key: { stream: OUT, group: 'reader', partition: 0 },
+    });
+    await p.start();
+    await p.append('a', 'b');
+    // No poll was due.
+    expect(seen).toEqual(['a#1', 'b#2']);
+    await stop(p);
+  });
+
+  it('sees what the window before has changed, whose commit is still on its way', async () => {
+    const { database, rows, out } = world();
+    const held: (() => void)[] = [];
+    const reads: unknown[] = [];
+    const p = new Process(database, {
+      around: async (call) => {
+        if (call.method === 'readState')
+          reads.push(...(call.args as Parameters<Required<StreamStore>['readState']>)[1]);
+        if (call.method === 'commit') await new Promise<void>((resolve) => held.push(resolve));
+        return call.proceed();
+      },
+    });
+    p.consumer(stageOf(count, 0));
+    void p.start();
+    await turns(() => p.started);
+    await p.put('a', 'b', 'c', 'd', 'e', 'f');
+    await turns(() => p.seen.length === 3, 200);
+    await turns(() => held.length === 1, 200);
+    for (let n = 0; n < 10; n += 1) {
+      held.shift()?.();
+      await turns(() => held.length > 0, 50);
+    }
+    expect(await rows('count')).toEqual({ count: 6 });
+    expect(await out()).toEqual(['a#1', 'b#2', 'c#3', 'd#4', 'e#5', 'f#6']);
+    // Without room for it, the row is read again once it has left memory, and never before.
+    expect(reads).toEqual(['count']);
+    await stop(p);
+  });
+
+  it('reads rows again for which there is no room in memory, and only those', async () => {
+    const { database, rows } = world();
+    const reads: string[] = [];
+    const around = (call: StoreCall) => {
+      if (call.method === 'readState') reads.push(...(call.args as [unknown, string[]])[1]);
+      return call.proceed();
+    };
+    const run: Run = async (window, changes) => {
+      const slots = window.data.map(String);
+      await changes.load(slots);
+      for (const slot of slots) changes.put(slot, ((changes.get(slot) as number | undefined) ?? 0) + 1);
+    };
+    // Three rows of 64 + 1 + 1 bytes.
+    const p = await new Process(database, { around }).consumer({ ...stageOf(run, 200), size: 1 }).start();
+    for (const data of ['a', 'b', 'c', 'a', 'b', 'c']) await p.append(data);
+    expect(reads).toEqual(['a', 'b', 'c']);
+    await p.append('d');
+    await p.append('b');
+    await p.append('a');
+    expect(reads).toEqual(['a', 'b', 'c', 'd', 'a']);
+    expect(await rows('a', 'b', 'c', 'd')).toEqual({ a: 3, b: 3, c: 2, d: 1 });
+    await stop(p);
+  });
+
+  it('leaves nothing of an attempt that fails', async () => {
+    const { database, rows, out } = world();
+    let failures = 0;
+    const p = new Process(database).consumer({
+      ...stageOf(async (window, changes) => {
+        await count(window, changes);
+        changes.put('other', 1);
+        if (failures < 8) {
+          failures += 1;
+          throw new Error('not now');
+        }
+        changes.remove('other');
+      }),
+      retry: { base: 10, max: 20, jitter: 0, attempts: 3 },
+    });
+    await p.start();
+    await p.append('a', 'b');
+    await p.advance(1_000);
+    expect(failures).toBe(8);
+    expect(await rows('count', 'other')).toEqual({ count: 2 });
+    expect(await out()).toEqual(['a#1', 'b#2']);
+    await stop(p);
+  });
+
+  it('makes dead letters of what it rejects, once, and keeps what it has made of the rest', async () => {
+    const { database, rows, out, letters } = world();
+    const p = new Process(database).consumer(
+      stageOf(async (window, changes) => {
+        for (const message of window.messages) if (message.data === 'bad') window.reject(message, new Error('no'));
+        await changes.load(['count']);
+        changes.put('count', ((changes.get('count') as number | undefined) ?? 0) + window.data.length);
+        changes.append({ stream: OUT, data: 'done', created: new Date(0) });
+      }),
+    );
+    await p.start();
+    await p.append('good', 'bad');
+    expect((await letters()).map(({ data, error }) => [data, error])).toEqual([['bad', 'no']]);
+    expect(await rows('count')).toEqual({ count: 2 });
+    expect(await out()).toEqual(['done']);
+    await stop(p);
+  });
+
+  it('handles a window again that was not committed, with the rows of before', async () => {
+    const { database, rows, out } = world();
+    const first = new Process(database, {
+      around: (call) => {
+        if (call.method !== 'commit') return call.proceed();
+        first.kill();
+        return new Promise(() => undefined);
+      },
+    });
+    first.consumer(stageOf(count));
+    void first.start();
+    await turns(() => first.started);
+    await first.put('a', 'b');
+    await turns(() => first.seen.length > 0, 200);
+    expect(await rows('count')).toEqual({});
+    const second = await new Process(database).consumer(stageOf(count)).start();
+    await second.advance(2 * LEASE);
+    expect(await rows('count')).toEqual({ count: 2 });
+    expect(await out()).toEqual(['a#1', 'b#2']);
+    await stop(second);
+  });
+
+  it('commits no more at a time than the store has room for', async () => {
+    const { database, plain, rows } = world();
+    const large: number[] = [];
+    const p = new Process(database, {
+      store: Object.assign(Object.create(plain) as typeof plain, { maxEffectBytes: 1_000 }),
+      around: (call) => {
+        if (call.method !== 'commit') return call.proceed();
+        const { effects } = (call.args as Parameters<StreamStore['commit']>)[1];
+        const put = [...(effects?.values() ?? [])].flatMap((each) => each.put ?? []);
+        large.push(put.reduce((sum, { value }) => sum + value.length, 0));
+        return call.proceed();
+      },
+    });
+    const run: Run = async (window, changes) => {
+      const slots = window.data.map(String);
+      await changes.load(slots);
+      for (const slot of slots) changes.put(slot, 'x'.repeat(300));
+    };
+    await p.consumer({ ...stageOf(run), size: 1 }).start();
+    const slots = Array.from({ length: 9 }, (_, n) => `s${n}`);
+    await p.append(...slots);
+    expect(Object.keys(await rows(...slots))).toEqual(slots);
+    expect(Math.max(...large)).toBeLessThanOrEqual(1_000);
+    expect(large.reduce((sum, bytes) => sum + bytes, 0)).toBe(9 * 302);
+    await stop(p);
+  });
+
+  it('is tried again, and not taken apart, when processes end in it', async () => {
+    const { database, letters, out } = world();
+    const { clock } = new Process(database);
+    for (let deaths = 0; deaths < 5; deaths += 1) {
+      const dying: Process = new Process(database, { clock });
+      dying.consumer(
+        stageOf(() => {
+          dying.kill();
+          return new Promise(() => undefined);
+        }),
+      );
+      await dying.engine.start();
+      if (deaths === 0) await dying.store.append([{ stream: STREAM, data: 'a', created: new Date(clock.now()) }]);
+      await clock.advance(2 * LEASE, () => turns(() => false, 60));
+    }
+    const p = await new Process(database, { clock }).consumer(stageOf(count)).start();
+    await p.advance(2 * LEASE);
+    expect(await letters()).toEqual([]);
+    expect(await out()).toEqual(['a#1']);
+    await stop(p);
+  });
+
+  it("reports a store that can't be read, and goes on when it can", async () => {
+    const { database, rows } = world();
+    let isAway = true;
+    const p = new Process(database, {
+      around: (call) => {
+        if (call.method !== 'readState' || !isAway) return call.proceed();
+        throw new MinibatchError(ErrorCode.StoreUnavailable, 'planted');
+      },
+    });
+    p.consumer(stageOf(count));
+    void p.start();
+    await turns(() => p.started);
+    await p.put('a', 'b');
+    await turns(() => p.engine.status()[0]?.activity === 'unavailable', 200);
+    expect(p.engine.status()[0]?.activity).toBe('unavailable');
+    isAway = false;
+    await p.advance(10_000);
+    expect(await rows('count')).toEqual({ count: 2 });
+    await stop(p);
+  });
+});

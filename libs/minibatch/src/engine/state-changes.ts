@@ -1,0 +1,101 @@
+import type { Mutable } from '../common/mutable.js';
+import type { Effects, NewMessage, StateRow } from '../storage/stream-store.interface.js';
+import type { StageChanges, ValueCodec } from './engine.interface.js';
+
+/** What a row, or a message, costs apart from its content; bytes. */
+const OVERHEAD = 64;
+
+/** A row as the window has left it; without `row` it is removed. */
+interface Change {
+  readonly row?: { readonly value: unknown; readonly due: Date | undefined };
+}
+
+/** What is known of the rows in the store. */
+export interface KnownRows {
+  /** The rows with these slots; undefined for those that do not exist. */
+  load(slots: Iterable<string>): Promise<ReadonlyMap<string, StateRow | undefined>>;
+}
+
+/** Effects, and about how many bytes they take in the store. */
+export interface StageEffects {
+  readonly effects: Effects;
+  readonly bytes: number;
+}
+
+/** What one attempt at a window changes. Nothing of it counts before the attempt is through. */
+export class StateChanges implements StageChanges {
+  private readonly changed = new Map<string, Change>();
+  /** As they were before. */
+  private readonly rows = new Map<string, StateRow | undefined>();
+  /** Values of rows that are not changed, or not yet: a value may be changed in place before it is put. */
+  private readonly values = new Map<string, unknown>();
+  private readonly messages: NewMessage[] = [];
+
+  constructor(
+    private readonly window: string,
+    private readonly state: KnownRows,
+    private readonly codec: ValueCodec,
+  ) {}
+
+  async load(slots: Iterable<string>): Promise<void> {
+    for (const [slot, row] of await this.state.load(slots)) this.rows.set(slot, row);
+  }
+
+  get(slot: string): unknown {
+    const change = this.changed.get(slot);
+    if (change) return change.row?.value;
+    if (this.values.has(slot)) return this.values.get(slot);
+    const row = this.rowOf(slot);
+    const value = row && this.codec.decode(row.value);
+    this.values.set(slot, value);
+    return value;
+  }
+
+  put(slot: string, value: unknown, due?: number): void {
+    this.changed.set(slot, { row: { value, due: due === undefined ? undefined : new Date(due) } });
+  }
+
+  remove(slot: string): void {
+    this.changed.set(slot, {});
+  }
+
+  append(message: Omit<NewMessage, 'dedupeId'>): void {
+    // The same whenever the window is handled, because its content and the state before it are the same.
+    this.messages.push({ ...message, dedupeId: `${this.window}:${this.messages.length}` });
+  }
+
+  /** @throws whatever the codec throws for a value that can't be stored */
+  effects(): StageEffects {
+    const put: StateRow[] = [];
+    const remove: string[] = [];
+    let bytes = 0;
+    for (const [slot, { row }] of this.changed) {
+      if (!row) {
+        // One that is known not to be there need not be removed.
+        if (!this.rows.has(slot) || this.rows.get(slot)) remove.push(slot);
+        continue;
+      }
+      const value = this.codec.encode(row.value);
+      put.push({ slot, value, ...(row.due && { due: row.due }) });
+      bytes += costOf(slot, value);
+    }
+    for (const { bytes: size = 0 } of this.messages) bytes += OVERHEAD + size;
+    bytes += remove.length * OVERHEAD;
+    const effects: Mutable<Effects> = {};
+    if (put.length > 0) effects.put = put;
+    if (remove.length > 0) effects.remove = remove;
+    if (this.messages.length > 0) effects.append = this.messages;
+    return { effects, bytes };
+  }
+
+  private rowOf(slot: string): StateRow | undefined {
+    if (!this.rows.has(slot)) {
+      throw new RangeError(`row ${JSON.stringify(slot)} was not loaded: a bug of nestjs-minibatch`);
+    }
+    return this.rows.get(slot);
+  }
+}
+
+export function costOf(slot: string, value: Uint8Array | undefined): number {
+  return OVERHEAD + slot.length + (value?.length ?? 0);
+}
