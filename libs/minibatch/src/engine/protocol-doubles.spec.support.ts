@@ -1,7 +1,12 @@
 import type { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
+import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { StoreCall } from '../testing/wrapped-store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { type MessageView, WindowEmitter } from '../windows/window-emitter.js';
+import type { Window } from '../windows/window.js';
+import type { Process } from './process.spec.support.js';
+import type { LateFault } from './protocol-stage.spec.support.js';
 
 /** Fewer polls than the real one has: a simulated second is not to cost more than it must. */
 export class Store extends MemoryStreamStore {
@@ -31,6 +36,35 @@ export class CountingClock extends VirtualClock {
     this.scheduled = 0;
     await super.advance(ms);
   }
+}
+
+/** A fault under test, planted between the engine and the rest. */
+export interface Planted {
+  /** Of each process's way to the database. */
+  readonly store?: (store: StreamStore, database: MemoryDatabase) => StreamStore;
+  /** The handler runs on, and its window counts as handled at once. */
+  readonly hastyHandler?: boolean;
+  /** Of a store that applies effects late. */
+  readonly late?: LateFault;
+}
+
+/** A process of a plan, and what is done to it. */
+export interface Slot {
+  process?: Process & { readonly clock: CountingClock };
+  asleep: boolean;
+  outage?: { readonly when: 'before' | 'after'; calls: number };
+  hold?: StoreCall['method'];
+  /** Calls on their way, which reach the database when these are called. */
+  held: (() => void)[];
+  /** Handlers that hang. */
+  hanging: (() => void)[];
+  /** Windows through their handlers and sinks. */
+  finished: Set<string>;
+  running: Map<string, Set<Window>>;
+}
+
+export function emptySlot(): Slot {
+  return { asleep: false, held: [], hanging: [], finished: new Set(), running: new Map() };
 }
 
 /** Takes the even ones first, and what is old, in reverse; drops every seventh. */

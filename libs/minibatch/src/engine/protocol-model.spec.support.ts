@@ -1,8 +1,10 @@
 import type { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { decodeMessage } from '../storage/encoded-message.js';
 import type { MessageId, StreamStore, WindowRecord } from '../storage/stream-store.interface.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
 import { STREAM } from './process.spec.support.js';
 import type { GroupPlan } from './protocol-plan.spec.support.js';
+import { chained, outOf, values } from './protocol-stage.spec.support.js';
 
 export interface GroupState {
   readonly plan: GroupPlan;
@@ -12,6 +14,8 @@ export interface GroupState {
   readonly inParts: Set<MessageId>;
   /** Messages with which the handler has failed: others may get ahead of them. */
   readonly failed: Set<MessageId>;
+  /** Messages that its stage makes dead letters of. */
+  readonly rejected: Set<MessageId>;
   /** Ids of the windows in recorded commit points. */
   readonly recorded: Set<string>;
   readonly seqs: Map<string, WindowRecord>;
@@ -37,6 +41,7 @@ export class ProtocolModel {
         committed: new Map(),
         inParts: new Set(),
         failed: new Set(),
+        rejected: new Set(),
         recorded: new Set(),
         seqs: new Map(),
         idsOfWindows: new Map(),
@@ -142,7 +147,8 @@ export class ProtocolModel {
       if (state.committed.has(id)) this.violate(`message ${id} is committed twice`);
       state.committed.set(id, window.id);
     }
-    if (state.plan.kind === 'own' || state.plan.kind === 'fixed' || state.plan.workers > 1) return;
+    if (state.plan.kind === 'own' || state.plan.kind === 'fixed') return;
+    if (state.plan.workers > 1 && state.plan.kind !== 'stage') return;
     // Strictly one after another, so nothing that was visible from the first is committed before what came before it, unless that
     // has failed and is set aside.
     const first = window.messageIds.find((id) => !this.late.has(id));
@@ -152,6 +158,31 @@ export class ProtocolModel {
       if (this.late.has(id) || state.failed.has(id) || state.committed.has(id)) continue;
       this.violate(`${first} is committed before ${id}`);
     }
+  }
+
+  /** Each committed message had its effects once, in the order of the commits. In the end, when all is settled. */
+  checkEffects(): void {
+    for (const [name, { plan, committed, rejected }] of this.groups) {
+      if (plan.kind !== 'stage') continue;
+      const { outputs, rows } = chained([...committed.keys()].map((id) => this.appended.get(id) as number));
+      const out = [...(this.database.streams.get(outOf(name))?.messages.after(undefined) ?? [])];
+      const appended = out.map(({ id, encoded }) => decodeMessage(id, encoded).read().data);
+      this.same(`${name} has appended`, appended, outputs);
+      const state = [...(this.consumer(name)?.state.values() ?? [])].sort((a, b) => (a.slot < b.slot ? -1 : 1));
+      const stored = state.map(({ slot, value }) => [slot, values.decode(value)]);
+      this.same(
+        `${name} has the rows`,
+        stored,
+        Object.entries(rows).sort(([a], [b]) => (a < b ? -1 : 1)),
+      );
+      const letters = this.database.streams.get(STREAM)?.letters.size ?? 0;
+      if (letters < rejected.size) this.violate(`${letters} dead letters, and ${name} has rejected ${rejected.size}`);
+    }
+  }
+
+  private same(what: string, found: unknown, right: unknown): void {
+    const [a, b] = [JSON.stringify(found), JSON.stringify(right)];
+    if (a !== b) this.violate(`${what} ${a} and not ${b}`);
   }
 
   /** Nothing is lost: what a group has not committed is there for it. */

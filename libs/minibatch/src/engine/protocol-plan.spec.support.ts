@@ -70,7 +70,7 @@ const step = fc.oneof(
 export type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
 const group = fc.record({
-  kind: fc.constantFrom('count', 'wait', 'relaxed', 'fixed', 'own'),
+  kind: fc.constantFrom('count', 'wait', 'relaxed', 'fixed', 'own', 'stage', 'stage'),
   size: fc.integer({ min: 1, max: 5 }),
   interval: fc.integer({ min: 500, max: 4_000 }),
   workers: fc.integer({ min: 1, max: 3 }),
@@ -86,6 +86,10 @@ export const plan = fc.record({
   readAhead: fc.constantFrom(3, 10, 120),
   /** Without it messages come in among others that have been read. */
   totalOrder: fc.boolean(),
+  /** The store applies the effects of a commit when it is settled. */
+  late: fc.boolean(),
+  /** Bytes of rows that stages keep in memory. */
+  cache: fc.constantFrom(0, 100, 10_000),
   /** How many runs fail in a row at the beginning: windows are set aside. */
   outage: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 6, max: 40 }) }),
   /** Multiples of it always fail; none if 0. */

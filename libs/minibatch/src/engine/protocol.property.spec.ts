@@ -1,11 +1,20 @@
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { ConsumerKey, Lease, MessageId, Recovery, StreamStore } from '../storage/stream-store.interface.js';
+import type {
+  ConsumerKey,
+  Lease,
+  MessageId,
+  Recovery,
+  StateRow,
+  StreamStore,
+} from '../storage/stream-store.interface.js';
 import type { MemoryDatabase } from '../storage/memory/memory.database.js';
+import { applyEffects } from '../storage/memory/state.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
 import { isLeaseLost } from './lease-keeper.js';
 import { plan, type Plan } from './protocol-plan.spec.support.js';
-import { type Planted, World } from './protocol.spec.support.js';
+import type { Planted } from './protocol-doubles.spec.support.js';
+import { World } from './protocol.spec.support.js';
 
 /** `FC_RUNS=5000` for a long search; `FC_SEED` (and `FC_PATH`) repeat one that failed. */
 const RUNS = Number(process.env['FC_RUNS'] ?? 200);
@@ -29,6 +38,8 @@ const FOUND: Readonly<Record<string, Plan>> = {
     groups: [{ kind: 'count', size: 1, interval: 500, workers: 1, sinks: 0, maxSize: 2, empty: false }],
     readAhead: 3,
     totalOrder: false,
+    late: false,
+    cache: 0,
     outage: 0,
     poison: 4,
     handlers: [],
@@ -155,6 +166,28 @@ function faults(): Record<string, Planted> {
     'claims that are not stored': around('claim', () => Promise.resolve()),
     'a poll that sees nothing': around('poll', (call) => Promise.resolve((call.args[0] as unknown[]).map(() => ''))),
     'a commit before the handler is through': { hastyHandler: true },
+    'effects before the commit point': around('commit', (call, _store, database) => {
+      const [{ key }, { effects }] = call.args as Parameters<StreamStore['commit']>;
+      const consumer = database.streams.get(key.stream)?.consumer(key);
+      if (consumer && effects) applyEffects(database, consumer, effects);
+      return call.proceed();
+    }),
+    'effects that the next holder does not apply': { late: { forgetsOthers: true } },
+    'effects that append a message twice': { late: { withoutIds: true } },
+    'rows that are read as they were before the last window': {
+      store: (store) => {
+        const stale = new Map<string, readonly StateRow[]>();
+        return wrapStore(store, async (call) => {
+          if (call.method !== 'readState') return call.proceed();
+          const [key, slots] = call.args as [ConsumerKey, readonly string[]];
+          const name = `${key.group} ${slots.join()}`;
+          const rows = (await call.proceed()) as readonly StateRow[];
+          const before = stale.get(name) ?? rows;
+          stale.set(name, rows);
+          return before;
+        });
+      },
+    },
   };
 }
 

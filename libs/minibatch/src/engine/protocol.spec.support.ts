@@ -2,7 +2,6 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { delay } from '../common/clock.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
 import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
@@ -10,32 +9,11 @@ import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
 import { Process, STREAM } from './process.spec.support.js';
-import { CountingClock, Own, Store } from './protocol-doubles.spec.support.js';
+import { CountingClock, emptySlot, Own, type Planted, type Slot, Store } from './protocol-doubles.spec.support.js';
 import { type GroupState, ProtocolModel } from './protocol-model.spec.support.js';
 import { type GroupPlan, type Plan, SLOTS, type Step } from './protocol-plan.spec.support.js';
+import { chain, LateEffects, values } from './protocol-stage.spec.support.js';
 import { HiddenMessages } from './protocol-visibility.spec.support.js';
-
-/** A fault under test, planted between the engine and the rest. */
-export interface Planted {
-  /** Of each process's way to the database. */
-  readonly store?: (store: StreamStore, database: MemoryDatabase) => StreamStore;
-  /** The handler runs on, and its window counts as handled at once. */
-  readonly hastyHandler?: boolean;
-}
-
-interface Slot {
-  process?: Process & { readonly clock: CountingClock };
-  asleep: boolean;
-  outage?: { readonly when: 'before' | 'after'; calls: number };
-  hold?: StoreCall['method'];
-  /** Calls on their way, which reach the database when these are called. */
-  held: (() => void)[];
-  /** Handlers that hang. */
-  hanging: (() => void)[];
-  /** Windows through their handlers and sinks. */
-  finished: Set<string>;
-  running: Map<string, Set<Window>>;
-}
 
 /**
  * A stream, its database, the processes that work on it. Everything is
@@ -46,6 +24,7 @@ export class World {
   private readonly store: Store;
   private readonly model: ProtocolModel;
   private readonly hidden: HiddenMessages;
+  private readonly effects: LateEffects;
   private readonly slots: Slot[] = [];
   private readonly gone: { process: Process; how: 'killed' | 'stopped' }[] = [];
   private time = Date.UTC(2026, 0, 1);
@@ -57,6 +36,7 @@ export class World {
     private readonly planted: Planted = {},
   ) {
     this.store = new Store(this.database, plan.totalOrder);
+    this.effects = new LateEffects(this.database, planted.late);
     this.model = new ProtocolModel(this.database, plan.groups);
     this.hidden = new HiddenMessages(this.store);
     this.handlers = [...Array.from({ length: plan.outage }, () => 'fail' as const), ...plan.handlers];
@@ -205,7 +185,8 @@ export class World {
     const on = this.slots[index] as Slot;
     if (on.process) return;
     Object.assign(on, emptySlot(), { held: on.held });
-    const shared = wrapStore(this.store, (call) => this.hidden.answer(call));
+    const bare = this.plan.late || this.planted.late ? this.effects.wrap(this.store) : this.store;
+    const shared = wrapStore(bare, (call) => this.hidden.answer(call));
     const store = this.planted.store?.(shared, this.database) ?? shared;
     const clock = new CountingClock(this.time);
     const process = new Process(this.database, {
@@ -276,6 +257,7 @@ export class World {
 
   private consume(on: Slot, process: Process, name: string, each: GroupPlan): void {
     const { kind, size, interval, workers, sinks, maxSize, empty } = each;
+    if (kind === 'stage') return this.runStage(on, process, name, each);
     process.consumer({
       group: name,
       workers,
@@ -300,6 +282,29 @@ export class World {
     });
   }
 
+  private runStage(on: Slot, process: Process, name: string, { size, interval }: GroupPlan): void {
+    process.consumer({
+      group: name,
+      size,
+      interval,
+      retry: { base: 500, max: 4_000, jitter: 0, attempts: 5 },
+      stage: {
+        values,
+        cacheBytes: this.plan.cache,
+        run: async (window, changes) => {
+          for (const message of window.messages) {
+            if (!this.isBad(message.data as number)) continue;
+            this.model.groups.get(name)?.rejected.add(message.id);
+            window.reject(message, new Error('planted'));
+          }
+          const run = chain(name, window, changes);
+          await this.handle(on, process, name, window);
+          await run;
+        },
+      },
+    });
+  }
+
   private async handle(on: Slot, process: Process, name: string, window: Window): Promise<unknown> {
     if (on.process !== process) return new Promise(() => undefined);
     const state = this.model.groups.get(name) as GroupState;
@@ -317,18 +322,19 @@ export class World {
     on.running.set(name, running);
     running.add(window);
     const counted = [...running].filter(({ signal }) => !signal.aborted).length;
-    if (counted > state.plan.workers)
-      this.model.violate(`${counted} windows in flight with ${state.plan.workers} workers`);
+    const workers = state.plan.kind === 'stage' ? 1 : state.plan.workers;
+    if (counted > workers) this.model.violate(`${counted} windows in flight with ${workers} workers`);
     try {
       const outcome = this.handlers.shift() ?? 'ok';
-      if (outcome === 'fail' || window.data.some((value) => this.isBad(value as number))) {
+      const isStage = state.plan.kind === 'stage';
+      if (outcome === 'fail' || (!isStage && window.data.some((value) => this.isBad(value as number)))) {
         for (const id of seen) state.failed.add(id);
         throw new Error('planted');
       }
       if (outcome === 'hang') await new Promise<void>((resolve) => on.hanging.push(resolve));
       if (outcome === 'slow') await delay(process.clock, 2_500);
       if (on.process !== process) return await new Promise(() => undefined);
-      if (state.plan.sinks > 0) return 'result';
+      if (state.plan.sinks > 0 && !isStage) return 'result';
       this.finish(on, window);
       return undefined;
     } finally {
@@ -416,29 +422,27 @@ export class World {
       if (committed.size !== this.model.appended.size)
         this.model.violate(`${name} committed ${committed.size} of ${this.model.appended.size}`);
     }
+    this.model.checkEffects();
     for (const { process } of this.slots) {
       if (!process) continue;
-      let settled = false;
-      void process.engine.settled().then(() => (settled = true));
-      for (let i = 0; i < 20 && !settled; i += 1) await turn();
-      if (!settled) this.model.violate('never settles');
+      await this.settles(process, '');
     }
     for (const { process } of this.slots) {
       if (!process) continue;
       await this.stopped(process, 3_000);
-      let settled = false;
-      void process.engine.settled().then(() => (settled = true));
-      for (let i = 0; i < 20 && !settled; i += 1) await turn();
-      if (!settled) this.model.violate('never settles after a stop');
+      await this.settles(process, ' after a stop');
     }
     for (const { process, how } of this.gone) if (how === 'killed') await this.stopped(process, 3_000);
+  }
+
+  private async settles(process: Process, when: string): Promise<void> {
+    let settled = false;
+    void process.engine.settled().then(() => (settled = true));
+    for (let i = 0; i < 20 && !settled; i += 1) await turn();
+    if (!settled) this.model.violate(`never settles${when}`);
   }
 }
 
 /** Healing may go so long without a commit, milliseconds: a clock that was set back has to come to where it was. */
 const HEALING = 900_000;
 const SLICE = 2_500;
-
-function emptySlot(): Slot {
-  return { asleep: false, held: [], hanging: [], finished: new Set(), running: new Map() };
-}
