@@ -392,7 +392,7 @@ function seqKey(kind: Kind, stream: number, seq: number): Buffer {
   return key;
 }
 
-function writePlace(key: Buffer, kind: Kind, { stream, group, partition }: Place): void {
+export function writePlace(key: Buffer, kind: Kind, { stream, group, partition }: Place): void {
   key[0] = kind;
   key.writeUInt32BE(stream, 1);
   key.writeUInt32BE(group, 5);

@@ -1,4 +1,4 @@
-import { Kind, type KeyRange, type Place, placeKey, prefixRange, readTime, writeTime } from './keys.js';
+import { Kind, type KeyRange, type Place, placeKey, prefixRange, readTime, writePlace, writeTime } from './keys.js';
 
 /** Keys of the rows of consumers' state. A slot is of any length up to 256 bytes and comes last, so its bytes are the order of the rows. */
 
@@ -8,7 +8,10 @@ const TIME_BYTES = 8;
 const NEXT = Buffer.from([0]);
 
 export function stateKey(place: Place, slot: string): Buffer {
-  return Buffer.concat([placeKey(Kind.State, place), Buffer.from(slot)]);
+  const key = Buffer.allocUnsafe(PLACE_BYTES + Buffer.byteLength(slot));
+  writePlace(key, Kind.State, place);
+  key.write(slot, PLACE_BYTES);
+  return key;
 }
 
 export function slotOfState(key: Buffer): string {
@@ -37,7 +40,7 @@ export function dueRange(place: Place, before: number, after: Buffer | undefined
 
 function duePrefix(place: Place, due: number): Buffer {
   const key = Buffer.allocUnsafe(PLACE_BYTES + TIME_BYTES);
-  placeKey(Kind.Due, place).copy(key);
+  writePlace(key, Kind.Due, place);
   writeTime(key, due, PLACE_BYTES);
   return key;
 }

@@ -64,7 +64,7 @@ export function applyEffects(
 function putRow(view: WriteView, place: Place, { slot, value, due }: StateRow): void {
   const key = stateKey(place, slot);
   const time = due?.getTime();
-  const former = dueAt(view, place, key);
+  const former = dueAt(view, place, slot, key);
   if (former !== time) {
     if (former !== undefined) view.remove(dueKey(place, former, slot));
     if (time !== undefined) view.put(dueKey(place, time, slot), PRESENT);
@@ -74,14 +74,14 @@ function putRow(view: WriteView, place: Place, { slot, value, due }: StateRow): 
 
 function removeRow(view: WriteView, place: Place, slot: string): void {
   const key = stateKey(place, slot);
-  const former = dueAt(view, place, key);
+  const former = dueAt(view, place, slot, key);
   if (former !== undefined) view.remove(dueKey(place, former, slot));
   view.remove(key);
 }
 
-function dueAt(view: ReadView, place: Place, key: Buffer): number | undefined {
+function dueAt(view: ReadView, place: Place, slot: string, key: Buffer): number | undefined {
   const bytes = view.get(key);
-  return bytes && decodeRow(place, slotOfState(key), bytes).due?.getTime();
+  return bytes && dueOf(place, slot, bytes);
 }
 
 export function readState(view: ReadView, key: ConsumerKey, slots: readonly string[]): StateRow[] {
@@ -153,12 +153,17 @@ function encodeRow(value: Uint8Array, due: number | undefined): Buffer {
 
 /** @throws MinibatchError `StoreDamaged` */
 function decodeRow(place: Place, slot: string, bytes: Buffer): StateRow {
-  if (bytes[0] === NOT_DUE) return { slot, value: bytes.subarray(VALUE) };
-  const due = bytes[0] === DUE && bytes.length >= DUE_VALUE ? bytes.readDoubleBE(VALUE) : Number.NaN;
-  if (!Number.isInteger(due) || Math.abs(due) > LATEST) {
-    throw damagedRecord(`the row ${JSON.stringify(slot)} of the state of consumer ${named(place)}`);
-  }
+  const due = dueOf(place, slot, bytes);
+  if (due === undefined) return { slot, value: bytes.subarray(VALUE) };
   return { slot, value: bytes.subarray(DUE_VALUE), due: new Date(due) };
+}
+
+/** @throws MinibatchError `StoreDamaged` */
+function dueOf(place: Place, slot: string, bytes: Buffer): number | undefined {
+  if (bytes[0] === NOT_DUE) return undefined;
+  const due = bytes[0] === DUE && bytes.length >= DUE_VALUE ? bytes.readDoubleBE(VALUE) : Number.NaN;
+  if (Number.isInteger(due) && Math.abs(due) <= LATEST) return due;
+  throw damagedRecord(`the row ${JSON.stringify(slot)} of the state of consumer ${named(place)}`);
 }
 
 function named({ stream, group, partition }: Place): string {
