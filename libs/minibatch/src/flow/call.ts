@@ -16,7 +16,8 @@ export class Call {
 
   constructor(
     step: Step,
-    private readonly content: ContentKind,
+    /** @default the logic makes its windows itself */
+    private readonly content?: ContentKind,
   ) {
     this.chunks = new ChunkWriter(step.state, step.number);
   }
@@ -28,11 +29,11 @@ export class Call {
 
   /** Before it is stored. */
   finish(held: Held): void {
-    this.tooLarge.push(...this.content.finish(held, this.chunks));
+    this.tooLarge.push(...(this.content?.finish(held, this.chunks) ?? []));
   }
 
   /** A window with what is in it. A function of the application that throws makes it a failed one, and holds up no other. */
-  fire(facts: WindowFacts, make: () => Held, release: (held: Held) => readonly string[] = () => []): void {
+  fire(facts: WindowFacts, make: () => Held, release: (held: Held) => readonly string[] = () => [], skip = 0): void {
     let held: Held;
     try {
       held = make();
@@ -40,9 +41,25 @@ export class Call {
       this.fired.push({ ...facts, failed });
       return;
     }
-    this.content.seal(held, this.chunks);
+    this.content?.seal(held, this.chunks);
     const rows = release(held);
-    this.fired.push({ ...facts, ...this.content.given(held), ...(rows.length > 0 && { release: rows }) });
+    const given = this.content?.given(held) ?? {};
+    const content =
+      given.content && skip > 0 ? { ...given.content, skip, count: given.content.count - skip } : given.content;
+    this.fired.push({ ...facts, ...given, ...(content && { content }), ...(rows.length > 0 && { release: rows }) });
+  }
+
+  /** With the window that was fired last, if it is of this key; otherwise by itself. */
+  releaseWithLast(key: string, rows: readonly string[], wasFired: boolean): void {
+    const last = this.fired.at(-1);
+    if (!wasFired || !last) this.release(key, rows);
+    else if (rows.length > 0) this.fired.splice(-1, 1, { ...last, release: rows });
+  }
+
+  /** Rows of messages that were in all their windows before. */
+  release(key: string, rows: readonly string[]): void {
+    if (rows.length === 0) return;
+    this.fired.push({ key, revision: 0, late: false, partial: false, silent: true, release: rows });
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Message } from '../windows/message.js';
 import { batchesOf } from '../common/batches.js';
+import type { Place } from './aggregates.js';
 import { type ChunkWriter, type ContentKind, type Held, heldOf } from './content.js';
 import type { FailedItem, FiredWindow, TimedItem, WindowContent } from './window-logic.js';
 
@@ -22,7 +23,7 @@ interface Collected {
   readonly tail: readonly CollectedMessage[];
 }
 
-interface ChunkRef {
+export interface ChunkRef {
   readonly slot: string;
   readonly count: number;
   readonly bytes: number;
@@ -60,11 +61,7 @@ export class CollectContent implements ContentKind {
   seal(held: Held, writer: ChunkWriter): boolean {
     const { chunks, tail } = collectedOf(held);
     if (tail.length === 0) return false;
-    const written = batchesOf(tail, LARGEST_CHUNK, ({ bytes }) => bytes).map(({ items, bytes }) => ({
-      slot: writer.put({ messages: items } satisfies Chunk),
-      count: items.length,
-      bytes,
-    }));
+    const written = writeChunks(tail, writer).map(({ items: _items, ...ref }) => ref);
     held.value = { chunks: [...chunks, ...written], tail: [] } satisfies Collected;
     held.isOwn = true;
     return true;
@@ -87,9 +84,7 @@ export class CollectContent implements ContentKind {
   }
 
   finish(held: Held, writer: ChunkWriter): readonly FailedItem[] {
-    const { tail } = collectedOf(held);
-    const bytes = tail.reduce((sum, message) => sum + message.bytes, 0);
-    if (tail.length > LARGEST_TAIL.items || bytes > LARGEST_TAIL.bytes) this.seal(held, writer);
+    if (tooLong(collectedOf(held).tail)) this.seal(held, writer);
     return [];
   }
 }
@@ -121,15 +116,33 @@ export function partsOf(
   return batches.map(({ items }) => items);
 }
 
-function byTime(a: CollectedMessage, b: CollectedMessage): number {
+export function byTime(a: Place, b: Place): number {
   return a.time - b.time || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}
+
+/** Whether it is to be written as a chunk, and not with its key again and again. */
+export function tooLong(tail: readonly CollectedMessage[]): boolean {
+  return tail.length > LARGEST_TAIL.items || tail.reduce((sum, { bytes }) => sum + bytes, 0) > LARGEST_TAIL.bytes;
+}
+
+/** Writes messages as rows that do not change any more. */
+export function writeChunks(
+  messages: readonly CollectedMessage[],
+  writer: ChunkWriter,
+): readonly (ChunkRef & { readonly items: readonly CollectedMessage[] })[] {
+  return batchesOf(messages, LARGEST_CHUNK, ({ bytes }) => bytes).map(({ items, bytes }) => ({
+    slot: writer.put({ messages: items } satisfies Chunk),
+    count: items.length,
+    bytes,
+    items,
+  }));
 }
 
 function collectedOf({ value }: Held): Collected {
   return value as Collected;
 }
 
-function collectedFrom({ id, time, data, message, bytes }: TimedItem): CollectedMessage {
+export function collectedFrom({ id, time, data, message, bytes }: TimedItem): CollectedMessage {
   const { created, key, headers } = message;
   return { id, time, created, data, bytes, ...(key !== undefined && { key }), ...(headers && { headers }) };
 }

@@ -13,7 +13,7 @@ import { LATE, LateWindows } from './late-windows.js';
 import { endOf, firstWindowOf, lastWindowOf, type PaneGrid, windowsOf } from './pane-grid.js';
 import { Schedule, type ScheduleRow } from './schedule.js';
 import { kindOf } from './slot.js';
-import type { Bounds, FiredWindow, StateRow, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
+import type { Bounds, FiredWindow, Row, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
 import type { HoppingRules } from './window-rules.js';
 
 /** Windows of a key that one call fires: what it writes stays small, and it is called again for the rest. */
@@ -85,7 +85,7 @@ export class HoppingWindows implements WindowLogic {
     return takeWithout(items, () => new Call(step, this.content), attempt);
   }
 
-  needsToFire(due: readonly StateRow[], mark: number): readonly string[] {
+  needsToFire(due: readonly Row[], mark: number): readonly string[] {
     return this.schedulesIn(due).flatMap(({ row }) => {
       const copy = { ...row };
       let until = -Infinity;
@@ -99,7 +99,7 @@ export class HoppingWindows implements WindowLogic {
     });
   }
 
-  fire(due: readonly StateRow[], step: Step): readonly FiredWindow[] {
+  fire(due: readonly Row[], step: Step): readonly FiredWindow[] {
     const call = new Call(step, this.content);
     const rows = this.rows(step);
     for (const { slot } of due) {
@@ -110,11 +110,11 @@ export class HoppingWindows implements WindowLogic {
     return call.fired;
   }
 
-  needsToFlush(rows: readonly StateRow[]): readonly string[] {
+  needsToFlush(rows: readonly Row[]): readonly string[] {
     return this.schedulesIn(rows).flatMap(({ row }) => row.panes.map((pane) => paneSlot(row.key, pane)));
   }
 
-  flush(given: readonly StateRow[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
+  flush(given: readonly Row[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
     const call = new Call(step, this.content);
     const rows = this.rows(step);
     let raise = -Infinity;
@@ -152,7 +152,7 @@ export class HoppingWindows implements WindowLogic {
     late.save();
   }
 
-  private schedulesIn(rows: readonly StateRow[]): readonly { readonly slot: string; readonly row: ScheduleRow }[] {
+  private schedulesIn(rows: readonly Row[]): readonly { readonly slot: string; readonly row: ScheduleRow }[] {
     return rows
       .filter(({ slot }) => kindOf(slot) === SCHEDULE)
       .map(({ slot, value }) => ({ slot, row: scheduleOf(value, this.content) }));

@@ -11,7 +11,7 @@ import {
   type FiredWindow,
   type Item,
   readInOrder,
-  type StateRow,
+  type Row,
   type StateView,
   type WindowLogic,
 } from './window-logic.js';
@@ -177,13 +177,13 @@ export class Machine {
     while (this.waiting.length > 0) this.handleOldest();
   }
 
-  private dueRows(): readonly StateRow[] {
+  private dueRows(): readonly Row[] {
     const due = [...this.rows].filter(([, row]) => row.due !== undefined && row.due <= this.watermark.value);
     due.sort(([a, x], [b, y]) => (x.due ?? 0) - (y.due ?? 0) || (a < b ? -1 : 1));
     return due.flatMap(([slot]) => this.rowOf(slot));
   }
 
-  private rowOf(slot: string): readonly StateRow[] {
+  private rowOf(slot: string): readonly Row[] {
     const row = this.rows.get(slot);
     return row ? [{ slot, value: decode(row.bytes), due: row.due }] : [];
   }
@@ -208,10 +208,14 @@ export class Machine {
   private handleOldest(): void {
     const window = this.waiting.shift();
     if (!window) return;
-    const { key, start = 0, end = 0, revision, late } = window;
-    const value = 'value' in window ? (window.value as readonly string[]) : this.messagesOf(window);
-    this.windows.push({ key, start, end, ids: value, revision, late });
+    if (!window.silent) this.windows.push(this.handle(window));
     for (const slot of window.release ?? []) this.rows.delete(slot);
+  }
+
+  private handle(window: FiredWindow): Expected {
+    const { key, start = 0, end = 0, revision, late, partial } = window;
+    const value = 'value' in window ? (window.value as readonly string[]) : this.messagesOf(window);
+    return { key, start, end, ids: value, revision, late, partial };
   }
 
   private messagesOf({ content }: FiredWindow): readonly string[] {
@@ -222,7 +226,9 @@ export class Machine {
       return decode(row.bytes);
     });
     const messages = parts.flat();
-    if (messages.length !== content.count) throw new Error(`${messages.length} messages in place of ${content.count}`);
+    const { count, until } = content;
+    if (until === undefined ? messages.length !== count : messages.length > count)
+      throw new Error(`${messages.length} messages in place of ${count}`);
     return messages.map(({ id }) => id);
   }
 }

@@ -17,6 +17,8 @@ export interface Expected {
   readonly ids: readonly string[];
   readonly revision: number;
   readonly late: boolean;
+  /** @default false */
+  readonly partial?: boolean;
 }
 
 export interface Missed {
@@ -219,7 +221,8 @@ export function sessions(events: readonly Event[], rules: SessionRules): Outcome
     const isLate = joined.length === 0 && time + gap <= mark;
     if (!isLate) {
       const leads = leading && joined.length === 0;
-      if (leads) windows.push({ key, start: time, end: time + gap, ids: [id], revision: 0, late: false });
+      if (leads)
+        windows.push({ key, start: time, end: time + gap, ids: [id], revision: 0, late: false, partial: true });
       open = [...open.filter((each) => !joined.includes(each)), leads ? { ...session, ids: [] } : session];
     } else if (lateWindows || mark < time + gap + lateness) {
       const [late, ...others] = connect(message, gathered);
@@ -240,10 +243,81 @@ export function sessions(events: readonly Event[], rules: SessionRules): Outcome
   return { windows, missed };
 }
 
+export interface CountRules {
+  readonly size: number;
+  readonly every: number;
+  readonly partial: boolean;
+  readonly longest: number;
+}
+
+/** By key, the last `size` messages after every `every`. */
+export function counting(
+  events: readonly Event[],
+  { size, every, partial, longest }: CountRules,
+  wait: number,
+): Outcome {
+  const keys = new Map<string, { ids: readonly string[]; isNew: number; due: number; isGiven: boolean }>();
+  const windows: Expected[] = [];
+  const give = (key: string, ids: readonly string[], isPartial: boolean) => {
+    windows.push({ key, start: 0, end: 0, ids: ids.slice(-size), revision: 0, late: false, partial: isPartial });
+  };
+  const take = ({ id, key, time }: Message) => {
+    const before = keys.get(key) ?? { ids: [], isNew: 0, due: Infinity, isGiven: false };
+    const ids = [...before.ids, id];
+    const isNew = before.isNew + 1;
+    if (isNew < every) {
+      keys.set(key, { ...before, ids, isNew, due: isNew === 1 ? time + longest : before.due });
+      return;
+    }
+    const isFull = ids.length >= size;
+    if (isFull || partial) give(key, ids, !isFull);
+    // What is in no later window goes.
+    const kept = size === every ? [] : isFull || partial ? ids.slice(every - size) : ids;
+    if (kept.length === 0) keys.delete(key);
+    else keys.set(key, { ids: kept, isNew: 0, due: time + longest, isGiven: before.isGiven || isFull || partial });
+  };
+  const pass = (mark: number) => {
+    for (const [key, { ids, isNew, due, isGiven }] of keys) {
+      if (due > mark) continue;
+      if (isNew > 0 || !isGiven) give(key, ids, true);
+      keys.delete(key);
+    }
+  };
+  follow(events, wait, take, pass);
+  pass(END);
+  return { windows, missed: [] };
+}
+
+/** By key, for each message what came in the time before it: (t − interval, t]. */
+export function each(events: readonly Event[], interval: number, wait: number): Outcome {
+  const taken: Message[] = [];
+  let waiting: readonly Message[] = [];
+  const windows: Expected[] = [];
+  const missed: Missed[] = [];
+  const take = (message: Message, mark: number) => {
+    if (message.time <= mark) {
+      missed.push({ id: message.id, starts: [message.time - interval], taken: false });
+      return;
+    }
+    taken.push(message);
+    waiting = [...waiting, message];
+  };
+  const pass = (mark: number) => {
+    for (const { key, time } of waiting.filter((message) => message.time <= mark)) {
+      const ids = taken.filter((other) => other.key === key && other.time > time - interval && other.time <= time);
+      windows.push({ key, start: time - interval, end: time, ids: ids.map(({ id }) => id), revision: 0, late: false });
+    }
+    waiting = waiting.filter((message) => message.time > mark);
+  };
+  follow(events, wait, take, pass);
+  pass(END);
+  return { windows, missed };
+}
+
 /** A set of results as texts that can be compared. */
 export function told({ windows, missed }: Outcome): readonly string[] {
-  const given = windows.map(({ key, start, end, ids, revision, late }) => {
-    const marks = `${revision > 0 ? ` revision ${revision}` : ''}${late ? ' late' : ''}`;
+  const given = windows.map(({ key, start, end, ids, revision, late, partial }) => {
+    const marks = `${revision > 0 ? ` revision ${revision}` : ''}${late ? ' late' : ''}${partial ? ' partial' : ''}`;
     return `${key} [${start},${end}) ${ids.toSorted().join(' ') || '–'}${marks}`;
   });
   const not = missed.map(

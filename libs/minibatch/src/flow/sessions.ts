@@ -1,7 +1,7 @@
 import { Call, Drafts, putEach, takeWithout, type WindowFacts } from './call.js';
 import type { ContentKind, Held } from './content.js';
 import { type Session, type SessionRow, sessionShape, sessionSlot } from './session-rows.js';
-import type { FiredWindow, StateRow, StateView, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
+import type { FiredWindow, Row, StateView, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
 import type { SessionRules } from './window-rules.js';
 
 /**
@@ -35,7 +35,7 @@ export class SessionWindows implements WindowLogic {
     return [];
   }
 
-  fire(due: readonly StateRow[], step: Step): readonly FiredWindow[] {
+  fire(due: readonly Row[], step: Step): readonly FiredWindow[] {
     return this.fireThose(due, step, (session) => this.dueOf(session) <= step.mark).fired;
   }
 
@@ -43,13 +43,13 @@ export class SessionWindows implements WindowLogic {
     return [];
   }
 
-  flush(rows: readonly StateRow[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
+  flush(rows: readonly Row[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
     const { fired, sessions } = this.fireThose(rows, step, () => true);
     const ends = sessions.map((session) => (session.late === undefined ? this.endOf(session) : -Infinity));
     return { fired, raise: ends.reduce((latest, end) => Math.max(latest, end), -Infinity) };
   }
 
-  private fireThose(due: readonly StateRow[], step: Step, isFired: (session: Session) => boolean) {
+  private fireThose(due: readonly Row[], step: Step, isFired: (session: Session) => boolean) {
     const call = new Call(step, this.content);
     const rows = this.drafts(step.state);
     const all: Session[] = [];

@@ -4,7 +4,7 @@ import { LATE, LateWindows } from './late-windows.js';
 import { endOf, type PaneGrid } from './pane-grid.js';
 import { keyFrom, kindOf, slotOf, type StoredKey, storedKey } from './slot.js';
 import type { LateRules } from './window-rules.js';
-import type { FiredWindow, StateRow, StateView, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
+import type { FiredWindow, Row, StateView, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
 
 /** A window of a key. */
 interface PaneRow {
@@ -86,7 +86,7 @@ export class TumblingWindows implements WindowLogic {
     return [];
   }
 
-  fire(due: readonly StateRow[], step: Step): readonly FiredWindow[] {
+  fire(due: readonly Row[], step: Step): readonly FiredWindow[] {
     const call = new Call(step, this.content);
     const rows = this.drafts(step.state);
     const lateRows = this.late.drafts(step.state);
@@ -103,7 +103,7 @@ export class TumblingWindows implements WindowLogic {
     return [];
   }
 
-  flush(given: readonly StateRow[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
+  flush(given: readonly Row[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
     const call = new Call(step, this.content);
     const rows = this.drafts(step.state);
     const lateRows = this.late.drafts(step.state);

@@ -25,8 +25,8 @@ export function readInOrder(items: readonly Item[], watermark: Watermark, look: 
   return items.map((item) => ({ ...item, ...watermark.read(item.time, look) }));
 }
 
-/** A stored row: whole values, never differences. */
-export interface StateRow {
+/** A row of the store, decoded: whole values, never differences. */
+export interface Row {
   readonly slot: string;
   /** Plain data that can be stored. */
   readonly value: unknown;
@@ -48,7 +48,9 @@ export interface StateView {
 export interface WindowContent {
   /** Rows that hold the messages, as `Chunk`. */
   readonly chunks: readonly string[];
+  /** Messages in it; with `after` and `until`, at most so many. */
   readonly count: number;
+  /** Of the messages in the rows. */
   readonly bytes: number;
   /** Without so many at the beginning. @default 0 */
   readonly skip?: number;
@@ -79,6 +81,8 @@ export interface FiredWindow {
   readonly content?: WindowContent;
   /** Rows to remove when this window and all before it of the same key have been handled. */
   readonly release?: readonly string[];
+  /** True: it is no window, and only tells what to release. */
+  readonly silent?: true;
 }
 
 export interface Bounds {
@@ -136,19 +140,19 @@ export interface WindowLogic {
   /** Puts a batch into its windows. */
   take(items: readonly TimedItem[], step: Step): Taken;
   /** The slots of further rows that `fire` gets for these due rows. */
-  needsToFire(due: readonly StateRow[], mark: number): readonly string[];
+  needsToFire(due: readonly Row[], mark: number): readonly string[];
   /**
    * Fires what is due in these rows. A row may be due again afterwards: it is called until no row is due.
    *
    * @throws what a `merge` of the application throws
    */
-  fire(due: readonly StateRow[], step: Step): readonly FiredWindow[];
+  fire(due: readonly Row[], step: Step): readonly FiredWindow[];
   /** The slots of further rows that `flush` gets for these rows. */
-  needsToFlush(rows: readonly StateRow[]): readonly string[];
+  needsToFlush(rows: readonly Row[]): readonly string[];
   /**
    * Fires all windows in these rows, whatever the mark; those that would not have closed are partial. Rows of other kinds are left.
    *
    * @returns the windows, and to where the mark has to be raised: what comes for them is late
    */
-  flush(rows: readonly StateRow[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number };
+  flush(rows: readonly Row[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number };
 }

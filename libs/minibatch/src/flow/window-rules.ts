@@ -19,3 +19,14 @@ export interface SessionRules extends LateRules {
   /** Whether the first message of a session is given at once, and the rest at its end. */
   readonly leading: boolean;
 }
+
+export interface CountRules {
+  /** Messages of a window. */
+  readonly size: number;
+  /** A window after every so many messages; `size`: each message is in one. */
+  readonly every: number;
+  /** Whether windows with fewer messages are given while a key has not had `size`. */
+  readonly partial: boolean;
+  /** How long a message waits for its window to become full, in milliseconds; Infinity: for ever. */
+  readonly longest: number;
+}

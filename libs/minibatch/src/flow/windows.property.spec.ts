@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { CountWindows } from './count-windows.js';
 import { HoppingWindows } from './hopping.js';
-import { contentOf, type Course, Machine } from './machine.spec.support.js';
+import type { Untyped } from './aggregates.js';
+import { contentOf, type Course, ids, Machine } from './machine.spec.support.js';
+import { MessageWindows } from './message-windows.js';
 import { paneGrid } from './pane-grid.js';
 import * as reference from './reference.spec.support.js';
 import { SessionWindows } from './sessions.js';
@@ -89,6 +92,40 @@ describe('windows', { timeout: RUNS * 500 + 60_000 }, () => {
         expect(reference.told(found)).toEqual(reference.told(expected));
         // What has gone costs nothing, but for keys that have empty windows for ever.
         if (hops.empty !== true) expect([...machine.rows.keys()]).toEqual([]);
+      }),
+      options,
+    );
+  });
+
+  it('windows by count are those of the definition, whatever happens', () => {
+    const rules = fc.record({
+      size: fc.integer({ min: 1, max: 12 }),
+      every: fc.integer({ min: 1, max: 12 }),
+      partial: fc.boolean(),
+      longest: fc.constantFrom(3, 20, Infinity),
+      wait: fc.nat({ max: 5 }),
+    });
+    fc.assert(
+      fc.property(events, rules, kind, course, (given, { wait, ...drawn }, content, how) => {
+        const countRules = { ...drawn, every: Math.min(drawn.every, drawn.size) };
+        const machine = new Machine(new CountWindows(contentOf(content), countRules), { wait }, how, 'append');
+        const found = machine.run(given, reference.END);
+        expect(reference.told(found)).toEqual(reference.told(reference.counting(given, countRules, wait)));
+        if (countRules.longest < Infinity) expect([...machine.rows.keys()]).toEqual([]);
+      }),
+      options,
+    );
+  });
+
+  it('windows at each message are those of the definition, whatever happens', () => {
+    const rules = fc.record({ interval: fc.integer({ min: 1, max: 20 }), wait: fc.nat({ max: 10 }) });
+    fc.assert(
+      fc.property(events, rules, kind, course, (given, { interval, wait }, content, how) => {
+        const logic = new MessageWindows(interval, content === 'aggregate' ? (ids as Untyped) : undefined);
+        const machine = new Machine(logic, { wait }, how);
+        const found = machine.run(given, reference.END);
+        expect(reference.told(found)).toEqual(reference.told(reference.each(given, interval, wait)));
+        expect([...machine.rows.keys()]).toEqual([]);
       }),
       options,
     );
