@@ -26,6 +26,8 @@ export class Committer {
   /** Number of the window whose end is the progress's `lastEnd`, at the most. */
   private endedBy = 0;
   private drainedWindows = 0;
+  /** Of a stage: the end of the commit before. A store may apply effects when it settles, and messages are to be appended in their order. */
+  private before: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly term: LeaseTerm,
@@ -114,7 +116,7 @@ export class Committer {
     for (const open of commit) this.windows.transition(open, WindowState.Leaving);
     // The next commit point need not wait until these have left.
     this.passes.schedule();
-    await this.settle(commit, groups);
+    await (this.term.state ? this.settleInTurn(commit, groups) : this.settle(commit, groups));
     this.applied(commit);
     if (this.term.isClosing) this.drainedWindows += commit.length;
     this.windows.remove(commit);
@@ -150,6 +152,11 @@ export class Committer {
       // It fails only when the term is over, and the committer with it.
       this.isWriting = false;
     }
+  }
+
+  private settleInTurn(commit: readonly InFlightWindow[], groups: readonly string[]): Promise<void> {
+    this.before = this.before.then(() => this.settle(commit, groups));
+    return this.before;
   }
 
   /** What the windows have changed is in the store, and can be read there. */

@@ -59,6 +59,24 @@ const FOUND: Readonly<Record<string, Plan>> = {
       { do: 'wake', slot: 0 },
     ],
   },
+  'the messages of one commit of a stage leave while those of the commit before have not': {
+    groups: [{ kind: 'stage', size: 1, interval: 500, workers: 1, sinks: 0, maxSize: 2, empty: false }],
+    readAhead: 3,
+    totalOrder: false,
+    late: true,
+    cache: 0,
+    outage: 0,
+    poison: 0,
+    handlers: [],
+    puts: [],
+    steps: [
+      { do: 'crashIn', slot: 0, method: 'settle', count: 6 },
+      { do: 'hold', slot: 0, method: 'acquireLease' },
+      { do: 'kill', slot: 0 },
+      { do: 'reveal' },
+      { do: 'advance', ms: 1 },
+    ],
+  },
 };
 
 describe('the protocol', () => {

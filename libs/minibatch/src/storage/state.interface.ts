@@ -49,7 +49,7 @@ export interface StatePage {
  * - The commit point decides effects, and nothing else does: if it is recorded, they are applied once; if it is not, nothing of them ever
  *   shows. A repeated commit changes nothing more.
  * - They can be read when `settle` of their window has resolved. Before that a read may bring the rows of before.
- * - Windows that write the same slot are committed in the order of `seq`. What a former holder still applies late changes no row that has
+ * - Windows with effects are committed and settled in the order of `seq`. What a former holder still applies late changes no row that has
  *   been written or removed since, and appends no message a second time.
  * - State goes with the consumer: it is removed with its group or its stream, and follows when another group replaces it.
  */
