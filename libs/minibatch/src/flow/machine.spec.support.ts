@@ -4,7 +4,7 @@ import type { Aggregate } from './aggregates.js';
 import { AggregateContent } from './aggregate-content.js';
 import { CollectContent, partsOf } from './collect-content.js';
 import type { ContentKind } from './content.js';
-import type { Event, Expected, Message, Missed, Outcome } from './reference.spec.support.js';
+import type { Event, Expected, Happening, Message, Missed, Outcome } from './reference.spec.support.js';
 import { Watermark, type WatermarkOptions } from './watermark.js';
 import {
   type FailedItem,
@@ -82,6 +82,7 @@ export class Machine {
   /** Fired, and not handled yet. */
   private readonly waiting: FiredWindow[] = [];
   private readonly next: { readonly [K in keyof Course]: () => Course[K][number] };
+  private readonly options: WatermarkOptions;
   private step = 0;
   private clock = 0;
 
@@ -91,7 +92,8 @@ export class Machine {
     course: Course = PLAIN,
     private readonly order: 'time' | 'append' = 'time',
   ) {
-    this.watermark = new Watermark({ mode: 'event', idle: 'advance', maxAhead: 1e9, ...options });
+    this.options = { mode: 'event', idle: 'advance', maxAhead: 1e9, ...options };
+    this.watermark = new Watermark(this.options);
     this.next = {
       batches: cycle(course.batches, 1),
       pages: cycle(course.pages, 1),
@@ -108,16 +110,12 @@ export class Machine {
   run(events: readonly Event[], end: number): Outcome {
     let wait = this.next.waits();
     for (let at = 0; at < events.length;) {
-      const [event] = events.slice(at, at + 1);
-      if (event && 'quiet' in event) {
-        this.rest(event.quiet);
-        at += 1;
-      } else {
-        const some = events.slice(at, at + Math.max(1, this.next.batches()));
-        const batch = some.slice(0, some.findIndex((each) => 'quiet' in each) >>> 0) as readonly Message[];
-        this.take(batch);
-        at += batch.length;
-      }
+      const some = events.slice(at, at + Math.max(1, this.next.batches()));
+      const happening = some.findIndex((each) => !('time' in each));
+      const batch = (happening < 0 ? some : some.slice(0, happening)) as readonly Message[];
+      if (batch.length > 0) this.take(batch);
+      else this.undergo(some[0] as Happening);
+      at += Math.max(1, batch.length);
       if (wait-- > 0) continue;
       this.fireAll();
       wait = this.next.waits();
@@ -126,10 +124,15 @@ export class Machine {
     return this.outcome;
   }
 
-  /** Everything had been read, and nothing comes for so long. */
-  rest(ms: number): void {
+  private undergo(happening: Happening): void {
+    if ('takeover' in happening) {
+      this.watermark = new Watermark(this.options, this.watermark.state);
+      return;
+    }
+    const isQuiet = 'quiet' in happening;
     this.watermark.rest({ now: 0, monotonic: this.clock });
-    this.clock += ms;
+    if (!isQuiet) this.watermark.busy();
+    this.clock += isQuiet ? happening.quiet : happening.backlog;
     this.watermark.rest({ now: 0, monotonic: this.clock });
     this.watermark.busy();
   }

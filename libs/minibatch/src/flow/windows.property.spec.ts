@@ -18,7 +18,7 @@ const options = {
   ...(process.env['FC_PATH'] ? { path: process.env['FC_PATH'] } : {}),
 };
 
-type Step = { readonly key: string; readonly ahead: number } | { readonly quiet: number };
+type Step = { readonly key: string; readonly ahead: number } | reference.Happening;
 
 /** Mostly in order: each message is a little before or after where the one before it would be. */
 const steps = fc.array(
@@ -28,6 +28,7 @@ const steps = fc.array(
       weight: 9,
     },
     { arbitrary: fc.record({ quiet: fc.integer({ min: 1, max: 15 }) }), weight: 1 },
+    { arbitrary: fc.constantFrom({ backlog: 15 }, { takeover: true as const }), weight: 1 },
   ),
   { minLength: 1, maxLength: 40 },
 );
@@ -35,7 +36,7 @@ const steps = fc.array(
 const events = fc.record({ steps, from: fc.constantFrom(0, -50, 1_000) }).map(({ steps: planned, from }) => {
   let now = from;
   return planned.map((step: Step, n): reference.Event => {
-    if ('quiet' in step) return step;
+    if (!('ahead' in step)) return step;
     now += Math.max(0, step.ahead);
     return { id: `m${String(n).padStart(3, '0')}`, key: step.key, time: now + Math.min(0, step.ahead) };
   });

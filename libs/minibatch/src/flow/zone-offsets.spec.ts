@@ -39,12 +39,13 @@ describe('windows of a calendar', () => {
     'every time of a year in %s is in the windows that are said to have it',
     (timezone) => {
       const grid = paneGrid({ interval: 24 * HOUR, every: 6 * HOUR, offset: HOUR, timezone });
+      const wrong: string[] = [];
       for (let time = at('2026-01-01T00:00:00Z'); time < at('2027-01-01T00:00:00Z'); time += 17 * 60_000) {
         const pane = grid.paneOf(time);
-        expect(grid.start(pane)).toBeLessThanOrEqual(time);
-        expect(grid.start(pane + 1)).toBeGreaterThan(time);
-        expect(windowsOf(grid, pane)).toHaveLength(4);
+        const isIn = grid.start(pane) <= time && time < grid.start(pane + 1);
+        if (!isIn || windowsOf(grid, pane).length !== 4) wrong.push(new Date(time).toISOString());
       }
+      expect(wrong).toEqual([]);
     },
   );
 
