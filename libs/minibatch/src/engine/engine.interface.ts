@@ -60,7 +60,8 @@ export interface ConsumerDefinition {
  * once. An attempt that throws is made again with backoff until one is through. Messages that `window.reject` names become dead letters.
  */
 export interface Stage {
-  readonly run: (window: Window, changes: StageChanges) => void | Promise<void>;
+  /** @param strategy the consumer's own instance, which may remember what is between two windows */
+  readonly run: (window: Window, changes: StageChanges, strategy: WindowEmitter) => void | Promise<void>;
   readonly values: ValueCodec;
   /** Bytes of rows that are kept in memory for later windows. */
   readonly cacheBytes: number;
@@ -73,17 +74,33 @@ export interface ValueCodec {
   decode(bytes: Uint8Array): unknown;
 }
 
+/** A row of a stage's state. */
+export interface StageRow {
+  readonly slot: string;
+  readonly value: unknown;
+  /** Milliseconds since the epoch. */
+  readonly due?: number | undefined;
+}
+
 /** The state of a stage as an attempt at a window sees and changes it. */
 export interface StageChanges {
+  /** The window's number: no window that was committed before has had it. */
+  readonly seq: number;
   /** Rows have to be loaded before the other methods are called with their slots. Those of earlier windows may be in memory. */
   load(slots: Iterable<string>): Promise<void>;
   /** Undefined if there is no such row. A value may be changed in place, and has to be put then. */
   get(slot: string): unknown;
-  /** @param due milliseconds */
+  /** @param due milliseconds since the epoch */
   put(slot: string, value: unknown, due?: number): void;
   remove(slot: string): void;
   /** Appends a message when the window is committed. */
   append(message: Omit<NewMessage, 'dedupeId'>): void;
+  /** Rows that are due at this time or before, by `due` and slot, up to `most`; they are loaded. */
+  due(before: number, most: number): Promise<readonly StageRow[]>;
+  /** The due time of the row that is due next; undefined if none is. */
+  nextDue(): Promise<number | undefined>;
+  /** Called when the attempt is through: from then on its changes count for the windows that follow. */
+  whenThrough(call: () => void): void;
 }
 
 export interface AttemptOptions extends BackoffOptions {

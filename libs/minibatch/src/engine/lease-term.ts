@@ -15,7 +15,7 @@ import type { ConsumerDefinition, EngineOptions, Retention, Stage } from './engi
 import type { HandlerRuns } from './handler-runs.js';
 import { isLeaseLost, type LeaseKeeper } from './lease-keeper.js';
 import { RateLimiter } from './rate-limit.js';
-import { StageState } from './stage-state.js';
+import { StageState, type StoredRows } from './stage-state.js';
 import type { Workers } from './workers.js';
 
 /** Waits between the tries of a store that does not answer. */
@@ -93,8 +93,12 @@ export class LeaseTerm {
 
   private newState(stage: Stage): StageState {
     const { store } = this.parts;
-    const { key } = this.lease;
-    return new StageState((slots) => this.persist('read state', () => store.readState!(key, slots)), stage);
+    const { key, fence } = this.lease;
+    const rows: StoredRows = {
+      read: (slots) => this.persist('read state', () => store.readState!(key, slots)),
+      due: (before, after, limits) => this.persist('read state', () => store.dueState!(key, before, after, limits)),
+    };
+    return new StageState(fence, rows, stage);
   }
 
   /** Bytes that may be read ahead. */

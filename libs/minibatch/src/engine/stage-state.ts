@@ -1,9 +1,17 @@
-import type { Effects, StateRow } from '../storage/stream-store.interface.js';
+import type { Effects, StateLimits, StateRow, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Stage } from './engine.interface.js';
-import { costOf, type KnownRows, StateChanges } from './state-changes.js';
+import { byDue, costOf, type KnownRows, StateChanges } from './state-changes.js';
 
 /** Rows that one read asks for. */
 const READ = 2_000;
+/** Of due rows that one read brings. */
+const DUE_BYTES = 4 * 1024 * 1024;
+
+/** Rows as they are in the store. Rejects only when the lease term is over. */
+export interface StoredRows {
+  read(slots: readonly string[]): Promise<readonly StateRow[]>;
+  due(before: Date, after: StateRow | undefined, limits: StateLimits): Promise<readonly StateRow[]>;
+}
 
 /** A row as it is in the store, or will be as soon as the windows in flight are committed. */
 interface KnownRow {
@@ -23,14 +31,14 @@ export class StageState implements KnownRows {
   private bytes = 0;
 
   constructor(
-    /** The rows with these slots that are in the store. Rejects only when the lease term is over. */
-    private readonly read: (slots: readonly string[]) => Promise<readonly StateRow[]>,
+    private readonly fence: number,
+    private readonly store: StoredRows,
     private readonly stage: Pick<Stage, 'values' | 'cacheBytes'>,
   ) {}
 
   /** Begins an attempt at a window. */
-  begin(window: string): StateChanges {
-    return new StateChanges(window, this, this.stage.values);
+  begin({ id, seq }: Pick<WindowRecord, 'id' | 'seq'>): StateChanges {
+    return new StateChanges(seq, `${id}:${this.fence}.${seq}`, this, this.stage.values);
   }
 
   /** The rows with these slots; undefined for those that do not exist. Rejects only when the lease term is over. */
@@ -47,7 +55,7 @@ export class StageState implements KnownRows {
     }
     for (let from = 0; from < missing.length; from += READ) {
       const some = missing.slice(from, from + READ);
-      const rows = new Map((await this.read(some)).map((row) => [row.slot, row]));
+      const rows = new Map((await this.store.read(some)).map((row) => [row.slot, row]));
       for (const slot of some) {
         // A window may have changed it while it was read for an attempt that has timed out.
         if (!this.known.has(slot)) this.know(slot, { row: rows.get(slot), pins: 0 });
@@ -55,6 +63,32 @@ export class StageState implements KnownRows {
       }
     }
     return found;
+  }
+
+  /** Of rows that windows in flight have changed, the store knows only what was before. */
+  async due(before: Date, most: number, without: ReadonlyMap<string, unknown>): Promise<readonly StateRow[]> {
+    const found: StateRow[] = [];
+    const inFlight = new Set<string>();
+    for (const [slot, { row, pins }] of this.known) {
+      if (pins === 0) continue;
+      // Its window may leave the store while that is read.
+      inFlight.add(slot);
+      if (row?.due && row.due <= before && !without.has(slot)) found.push(row);
+    }
+    const limits = { rows: Math.min(READ, most), bytes: DUE_BYTES };
+    for (let after: StateRow | undefined, stored = 0; stored < most;) {
+      const page = await this.store.due(before, after, limits);
+      for (const row of page) {
+        if (without.has(row.slot) || inFlight.has(row.slot)) continue;
+        found.push(row);
+        stored += 1;
+      }
+      after = page.at(-1);
+      const bytes = page.reduce((sum, { value }) => sum + value.length, 0);
+      // The store had room for more: no row is half as large.
+      if (after === undefined || (page.length < limits.rows && bytes < DUE_BYTES / 2)) break;
+    }
+    return found.sort((a, b) => byDue(timesOf(a), timesOf(b))).slice(0, most);
   }
 
   /** The window is through: what it has changed counts for the next ones. */
@@ -96,4 +130,8 @@ export class StageState implements KnownRows {
       this.bytes -= costOf(slot, row?.value);
     }
   }
+}
+
+function timesOf({ slot, due }: StateRow) {
+  return { slot, due: due?.getTime() };
 }

@@ -257,4 +257,78 @@ describe('a stage', () => {
     expect(await rows('count')).toEqual({ count: 2 });
     await stop(p);
   });
+
+  it('finds due rows in the store, in windows in flight, and among its own changes', async () => {
+    const { database } = world();
+    const held: (() => void)[] = [];
+    let holds = false;
+    const p = new Process(database, {
+      around: async (call) => {
+        if (call.method === 'commit' && holds) await new Promise<void>((resolve) => held.push(resolve));
+        return call.proceed();
+      },
+    });
+    const found: unknown[] = [];
+    const steps: ((changes: StageChanges) => Promise<void>)[] = [
+      // In the store when the last one looks.
+      async (changes) => {
+        for (const slot of ['a', 'b', 'c', 'd', 'e']) changes.put(slot, 'stored', 10);
+        changes.put('late', 'stored', 99);
+        changes.put('never', 'stored');
+      },
+      // In flight.
+      async (changes) => {
+        changes.put('b', 'in flight', 5);
+        changes.put('c', 'in flight', 50);
+        changes.remove('d');
+        changes.put('f', 'in flight', 10);
+      },
+      async (changes) => {
+        changes.put('e', 'own', 1);
+        changes.put('f', 'own', 60);
+        changes.put('g', 'own', 10);
+        found.push(await changes.due(20, 100), await changes.due(20, 2), await changes.nextDue());
+        for (const { slot } of await changes.due(20, 100)) changes.remove(slot);
+        found.push(await changes.due(20, 100), await changes.nextDue());
+        for (const { slot } of await changes.due(200, 100)) changes.remove(slot);
+        found.push(await changes.nextDue());
+      },
+    ];
+    p.consumer({ ...stageOf((_window, changes) => steps.shift()?.(changes), 0), size: 1 });
+    await p.start();
+    await p.append('1');
+    holds = true;
+    await p.put('2', '3');
+    await turns(() => found.length === 6, 300);
+    const due = [
+      { slot: 'e', value: 'own', due: 1 },
+      { slot: 'b', value: 'in flight', due: 5 },
+      { slot: 'a', value: 'stored', due: 10 },
+      { slot: 'g', value: 'own', due: 10 },
+    ];
+    expect(found).toEqual([due, due.slice(0, 2), 1, [], 50, undefined]);
+    holds = false;
+    held.shift()?.();
+    await stop(p);
+  });
+
+  it('tells an attempt that it is through, and no other', async () => {
+    const { database } = world();
+    const through: number[] = [];
+    let attempts = 0;
+    const p = new Process(database).consumer({
+      ...stageOf((_window, changes) => {
+        attempts += 1;
+        const attempt = attempts;
+        changes.whenThrough(() => through.push(attempt));
+        if (attempts < 3) throw new Error('not now');
+      }),
+      retry: { base: 10, max: 20, jitter: 0, attempts: 3 },
+    });
+    await p.start();
+    await p.append('a', 'b');
+    await p.advance(1_000);
+    expect(through).toEqual([3]);
+    await stop(p);
+  });
 });

@@ -1,9 +1,11 @@
 import type { Mutable } from '../common/mutable.js';
 import type { Effects, NewMessage, StateRow } from '../storage/stream-store.interface.js';
-import type { StageChanges, ValueCodec } from './engine.interface.js';
+import type { StageChanges, StageRow, ValueCodec } from './engine.interface.js';
 
 /** What a row, or a message, costs apart from its content; bytes. */
 const OVERHEAD = 64;
+/** Of a `Date`, milliseconds. */
+const LATEST = 8.64e15;
 
 /** A row as the window has left it; without `row` it is removed. */
 interface Change {
@@ -14,10 +16,14 @@ interface Change {
 export interface KnownRows {
   /** The rows with these slots; undefined for those that do not exist. */
   load(slots: Iterable<string>): Promise<ReadonlyMap<string, StateRow | undefined>>;
+  /** Rows that are due, by `due` and slot, without those whose slot is left out. */
+  due(before: Date, most: number, without: ReadonlyMap<string, unknown>): Promise<readonly StateRow[]>;
 }
 
 /** Effects, and about how many bytes they take in the store. */
 export interface StageEffects {
+  /** The attempt is through. */
+  readonly through: () => void;
   readonly effects: Effects;
   readonly bytes: number;
 }
@@ -30,9 +36,12 @@ export class StateChanges implements StageChanges {
   /** Values of rows that are not changed, or not yet: a value may be changed in place before it is put. */
   private readonly values = new Map<string, unknown>();
   private readonly messages: NewMessage[] = [];
+  private readonly calls: (() => void)[] = [];
 
   constructor(
-    private readonly window: string,
+    readonly seq: number,
+    /** Unique to this window as this holder of the lease commits it. */
+    private readonly commit: string,
     private readonly state: KnownRows,
     private readonly codec: ValueCodec,
   ) {}
@@ -60,8 +69,33 @@ export class StateChanges implements StageChanges {
   }
 
   append(message: Omit<NewMessage, 'dedupeId'>): void {
-    // The same whenever the window is handled, because its content and the state before it are the same.
-    this.messages.push({ ...message, dedupeId: `${this.window}:${this.messages.length}` });
+    this.messages.push({ ...message, dedupeId: `${this.commit}.${this.messages.length}` });
+  }
+
+  async due(before: number, most: number): Promise<readonly StageRow[]> {
+    const rows = await this.state.due(new Date(before), most, this.changed);
+    const found: StageRow[] = rows.map((row) => {
+      this.rows.set(row.slot, row);
+      return { slot: row.slot, value: this.get(row.slot), due: row.due?.getTime() };
+    });
+    for (const [slot, { row }] of this.changed) {
+      if (row?.due && row.due.getTime() <= before) found.push({ slot, value: row.value, due: row.due.getTime() });
+    }
+    return found.sort(byDue).slice(0, most);
+  }
+
+  async nextDue(): Promise<number | undefined> {
+    const [row] = await this.due(LATEST, 1);
+    return row?.due;
+  }
+
+  whenThrough(call: () => void): void {
+    this.calls.push(call);
+  }
+
+  /** The attempt counts. */
+  through(): void {
+    for (const call of this.calls) call();
   }
 
   /** @throws whatever the codec throws for a value that can't be stored */
@@ -85,7 +119,7 @@ export class StateChanges implements StageChanges {
     if (put.length > 0) effects.put = put;
     if (remove.length > 0) effects.remove = remove;
     if (this.messages.length > 0) effects.append = this.messages;
-    return { effects, bytes };
+    return { effects, bytes, through: () => this.through() };
   }
 
   private rowOf(slot: string): StateRow | undefined {
@@ -94,6 +128,11 @@ export class StateChanges implements StageChanges {
     }
     return this.rows.get(slot);
   }
+}
+
+/** As stores order them. */
+export function byDue(a: { slot: string; due?: number | undefined }, b: { slot: string; due?: number | undefined }) {
+  return (a.due ?? 0) - (b.due ?? 0) || Buffer.compare(Buffer.from(a.slot), Buffer.from(b.slot));
 }
 
 export function costOf(slot: string, value: Uint8Array | undefined): number {

@@ -97,10 +97,10 @@ export class Trials {
   }
 
   /** Calls the handler, within its time limit if it has one. Not async: a promise is a good part of what a window of one costs. */
-  private callHandler(window: BatchWindow, call: Call, signal: AttemptSignal): Promise<unknown> {
+  private callHandler(open: InFlightWindow, window: BatchWindow, call: Call, signal: AttemptSignal): Promise<unknown> {
     const { definition, caller } = this.term;
     const { stage } = definition;
-    const run = async () => (stage ? await this.runStage(stage, window) : await definition.handler(window));
+    const run = async () => (stage ? await this.runStage(stage, open, window) : await definition.handler(window));
     const { timeout: most } = definition.retry;
     if (most === undefined) return asOwnCall(caller, run);
     const error = () => handlerTimeout(definition.label, most);
@@ -108,15 +108,16 @@ export class Trials {
     return limited(this.term, call, running, { most, error, abort: (reason) => signal.abort(reason) });
   }
 
-  private async runStage(stage: Stage, window: BatchWindow): Promise<StageEffects> {
-    const changes = this.term.state!.begin(window.id);
-    await stage.run(window, changes);
+  private async runStage(stage: Stage, { record }: InFlightWindow, window: BatchWindow): Promise<StageEffects> {
+    const changes = this.term.state!.begin(record);
+    await stage.run(window, changes, this.term.definition.emitter);
     return changes.effects();
   }
 
   /** What an attempt that came too late makes of its window comes to nothing. */
   private through(open: InFlightWindow, effects: StageEffects): undefined {
     this.term.state!.apply(effects.effects);
+    effects.through();
     open.effects = effects;
   }
 
@@ -126,7 +127,7 @@ export class Trials {
     const { calls, definition } = this.term;
     const call = calls.begin(window.id);
     try {
-      const returned = await this.callHandler(window, call, signal);
+      const returned = await this.callHandler(open, window, call, signal);
       const result = definition.stage ? this.through(open, returned as StageEffects) : returned;
       notify(this.term, 'onEmit', window, result);
       return { kind: 'handled', result };

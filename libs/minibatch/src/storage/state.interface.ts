@@ -24,8 +24,8 @@ export interface Effects {
   /** Slots whose rows go; none is also in `put`. */
   readonly remove?: readonly string[];
   /**
-   * Messages for any streams of the store, in their order. Each has a `dedupeId` that is the same whenever the window is handled; a store
-   * that appends in the transaction of the commit point need not use it.
+   * Messages for any streams of the store, in their order. Each has a `dedupeId` that no other commit uses, by which a store tells that it
+   * has appended the message; one that appends in the transaction of the commit point need not use it.
    */
   readonly append?: readonly NewMessage[];
 }

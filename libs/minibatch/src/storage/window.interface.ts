@@ -104,10 +104,6 @@ export interface ConsumerProgress {
   readonly messages: number;
   /** As of this commit; only of a consumer with a rate limit. */
   readonly starts?: readonly RateStart[];
-  /** Event time of a consumer that has it: windows that end at `mark` or before are closed; `max` is the latest time that was accepted. */
-  readonly watermark?: { readonly mark: Date; readonly max?: Date };
-  /** What the rows of its state were written by. Other rows are of an earlier generation. */
-  readonly stage?: { readonly version: number; readonly shape: string; readonly generation: number };
 }
 
 /** The progress of a consumer that has not committed anything. */

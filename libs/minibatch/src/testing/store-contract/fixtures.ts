@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import type {
   AppendOutcome,
   ConsumerKey,
-  ConsumerProgress,
   Effects,
   Lease,
   LeaseOwner,
@@ -159,16 +158,14 @@ export async function finish(
 }
 
 /** The whole way of a window without messages that has effects. */
-export async function finishWith(
-  store: StreamStore,
-  lease: Lease,
-  seq: number,
-  effects: Effects,
-  stands: ConsumerProgress = progress(seq),
-): Promise<void> {
+export async function finishWith(store: StreamStore, lease: Lease, seq: number, effects: Effects): Promise<void> {
   const window = windowOf(seq, []);
   await store.claim(lease, [window]);
-  const groups = await store.commit(lease, { finished: [seq], progress: stands, effects: new Map([[seq, effects]]) });
+  const groups = await store.commit(lease, {
+    finished: [seq],
+    progress: progress(seq),
+    effects: new Map([[seq, effects]]),
+  });
   await store.settle(lease, [{ window, messages: [] }], { groups, keep: false });
 }
 

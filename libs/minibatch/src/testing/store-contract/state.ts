@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { ConsumerKey, StateRow, StreamStore } from '../../storage/stream-store.interface.js';
 import type { ContractContext, TestFunctions } from './context.js';
-import { acquire, finishWith, hold, key, partitioned, progress, register, row, STREAM, valueOf } from './fixtures.js';
+import { finishWith, hold, key, partitioned, register, row, STREAM, valueOf } from './fixtures.js';
 
 const ANY = { rows: 10_000, bytes: Number.MAX_SAFE_INTEGER };
 
@@ -227,20 +227,6 @@ export function stateContract({ describe, it: test }: TestFunctions, context: Co
       assert.deepEqual(await readAll(other, key(), ['a']), [row('a', 1, new Date(1))]);
       await finishWith(other, await hold(other, key(), 'b'), 2, { put: [row('b', 2)], remove: ['a'] });
       assert.deepEqual(await listAll(store, key(), 10), [row('b', 2)]);
-    });
-
-    it('keeps the watermark and the shape of a stage with the progress', async () => {
-      const { store } = context;
-      await register(store, 'default');
-      const lease = await hold(store);
-      const stands = {
-        ...progress(1),
-        watermark: { mark: new Date(NOW), max: new Date(NOW + 5) },
-        stage: { version: 2, shape: 'hop/60000/10000', generation: 3 },
-      };
-      await finishWith(store, lease, 1, {}, stands);
-      const found = await store.recover(await acquire(store, key(), 'b'));
-      assert.deepEqual(JSON.parse(JSON.stringify(found.progress)), JSON.parse(JSON.stringify(stands)));
     });
   });
 }
