@@ -33,11 +33,17 @@ export interface Connection {
   readonly release: (isLost?: boolean) => void;
 }
 
-/** One transaction, or the connection on which each statement is one. */
+/** One transaction, or a `Session`. */
 export interface Queries {
   query<R extends object>(statement: Statement, values: readonly unknown[]): Promise<R[]>;
   /** Several statements without parameters. */
   script(text: string): Promise<void>;
+}
+
+/** A connection on which each statement is a transaction, unless it is said otherwise. */
+export interface Session extends Queries {
+  /** Runs several statements as one transaction. */
+  transaction<R>(work: (queries: Queries) => Promise<R>): Promise<R>;
 }
 
 /** The connection was lost after the statement was sent: nobody knows whether it was carried out. */
@@ -125,27 +131,31 @@ export class Database {
   }
 
   /** Runs statements on one connection, each a transaction of its own. All of them may be repeated. */
-  session<R>(what: string, work: (queries: Queries) => Promise<R>): Promise<R> {
-    return this.coded(what, () => this.run(true, (client) => work(this.queriesOf(client))));
+  session<R>(what: string, work: (session: Session) => Promise<R>): Promise<R> {
+    return this.coded(what, () =>
+      this.run(true, (client) =>
+        work({ ...this.queriesOf(client), transaction: (inner) => this.inTransaction(client, inner) }),
+      ),
+    );
   }
 
   /** Runs a transaction that may be repeated. */
   transaction<R>(what: string, work: (queries: Queries) => Promise<R>): Promise<R> {
-    return this.coded(what, () =>
-      this.run(true, async (client) => {
-        // Whatever the role's default is: what a lock protects has to be read after it.
-        await client.query('begin isolation level read committed');
-        try {
-          const result = await work(this.queriesOf(client));
-          await client.query('commit');
-          return result;
-        } catch (error) {
-          // On a connection that is lost this fails, too; then the server has rolled back.
-          await client.query('rollback').catch(() => undefined);
-          throw error;
-        }
-      }),
-    );
+    return this.coded(what, () => this.run(true, (client) => this.inTransaction(client, work)));
+  }
+
+  private async inTransaction<R>(client: PostgresClient, work: (queries: Queries) => Promise<R>): Promise<R> {
+    // Whatever the role's default is: what a lock protects has to be read after it.
+    await client.query('begin isolation level read committed');
+    try {
+      const result = await work(this.queriesOf(client));
+      await client.query('commit');
+      return result;
+    } catch (error) {
+      // On a connection that is lost this fails, too; then the server has rolled back.
+      await client.query('rollback').catch(() => undefined);
+      throw error;
+    }
   }
 
   /**

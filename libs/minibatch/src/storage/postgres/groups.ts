@@ -3,7 +3,8 @@ import type { GroupKey, RegisterGroupOptions } from '../stream-store.interface.j
 import type { Database, Queries } from './database.js';
 import { removeLeftovers } from './message-removal.js';
 import { statement } from './sql.js';
-import { ADD_CONSUMERS, createStream } from './streams.js';
+import { removeOrphanedRows } from './state.js';
+import { ADD_CONSUMERS, createStreams } from './streams.js';
 
 /** The part of a stream's row that says who its groups are, locked. */
 interface GroupList {
@@ -66,7 +67,7 @@ export async function registerGroup(
   if (known?.registered) return;
   if (former === undefined && (await database.query('register a group', ADD, [stream, group])).length > 0) return;
   const leaves = await database.transaction('register a group', async (queries) => {
-    await createStream(queries, stream);
+    await createStreams(queries, [stream]);
     const [list] = await queries.query<GroupList>(LOCK, [stream]);
     // It was dropped in this moment; the transaction is repeated.
     if (!list) return undefined;
@@ -94,7 +95,9 @@ export async function registerGroup(
     return removed;
   });
   if (leaves === undefined) return registerGroup(database, key, replaces === undefined ? {} : { replaces });
-  if (leaves) await removeLeftovers(database, stream);
+  if (!leaves) return;
+  await removeLeftovers(database, stream);
+  await removeOrphanedRows(database, stream);
 }
 
 /** @throws UnknownGroup */
@@ -107,9 +110,10 @@ export async function removeGroup(database: Database, stream: string, group: str
   });
   // Only now: a group that settles at this time looks either at the new list, or before its marks can be seen here.
   await removeLeftovers(database, stream);
+  await removeOrphanedRows(database, stream);
 }
 
-/** Removes the group, its windows and its progress. What it has kept stays marked. */
+/** Removes the group, its windows and its progress. What it has kept stays marked; nothing finds its rows of state without its consumers. */
 async function forget(queries: Queries, id: number, group: string): Promise<void> {
   await queries.query(RETIRE_FENCES, [id, group]);
   for (const step of [REMOVE_CONSUMERS, REMOVE_CLAIMS, KEEP_FORMER_MARKS, REMOVE_MARKS, HIDE_KEPT_WINDOWS]) {

@@ -49,7 +49,7 @@ export function numbersOf(ids: readonly MessageId[]): number[] {
 }
 
 /** An array of numbers as a parameter; the driver would quote each. */
-export function numberArray(numbers: readonly number[]): string {
+export function numberArray(numbers: readonly (number | 'null')[]): string {
   return `{${numbers.join(',')}}`;
 }
 

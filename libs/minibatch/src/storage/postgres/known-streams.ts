@@ -14,7 +14,7 @@ export class KnownStreams {
   async ensure(names: readonly string[]): Promise<void> {
     const missing = names.filter((name) => !this.names.has(name));
     if (missing.length === 0) return;
-    await createStreams(this.database, missing);
+    await this.database.session('create a stream', (queries) => createStreams(queries, missing));
     if (this.names.size > MOST) this.names.clear();
     for (const name of missing) this.names.add(name);
   }

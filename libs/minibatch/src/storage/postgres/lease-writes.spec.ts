@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { key, owner } from '../../testing/store-contract/fixtures.js';
-import type { Database, Queries } from './database.js';
+import type { Database, Queries, Session } from './database.js';
 import { LeaseWrites, type LeaseWrite, Rank } from './lease-writes.js';
 import { type Statement, statement } from './sql.js';
 
@@ -22,16 +22,26 @@ function write(what: keyof typeof Rank, ...steps: readonly string[]): LeaseWrite
 function server(answer: (text: string) => object[] = (text) => [{ text }]) {
   const sessions: string[][] = [];
   const database = {
-    session: async <R>(_what: string, work: (queries: Queries) => Promise<R>): Promise<R> => {
+    session: async <R>(_what: string, work: (session: Session) => Promise<R>): Promise<R> => {
       const texts: string[] = [];
       sessions.push(texts);
-      return work({
+      const queries: Queries = {
         query: async <T extends object>({ text }: Statement) => {
           texts.push(text);
           return answer(text) as T[];
         },
         script: () => Promise.reject(new Error('no script is expected')),
-      });
+      };
+      const transaction = async <T>(inner: (queries: Queries) => Promise<T>): Promise<T> => {
+        texts.push('begin');
+        const result = await inner(queries).catch((error: unknown) => {
+          texts.push('rollback');
+          throw error;
+        });
+        texts.push('commit');
+        return result;
+      };
+      return work({ ...queries, transaction });
     },
   };
   return { sessions, writes: new LeaseWrites(database as unknown as Database) };
@@ -93,6 +103,29 @@ describe('writes under a lease', () => {
       { status: 'rejected', reason: away },
     ]);
     expect(sessions).toHaveLength(1);
+  });
+
+  it('are one transaction with what is written together with them, behind the others of the turn', async () => {
+    const { sessions, writes } = server();
+    const effects = statement('rows');
+    const together: LeaseWrite['together'] = async (queries, row) => {
+      expect(row).toEqual({ text: 'point, synced' });
+      await queries.query(effects, []);
+    };
+    const rows = await Promise.all([
+      writes.write(lease, { ...write('Commit', 'point'), together }),
+      writes.write(lease, write('Settle', 'settle')),
+    ]);
+    expect(sessions).toEqual([['settle', 'begin', 'point, synced', 'rows', 'commit']]);
+    expect(rows).toEqual([{ text: 'point, synced' }, { text: 'settle' }]);
+  });
+
+  it('write nothing together with them when the lease is lost', async () => {
+    const { sessions, writes } = server(() => []);
+    const together = () => Promise.reject(new Error('must not be called'));
+    const lost = writes.write(lease, { ...write('Commit', 'point'), together });
+    await expect(lost).rejects.toMatchObject({ code: ErrorCode.LeaseLost });
+    expect(sessions).toEqual([['begin', 'point, synced', 'rollback']]);
   });
 
   it('are refused when the lease is lost', async () => {

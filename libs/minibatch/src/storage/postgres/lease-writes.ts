@@ -1,7 +1,7 @@
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { leaseLost } from '../../errors/store-faults.js';
 import type { Lease } from '../stream-store.interface.js';
-import type { Database, Queries } from './database.js';
+import type { Database, Queries, Session } from './database.js';
 import type { FencedStatement } from './sql.js';
 
 export interface Step {
@@ -17,6 +17,8 @@ export interface LeaseWrite {
   readonly what: string;
   readonly rank: (typeof Rank)[keyof typeof Rank];
   readonly steps: readonly Step[];
+  /** What else is written in the transaction of each step, when it has found the lease to be held. */
+  readonly together?: (queries: Queries, row: object) => Promise<void>;
 }
 
 interface Waiting {
@@ -90,22 +92,37 @@ export class LeaseWrites {
   /** Resolves with a row for each of the writes. */
   private send(lease: Lease, all: readonly Waiting[]): Promise<object[]> {
     const what = all.map(({ write }) => write.what).join(' and ');
-    return this.database.session(what, async (queries) => {
+    return this.database.session(what, async (session) => {
       const rows: object[] = [];
-      for (const [n, { write }] of all.entries()) rows.push(await sendOne(queries, lease, write, n === all.length - 1));
+      for (const [n, { write }] of all.entries()) rows.push(await sendOne(session, lease, write, n === all.length - 1));
       return rows;
     });
   }
 }
 
-async function sendOne(queries: Queries, lease: Lease, { steps }: LeaseWrite, isLast: boolean): Promise<object> {
-  let row: object | undefined;
-  for (const [n, { statement, values }] of steps.entries()) {
+async function sendOne(session: Session, lease: Lease, write: LeaseWrite, isLast: boolean): Promise<object> {
+  const { steps, together } = write;
+  let row: object = {};
+  for (const [n, step] of steps.entries()) {
     const waits = isLast && n === steps.length - 1;
-    [row] = await queries.query(waits ? statement.synced : statement.unsynced, values);
-    if (!row) throw leaseLost(lease.key);
+    row = together
+      ? await session.transaction((queries) => sendStep(queries, lease, step, waits, together))
+      : await sendStep(session, lease, step, waits);
   }
-  return row ?? {};
+  return row;
+}
+
+async function sendStep(
+  queries: Queries,
+  lease: Lease,
+  { statement, values }: Step,
+  waits: boolean,
+  together?: LeaseWrite['together'],
+): Promise<object> {
+  const [row] = await queries.query(waits ? statement.synced : statement.unsynced, values);
+  if (!row) throw leaseLost(lease.key);
+  await together?.(queries, row);
+  return row;
 }
 
 function nameOf({ key, fence, owner }: Lease): string {

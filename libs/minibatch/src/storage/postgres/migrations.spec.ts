@@ -2,8 +2,19 @@ import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { append, message, read, register, STREAM } from '../../testing/store-contract/fixtures.js';
-import { postgresSchema, SCHEMA_VERSION } from './schema.js';
+import {
+  append,
+  finishWith,
+  hold,
+  key,
+  message,
+  read,
+  register,
+  row,
+  STREAM,
+  valueOf,
+} from '../../testing/store-contract/fixtures.js';
+import { CREATE_VERSION, inSchema, migrationsFrom, postgresSchema, SCHEMA_VERSION } from './schema.js';
 
 describe('the tables in PostgreSQL', () => {
   let schema: TestSchema;
@@ -41,6 +52,59 @@ describe('the tables in PostgreSQL', () => {
     for (const migrate of [true, false]) {
       await expect(schema.store({ migrate }).open()).rejects.toMatchObject({ code: ErrorCode.SchemaTooNew });
     }
+  });
+
+  describe('of the version before rows of state', () => {
+    const stream = 'insert into minibatch.stream (name, status, created, groups, removed_fence)';
+    const consumer = 'insert into minibatch.consumer (stream, grp, partition, fence, first_fence)';
+    beforeEach(async () => {
+      const [first] = migrationsFrom(0);
+      await schema.query(`create schema ${schema.schema}`);
+      await schema.query(
+        inSchema(`${CREATE_VERSION} ${first} insert into minibatch.schema_version values (1)`, schema.schema),
+      );
+      await schema.query(`${stream} values ('${STREAM}', 'open', 0, '{default,other}', 0)`);
+      await schema.query(`${consumer} values (1, 'default', 0, 0, 0), (1, 'other', 0, 0, 0)`);
+    });
+
+    it.each(['the store', 'the SQL of postgresSchema'])('are changed by %s, with what is in them', async (by) => {
+      if (by !== 'the store') {
+        await expect(schema.store({ migrate: false }).open()).rejects.toMatchObject({ code: ErrorCode.SchemaMissing });
+        await schema.query(postgresSchema({ schema: schema.schema, from: 1 }));
+      }
+      const store = schema.store({ migrate: by === 'the store' });
+      await store.open();
+      for (const [n, group] of ['default', 'other'].entries()) {
+        await finishWith(store, await hold(store, key(group)), 1, { put: [row('a', n)] });
+      }
+      for (const [n, group] of ['default', 'other'].entries()) {
+        expect((await store.readState(key(group), ['a'])).map(valueOf)).toEqual([row('a', n)]);
+      }
+      await store.close();
+    });
+
+    it('may be written by a process of that version that goes on: it removes, renames and makes groups', async () => {
+      const store = schema.store();
+      await store.open();
+      await finishWith(store, await hold(store), 1, { put: [row('a', 1, new Date(1))] });
+      await finishWith(store, await hold(store, key('other')), 1, { put: [row('a', 2)] });
+      const rows = async () => (await schema.query('select 1 from minibatch.state')).length;
+      // As that version does.
+      await schema.query(`delete from minibatch.consumer where grp = 'default'`);
+      await schema.query(`update minibatch.consumer set grp = 'renamed' where grp = 'other'`);
+      await schema.query(`${consumer} values (1, 'default', 0, 7, 7)`);
+      await schema.query(`update minibatch.stream set groups = '{default,renamed}'`);
+      const any = { rows: 10, bytes: 1000 };
+      expect(await store.listState(key(), undefined, any)).toEqual({ rows: [] });
+      expect(await store.dueState(key(), new Date(9), undefined, any)).toEqual([]);
+      expect((await store.readState(key('renamed'), ['a'])).map(valueOf)).toEqual([row('a', 2)]);
+      expect(await rows()).toBe(2);
+      await store.sweep(STREAM, {});
+      expect(await rows()).toBe(1);
+      await finishWith(store, await hold(store), 1, { put: [row('a', 3)] });
+      expect((await store.readState(key(), ['a'])).map(valueOf)).toEqual([row('a', 3)]);
+      await store.close();
+    });
   });
 
   it('keep stores with other schemas apart, whatever the name', async () => {

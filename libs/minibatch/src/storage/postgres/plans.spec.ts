@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
 import {
   finish,
+  finishWith,
   hold,
   key,
   letterOf,
@@ -11,6 +12,7 @@ import {
   register,
   STREAM,
 } from '../../testing/store-contract/fixtures.js';
+import type { StateRow } from '../stream-store.interface.js';
 import type { PostgresClient, PostgresPool } from './pool.js';
 import type { PostgresStreamStore } from './postgres.store.js';
 
@@ -46,7 +48,7 @@ function largest(plan: Plan): Step {
 }
 
 /** Statements about messages. */
-const EXPLAINED = /\.(done|claim|message|dedupe|kept_message|dead_letter)\b/;
+const EXPLAINED = /\.(done|claim|message|dedupe|kept_message|dead_letter|state)\b/;
 
 /** Explains each statement about messages before it is carried out. On a single connection, which keeps the plans that it has made. */
 class ExplainingPool implements PostgresPool {
@@ -216,6 +218,44 @@ const SCENARIOS: Readonly<Record<string, (store: PostgresStreamStore, sizes: Siz
     }
     await isEmpty(store);
   },
+  async 'rows of state, and messages that commits append'(store, { count, window }) {
+    const rows = (from: number, value: string) =>
+      Array.from({ length: window }, (_, n) => ({
+        slot: `slot ${from + n}`,
+        value: Buffer.from(value),
+        due: new Date(from + n),
+      }));
+    for (const group of ['a', 'b']) {
+      const lease = await hold(store, key(group), group);
+      let seq = 0;
+      for (const value of ['first', 'second']) {
+        for (let from = 0; from < count; from += window) {
+          const put = rows(from, value);
+          await finishWith(store, lease, (seq += 1), { put, append: numbers(window, { stream: 'results' }) });
+          const slots = put.map(({ slot }) => slot);
+          expect(await store.readState(key(group), slots)).toHaveLength(window);
+        }
+      }
+      const limits = { rows: window, bytes: 1e9 };
+      for (let found: StateRow | undefined, pages = 0; pages < count / window; pages += 1) {
+        const page = await store.dueState(key(group), new Date(count), found, limits);
+        expect(page).toHaveLength(window);
+        found = page.at(-1);
+      }
+      let left = 0;
+      for (let after: string | undefined, isLast = false; !isLast;) {
+        const page = await store.listState(key(group), after, limits);
+        left += page.rows.length;
+        after = page.next;
+        isLast = after === undefined;
+      }
+      expect(left).toBe(count);
+      await finishWith(store, lease, seq + 1, { remove: rows(0, '').map(({ slot }) => slot) });
+    }
+    await store.removeGroup(STREAM, 'a');
+    expect(await store.listState(key('b'), undefined, { rows: 1, bytes: 1 })).toHaveProperty('next');
+    await store.sweep(STREAM, {});
+  },
   async 'messages that expire, and a stream that is dropped'(store, sizes) {
     await fill(store, sizes);
     await store.fetchByTime(key('a'), {}, undefined, { messages: sizes.count, bytes: 1e9 });
@@ -227,7 +267,7 @@ const SCENARIOS: Readonly<Record<string, (store: PostgresStreamStore, sizes: Siz
   },
 };
 
-const TABLES = ['message', 'done', 'claim', 'dedupe', 'kept_message', 'kept_window', 'dead_letter'];
+const TABLES = ['message', 'done', 'claim', 'dedupe', 'kept_message', 'kept_window', 'dead_letter', 'state'];
 
 describe.each(Object.entries(SCENARIOS))('statements about %s', (_, run) => {
   let schemas: TestSchema[];

@@ -27,6 +27,9 @@ import type {
   RenewalNotice,
   SettledWindow,
   SettleOptions,
+  StateLimits,
+  StatePage,
+  StateRow,
   StoredMessage,
   StreamInfo,
   StreamStats,
@@ -63,6 +66,7 @@ import { expire, sweep } from './retention.js';
 import { SCHEMA } from './schema.js';
 import { settleWrite } from './settle.js';
 import { countMessages, pollTokens, streamStats } from './statistics.js';
+import { dueState, listState, prepareEffects, readState } from './state.js';
 import * as streams from './streams.js';
 import { ensureTimeOrder } from './time-order.js';
 import { findWindow, readKept, readWindows } from './windows.js';
@@ -112,6 +116,8 @@ const MOST_STREAMS = 10_000;
 export class PostgresStreamStore implements StreamStore {
   readonly name = 'postgres';
   readonly maxMessageBytes = MAX_ENCODED_BYTES;
+  /** Of one transaction, in statements of up to 16 MiB: the server and this process keep a few copies of one statement. */
+  readonly maxEffectBytes = 64 * 1024 * 1024;
   readonly polling = { busy: 50, idle: 2_000 };
   /** Numbers are given within transactions, which commit in another order. */
   readonly totalOrder = false;
@@ -251,7 +257,13 @@ export class PostgresStreamStore implements StreamStore {
   }
 
   async commit(lease: Lease, point: Commit, asked?: (count: number) => void): Promise<readonly string[]> {
-    const committed = await this.with(({ writes }) => writes.write<Committed>(lease, commitWrite(lease, point)));
+    const effects = point.effects && prepareEffects(point.effects);
+    const write = commitWrite(lease, point, effects);
+    const committed = await this.with(async ({ writes, notifications }) => {
+      const answer = await writes.write<Committed>(lease, write);
+      if (effects) notifications.tell(effects.streams);
+      return answer;
+    });
     if (this.formerMarks.size >= MOST_STREAMS) this.formerMarks.clear();
     this.formerMarks.set(lease.key.stream, committed.has_former_marks);
     asked?.(committed.asked);
@@ -270,6 +282,23 @@ export class PostgresStreamStore implements StreamStore {
 
   reschedule(lease: Lease, window: WindowRecord): Promise<void> {
     return this.with(({ database }) => claims.reschedule(database, lease, window));
+  }
+
+  readState(key: ConsumerKey, slots: readonly string[]): Promise<readonly StateRow[]> {
+    return this.with(({ database }) => readState(database, key, slots));
+  }
+
+  dueState(
+    key: ConsumerKey,
+    before: Date,
+    after: Pick<StateRow, 'slot' | 'due'> | undefined,
+    limits: StateLimits,
+  ): Promise<readonly StateRow[]> {
+    return this.with(({ database }) => dueState(database, key, before, after, limits));
+  }
+
+  listState(key: ConsumerKey, after: string | undefined, limits: StateLimits): Promise<StatePage> {
+    return this.with(({ database }) => listState(database, key, after, limits));
   }
 
   // ---- dead letters

@@ -2,6 +2,7 @@ import type { SweepResult, SweepTimes } from '../stream-store.interface.js';
 import type { Database } from './database.js';
 import { leaving, REDRIVEN, removeLeftovers, removeOrphans } from './message-removal.js';
 import { statement, STREAM } from './sql.js';
+import { removeOrphanedRows } from './state.js';
 
 /** Records that one statement removes. */
 const SWEEP_CHUNK = 5_000;
@@ -47,6 +48,7 @@ export async function sweep(
   // What was left because a process ended in the middle.
   await removeLeftovers(database, stream);
   await removeOrphans(database, stream);
+  await removeOrphanedRows(database, stream);
   return result;
 }
 

@@ -138,6 +138,22 @@ create table minibatch.checkpoint (
   primary key (stream, source)
 );
 `,
+  // Rows of state belong to the number of a consumer, which no other consumer of its name gets: versions that know of no rows may remove and
+  // rename groups.
+  `
+alter table minibatch.consumer add column number bigint generated always as identity;
+
+create table minibatch.state (
+  due float8,
+  consumer bigint not null,
+  stream int not null,
+  slot text collate "C" not null,
+  value bytea not null,
+  primary key (stream, consumer, slot)
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 10000);
+alter table minibatch.state alter column value set storage external;
+create index state_due on minibatch.state (stream, consumer, due, slot) where due is not null;
+`,
 ];
 
 /** The version of the tables that this version of the package works with. */

@@ -64,6 +64,7 @@ const TABLES = [
   'kept_window',
   'dead_letter',
   'checkpoint',
+  'state',
 ] as const;
 const DROP = TABLES.map((table) =>
   statement(`with gone as (delete from minibatch.${table} where ctid = any(array(
@@ -79,12 +80,8 @@ export async function ensureStream(database: Database, name: string, made: NewSt
 }
 
 /** Makes streams that are not there, without opening them. */
-export async function createStreams(queries: Database, names: readonly string[]): Promise<void> {
-  await queries.query('create a stream', CREATE, [names, Date.now()]);
-}
-
-export function createStream(queries: Queries, name: string): Promise<unknown> {
-  return queries.query(CREATE, [[name], Date.now()]);
+export async function createStreams(queries: Queries, names: readonly string[]): Promise<void> {
+  await queries.query(CREATE, [names, Date.now()]);
 }
 
 export async function describeStream(database: Database, name: string): Promise<StreamInfo | undefined> {
