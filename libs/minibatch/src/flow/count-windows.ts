@@ -17,6 +17,8 @@ interface CountRow {
   panes: Pane[];
   /** Messages since a window was due last. */
   count: number;
+  /** The first of them, or of those before. */
+  openedBy: string;
   /** When the key has waited for too long. */
   due: number;
   /** Whether it has had a window: then all messages before the last `count` have been in one. */
@@ -27,6 +29,7 @@ interface StoredCount {
   readonly key: StoredKey;
   readonly panes: readonly { readonly size: number; readonly content: unknown }[];
   readonly count: number;
+  readonly openedBy: string;
   readonly due?: number;
   readonly isGiven?: true;
 }
@@ -51,15 +54,16 @@ export class CountWindows implements WindowLogic {
     this.pane = content.revises ? greatestCommonDivisor(rules.size, rules.every) : rules.every;
     this.shape = {
       decode(value) {
-        const { key, panes, count, due = Infinity, isGiven = false } = value as StoredCount;
+        const { key, panes, count, openedBy, due = Infinity, isGiven = false } = value as StoredCount;
         const held = panes.map(({ size, content: stored }) => ({ size, held: content.load(stored) }));
-        return { key: keyFrom(key), panes: held, count, due, isGiven };
+        return { key: keyFrom(key), panes: held, count, openedBy, due, isGiven };
       },
-      encode: ({ key, panes, count, due, isGiven }) => ({
+      encode: ({ key, panes, count, openedBy, due, isGiven }) => ({
         value: {
           key: storedKey(key),
           panes: panes.map(({ size, held }) => ({ size, content: held.value })),
           count,
+          openedBy,
           ...(due < Infinity && { due }),
           ...(isGiven && { isGiven }),
         } satisfies StoredCount,
@@ -118,14 +122,17 @@ export class CountWindows implements WindowLogic {
     const waited = rows.get(slot);
     // It has ended by now, even if nobody has fired it yet.
     if (waited && waited.due <= mark) this.end(slot, rows, call);
-    const row = rows.get(slot) ?? { key, panes: [], count: 0, due: Infinity, isGiven: false };
+    const row = rows.get(slot) ?? { key, panes: [], count: 0, openedBy: '', due: Infinity, isGiven: false };
     const last = row.panes.at(-1);
     const pane = last && last.size < this.pane ? last : { size: 0, held: this.content.empty() };
     this.content.add(pane.held, item);
     if (pane !== last) row.panes.push(pane);
     pane.size += 1;
     row.count += 1;
-    if (row.count === 1) row.due = time + this.rules.longest;
+    if (row.count === 1) {
+      row.due = time + this.rules.longest;
+      row.openedBy = item.id;
+    }
     if (row.count === this.rules.every) {
       this.complete(row, call);
       row.due = time + this.rules.longest;
@@ -167,7 +174,7 @@ export class CountWindows implements WindowLogic {
     for (const { held } of row.panes) this.content.seal(held, call.chunks);
     row.isGiven = true;
     call.fire(
-      { key: row.key, revision: 0, late: false, partial },
+      { key: row.key, openedBy: row.openedBy, revision: 0, late: false, partial },
       () => this.content.merge(panes),
       () => this.rowsOf(leaving),
       tooMany - before.reduce((sum, { size }) => sum + size, 0),

@@ -123,7 +123,9 @@ export class HoppingWindows implements WindowLogic {
       else if (kindOf(slot) === SCHEDULE) {
         const row = rows.schedules.get(slot);
         if (!row) continue;
-        for (let window = this.schedule.nextFilled(row); window !== undefined; window = this.schedule.nextFilled(row)) {
+        while (this.schedule.nextFilled(row) !== undefined) {
+          const window = this.schedule.nextWindow(row);
+          if (window === undefined) break;
           const end = endOf(this.grid, window);
           raise = Math.max(raise, end);
           this.fireWindow(row, window, Math.max(step.mark, end), rows, call, end > step.mark);

@@ -10,6 +10,8 @@ interface LateRow {
   readonly window: number;
   readonly held: Held;
   readonly due: number;
+  /** The first item that was late for it. */
+  readonly openedBy: string;
 }
 
 export const LATE = 'l';
@@ -27,11 +29,12 @@ export class LateWindows {
   ) {
     this.shape = {
       decode(value) {
-        const { key, window, content: stored, due } = value as StoredLate;
-        return { key: keyFrom(key), window, held: content.load(stored), due };
+        const { key, content: stored, ...facts } = value as StoredLate;
+        return { ...facts, key: keyFrom(key), held: content.load(stored) };
       },
-      encode({ key, window, held, due }) {
-        return { value: { key: storedKey(key), window, content: held.value, due } satisfies StoredLate, due };
+      encode({ key, held, ...facts }) {
+        const value = { ...facts, key: storedKey(key), content: held.value } satisfies StoredLate;
+        return { value, due: facts.due };
       },
     };
   }
@@ -53,7 +56,8 @@ export class LateWindows {
     this.content.add(held, item);
     if (before && !isOpen) this.fire(before, call);
     const due = isOpen ? before.due : nextStart(this.grid, item.mark);
-    rows.put(slot, { key: item.key, window, held, due });
+    const openedBy = isOpen ? before.openedBy : item.id;
+    rows.put(slot, { key: item.key, window, held, due, openedBy });
   }
 
   /** @param slot of a row of this kind */
@@ -69,10 +73,10 @@ export class LateWindows {
     for (const [, { held }] of rows.entries()) call.finish(held);
   }
 
-  private fire({ key, window, held }: LateRow, call: Call, partial = false): void {
+  private fire({ key, window, held, openedBy }: LateRow, call: Call, partial = false): void {
     const bounds = { start: this.grid.start(window), end: endOf(this.grid, window) };
     const release = (given: Held) => this.content.rows(given);
-    call.fire({ key, ...bounds, revision: 0, late: true, partial }, () => held, release);
+    call.fire({ key, ...bounds, openedBy, revision: 0, late: true, partial }, () => held, release);
   }
 }
 
@@ -81,4 +85,5 @@ interface StoredLate {
   readonly window: number;
   readonly content: unknown;
   readonly due: number;
+  readonly openedBy: string;
 }

@@ -82,6 +82,8 @@ export class Machine {
   /** Fired, and not handled yet. */
   private readonly waiting: FiredWindow[] = [];
   private readonly next: { readonly [K in keyof Course]: () => Course[K][number] };
+  /** What results are known by. */
+  private readonly names = new Set<string>();
   private readonly options: WatermarkOptions;
   private step = 0;
   private clock = 0;
@@ -125,6 +127,12 @@ export class Machine {
   }
 
   private undergo(happening: Happening): void {
+    if ('flush' in happening) {
+      // What is due is fired first: an engine flushes when it has nothing else to do.
+      this.fireAll();
+      this.flush();
+      return;
+    }
     if ('takeover' in happening) {
       this.watermark = new Watermark(this.options, this.watermark.state);
       return;
@@ -161,7 +169,7 @@ export class Machine {
     }
   }
 
-  flush(): void {
+  private flush(): void {
     const mark = this.watermark.value;
     const all = [...this.rows.keys()].sort();
     while (all.length > 0) {
@@ -216,9 +224,12 @@ export class Machine {
   }
 
   private handle(window: FiredWindow): Expected {
-    const { key, start = 0, end = 0, revision, late, partial } = window;
+    const { key, start = 0, end = 0, revision, late, partial, openedBy } = window;
+    const name = JSON.stringify([key, start, end, revision, openedBy]);
+    if (this.names.has(name)) throw new Error(`there are two results ${name}`);
+    this.names.add(name);
     const value = 'value' in window ? (window.value as readonly string[]) : this.messagesOf(window);
-    return { key, start, end, ids: value, revision, late, partial };
+    return { key, start, end, ids: value, revision, late, partial, openedBy };
   }
 
   private messagesOf({ content }: FiredWindow): readonly string[] {

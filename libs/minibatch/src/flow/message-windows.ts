@@ -101,8 +101,7 @@ export class MessageWindows implements WindowLogic {
       if (!row) continue;
       const pending = row.pending.slice(0, MOST_AT_ONCE).filter(({ time }) => time <= step.mark);
       this.fireRow(row, pending, step, step.mark, call);
-      rows.put(slot, row);
-      if (row.chunks.length + row.tail.length === 0) rows.remove(slot);
+      this.keep(slot, row, rows);
     }
     rows.save();
     return call.fired;
@@ -125,7 +124,7 @@ export class MessageWindows implements WindowLogic {
       if (!row || !last) continue;
       raise = Math.max(raise, last.time);
       this.fireRow(row, row.pending, step, Math.max(step.mark, last.time), call);
-      rows.put(slot, row);
+      this.keep(slot, row, rows);
     }
     rows.save();
     return { fired: call.fired, raise };
@@ -133,6 +132,11 @@ export class MessageWindows implements WindowLogic {
 
   private drafts(state: StateView): Drafts<MessagesRow> {
     return new Drafts(state, this.shape);
+  }
+
+  private keep(slot: string, row: MessagesRow, rows: Drafts<MessagesRow>): void {
+    if (row.chunks.length + row.tail.length === 0) rows.remove(slot);
+    else rows.put(slot, row);
   }
 
   private boundsOf(time: number): { readonly start: number; readonly end: number } {
@@ -153,8 +157,8 @@ export class MessageWindows implements WindowLogic {
 
   private fireRow(row: MessagesRow, fired: readonly Pending[], step: Step, mark: number, call: Call): void {
     if (!this.aggregate && fired.length > 0) seal(row, call);
-    const facts = ({ time }: Pending) => ({
-      ...{ key: row.key, ...this.boundsOf(time) },
+    const facts = ({ time, id }: Pending) => ({
+      ...{ key: row.key, ...this.boundsOf(time), openedBy: id },
       ...{ revision: 0, late: false, partial: time > step.mark },
     });
     for (const each of fired) {

@@ -14,7 +14,9 @@ export type Happening =
   /** The same, but there is more to read. */
   | { readonly backlog: number }
   /** Another process goes on. */
-  | { readonly takeover: true };
+  | { readonly takeover: true }
+  /** All windows are fired as they are, and what follows for them is late. */
+  | { readonly flush: true };
 
 /** One result. */
 export interface Expected {
@@ -26,6 +28,8 @@ export interface Expected {
   readonly late: boolean;
   /** @default false */
   readonly partial?: boolean;
+  /** Not told, and not known here. */
+  readonly openedBy?: string | undefined;
 }
 
 export interface Missed {
@@ -57,13 +61,17 @@ export interface HoppingRules extends LateRules {
   readonly empty: boolean | 'once';
 }
 
-/** Moves the mark, and tells `pass` each time. */
-function follow(
-  events: readonly Event[],
-  wait: number,
-  take: (message: Message, mark: number) => void,
-  pass: (mark: number) => void,
-): void {
+/** What a kind of window does. */
+interface Definition {
+  take(message: Message, mark: number): void;
+  /** The mark is there now. */
+  pass(mark: number): void;
+  /** @returns the latest end of what it fires */
+  flush(mark: number): number;
+}
+
+/** Moves the mark. */
+function follow(events: readonly Event[], wait: number, { take, pass, flush }: Definition): void {
   let mark = -Infinity;
   let owed = 0;
   for (const event of events) {
@@ -74,7 +82,7 @@ function follow(
     else if ('time' in event) {
       take(event, mark);
       mark = Math.max(mark, event.time - wait);
-    }
+    } else if ('flush' in event) mark = Math.max(mark, flush(mark));
     pass(mark);
   }
 }
@@ -136,19 +144,47 @@ export function hopping(events: readonly Event[], rules: HoppingRules, end = END
     else key.gathered.push({ start, ids: [id], due: Math.floor(mark / every) * every + every });
   };
 
+  /** Gives out those of the windows that have not been, in order. */
+  const close = (key: HoppingKey, starts: readonly number[], mark: number) => {
+    for (const start of [...new Set(starts)].sort((a, b) => a - b)) {
+      const window = key.open.get(start) ?? { ids: [], revision: -1 };
+      key.open.set(start, window);
+      if (window.revision >= 0 || window.isDone) continue;
+      window.isDone = true;
+      if (window.ids.length > 0) key.filled.add(start);
+      else if (empty === false || (empty === 'once' && !key.filled.has(start - every))) continue;
+      window.revision = 0;
+      const end = start + interval;
+      windows.push({
+        ...{ key: key.name, start, end, ids: [...window.ids] },
+        ...{ revision: 0, late: false, partial: end > mark },
+      });
+    }
+  };
+
+  const flush = (mark: number) => {
+    let latest = -Infinity;
+    for (const key of keys.values()) {
+      const isOpen = ({ ids, isDone, revision }: HoppingWindow) => ids.length > 0 && !isDone && revision < 0;
+      for (;;) {
+        const open = [...key.open].filter(([, window]) => isOpen(window)).map(([start]) => start);
+        if (open.length === 0) break;
+        const first = Math.min(...open);
+        close(key, [first, ...emptyStarts(key, first + interval, rules)], mark);
+        latest = Math.max(latest, first + interval);
+      }
+      for (const { start, ids } of key.gathered.splice(0)) {
+        const bounds = { start, end: start + interval };
+        windows.push({ key: key.name, ...bounds, ids, revision: 0, late: true, partial: true });
+      }
+    }
+    return latest;
+  };
+
   const pass = (mark: number) => {
     for (const key of keys.values()) {
       const ends = [...key.open.keys()].filter((start) => start + interval <= mark);
-      for (const start of [...new Set([...ends, ...emptyStarts(key, mark, rules)])].sort((a, b) => a - b)) {
-        const window = key.open.get(start) ?? { ids: [], revision: -1 };
-        key.open.set(start, window);
-        if (window.revision >= 0 || window.isDone) continue;
-        window.isDone = true;
-        if (window.ids.length > 0) key.filled.add(start);
-        else if (empty === false || (empty === 'once' && !key.filled.has(start - every))) continue;
-        window.revision = 0;
-        windows.push({ key: key.name, start, end: start + interval, ids: [...window.ids], revision: 0, late: false });
-      }
+      close(key, [...ends, ...emptyStarts(key, mark, rules)], mark);
       const due = key.gathered.filter((each) => each.due <= mark);
       key.gathered = key.gathered.filter((each) => each.due > mark);
       for (const { start, ids } of due) {
@@ -157,15 +193,21 @@ export function hopping(events: readonly Event[], rules: HoppingRules, end = END
     }
   };
 
-  follow(events, rules.wait, take, pass);
+  follow(events, rules.wait, { take, pass, flush });
   pass(end);
   return { windows, missed };
+}
+
+interface HoppingWindow {
+  readonly ids: string[];
+  revision: number;
+  isDone?: boolean;
 }
 
 interface HoppingKey {
   readonly name: string;
   /** By their starts. */
-  readonly open: Map<number, { readonly ids: string[]; revision: number; isDone?: boolean }>;
+  readonly open: Map<number, HoppingWindow>;
   gathered: { readonly start: number; readonly ids: string[]; readonly due: number }[];
   /** Starts of windows that had messages when they closed. */
   readonly filled: Set<number>;
@@ -205,10 +247,10 @@ export function sessions(events: readonly Event[], rules: SessionRules): Outcome
   const windows: Expected[] = [];
   const missed: Missed[] = [];
   const endOf = ({ start, last }: Pick<Session, 'start' | 'last'>) => Math.min(last + gap, start + longest);
-  const give = (session: Session) => {
+  const give = (session: Session, partial = false) => {
     const { key, start, ids, due } = session;
     if (ids.length > 0) {
-      windows.push({ key, start, end: endOf(session), ids, revision: 0, late: due !== undefined });
+      windows.push({ key, start, end: endOf(session), ids, revision: 0, late: due !== undefined, partial });
     }
   };
 
@@ -242,14 +284,22 @@ export function sessions(events: readonly Event[], rules: SessionRules): Outcome
     } else missed.push({ id, starts: [time], taken: false });
   };
 
+  const flush = () => {
+    const latest = open.reduce((end, each) => Math.max(end, endOf(each)), -Infinity);
+    [...open, ...gathered].forEach((each) => give(each, true));
+    open = [];
+    gathered = [];
+    return latest;
+  };
+
   const pass = (mark: number) => {
-    open.filter((each) => endOf(each) <= mark).forEach(give);
+    open.filter((each) => endOf(each) <= mark).forEach((each) => give(each));
     open = open.filter((each) => endOf(each) > mark);
-    gathered.filter(({ due = 0 }) => due <= mark).forEach(give);
+    gathered.filter(({ due = 0 }) => due <= mark).forEach((each) => give(each));
     gathered = gathered.filter(({ due = 0 }) => due > mark);
   };
 
-  follow(events, rules.wait, take, pass);
+  follow(events, rules.wait, { take, pass, flush });
   pass(END);
   return { windows, missed };
 }
@@ -287,6 +337,10 @@ export function counting(
     if (kept.length === 0) keys.delete(key);
     else keys.set(key, { ids: kept, isNew: 0, due: time + longest, isGiven: before.isGiven || isFull || partial });
   };
+  const flush = () => {
+    pass(Infinity);
+    return -Infinity;
+  };
   const pass = (mark: number) => {
     for (const [key, { ids, isNew, due, isGiven }] of keys) {
       if (due > mark) continue;
@@ -294,7 +348,7 @@ export function counting(
       keys.delete(key);
     }
   };
-  follow(events, wait, take, pass);
+  follow(events, wait, { take, pass, flush });
   pass(END);
   return { windows, missed: [] };
 }
@@ -313,14 +367,22 @@ export function each(events: readonly Event[], interval: number, wait: number): 
     taken.push(message);
     waiting = [...waiting, message];
   };
-  const pass = (mark: number) => {
-    for (const { key, time } of waiting.filter((message) => message.time <= mark)) {
-      const ids = taken.filter((other) => other.key === key && other.time > time - interval && other.time <= time);
-      windows.push({ key, start: time - interval, end: time, ids: ids.map(({ id }) => id), revision: 0, late: false });
-    }
-    waiting = waiting.filter((message) => message.time > mark);
+  const give = ({ key, time }: Message, mark: number) => {
+    const ids = taken.filter((other) => other.key === key && other.time > time - interval && other.time <= time);
+    const bounds = { start: time - interval, end: time };
+    windows.push({ key, ...bounds, ids: ids.map(({ id }) => id), revision: 0, late: false, partial: time > mark });
   };
-  follow(events, wait, take, pass);
+  const flush = (mark: number) => {
+    waiting.forEach((each) => give(each, mark));
+    const latest = waiting.reduce((end, { time }) => Math.max(end, time), -Infinity);
+    waiting = [];
+    return latest;
+  };
+  const pass = (mark: number) => {
+    waiting.filter(({ time }) => time <= mark).forEach((message) => give(message, mark));
+    waiting = waiting.filter(({ time }) => time > mark);
+  };
+  follow(events, wait, { take, pass, flush });
   pass(END);
   return { windows, missed };
 }

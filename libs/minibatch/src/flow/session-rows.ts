@@ -10,6 +10,8 @@ export interface Session {
   readonly held: Held;
   /** At which mark a session of late messages is fired; absent: it is not one. */
   readonly late?: number;
+  /** Of a session of late messages: the first one. */
+  readonly openedBy?: string;
   /** Messages in it; the one that was given at once is not. */
   readonly size: number;
 }
@@ -25,6 +27,7 @@ interface StoredSession {
   readonly last: number;
   readonly content: unknown;
   readonly late?: number;
+  readonly openedBy?: string;
   readonly size: number;
 }
 
@@ -33,7 +36,9 @@ interface StoredSessions {
   readonly sessions: readonly StoredSession[];
 }
 
-export const sessionSlot = (key: string) => slotOf('k', key);
+export const SESSIONS = 'k';
+
+export const sessionSlot = (key: string) => slotOf(SESSIONS, key);
 
 export function sessionShape(content: ContentKind, dueOf: (session: Session) => number): RowShape<SessionRow> {
   return {

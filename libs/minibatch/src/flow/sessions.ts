@@ -1,6 +1,7 @@
 import { Call, Drafts, putEach, takeWithout, type WindowFacts } from './call.js';
 import type { ContentKind, Held } from './content.js';
-import { type Session, type SessionRow, sessionShape, sessionSlot } from './session-rows.js';
+import { SESSIONS, type Session, type SessionRow, sessionShape, sessionSlot } from './session-rows.js';
+import { kindOf } from './slot.js';
 import type { FiredWindow, Row, StateView, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
 import type { SessionRules } from './window-rules.js';
 
@@ -44,7 +45,11 @@ export class SessionWindows implements WindowLogic {
   }
 
   flush(rows: readonly Row[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
-    const { fired, sessions } = this.fireThose(rows, step, () => true);
+    const { fired, sessions } = this.fireThose(
+      rows.filter(({ slot }) => kindOf(slot) === SESSIONS),
+      step,
+      () => true,
+    );
     const ends = sessions.map((session) => (session.late === undefined ? this.endOf(session) : -Infinity));
     return { fired, raise: ends.reduce((latest, end) => Math.max(latest, end), -Infinity) };
   }
@@ -135,7 +140,7 @@ export class SessionWindows implements WindowLogic {
       start: Math.min(item.time, ...joined.map(({ start }) => start)),
       last: Math.max(item.time, ...joined.map(({ last }) => last)),
       held,
-      ...(late !== undefined && { late }),
+      ...(late !== undefined && { late, openedBy: first?.openedBy ?? item.id }),
       size: joined.reduce((sum, { size }) => sum + size, leads ? 0 : 1),
     };
     if (leads) this.lead(item, row.key, call);
@@ -149,14 +154,17 @@ export class SessionWindows implements WindowLogic {
     this.content.add(held, item);
     call.finish(held);
     const bounds = { start: item.time, end: item.time + this.rules.gap };
-    this.fireHeld({ key, ...bounds, revision: 0, late: false, partial: true }, held, call);
+    this.fireHeld({ key, ...bounds, openedBy: item.id, revision: 0, late: false, partial: true }, held, call);
   }
 
   private fireSession(key: string, session: Session, call: Call, partial: boolean): void {
-    const { start, held, late, size } = session;
+    const { start, held, late, openedBy, size } = session;
     // Its only message was given at once.
     if (size === 0) return;
-    const facts = { key, start, end: this.endOf(session), revision: 0, late: late !== undefined, partial };
+    const facts = {
+      ...{ key, start, end: this.endOf(session), revision: 0, late: late !== undefined, partial },
+      ...(openedBy !== undefined && { openedBy }),
+    };
     this.fireHeld(facts, held, call);
   }
 

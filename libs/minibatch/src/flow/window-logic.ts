@@ -67,6 +67,11 @@ export interface FiredWindow {
   readonly start?: number;
   /** Exclusive; of `every: 'message'` inclusive. */
   readonly end?: number;
+  /**
+   * The item that opened it, where there may be several windows with the same bounds: late ones, the first message of a session with
+   * `leading`, windows at each message and by count. Key, bounds, revision and this are what a result is known by.
+   */
+  readonly openedBy?: string;
   /** How often the result of this window was given before. */
   readonly revision: number;
   /** It holds, or was changed by, messages that came when it was closed. */

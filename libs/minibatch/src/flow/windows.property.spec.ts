@@ -24,11 +24,17 @@ type Step = { readonly key: string; readonly ahead: number } | reference.Happeni
 const steps = fc.array(
   fc.oneof(
     {
-      arbitrary: fc.record({ key: fc.constantFrom('a', 'a', 'b', ''), ahead: fc.integer({ min: -12, max: 9 }) }),
+      arbitrary: fc.record({
+        key: fc.constantFrom('a', 'a', 'b', '', '\ud800', 'long'.repeat(50)),
+        ahead: fc.integer({ min: -12, max: 9 }),
+      }),
       weight: 9,
     },
     { arbitrary: fc.record({ quiet: fc.integer({ min: 1, max: 15 }) }), weight: 1 },
-    { arbitrary: fc.constantFrom({ backlog: 15 }, { takeover: true as const }), weight: 1 },
+    {
+      arbitrary: fc.constantFrom<reference.Happening>({ backlog: 15 }, { takeover: true }, { flush: true }),
+      weight: 1,
+    },
   ),
   { minLength: 1, maxLength: 40 },
 );
@@ -150,4 +156,68 @@ describe('windows', { timeout: RUNS * 500 + 60_000 }, () => {
       options,
     );
   });
+
+  it('keep every message: in one final window each, or as missed, whatever happens', () => {
+    const rules = fc.record({
+      gap: fc.integer({ min: 1, max: 12 }),
+      more: fc.constantFrom(0, 10, Infinity),
+      leading: fc.boolean(),
+      late,
+    });
+    fc.assert(
+      fc.property(events, rules, kind, course, (given, { gap, more, leading, late: lateRules }, content, how) => {
+        const grid = paneGrid({ interval: gap, every: gap, offset: 0 });
+        const logics = [
+          new TumblingWindows(contentOf(content), grid, lateRules),
+          new SessionWindows(contentOf(content), { gap, longest: gap + more, leading, ...lateRules }),
+        ];
+        for (const logic of logics) {
+          const { windows, missed } = new Machine(logic, lateRules, how).run(given, reference.END);
+          const found = [...lastRevisions(windows).flatMap((each) => each.ids), ...missed.map(({ id }) => id)];
+          expect(found.toSorted()).toEqual(idsOf(given));
+        }
+      }),
+      options,
+    );
+  });
+
+  it('hopping keep every message: in each of its windows, or as missed there, whatever happens', () => {
+    const rules = fc.record({
+      interval: fc.integer({ min: 1, max: 24 }),
+      every: fc.integer({ min: 1, max: 24 }),
+      late,
+    });
+    fc.assert(
+      fc.property(events, rules, kind, course, (given, { late: lateRules, ...drawn }, content, how) => {
+        const hops = { ...drawn, every: Math.min(drawn.every, drawn.interval), offset: 0 };
+        const logic = new HoppingWindows(contentOf(content), paneGrid(hops), { ...lateRules, empty: false });
+        const { windows, missed } = new Machine(logic, lateRules, how).run(given, reference.END);
+        const found = [
+          ...lastRevisions(windows).flatMap(({ ids: all, start }) => all.map((id) => `${id} in ${start}`)),
+          ...missed.flatMap(({ id, starts }) => starts.map((start) => `${id} in ${start}`)),
+        ];
+        const expected = given.flatMap((event) => {
+          if (!('time' in event)) return [];
+          const starts = Array.from({ length: 100 }, (_, n) => (Math.floor(event.time / hops.every) - n) * hops.every);
+          return starts.filter((start) => event.time < start + hops.interval).map((start) => `${event.id} in ${start}`);
+        });
+        expect(found.toSorted()).toEqual(expected.toSorted());
+      }),
+      options,
+    );
+  });
 });
+
+/** Of results that were given several times, the last one. */
+function lastRevisions(windows: readonly reference.Expected[]): readonly reference.Expected[] {
+  const isRevised = (window: reference.Expected) =>
+    windows.some(
+      ({ key, start, openedBy, revision }) =>
+        key === window.key && start === window.start && openedBy === window.openedBy && revision > window.revision,
+    );
+  return windows.filter((window) => !isRevised(window));
+}
+
+function idsOf(events: readonly reference.Event[]): readonly string[] {
+  return events.flatMap((event) => ('time' in event ? [event.id] : []));
+}
