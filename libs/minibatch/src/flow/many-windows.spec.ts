@@ -1,0 +1,77 @@
+import { describe, expect, it } from 'vitest';
+import type { Untyped } from './aggregates.js';
+import { CountWindows } from './count-windows.js';
+import { HoppingWindows } from './hopping.js';
+import { contentOf, ids, Machine, PLAIN } from './machine.spec.support.js';
+import { MessageWindows } from './message-windows.js';
+import { paneGrid } from './pane-grid.js';
+import * as reference from './reference.spec.support.js';
+import { TumblingWindows } from './tumbling.js';
+
+const KINDS = ['aggregate', 'collect'] as const;
+const many = (count: number, key = 'k'): readonly reference.Message[] =>
+  Array.from({ length: count }, (_, n) => ({ id: `m${String(n).padStart(4, '0')}`, key, time: n }));
+/** All in one batch, and nothing fired before its end. */
+const AT_ONCE = { ...PLAIN, batches: [10_000], waits: [10_000] };
+
+describe.each(KINDS)('more windows of one key than a call fires (%s)', (kind) => {
+  it('are all fired, hopping', () => {
+    const rules = { interval: 50, every: 2, wait: 0, lateness: 0, lateWindows: false, empty: false } as const;
+    const content = contentOf(kind);
+    const machine = new Machine(new HoppingWindows(content, paneGrid({ ...rules, offset: 0 }), rules), rules, AT_ONCE);
+    const found = reference.told(machine.run(many(600), reference.END));
+    expect(found).toEqual(reference.told(reference.hopping(many(600), { ...rules, revises: content.revises })));
+    expect(machine.rows.size).toBe(0);
+    // Each call fires some; and they end.
+    expect(found).toHaveLength(324);
+  });
+
+  it('are all fired, at each message', () => {
+    const logic = new MessageWindows(50, kind === 'aggregate' ? (ids as Untyped) : undefined);
+    const machine = new Machine(logic, { wait: 0 }, AT_ONCE);
+    const found = reference.told(machine.run(many(350), reference.END));
+    expect(found).toEqual(reference.told(reference.each(many(350), 50, 0)));
+    expect(machine.rows.size).toBe(0);
+  });
+});
+
+describe.each(KINDS)('what is kept of windows by count (%s)', (kind) => {
+  const after = (messages: number, rules: { readonly size: number; readonly every: number }) => {
+    const logic = new CountWindows(contentOf(kind), { ...rules, partial: false, longest: Infinity });
+    const machine = new Machine(logic, { wait: 0 }, PLAIN, 'append');
+    for (const message of many(messages)) machine.take([message]);
+    return machine;
+  };
+
+  it('is nothing of a key whose windows are full', () => {
+    expect(after(6, { size: 3, every: 3 }).rows.size).toBe(0);
+    expect(after(7, { size: 3, every: 3 }).rows.size).toBe(1);
+  });
+
+  it('is no more than the next window needs', () => {
+    const short = after(20, { size: 4, every: 2 });
+    const long = after(200, { size: 4, every: 2 });
+    const bytes = ({ rows }: Machine) => [...rows.values()].reduce((sum, row) => sum + row.bytes.length, 0);
+    expect(long.rows.size).toBe(short.rows.size);
+    expect(Math.abs(bytes(long) - bytes(short))).toBeLessThan(20);
+  });
+});
+
+describe('100,000 quiet keys', () => {
+  it('cost a batch of another key nothing', () => {
+    const asked: number[] = [];
+    const rules = { lateness: 0, lateWindows: false };
+    const logic = new TumblingWindows(contentOf('aggregate'), paneGrid({ interval: 10, every: 10, offset: 0 }), rules);
+    const needs = logic.needs.bind(logic);
+    logic.needs = (items) => {
+      const slots = needs(items);
+      asked.push(slots.length);
+      return slots;
+    };
+    const machine = new Machine(logic, { wait: 1_000 }, AT_ONCE);
+    machine.take(Array.from({ length: 100_000 }, (_, n) => ({ id: `q${n}`, key: `quiet-${n}`, time: 0 })));
+    machine.take(many(1_000));
+    expect(asked).toEqual([100_000, 100]);
+    expect(machine.rows.size).toBe(100_100);
+  });
+});
