@@ -39,6 +39,7 @@ const LAYERS = [
   'sources',
   'consumers',
   'streams',
+  'pipelines',
   'status',
   'adapters',
   'client',

@@ -86,6 +86,8 @@ export interface StageRow {
 export interface StageChanges {
   /** The window's number: no window that was committed before has had it. */
   readonly seq: number;
+  /** When the attempt began: by the clock, and monotonic; milliseconds. */
+  readonly began: { readonly now: number; readonly monotonic: number };
   /** Rows have to be loaded before the other methods are called with their slots. Those of earlier windows may be in memory. */
   load(slots: Iterable<string>): Promise<void>;
   /** Undefined if there is no such row. A value may be changed in place, and has to be put then. */
@@ -97,6 +99,8 @@ export interface StageChanges {
   append(message: Omit<NewMessage, 'dedupeId'>): void;
   /** Rows that are due at this time or before, by `due` and slot, up to `most`; they are loaded. */
   due(before: number, most: number): Promise<readonly StageRow[]>;
+  /** All rows but those that this attempt has changed, in pages; they are loaded. */
+  pages(): AsyncIterable<readonly StageRow[]>;
   /** The due time of the row that is due next; undefined if none is. */
   nextDue(): Promise<number | undefined>;
   /** Called when the attempt is through: from then on its changes count for the windows that follow. */

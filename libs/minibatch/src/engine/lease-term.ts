@@ -97,6 +97,7 @@ export class LeaseTerm {
     const rows: StoredRows = {
       read: (slots) => this.persist('read state', () => store.readState!(key, slots)),
       due: (before, after, limits) => this.persist('read state', () => store.dueState!(key, before, after, limits)),
+      list: (after, limits) => this.persist('read state', () => store.listState!(key, after, limits)),
     };
     return new StageState(fence, rows, stage);
   }

@@ -1,16 +1,18 @@
-import type { Effects, StateLimits, StateRow, WindowRecord } from '../storage/stream-store.interface.js';
+import type { Clock } from '../common/clock.js';
+import type { Effects, StateLimits, StatePage, StateRow, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Stage } from './engine.interface.js';
 import { byDue, costOf, type KnownRows, StateChanges } from './state-changes.js';
 
 /** Rows that one read asks for. */
 const READ = 2_000;
-/** Of due rows that one read brings. */
+/** Of rows that are found by one read. */
 const DUE_BYTES = 4 * 1024 * 1024;
 
 /** Rows as they are in the store. Rejects only when the lease term is over. */
 export interface StoredRows {
   read(slots: readonly string[]): Promise<readonly StateRow[]>;
   due(before: Date, after: StateRow | undefined, limits: StateLimits): Promise<readonly StateRow[]>;
+  list(after: string | undefined, limits: StateLimits): Promise<StatePage>;
 }
 
 /** A row as it is in the store, or will be as soon as the windows in flight are committed. */
@@ -37,8 +39,9 @@ export class StageState implements KnownRows {
   ) {}
 
   /** Begins an attempt at a window. */
-  begin({ id, seq }: Pick<WindowRecord, 'id' | 'seq'>): StateChanges {
-    return new StateChanges(seq, `${id}:${this.fence}.${seq}`, this, this.stage.values);
+  begin({ id, seq }: Pick<WindowRecord, 'id' | 'seq'>, clock: Clock): StateChanges {
+    const began = { now: clock.now(), monotonic: clock.monotonic() };
+    return new StateChanges(seq, began, `${id}:${this.fence}.${seq}`, this, this.stage.values);
   }
 
   /** The rows with these slots; undefined for those that do not exist. Rejects only when the lease term is over. */
@@ -75,7 +78,8 @@ export class StageState implements KnownRows {
       inFlight.add(slot);
       if (row?.due && row.due <= before && !without.has(slot)) found.push(row);
     }
-    const limits = { rows: Math.min(READ, most), bytes: DUE_BYTES };
+    // Those that are passed over may all come first.
+    const limits = { rows: Math.min(READ, most + without.size + inFlight.size), bytes: DUE_BYTES };
     for (let after: StateRow | undefined, stored = 0; stored < most;) {
       const page = await this.store.due(before, after, limits);
       for (const row of page) {
@@ -89,6 +93,17 @@ export class StageState implements KnownRows {
       if (after === undefined || (page.length < limits.rows && bytes < DUE_BYTES / 2)) break;
     }
     return found.sort((a, b) => byDue(timesOf(a), timesOf(b))).slice(0, most);
+  }
+
+  async *pages(): AsyncIterable<readonly StateRow[]> {
+    const inFlight = new Map([...this.known].filter(([, { pins }]) => pins > 0));
+    yield [...inFlight.values()].flatMap(({ row }) => row ?? []);
+    for (let after: string | undefined; ;) {
+      const page = await this.store.list(after, { rows: READ, bytes: DUE_BYTES });
+      yield page.rows.filter(({ slot }) => !inFlight.has(slot));
+      if (page.next === undefined) return;
+      after = page.next;
+    }
   }
 
   /** The window is through: what it has changed counts for the next ones. */

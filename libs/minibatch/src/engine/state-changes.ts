@@ -18,6 +18,8 @@ export interface KnownRows {
   load(slots: Iterable<string>): Promise<ReadonlyMap<string, StateRow | undefined>>;
   /** Rows that are due, by `due` and slot, without those whose slot is left out. */
   due(before: Date, most: number, without: ReadonlyMap<string, unknown>): Promise<readonly StateRow[]>;
+  /** All rows, in pages. */
+  pages(): AsyncIterable<readonly StateRow[]>;
 }
 
 /** Effects, and about how many bytes they take in the store. */
@@ -40,6 +42,7 @@ export class StateChanges implements StageChanges {
 
   constructor(
     readonly seq: number,
+    readonly began: StageChanges['began'],
     /** Unique to this window as this holder of the lease commits it. */
     private readonly commit: string,
     private readonly state: KnownRows,
@@ -74,10 +77,7 @@ export class StateChanges implements StageChanges {
 
   async due(before: number, most: number): Promise<readonly StageRow[]> {
     const rows = await this.state.due(new Date(before), most, this.changed);
-    const found: StageRow[] = rows.map((row) => {
-      this.rows.set(row.slot, row);
-      return { slot: row.slot, value: this.get(row.slot), due: row.due?.getTime() };
-    });
+    const found = this.loaded(rows);
     for (const [slot, { row }] of this.changed) {
       if (row?.due && row.due.getTime() <= before) found.push({ slot, value: row.value, due: row.due.getTime() });
     }
@@ -87,6 +87,20 @@ export class StateChanges implements StageChanges {
   async nextDue(): Promise<number | undefined> {
     const [row] = await this.due(LATEST, 1);
     return row?.due;
+  }
+
+  async *pages(): AsyncIterable<readonly StageRow[]> {
+    for await (const rows of this.state.pages()) {
+      const unchanged = rows.filter(({ slot }) => !this.changed.has(slot));
+      if (unchanged.length > 0) yield this.loaded(unchanged);
+    }
+  }
+
+  private loaded(rows: readonly StateRow[]): StageRow[] {
+    return rows.map((row) => {
+      this.rows.set(row.slot, row);
+      return { slot: row.slot, value: this.get(row.slot), due: row.due?.getTime() };
+    });
   }
 
   whenThrough(call: () => void): void {

@@ -109,7 +109,7 @@ export class Trials {
   }
 
   private async runStage(stage: Stage, { record }: InFlightWindow, window: BatchWindow): Promise<StageEffects> {
-    const changes = this.term.state!.begin(record);
+    const changes = this.term.state!.begin(record, this.term.parts.clock);
     await stage.run(window, changes, this.term.definition.emitter);
     return changes.effects();
   }

@@ -4,6 +4,8 @@ import { append } from './append.js';
 import type { MemoryDatabase } from './memory.database.js';
 import type { MemoryConsumer } from './memory.stream.js';
 
+const SURROGATE = /[\uD800-\uDFFF]/;
+
 /**
  * Effects of windows that this commit finishes; of a repeated commit they are there. To be called before the commit is noted.
  *
@@ -69,9 +71,11 @@ function byDue(a: Pick<StateRow, 'slot' | 'due'>, b: Pick<StateRow, 'slot' | 'du
   return (a.due?.getTime() ?? 0) - (b.due?.getTime() ?? 0) || bySlot(a.slot, b.slot);
 }
 
-/** Comparing texts would order some characters beyond the basic plane elsewhere. */
+/** By bytes of UTF-8: texts order the characters beyond the basic plane before the last ones in it. */
 function bySlot(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  if (a === b) return 0;
+  const isAbove = a > b ? 1 : -1;
+  return SURROGATE.test(a) || SURROGATE.test(b) ? Buffer.compare(Buffer.from(a), Buffer.from(b)) : isAbove;
 }
 
 function page(rows: readonly StateRow[], { rows: most, bytes: mostBytes }: StateLimits): readonly StateRow[] {

@@ -1,0 +1,267 @@
+import type { StageChanges } from '../engine/engine.interface.js';
+import { type Look, Watermark, type WatermarkOptions, type WatermarkState } from '../flow/watermark.js';
+import {
+  type FiredWindow,
+  type Item,
+  type LateItem,
+  readInOrder,
+  type Step,
+  type Taken,
+  type WindowLogic,
+} from '../flow/window-logic.js';
+import { CountWindow } from '../windows/count.window.js';
+import type { BufferedMessage } from '../windows/message.js';
+import {
+  type EmitterContext,
+  type MessageView,
+  type ReadPlan,
+  type Selection,
+  WindowEmitter,
+} from '../windows/window-emitter.js';
+import type { Window } from '../windows/window.js';
+
+/** Where the watermark is stored; no slot of a window begins with it. */
+const MARK = 'm/';
+/** Rows that are fired in one step. */
+const PAGE = 500;
+/** Windows that are given out in one commit; the rest follows at once in the next one. */
+const MOST_FIRED = 2_000;
+/** Steps of one window of the engine have numbers of their own. */
+const STEPS = 4_096;
+
+/** What surrounds the windows of a stage. */
+export interface WindowStageOptions {
+  readonly logic: WindowLogic;
+  readonly time: WatermarkOptions;
+  /**
+   * What is put into windows of these messages, in their order. Messages that something is wrong with are rejected there.
+   */
+  readonly items: (window: Window) => readonly Item[] | Promise<readonly Item[]>;
+  /** A window has closed, or its result has changed. */
+  readonly fired: (fired: FiredWindow, changes: StageChanges) => void | Promise<void>;
+  /** An item came too late for windows. */
+  readonly late: (late: LateItem, window: Window, changes: StageChanges) => void | Promise<void>;
+  /** An item is in no window, because a function threw at it. */
+  readonly failed: (failed: Taken['failed'][number], window: Window) => void;
+}
+
+/** What was there when a window of the engine was cut. */
+interface Cut {
+  readonly look: Look;
+  /** It took all that was there. */
+  readonly isLast: boolean;
+  readonly flushes: boolean;
+}
+
+/**
+ * Strategy and handler of a stage with windows by key and time. Messages come in batches, one after another, and each batch puts its messages
+ * into rows. When nothing comes and a row is due by the clock, there is a batch without messages, which fires it.
+ *
+ * One instance serves one partition; what it remembers goes with the lease, and is in the store.
+ */
+export class WindowStage extends WindowEmitter {
+  /** Makes batches of messages. */
+  private readonly batches = new CountWindow();
+  /** As of the last batch that is through, and on from there while nothing comes. */
+  private watermark: Watermark;
+  /** No row is due before. Undefined: not known yet; Infinity: none is due. */
+  private nextDue: number | undefined;
+  /** By last message, or by the time of one without messages. */
+  private readonly cuts = new Map<string, Cut>();
+  private seen: { readonly length: number; readonly complete: boolean; readonly flushing: boolean } & Look;
+  private lastEmpty = -Infinity;
+  private hasFlushed = false;
+
+  constructor(private readonly options: WindowStageOptions) {
+    super();
+    this.watermark = new Watermark(options.time);
+    this.seen = { length: 0, complete: false, flushing: false, now: 0, monotonic: 0 };
+  }
+
+  override init(context: EmitterContext): void | Promise<void> {
+    this.watermark = new Watermark(this.options.time);
+    this.nextDue = undefined;
+    this.cuts.clear();
+    this.hasFlushed = false;
+    return this.batches.init(context);
+  }
+
+  // ---- when there is a batch
+
+  override observe(view: MessageView): void {
+    this.batches.observe(view);
+    const { length, complete, flushing, now, monotonic } = view;
+    this.seen = { length, complete, flushing, now, monotonic };
+    if (!flushing) this.hasFlushed = false;
+    if (!complete) this.watermark.busy();
+    else if (this.isIdle(view)) this.watermark.rest({ now, monotonic });
+  }
+
+  windowReady(view: MessageView): boolean {
+    return this.batches.windowReady(view) || this.isDue(view) || this.mustFlush(view);
+  }
+
+  query(view: MessageView): readonly BufferedMessage[] | Selection {
+    // While the stream is flushed, it is asked without `windowReady`.
+    if (view.length === 0 && !this.isDue(view) && !this.mustFlush(view)) return [];
+    // Its time tells it from others without messages.
+    return view.length > 0
+      ? this.batches.query(view)
+      : { take: [], end: new Date(Math.max(view.now, this.lastEmpty + 1)) };
+  }
+
+  override emitted({ take, end }: Selection): void {
+    const { length, complete, flushing, now, monotonic } = this.seen;
+    const isLast = complete && take.length === length;
+    const last = take.at(-1);
+    if (!last && end) this.lastEmpty = end.getTime();
+    const flushes = flushing && !last;
+    if (flushes) this.hasFlushed = true;
+    const key = last?.id ?? String(end?.getTime());
+    this.cuts.set(key, { look: { now, monotonic }, isLast, flushes });
+  }
+
+  override nextCheck(view: MessageView): number | undefined {
+    const check = this.batches.nextCheck(view);
+    const due = this.checkDue(view);
+    return check === undefined || due === undefined ? (check ?? due) : Math.min(check, due);
+  }
+
+  override reads(now: number, flushing?: boolean): ReadPlan {
+    return this.batches.reads(now, flushing);
+  }
+
+  override onCommit(window: Window): void {
+    // Also one that an operator has given up.
+    this.cuts.delete(nameOf(window));
+  }
+
+  /** All that there is has been read and judged. */
+  private isIdle(view: MessageView): boolean {
+    return view.length === 0 && view.complete && view.workerFree && this.cuts.size === 0;
+  }
+
+  private isDue(view: MessageView): boolean {
+    return this.isIdle(view) && (this.nextDue === undefined || this.nextDue <= this.watermark.value);
+  }
+
+  private mustFlush(view: MessageView): boolean {
+    return view.flushing && !this.hasFlushed && this.isIdle(view) && this.nextDue !== Infinity;
+  }
+
+  private checkDue(view: MessageView): number | undefined {
+    const { nextDue } = this;
+    const { mode, idle, wait } = this.options.time;
+    if (!this.isIdle(view) || nextDue === undefined || nextDue === Infinity) return undefined;
+    if (mode === 'processing') return nextDue + wait;
+    const rest = nextDue - this.watermark.value;
+    return idle === 'hold' || rest === Infinity ? undefined : view.now + Math.max(1, rest);
+  }
+
+  // ---- a batch
+
+  async run(window: Window, changes: StageChanges): Promise<void> {
+    const cut = this.cuts.get(nameOf(window));
+    await changes.load([MARK]);
+    const stored = changes.get(MARK) as WatermarkState | undefined;
+    const isFirst = this.nextDue === undefined;
+    const draft = isFirst ? new Watermark(this.options.time, stored) : this.watermark.copy();
+    const items = await this.options.items(window);
+    const timed = readInOrder(items, draft, changes.began);
+    if (cut?.isLast) draft.rest(cut.look);
+    else draft.busy();
+    const batch = new Batch(this.options, window, changes, draft);
+    if (timed.length > 0) await batch.take(timed);
+    const flushed = !cut?.flushes || (await batch.flush());
+    const known = isFirst ? await changes.nextDue() : this.nextDue;
+    const nextDue = await batch.fireDue(known ?? Infinity);
+    const { mark, max } = draft.state;
+    if (mark !== stored?.mark || max !== stored?.max) changes.put(MARK, draft.state);
+    changes.whenThrough(() => {
+      this.watermark = draft;
+      this.nextDue = nextDue;
+      this.cuts.delete(nameOf(window));
+      if (!flushed) this.hasFlushed = false;
+    });
+  }
+}
+
+/** One batch on its way through the windows. */
+class Batch {
+  private steps = 0;
+  /** Least `due` of the rows that were put. */
+  private leastDue = Infinity;
+
+  constructor(
+    private readonly options: WindowStageOptions,
+    private readonly window: Window,
+    private readonly changes: StageChanges,
+    private readonly watermark: Watermark,
+  ) {}
+
+  async take(items: ReturnType<typeof readInOrder>): Promise<void> {
+    const { logic } = this.options;
+    await this.changes.load(logic.needs(items));
+    const taken = logic.take(items, this.step());
+    for (const failed of taken.failed) this.options.failed(failed, this.window);
+    for (const late of taken.late) await this.options.late(late, this.window, this.changes);
+    await this.give(taken.fired);
+  }
+
+  /** Fires what is due. Resolves with when the next row is due, at the earliest. */
+  async fireDue(known: number): Promise<number> {
+    const { logic } = this.options;
+    const mark = this.watermark.value;
+    if (Math.min(known, this.leastDue) > mark) return Math.min(known, this.leastDue);
+    for (let fired = 0; fired < MOST_FIRED;) {
+      const due = await this.changes.due(mark, PAGE);
+      if (due.length === 0) break;
+      await this.changes.load(logic.needsToFire(due, mark));
+      const windows = logic.fire(due, this.step());
+      await this.give(windows);
+      fired += Math.max(1, windows.length);
+    }
+    return (await this.changes.nextDue()) ?? Infinity;
+  }
+
+  /** Fires all windows there are. Resolves with false if there may be more, which is for the next batch. */
+  async flush(): Promise<boolean> {
+    const { logic } = this.options;
+    let given = 0;
+    for await (const rows of this.changes.pages()) {
+      await this.changes.load(logic.needsToFlush(rows));
+      const { fired, raise } = logic.flush(rows, this.step());
+      this.watermark.raise(raise);
+      await this.give(fired);
+      given += fired.length;
+      if (given >= MOST_FIRED) return false;
+    }
+    return true;
+  }
+
+  private async give(windows: readonly FiredWindow[]): Promise<void> {
+    for (const fired of windows) if (!fired.silent) await this.options.fired(fired, this.changes);
+  }
+
+  private step(): Step {
+    const { changes } = this;
+    const number = changes.seq * STEPS + this.steps;
+    this.steps += 1;
+    return {
+      state: {
+        get: (slot) => changes.get(slot),
+        put: (slot, value, due) => {
+          if (due !== undefined) this.leastDue = Math.min(this.leastDue, due);
+          changes.put(slot, value, due);
+        },
+        remove: (slot) => changes.remove(slot),
+      },
+      number,
+      mark: this.watermark.value,
+    };
+  }
+}
+
+function nameOf({ messages, end }: Window): string {
+  return messages.at(-1)?.id ?? String(end?.getTime());
+}
