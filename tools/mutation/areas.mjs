@@ -17,4 +17,5 @@ export const AREAS = {
     'streams/storable.spec.ts',
     'engine/{bisection,undecodable}.spec.ts',
   ],
+  flow: ['flow/*.spec.ts'],
 };

@@ -57,6 +57,7 @@ const internals = {
   Architecture: 'architecture',
   Glossary: 'glossary',
   Storage: 'storage',
+  'Windows by key': 'keyed-windows',
   'Testing the module': 'testing',
   'Crash tests': 'crash-tests',
   Benchmarks: 'benchmarks',

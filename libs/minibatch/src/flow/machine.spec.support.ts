@@ -173,7 +173,9 @@ export class Machine {
     const mark = this.watermark.value;
     const all = [...this.rows.keys()].sort();
     while (all.length > 0) {
-      const page = all.splice(0, Math.max(1, this.next.pages())).flatMap((slot) => this.rowOf(slot));
+      const own = all.splice(0, Math.max(1, this.next.pages())).flatMap((slot) => this.rowOf(slot));
+      // A row of the engine's own is among them.
+      const page: readonly Row[] = [{ slot: 'm/', value: { mark: 1 } }, ...own];
       const slots = [...page.map(({ slot }) => slot), ...this.logic.needsToFlush(page)];
       const { fired, raise } = this.commit(slots, (state, number) => this.logic.flush(page, { state, number, mark }));
       this.watermark.raise(raise);

@@ -10,9 +10,10 @@ import {
   writeChunks,
 } from './collect-content.js';
 import { copyOf } from './plain-copy.js';
-import { keyFrom, slotOf, type StoredKey, storedKey } from './slot.js';
+import { keyFrom, kindOf, slotOf, type StoredKey, storedKey } from './slot.js';
 import type { FiredWindow, Row, StateView, Step, Taken, TimedItem, WindowLogic } from './window-logic.js';
 
+const MESSAGES = 'e';
 /** Windows of a key that one call fires: it is called again for the rest. */
 const MOST_AT_ONCE = 100;
 
@@ -68,7 +69,7 @@ export class MessageWindows implements WindowLogic {
   }
 
   needs(items: readonly TimedItem[]): readonly string[] {
-    return [...new Set(items.filter(isOnTime).map(({ key }) => slotOf('m', key)))];
+    return [...new Set(items.filter(isOnTime).map(({ key }) => slotOf(MESSAGES, key)))];
   }
 
   take(items: readonly TimedItem[], step: Step): Taken {
@@ -145,7 +146,7 @@ export class MessageWindows implements WindowLogic {
 
   private put(item: TimedItem, rows: Drafts<MessagesRow>): void {
     const { key, time, id } = item;
-    const slot = slotOf('m', key);
+    const slot = slotOf(MESSAGES, key);
     const row = rows.get(slot) ?? { key, chunks: [], tail: [], pending: [] };
     const last = row.pending.at(-1);
     row.pending.push({ time, id });
@@ -238,7 +239,7 @@ function isOnTime({ time, mark }: TimedItem): boolean {
 }
 
 function isMessagesRow({ slot }: Row): boolean {
-  return slot.startsWith('m/');
+  return kindOf(slot) === MESSAGES;
 }
 
 function seal(row: MessagesRow, call: Call): void {

@@ -157,6 +157,7 @@ export interface WindowLogic {
   /**
    * Fires all windows in these rows, whatever the mark; those that would not have closed are partial. Rows of other kinds are left.
    *
+   * @param step with the mark from before the flush, for all pages of rows: what they raise it to makes no window a closed one
    * @returns the windows, and to where the mark has to be raised: what comes for them is late
    */
   flush(rows: readonly Row[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number };
