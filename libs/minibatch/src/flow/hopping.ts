@@ -67,9 +67,9 @@ export class HoppingWindows implements WindowLogic {
       for (const window of late) slots.add(this.late.slot(key, window));
       if (open === undefined && revised.length === 0) continue;
       slots.add(scheduleSlot(key)).add(paneSlot(key, pane));
-      for (const window of closed) {
-        for (let each = window; each < window + this.grid.span; each += 1) slots.add(paneSlot(key, each));
-      }
+      // All that is in them has to be known before it changes. They overlap, so this is one range.
+      const [first, last] = [closed[0] ?? 0, (closed.at(-1) ?? -this.grid.span) + this.grid.span];
+      for (let each = first; each < last; each += 1) slots.add(paneSlot(key, each));
     }
     return [...slots];
   }

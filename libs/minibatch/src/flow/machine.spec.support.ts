@@ -94,7 +94,7 @@ export class Machine {
     course: Course = PLAIN,
     private readonly order: 'time' | 'append' = 'time',
   ) {
-    this.options = { mode: 'event', idle: 'advance', maxAhead: 1e9, ...options };
+    this.options = { mode: 'event', idle: 'advance', maxAhead: 1e13, ...options };
     this.watermark = new Watermark(this.options);
     this.next = {
       batches: cycle(course.batches, 1),

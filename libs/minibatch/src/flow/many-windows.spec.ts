@@ -57,6 +57,57 @@ describe.each(KINDS)('what is kept of windows by count (%s)', (kind) => {
   });
 });
 
+describe('windows of a calendar', () => {
+  const HOUR = 3_600_000;
+  const told = (empty: boolean | 'once', every: number, ...times: readonly string[]) => {
+    const rules = { wait: 0, lateness: 0, lateWindows: false, empty };
+    const grid = paneGrid({ interval: 6 * HOUR, every: every * HOUR, offset: 0, timezone: 'Europe/Berlin' });
+    const machine = new Machine(new HoppingWindows(contentOf('aggregate'), grid, rules), rules);
+    machine.run(
+      times.map((time, n) => ({ id: `m${n}`, key: 'k', time: Date.parse(time) })),
+      Date.parse('2026-10-26T05:00:00Z'),
+    );
+    const hour = (time: number) => new Date(time).toISOString().slice(5, 13);
+    return machine.windows.map(({ start, end, ids: all }) => `${hour(start)} – ${hour(end)}: ${all.join(' ')}`);
+  };
+
+  it('have all hours of the night in which clocks are put back', () => {
+    // 02:30 in summer, and 02:30 an hour later.
+    expect(told(false, 6, '2026-10-25T00:30:00Z', '2026-10-25T01:30:00Z', '2026-10-25T05:00:00Z')).toEqual([
+      '10-24T22 – 10-25T05: m0 m1',
+      '10-25T05 – 10-25T11: m2',
+    ]);
+  });
+
+  it('are given empty, too', () => {
+    expect(told(true, 6, '2026-10-25T00:30:00Z')).toEqual([
+      '10-24T22 – 10-25T05: m0',
+      '10-25T05 – 10-25T11: ',
+      '10-25T11 – 10-25T17: ',
+      '10-25T17 – 10-25T23: ',
+      '10-25T23 – 10-26T05: ',
+    ]);
+  });
+
+  it('have no window without any time where clocks are put forward', () => {
+    const rules = { wait: 0, lateness: 0, lateWindows: false, empty: true };
+    const grid = paneGrid({ interval: HOUR, every: HOUR, offset: 0, timezone: 'Europe/Berlin' });
+    const machine = new Machine(new HoppingWindows(contentOf('collect'), grid, rules), rules);
+    const events = [{ id: 'm', key: 'k', time: Date.parse('2026-03-28T23:30:00Z') }];
+    machine.run(events, Date.parse('2026-03-29T03:00:00Z'));
+    const starts = machine.windows.map(({ start, end }) => [
+      new Date(start).toISOString().slice(11, 16),
+      (end - start) / HOUR,
+    ]);
+    expect(starts).toEqual([
+      ['23:00', 1],
+      ['00:00', 1],
+      ['01:00', 1],
+      ['02:00', 1],
+    ]);
+  });
+});
+
 describe('100,000 quiet keys', () => {
   it('cost a batch of another key nothing', () => {
     const asked: number[] = [];

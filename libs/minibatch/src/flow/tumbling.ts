@@ -61,8 +61,9 @@ export class TumblingWindows implements WindowLogic {
     const slots = new Set<string>();
     for (const item of items) {
       const pane = this.grid.paneOf(item.time);
-      const isLate = this.placeOf(item, pane) === 'late';
-      slots.add(isLate ? this.late.slot(item.key, pane) : slotOf(PANE, item.key, pane));
+      const place = this.placeOf(item, pane);
+      if (place === 'late') slots.add(this.late.slot(item.key, pane));
+      else if (place !== 'elsewhere') slots.add(slotOf(PANE, item.key, pane));
     }
     return [...slots];
   }
