@@ -132,8 +132,7 @@ export interface Step {
  * What windows do with messages: functions of items, rows and a mark. A step that was not committed is repeated on the rows as
  * they were, and comes to the same.
  *
- * @example
- * ```ts
+ * ```text
  * const items = readInOrder(batch, watermark, look);
  * const rows = await read(logic.needs(items));
  * const { fired, late, failed } = logic.take(items, { state: view(rows), number, mark: watermark.value });
