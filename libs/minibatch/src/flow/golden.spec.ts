@@ -128,6 +128,14 @@ describe('bounds', () => {
     ]);
   });
 
+  it('a message from before a session does not end it', () => {
+    const rules = { gap: 9, longest: 12, leading: false, wait: 0, lateness: 0, lateWindows: false };
+    const machine = new Machine(new SessionWindows(contentOf('collect'), rules), rules);
+    // With 0, the session would end at 12, and the mark is at 13.
+    const events = [...eventsOf([9, 11]), { id: '13', key: 'other', time: 13 }, ...eventsOf([0, 12])];
+    expect(told(machine.run(events, 100))).toEqual(['[9,21) 9,11,12', '[13,22) 13', 'late 0: 0']);
+  });
+
   it('the first message at once, the rest at the end', () => {
     const rules = { gap: 5, longest: Infinity, leading: true, wait: 0, lateness: 0, lateWindows: false };
     const machine = new Machine(new SessionWindows(contentOf('collect'), rules), rules);

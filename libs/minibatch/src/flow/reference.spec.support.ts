@@ -254,14 +254,18 @@ export function sessions(events: readonly Event[], rules: SessionRules): Outcome
     }
   };
 
-  /** The message and all sessions that it connects, as long as that is not too long. */
-  const connect = ({ id, key, time }: Message, all: readonly Session[]): readonly [Session, ...Session[]] => {
+  /** The message and all sessions that it connects, as long as that is not too long and has not ended yet. */
+  const connect = (
+    { id, key, time }: Message,
+    all: readonly Session[],
+    mark: number,
+  ): readonly [Session, ...Session[]] => {
     let one: Session = { key, start: time, last: time, ids: [id] };
     const joined: Session[] = [];
     for (const each of all.toSorted((a, b) => a.start - b.start || a.last - b.last)) {
       if (each.key !== key || each.start > time + gap || time > endOf(each)) continue;
       const [start, last] = [Math.min(one.start, each.start), Math.max(one.last, each.last)];
-      if (last - start >= longest) continue;
+      if (last - start >= longest || endOf({ start, last }) <= mark) continue;
       one = { key, start, last, ids: [...each.ids, ...one.ids] };
       joined.push(each);
     }
@@ -270,7 +274,7 @@ export function sessions(events: readonly Event[], rules: SessionRules): Outcome
 
   const take = (message: Message, mark: number) => {
     const { id, key, time } = message;
-    const [session, ...joined] = connect(message, open);
+    const [session, ...joined] = connect(message, open, mark);
     const isLate = joined.length === 0 && time + gap <= mark;
     if (!isLate) {
       const leads = leading && joined.length === 0;
@@ -278,7 +282,7 @@ export function sessions(events: readonly Event[], rules: SessionRules): Outcome
         windows.push({ key, start: time, end: time + gap, ids: [id], revision: 0, late: false, partial: true });
       open = [...open.filter((each) => !joined.includes(each)), leads ? { ...session, ids: [] } : session];
     } else if (lateWindows || mark < time + gap + lateness) {
-      const [late, ...others] = connect(message, gathered);
+      const [late, ...others] = connect(message, gathered, -Infinity);
       const due = Math.min(mark + gap, ...others.map((each) => each.due ?? Infinity));
       gathered = [...gathered.filter((each) => !others.includes(each)), { ...late, due }];
     } else missed.push({ id, starts: [time], taken: false });

@@ -95,7 +95,8 @@ export class SessionWindows implements WindowLogic {
     const { key, mark } = item;
     const slot = sessionSlot(key);
     const row = rows.get(slot) ?? { key, sessions: [] };
-    const joined = this.joinedBy(item, row, (session) => session.late === undefined && this.endOf(session) > mark);
+    const isOpen = (session: Session) => session.late === undefined && this.endOf(session) > mark;
+    const joined = this.joinedBy(item, row, isOpen, mark);
     const own = { start: item.time, last: item.time };
     const isLate = joined.length === 0 && this.endOf(own) <= mark;
     if (!isLate) {
@@ -108,15 +109,24 @@ export class SessionWindows implements WindowLogic {
       call.late.push({ item, windows: [{ start: own.start, end: this.endOf(own) }], taken: false });
       return;
     }
-    const lateOnes = this.joinedBy(item, row, ({ late }) => late !== undefined && late > mark);
+    const lateOnes = this.joinedBy(item, row, ({ late }) => late !== undefined && late > mark, -Infinity);
     const due = Math.min(mark + this.rules.gap, ...lateOnes.map(({ late = Infinity }) => late));
     this.join(item, row, lateOnes, call, due);
     call.lateTaken += 1;
     rows.put(slot, row);
   }
 
-  /** The sessions that the item makes one, in order of time. */
-  private joinedBy({ time }: TimedItem, row: SessionRow, isOpen: (session: Session) => boolean): readonly Session[] {
+  /**
+   * The sessions that the item makes one, in order of time; none that would be too long with it.
+   *
+   * @param mark where that one must not have ended: a message from before a session can move the end to which it may go on
+   */
+  private joinedBy(
+    { time }: TimedItem,
+    row: SessionRow,
+    isOpen: (session: Session) => boolean,
+    mark: number,
+  ): readonly Session[] {
     const near = row.sessions
       .filter((session) => isOpen(session) && session.start <= time + this.rules.gap && time <= this.endOf(session))
       .sort((a, b) => a.start - b.start || a.last - b.last);
@@ -124,7 +134,7 @@ export class SessionWindows implements WindowLogic {
     let [start, last] = [time, time];
     for (const session of near) {
       const [from, to] = [Math.min(start, session.start), Math.max(last, session.last)];
-      if (to - from >= this.rules.longest) continue;
+      if (to - from >= this.rules.longest || this.endOf({ start: from, last: to }) <= mark) continue;
       [start, last] = [from, to];
       joined.push(session);
     }
