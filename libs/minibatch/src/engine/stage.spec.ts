@@ -237,6 +237,27 @@ describe('a stage', () => {
     await stop(p);
   });
 
+  it('handles all of a window that another handler of its group has left half done', async () => {
+    const { database, plain, out } = world();
+    await plain.ensureStream(STREAM);
+    await plain.registerGroup({ stream: STREAM, group: 'default' });
+    await plain.append(['a', 'b', 'c'].map((data) => ({ stream: STREAM, data, created: new Date(0) })));
+    const owner = { id: 'before', host: 'h', bootId: 'b', pid: 1, startTime: '1' };
+    const lease = await plain.acquireLease(KEY, owner, { fence: 0, counter: 0 });
+    if (!lease) throw new Error('no lease');
+    await plain.recover(lease);
+    const { messages } = await plain.fetch(KEY, undefined, { messages: 10, bytes: 1e6 });
+    const split = { pending: [{ from: 1, to: 2 }], alone: [{ from: 2, to: 3 }], again: [], last: false };
+    const messageIds = messages.map(({ id }) => id);
+    const record = { seq: 1, id: 'w', messageIds, created: new Date(0), attempt: 5, recoveries: 0, split };
+    await plain.claim(lease, [record]);
+    await plain.releaseLease(lease);
+    const p = await new Process(database).consumer(stageOf(count)).start();
+    await p.advance(LEASE);
+    expect(await out()).toEqual(['a#1', 'b#2', 'c#3']);
+    await stop(p);
+  });
+
   it("reports a store that can't be read, and goes on when it can", async () => {
     const { database, rows } = world();
     let isAway = true;

@@ -137,7 +137,8 @@ async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWi
   const inherited = !term.clean;
   const suspect = inherited && (!term.runsElsewhere || record.recoveries > 0);
   const open = inFlightWindow(record, messages, suspect, inherited);
-  if (record.split) open.apart = takenApart(new Bisection(record.split), record.error);
+  // What a stage makes of a part would be lost: its group may have had another handler before.
+  if (record.split && !term.definition.stage) open.apart = takenApart(new Bisection(record.split), record.error);
   return open;
 }
 
