@@ -39,6 +39,17 @@ describe('LmdbStreamStore: changes', () => {
     expect(await during(store, () => store.registerGroup(key))).toEqual(['s']);
   });
 
+  it('are the streams that a commit has appended to', async () => {
+    const store = await opened('s', 't');
+    const consumer = { ...key, partition: 0 };
+    const lease = await store.acquireLease(consumer, OWNER, { fence: 0, counter: 0 });
+    const append = ['t', 'new'].map((stream) => message(1, { stream }));
+    const commit = { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 0 } };
+    const effects = new Map([[1, { put: [{ slot: 'a', value: new Uint8Array(1) }], append }]]);
+    expect(await during(store, () => store.commit(lease!, { ...commit, effects }))).toEqual(['t', 'new']);
+    expect(await during(store, () => store.commit(lease!, { ...commit, effects }))).toEqual([]);
+  });
+
   it('are none while this process renews its leases, commits, or fails to write', async () => {
     const store = await opened('s');
     const consumer = { ...key, partition: 0 };

@@ -119,6 +119,9 @@ describe('LmdbStreamStore', () => {
     const lease = await hold(store);
     await store.append([...many(50), message(1, { dedupeId: 'x' })]);
     await store.bury(lease, (await store.fetch(key(), undefined, ALL)).messages.slice(0, 3).map(letterOf));
+    const put = [{ slot: 'a', value: new Uint8Array(1), due: new Date() }];
+    const commit = { finished: [1], progress: { lastSeq: 1, windows: 1, messages: 0 } };
+    await store.commit(lease, { ...commit, effects: new Map([[1, { put }]]) });
     const environment = await LmdbEnvironment.open(lmdb.path, 126, 0o600);
     await environment.write((view) => dropStream(view, 's'));
     await environment.close();

@@ -16,6 +16,12 @@ const MOST_CONFLICTS = 10;
 /** A call waits at least this long for a connection of the pool; milliseconds. */
 const LEAST_WAIT = 1_000;
 
+/**
+ * Whatever the defaults of the role are: what a lock protects has to be read after it; and a process that stops in the middle, without its
+ * connection being closed, must not keep others from the locks, such as from the lease that it holds. It repeats the transaction.
+ */
+const BEGIN = `begin isolation level read committed; set local idle_in_transaction_session_timeout = '5s'`;
+
 const SERVER = statement(`select ${SERVER_IDENTITY} as server`);
 
 export interface DatabaseOptions {
@@ -145,8 +151,7 @@ export class Database {
   }
 
   private async inTransaction<R>(client: PostgresClient, work: (queries: Queries) => Promise<R>): Promise<R> {
-    // Whatever the role's default is: what a lock protects has to be read after it.
-    await client.query('begin isolation level read committed');
+    await client.query(BEGIN);
     try {
       const result = await work(this.queriesOf(client));
       await client.query('commit');

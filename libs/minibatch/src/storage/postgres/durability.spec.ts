@@ -1,14 +1,26 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres } from '../../../../../scripts/servers/postgres/postgres.mjs';
 import { openSchema } from '../../../../../test/support/postgres-server.js';
-import { hold, numbers, progress, read, register, windowOf } from '../../testing/store-contract/fixtures.js';
+import {
+  hold,
+  key,
+  message,
+  numbers,
+  progress,
+  read,
+  register,
+  row,
+  valueOf,
+  windowOf,
+} from '../../testing/store-contract/fixtures.js';
 import { DURABLE } from '../durability.spec.support.js';
 
 /** Writes that are made in one turn of the event loop. */
-const TOGETHER: readonly (readonly ('settle' | 'claim' | 'commit point')[])[] = [
+const TOGETHER: readonly (readonly ('settle' | 'claim' | 'commit point' | 'commit point with rows')[])[] = [
   ['settle', 'settle'],
   ['settle', 'claim'],
   ['settle', 'claim', 'commit point'],
+  ['settle', 'claim', 'commit point with rows'],
 ];
 
 /** Windows 1 and 2 are committed, 3 is claimed, and 4 is not yet; another group makes a settle two statements. */
@@ -23,23 +35,27 @@ function together(what: (typeof TOGETHER)[number]): (typeof DURABLE)[number][1] 
     const groups = await store.commit(lease, { finished: [1, 2], progress: progress(2) });
     const settle = (n: number) =>
       store.settle(lease, [{ window: windows[n]!, messages: [messages[n]!] }], { groups, keep: false });
+    const hasRows = what.includes('commit point with rows');
+    const commits = hasRows || what.includes('commit point');
     let settled = 0;
     await Promise.all(
       what.map((each) => {
         if (each === 'settle') return settle(settled++);
         if (each === 'claim') return store.claim(lease, [windows[3]!]);
-        return store.commit(lease, { finished: [1, 2, 3], progress: progress(3) });
+        const effects = new Map([[3, { put: [row('a', 3)], append: [message({}, { stream: 'results' })] }]]);
+        const commit = { finished: [1, 2, 3], progress: progress(3) };
+        return store.commit(lease, hasRows ? { ...commit, effects } : commit);
       }),
     );
     await crash();
     const { finished, open } = await store.recover(lease);
-    expect(finished.map(({ seq }) => seq)).toEqual(
-      [1, 2, ...(what.includes('commit point') ? [3] : [])].slice(settled),
-    );
-    expect(open.map(({ seq }) => seq)).toEqual(
-      [3, 4].slice(what.includes('commit point') ? 1 : 0, what.includes('claim') ? 2 : 1),
-    );
+    expect(finished.map(({ seq }) => seq)).toEqual([1, 2, ...(commits ? [3] : [])].slice(settled));
+    expect(open.map(({ seq }) => seq)).toEqual([3, 4].slice(commits ? 1 : 0, what.includes('claim') ? 2 : 1));
     expect((await read(store)).map(({ id }) => id)).toEqual(messages.slice(settled).map(({ id }) => id));
+    if (!hasRows) return;
+    expect((await store.readState!(key(), ['a'])).map(valueOf)).toEqual([row('a', 3)]);
+    await store.registerGroup(key('default', 'results'));
+    expect(await read(store, key('default', 'results'))).toHaveLength(1);
   };
 }
 
