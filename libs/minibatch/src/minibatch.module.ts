@@ -24,6 +24,7 @@ import {
 import { type MinibatchModuleOptions, type ResolvedOptions, resolveOptions } from './minibatch.options.js';
 import { MinibatchRunner } from './minibatch.runner.js';
 import { storeParts } from './minibatch.providers.js';
+import { PipelineExplorer } from './pipelines/pipeline.explorer.js';
 import { SourceExplorer } from './sources/source.explorer.js';
 import { StatusService } from './status/status.service.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
@@ -120,6 +121,7 @@ const providers: Provider[] = [
   ApplicationScope,
   ConsumerExplorer,
   ConsumerRegistry,
+  PipelineExplorer,
   SourceExplorer,
   MinibatchRunner,
   MinibatchLifecycle,

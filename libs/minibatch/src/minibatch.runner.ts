@@ -1,6 +1,6 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { bindConsumer, bindServed } from './consumers/consumer.binder.js';
-import { consumes, feeds } from './definitions/decorated-classes.js';
+import { consumes, feeds, pipes } from './definitions/decorated-classes.js';
 import type { ExecutorRegistry } from './consumers/executor.registry.js';
 import { bindingLine } from './consumers/binding-line.js';
 import { ConsumerExplorer, type FoundConsumer } from './consumers/consumer.explorer.js';
@@ -16,6 +16,9 @@ import { executorName } from './executors/executor-ref.js';
 import { WORKER } from './executors/worker-mark.js';
 import { ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
+import { bindPipeline } from './pipelines/pipeline.binder.js';
+import { isPipeline, type PipelineConsumer, PipelineExplorer } from './pipelines/pipeline.explorer.js';
+import { targetStreams } from './pipelines/pipeline.plan.js';
 import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
 import type { StreamStore } from './storage/stream-store.interface.js';
 import type { StreamHub } from './streams/stream-hub.js';
@@ -54,6 +57,7 @@ export class MinibatchRunner {
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(ConsumerExplorer) private readonly consumerExplorer: ConsumerExplorer,
     @Inject(SourceExplorer) private readonly sourceExplorer: SourceExplorer,
+    @Inject(PipelineExplorer) private readonly pipelineExplorer: PipelineExplorer,
     @Inject(ConsumerRegistry) private readonly registry: ConsumerRegistry,
     @Inject(RunTimeConsumers) private readonly atRunTime: RunTimeConsumers,
     @Inject(PatternConsumers) private readonly patterns: PatternConsumers,
@@ -68,10 +72,7 @@ export class MinibatchRunner {
 
   /** What the decorators bind, in this process or another, as it stands in log lines. @internal */
   get bindings(): readonly string[] {
-    return [
-      ...this.registry.all().map(({ label, stream }) => consumes(label, stream)),
-      ...this.found.map(({ label, stream }) => feeds(label, stream)),
-    ];
+    return [...this.registry.all().map(bindingOf), ...this.found.map(({ label, stream }) => feeds(label, stream))];
   }
 
   /**
@@ -108,13 +109,16 @@ export class MinibatchRunner {
     const sources = this.sourceExplorer
       .explore()
       .filter(({ source, stream }) => !this.found.some((each) => each.source === source && each.stream === stream));
-    const consumers = this.consumerExplorer
+    const decorated = this.consumerExplorer
       .explore()
       .filter((consumer) => !this.registry.has(consumer))
       .map((consumer) => this.registry.add({ ...consumer, resolved: this.resolve(consumer) }));
-    const named = consumers.filter(({ pattern }) => !pattern);
-    for (const { stream, settings } of [...named, ...sources]) this.hub.define(stream, settings);
-    return { consumers, sources };
+    const pipelines = this.pipelineExplorer.explore(this.options.retry).map((consumer) => this.registry.add(consumer));
+    const named = decorated.filter(({ pattern }) => !pattern);
+    const targets = pipelines.flatMap(({ plan }) => targetStreams(plan));
+    for (const { stream, settings } of [...named, ...pipelines, ...targets, ...sources])
+      this.hub.define(stream, settings);
+    return { consumers: [...decorated, ...pipelines], sources };
   }
 
   private resolve({ label, options }: FoundConsumer): ResolvedStreaming {
@@ -130,6 +134,11 @@ export class MinibatchRunner {
       }
       if (isByPattern(consumer)) {
         await this.bindPattern(consumer);
+        continue;
+      }
+      if (isPipeline(consumer)) {
+        const definition = await this.bindPipeline(consumer);
+        if (definition) definitions.push(definition);
         continue;
       }
       if (this.isWorker) {
@@ -166,6 +175,19 @@ export class MinibatchRunner {
     this.patterns.add(consumer);
     this.consumers += 1;
     this.logger.log(`every stream that matches ${bindingLine(definition)}`);
+  }
+
+  /** Undefined in a worker: what a pipeline makes is committed by the process that holds the lease, so it runs there. */
+  private async bindPipeline(consumer: PipelineConsumer): Promise<ConsumerDefinition | undefined> {
+    if (this.isWorker) return undefined;
+    const { definition, line } = await bindPipeline(consumer, {
+      store: this.store,
+      prepare: (messages) => this.hub.prepare(messages),
+      checkSinks: (label, sinks) => this.consumerExplorer.checkSinks(label, sinks),
+    });
+    this.consumers += 1;
+    this.logger.log(line);
+    return definition;
   }
 
   private async bindServed(consumer: RegisteredConsumer): Promise<void> {
@@ -270,6 +292,11 @@ export class MinibatchRunner {
 
 function namesOf({ label, stream, options }: FoundSource): readonly string[] {
   return [label, options.name ?? label, stream];
+}
+
+function bindingOf(consumer: RegisteredConsumer): string {
+  const { label, stream, resolved } = consumer;
+  return isPipeline(consumer) ? pipes(label, resolved.group) : consumes(label, stream);
 }
 
 function isByPattern(consumer: RegisteredConsumer): consumer is PatternConsumer {

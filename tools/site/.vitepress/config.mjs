@@ -34,6 +34,7 @@ const guides = {
   'Sources and sinks': 'sources-and-sinks',
   Stores: 'stores',
   LMDB: 'lmdb',
+  Pipelines: 'pipelines',
   Executors: 'executors',
   PostgreSQL: 'postgres',
   'Writing a store': 'writing-a-store',

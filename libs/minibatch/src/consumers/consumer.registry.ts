@@ -21,7 +21,7 @@ export class ConsumerRegistry {
   private readonly reserved = new Map<string, { readonly label: string }>();
 
   /** @throws MinibatchError `DuplicateGroup` */
-  add(consumer: RegisteredConsumer): RegisteredConsumer {
+  add<C extends RegisteredConsumer>(consumer: C): C {
     const { stream, label } = consumer;
     const { group } = consumer.resolved;
     const id = `${stream}\0${group}`;
@@ -30,7 +30,9 @@ export class ConsumerRegistry {
       const hint =
         other.label === label && other.instance !== consumer.instance
           ? `its class is a provider in two modules (${other.module.name}, ${consumer.module.name}): provide it in one, and export it`
-          : 'a group belongs to one consumer; give one of them a name of its own by `group`, and both see every message';
+          : 'plan' in other || 'plan' in consumer
+            ? 'the group of a pipeline is its name; give one of them another one'
+            : 'a group belongs to one consumer; give one of them a name of its own by `group`, and both see every message';
       throw new MinibatchError(
         ErrorCode.DuplicateGroup,
         `${other.label} and ${label} both consume '${stream}' in the group '${group}': ${hint}`,

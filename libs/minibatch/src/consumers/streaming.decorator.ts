@@ -1,8 +1,8 @@
 import 'reflect-metadata';
-import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
 import { invalidOption } from '../common/checks.js';
 import { consumes, noteDecorated } from '../definitions/decorated-classes.js';
+import { requireMethod } from '../definitions/decorated-method.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Stored } from '../windows/stored.js';
@@ -50,8 +50,7 @@ export function Streaming<T = never, const S extends SinkRef | readonly SinkRef[
   options: StreamingOptions<S>,
 ): StreamingMethod<T, S> {
   return (target, propertyKey, descriptor) => {
-    const label = labelOf(target, propertyKey);
-    requireMethod(label, target, propertyKey, descriptor);
+    const label = requireMethod('@Streaming', 'name(window) { … }', target, propertyKey, descriptor);
     const entry: StreamingEntry = {
       ...(stream instanceof RegExp ? patternOf(label, stream) : streamOf(label, stream)),
       options,
@@ -82,41 +81,6 @@ function patternOf(label: string, pattern: RegExp): Pick<StreamingEntry, 'stream
   return { stream: String(pattern), pattern };
 }
 
-/** What is no method would never be found. @throws MinibatchError `InvalidOptions` */
-function requireMethod(
-  label: string,
-  target: object,
-  propertyKey: unknown,
-  descriptor: PropertyDescriptor | undefined,
-): asserts propertyKey is string {
-  const wrong = whyNot(target, propertyKey, descriptor);
-  if (wrong === undefined) return;
-  throw new MinibatchError(ErrorCode.InvalidOptions, `${label}: ${wrong}`, { details: { consumer: label } });
-}
-
-function whyNot(target: object, propertyKey: unknown, descriptor: PropertyDescriptor | undefined): string | undefined {
-  if (typeof propertyKey === 'object') {
-    return (
-      '@Streaming was compiled as a standard decorator, and Nest needs the other kind: set experimentalDecorators and ' +
-      'emitDecoratorMetadata in the tsconfig.json that the compiler reads'
-    );
-  }
-  if (typeof target === 'function' || typeof propertyKey === 'symbol') {
-    return '@Streaming works on methods of instances with a name, not on static methods or symbols';
-  }
-  if (typeof descriptor?.value !== 'function') {
-    return '@Streaming works on methods, not on properties or accessors: write it as a method, name(window) { … }';
-  }
-  return undefined;
-}
-
-function ownEntries(target: object, propertyKey: string): readonly StreamingEntry[] {
+function ownEntries(target: object, propertyKey: string | symbol): readonly StreamingEntry[] {
   return (Reflect.getOwnMetadata(STREAMING, target, propertyKey) as readonly StreamingEntry[] | undefined) ?? [];
-}
-
-function labelOf(target: object, propertyKey: unknown): string {
-  // What a standard decorator is given.
-  if (typeof propertyKey === 'object' && propertyKey !== null && 'name' in propertyKey) return String(propertyKey.name);
-  const owner = typeof target === 'function' ? target : target.constructor;
-  return `${owner.name}.${String(propertyKey)}`;
 }

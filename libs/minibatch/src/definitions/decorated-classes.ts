@@ -35,6 +35,7 @@ const shared = globalThis as { [FOUND]?: WeakSet<object> };
 const found = (shared[FOUND] ??= new WeakSet<object>());
 
 export const consumes = (label: string, stream: string): string => `${label} consumes '${stream}'`;
+export const pipes = (label: string, name: string): string => `${label} is the pipeline '${name}'`;
 export const feeds = (label: string, stream: string): string => `${label} feeds '${stream}'`;
 
 /** The class uses a decorator. Called when the class is defined. */

@@ -10,7 +10,7 @@ export { messageOf } from './error-text.js';
 export const ErrorCode = {
   /** An option is missing, contradictory or outside its range. */
   InvalidOptions: 'MINIBATCH_INVALID_OPTIONS',
-  /** Two consumers of one stream use the same group. */
+  /** Two consumers of one stream use the same group, or two pipelines have one name. */
   DuplicateGroup: 'MINIBATCH_DUPLICATE_GROUP',
   /** `MinibatchModule.forRoot()` was imported twice in one application. */
   DuplicateModule: 'MINIBATCH_DUPLICATE_MODULE',
@@ -72,7 +72,7 @@ export const ErrorCode = {
   MissingPackage: 'MINIBATCH_MISSING_PACKAGE',
   /** Mongoose and this package have loaded different major versions of the bson package; the message says how to unify them. */
   BsonVersion: 'MINIBATCH_BSON_VERSION',
-  /** The store lacks a feature that was asked for (e.g. `session` in LMDB). */
+  /** The store lacks a feature that was asked for (e.g. `session` in LMDB, or pipelines). */
   StoreUnsupported: 'MINIBATCH_STORE_UNSUPPORTED',
   /** The database was written by a newer version of this package. */
   SchemaTooNew: 'MINIBATCH_SCHEMA_TOO_NEW',
@@ -89,13 +89,13 @@ export const ErrorCode = {
   StreamFull: 'MINIBATCH_STREAM_FULL',
   /** A custom strategy broke its contract (it threw, or selected messages that it was not shown). */
   EmitterFailed: 'MINIBATCH_EMITTER_FAILED',
-  /** A `@Streaming` method threw or its promise was rejected. */
+  /** A `@Streaming` method threw or its promise was rejected; or an asynchronous function of a pipeline failed with some messages. */
   HandlerFailed: 'MINIBATCH_HANDLER_FAILED',
   /** A `@Streaming` method did not settle within its `retry.timeout`; counts as a failed attempt. */
   HandlerTimeout: 'MINIBATCH_HANDLER_TIMEOUT',
   /** A `@Streaming` method rejected messages of its window; they are tried alone and become dead letters. */
   MessagesRejected: 'MINIBATCH_MESSAGES_REJECTED',
-  /** Every message of a window failed alone: none is given up, and the consumer waits for the evidence of other windows or later attempts. */
+  /** Every message of a window failed alone, or an asynchronous function of a pipeline with all that came to it: none is given up, and the consumer waits for the evidence of other windows or later attempts. */
   AllFailed: 'MINIBATCH_ALL_FAILED',
   /** The stored bytes of a message can't be decoded in JavaScript: it becomes a dead letter without having been handled. */
   Undecodable: 'MINIBATCH_UNDECODABLE',

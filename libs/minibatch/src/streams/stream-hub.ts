@@ -18,6 +18,7 @@ import type {
   AppendOutcome,
   DeadLetter,
   DeadLetterFilter,
+  NewMessage,
   StreamInfo,
   StreamStats,
   StreamStore,
@@ -165,6 +166,11 @@ export class StreamHub implements StreamOperations {
     since: number,
   ): Promise<readonly AppendOutcome[]> {
     return this.writer.write(stream, messages, options, since);
+  }
+
+  /** See `StreamWriter.prepare`. */
+  prepare(messages: readonly NewMessage[]): Promise<void> {
+    return this.writer.prepare(messages);
   }
 
   async update(stream: string, change: StreamChange): Promise<void> {

@@ -97,6 +97,25 @@ export class StreamWriter {
       : this.send(stream, outgoing, options, options.waits, since);
   }
 
+  /**
+   * For messages that a consumer appends in its commit, and which are written by the store at once with it: waits for room in their
+   * streams, makes these if need be, and decides on partitions.
+   *
+   * @throws AppendError `StreamClosed`, `StreamFull`, `ShuttingDown`, `StoreUnavailable`
+   */
+  async prepare(messages: readonly NewMessage[]): Promise<void> {
+    const { clock, descriptions } = this.parts;
+    for (const stream of new Set(messages.map((message) => message.stream))) {
+      const own = messages.filter((message) => message.stream === stream);
+      await this.limits.get(stream)?.buffer.admit(own.length, true);
+      const hasKeys = () => own.some(({ key }) => key !== undefined);
+      await descriptions
+        .prepare(stream, clock.monotonic(), hasKeys)
+        ?.catch((error: unknown) => Promise.reject(notStored(error)));
+    }
+    this.place(messages);
+  }
+
   private place(messages: readonly NewMessage[]): void {
     if (this.parts.descriptions.hasPartitions) this.placement.place(messages);
   }

@@ -9,7 +9,8 @@ import type { DeadLetter, DeadLetterFilter } from '../storage/stream-store.inter
 import type { Sink } from '../sinks/sink.interface.js';
 import type { AppendManyOptions, AppendMessageOptions } from '../streams/stream-operations.js';
 import type { StreamHub } from '../streams/stream-hub.js';
-import type { StreamRef } from '../definitions/stream-ref.js';
+import { type StreamRef, streamName } from '../definitions/stream-ref.js';
+import type { Stored } from '../windows/stored.js';
 import type { RecordedRejection, RecordedWindow, RecordingEngine } from './recording-engine.js';
 import type { FailingSink } from './sink-faults.js';
 import { VirtualClock } from './virtual-clock.js';
@@ -92,6 +93,22 @@ export class MinibatchHarness {
     return this.windows(consumer, method).map(({ result }) => result);
   }
 
+  /**
+   * What pipelines have appended to the stream, in order. A batch counts once, however often it was handled, and what is in the stream by now
+   * does not matter.
+   *
+   * @example
+   * ```ts
+   * await harness.append(Flights, { origin: 'SAT', delay: 25 });
+   * await harness.advance('1s');
+   * expect(harness.outputs(Delays)).toEqual([{ origin: 'SAT', delay: 25, airport: 'San Antonio' }]);
+   * ```
+   */
+  outputs<T>(stream: string | StreamRef<T>): readonly Stored<T>[] {
+    // What the messages are, only the definition of the stream can know.
+    return this.engine.outputs(streamName('MinibatchHarness.outputs', stream)) as readonly Stored<T>[];
+  }
+
   /** The windows that the method handled without throwing, with its results. */
   windows<C, M extends MethodOf<C>>(consumer: Type<C>, method: M): readonly RecordedWindow<ResultOf<C, M>>[] {
     const label = `${consumer.name}.${method}`;
@@ -100,7 +117,7 @@ export class MinibatchHarness {
     throw new MinibatchError(
       ErrorCode.UnresolvedProvider,
       `MinibatchHarness: there is no consumer ${label}; consumers are: ${this.engine.labels.join(', ') || 'none'}. ` +
-        'Is the class among the providers, its method decorated with @Streaming, and the module initialised?',
+        'Is the class among the providers, its method decorated with @Streaming or @Pipeline, and the module initialised?',
     );
   }
 

@@ -6,12 +6,14 @@ import type {
   Engine,
   NamedSink,
   Retention,
+  Stage,
+  StageChanges,
   WakeUpStatus,
 } from '../engine/engine.interface.js';
 import { isA } from '../errors/error-text.js';
 import { ErrorCode, MinibatchError, RejectMessages } from '../errors/minibatch.error.js';
 import { isRefused } from '../errors/refusal.js';
-import type { GroupKey, StreamStore } from '../storage/stream-store.interface.js';
+import type { GroupKey, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import type { Window } from '../windows/window.js';
 import { SinkFaults } from './sink-faults.js';
@@ -32,6 +34,9 @@ export interface RecordedRejection {
   readonly reason: unknown;
 }
 
+/** A message that a pipeline has appended; its `dedupeId` is the store's. */
+type AppendedMessage = Omit<NewMessage, 'dedupeId'>;
+
 /** One life of the process's consumers: what belongs to an earlier one has no effect any more. */
 interface Life {
   readonly engine: Engine;
@@ -50,6 +55,8 @@ const NEVER = new Promise<never>(() => undefined);
 export class RecordingEngine implements Engine {
   private readonly recorded = new Map<string, RecordedWindow[]>();
   private readonly rejections = new Map<string, Map<string, RecordedRejection>>();
+  /** What the last run of each window that a stage has handled has appended. */
+  private readonly appended = new Map<string, readonly AppendedMessage[]>();
   private readonly waiting = new Set<() => void>();
   private readonly definitions: ConsumerDefinition[] = [];
   private readonly retentions = new Map<string, Retention>();
@@ -161,6 +168,12 @@ export class RecordingEngine implements Engine {
     return this.recorded.has(label) ? [...(this.rejections.get(label)?.values() ?? [])] : undefined;
   }
 
+  /** What pipelines have appended to the stream, window by window; each counts once, however often it was handled. */
+  outputs(stream: string): readonly unknown[] {
+    const all = [...this.appended.values()].flat();
+    return all.filter((message) => message.stream === stream).map(({ data }) => data);
+  }
+
   get labels(): readonly string[] {
     return [...this.recorded.keys()];
   }
@@ -176,7 +189,7 @@ export class RecordingEngine implements Engine {
   }
 
   private recording(definition: ConsumerDefinition): ConsumerDefinition {
-    const { label, handler, sinks, onRefused } = definition;
+    const { label, handler, sinks, onRefused, stage } = definition;
     if (!this.recorded.has(label)) this.recorded.set(label, []);
     const { life } = this;
     return {
@@ -191,12 +204,33 @@ export class RecordingEngine implements Engine {
         const result = await this.observed(label, window, () => handler(window));
         // A process that was killed does nothing with it.
         if (life.isOver) return NEVER;
-        this.recorded.get(label)?.push({ window: window instanceof BatchWindow ? window.view() : window, result });
-        for (const resolve of this.waiting) resolve();
-        this.waiting.clear();
+        this.handled(label, window, result);
         return result;
       },
+      ...(stage && { stage: this.recordingStage(label, stage, life) }),
     };
+  }
+
+  private recordingStage(label: string, stage: Stage, life: Life): Stage {
+    return {
+      values: stage.values,
+      cacheBytes: stage.cacheBytes,
+      run: async (window, changes, strategy) => {
+        const appended: AppendedMessage[] = [];
+        const noting = noticing(changes, (message) => appended.push(message));
+        await this.observed(label, window, () => stage.run(window, noting, strategy));
+        if (life.isOver) return NEVER;
+        this.appended.set(window.id, appended);
+        this.handled(label, window, undefined);
+        return undefined;
+      },
+    };
+  }
+
+  private handled(label: string, window: Window, result: unknown): void {
+    this.recorded.get(label)?.push({ window: window instanceof BatchWindow ? window.view() : window, result });
+    for (const resolve of this.waiting) resolve();
+    this.waiting.clear();
   }
 
   private failing({ name, sink }: NamedSink, life: Life, failed: (error: unknown, window: Window) => void): NamedSink {
@@ -249,6 +283,22 @@ export class RecordingEngine implements Engine {
       if (rejected.has(id)) all.set(id, { message, reason: rejected.get(id) });
     }
   }
+}
+
+/** The same changes; what is appended is noticed. */
+function noticing(changes: StageChanges, notice: (message: AppendedMessage) => void): StageChanges {
+  return new Proxy(changes, {
+    get(target, name) {
+      if (name === 'append') {
+        return (message: AppendedMessage) => {
+          notice(message);
+          target.append(message);
+        };
+      }
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
 }
 
 /** Resolves when the work of an engine is done, or when its life ends before. */

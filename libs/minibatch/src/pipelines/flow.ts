@@ -1,0 +1,143 @@
+import { invalidOption } from '../common/checks.js';
+import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
+import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
+import type { Message } from '../windows/message.js';
+import type { Stored } from '../windows/stored.js';
+import { type FlowNode, FlowOutlet, type StepFunction, type Work } from './flow-node.js';
+import type { OutletOptions, StreamOutletOptions } from './pipeline.options.js';
+
+declare const outlet: unique symbol;
+
+/** Where a flow ends: what `to` and `into` return, and a `@Pipeline` method. */
+export interface Outlet {
+  /** Only for the compiler. */
+  readonly [outlet]: true;
+}
+
+/** What the compiler says if a stream, or a sink, takes other data than the flow has. */
+interface OtherData<U> {
+  readonly 'takes other data': U;
+}
+
+/**
+ * Messages on their way from a stream, as a value: each step makes a new flow, and one flow may be used more than once. What comes before a
+ * fork runs once for each message. Made by {@link from}; nothing runs before a `@Pipeline` method has returned outlets.
+ *
+ * Functions get the data of one message, and the message of the source stream with its id, key, headers and time. They may run more than
+ * once with a message: what they give out counts once.
+ *
+ * @typeParam T data of the messages
+ */
+export class Flow<T> {
+  declare private readonly data: T;
+
+  /** @internal */
+  constructor(private readonly node: FlowNode) {}
+
+  /** Keeps the messages for which the test is true. */
+  filter<S extends T>(test: (data: T, message: Message) => data is S): Flow<S>;
+  filter(test: (data: T, message: Message) => boolean | Promise<boolean>): Flow<T>;
+  filter(test: unknown): Flow<T> {
+    return this.step('filter', test);
+  }
+
+  /** Makes something else of each message. */
+  map<R>(fn: (data: T, message: Message) => R): Flow<Awaited<R>> {
+    return this.step('map', fn);
+  }
+
+  /** Makes any number of messages of each: those of an array, or of anything else that can be iterated. */
+  flatMap<R>(fn: (data: T, message: Message) => Iterable<R> | Promise<Iterable<R>>): Flow<R> {
+    return this.step('flatMap', fn);
+  }
+
+  /** Calls a function with each message, which then goes on as it is. What the function returns is awaited and not used. */
+  tap(fn: (data: T, message: Message) => unknown): Flow<T> {
+    return this.step('tap', fn);
+  }
+
+  /**
+   * Sends each message one of several ways: that of the first test which is true, or `rest` if none is. A way that is not used ends there.
+   *
+   * @example
+   * ```ts
+   * const { late, rest } = from(Flights).branch({ late: ({ delay }) => delay >= 15 });
+   * ```
+   */
+  branch<B extends { readonly [way: string]: (data: T, message: Message) => boolean | Promise<boolean> }>(
+    tests: B & { readonly rest?: never },
+  ): { readonly [K in Exclude<keyof B, 'rest'> | 'rest']: Flow<T> } {
+    const entries = Object.entries(tests as Record<string, unknown>);
+    for (const [name, test] of entries) {
+      if (name === 'rest') throw invalidOption('branch', 'rest', test, 'other names: rest is the way of all others');
+      requireFunction(`branch '${name}'`, test);
+    }
+    if (entries.length === 0) throw invalidOption('branch', 'tests', tests, 'an object with at least one test');
+    const fork: FlowNode = {
+      work: { kind: 'branch', tests: new Map(entries as [string, StepFunction][]) },
+      before: [this.node],
+    };
+    const ways = [...entries.map(([name]) => name), 'rest'].map((name) => {
+      const way: FlowNode = { work: { kind: 'way', name }, before: [fork] };
+      return [name, new Flow<T>(way)] as const;
+    });
+    return Object.fromEntries(ways) as { readonly [K in Exclude<keyof B, 'rest'> | 'rest']: Flow<T> };
+  }
+
+  /** The messages of both flows. Each source keeps the order of its own; nothing is said of the order between them. */
+  merge<U>(other: Flow<U>): Flow<T | U> {
+    if (!(other instanceof Flow)) throw invalidOption('merge', 'other', other, 'a flow: from(Stream)');
+    return new Flow({ work: { kind: 'merge' }, before: [this.node, other.node] });
+  }
+
+  /**
+   * Appends the messages to a stream, in the commit that takes those of the source out: exactly once. Each has the time and the
+   * trace headers (`traceparent`, `tracestate`, `baggage`) of the message it was made of.
+   */
+  to<U>(
+    stream: StreamRef<U> & ([T] extends [U] ? unknown : OtherData<U>),
+    options: StreamOutletOptions<T> = {},
+  ): Outlet {
+    const { key, ...rest } = options;
+    const target = {
+      kind: 'stream' as const,
+      ...streamOf('to', stream),
+      ...(key === undefined ? {} : { key: key as string | StepFunction }),
+    };
+    return new FlowOutlet(this.node, target, rest) as object as Outlet;
+  }
+
+  /**
+   * Puts the messages of each batch into a sink, as an array, before the batch is committed: at least once, after a crash again and with the
+   * same `window.id`. While the sink fails, it is tried again, without end.
+   *
+   * @param sink a provider's class or token, resolved in the module of the pipeline, or an instance
+   */
+  into<S extends SinkRef>(
+    sink: S & (T[] extends ResultFor<S> ? unknown : OtherData<ResultFor<S>>),
+    options: OutletOptions = {},
+  ): Outlet {
+    return new FlowOutlet(this.node, { kind: 'sink', sink }, options) as object as Outlet;
+  }
+
+  private step<R>(kind: 'filter' | 'map' | 'flatMap' | 'tap', fn: unknown): Flow<R> {
+    requireFunction(kind, fn);
+    return new Flow({ work: { kind, fn } as Work, before: [this.node] });
+  }
+}
+
+/**
+ * Begins a flow with the messages of a stream.
+ *
+ * @example
+ * ```ts
+ * const late = from(Flights).filter(({ delay }) => delay >= 15);
+ * ```
+ */
+export function from<T>(stream: StreamRef<T>): Flow<Stored<T>> {
+  return new Flow({ work: { kind: 'from', ...streamOf('from', stream) }, before: [] });
+}
+
+function requireFunction(where: string, fn: unknown): void {
+  if (typeof fn !== 'function') throw invalidOption(where, 'fn', fn, 'a function of data and message');
+}

@@ -1,0 +1,127 @@
+import { describe, expect, it } from 'vitest';
+import { defineStream } from '../definitions/stream-ref.js';
+import type { Sink } from '../sinks/sink.interface.js';
+import { type Flow, from } from './flow.js';
+import { Pipeline } from './pipeline.decorator.js';
+
+// Checked by `tsc --noEmit`: each `@ts-expect-error` fails the check if what follows does compile.
+
+interface Flight {
+  readonly origin: string;
+  readonly delay: number;
+}
+interface Delayed extends Flight {
+  readonly airport: string;
+}
+interface Cancelled extends Flight {
+  readonly reason: string;
+}
+
+const Flights = defineStream<Flight>('flights');
+const Delays = defineStream<Delayed>('delays');
+const Small = defineStream<Flight>('small-delays');
+const Numbers = defineStream<number>('numbers');
+
+class DelaySink implements Sink<readonly Delayed[]> {
+  put(_delays: readonly Delayed[]): void {}
+}
+class NumberSink implements Sink<readonly number[]> {
+  put(_numbers: readonly number[]): void {}
+}
+class AnySink implements Sink {
+  put(): void {}
+}
+
+const isCancelled = (flight: Flight): flight is Cancelled => 'reason' in flight;
+const enrich = async (flight: Flight): Promise<Delayed> => ({ ...flight, airport: '' });
+
+describe('what compiles', () => {
+  it('follows the data through every step', () => {
+    class Delay {
+      @Pipeline('delays', { replaces: 'old', retry: { attempts: 2 }, onAllFailed: 'deadLetter' })
+      delays() {
+        const { late, rest } = from(Flights)
+          .filter(({ delay }) => delay > 0)
+          .branch({ late: ({ delay }) => delay >= 15 });
+        return [
+          late.map(enrich).to(Delays, { key: 'origin', concurrency: 20, batch: { size: 10, interval: '1s' } }),
+          rest.tap((flight, { id, headers }) => [flight.delay, id, headers]).to(Small, { key: ({ origin }) => origin }),
+        ];
+      }
+
+      @Pipeline('reasons')
+      reasons() {
+        const reasons: Flow<string> = from(Flights)
+          .filter(isCancelled)
+          .map(({ reason }) => reason);
+        const words: Flow<string> = reasons.flatMap((reason) => reason.split(' '));
+        const lengths: Flow<number> = words.flatMap(async (word) => new Set([word.length]));
+        const both: Flow<number | Flight> = lengths.merge(from(Small));
+        return both.filter((one): one is number => typeof one === 'number').to(Numbers);
+      }
+
+      @Pipeline('sinks')
+      sinks() {
+        const delays = from(Flights).map(enrich);
+        return [delays.into(DelaySink), delays.into(AnySink, { concurrency: 2 }), delays.into('TOKEN')];
+      }
+    }
+    expect(Delay).toBeDefined();
+  });
+
+  it('refuses what does not fit', () => {
+    const attempts = [
+      // @ts-expect-error the stream takes numbers
+      () => from(Flights).to(Numbers),
+      // @ts-expect-error an airport is missing
+      () => from(Flights).to(Delays),
+      // @ts-expect-error no such field
+      () => from(Flights).to(Small, { key: 'from' }),
+      // @ts-expect-error a number is no key
+      () => from(Flights).to(Small, { key: 'delay' }),
+      // @ts-expect-error the sink takes numbers
+      () => from(Flights).into(NumberSink),
+      // @ts-expect-error the instance takes numbers
+      () => from(Flights).into(new NumberSink()),
+      // @ts-expect-error not iterable
+      () => from(Flights).flatMap(({ delay }) => delay),
+      // @ts-expect-error a number is no test
+      () => from(Flights).filter(({ delay }) => delay),
+      // @ts-expect-error no such way
+      () => from(Flights).branch({ late: () => true }).early,
+      // @ts-expect-error rest is what no test takes
+      () => from(Flights).branch({ rest: () => true }),
+      // @ts-expect-error no such field in the test
+      () => from(Flights).branch({ late: ({ speed }) => speed > 1 }),
+      // @ts-expect-error a name is no stream
+      () => from('flights'),
+      // @ts-expect-error misspelled
+      () => from(Flights).to(Small, { kee: 'origin' }),
+      // @ts-expect-error a sink has no key
+      () => from(Flights).into(AnySink, { key: 'origin' }),
+      // @ts-expect-error a pipeline has no such option
+      () => Pipeline('name', { group: 'other' }),
+      // @ts-expect-error evidence of other windows is not waited for
+      () => Pipeline('name', { onAllFailed: 'evidence' }),
+    ];
+    expect(attempts).toHaveLength(16);
+    class Wrong {
+      // @ts-expect-error it returns a flow without an outlet
+      @Pipeline('flow')
+      flow() {
+        return from(Flights);
+      }
+      // @ts-expect-error it takes something
+      @Pipeline('takes')
+      takes(_window: unknown) {
+        return from(Flights).to(Small);
+      }
+      // @ts-expect-error it is asynchronous
+      @Pipeline('later')
+      async later() {
+        return from(Flights).to(Small);
+      }
+    }
+    expect(Wrong).toBeDefined();
+  });
+});

@@ -1,0 +1,166 @@
+import { show } from '../common/checks.js';
+import { AppendError, bareMessageOf, codeOf, ErrorCode } from '../errors/minibatch.error.js';
+import { toStorable } from '../storage/storable.js';
+import { labelsOf } from '../streams/message-labels.js';
+import type { Mutable } from '../common/mutable.js';
+import type { NewMessage } from '../storage/stream-store.interface.js';
+import type { Message } from '../windows/message.js';
+import { type FlowNode, type FlowOutlet, isOutlet, type StepFunction, type Target } from './flow-node.js';
+import type { AsyncStep, MessageRun } from './message-run.js';
+import type { SourcePlan } from './pipeline.plan.js';
+
+/** Takes the data that a message has become. Answers with nothing if it is through, so that what is synchronous costs no promises. */
+export type Take = (data: unknown, run: MessageRun) => void | Promise<void>;
+
+/** Headers by which tracing follows a message: https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/ */
+const TRACE_HEADERS = ['traceparent', 'tracestate', 'baggage'];
+
+export interface FuseOptions {
+  /** Most bytes of a message. */
+  readonly maxBytes: number;
+  /** Sinks of the plan's outlets; what goes into one is noted by its index. */
+  readonly sinks: readonly FlowOutlet[];
+}
+
+/** All steps behind a source stream as one function. */
+export function fuse({ roots, after }: Pick<SourcePlan, 'roots' | 'after'>, options: FuseOptions): Take {
+  const made = new Map<FlowNode | FlowOutlet, Take>();
+  const takeOf = (next: FlowNode | FlowOutlet, depth: number): Take => {
+    let take = made.get(next);
+    if (!take) {
+      take = isOutlet(next) ? outletTake(next, options) : stepTake(next, depth);
+      made.set(next, take);
+    }
+    return take;
+  };
+  const stepTake = (node: FlowNode, depth: number): Take => {
+    const nexts = after.get(node) ?? [];
+    if (node.work.kind === 'branch') {
+      const ways = new Map(nexts.flatMap((next) => wayOf(next, takeOf(next, depth))));
+      return branchTake(node.work.tests, ways, depth);
+    }
+    const next = inTurn(nexts.map((each) => takeOf(each, depth + 1)));
+    const { work } = node;
+    if (work.kind === 'from' || work.kind === 'merge' || work.kind === 'way') return next;
+    return FUNCTIONS[work.kind](work.fn, { name: nameOf(work.kind, work.fn, depth) }, next);
+  };
+  return inTurn(roots.map((root) => takeOf(root, 0)));
+}
+
+/** The step's number is its place in the chain, counted from the source. */
+function nameOf(kind: string, { name }: StepFunction, depth: number): string {
+  return `step ${depth} (${name === '' ? kind : `${kind} ${name}`})`;
+}
+
+function wayOf(next: FlowNode | FlowOutlet, take: Take): readonly (readonly [string, Take])[] {
+  return !isOutlet(next) && next.work.kind === 'way' ? [[next.work.name, take]] : [];
+}
+
+const FUNCTIONS: Readonly<
+  Record<'filter' | 'map' | 'flatMap' | 'tap', (fn: StepFunction, step: AsyncStep, next: Take) => Take>
+> = {
+  filter: (fn, step, next) => (data, run) =>
+    settled(step, fn(data, run.message), run, (isKept) => (isKept ? next(data, run) : undefined)),
+  map: (fn, step, next) => (data, run) => settled(step, fn(data, run.message), run, (made) => next(made, run)),
+  tap: (fn, step, next) => (data, run) => settled(step, fn(data, run.message), run, () => next(data, run)),
+  flatMap: (fn, step, next) => (data, run) =>
+    settled(step, fn(data, run.message), run, (made) => {
+      if (!isIterable(made))
+        throw new TypeError(`${step.name} returned ${show(made)}; allowed: an array, or another iterable`);
+      return each(made[Symbol.iterator](), (one) => next(one, run));
+    }),
+};
+
+function branchTake(tests: ReadonlyMap<string, StepFunction>, ways: ReadonlyMap<string, Take>, depth: number): Take {
+  const all = [...tests].map(([name, test]) => ({ name, test, step: { name: `step ${depth} (branch ${name})` } }));
+  const go = (name: string, data: unknown, run: MessageRun) => ways.get(name)?.(data, run);
+  const tryFrom = (index: number, data: unknown, run: MessageRun): void | Promise<void> => {
+    const current = all[index];
+    if (!current) return go('rest', data, run);
+    const { name, test, step } = current;
+    return settled(step, test(data, run.message), run, (holds) =>
+      holds ? go(name, data, run) : tryFrom(index + 1, data, run),
+    );
+  };
+  return (data, run) => tryFrom(0, data, run);
+}
+
+function outletTake(outlet: FlowOutlet, { maxBytes, sinks }: FuseOptions): Take {
+  const { target } = outlet;
+  if (target.kind === 'sink') {
+    const sink = sinks.indexOf(outlet);
+    return (data, run) => void run.outputs.push({ kind: 'result', sink, data });
+  }
+  return (data, run) =>
+    void run.outputs.push({ kind: 'message', message: messageOf(target, data, run.message, maxBytes) });
+}
+
+/** @throws AppendError `NotStorable`, `MessageTooLarge` */
+function messageOf(
+  { stream, key: ownKey }: Target & { kind: 'stream' },
+  data: unknown,
+  source: Message,
+  maxBytes: number,
+): Omit<NewMessage, 'dedupeId'> {
+  const { created, headers: all } = source;
+  const where = () => `append to '${stream}'`;
+  const key = ownKey === undefined ? source.key : keyOf(ownKey, data, source);
+  const headers = all && traceOf(all);
+  let stored: ReturnType<typeof toStorable>;
+  try {
+    stored = toStorable(data, maxBytes);
+  } catch (error) {
+    const text = `${where()}: ${bareMessageOf(error)}`;
+    throw new AppendError(codeOf(error, ErrorCode.NotStorable), text, 'no', { cause: error });
+  }
+  const { value, bytes, bigints } = stored;
+  const message: Mutable<Omit<NewMessage, 'dedupeId'>> = { stream, data: value, bytes, bigints, created };
+  return Object.assign(message, labelsOf(where, { key, headers }));
+}
+
+function keyOf(key: string | StepFunction, data: unknown, message: Message): unknown {
+  if (typeof key === 'function') return key(data, message);
+  return typeof data === 'object' && data !== null ? Reflect.get(data, key) : undefined;
+}
+
+function traceOf(headers: Readonly<Record<string, string>>): Record<string, string> | undefined {
+  let kept: Record<string, string> | undefined;
+  for (const name of TRACE_HEADERS) {
+    const value = Object.hasOwn(headers, name) ? headers[name] : undefined;
+    if (value !== undefined) (kept ??= {})[name] = value;
+  }
+  return kept;
+}
+
+/** Goes on with what a function has returned, now or when its promise is fulfilled. */
+function settled(
+  step: AsyncStep,
+  returned: unknown,
+  run: MessageRun,
+  go: (value: unknown) => void | Promise<void>,
+): void | Promise<void> {
+  return isPromise(returned) ? run.awaited(step, returned).then(go) : go(returned);
+}
+
+/** One after another, so that outputs keep their order. */
+function inTurn(takes: readonly Take[]): Take {
+  const [only] = takes;
+  if (only && takes.length === 1) return only;
+  return (data, run) => each(takes[Symbol.iterator](), (take) => take(data, run));
+}
+
+function each<V>(iterator: Iterator<V>, work: (value: V) => void | Promise<void>): void | Promise<void> {
+  for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
+    const working = work(next.value);
+    if (working) return working.then(() => each(iterator, work));
+  }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}
+
+function isIterable(value: unknown): value is Iterable<unknown> {
+  if (typeof value === 'string') return true;
+  return typeof value === 'object' && value !== null && Symbol.iterator in value;
+}

@@ -1,0 +1,164 @@
+import { checkDuration, checkInteger, checkKeys, invalidOption } from '../common/checks.js';
+import { resolveStreaming, type ResolvedStreaming } from '../consumers/streaming.resolve.js';
+import { resolveAttempts, type ResolvedAttempts } from '../definitions/shared.options.js';
+import type { StreamSettings } from '../definitions/stream-settings.js';
+import type { FlowNode, FlowOutlet, Target } from './flow-node.js';
+
+/** What runs for one source stream of a pipeline: one consumer. */
+export interface SourcePlan {
+  readonly stream: string;
+  readonly settings?: StreamSettings;
+  /** Where the messages of the stream begin. There may be more than one: `from` can be called twice. */
+  readonly roots: readonly FlowNode[];
+  /** What follows each step, as far as it leads to an outlet. */
+  readonly after: ReadonlyMap<FlowNode, readonly (FlowNode | FlowOutlet)[]>;
+  /** In the order in which the method has returned them. */
+  readonly outlets: readonly FlowOutlet[];
+  readonly resolved: ResolvedStreaming;
+  readonly concurrency: number;
+  /** Whether messages are given up that are all that came to an asynchronous function. */
+  readonly givesUpAll: boolean;
+}
+
+const SHORTEST_INTERVAL = 10;
+
+/**
+ * Makes of what a method has returned one plan for each source stream. Pure.
+ *
+ * @param label `Class.method`
+ * @throws MinibatchError `InvalidOptions`
+ */
+export function planPipeline(
+  label: string,
+  name: string,
+  given: unknown,
+  outlets: readonly FlowOutlet[],
+  defaults: ResolvedAttempts,
+): readonly SourcePlan[] {
+  checkKeys(label, given, ['replaces', 'retry', 'onAllFailed']);
+  const { replaces, retry, onAllFailed = 'block' } = given as Record<string, unknown>;
+  if (onAllFailed !== 'block' && onAllFailed !== 'deadLetter') {
+    throw invalidOption(label, 'onAllFailed', onAllFailed, "'block' or 'deadLetter'");
+  }
+  if (retry !== undefined) {
+    checkKeys(`${label}: retry`, retry, ['attempts', 'backoff', 'maxBackoff', 'jitter', 'timeout', 'onTimeout']);
+    resolveAttempts(label, retry as object, defaults);
+  }
+  for (const outlet of outlets) checkOutlet(label, outlet);
+  const after = connect(outlets);
+  return sourcesOf(outlets).map(([stream, roots]) => {
+    const own = outlets.filter(({ node }) => startsAt(node, roots));
+    const concurrency = agreed(label, stream, 'concurrency', own, ({ concurrency: most }) => most) ?? 1;
+    const size = agreed(label, stream, 'batch.size', own, ({ batch }) => batch?.size) ?? 1000;
+    const interval = agreed(label, stream, 'batch.interval', own, ({ batch }) => batch?.interval) ?? 250;
+    const settings = settingsOf(roots);
+    return {
+      stream,
+      ...(settings ? { settings } : {}),
+      roots,
+      after,
+      outlets: own,
+      concurrency,
+      givesUpAll: onAllFailed === 'deadLetter',
+      resolved: resolveStreaming(
+        label,
+        { size, interval, group: name, replaces, retry, maxSize: Math.max(size, 10_000) },
+        defaults,
+      ),
+    };
+  });
+}
+
+function checkOutlet(label: string, { target, options }: FlowOutlet): void {
+  const where = `${label}: ${nameOfTarget(target)}`;
+  checkKeys(where, options, ['batch', 'concurrency']);
+  const { batch, concurrency } = options;
+  if (concurrency !== undefined) checkInteger(where, 'concurrency', concurrency, 1);
+  if (batch !== undefined) {
+    checkKeys(`${where}: batch`, batch, ['size', 'interval']);
+    if (batch.size !== undefined) checkInteger(where, 'batch.size', batch.size, 1);
+    if (batch.interval !== undefined) {
+      const because = "a number is milliseconds; for seconds write '5s'";
+      checkDuration(where, 'batch.interval', batch.interval, { min: SHORTEST_INTERVAL, because });
+    }
+  }
+  if (target.kind === 'sink') return;
+  const { key } = target;
+  if (key !== undefined && typeof key !== 'function' && (typeof key !== 'string' || key === '')) {
+    throw invalidOption(where, 'key', key, 'the name of a field, or a function of data and message');
+  }
+}
+
+/** The streams that the plan appends to, as `defineStream` has made them. */
+export function targetStreams({ outlets }: SourcePlan): readonly Pick<SourcePlan, 'stream' | 'settings'>[] {
+  return outlets.flatMap(({ target }) => (target.kind === 'stream' ? [target] : []));
+}
+
+/** As it stands in log lines and errors. */
+export function nameOfTarget(target: Target): string {
+  return target.kind === 'stream' ? `to '${target.stream}'` : 'into a sink';
+}
+
+/** What outlets of one source say, which are one consumer. Undefined if none of them says anything. */
+function agreed<V>(
+  label: string,
+  stream: string,
+  option: string,
+  outlets: readonly FlowOutlet[],
+  read: (options: FlowOutlet['options']) => V | undefined,
+): V | undefined {
+  let found: V | undefined;
+  for (const { options } of outlets) {
+    const value = read(options);
+    if (value === undefined || value === found) continue;
+    if (found !== undefined) {
+      const allowed = `${String(found)}, as another outlet of '${stream}' says: all of them are one consumer; or leave it out here`;
+      throw invalidOption(label, option, value, allowed);
+    }
+    found = value;
+  }
+  return found;
+}
+
+/** The steps that lead to an outlet, each with what follows it. */
+function connect(outlets: readonly FlowOutlet[]): SourcePlan['after'] {
+  const after = new Map<FlowNode, (FlowNode | FlowOutlet)[]>();
+  const add = (node: FlowNode, next: FlowNode | FlowOutlet): void => {
+    const known = after.get(node);
+    if (known) {
+      // A flow may be merged with itself.
+      known.push(next);
+      return;
+    }
+    after.set(node, [next]);
+    for (const before of node.before) add(before, node);
+  };
+  for (const outlet of outlets) add(outlet.node, outlet);
+  return after;
+}
+
+/** The streams that lead to outlets, each with where it begins. */
+function sourcesOf(outlets: readonly FlowOutlet[]): readonly (readonly [string, readonly FlowNode[]])[] {
+  const sources = new Map<string, FlowNode[]>();
+  const seen = new Set<FlowNode>();
+  const visit = (node: FlowNode): void => {
+    if (seen.has(node)) return;
+    seen.add(node);
+    if (node.work.kind === 'from') {
+      const { stream } = node.work;
+      sources.set(stream, [...(sources.get(stream) ?? []), node]);
+    }
+    node.before.forEach(visit);
+  };
+  for (const { node } of outlets) visit(node);
+  return [...sources];
+}
+
+function startsAt(node: FlowNode, roots: readonly FlowNode[]): boolean {
+  return roots.includes(node) || node.before.some((before) => startsAt(before, roots));
+}
+
+function settingsOf(roots: readonly FlowNode[]): StreamSettings | undefined {
+  for (const { work } of roots) if (work.kind === 'from' && work.settings) return work.settings;
+  return undefined;
+}
