@@ -35,8 +35,10 @@ export async function startChild(command, args, { ready, temporary = '' }) {
     running.delete(child);
     watchdog.kill('SIGKILL');
   });
+  // What it has said last may come after its end: by that, a caller knows whether to try again.
+  const silent = once(child, 'close');
   try {
-    const match = await log.find(ready, exited);
+    const match = await log.find(ready, silent);
     for (const handle of [child, child.stdout, child.stderr, watchdog, watchdog.stdin]) handle.unref();
     const kill = (/** @type {NodeJS.Signals} */ signal) => {
       // Those that wait for its end must still be alive then.
@@ -66,7 +68,7 @@ function tail(child) {
 
   return {
     text: () => lines.join('\n'),
-    find: (pattern, exited) =>
+    find: (pattern, ended) =>
       new Promise((resolve, reject) => {
         const done = (settle) => (value) => {
           clearTimeout(timer);
@@ -79,7 +81,7 @@ function tail(child) {
         };
         const timer = setTimeout(() => done(reject)(new Error(`not ready after ${READY_TIMEOUT} ms`)), READY_TIMEOUT);
         listeners.add(look);
-        void exited.then(() => done(reject)(new Error('it ended')));
+        void ended.then(() => done(reject)(new Error('it ended')));
       }),
   };
 }

@@ -1,6 +1,7 @@
 import { chmod, mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { startChild } from '../../scripts/servers/child.mjs';
 import { javaProgram } from '../../scripts/servers/java.mjs';
 import { missingServer } from '../../scripts/servers/missing.mjs';
 import { startWhenFree } from '../../scripts/servers/postgres/postgres.mjs';
@@ -129,6 +130,11 @@ describe('a server for tests', () => {
     refusals.push('it ended\nFATAL:  could not create any TCP/IP sockets');
     await expect(startWhenFree(start)).rejects.toThrow('TCP/IP sockets');
     expect(start).toHaveBeenCalledTimes(4);
+  });
+
+  it('is refused with what it has said, also if that comes after its end', async () => {
+    const late = '(while kill -0 $$ 2>/dev/null; do :; done; echo the reason >&2) & exit 1';
+    await expect(startChild('/bin/sh', ['-c', late], { ready: /ready/ })).rejects.toThrow('the reason');
   });
 
   it('has a line on how to get it where there is neither apt nor brew', () => {
