@@ -81,6 +81,10 @@ const EXAMPLES = {
     },
     docker: 'docker run -p 27017:27017 mongo',
   },
+  pipelines: {
+    file: 'pipelines/main.ts',
+    tells: 'filters 20,000 flights, and names the airports of those that were late',
+  },
   microservices: {
     file: 'microservices/main.mjs',
     tells: 'two applications in one process: rows come in, reports go to the other one by TCP',
