@@ -143,4 +143,15 @@ describe('bounds', () => {
     expect(told(machine.outcome)).toEqual(['[1,6) 1']);
     expect(told(machine.run(eventsOf([2, 4, 30]), 100))).toEqual(['[1,6) 1', '[1,9) 2,4', '[30,35) 30']);
   });
+
+  it('messages that are in late windows only are counted', () => {
+    const rules = { interval: 10, every: 5, wait: 0, lateness: 0, lateWindows: true, empty: false } as const;
+    const logic = new HoppingWindows(contentOf('collect'), paneGrid({ interval: 10, every: 5, offset: 0 }), rules);
+    const machine = new Machine(logic, rules);
+    // 7 is late for [0,10) and on time for [5,15); 3 is late for both of its windows.
+    const windows = told(machine.run(eventsOf([1, 12, 7, 3]), 100));
+    expect(windows.filter((window) => window.startsWith('[0,10)'))).toEqual(['[0,10) 1', '[0,10) 3,7']);
+    expect(windows.filter((window) => window.startsWith('[5,15)'))).toEqual(['[5,15) 7,12']);
+    expect(machine.lateTaken).toBe(1);
+  });
 });

@@ -36,7 +36,7 @@ const steps = fc.array(
       weight: 1,
     },
   ),
-  { minLength: 1, maxLength: 40 },
+  { minLength: 1, maxLength: 40, size: 'max' },
 );
 
 const events = fc.record({ steps, from: fc.constantFrom(0, -50, 1_000) }).map(({ steps: planned, from }) => {
