@@ -107,6 +107,7 @@ export function effectsContract({ describe, it: test }: TestFunctions, context: 
       await store.commit(lease, commit);
       const settled = [{ window, messages: [] }];
       await store.settle(lease, settled, { groups, keep: false });
+      assert.deepEqual(await outputs(store), [1]);
       // Somebody may be through with the message before an answer that was lost is asked for once more.
       await finishAll(store, await hold(store, key('default', TARGET)), 1);
       await store.settle(lease, settled, { groups, keep: false });
