@@ -54,6 +54,7 @@ const EXPORTED: Readonly<Record<string, readonly string[]>> = {
   ],
   'nestjs-minibatch/celery': ['CeleryEventSource'],
   'nestjs-minibatch/client': ['openStream'],
+  'nestjs-minibatch/flow': ['from', 'Pipeline'],
   'nestjs-minibatch/kafka': ['KafkaSink', 'KafkaSource'],
   'nestjs-minibatch/lmdb': ['lmdbStore'],
   'nestjs-minibatch/microservices': ['ClientProxySink'],
@@ -73,6 +74,7 @@ const OWN: Readonly<Record<string, string>> = {
   ConfigService:
     'abstract class ConfigService { abstract get<T = any>(name: string): T; abstract getOrThrow(name: string): string }',
   data: 'declare const data: { delay: number };',
+  Delays: "const Delays = defineStream<Flight & { airport: string }>('delays');",
   expect: 'declare const expect: (given: unknown) => { toEqual(wanted: unknown): void };',
   Flight: 'interface Flight { origin: string; delay: number }',
   FlightApi: 'declare class FlightApi { follow(signal: AbortSignal): AsyncIterable<Flight> }',
@@ -100,11 +102,14 @@ const OWN: Readonly<Record<string, string>> = {
   ReportCollection: 'declare class ReportCollection { put(result: Report): Promise<void> }',
   response: 'declare const response: Response;',
   streams: 'declare const streams: StreamService;',
+  LateFlights: "const LateFlights = defineStream<Flight>('late-flights');",
   valid: 'declare const valid: (data: unknown) => boolean;',
   window: 'declare const window: Window<Flight>;',
 };
 
-const mentions = (text: string, name: string) => new RegExp(`(?<![.'\\w])${name}\\b(?!')`).test(text);
+// Imports have the word `from`, too.
+const mentions = (text: string, name: string) =>
+  new RegExp(`(?<![.'\\w])${name}${name === 'from' ? '\\(' : "\\b(?!')"}`).test(text);
 const declares = (text: string, name: string) =>
   new RegExp(`\\b(class|const|interface|function) ${name}\\b`).test(text);
 

@@ -221,4 +221,19 @@ describe('a stage with windows', () => {
     expect(late).toEqual(['a']);
     await stop(p);
   });
+
+  it('flushes more windows than one commit takes, all of them as what they are', async () => {
+    const { database, out } = world();
+    const { consumer } = stageOf({ interval: 100, time: 'at', idle: 'hold' }, { size: 1_000, interval: 50 });
+    const p = await new Process(database).consumer(consumer).start();
+    await p.append(...Array.from({ length: 4_500 }, (_, n) => ({ key: `k${n}`, at: 1 })));
+    await p.advance(1_000);
+    await p.store.updateStream(STREAM, { flush: true });
+    await p.engine.refresh(STREAM);
+    await p.advance(1_000);
+    const found = (await out()) as readonly unknown[][];
+    expect(found.length).toBe(4_500);
+    expect(found.filter(([, , , , partial]) => partial !== 'partial')).toEqual([]);
+    await stop(p);
+  });
 });

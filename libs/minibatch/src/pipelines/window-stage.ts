@@ -71,6 +71,10 @@ export class WindowStage extends WindowEmitter {
   private seen: { readonly length: number; readonly complete: boolean; readonly flushing: boolean } & Look;
   private lastEmpty = -Infinity;
   private hasFlushed = false;
+  /** A flush that takes several batches has begun. */
+  private isFlushing = false;
+  /** Where a flush that takes several batches raises the mark to in the end. */
+  private raise = -Infinity;
 
   constructor(private readonly options: WindowStageOptions) {
     super();
@@ -83,6 +87,8 @@ export class WindowStage extends WindowEmitter {
     this.nextDue = undefined;
     this.cuts.clear();
     this.hasFlushed = false;
+    this.isFlushing = false;
+    this.raise = -Infinity;
     return this.batches.init(context);
   }
 
@@ -115,7 +121,7 @@ export class WindowStage extends WindowEmitter {
     const isLast = complete && take.length === length;
     const last = take.at(-1);
     if (!last && end) this.lastEmpty = end.getTime();
-    const flushes = flushing && !last;
+    const flushes = (flushing || this.isFlushing) && !last;
     if (flushes) this.hasFlushed = true;
     const key = last?.id ?? String(end?.getTime());
     this.cuts.set(key, { look: { now, monotonic }, isLast, flushes });
@@ -146,7 +152,8 @@ export class WindowStage extends WindowEmitter {
   }
 
   private mustFlush(view: MessageView): boolean {
-    return view.flushing && !this.hasFlushed && this.isIdle(view) && this.nextDue !== Infinity;
+    const begins = view.flushing && !this.hasFlushed && this.nextDue !== Infinity;
+    return (begins || this.isFlushing) && this.isIdle(view);
   }
 
   private checkDue(view: MessageView): number | undefined {
@@ -172,7 +179,9 @@ export class WindowStage extends WindowEmitter {
     else draft.busy();
     const batch = new Batch(this.options, window, changes, draft);
     if (timed.length > 0) await batch.take(timed);
-    const flushed = !cut?.flushes || (await batch.flush());
+    const flushed = cut?.flushes ? await batch.flush() : undefined;
+    const raise = Math.max(this.raise, flushed?.raise ?? -Infinity);
+    if (flushed?.isDone) draft.raise(raise);
     const known = isFirst ? await changes.nextDue() : this.nextDue;
     const nextDue = await batch.fireDue(known ?? Infinity);
     const { mark, max } = draft.state;
@@ -181,7 +190,9 @@ export class WindowStage extends WindowEmitter {
       this.watermark = draft;
       this.nextDue = nextDue;
       this.cuts.delete(nameOf(window));
-      if (!flushed) this.hasFlushed = false;
+      if (!flushed) return;
+      this.isFlushing = !flushed.isDone;
+      this.raise = flushed.isDone ? -Infinity : raise;
     });
   }
 }
@@ -224,19 +235,20 @@ class Batch {
     return (await this.changes.nextDue()) ?? Infinity;
   }
 
-  /** Fires all windows there are. Resolves with false if there may be more, which is for the next batch. */
-  async flush(): Promise<boolean> {
+  /** Fires all windows there are, by the mark as it is before. If there may be more, they are for the next batch. */
+  async flush(): Promise<{ readonly isDone: boolean; readonly raise: number }> {
     const { logic } = this.options;
     let given = 0;
+    let highest = -Infinity;
     for await (const rows of this.changes.pages()) {
       await this.changes.load(logic.needsToFlush(rows));
       const { fired, raise } = logic.flush(rows, this.step());
-      this.watermark.raise(raise);
+      highest = Math.max(highest, raise);
       await this.give(fired);
       given += fired.length;
-      if (given >= MOST_FIRED) return false;
+      if (given >= MOST_FIRED) return { isDone: false, raise: highest };
     }
-    return true;
+    return { isDone: true, raise: highest };
   }
 
   private async give(windows: readonly FiredWindow[]): Promise<void> {
