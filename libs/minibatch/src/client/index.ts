@@ -147,7 +147,7 @@ function scopeRemembering(sinks: Set<Sink>): typeof plainScope {
 }
 
 export interface MongoStoreOptions {
-  /** Names of the collections. @default 'stream', 'buffer', 'window', 'consumer', 'deadletter' */
+  /** Names of the collections. @default 'stream', 'buffer', 'window', 'consumer', 'deadletter', 'state' */
   readonly collections?: MongooseCollections;
 }
 

@@ -15,7 +15,7 @@ export interface StoreDefinition {
   useFactory(...dependencies: never[]): StreamStore | Promise<StreamStore>;
 }
 
-/** Collections under other names than the Python library's `stream`, `buffer`, `window`, and our own `consumer`, `deadletter`. */
+/** Collections under other names than the Python library's `stream`, `buffer`, `window`, and our own `consumer`, `deadletter`, `state`. */
 export interface MongooseCollections {
   /** Streams and their settings. @default 'stream' */
   readonly stream?: string;
@@ -27,12 +27,14 @@ export interface MongooseCollections {
   readonly consumer?: string;
   /** Dead letters. @default 'deadletter' */
   readonly deadletter?: string;
+  /** What consumers remember of messages that have left. Not made before one of them remembers something. @default 'state' */
+  readonly state?: string;
 }
 
 export interface MongooseStoreOptions {
   /** Name of the connection in `MongooseModule.forRoot(uri, { connectionName })`. @default the default connection */
   readonly connectionName?: string;
-  /** Names of the collections. @default 'stream', 'buffer', 'window', 'consumer', 'deadletter' */
+  /** Names of the collections. @default 'stream', 'buffer', 'window', 'consumer', 'deadletter', 'state' */
   readonly collections?: MongooseCollections;
 }
 

@@ -12,7 +12,7 @@ import { whereSupported } from '../../../../../test/support/server-differences.j
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import type { CheckpointError } from '../checkpoints.js';
 import type { AppendOutcome, Checkpoint } from '../stream-store.interface.js';
-import { MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
+import { MAX_DOCUMENT_MESSAGE_BYTES } from './message-limit.js';
 
 const KEY = keyOf('flights');
 

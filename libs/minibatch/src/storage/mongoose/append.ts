@@ -10,14 +10,10 @@ import type { Draft } from './draft.js';
 import { failAway, failed, type BufferInserts, isDeduped } from './buffer-inserts.js';
 import { toDocument } from './buffer-message.js';
 import type { MessageIds } from './message-ids.js';
+import { MAX_DOCUMENT_MESSAGE_BYTES } from './message-limit.js';
+import { RawValue, sizeOf } from './raw-value.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import type { TransactionInserts } from './transaction-inserts.js';
-
-/**
- * MongoDB's limit for a document is 16 MiB. Some room is left for what is added to a message later, such as marks of groups and times. Not
- * every server rejects a larger document with an error: some close the connection.
- */
-export const MAX_DOCUMENT_MESSAGE_BYTES = 16 * 1024 * 1024 - 64 * 1024;
 
 /** A message with a smaller estimate is not measured exactly, because that takes as long as writing it. */
 const SURELY_FITS = 1024 * 1024;
@@ -133,7 +129,7 @@ function draftOf(document: BufferDocument, id: MessageId, bytes: number, outcome
 /** Refused if it is too large, or can't be written. */
 function measured(document: BufferDocument, id: MessageId): Draft {
   try {
-    const bytes = mongo.BSON.calculateObjectSize(document, { ignoreUndefined: false });
+    const bytes = sizeOf(document, [document.data instanceof RawValue ? document.data : undefined]);
     if (bytes <= MAX_DOCUMENT_MESSAGE_BYTES) return draftOf(document, id, bytes);
     const reason = `the message has ${bytes} bytes, at most ${MAX_DOCUMENT_MESSAGE_BYTES} can be stored: split it, or store a reference to the content`;
     return draftOf(document, id, bytes, failed(ErrorCode.MessageTooLarge, 'no', reason, undefined));

@@ -13,7 +13,9 @@ import { ErrorCode } from '../../errors/minibatch.error.js';
 import { ClaimLocations } from './claim-locations.js';
 import { GroupListVersions } from './group-list-versions.js';
 import { Claims } from './claims.js';
+import { Indexes } from './indexes.js';
 import { MarkDelay } from './mark-delay.js';
+import { stateRoles } from './state-roles.js';
 import { Collections, collectionNames } from './collections.js';
 
 const KEY = keyOf('flights');
@@ -41,6 +43,7 @@ describe('the adoption of windows', () => {
       new ClaimLocations(),
       new GroupListVersions(),
       new MarkDelay(),
+      stateRoles(collections, new Indexes(collections), (messages) => test.store.append(messages)).effects,
     );
   }
 

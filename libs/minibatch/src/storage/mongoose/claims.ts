@@ -2,6 +2,7 @@ import { leaseLost } from '../../errors/store-faults.js';
 import type { ConsumerKey, Lease, Recovery, WindowRecord } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, inRanges } from './consumer-document.js';
+import type { CommitEffects } from './effects.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import { insertMissing } from './insert-missing.js';
 import { isHeld } from './leases.js';
@@ -32,6 +33,7 @@ export class Claims {
     private readonly locations: ClaimLocations,
     private readonly versions: GroupListVersions,
     private readonly markDelay: MarkDelay,
+    private readonly effects: CommitEffects,
   ) {
     this.recoveries = new Recoveries(collections);
     this.inserts = new TurnBatch(async (claims) => {
@@ -129,9 +131,15 @@ export class Claims {
       if (!state) throw leaseLost(lease.key);
       this.versions.committed(lease.key, state.groupsVersion);
       const records = await this.adopted(lease, windows);
+      const finished = records.filter(({ seq }) => inRanges(state.finished, seq));
+      await this.effects.recovered(
+        lease,
+        state,
+        finished.map(({ seq }) => seq),
+      );
       return {
         progress: state.progress,
-        finished: records.filter(({ seq }) => inRanges(state.finished, seq)),
+        finished,
         open: records.filter(({ seq }) => !inRanges(state.finished, seq)),
         groups: state.groups,
       };

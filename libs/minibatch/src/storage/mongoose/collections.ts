@@ -5,6 +5,7 @@ import { BufferSchema, type BufferDocument } from './schemas/buffer.schema.js';
 import { ConsumerSchema, type ConsumerDocument } from './schemas/consumer.schema.js';
 import { DeadletterSchema, type DeadletterDocument } from './schemas/deadletter.schema.js';
 import type { Role } from './schemas/schema-options.js';
+import { StateSchema, type StateDocument } from './schemas/state.schema.js';
 import { StreamSchema, type StreamDocument } from './schemas/stream.schema.js';
 import { WindowSchema, type WindowDocument } from './schemas/window.schema.js';
 
@@ -17,6 +18,7 @@ export const COLLECTION_NAMES: CollectionNames = {
   window: 'window',
   consumer: 'consumer',
   deadletter: 'deadletter',
+  state: 'state',
 };
 
 /** The given names, completed by the defaults. */
@@ -32,6 +34,7 @@ export const MODEL_NAMES: CollectionNames = {
   window: 'MinibatchWindow',
   consumer: 'MinibatchConsumer',
   deadletter: 'MinibatchDeadletter',
+  state: 'MinibatchState',
 };
 
 const SCHEMAS = {
@@ -40,6 +43,7 @@ const SCHEMAS = {
   window: WindowSchema,
   consumer: ConsumerSchema,
   deadletter: DeadletterSchema,
+  state: StateSchema,
 };
 
 /**
@@ -73,6 +77,7 @@ interface Native {
   readonly window: mongo.Collection<WindowDocument>;
   readonly consumer: mongo.Collection<ConsumerDocument>;
   readonly deadletter: mongo.Collection<DeadletterDocument>;
+  readonly state: mongo.Collection<StateDocument>;
 }
 
 /**
@@ -134,6 +139,10 @@ export class Collections {
     return this.current().deadletter;
   }
 
+  get state(): Native['state'] {
+    return this.current().state;
+  }
+
   get database(): mongo.Db {
     const { db } = this.connection;
     if (db) return db;
@@ -156,6 +165,7 @@ export class Collections {
       window: db.collection<WindowDocument>(this.names.window, options),
       consumer: db.collection<ConsumerDocument>(this.names.consumer, options),
       deadletter: db.collection<DeadletterDocument>(this.names.deadletter, options),
+      state: db.collection<StateDocument>(this.names.state, options),
     };
     return this.native;
   }

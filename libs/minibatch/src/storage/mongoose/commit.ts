@@ -1,7 +1,9 @@
+import type { mongo } from 'mongoose';
 import { leaseLost } from '../../errors/store-faults.js';
 import type { Commit, Lease } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, isHeldBy, toRanges } from './consumer-document.js';
+import type { CommitEffects, EffectsChange } from './effects.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import { guarded } from './store-errors.js';
@@ -10,6 +12,7 @@ import { joined } from './turn-batch.js';
 interface CommitRequest {
   readonly lease: Lease;
   readonly commit: Commit;
+  readonly change: EffectsChange | undefined;
 }
 
 /** What the consumer's document says after the commit; undefined: the lease is lost. */
@@ -28,22 +31,31 @@ export class CommitPoint {
   constructor(
     private readonly collections: Pick<Collections, 'consumer'>,
     private readonly versions: GroupListVersions,
+    private readonly effects: CommitEffects,
   ) {}
 
   /** Resolves with the groups of the stream as of the commit. @throws MinibatchError `LeaseLost` */
   async commit(lease: Lease, commit: Commit, asked?: (count: number) => void): Promise<readonly string[]> {
-    const document = await guarded(`commit windows of '${lease.key.group}' on '${lease.key.stream}'`, () =>
-      this.commits.add({ lease, commit }),
+    const { change, document } = await guarded(
+      `commit windows of '${lease.key.group}' on '${lease.key.stream}'`,
+      async () => {
+        const change = await this.effects.change(lease, commit);
+        return { change, document: await this.commits.add({ lease, commit, change }) };
+      },
     );
-    if (!document) throw leaseLost(lease.key);
+    if (!document) {
+      this.effects.lost(lease);
+      throw leaseLost(lease.key);
+    }
+    this.effects.committed(lease, change);
     this.versions.committed(lease.key, document.groupsVersion);
     asked?.(document.asked ?? 0);
     return document.groups;
   }
 
-  private async commitOne({ lease, commit }: CommitRequest): Promise<Committed> {
+  private async commitOne({ lease, ...request }: CommitRequest): Promise<Committed> {
     const options = { returnDocument: 'after', projection: COMMITTED } as const;
-    return (await this.collections.consumer.findOneAndUpdate(heldBy(lease), toCommit(commit), options)) ?? undefined;
+    return (await this.collections.consumer.findOneAndUpdate(heldBy(lease), toUpdate(request), options)) ?? undefined;
   }
 
   /**
@@ -55,7 +67,7 @@ export class CommitPoint {
     if (requests.length <= 2) return Promise.all(requests.map((request) => this.commitOne(request)));
     const { consumer } = this.collections;
     await consumer.bulkWrite(
-      requests.map(({ lease, commit }) => ({ updateOne: { filter: heldBy(lease), update: toCommit(commit) } })),
+      requests.map(({ lease, ...request }) => ({ updateOne: { filter: heldBy(lease), update: toUpdate(request) } })),
       { ordered: false },
     );
     const ids = requests.map(({ lease }) => consumerDocumentId(lease.key));
@@ -71,6 +83,11 @@ export class CommitPoint {
 
 const COMMITTED = { groups: 1, groupsVersion: 1, asked: 1 } as const;
 
-function toCommit({ finished, progress }: Commit) {
-  return { $set: { finished: toRanges(finished), progress }, $inc: { 'lease.counter': 1 } };
+function toUpdate({ commit, change }: Omit<CommitRequest, 'lease'>): mongo.UpdateFilter<ConsumerDocument> {
+  const { finished, progress } = commit;
+  return {
+    $set: { finished: toRanges(finished), progress, ...change?.set },
+    ...(change && Object.keys(change.unset).length > 0 && { $unset: change.unset }),
+    $inc: { 'lease.counter': 1 },
+  };
 }

@@ -32,6 +32,9 @@ export function isHeldBy({ lease: stored }: Pick<ConsumerDocument, 'lease'>, lea
 /** Consumers of groups that have not been removed. */
 export const NOT_RETIRED = { retired: { $exists: false } };
 
+/** A projection: they may be large. */
+export const WITHOUT_EFFECTS = { effects: 0 } as const;
+
 /** As ranges, because finished `seq`s are usually consecutive. */
 export function toRanges(seqs: readonly number[]): SeqRange[] {
   const ranges: SeqRange[] = [];

@@ -6,7 +6,10 @@ import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 
 /** What a consumer begins with. */
-export type ConsumerState = Pick<ConsumerDocument, 'lease' | 'adopted' | 'finished' | 'progress' | 'replaces'>;
+export type ConsumerState = Pick<
+  ConsumerDocument,
+  'lease' | 'adopted' | 'finished' | 'progress' | 'replaces' | 'stateId' | 'effects' | 'effectsFence'
+>;
 
 export const FRESH: ConsumerState = {
   lease: { fence: 0, counter: 0 },

@@ -1,5 +1,6 @@
 import type { Lease } from '../stream-store.interface.js';
 import type { ClaimLocations } from './claim-locations.js';
+import type { DecidedEffects } from './decided-effects.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import type { MarkDelay } from './mark-delay.js';
 import type { SharedReads } from './shared-reads.js';
@@ -11,6 +12,7 @@ export class ConsumerMemory {
     private readonly versions: GroupListVersions,
     private readonly markDelay: MarkDelay,
     private readonly reads: SharedReads,
+    private readonly effects: DecidedEffects,
   ) {}
 
   forget(lease: Lease): void {
@@ -18,5 +20,6 @@ export class ConsumerMemory {
     this.versions.forget(lease.key);
     this.markDelay.forget(lease.key);
     this.reads.forget(lease.key);
+    this.effects.forget(lease);
   }
 }

@@ -9,7 +9,7 @@ import {
   takeLease,
 } from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
-import { MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
+import { MAX_DOCUMENT_MESSAGE_BYTES } from './message-limit.js';
 import { buryAll, consume, DIED, letterOf } from './dead-letters.spec.support.js';
 
 const KEY = keyOf('flights');

@@ -19,6 +19,7 @@ import { Groups } from './groups.js';
 import { Indexes } from './indexes.js';
 import { MongooseStreamStore } from './mongoose.store.js';
 import { Refusals } from './refusals.js';
+import { stateRoles } from './state-roles.js';
 import { Streams } from './streams.js';
 
 const KEY = keyOf('flights');
@@ -86,11 +87,14 @@ describe('groups', () => {
       },
     });
     const sleepy = Object.create(collections, { consumer: { value: consumer } }) as Collections;
+    const indexes = new Indexes(sleepy);
+    const state = stateRoles(sleepy, indexes, (messages) => store.append(messages));
     const groups = new Groups(
       sleepy,
-      new Streams(sleepy, new Indexes(sleepy)),
+      new Streams(sleepy, indexes, state.removal),
       new MessageRemoval(sleepy, new GroupCommits(), new Refusals()),
       new GroupListVersions(),
+      state,
     );
     const registering = groups.register(keyOf('flights', 'sleepy'), {});
     await asleep;

@@ -1,8 +1,9 @@
+import { defined } from '../../common/defined.js';
 import { unknownGroup, unknownStream } from '../../errors/store-faults.js';
 import { allPartitions, partitionCount } from '../partitions.js';
 import { NO_PROGRESS, type ConsumerKey, type GroupKey, type RegisterGroupOptions } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { consumerDocumentId, NOT_RETIRED, removedConsumerId } from './consumer-document.js';
+import { consumerDocumentId, NOT_RETIRED, removedConsumerId, WITHOUT_EFFECTS } from './consumer-document.js';
 import {
   type ConsumerState,
   FRESH,
@@ -19,6 +20,7 @@ import type { GroupListVersions } from './group-list-versions.js';
 import { makePartitionIndex, makeTimeIndex } from './indexes.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import { guarded, isDuplicateKey, retriedIfLost } from './store-errors.js';
+import type { StateRoles } from './state-roles.js';
 import type { Streams } from './streams.js';
 import { joined } from './turn-batch.js';
 
@@ -50,6 +52,7 @@ export class Groups {
     private readonly streams: Streams,
     private readonly removal: MessageRemoval,
     private readonly versions: GroupListVersions,
+    private readonly state: Pick<StateRoles, 'decided' | 'removal'>,
   ) {}
 
   async register(key: GroupKey, { timeOrder = false, replaces }: RegisterGroupOptions): Promise<void> {
@@ -197,13 +200,15 @@ export class Groups {
     if (!deposed) return;
     const key = { stream: from.stream, group, partition: from.partition };
     const to = consumerDocumentId(key);
-    const { adopted, finished, progress } = deposed;
+    this.state.decided.lost(from._id);
+    const { adopted, finished, progress, stateId, effects, effectsFence } = deposed;
     const state = {
       lease: { fence: deposed.lease.fence, counter: 0 },
       adopted,
       finished,
       progress,
       replaces: from._id,
+      ...defined({ stateId, effects, effectsFence }),
     };
     await this.insertConsumer(key, state, list);
     // A consumer that was registered and never held has no state to preserve.
@@ -218,13 +223,15 @@ export class Groups {
         { $set: { ...state, lease }, $unset: { firstFence: '' } },
       );
     }
-    const heir = await consumer.findOne({ _id: to }, { projection: { replaces: 1 } });
+    const heir = await consumer.findOne({ _id: to }, { projection: { replaces: 1, stateId: 1 } });
     if (heir?.replaces !== from._id) return; // It has state: the old windows are removed, and their messages are delivered again.
     await window.updateMany(
       { processed: false, consumer: from._id, fence: { $gte: adopted } },
       { $set: { consumer: to } },
     );
     await window.updateMany({ processed: true, consumer: from._id }, { $set: { consumer: to } });
+    if (stateId && heir.stateId?.equals(stateId))
+      await consumer.updateOne({ _id: from._id }, { $unset: { stateId: '', effects: '', effectsFence: '' } });
   }
 
   /** Afterwards no copy of the list names the group, so no message waits for it. */
@@ -245,7 +252,11 @@ export class Groups {
         $inc: { 'lease.fence': 1, 'lease.counter': 1 },
       },
     );
+    const owners = await this.state.removal.find({ stream, group, retired: true });
+    for (const { _id } of owners) this.state.decided.lost(_id);
+    await this.state.removal.appendDecided(owners);
     await window.deleteMany({ processed: false, consumer: { $in: consumers.map(({ _id }) => _id) } });
+    await this.state.removal.remove(owners);
     for (const { _id } of consumers)
       await window.updateMany({ processed: true, consumer: _id }, { $set: { consumer: removedConsumerId(_id) } });
     await this.removal.updateMany(
@@ -298,8 +309,10 @@ export class Groups {
   /** A group that was removed and is registered again starts afresh, with a fence above the earlier ones. */
   private async revive(_id: string, state: ConsumerState): Promise<void> {
     const { consumer } = this.collections;
-    const retired = await consumer.findOne({ _id, retired: true }, { projection: { lease: 1 } });
+    const retired = await consumer.findOne({ _id, retired: true }, { projection: { lease: 1, stateId: 1 } });
     if (!retired) return;
+    // The removal was interrupted, or made by a version that does not know state.
+    if (retired.stateId) await this.state.removal.remove([retired]);
     const { fence, counter } = retired.lease;
     const lease = { fence: Math.max(fence, state.lease.fence), counter: counter + 1 };
     const adopted = state.replaces === undefined ? lease.fence : state.adopted;
@@ -313,6 +326,6 @@ export class Groups {
   }
 
   private consumersOf(stream: string, group: string): Promise<ConsumerDocument[]> {
-    return this.collections.consumer.find({ stream, group, ...NOT_RETIRED }).toArray();
+    return this.collections.consumer.find({ stream, group, ...NOT_RETIRED }, { projection: WITHOUT_EFFECTS }).toArray();
   }
 }

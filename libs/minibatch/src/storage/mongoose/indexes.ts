@@ -42,6 +42,14 @@ const WINDOW: readonly Index[] = [
 
 const DEADLETTER: readonly Index[] = [{ name: 'minibatch_dead_letters', key: { stream: 1, _id: 1 } }];
 
+/** Sparse: the first one has rows that are due, the second one removed rows. */
+const STATE: readonly Index[] = [
+  { name: 'minibatch_due', key: { dueKey: 1 }, sparse: true },
+  { name: 'minibatch_sweep', key: { settled: 1 }, sparse: true },
+];
+
+type Indexed = Pick<Collections, 'buffer' | 'deadletter' | 'state' | 'stream' | 'window'>;
+
 /**
  * Creates missing indexes; each is named after the query that it serves. They are created again when somebody has dropped a collection: as
  * soon as that is noticed, and after a check every minute, because on a standalone server nothing tells.
@@ -49,11 +57,31 @@ const DEADLETTER: readonly Index[] = [{ name: 'minibatch_dead_letters', key: { s
 export class Indexes {
   private running: Promise<void> | undefined;
   private checked = 0;
+  private stateReady: Promise<void> | undefined;
+  private hasState = false;
 
-  constructor(private readonly collections: Pick<Collections, 'buffer' | 'deadletter' | 'stream' | 'window'>) {}
+  constructor(private readonly collections: Indexed) {}
+
+  /**
+   * To be awaited before a row of state is written: its collection is made for the first consumer that has state. A database user of before
+   * that need not have a right to it.
+   */
+  ensureState(): Promise<void> {
+    this.hasState = true;
+    this.stateReady ??= make(this.collections.state, STATE).catch((error: unknown) => {
+      this.stateReady = undefined;
+      throw error;
+    });
+    return this.stateReady;
+  }
+
+  /** This process has to do with the state of consumers. */
+  get usesState(): boolean {
+    return this.hasState;
+  }
 
   ensure(): Promise<void> {
-    this.running ??= makeIndexes(this.collections).finally(() => {
+    this.running ??= makeIndexes(this.collections, this.usesState).finally(() => {
       this.running = undefined;
       this.checked = performance.now();
     });
@@ -72,9 +100,7 @@ export class Indexes {
 
 const CHECK_AFTER = 60_000;
 
-async function makeIndexes(
-  collections: Pick<Collections, 'buffer' | 'deadletter' | 'stream' | 'window'>,
-): Promise<void> {
+async function makeIndexes(collections: Indexed, usesState: boolean): Promise<void> {
   await make(collections.stream, STREAM);
   await make(collections.buffer, BUFFER).catch(async (error: unknown) => {
     if (!isDuplicateKey(error)) throw error;
@@ -83,6 +109,7 @@ async function makeIndexes(
   });
   await make(collections.window, WINDOW);
   await make(collections.deadletter, DEADLETTER);
+  if (usesState) await make(collections.state, STATE);
 }
 
 /** Without the index, a dedupe id may have been stored more than once. The messages stay, and the first one keeps the id. */

@@ -1,7 +1,9 @@
+import type { mongo } from 'mongoose';
 import type { ConsumerKey, Lease, LeaseOwner, LeaseState, Renewal, RenewalNotice } from '../stream-store.interface.js';
 import type { AddedPartitions } from './added-partitions.js';
 import type { Collections } from './collections.js';
 import { consumerDocumentId, heldBy, NOT_RETIRED } from './consumer-document.js';
+import type { DecidedEffects } from './decided-effects.js';
 import type { ConsumerDocument, LeaseHeir } from './schemas/consumer.schema.js';
 import { updateLeases, type LeaseUpdate } from './lease-updates.js';
 import { guarded } from './store-errors.js';
@@ -34,13 +36,14 @@ export class Leases {
     (requests) => this.requestAll(requests),
   );
   private readonly releases = joined<Lease, undefined>(
-    async (lease) => void (await this.collections.consumer.updateOne(heldBy(lease), RELEASE)),
+    async (lease) => void (await this.collections.consumer.updateOne(heldBy(lease), this.toRelease(lease))),
     (leases) => this.releaseAll(leases),
   );
 
   constructor(
     private readonly collections: Pick<Collections, 'consumer'>,
     private readonly added: AddedPartitions,
+    private readonly effects: DecidedEffects,
   ) {}
 
   async read(keys: readonly ConsumerKey[]): Promise<readonly LeaseState[]> {
@@ -130,13 +133,19 @@ export class Leases {
         },
       };
       const { consumer } = this.collections;
-      const { matchedCount, modifiedCount } = await updateLeases(consumer, leases.map(toRenew), [isAskedFor]);
+      const unsets = leases.map((lease) => this.effects.unset(lease));
+      const renewals = leases.map((lease, n) => toRenew(lease, unsets[n]));
+      const { matchedCount, modifiedCount } = await updateLeases(consumer, renewals, [isAskedFor]);
+      for (const [n, lease] of leases.entries()) this.effects.wasUnset(lease, unsets[n]);
       if (matchedCount === leases.length && modifiedCount === leases.length) return [];
       const documents = await this.find(ids);
       const byId = new Map(documents.map((document) => [document._id, document]));
       return leases.flatMap(({ key, owner, fence }): RenewalNotice[] => {
         const now = leaseState(byId.get(consumerDocumentId(key)));
-        if (now.fence !== fence || now.owner?.id !== owner.id) return [{ key, owner, fence }];
+        if (now.fence !== fence || now.owner?.id !== owner.id) {
+          this.effects.lost(consumerDocumentId(key));
+          return [{ key, owner, fence }];
+        }
         return now.heir ? [{ key, owner, fence, heir: now.heir }] : [];
       });
     });
@@ -147,9 +156,14 @@ export class Leases {
   }
 
   private async releaseAll(leases: readonly Lease[]): Promise<readonly undefined[]> {
-    const updates = leases.map((lease) => ({ filter: heldBy(lease), update: RELEASE }));
+    const updates = leases.map((lease) => ({ filter: heldBy(lease), update: this.toRelease(lease) }));
     await updateLeases(this.collections.consumer, updates);
     return leases.map(() => undefined);
+  }
+
+  private toRelease(lease: Lease): mongo.UpdateFilter<ConsumerDocument> {
+    const unset = this.effects.unset(lease);
+    return unset ? { ...RELEASE, $unset: { ...RELEASE.$unset, ...unset } } : RELEASE;
   }
 
   private find(ids: string[]): Promise<Pick<ConsumerDocument, '_id' | 'lease'>[]> {
@@ -161,11 +175,13 @@ export class Leases {
 
 const RELEASE = { $unset: { 'lease.owner': '', 'lease.holdTime': '' }, $inc: { 'lease.counter': 1 } } as const;
 
-function toRenew(lease: Renewal): LeaseUpdate {
+/** @param unset effects that are applied: a document that is renewed again and again is to be small */
+function toRenew(lease: Renewal, unset: Record<string, ''> | undefined): LeaseUpdate {
   return {
     filter: heldBy(lease),
     update: {
       $inc: { 'lease.counter': 1 },
+      ...(unset && { $unset: unset }),
       ...(lease.holdTime !== undefined && { $set: { 'lease.holdTime': lease.holdTime } }),
     },
   };

@@ -1,7 +1,14 @@
 import { Schema } from 'mongoose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openDatabase, type TestDatabase } from '../../../../../test/support/mongo-server.js';
-import { appendAll, messageOf, openStore } from '../../../../../test/support/mongoose-store.js';
+import {
+  appendAll,
+  keyOf,
+  messageOf,
+  openStore,
+  takeLease,
+  windowOf,
+} from '../../../../../test/support/mongoose-store.js';
 import { ErrorCode } from '../../errors/minibatch.error.js';
 import { MODEL_NAMES } from './collections.js';
 import { MongooseStreamStore } from './mongoose.store.js';
@@ -59,10 +66,16 @@ describe('models and collections', () => {
       window: 'mb_window',
       consumer: 'mb_consumer',
       deadletter: 'mb_deadletter',
+      state: 'mb_state',
     };
     const { store, connection } = await openStore({ database, collections: names });
     await store.registerGroup({ stream: 'flights', group: 'default' });
     await appendAll(store, [messageOf('flights', 1)]);
+    const lease = await takeLease(store, keyOf('flights'));
+    const progress = { lastSeq: 1, windows: 1, messages: 0 };
+    const effects = new Map([[1, { put: [{ slot: 'a', value: Uint8Array.of(1) }] }]]);
+    const groups = await store.commit(lease, { finished: [1], progress, effects });
+    await store.settle(lease, [{ window: windowOf(1, []), messages: [] }], { groups, keep: false });
     const present = (await connection.db!.listCollections().toArray()).map(({ name }) => name);
     expect(present).toEqual(expect.arrayContaining(Object.values(names)));
     expect(present).not.toContain('buffer');

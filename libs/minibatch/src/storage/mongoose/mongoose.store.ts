@@ -27,6 +27,9 @@ import type {
   RenewalNotice,
   SettledWindow,
   SettleOptions,
+  StateLimits,
+  StatePage,
+  StateRow,
   StoredMessage,
   StreamInfo,
   StreamStats,
@@ -41,7 +44,7 @@ import type {
   WindowRecord,
 } from '../stream-store.interface.js';
 import { AddedPartitions } from './added-partitions.js';
-import { Appends, MAX_DOCUMENT_MESSAGE_BYTES } from './append.js';
+import { Appends } from './append.js';
 import { BufferPages } from './blocks.js';
 import { ChangeWatch } from './change-watch.js';
 import { Checkpoints } from './checkpoints.js';
@@ -51,6 +54,7 @@ import { ConsumerMemory } from './consumer-memory.js';
 import { Collections, collectionNames } from './collections.js';
 import { CommitPoint } from './commit.js';
 import { DeadLetters } from './dead-letters.js';
+import { MAX_EFFECT_BYTES } from './effects.js';
 import { MessageRemoval } from './message-removal.js';
 import { firstConnection } from './first-connection.js';
 import { GroupCommits } from './group-commits.js';
@@ -62,12 +66,15 @@ import { KeptWindows } from './kept-windows.js';
 import { Leases } from './leases.js';
 import { DeadLetterReads } from './dead-letter-reads.js';
 import { messageIds } from './message-ids.js';
+import { MAX_DOCUMENT_MESSAGE_BYTES } from './message-limit.js';
 import { Reads } from './reads.js';
 import { Redrive } from './redrive.js';
 import { Refusals } from './refusals.js';
 import { Replay } from './replay.js';
 import { Settlement } from './settle.js';
 import { SharedReads } from './shared-reads.js';
+import type { StateReads } from './state.js';
+import { stateRoles } from './state-roles.js';
 import { MarkDelay } from './mark-delay.js';
 import { Statistics } from './statistics.js';
 import { guarded } from './store-errors.js';
@@ -89,6 +96,7 @@ export interface MongooseStreamStoreOptions {
 export class MongooseStreamStore implements StreamStore {
   readonly name = 'mongoose';
   readonly maxMessageBytes = MAX_DOCUMENT_MESSAGE_BYTES;
+  readonly maxEffectBytes = MAX_EFFECT_BYTES;
   readonly polling = { busy: 50, idle: 2_000 };
   readonly totalOrder = false;
   readonly idPattern = /^[0-9a-f]{24}$/;
@@ -112,6 +120,7 @@ export class MongooseStreamStore implements StreamStore {
   private readonly replays: Replay;
   private readonly statistics: Statistics;
   private readonly retention: Retention;
+  private readonly state: StateReads;
   private readonly changes: ChangeWatch;
   private readonly closing = new AbortController();
   private opening: Promise<void> | undefined;
@@ -132,15 +141,14 @@ export class MongooseStreamStore implements StreamStore {
     const sharedReads = new SharedReads(pages, versions);
     const locations = new ClaimLocations();
     const windowRemoval = new WindowRemoval(collections, locations);
-    const keptWindows = new KeptWindows(collections, locations, windowRemoval);
     const markDelay = new MarkDelay();
     const deadLetterReads = new DeadLetterReads(collections);
 
     this.collections = collections;
     this.indexes = new Indexes(collections);
-    this.streams = new Streams(collections, this.indexes);
-    this.groups = new Groups(collections, this.streams, removal, versions);
-    this.checkpoints = new Checkpoints(collections, this.streams);
+    const state = stateRoles(collections, this.indexes, (messages) => this.append(messages));
+    this.streams = new Streams(collections, this.indexes, state.removal);
+    this.groups = new Groups(collections, this.streams, removal, versions, state);
     const inserts = new BufferInserts(
       collections,
       () => this.repeatsWrites,
@@ -148,29 +156,32 @@ export class MongooseStreamStore implements StreamStore {
       SYSTEM_CLOCK,
       () => this.patience ?? 0,
     );
+    this.checkpoints = new Checkpoints(collections, this.streams);
     this.appends = new Appends(messageIds, inserts, new TransactionInserts(collections), this.checkpoints);
+    this.state = state.reads;
     this.added = new AddedPartitions(collections);
-    this.leases = new Leases(collections, this.added);
-    this.memory = new ConsumerMemory(locations, versions, markDelay, sharedReads);
+    this.leases = new Leases(collections, this.added, state.decided);
+    this.memory = new ConsumerMemory(locations, versions, markDelay, sharedReads, state.decided);
     this.reads = new Reads(collections, pages, sharedReads, versions);
     this.windows = new WindowReads(collections);
-    this.claims = new Claims(collections, locations, versions, markDelay);
-    this.commits = new CommitPoint(collections, versions);
+    this.claims = new Claims(collections, locations, versions, markDelay, state.effects);
+    this.commits = new CommitPoint(collections, versions, state.effects);
     this.settlement = new Settlement(
       removal,
       groupCommits,
       windowRemoval,
-      keptWindows,
+      new KeptWindows(collections, locations, windowRemoval),
       sharedReads,
       markDelay,
       versions,
       refusals,
+      state.effects,
     );
     this.deadLetterRecords = new DeadLetters(collections, deadLetterReads, refusals);
     this.redrives = new Redrive(collections, deadLetterReads, messageIds);
     this.replays = new Replay(collections, pages, messageIds);
     this.statistics = new Statistics(collections, this.streams);
-    this.retention = new Retention(collections, this.streams, removal, pages);
+    this.retention = new Retention(collections, this.streams, removal, pages, state.removal);
     this.changes = new ChangeWatch(collections, {
       origin: messageIds.originHex,
       isStandalone: () => this.standalone,
@@ -344,6 +355,23 @@ export class MongooseStreamStore implements StreamStore {
 
   replay(stream: string, group: string, range: KeptRange): Promise<number> {
     return this.replays.replay(stream, group, range);
+  }
+
+  readState(key: ConsumerKey, slots: readonly string[]): Promise<readonly StateRow[]> {
+    return this.state.read(key, slots);
+  }
+
+  dueState(
+    key: ConsumerKey,
+    before: Date,
+    after: Pick<StateRow, 'slot' | 'due'> | undefined,
+    limits: StateLimits,
+  ): Promise<readonly StateRow[]> {
+    return this.state.due(key, before, after, limits);
+  }
+
+  listState(key: ConsumerKey, after: string | undefined, limits: StateLimits): Promise<StatePage> {
+    return this.state.list(key, after, limits);
   }
 
   poll(keys: readonly ConsumerKey[]): Promise<readonly string[]> {

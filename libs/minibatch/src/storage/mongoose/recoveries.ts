@@ -1,7 +1,7 @@
 import type { mongo } from 'mongoose';
 import type { Lease } from '../stream-store.interface.js';
 import type { Collections } from './collections.js';
-import { consumerDocumentId, heldBy, isHeldBy } from './consumer-document.js';
+import { consumerDocumentId, heldBy, isHeldBy, WITHOUT_EFFECTS } from './consumer-document.js';
 import { updateLeases } from './lease-updates.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
 import type { WindowDocument } from './schemas/window.schema.js';
@@ -44,7 +44,7 @@ export class Recoveries {
     const { consumer, window } = this.collections;
     // There is nothing to adopt for the first holder.
     if (lease.fence > 1) {
-      const before = await consumer.findOne(heldBy(lease));
+      const before = await consumer.findOne(heldBy(lease), { projection: WITHOUT_EFFECTS });
       if (!before) return LOST;
       for (const adoption of toAdopt(lease, before)) {
         if ('remove' in adoption) await window.deleteMany(adoption.remove);
@@ -85,7 +85,7 @@ export class Recoveries {
     const consumers = new Set(found.map(({ consumer }) => consumer));
     const busy = leases.filter(({ key }) => consumers.has(consumerDocumentId(key)));
     if (busy.length === 0) return;
-    const states = await this.statesOf(busy);
+    const states = await this.statesOf(busy, WITHOUT_EFFECTS);
     const adoptions = busy.flatMap((lease) => {
       const state = states.get(consumerDocumentId(lease.key));
       return state && isHeldBy(state, lease) ? toAdopt(lease, state) : [];
@@ -100,10 +100,13 @@ export class Recoveries {
     );
   }
 
-  private async statesOf(leases: readonly Lease[]): Promise<ReadonlyMap<string, ConsumerDocument>> {
+  private async statesOf(
+    leases: readonly Lease[],
+    projection: mongo.Document = {},
+  ): Promise<ReadonlyMap<string, ConsumerDocument>> {
     const ids = leases.map(({ key }) => consumerDocumentId(key));
     const documents = await this.collections.consumer
-      .find({ _id: { $in: ids } }, { batchSize: ids.length + 1 })
+      .find({ _id: { $in: ids } }, { projection, batchSize: ids.length + 1 })
       .toArray();
     return new Map(documents.map((document) => [document._id, document]));
   }

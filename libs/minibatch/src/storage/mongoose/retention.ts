@@ -7,6 +7,7 @@ import { MESSAGES } from './foreign.js';
 import { moveMisplaced } from './misplaced.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import { guarded } from './store-errors.js';
+import type { StateRemoval } from './state-removal.js';
 import type { Streams } from './streams.js';
 
 /** Number of messages that expire together. */
@@ -21,6 +22,7 @@ export class Retention {
     private readonly streams: Streams,
     private readonly removal: MessageRemoval,
     private readonly pages: BufferPages,
+    private readonly state: StateRemoval,
   ) {}
 
   async sweep(stream: string, before: SweepTimes): Promise<SweepResult> {
@@ -32,6 +34,7 @@ export class Retention {
         await this.removal.removeLeftovers(stream, info.groups);
       }
       const { messages, windows } = before.kept ? await this.kept(stream, before.kept) : { messages: 0, windows: 0 };
+      if (before.tombstones) await this.state.sweep();
       const tombstones = before.tombstones ? await this.tombstones(stream, before.tombstones) : 0;
       return { tombstones, messages, windows };
     });

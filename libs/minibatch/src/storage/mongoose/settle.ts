@@ -8,6 +8,7 @@ import type {
   StoredMessage,
 } from '../stream-store.interface.js';
 import { BufferMessage } from './buffer-message.js';
+import type { CommitEffects } from './effects.js';
 import type { GroupCommits } from './group-commits.js';
 import type { GroupListVersions } from './group-list-versions.js';
 import type { KeptWindows } from './kept-windows.js';
@@ -53,6 +54,7 @@ export class Settlement {
     private readonly markDelay: MarkDelay,
     private readonly versions: GroupListVersions,
     private readonly refusals: Refusals,
+    private readonly effects: CommitEffects,
   ) {}
 
   async settle(
@@ -64,13 +66,15 @@ export class Settlement {
     const { group, stream } = lease.key;
     this.reads.settled(lease.key, windows);
     await guarded(`settle windows of '${group}' on '${stream}'`, async () => {
-      await this.settleMessages(lease, windows, options);
+      const seqs = windows.map(({ window }) => window.seq);
+      const applying = this.effects.apply(lease, seqs);
+      const leaving = this.settleMessages(lease, windows, options);
+      // Neither needs the other: what is decided stays in the consumer's document, and the messages are committed.
+      await (applying ? both(applying, leaving) : leaving);
+      // Last: while a window is there, the next holder finds what else is to be done.
       if (options.keep) await this.keptWindows.keep(lease, windows, options.at ?? new Date());
-      else
-        await this.windows.remove(
-          lease,
-          windows.map(({ window }) => window.seq),
-        );
+      else await this.windows.remove(lease, seqs);
+      this.effects.settled(lease, seqs);
     });
     return this.refusals.takeUnreported();
   }
@@ -165,6 +169,12 @@ export class Settlement {
       at,
     );
   }
+}
+
+/** Ends when both have. */
+async function both(one: Promise<void>, other: Promise<void>): Promise<void> {
+  const results = await Promise.allSettled([one, other]);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 function idsWithoutMessages(windows: readonly SettledWindow[]): readonly MessageId[] {

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import type { ConsumerKey, ConsumerStats, StreamStats } from '../stream-store.interface.js';
 import { partitionCount, type Partitioning } from '../partitions.js';
 import type { Collections } from './collections.js';
-import { NOT_RETIRED } from './consumer-document.js';
+import { NOT_RETIRED, WITHOUT_EFFECTS } from './consumer-document.js';
 import { DONE, IS_MESSAGE } from './foreign.js';
 import { leaseState } from './leases.js';
 import type { ConsumerDocument } from './schemas/consumer.schema.js';
@@ -147,7 +147,7 @@ export class Statistics {
     const [consumers, counts, claimed, buried] = await guarded('count messages, windows and dead letters', () =>
       Promise.all([
         this.collections.consumer
-          .find({ stream: present, ...NOT_RETIRED })
+          .find({ stream: present, ...NOT_RETIRED }, { projection: WITHOUT_EFFECTS })
           .sort({ group: 1, partition: 1 })
           .toArray(),
         this.collections.buffer

@@ -14,6 +14,7 @@ import type { Collections } from './collections.js';
 import { NOT_RETIRED } from './consumer-document.js';
 import { type Indexes, makePartitionIndex } from './indexes.js';
 import { insertMissing } from './insert-missing.js';
+import type { StateRemoval } from './state-removal.js';
 import type { StreamDocument } from './schemas/stream.schema.js';
 import { guarded, isDuplicateKey } from './store-errors.js';
 import { joined, TurnBatch } from './turn-batch.js';
@@ -43,6 +44,7 @@ export class Streams {
   constructor(
     private readonly collections: Collections,
     private readonly indexes: Indexes,
+    private readonly state: StateRemoval,
   ) {}
 
   /** @throws MinibatchError `SchemaTooNew` */
@@ -216,7 +218,11 @@ export class Streams {
   /** Deletes the stream's document last, so that an interrupted drop can be repeated. */
   async drop(stream: string): Promise<void> {
     await guarded(`drop stream '${stream}'`, async () => {
+      const owners = await this.state.find({ stream });
+      await this.state.appendDecided(owners);
+      await this.state.announce(owners);
       await this.collections.consumer.deleteMany({ stream });
+      await this.state.remove(owners);
       await this.collections.window.deleteMany({ stream });
       await this.collections.deadletter.deleteMany({ stream });
       await this.collections.buffer.deleteMany({ stream });

@@ -1,4 +1,5 @@
 import { Schema } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { ConsumerProgress, LeaseOwner } from '../../stream-store.interface.js';
 import { schemaOptions } from './schema-options.js';
 
@@ -8,6 +9,35 @@ export type SeqRange = [from: number, to: number];
 /** Who asks for a lease, and the fence it had then: with another one it counts no more. Earlier versions don't remove it. */
 export interface LeaseHeir extends LeaseOwner {
   fence: number;
+}
+
+export interface StoredRow {
+  slot: string;
+  value: mongo.Binary;
+  /** Milliseconds since 1970: not every server and language holds every date. */
+  due?: number;
+}
+
+/** A message that a commit appends. */
+export interface StoredOutput {
+  stream: string;
+  partition?: number;
+  /** The data hold a bigint. */
+  bigints?: true;
+  /** See `storage/encoded-message.ts`. */
+  body: mongo.Binary;
+}
+
+/** What a commit has decided for one of its windows. */
+export interface StoredEffects {
+  /** The lease that decided it. */
+  fence: number;
+  /** The state that the rows belong to. */
+  state: mongo.ObjectId;
+  put?: StoredRow[];
+  /** Slots. */
+  remove?: string[];
+  append?: StoredOutput[];
 }
 
 /** One consumer: a group's part of a stream. The commit point is one update of this document. */
@@ -34,6 +64,12 @@ export interface ConsumerDocument {
   replaces?: string;
   /** The fence with which it was registered again after a removal: while it has that fence, nobody has held its lease. */
   firstFence?: number;
+  /** Its rows in the collection `state`; given with its first effects, and never to another consumer except by `replaces`. */
+  stateId?: mongo.ObjectId;
+  /** By `seq`: effects of windows that are finished. They go with the first update after their window was settled. */
+  effects?: Record<string, StoredEffects>;
+  /** The last holder that found effects when it took over. One without a note may be of a version that does not know them. */
+  effectsFence?: number;
   /** The group was removed. The document stays because of its fence: late claims of a former holder must stay void. */
   retired?: true;
 }
@@ -54,6 +90,9 @@ export const ConsumerSchema = new Schema<ConsumerDocument>(
     asked: Number,
     replaces: String,
     firstFence: Number,
+    stateId: Schema.Types.ObjectId,
+    effects: Schema.Types.Mixed,
+    effectsFence: Number,
     retired: Boolean,
   },
   schemaOptions('consumer'),

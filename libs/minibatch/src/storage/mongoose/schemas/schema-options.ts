@@ -1,5 +1,5 @@
 /** The collections of the store. */
-export type Role = 'stream' | 'buffer' | 'window' | 'consumer' | 'deadletter';
+export type Role = 'stream' | 'buffer' | 'window' | 'consumer' | 'deadletter' | 'state';
 
 /**
  * Options of all schemas. The store creates collections and indexes in `open`, not Mongoose behind the application's back. The schemas are
