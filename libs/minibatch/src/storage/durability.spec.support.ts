@@ -76,6 +76,29 @@ export const DURABLE: readonly (readonly [what: string, (store: StreamStore, cra
       expect((await store.recover(lease)).finished).toHaveLength(1);
     },
   ],
+  [
+    'what a commit has decided, before it is settled and after',
+    async (store, crash) => {
+      if (!store.readState) return;
+      await register(store, 'default');
+      await store.ensureStream('results');
+      await store.registerGroup(key('default', 'results'));
+      const lease = await hold(store);
+      await store.claim(lease, [windowOf(1, [])]);
+      const effects = new Map([
+        [1, { put: [row('a', 1)], append: [message({}, { stream: 'results', dedupeId: 'd' })] }],
+      ]);
+      await store.commit(lease, { finished: [1], progress: progress(1), effects });
+      await crash();
+      const { finished, groups } = await store.recover(lease);
+      const settled = finished.map((window) => ({ window, messages: [] }));
+      await store.settle(lease, settled, { groups, keep: false });
+      await crash();
+      await store.recover(lease);
+      expect(await store.readState(key(), ['a'])).toHaveLength(1);
+      expect(await read(store, key('default', 'results'))).toHaveLength(1);
+    },
+  ],
   ...(
     [
       ['a settled window', ['default'], {}, false],
