@@ -182,7 +182,7 @@ export class MinibatchRunner {
     if (this.isWorker) return undefined;
     const { definition, line } = await bindPipeline(consumer, {
       store: this.store,
-      prepare: (messages) => this.hub.prepare(messages),
+      prepare: (messages, closing) => this.hub.prepare(messages, closing),
       checkSinks: (label, sinks) => this.consumerExplorer.checkSinks(label, sinks),
     });
     this.consumers += 1;

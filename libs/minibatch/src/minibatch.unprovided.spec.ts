@@ -15,6 +15,9 @@ import { CLOCK } from './common/tokens.js';
 import { Streaming } from './consumers/streaming.decorator.js';
 import { MinibatchModule } from './minibatch.module.js';
 import type { MinibatchModuleOptions } from './minibatch.options.js';
+import { defineStream } from './definitions/stream-ref.js';
+import { from } from './pipelines/flow.js';
+import { Pipeline } from './pipelines/pipeline.decorator.js';
 import type { Source } from './sources/source.interface.js';
 import { StreamSource } from './sources/stream-source.decorator.js';
 import { memoryStore } from './storage/memory/index.js';
@@ -90,6 +93,23 @@ describe('a decorated class that is in no module', () => {
         'providers of a module that the application imports; or, if other processes run it, leave it to them by the option sources. ' +
         'Ignore this if an application that starts later in this process has it',
     ]);
+  });
+
+  it('is named if it has a pipeline', async () => {
+    class ForgottenPipeline {
+      @Pipeline('forgotten')
+      run() {
+        return from(defineStream('flights')).to(defineStream('others'));
+      }
+    }
+    const { warnings } = await start({}, {}, [ForgottenPipeline.name]);
+    expect(await warnings()).toEqual([
+      expect.stringMatching(
+        /^ForgottenPipeline\.run is the pipeline 'forgotten', but ForgottenPipeline is in no module/,
+      ),
+    ]);
+    const provided = await start({ providers: [ForgottenPipeline] }, {}, [ForgottenPipeline.name]);
+    expect(await provided.warnings()).toEqual([]);
   });
 
   it('is no mistake where it is left to other processes', async () => {

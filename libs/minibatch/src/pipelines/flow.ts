@@ -95,7 +95,8 @@ export class Flow<T> {
    * trace headers (`traceparent`, `tracestate`, `baggage`) of the message it was made of.
    */
   to<U>(
-    stream: StreamRef<U> & ([T] extends [U] ? unknown : OtherData<U>),
+    // A stream without a type takes everything; the compiler infers `undefined` for it.
+    stream: StreamRef<U> & ([T] extends [U] ? unknown : [U] extends [undefined] ? unknown : OtherData<U>),
     options: StreamOutletOptions<T> = {},
   ): Outlet {
     const { key, ...rest } = options;

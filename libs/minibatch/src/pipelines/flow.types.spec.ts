@@ -63,6 +63,8 @@ describe('what compiles', () => {
       @Pipeline('sinks')
       sinks() {
         const delays = from(Flights).map(enrich);
+        from(defineStream('untyped')).to(defineStream('others'));
+        delays.to(defineStream('others'));
         return [delays.into(DelaySink), delays.into(AnySink, { concurrency: 2 }), delays.into('TOKEN')];
       }
     }

@@ -14,7 +14,7 @@ import { PipelineStage } from './pipeline.stage.js';
 export interface BindingParts {
   readonly store: StreamStore;
   /** See `PipelineStageParts`. */
-  readonly prepare: (messages: readonly Mutable<NewMessage>[]) => Promise<void>;
+  readonly prepare: (messages: readonly Mutable<NewMessage>[], closing: AbortSignal) => Promise<void>;
   /** Of the sinks of a consumer, those that Nest has made. @throws MinibatchError `NotInjectable` */
   readonly checkSinks: (label: string, sinks: readonly NamedSink[]) => void;
 }

@@ -3,7 +3,8 @@ import type { Message } from '../windows/message.js';
 
 /** A field of the data whose values are of the type `V`, or a function of data and message that returns one. */
 export type FieldOrFunction<T, V> =
-  ({ [K in keyof T]: T[K] extends V ? K : never }[keyof T] & string) | ((data: T, message: Message) => V);
+  | (T extends object ? { [K in keyof T]-?: T[K] extends V ? K : never }[keyof T] & string : never)
+  | ((data: T, message: Message) => V);
 
 /** How many messages a pipeline handles at once, and how long it waits for them. */
 export interface BatchOptions {

@@ -19,7 +19,7 @@ export interface PipelineStageParts {
   /** Whether messages are given up that are all that came to an asynchronous function. */
   readonly givesUpAll: boolean;
   /** Sees that the streams of the messages take them, and decides on their partitions. */
-  readonly prepare: (messages: readonly Mutable<NewMessage>[]) => Promise<void>;
+  readonly prepare: (messages: readonly Mutable<NewMessage>[], closing: AbortSignal) => Promise<void>;
 }
 
 /** A stage without state has no rows. */
@@ -73,7 +73,7 @@ export class PipelineStage implements Stage {
       for (const output of outcome.outputs) if (output.kind === 'message') appends.push({ ...output.message });
     }
     for (const { message, error } of bad) window.reject(message, error);
-    if (appends.length > 0) await this.parts.prepare(appends);
+    if (appends.length > 0) await this.parts.prepare(appends, window.closing);
     for (const message of appends) changes.append(message);
     signal.throwIfAborted();
     this.batches.delete(window.partition);

@@ -169,8 +169,8 @@ export class StreamHub implements StreamOperations {
   }
 
   /** See `StreamWriter.prepare`. */
-  prepare(messages: readonly NewMessage[]): Promise<void> {
-    return this.writer.prepare(messages);
+  prepare(messages: readonly NewMessage[], closing: AbortSignal): Promise<void> {
+    return this.writer.prepare(messages, closing);
   }
 
   async update(stream: string, change: StreamChange): Promise<void> {

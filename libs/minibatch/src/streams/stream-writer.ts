@@ -1,6 +1,8 @@
+import { orAborted } from '../common/abort.js';
 import type { Clock } from '../common/clock.js';
 import type { Mutable } from '../common/mutable.js';
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
+import { shuttingDown } from '../errors/shutting-down.js';
 import type { AppendOutcome, NewMessage } from '../storage/stream-store.interface.js';
 import { notStored } from './append-failures.js';
 import type { SourcePosition } from './append-entries.js';
@@ -101,13 +103,15 @@ export class StreamWriter {
    * For messages that a consumer appends in its commit, and which are written by the store at once with it: waits for room in their
    * streams, makes these if need be, and decides on partitions.
    *
+   * @param closing aborts when room is not to be waited for any longer
    * @throws AppendError `StreamClosed`, `StreamFull`, `ShuttingDown`, `StoreUnavailable`
    */
-  async prepare(messages: readonly NewMessage[]): Promise<void> {
+  async prepare(messages: readonly NewMessage[], closing: AbortSignal): Promise<void> {
     const { clock, descriptions } = this.parts;
     for (const stream of new Set(messages.map((message) => message.stream))) {
       const own = messages.filter((message) => message.stream === stream);
-      await this.limits.get(stream)?.buffer.admit(own.length, true);
+      const admitted = this.limits.get(stream)?.buffer.admit(own.length, true);
+      if (admitted) await orAborted(admitted, closing, () => shuttingDown(`append to '${stream}'`));
       const hasKeys = () => own.some(({ key }) => key !== undefined);
       await descriptions
         .prepare(stream, clock.monotonic(), hasKeys)
