@@ -409,7 +409,7 @@ describe('the boot of an application with a pipeline', () => {
     );
   });
 
-  it('refuses a store that cannot append in a commit, and says which can', async () => {
+  it('refuses a store that cannot append in a commit, and says what it lacks', async () => {
     const store = await memoryStore().useFactory();
     Object.defineProperty(store, 'readState', { value: undefined });
     @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [Merged] })
@@ -418,7 +418,7 @@ describe('the boot of an application with a pipeline', () => {
     await expect(module.init()).rejects.toMatchObject({
       code: ErrorCode.StoreUnsupported,
       message: expect.stringContaining(
-        "Merged.run: the pipeline 'merged' needs a store that appends messages in the commit of a window, and memory does not: use lmdbStore({ path })",
+        "Merged.run: the pipeline 'merged' needs a store that appends messages in the commit of a window, and memory does not: all stores of this package do",
       ),
     });
   });

@@ -71,7 +71,7 @@ function requireEffects(label: string, pipeline: string, store: StreamStore): vo
   throw new MinibatchError(
     ErrorCode.StoreUnsupported,
     `${label}: the pipeline '${pipeline}' needs a store that appends messages in the commit of a window, and ${store.name} does not: ` +
-      'use lmdbStore({ path }), or memoryStore() in tests; a store of your own needs readState, and has to apply the effects of a commit',
+      'all stores of this package do; a store of your own needs readState, and has to apply the effects of a commit',
     { details: { consumer: label, pipeline, store: store.name } },
   );
 }

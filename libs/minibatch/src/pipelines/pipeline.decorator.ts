@@ -24,8 +24,6 @@ export type PipelineMethod = <M extends () => Outlet | readonly Outlet[]>(
  * Declares a pipeline: the method of a provider is called once at boot and returns the outlets of its flows. Each source stream then has
  * one consumer, whose group is the pipeline's name. All that a pipeline appends for a batch of messages is committed together with it: exactly once.
  *
- * A store is needed that appends in the commit of a window: LMDB, or memory for tests.
- *
  * @param name unique in the application. Progress and dead letters are stored under it, so it outlives a renamed class
  * @example
  * ```ts

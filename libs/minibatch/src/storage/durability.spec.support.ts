@@ -79,7 +79,6 @@ export const DURABLE: readonly (readonly [what: string, (store: StreamStore, cra
   [
     'what a commit has decided, before it is settled and after',
     async (store, crash) => {
-      if (!store.readState) return;
       await register(store, 'default');
       await store.ensureStream('results');
       await store.registerGroup(key('default', 'results'));
@@ -95,7 +94,7 @@ export const DURABLE: readonly (readonly [what: string, (store: StreamStore, cra
       await store.settle(lease, settled, { groups, keep: false });
       await crash();
       await store.recover(lease);
-      expect(await store.readState(key(), ['a'])).toHaveLength(1);
+      expect(await store.readState!(key(), ['a'])).toHaveLength(1);
       expect(await read(store, key('default', 'results'))).toHaveLength(1);
     },
   ],
@@ -189,7 +188,6 @@ export const DURABLE: readonly (readonly [what: string, (store: StreamStore, cra
   [
     'a commit point with rows and messages, and that they are not to be written once more',
     async (store, crash) => {
-      if (!store.readState) return;
       await register(store, 'default');
       await store.registerGroup(key('default', 'results'));
       const lease = await hold(store);
@@ -207,7 +205,7 @@ export const DURABLE: readonly (readonly [what: string, (store: StreamStore, cra
       await crash();
       await store.settle(lease, [{ window, messages: [] }], { groups, keep: false });
       await crash();
-      expect((await store.readState(key(), ['a', 'b'])).map(valueOf)).toEqual([row('a', 2)]);
+      expect((await store.readState!(key(), ['a', 'b'])).map(valueOf)).toEqual([row('a', 2)]);
       expect(await read(store, key('default', 'results'))).toHaveLength(1);
     },
   ],

@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openSchema, type TestSchema } from '../../../../../test/support/postgres-server.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openSchema, postgresUrl, type TestSchema } from '../../../../../test/support/postgres-server.js';
 import {
   finish,
   finishWith,
@@ -267,11 +268,29 @@ const SCENARIOS: Readonly<Record<string, (store: PostgresStreamStore, sizes: Siz
   },
 };
 
+/** One of its own: transactions of other tests keep the rows that they may still see, and a statement looks at them, too. */
+async function makeDatabase(): Promise<string> {
+  const url = new URL(postgresUrl());
+  const name = `plans_${randomUUID().replaceAll('-', '')}`;
+  await openSchema().query(`create database ${name}`);
+  url.pathname = `/${name}`;
+  return url.href;
+}
+
+async function dropDatabase(url: string): Promise<void> {
+  await openSchema().query(`drop database ${new URL(url).pathname.slice(1)} with (force)`);
+}
+
 const TABLES = ['message', 'done', 'claim', 'dedupe', 'kept_message', 'kept_window', 'dead_letter', 'state'];
 
 describe.each(Object.entries(SCENARIOS))('statements about %s', (_, run) => {
   let schemas: TestSchema[];
   let pools: ExplainingPool[];
+  let url: string;
+  beforeAll(async () => {
+    url = await makeDatabase();
+  });
+  afterAll(() => dropDatabase(url));
   beforeEach(() => {
     schemas = [];
     pools = [];
@@ -282,7 +301,7 @@ describe.each(Object.entries(SCENARIOS))('statements about %s', (_, run) => {
   });
 
   const open = async () => {
-    const schema = openSchema();
+    const schema = openSchema(url);
     const pool = new ExplainingPool(schema.url);
     schemas.push(schema);
     pools.push(pool);

@@ -1,0 +1,68 @@
+import { Injectable, Module } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Streaming } from '../consumers/streaming.decorator.js';
+import { defineStream } from '../definitions/stream-ref.js';
+import { MinibatchModule } from '../minibatch.module.js';
+import { type OpenedStore, STORES } from '../storage/stores.spec.support.js';
+import { StreamService } from '../streams/stream.service.js';
+import type { Window } from '../windows/window.js';
+import { from } from './flow.js';
+import { Pipeline } from './pipeline.decorator.js';
+
+const Numbers = defineStream<number>('numbers');
+const Thirds = defineStream<string>('thirds');
+const ALL = 2_500;
+
+@Injectable()
+class ThirdsOfNumbers {
+  readonly found: string[] = [];
+
+  @Pipeline('thirds')
+  thirds() {
+    return from(Numbers)
+      .filter((n) => {
+        if (n < 0) throw new Error('negative');
+        return n % 3 === 0;
+      })
+      .map(async (n) => `third ${n}`)
+      .to(Thirds, { batch: { size: 400, interval: 20 } });
+  }
+
+  @Streaming(Thirds, { size: 100, interval: 20 })
+  collect({ data }: Window<string>) {
+    this.found.push(...data);
+  }
+}
+
+describe.each(STORES)('a pipeline on %s', (_, open) => {
+  let opened: OpenedStore;
+  beforeEach(async () => {
+    opened = await open();
+  });
+  afterEach(() => opened.dispose());
+
+  it('appends what it makes once and in order, and makes dead letters of what it rejects', async () => {
+    const { store } = opened;
+    expect(store.readState).toBeTypeOf('function');
+    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [ThirdsOfNumbers] })
+    class AppModule {}
+    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
+    app.useLogger(false);
+    await app.init();
+    try {
+      const numbers = app.get(StreamService).stream(Numbers);
+      await numbers.appendMany(Array.from({ length: ALL }, (_each, n) => (n === 7 ? -1 : n)));
+      const expected = Array.from({ length: ALL }, (_each, n) => n)
+        .filter((n) => n % 3 === 0)
+        .map((n) => `third ${n}`);
+      const { found } = app.get(ThirdsOfNumbers);
+      await vi.waitUntil(() => found.length >= expected.length, { timeout: 60_000, interval: 20 });
+      expect(found).toEqual(expected);
+      const letters = await store.deadLetters('numbers', {}, undefined, 10);
+      expect(letters.map(({ data, group, error }) => [data, group, error])).toEqual([[-1, 'thirds', 'negative']]);
+    } finally {
+      await app.close();
+    }
+  });
+});
