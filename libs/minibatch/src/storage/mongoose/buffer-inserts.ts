@@ -12,6 +12,7 @@ import type { BufferDocument } from './schemas/buffer.schema.js';
 import {
   advice,
   DUPLICATE_KEY,
+  foreignIndexOf,
   isDenied,
   isLeaving,
   isOutOfReach,
@@ -188,16 +189,18 @@ export class BufferInserts {
     again: boolean,
   ): Promise<readonly (AppendOutcome | undefined)[]> {
     const verdicts: (AppendOutcome | undefined)[] = drafts.map(() => undefined);
-    const seen: number[] = [];
+    const seen: WriteFailure[] = [];
     for (const failure of writeErrors) {
       if (failure.code !== DUPLICATE_KEY) verdicts[failure.index] = refusal(failure);
-      else if (!isOwnId(failure)) seen.push(failure.index);
+      else if (!isOwnId(failure)) seen.push(failure);
       // A duplicate of its own id: it was stored by an earlier attempt whose answer was lost.
     }
     if (seen.length > 0) {
-      const own = again ? await this.storedByUs(seen.map((index) => drafts[index])) : undefined;
-      for (const index of seen) {
-        if (!own?.has(drafts[index]?.id ?? '')) verdicts[index] = { status: 'duplicate' };
+      const own = again ? await this.storedByUs(seen.map(({ index }) => drafts[index])) : undefined;
+      for (const failure of seen) {
+        const draft = drafts[failure.index];
+        if (own?.has(draft?.id ?? '')) continue;
+        verdicts[failure.index] = foreignIndexOf(failure) === undefined ? { status: 'duplicate' } : refusal(failure);
       }
     }
     if (!writeConcernError) return verdicts;

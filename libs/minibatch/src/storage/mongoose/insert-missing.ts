@@ -1,7 +1,15 @@
 import { mongo } from 'mongoose';
 import { batchesOf } from '../../common/batches.js';
 import { write } from './raw-writes.js';
-import { DUPLICATE_KEY, isDuplicateKey, isInDoubt, retriedIfLost, unwrapped, writeErrorsOf } from './store-errors.js';
+import {
+  DUPLICATE_KEY,
+  foreignIndexOf,
+  isDuplicateKey,
+  isInDoubt,
+  retriedIfLost,
+  unwrapped,
+  writeErrorsOf,
+} from './store-errors.js';
 
 /**
  * Inserts the documents; one whose `_id` exists already stays as it is. For ids that identify one thing, so that an existing document is
@@ -21,8 +29,15 @@ export async function insertMissing<T extends mongo.Document>(
 
 function onlyDuplicates(error: unknown): boolean {
   const cause = unwrapped(error);
-  if (!(cause instanceof mongo.MongoBulkWriteError)) return isDuplicateKey(cause);
-  return !isInDoubt(cause) && writeErrorsOf(cause).every(({ code }) => code === DUPLICATE_KEY);
+  if (!(cause instanceof mongo.MongoBulkWriteError))
+    return isDuplicateKey(cause) && foreignIndexOf(cause.errorResponse) === undefined;
+  return !isInDoubt(cause) && writeErrorsOf(cause).every(isPresent);
+}
+
+/** Otherwise the document is not there, and must not be taken for one that is. */
+function isPresent(error: { readonly code?: unknown; readonly errmsg?: string | undefined }): boolean {
+  const { code, errmsg = '' } = error;
+  return code === DUPLICATE_KEY && foreignIndexOf({ errmsg }) === undefined;
 }
 
 /** Limits of one command: what the smallest server accepts, and well below what the driver can serialize. */
@@ -43,7 +58,7 @@ export async function insertMissingRaw<T extends mongo.Document>(
     const documents = some.map(({ document }) => document);
     // Repeating is safe: documents that exist already stay as they are.
     const { writeErrors = [], writeConcernError } = await retriedIfLost(() => write(collection, 'insert', documents));
-    const failure = writeErrors.find(({ code }) => code !== DUPLICATE_KEY) ?? writeConcernError;
+    const failure = writeErrors.find((error) => !isPresent(error)) ?? writeConcernError;
     if (failure) throw new mongo.MongoServerError({ ...failure });
   }
 }

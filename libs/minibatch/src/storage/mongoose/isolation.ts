@@ -55,8 +55,11 @@ export class Isolation {
   }
 
   /** Its key exists: either the first insert has stored this message, or an earlier message has the key. */
-  private async earlier({ document: { _id } }: Draft): Promise<Draft['outcome']> {
+  private async earlier({ document: { _id, dedupeKey } }: Draft): Promise<Draft['outcome']> {
     const own = await this.collections.buffer.findOne({ _id }, { projection: { _id: 1 } });
-    return own ? { status: 'stored', id: _id.toHexString() } : { status: 'duplicate' };
+    if (own) return { status: 'stored', id: _id.toHexString() };
+    // Otherwise it violates another unique index: the first insert says so.
+    const other = await this.collections.buffer.findOne({ dedupeKey }, { projection: { _id: 1 } });
+    return other ? { status: 'duplicate' } : undefined;
   }
 }

@@ -151,3 +151,12 @@ export const DUPLICATE_KEY = 11000;
 export function isDuplicateKey(error: unknown): error is mongo.MongoServerError {
   return error instanceof mongo.MongoServerError && error.code === DUPLICATE_KEY;
 }
+
+/**
+ * The unique index of the application's own that a write violates; undefined if it is one of this package: then the document itself, or one
+ * with its dedupe id, is there. Every server names the index in the message, but not every server sends the key as a field.
+ */
+export function foreignIndexOf({ errmsg = '' }: { readonly errmsg?: string }): string | undefined {
+  const name = /\bindex: (\S+)/.exec(errmsg)?.[1];
+  return name === undefined || name === '_id_' || name === 'name_1' || name.includes('dedupe') ? undefined : name;
+}
