@@ -83,7 +83,7 @@ export class Committer {
     return commitCount === 0 || (this.isFull && commitCount < MOST_LEAVING);
   }
 
-  /** The store has room for the effects of the next window, which are kept there twice until it has left. */
+  /** The store has room for the effects of the next window: those that are decided take it until their windows have left. */
   private get hasRoom(): boolean {
     const { maxEffectBytes } = this.term.parts.store;
     return maxEffectBytes === undefined || this.windows.hasRoomFor(maxEffectBytes);

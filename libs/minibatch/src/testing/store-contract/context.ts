@@ -24,3 +24,11 @@ export interface ContractContext {
   /** A second handle, opened. */
   another(): Promise<StreamStore>;
 }
+
+/** A store may do without state and effects: then there is nothing to test. */
+export function onlyWithState(test: TestFunctions, context: ContractContext): Pick<TestFunctions, 'describe' | 'it'> {
+  return {
+    describe: (name, body) => test.describe(name, body),
+    it: (name, body) => test.it(name, async () => (context.store.readState ? body() : undefined)),
+  };
+}

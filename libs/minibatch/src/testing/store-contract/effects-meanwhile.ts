@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Effects } from '../../storage/stream-store.interface.js';
-import type { ContractContext, TestFunctions } from './context.js';
+import { type ContractContext, onlyWithState, type TestFunctions } from './context.js';
 import { commitOf, output, outputs, rows, TARGET, targets } from './effects.js';
 import {
   acquire,
@@ -22,10 +22,8 @@ import {
 } from './fixtures.js';
 
 /** What happens to streams, groups and other consumers between a claim and its commit. */
-export function effectsMeanwhileContract({ describe, it: test }: TestFunctions, context: ContractContext): void {
-  // A store may do without.
-  const it = (name: string, body: () => Promise<void>) =>
-    test(name, async () => (context.store.readState ? body() : undefined));
+export function effectsMeanwhileContract(test: TestFunctions, context: ContractContext): void {
+  const { describe, it } = onlyWithState(test, context);
   describe('effects of a commit, and what happens meanwhile', () => {
     it('applies only what is new of a commit that is repeated together with more', async () => {
       const { store } = context;

@@ -7,7 +7,7 @@ import type {
   StateRow,
   StreamStore,
 } from '../../storage/stream-store.interface.js';
-import type { ContractContext, TestFunctions } from './context.js';
+import { type ContractContext, onlyWithState, type TestFunctions } from './context.js';
 import {
   acquire,
   append,
@@ -32,10 +32,8 @@ import {
 export const TARGET = 'results';
 const SLOTS = ['a', 'b', 'c'];
 
-export function effectsContract({ describe, it: test }: TestFunctions, context: ContractContext): void {
-  // A store may do without.
-  const it = (name: string, body: () => Promise<void>) =>
-    test(name, async () => (context.store.readState ? body() : undefined));
+export function effectsContract(test: TestFunctions, context: ContractContext): void {
+  const { describe, it } = onlyWithState(test, context);
   describe('effects of a commit', () => {
     it('shows nothing of a window that is not committed', async () => {
       const { store } = context;

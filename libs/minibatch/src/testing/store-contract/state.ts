@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { ConsumerKey, StateRow, StreamStore } from '../../storage/stream-store.interface.js';
-import type { ContractContext, TestFunctions } from './context.js';
+import { type ContractContext, onlyWithState, type TestFunctions } from './context.js';
 import { finishWith, hold, key, partitioned, register, row, STREAM, valueOf } from './fixtures.js';
 
 const ANY = { rows: 10_000, bytes: Number.MAX_SAFE_INTEGER };
@@ -26,10 +26,8 @@ const SLOTS = [
   '\u{1f6eb}'.repeat(64),
 ];
 
-export function stateContract({ describe, it: test }: TestFunctions, context: ContractContext): void {
-  // A store may do without.
-  const it = (name: string, body: () => Promise<void>) =>
-    test(name, async () => (context.store.readState ? body() : undefined));
+export function stateContract(test: TestFunctions, context: ContractContext): void {
+  const { describe, it } = onlyWithState(test, context);
   describe('state of consumers', () => {
     it('has rows by their slots, as they were put', async () => {
       const { store } = context;
