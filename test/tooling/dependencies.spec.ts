@@ -28,6 +28,13 @@ const PLANTED: readonly Planted[] = [
     rule: 'every-folder-has-its-layer',
     files: { 'status/planted-folder.ts': ['../planted/planted.js'], 'planted/planted.ts': [] },
   },
+  {
+    rule: 'nothing-published-imports-specs',
+    files: {
+      'engine/planted-support.ts': ['./planted.spec.support.js'],
+      'engine/planted.spec.support.ts': ['mongoose'],
+    },
+  },
   { rule: 'errors-import-nothing', files: { 'errors/planted.ts': ['node:os'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-clock.ts': ['../common/clock.js'] } },
   { rule: 'windows-are-pure', files: { 'windows/planted-io.ts': ['node:fs'] } },
@@ -104,6 +111,7 @@ const PLANTED: readonly Planted[] = [
     files: { [file]: [name] },
   })),
   { rule: 'mongoose-stays-where-mongodb-is', files: { 'status/planted-mongoose.ts': ['mongoose'] } },
+  { rule: 'mongoose-stays-where-mongodb-is', files: { 'storage/postgres/planted-mongoose.ts': ['mongoose'] } },
   { rule: 'adapters-take-types-of-mongoose', files: { 'adapters/omegaml/planted-mongoose.ts': ['mongoose'] } },
   {
     rule: 'main-entry-reaches-no-optional-peer',
@@ -118,7 +126,8 @@ const INNOCENT: Readonly<Record<string, readonly string[]>> = {
   'windows/innocent.ts': ['node:crypto', '../errors/minibatch.error.js'],
   'engine/innocent.ts': ['node:events', '../storage/stream-store.interface.js', '../common/clock.js'],
   'engine/innocent.spec.ts': ['../storage/planted-a/planted.store.js', 'fast-check'],
-  'storage/planted-a/innocent.ts': ['./planted.store.js', '../stream-store.interface.js', 'mongoose'],
+  'storage/planted-a/innocent.ts': ['./planted.store.js', '../stream-store.interface.js'],
+  'storage/mongoose/innocent.ts': ['../stream-store.interface.js', 'mongoose'],
   'storage/lmdb/innocent.ts': ['lmdb', 'bson'],
   'adapters/omegaml/innocent.ts': ['../collection/collection.source.js', '../collection/collection-sink.options.js'],
   'adapters/celery/innocent.ts': ['ioredis', 'amqplib', '../../sources/source.interface.js'],
