@@ -61,6 +61,13 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   'nestjs-minibatch/omegaml': ['new api.DatasetSource({ · })', 'new api.DatasetSink({ · })'],
   'nestjs-minibatch/threads': ['api.threads({ · })'],
   'nestjs-minibatch/bullmq': ['api.bullmq({ · })'],
+  'nestjs-minibatch/flow': [
+    "api.Pipeline('late', { · })",
+    "api.Pipeline('late', { retry: { · } })",
+    "api.from('flights').to(Late, { · })",
+    "api.from('flights').into(Reports, { · })",
+    "api.from('flights').into(Reports, { batch: { · } })",
+  ],
   'nestjs-minibatch/testing': ['api.MinibatchTestingModule.forRoot({ · })'],
   'nestjs-minibatch/microservices': ['new api.ClientProxySink({ · })'],
 };
@@ -100,6 +107,8 @@ function edit(entry: string, place: string): ts.Program {
     `import * as api from '${entry}';`,
     `import { Stream, Source, SourceTarget, MinibatchModule, type MinibatchModuleOptions, type AppendMessageOptions } from 'nestjs-minibatch';`,
     `import type { StreamStore } from 'nestjs-minibatch/store';`,
+    `import { type Sink, type StreamRef } from 'nestjs-minibatch';`,
+    `declare const Late: StreamRef<unknown>; declare const Reports: new () => Sink;`,
     `declare const stream: Stream; declare const target: SourceTarget<unknown>; declare const source: Source; declare const store: StreamStore;`,
     place,
   ].join('\n');
@@ -197,6 +206,16 @@ function missing({ name, required, kind }: Option, { text, tags }: Shown): reado
 
 describe('an editor tells of each option of', { timeout: 120_000 }, () => {
   const places = Object.entries(PLACES).flatMap(([entry, list]) => list.map((place) => ({ entry, place })));
+
+  it('is tried for every entry of the package that takes options', () => {
+    const { exports } = JSON.parse(ts.sys.readFile(join(PACKAGE, 'package.json')) ?? '') as { exports: object };
+    // Types of the port, and the manifest.
+    const without = ['./store', './package.json'];
+    const entries = Object.keys(exports).filter((path) => !without.includes(path));
+    expect(Object.keys(PLACES).toSorted()).toEqual(
+      entries.map((path) => path.replace('.', 'nestjs-minibatch')).toSorted(),
+    );
+  });
 
   it.each(places)('$place what it does, its unit and its default', ({ entry, place }) => {
     const options = optionsAt(entry, place);
