@@ -128,6 +128,33 @@ class IntoLedger {
   }
 }
 
+/** Takes its array apart as it delivers, and fails in the middle of it. */
+@Injectable()
+class Drains implements Sink<readonly number[]> {
+  readonly taken: number[] = [];
+  failures = 2;
+  put(results: readonly number[]) {
+    const left = results as number[];
+    for (let id = left.shift(); id !== undefined; id = left.shift()) {
+      if (this.failures > 0 && left.length === this.failures - 1) {
+        this.failures -= 1;
+        throw new Error('the drain is stopped up');
+      }
+      this.taken.push(id);
+    }
+  }
+}
+
+@Injectable()
+class IntoDrain {
+  @Pipeline('drain')
+  run() {
+    return from(Flights)
+      .map(({ id }) => id)
+      .into(Drains);
+  }
+}
+
 let app: TestingModule;
 afterEach(async () => {
   vi.restoreAllMocks();
@@ -303,6 +330,13 @@ describe('a pipeline', () => {
     expect(harness.outputs(Words)).toEqual(['1', '2']);
     expect(app.get(IntoLedger).runs).toBe(2);
     expect(await letters()).toEqual([]);
+  });
+
+  it('gives all results again to a sink that has taken its array apart and failed', async () => {
+    const { harness, append } = await start(IntoDrain, Drains);
+    await append(flight(1), flight(2), flight(3));
+    await harness.advance('1 minute');
+    expect(app.get(Drains).taken).toEqual([1, 1, 2, 1, 2, 3]);
   });
 
   it('counts once, however often its process is killed', async () => {

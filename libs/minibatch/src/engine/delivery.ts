@@ -2,6 +2,7 @@ import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.
 import { isRefused } from '../errors/refusal.js';
 import { backoff } from '../common/backoff.js';
 import { asOwnCall } from '../common/own-calls.js';
+import { SteadyResult } from '../common/steady-result.js';
 import type { BatchWindow } from './batch-window.js';
 import { BlockedSinks, countFailure } from './blocked-sinks.js';
 import type { BlockedSink, NamedSink } from './engine.interface.js';
@@ -29,7 +30,6 @@ const NOTED = Promise.resolve();
 /** A result on its way to the sinks of the consumer. */
 interface PendingResult {
   readonly open: InFlightWindow;
-  readonly result: unknown;
   /** Sinks that are not done with it. */
   left: number;
   /** A sink has refused the result: the others are not retried. */
@@ -62,9 +62,13 @@ export class Delivery {
     const { definition, parts } = this.term;
     const { length } = definition.sinks;
     if (length === 0) return DELIVERED;
-    const pending: PendingResult = { open, result, left: length, isRefused: false, stop: undefined, noted: NOTED };
+    const pending: PendingResult = { open, left: length, isRefused: false, stop: undefined, noted: NOTED };
     this.pauses.delivering(length);
-    const puts = definition.sinks.map((sink) => parts.activity.track(() => this.put(pending, sink, window)));
+    const first = new SteadyResult(result);
+    const results = definition.sinks.map((_, index) => (index === 0 ? first : first.copy()));
+    const puts = definition.sinks.map((sink, index) =>
+      parts.activity.track(() => this.put(pending, sink, results[index] ?? first, window)),
+    );
     // All of them: the worker is not free while one is in flight.
     const ends = await parts.activity.aside(Promise.allSettled(puts));
     const done: Delivered[] = [];
@@ -75,7 +79,12 @@ export class Delivery {
     return done.find(({ kind }) => kind === 'refused') ?? done.find(({ kind }) => kind !== 'delivered') ?? DELIVERED;
   }
 
-  private async put(pending: PendingResult, named: NamedSink, shown: BatchWindow): Promise<Delivered> {
+  private async put(
+    pending: PendingResult,
+    named: NamedSink,
+    result: SteadyResult,
+    shown: BatchWindow,
+  ): Promise<Delivered> {
     const { definition, counters, parts, over } = this.term;
     const { open } = pending;
     // The same view for all tries: a sink may use it as a key for what it has written.
@@ -92,7 +101,7 @@ export class Delivery {
           return DELIVERED;
         }
         try {
-          await this.tryOnce(named, pending.result, window, signal);
+          await this.tryOnce(named, result.value, window, signal);
           return DELIVERED;
         } catch (error) {
           failures += 1;

@@ -124,6 +124,41 @@ describe('what a handler does to its messages', () => {
     await stop(p);
   });
 
+  it('takes nothing from a sink that takes its array apart and fails, nor from another', async () => {
+    const taken: unknown[] = [];
+    const others: unknown[] = [];
+    const arrays = new Set<unknown>();
+    let failures = 3;
+    const takesApart = (results: unknown) => {
+      const array = results as unknown[];
+      arrays.add(array);
+      const all = array.splice(0);
+      if (failures > 0) {
+        failures -= 1;
+        throw new Error('not now');
+      }
+      taken.push(...all);
+    };
+    const p = await new Process(new MemoryDatabase())
+      .consumer({
+        size: 3,
+        sinks: [
+          { name: 'one', sink: { put: takesApart } },
+          { name: 'two', sink: { put: (results: unknown) => void others.push(...(results as unknown[])) } },
+        ],
+        handler: ({ data }) => [...data],
+      })
+      .start();
+    await p.append('a', 'b', 'c');
+    await p.advance(10 * 60_000);
+    expect(failures).toBe(0);
+    expect(taken).toEqual(['a', 'b', 'c']);
+    expect(others).toEqual(['a', 'b', 'c']);
+    // Some sinks note by it what they have delivered.
+    expect(arrays.size).toBe(1);
+    await stop(p);
+  });
+
   it('does not show to the strategy, nor the other way round', async () => {
     const seen: Record<string, ReturnType<typeof shown>> = {};
     const steps: Window[] = [];

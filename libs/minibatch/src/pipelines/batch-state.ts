@@ -1,3 +1,4 @@
+import { SteadyResult } from '../common/steady-result.js';
 import type { Message } from '../windows/message.js';
 import { AsyncFailure, type AsyncStep, MessageRun, type Output } from './message-run.js';
 import type { Take } from './fused-steps.js';
@@ -24,8 +25,8 @@ export interface Tried {
  */
 export class BatchState {
   private readonly tried = new Map<string, Tried>();
-  /** What goes into each sink, by its number; made once, since some sinks tell by the array what they have already delivered. */
-  private readonly results = new Map<number, unknown[]>();
+  /** What goes into each sink, by its number. */
+  private readonly results = new Map<number, SteadyResult>();
   /** Sinks that have taken theirs. */
   readonly taken = new Set<number>();
 
@@ -69,14 +70,16 @@ export class BatchState {
   resultsFor(sink: number, messages: readonly Message[]): readonly unknown[] {
     let results = this.results.get(sink);
     if (!results) {
-      results = messages.flatMap((message) => {
-        const outcome = this.of(message)?.outcome;
-        const outputs = outcome?.kind === 'through' ? outcome.outputs : [];
-        return outputs.flatMap((output) => (output.kind === 'result' && output.sink === sink ? [output.data] : []));
-      });
+      results = new SteadyResult(
+        messages.flatMap((message) => {
+          const outcome = this.of(message)?.outcome;
+          const outputs = outcome?.kind === 'through' ? outcome.outputs : [];
+          return outputs.flatMap((output) => (output.kind === 'result' && output.sink === sink ? [output.data] : []));
+        }),
+      );
       this.results.set(sink, results);
     }
-    return results;
+    return results.value as readonly unknown[];
   }
 
   private one(take: Take, message: Message): Promise<void> | undefined {
