@@ -139,6 +139,7 @@ describe('the life cycle', () => {
     const { app, lines } = await create({ providers: [Report, Feed] }, { options: { autoStart: false } });
     await app.init();
     expect(events).toEqual(['store opened']);
+    expect(lines).toContain('autoStart is false: nothing runs until MinibatchRunner.start() is called');
     const runner = app.get(MinibatchRunner);
     await Promise.all([runner.start(), runner.start()]);
     expect(events.slice(1)).toEqual(['engine started', 'source started']);

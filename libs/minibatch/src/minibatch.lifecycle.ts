@@ -87,6 +87,8 @@ export class MinibatchLifecycle
       await this.runner.start();
       if (this.closed.signal.aborted || (this.isWorker && !this.runner.hasWork)) return;
       this.forgetLater = this.clock.schedule(LATER, () => this.checkSetUp());
+    } else if (this.runner.hasWork) {
+      this.logger.log('autoStart is false: nothing runs until MinibatchRunner.start() is called');
     }
     if (!this.isWorker) await this.warnOfOrphans();
   }

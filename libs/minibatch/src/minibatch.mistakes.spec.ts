@@ -207,6 +207,86 @@ describe('what @Streaming stands on', () => {
   });
 });
 
+describe('a decorator without its parentheses', () => {
+  class Report {
+    summarize() {}
+  }
+  const descriptor = Object.getOwnPropertyDescriptor(Report.prototype, 'summarize');
+  const bare =
+    (decorator: unknown, ...given: readonly unknown[]) =>
+    () =>
+      (decorator as (...given: readonly unknown[]) => void)(...given);
+
+  it.each<[string, () => void, string]>([
+    [
+      '@Streaming',
+      bare(Streaming, Report.prototype, 'summarize', descriptor),
+      "Report.summarize: @Streaming needs parentheses: write @Streaming('stream', { size: 100 })",
+    ],
+    [
+      '@Streaming, compiled as a standard decorator',
+      bare(Streaming, Report.prototype.summarize, { kind: 'method', name: 'summarize' }),
+      "summarize: @Streaming needs parentheses: write @Streaming('stream', { size: 100 })",
+    ],
+    [
+      '@StreamSource',
+      bare(StreamSource, Report),
+      "Report: @StreamSource needs parentheses: write @StreamSource('stream')",
+    ],
+  ])('is told of: %s', (_, use, message) => {
+    expect(use).toThrow(
+      expect.objectContaining({ code: ErrorCode.InvalidOptions, message: expect.stringContaining(message) }),
+    );
+  });
+});
+
+describe('a strategy of another copy of the package', () => {
+  it('is refused by that name, and a class that only looks like a strategy by another', async () => {
+    // As the other copy's file would be loaded: the same methods, and another class.
+    const methods = Object.getOwnPropertyNames(WindowEmitter.prototype).filter((name) => name !== 'constructor');
+    class Other {}
+    for (const name of [...methods, 'windowReady', 'query'])
+      Object.defineProperty(Other.prototype, name, { value: () => [] });
+    class Plain {
+      windowReady() {}
+      query() {}
+    }
+    const using = (emitter: unknown) => {
+      class Report {
+        @Streaming('flights', { emitter: emitter as never })
+        summarize() {}
+      }
+      return start({ imports: [root()], providers: [Report] });
+    };
+    const hint = 'one of another copy of nestjs-minibatch: install one copy only, npm ls nestjs-minibatch shows them';
+    await expect(using(Other)).rejects.toMatchObject({
+      code: ErrorCode.InvalidOptions,
+      message: expect.stringContaining(hint) as string,
+    });
+    await expect(using(Plain)).rejects.toThrow(/emitter is Plain; allowed: a subclass of WindowEmitter [^,]*$/);
+  });
+});
+
+describe('options that are none', () => {
+  it.each([undefined, null, false])('stop the boot, if a factory returns them: %s', async (value) => {
+    const useFactory = () => Promise.resolve(value as never);
+    await expect(
+      start({ imports: [MinibatchModule.forRootAsync({ store: memoryStore(), useFactory })] }),
+    ).rejects.toMatchObject({
+      code: ErrorCode.InvalidOptions,
+      message: expect.stringContaining(
+        `the factory of forRootAsync returned ${String(value)}, and no options: let it return an object, {} for the defaults`,
+      ) as string,
+    });
+  });
+
+  it('name forRoot, if the module is imported without it', async () => {
+    await expect(start({ imports: [MinibatchModule] })).rejects.toThrow(
+      /"MinibatchModule\.forRoot\(…\)" at index \[0\] is available in the MinibatchModule/,
+    );
+  });
+});
+
 describe('a store that is none', () => {
   it.each([null, 5, 'memory', {}])('is refused, and does not mean the default: %j', (value) => {
     const refused = expect.objectContaining({

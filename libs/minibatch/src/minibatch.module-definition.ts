@@ -59,7 +59,11 @@ export type MinibatchModuleAsyncOptions = ConfigurableModuleAsyncOptions<Factory
   MinibatchModuleExtras;
 
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
-  new ConfigurableModuleBuilder<MinibatchModuleOptions>({ moduleName: 'Minibatch' })
+  new ConfigurableModuleBuilder<MinibatchModuleOptions>({
+    moduleName: 'Minibatch',
+    // Nest names it where the class alone is imported: it is what has to be called there.
+    optionsInjectionToken: 'MinibatchModule.forRoot(…)',
+  })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createMinibatchOptions')
     .setExtras<MinibatchModuleExtras>(EXTRAS as MinibatchModuleExtras, (definition, extras) => ({

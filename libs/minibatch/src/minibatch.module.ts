@@ -21,7 +21,7 @@ import {
   MODULE_OPTIONS_TOKEN,
   type OPTIONS_TYPE,
 } from './minibatch.module-definition.js';
-import { type MinibatchModuleOptions, type ResolvedOptions, resolveOptions } from './minibatch.options.js';
+import { requireOptions, type ResolvedOptions, resolveOptions } from './minibatch.options.js';
 import { MinibatchRunner } from './minibatch.runner.js';
 import { storeParts } from './minibatch.providers.js';
 import { PipelineExplorer } from './pipelines/pipeline.explorer.js';
@@ -44,7 +44,7 @@ const providers: Provider[] = [
   {
     provide: RESOLVED_OPTIONS,
     inject: [MODULE_OPTIONS_TOKEN],
-    useFactory: (options: MinibatchModuleOptions | undefined) => resolveOptions(options, process.env),
+    useFactory: (options: unknown) => resolveOptions(requireOptions(options), process.env),
   },
   {
     provide: ENGINE,

@@ -185,6 +185,16 @@ function checkExecutor(given: unknown): Executor | 'inline' {
   throw invalidOption(WHERE, 'executor', given, allowed);
 }
 
+/** What a factory has returned. @throws MinibatchError `InvalidOptions` */
+export function requireOptions(given: unknown): MinibatchModuleOptions {
+  if (typeof given === 'object' && given !== null) return given;
+  throw new MinibatchError(
+    ErrorCode.InvalidOptions,
+    `${WHERE}: the factory of forRootAsync returned ${String(given)}, and no options: let it return an object, {} for the defaults`,
+    { details: { where: WHERE, given } },
+  );
+}
+
 /** They shape the module, which is there before any factory runs. */
 const OUTSIDE = ['store', 'connectionName', 'isGlobal', 'statusController'];
 

@@ -62,6 +62,11 @@ export function every(clock: Clock, ms: number, callback: () => void): () => voi
   return () => cancel();
 }
 
+/** The same clock, with timers that do not keep the process alive. */
+export function background(clock: Clock): Clock {
+  return clock instanceof SystemClock ? new SystemClock(false) : clock;
+}
+
 /** Resolves after `ms`, or at once when `signal` aborts: a loop looks at its signal afterwards anyway. */
 export function delay(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
 import { invalidOption } from '../common/checks.js';
 import { consumes, noteDecorated } from '../definitions/decorated-classes.js';
-import { requireMethod } from '../definitions/decorated-method.js';
+import { requireMethod, requireParentheses } from '../definitions/decorated-method.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Stored } from '../windows/stored.js';
@@ -49,6 +49,7 @@ export function Streaming<T = never, const S extends SinkRef | readonly SinkRef[
   stream: string | RegExp | StreamRef<T>,
   options: StreamingOptions<S>,
 ): StreamingMethod<T, S> {
+  requireParentheses('@Streaming', "@Streaming('stream', { size: 100 })", stream, options);
   return (target, propertyKey, descriptor) => {
     const label = requireMethod('@Streaming', 'name(window) { … }', target, propertyKey, descriptor);
     const entry: StreamingEntry = {

@@ -202,12 +202,20 @@ function checkEmitter(label: string, given: unknown): EmitterClass {
   if (typeof given === 'function' && isOrDerives(given, WindowEmitter) && given !== WindowEmitter) {
     return given as EmitterClass;
   }
-  throw invalidOption(
-    label,
-    'emitter',
-    given,
-    'a subclass of WindowEmitter (the class: an instance serves one consumer)',
-  );
+  const allowed = 'a subclass of WindowEmitter (the class: an instance serves one consumer)';
+  const hint = isOfAnotherCopy(given)
+    ? ', and it is one of another copy of nestjs-minibatch: install one copy only, npm ls nestjs-minibatch shows them'
+    : '';
+  throw invalidOption(label, 'emitter', given, allowed + hint);
+}
+
+/** It has all methods of a strategy, those with defaults as well. */
+function isOfAnotherCopy(given: unknown): boolean {
+  if (typeof given !== 'function') return false;
+  const prototype: unknown = given.prototype;
+  if (typeof prototype !== 'object' || prototype === null) return false;
+  const methods = Object.getOwnPropertyNames(WindowEmitter.prototype);
+  return methods.every((method) => typeof Reflect.get(prototype, method) === 'function');
 }
 
 function isOrDerives(type: { readonly prototype: unknown }, base: abstract new (...args: never[]) => object): boolean {

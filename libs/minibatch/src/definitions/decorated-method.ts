@@ -21,6 +21,26 @@ export function requireMethod(
   throw new MinibatchError(ErrorCode.InvalidOptions, `${label}: ${why}`, { details: { consumer: label } });
 }
 
+/**
+ * A decorator without its parentheses is given what it decorates. It would return a function that nobody calls, and that stands in the place
+ * of the method or class from then on.
+ *
+ * @param example of the decorator, as it should be written
+ * @param given its first two arguments @throws MinibatchError `InvalidOptions`
+ */
+export function requireParentheses(decorator: string, example: string, given: unknown, next: unknown): void {
+  // A class, or what a standard decorator is given; or a prototype and the name of a method.
+  const isBare =
+    typeof given === 'function' || (isObject(given) && (typeof next === 'string' || typeof next === 'symbol'));
+  if (!isBare) return;
+  const label = typeof given === 'function' ? given.name : labelOf(given, next);
+  throw new MinibatchError(ErrorCode.InvalidOptions, `${label}: ${decorator} needs parentheses: write ${example}`, {
+    details: { decorated: label },
+  });
+}
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
 function whyNot(target: object, propertyKey: unknown, descriptor: PropertyDescriptor | undefined): string | undefined {
   if (typeof propertyKey === 'object') {
     return (

@@ -10,13 +10,14 @@ function setUp() {
   const store = new FakeStore();
   const clock = new VirtualClock();
   const lines: string[] = [];
+  const notes: string[] = [];
   const hub = new StreamHub({
     store: store.port,
     clock,
-    log: { log() {}, warn: (line) => lines.push(line), error: (line) => lines.push(line) },
+    log: { log: (line) => notes.push(line), warn: (line) => lines.push(line), error: (line) => lines.push(line) },
     retry: { base: 1000, max: 60_000, jitter: 0 },
   });
-  return { store, clock, lines, hub, stream: hub.stream<number>('s') };
+  return { store, clock, lines, notes, hub, stream: hub.stream<number>('s') };
 }
 
 /** Resolves when the signal aborts. */
@@ -278,11 +279,15 @@ describe('a source', () => {
     await source.detach();
   });
 
-  it('whose method returns nothing is done', async () => {
-    const { stream } = setUp();
-    const source = stream.attach({ stream: (() => undefined) as unknown as Source<number>['stream'] });
+  it('whose method returns nothing is done, and the log says so', async () => {
+    const { stream, notes } = setUp();
+    const source = stream.attach(
+      { stream: (() => undefined) as unknown as Source<number>['stream'] },
+      { name: 'Forgetful' },
+    );
     await source.finished;
     expect(source.status).toMatchObject({ state: 'done', failures: 0 });
+    expect(notes).toEqual(["source Forgetful of 's' is done, after 0 messages: its stream() has ended"]);
   });
 
   it.each([

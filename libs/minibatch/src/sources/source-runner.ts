@@ -137,6 +137,7 @@ export class SourceRunner implements AttachedSource {
       try {
         await this.feed(signal);
         this.state = signal.aborted ? SourceState.Stopped : SourceState.Done;
+        if (!signal.aborted) this.tellDone();
         return;
       } catch (error) {
         // After a stop the error says only that it was interrupted.
@@ -147,6 +148,13 @@ export class SourceRunner implements AttachedSource {
       }
     }
     this.state = SourceState.Stopped;
+  }
+
+  /** It is not started again. Who wrote one that returns too early would wait for its messages. */
+  private tellDone(): void {
+    const { log, name } = this.parts;
+    const count = counted(this.appended + this.duplicates, 'message');
+    log.log(`source ${name} of '${this.target.name}' is done, after ${count}: its stream() has ended`);
   }
 
   private readonly listenerFailed = (error: unknown): void => {

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import type { RetryOptions } from '../definitions/shared.options.js';
+import { requireParentheses } from '../definitions/decorated-method.js';
 import { feeds, noteDecorated } from '../definitions/decorated-classes.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
@@ -39,6 +40,7 @@ export function StreamSource<T = unknown>(
   stream: string | StreamRef<T>,
   options: StreamSourceOptions = {},
 ): <C extends abstract new (...args: never[]) => Source<T>>(target: C) => void {
+  requireParentheses('@StreamSource', "@StreamSource('stream')", stream, options);
   return (target) => {
     const previous = streamSourcesOf(target);
     const entry: StreamSourceEntry = { ...streamOf(`@StreamSource on ${target.name}`, stream), options };

@@ -33,7 +33,7 @@ export function streamProviders(streams: readonly (string | StreamRef)[]): Facto
       throw new MinibatchError(
         ErrorCode.MissingModule,
         `${getStreamToken(stream)}: MinibatchModule.forRoot() is not imported: import it in the root module, or in this module too if it ` +
-          'has isGlobal: false',
+          'has isGlobal: false. If it is imported, forFeature is that of another copy of nestjs-minibatch: npm ls nestjs-minibatch shows them',
         { details: { stream: streamName('forFeature', stream) } },
       );
     },

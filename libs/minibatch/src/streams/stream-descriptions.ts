@@ -29,6 +29,8 @@ export class StreamDescriptions {
     private readonly clock: Clock,
     /** How many partitions a stream is declared to have. */
     private readonly declared: (stream: string) => number | undefined,
+    /** A stream was described for the first time. */
+    private readonly found: (info: StreamInfo) => void = () => undefined,
   ) {}
 
   /** True once any stream is known to have several partitions. */
@@ -92,6 +94,7 @@ export class StreamDescriptions {
   private async follow(info: StreamInfo): Promise<Described> {
     const before = this.known.get(info.name)?.info;
     const described = this.remember(info);
+    if (!before) this.found(info);
     if (before && partitionCount(info) < partitionCount(before)) {
       // The next one comes by the clock.
       await this.access.store.sweep(info.name, {}).catch(() => undefined);

@@ -43,6 +43,7 @@ import type {
 } from './stream-operations.js';
 import { StreamDescriptions } from './stream-descriptions.js';
 import { StreamWriter } from './stream-writer.js';
+import { UnreadStreams } from './unread-streams.js';
 import { type StreamWindow, type WindowFilter, WindowReading } from './window-reading.js';
 import { WindowRequests } from './window-requests.js';
 
@@ -81,6 +82,7 @@ export class StreamHub implements StreamOperations {
   private readonly handles = new Map<string, Stream>();
   private readonly settings = new Map<string, StreamSettings>();
   private readonly access: StoreAccess;
+  private readonly unread: UnreadStreams;
   private readonly descriptions: StreamDescriptions;
   private readonly writer: StreamWriter;
   private readonly sourceManager: SourceManager;
@@ -93,11 +95,14 @@ export class StreamHub implements StreamOperations {
   constructor(private readonly parts: HubParts) {
     const { store, clock, log, retry, pending = DEFAULT_PENDING, leaseTime } = parts;
     const access = new StoreAccess(store, log);
-    const descriptions = new StreamDescriptions(access, clock, (stream) => this.settings.get(stream)?.partitions);
+    const unread = new UnreadStreams(store, clock, log);
+    const declared = (stream: string) => this.settings.get(stream)?.partitions;
+    const descriptions = new StreamDescriptions(access, clock, declared, (info) => unread.note(info));
     const appended = (stream: string, partition?: number) => parts.listener?.wake(stream, partition);
     const writer = new StreamWriter({ access, descriptions, clock, pending, appended });
     this.callSite = new CallSites(clock).note;
     this.access = access;
+    this.unread = unread;
     this.descriptions = descriptions;
     this.writer = writer;
     this.sourceManager = new SourceManager({
@@ -298,6 +303,7 @@ export class StreamHub implements StreamOperations {
 
   private async finish(within: number): Promise<void> {
     this.access.beginClosing();
+    this.unread.close();
     const inTime = new AbortController();
     const late = delay(this.parts.clock, within, inTime.signal).then(() => {
       if (!inTime.signal.aborted) this.writer.abandon();
