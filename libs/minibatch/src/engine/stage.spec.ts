@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { encodeMessage } from '../storage/encoded-message.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import type { StoreCall } from '../testing/wrapped-store.js';
 import type { Window } from '../windows/window.js';
@@ -212,6 +213,37 @@ describe('a stage', () => {
     expect(Object.keys(await rows(...slots))).toEqual(slots);
     expect(Math.max(...large)).toBeLessThanOrEqual(1_000);
     expect(large.reduce((sum, bytes) => sum + bytes, 0)).toBe(9 * 302);
+    await stop(p);
+  });
+
+  it('counts names, keys and headers of messages for that, too', async () => {
+    const { database, plain, out } = world();
+    const large: number[] = [];
+    const p = new Process(database, {
+      store: Object.assign(Object.create(plain) as typeof plain, { maxEffectBytes: 2_000 }),
+      around: (call) => {
+        if (call.method !== 'commit') return call.proceed();
+        const { effects } = (call.args as Parameters<StreamStore['commit']>)[1];
+        const messages = [...(effects?.values() ?? [])].flatMap((each) => each.append ?? []);
+        large.push(messages.reduce((sum, message) => sum + encodeMessage(message).length, 0));
+        return call.proceed();
+      },
+    });
+    const run: Run = (window, changes) => {
+      for (const data of window.data)
+        changes.append({
+          stream: OUT,
+          data,
+          key: 'k'.repeat(300),
+          headers: { h: 'v'.repeat(200) },
+          created: new Date(0),
+        });
+    };
+    await p.consumer({ ...stageOf(run), size: 1 }).start();
+    const all = Array.from({ length: 9 }, (_, n) => `m${n}`);
+    await p.append(...all);
+    expect(await out()).toEqual(all);
+    expect(Math.max(...large)).toBeLessThanOrEqual(2_000);
     await stop(p);
   });
 

@@ -2,8 +2,12 @@ import type { Mutable } from '../common/mutable.js';
 import type { Effects, NewMessage, StateRow } from '../storage/stream-store.interface.js';
 import type { StageChanges, StageRow, ValueCodec } from './engine.interface.js';
 
-/** What a row, or a message, costs apart from its content; bytes. */
+/** What a row costs apart from its content; bytes. */
 const OVERHEAD = 64;
+/** The same of a message, with the names of its fields and its time. */
+const MESSAGE_OVERHEAD = 128;
+/** Of each header. */
+const HEADER_OVERHEAD = 8;
 /** Of a `Date`, milliseconds. */
 const LATEST = 8.64e15;
 
@@ -127,7 +131,7 @@ export class StateChanges implements StageChanges {
       put.push({ slot, value, ...(row.due && { due: row.due }) });
       bytes += costOf(slot, value);
     }
-    for (const { bytes: size = 0 } of this.messages) bytes += OVERHEAD + size;
+    for (const message of this.messages) bytes += costOfMessage(message);
     bytes += remove.length * OVERHEAD;
     const effects: Mutable<Effects> = {};
     if (put.length > 0) effects.put = put;
@@ -151,4 +155,13 @@ export function byDue(a: { slot: string; due?: number | undefined }, b: { slot: 
 
 export function costOf(slot: string, value: Uint8Array | undefined): number {
   return OVERHEAD + slot.length + (value?.length ?? 0);
+}
+
+/** As stores count it, or more: windows that fit together by this are committed together. */
+function costOfMessage({ stream, bytes = 0, key, headers, dedupeId }: NewMessage): number {
+  let cost = MESSAGE_OVERHEAD + bytes + Buffer.byteLength(stream);
+  if (key !== undefined) cost += Buffer.byteLength(key);
+  if (dedupeId !== undefined) cost += Buffer.byteLength(dedupeId);
+  for (const name in headers) cost += HEADER_OVERHEAD + name.length + Buffer.byteLength(headers[name] ?? '');
+  return cost;
 }
