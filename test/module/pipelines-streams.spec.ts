@@ -11,6 +11,7 @@ const Divided = defineStream<number>('divided', { partitions: 2 });
 const Out = defineStream<number>('out');
 const Parts = defineStream<number>('parts', { partitions: 3 });
 const Small = defineStream<number>('small', { maxBuffered: 5 });
+const Own = defineStream<number>('own', { maxBuffered: 3 });
 
 @Injectable()
 class Copies {
@@ -86,6 +87,16 @@ class Itself {
   }
 }
 
+@Injectable()
+class ItselfFull {
+  @Pipeline('itself-full')
+  run() {
+    return from(Own)
+      .flatMap((n) => (n > 0 ? [n - 1, n - 1] : []))
+      .to(Own);
+  }
+}
+
 let app: TestingModule;
 afterEach(() => app?.close());
 
@@ -155,6 +166,16 @@ describe('the streams of a pipeline', () => {
   });
 });
 
+describe('a source that a pipeline appends to', () => {
+  it('is not waited for while it is full: only the pipeline makes room there', async () => {
+    const { harness, streams } = await start(ItselfFull);
+    await harness.appendMany(Own, [2, 2, 2, 2]);
+    await harness.advance('1 minute');
+    expect(harness.outputs(Own).toSorted()).toEqual([...Array(16).fill(0), ...Array(8).fill(1)]);
+    expect((await streams.stream(Own).stats()).buffered).toBe(0);
+  });
+});
+
 describe('the messages of a pipeline', () => {
   it('keep their order, however many are in asynchronous functions', async () => {
     const { harness } = await start(Slow);
@@ -201,5 +222,17 @@ describe('a process', () => {
     expect(await boot(['Copies.run'])).toEqual([['copies', 'Copies.run']]);
     expect(lines).toContain("'in' → Odd.run: does not run in this process");
     expect(await boot(['in/odd'])).toEqual([['odd', 'Odd.run']]);
+  });
+
+  it('runs none in the role of a worker, and says so', async () => {
+    const lines: string[] = [];
+    @Module({ imports: [MinibatchModule.forRoot({ store: memoryStore(), role: 'worker' })], providers: [Copies] })
+    class AppModule {}
+    const logger = { log: (line: string) => void lines.push(line), warn() {}, error() {} };
+    const application = await NestFactory.createApplicationContext(AppModule, { logger, abortOnError: false });
+    await application.close();
+    expect(lines).toContain(
+      "'in' → Copies.run: does not run in this process: a pipeline runs in the process that holds its lease, and the role of this one is worker",
+    );
   });
 });

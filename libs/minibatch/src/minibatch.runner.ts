@@ -179,10 +179,14 @@ export class MinibatchRunner {
 
   /** Undefined in a worker: what a pipeline makes is committed by the process that holds the lease, so it runs there. */
   private async bindPipeline(consumer: PipelineConsumer): Promise<ConsumerDefinition | undefined> {
-    if (this.isWorker) return undefined;
+    if (this.isWorker) {
+      const why = 'a pipeline runs in the process that holds its lease, and the role of this one is worker';
+      this.logger.log(`'${consumer.stream}' → ${consumer.label}: does not run in this process: ${why}`);
+      return undefined;
+    }
     const { definition, line } = await bindPipeline(consumer, {
       store: this.store,
-      prepare: (messages, closing) => this.hub.prepare(messages, closing),
+      prepare: (messages, closing) => this.hub.prepare(messages, closing, consumer.stream),
       checkSinks: (label, sinks) => this.consumerExplorer.checkSinks(label, sinks),
     });
     this.consumers += 1;

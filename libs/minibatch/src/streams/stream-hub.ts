@@ -174,8 +174,8 @@ export class StreamHub implements StreamOperations {
   }
 
   /** See `StreamWriter.prepare`. */
-  prepare(messages: readonly NewMessage[], closing: AbortSignal): Promise<void> {
-    return this.writer.prepare(messages, closing);
+  prepare(messages: readonly NewMessage[], closing: AbortSignal, source: string): Promise<void> {
+    return this.writer.prepare(messages, closing, source);
   }
 
   async update(stream: string, change: StreamChange): Promise<void> {

@@ -104,13 +104,14 @@ export class StreamWriter {
    * streams, makes these if need be, and decides on partitions.
    *
    * @param closing aborts when room is not to be waited for any longer
+   * @param source the stream that the consumer takes messages out of: to wait for room there would be to wait for itself
    * @throws AppendError `StreamClosed`, `StreamFull`, `ShuttingDown`, `StoreUnavailable`
    */
-  async prepare(messages: readonly NewMessage[], closing: AbortSignal): Promise<void> {
+  async prepare(messages: readonly NewMessage[], closing: AbortSignal, source: string): Promise<void> {
     const { clock, descriptions } = this.parts;
     for (const stream of new Set(messages.map((message) => message.stream))) {
       const own = messages.filter((message) => message.stream === stream);
-      const admitted = this.limits.get(stream)?.buffer.admit(own.length, true);
+      const admitted = stream === source ? undefined : this.limits.get(stream)?.buffer.admit(own.length, true);
       if (admitted) await orAborted(admitted, closing, () => shuttingDown(`append to '${stream}'`));
       const hasKeys = () => own.some(({ key }) => key !== undefined);
       await descriptions
