@@ -235,4 +235,18 @@ describe('a process', () => {
       "'in' → Copies.run: does not run in this process: a pipeline runs in the process that holds its lease, and the role of this one is worker",
     );
   });
+
+  it('refuses a store that cannot append in a commit, and says what it lacks', async () => {
+    const store = await memoryStore().useFactory();
+    Object.defineProperty(store, 'readState', { value: undefined });
+    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [Copies] })
+    class AppModule {}
+    const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
+    await expect(module.init()).rejects.toMatchObject({
+      code: 'MINIBATCH_STORE_UNSUPPORTED',
+      message: expect.stringContaining(
+        "Copies.run: the pipeline 'copies' needs a store that appends messages in the commit of a window, and memory does not: all stores of this package do",
+      ),
+    });
+  });
 });

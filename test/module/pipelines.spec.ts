@@ -1,10 +1,9 @@
-import { Injectable, Logger, Module } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
   defineStream,
   ErrorCode,
   memoryStore,
-  MinibatchModule,
   type Sink,
   StatusService,
   Streaming,
@@ -125,33 +124,6 @@ class IntoLedger {
       ids.filter((id) => id > 1).into(Ledger),
       ids.map(String).to(Words),
     ];
-  }
-}
-
-/** Takes its array apart as it delivers, and fails in the middle of it. */
-@Injectable()
-class Drains implements Sink<readonly number[]> {
-  readonly taken: number[] = [];
-  failures = 2;
-  put(results: readonly number[]) {
-    const left = results as number[];
-    for (let id = left.shift(); id !== undefined; id = left.shift()) {
-      if (this.failures > 0 && left.length === this.failures - 1) {
-        this.failures -= 1;
-        throw new Error('the drain is stopped up');
-      }
-      this.taken.push(id);
-    }
-  }
-}
-
-@Injectable()
-class IntoDrain {
-  @Pipeline('drain')
-  run() {
-    return from(Flights)
-      .map(({ id }) => id)
-      .into(Drains);
   }
 }
 
@@ -332,11 +304,18 @@ describe('a pipeline', () => {
     expect(await letters()).toEqual([]);
   });
 
-  it('gives all results again to a sink that has taken its array apart and failed', async () => {
-    const { harness, append } = await start(IntoDrain, Drains);
-    await append(flight(1), flight(2), flight(3));
+  it('lets a test fail a sink that it puts into', async () => {
+    const { harness, append } = await start(IntoLedger, Ledger);
+    const outage = harness.failSink(Ledger, new Error('planted'));
+    await append(flight(1), flight(2));
+    await harness.advance('10s');
+    expect(outage.tries).toBeGreaterThan(1);
+    expect(harness.outputs(Words)).toEqual([]);
+    outage.restore();
+    await harness.restart();
     await harness.advance('1 minute');
-    expect(app.get(Drains).taken).toEqual([1, 1, 2, 1, 2, 3]);
+    expect(app.get(Ledger).puts.map(([, results]) => results)).toEqual([[1, 2], [2]]);
+    expect(harness.outputs(Words)).toEqual(['1', '2']);
   });
 
   it('counts once, however often its process is killed', async () => {
@@ -398,7 +377,8 @@ describe('the boot of an application with a pipeline', () => {
   });
 
   it.each([
-    ['an option', { kee: 'x' }, "Bad.run: to 'small': unknown option 'kee'"],
+    ['an option', { kee: 'x' }, "Bad.run: to 'small': unknown option 'kee'; did you mean 'key'?"],
+    ['nothing', null, 'Bad.run: to: options is null; allowed: an object [MINIBATCH_INVALID_OPTIONS]'],
     ['concurrency', { concurrency: 0 }, "Bad.run: to 'small': concurrency is 0; allowed: a whole number of at least 1"],
     ['batch', { batch: { size: 1.5 } }, "Bad.run: to 'small': batch.size is 1.5"],
     [
@@ -428,9 +408,29 @@ describe('the boot of an application with a pipeline', () => {
           .to(Small as never);
       }
     }
-    expect(await bootError(NoFunction)).toContain(
-      "NoFunction.run: map: fn is 'delay'; allowed: a function of data and message",
+    expect(await bootError(NoFunction)).toBe(
+      "NoFunction.run: map: fn is 'delay'; allowed: a function of data and message [MINIBATCH_INVALID_OPTIONS]",
     );
+    @Injectable()
+    class NoTests {
+      @Pipeline('bad')
+      run() {
+        const tests = null as unknown as Record<'late', () => boolean>;
+        return from(Flights).branch(tests).rest.to(Small);
+      }
+    }
+    expect(await bootError(NoTests)).toBe(
+      'NoTests.run: branch: tests is null; allowed: an object [MINIBATCH_INVALID_OPTIONS]',
+    );
+    @Injectable()
+    class OneInterval {
+      @Pipeline('interval')
+      run() {
+        const all = from(Flights);
+        return [all.to(Small, { batch: { interval: '1s' } }), all.to(Others, { batch: { interval: 1_000 } })];
+      }
+    }
+    expect(await bootError(OneInterval)).toBe(undefined);
     @Injectable()
     class Evidence {
       @Pipeline('bad', { onAllFailed: 'evidence' as never })
@@ -441,19 +441,5 @@ describe('the boot of an application with a pipeline', () => {
     expect(await bootError(Evidence)).toContain(
       "Evidence.run: onAllFailed is 'evidence'; allowed: 'block' or 'deadLetter'",
     );
-  });
-
-  it('refuses a store that cannot append in a commit, and says what it lacks', async () => {
-    const store = await memoryStore().useFactory();
-    Object.defineProperty(store, 'readState', { value: undefined });
-    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [Merged] })
-    class AppModule {}
-    const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
-    await expect(module.init()).rejects.toMatchObject({
-      code: ErrorCode.StoreUnsupported,
-      message: expect.stringContaining(
-        "Merged.run: the pipeline 'merged' needs a store that appends messages in the commit of a window, and memory does not: all stores of this package do",
-      ),
-    });
   });
 });

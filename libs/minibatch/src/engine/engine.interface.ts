@@ -65,6 +65,8 @@ export interface Stage {
   readonly values: ValueCodec;
   /** Bytes of rows that are kept in memory for later windows. */
   readonly cacheBytes: number;
+  /** The same stage with others in place of the sinks that it calls itself; absent if it calls none. */
+  readonly withSinks?: (replace: (sink: NamedSink) => NamedSink) => Stage;
 }
 
 /** Values of rows as bytes. */

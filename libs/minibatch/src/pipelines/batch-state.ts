@@ -1,4 +1,5 @@
 import { SteadyResult } from '../common/steady-result.js';
+import { isA } from '../errors/error-text.js';
 import type { Message } from '../windows/message.js';
 import { AsyncFailure, type AsyncStep, MessageRun, type Output } from './message-run.js';
 import type { Take } from './fused-steps.js';
@@ -102,6 +103,6 @@ export class BatchState {
 }
 
 function outcomeOf(error: unknown): Outcome {
-  if (!(error instanceof AsyncFailure)) return { kind: 'bad', error };
+  if (!isA(error, AsyncFailure)) return { kind: 'bad', error };
   return { kind: 'failed', step: error.step, error: error.cause };
 }

@@ -67,6 +67,7 @@ export class Flow<T> {
   branch<B extends { readonly [way: string]: (data: T, message: Message) => boolean | Promise<boolean> }>(
     tests: B & { readonly rest?: never },
   ): { readonly [K in Exclude<keyof B, 'rest'> | 'rest']: Flow<T> } {
+    requireObject('branch', 'tests', tests);
     const entries = Object.entries(tests as Record<string, unknown>);
     for (const [name, test] of entries) {
       if (name === 'rest') throw invalidOption('branch', 'rest', test, 'other names: rest is the way of all others');
@@ -99,6 +100,7 @@ export class Flow<T> {
     stream: StreamRef<U> & ([T] extends [U] ? unknown : [U] extends [undefined] ? unknown : OtherData<U>),
     options: StreamOutletOptions<T> = {},
   ): Outlet {
+    requireObject('to', 'options', options);
     const { key, ...rest } = options;
     const target = {
       kind: 'stream' as const,
@@ -141,4 +143,8 @@ export function from<T>(stream: StreamRef<T>): Flow<Stored<T>> {
 
 function requireFunction(where: string, fn: unknown): void {
   if (typeof fn !== 'function') throw invalidOption(where, 'fn', fn, 'a function of data and message');
+}
+
+function requireObject(where: string, option: string, given: unknown): void {
+  if (typeof given !== 'object' || given === null) throw invalidOption(where, option, given, 'an object');
 }

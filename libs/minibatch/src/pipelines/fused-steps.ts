@@ -2,6 +2,7 @@ import { show } from '../common/checks.js';
 import { AppendError, bareMessageOf, codeOf, ErrorCode } from '../errors/minibatch.error.js';
 import { toStorable } from '../storage/storable.js';
 import { labelsOf } from '../streams/message-labels.js';
+import { bytesOf } from '../streams/pending-limit.js';
 import type { Mutable } from '../common/mutable.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
@@ -12,8 +13,8 @@ import type { SourcePlan } from './pipeline.plan.js';
 /** Takes the data that a message has become. Answers with nothing if it is through, so that what is synchronous costs no promises. */
 export type Take = (data: unknown, run: MessageRun) => void | Promise<void>;
 
-/** Headers by which tracing follows a message: https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/ */
-const TRACE_HEADERS = ['traceparent', 'tracestate', 'baggage'];
+/** For what a store adds to a message: the names of its stream and its window, and marks. */
+const ADDED_BYTES = 72 * 1024;
 
 export interface FuseOptions {
   /** Most bytes of a message. */
@@ -91,21 +92,18 @@ function outletTake(outlet: FlowOutlet, { maxBytes, sinks }: FuseOptions): Take 
     const sink = sinks.indexOf(outlet);
     return (data, run) => void run.outputs.push({ kind: 'result', sink, data });
   }
-  return (data, run) =>
-    void run.outputs.push({ kind: 'message', message: messageOf(target, data, run.message, maxBytes) });
+  return (data, run) => void run.outputs.push({ kind: 'message', message: messageOf(target, data, run, maxBytes) });
 }
 
 /** @throws AppendError `NotStorable`, `MessageTooLarge` */
 function messageOf(
   { stream, key: ownKey }: Target & { kind: 'stream' },
   data: unknown,
-  source: Message,
+  { message: source, source: { created, headers, key: sourceKey } }: MessageRun,
   maxBytes: number,
 ): Omit<NewMessage, 'dedupeId'> {
-  const { created, headers: all } = source;
   const where = () => `append to '${stream}'`;
-  const key = ownKey === undefined ? source.key : keyOf(ownKey, data, source);
-  const headers = all && traceOf(all);
+  const key = ownKey === undefined ? sourceKey : keyOf(ownKey, data, source);
   let stored: ReturnType<typeof toStorable>;
   try {
     stored = toStorable(data, maxBytes);
@@ -114,22 +112,24 @@ function messageOf(
     throw new AppendError(codeOf(error, ErrorCode.NotStorable), text, 'no', { cause: error });
   }
   const { value, bytes, bigints } = stored;
-  const message: Mutable<Omit<NewMessage, 'dedupeId'>> = { stream, data: value, bytes, bigints, created };
-  return Object.assign(message, labelsOf(where, { key, headers }));
+  const message: Mutable<Omit<NewMessage, 'dedupeId'>> = {
+    stream,
+    data: value,
+    bytes,
+    bigints,
+    created: new Date(created),
+  };
+  Object.assign(message, labelsOf(where, { key, headers }));
+  const total = bytesOf(message);
+  if (total <= maxBytes - ADDED_BYTES) return message;
+  // The store would refuse the whole commit for it.
+  const text = `${where()}: the message has ${total} bytes with its key and headers, at most ${maxBytes - ADDED_BYTES} can be stored: split it, or store a reference to it`;
+  throw new AppendError(ErrorCode.MessageTooLarge, text, 'no');
 }
 
 function keyOf(key: string | StepFunction, data: unknown, message: Message): unknown {
   if (typeof key === 'function') return key(data, message);
   return typeof data === 'object' && data !== null ? Reflect.get(data, key) : undefined;
-}
-
-function traceOf(headers: Readonly<Record<string, string>>): Record<string, string> | undefined {
-  let kept: Record<string, string> | undefined;
-  for (const name of TRACE_HEADERS) {
-    const value = Object.hasOwn(headers, name) ? headers[name] : undefined;
-    if (value !== undefined) (kept ??= {})[name] = value;
-  }
-  return kept;
 }
 
 /** Goes on with what a function has returned, now or when its promise is fulfilled. */

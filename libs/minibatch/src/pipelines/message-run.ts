@@ -1,6 +1,9 @@
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 
+/** Headers by which tracing follows a message: https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/ */
+const TRACE_HEADERS = ['traceparent', 'tracestate', 'baggage'];
+
 /** An asynchronous function: what it is called in log lines, and whether anything works that it needs. */
 export interface AsyncStep {
   readonly name: string;
@@ -18,7 +21,20 @@ export class MessageRun {
   /** Asynchronous functions that have worked for it. */
   readonly passed = new Set<AsyncStep>();
 
-  constructor(readonly message: Message) {}
+  /** As the functions found it: what they do to the message they are shown does not change what new ones get of it. */
+  readonly source: Pick<Message, 'key'> & {
+    readonly created: number;
+    readonly headers: Record<string, string> | undefined;
+  };
+
+  constructor(readonly message: Message) {
+    const { key, created, headers } = message;
+    this.source = {
+      ...(key !== undefined && { key }),
+      created: created.getTime(),
+      headers: headers && traceOf(headers),
+    };
+  }
 
   /** @throws AsyncFailure (by the promise) */
   async awaited<V>(step: AsyncStep, promise: PromiseLike<V>): Promise<V> {
@@ -41,4 +57,13 @@ export class AsyncFailure extends Error {
   ) {
     super(step.name);
   }
+}
+
+function traceOf(headers: Readonly<Record<string, string>>): Record<string, string> | undefined {
+  let kept: Record<string, string> | undefined;
+  for (const name of TRACE_HEADERS) {
+    const value = Object.hasOwn(headers, name) ? headers[name] : undefined;
+    if (value !== undefined) (kept ??= {})[name] = value;
+  }
+  return kept;
 }

@@ -5,7 +5,7 @@ import type { RegisteredConsumer } from '../consumers/consumer.registry.js';
 import { noteFound } from '../definitions/decorated-classes.js';
 import { type ProviderHost, providerHosts, requireInstance } from '../definitions/provider-hosts.js';
 import type { ResolvedAttempts } from '../definitions/shared.options.js';
-import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { bareMessageOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { type FlowOutlet, isOutlet } from './flow-node.js';
 import { type PipelineEntry, pipelineEntriesOf } from './pipeline.decorator.js';
 import { planPipeline, type SourcePlan } from './pipeline.plan.js';
@@ -97,7 +97,7 @@ function outletsOf(label: string, instance: object, method: string): readonly Fl
     returned = (instance as Record<string, () => unknown>)[method]?.();
   } catch (cause) {
     // What is wrong with a step is said by the step, which does not know whose it is.
-    throw new MinibatchError(ErrorCode.InvalidOptions, `${label}: ${messageOf(cause)}`, {
+    throw new MinibatchError(ErrorCode.InvalidOptions, `${label}: ${bareMessageOf(cause)}`, {
       cause,
       details: { consumer: label },
     });

@@ -3,6 +3,7 @@ import { resolveStreaming, type ResolvedStreaming } from '../consumers/streaming
 import { resolveAttempts, type ResolvedAttempts } from '../definitions/shared.options.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { FlowNode, FlowOutlet, Target } from './flow-node.js';
+import type { BatchOptions } from './pipeline.options.js';
 
 /** What runs for one source stream of a pipeline: one consumer. */
 export interface SourcePlan {
@@ -50,7 +51,7 @@ export function planPipeline(
     const own = outlets.filter(({ node }) => startsAt(node, roots));
     const concurrency = agreed(label, stream, 'concurrency', own, ({ concurrency: most }) => most) ?? 1;
     const size = agreed(label, stream, 'batch.size', own, ({ batch }) => batch?.size) ?? 1000;
-    const interval = agreed(label, stream, 'batch.interval', own, ({ batch }) => batch?.interval) ?? 250;
+    const interval = agreed(label, stream, 'batch.interval', own, ({ batch }) => intervalOf(label, batch)) ?? 250;
     const settings = settingsOf(roots);
     return {
       stream,
@@ -71,22 +72,26 @@ export function planPipeline(
 
 function checkOutlet(label: string, { target, options }: FlowOutlet): void {
   const where = `${label}: ${nameOfTarget(target)}`;
-  checkKeys(where, options, ['batch', 'concurrency']);
+  checkKeys(where, options, target.kind === 'stream' ? ['key', 'batch', 'concurrency'] : ['batch', 'concurrency']);
   const { batch, concurrency } = options;
   if (concurrency !== undefined) checkInteger(where, 'concurrency', concurrency, 1);
   if (batch !== undefined) {
     checkKeys(`${where}: batch`, batch, ['size', 'interval']);
     if (batch.size !== undefined) checkInteger(where, 'batch.size', batch.size, 1);
-    if (batch.interval !== undefined) {
-      const because = "a number is milliseconds; for seconds write '5s'";
-      checkDuration(where, 'batch.interval', batch.interval, { min: SHORTEST_INTERVAL, because });
-    }
+    intervalOf(where, batch);
   }
   if (target.kind === 'sink') return;
   const { key } = target;
   if (key !== undefined && typeof key !== 'function' && (typeof key !== 'string' || key === '')) {
     throw invalidOption(where, 'key', key, 'the name of a field, or a function of data and message');
   }
+}
+
+/** Milliseconds, so that one interval may be written in two ways. */
+function intervalOf(where: string, batch: BatchOptions | undefined): number | undefined {
+  if (batch?.interval === undefined) return undefined;
+  const because = "a number is milliseconds; for seconds write '5s'";
+  return checkDuration(where, 'batch.interval', batch.interval, { min: SHORTEST_INTERVAL, because });
 }
 
 /** The streams that the plan appends to, as `defineStream` has made them. */

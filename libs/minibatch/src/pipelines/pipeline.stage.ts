@@ -1,6 +1,7 @@
 import { counted } from '../common/counted.js';
 import type { Mutable } from '../common/mutable.js';
 import type { NamedSink, Stage, StageChanges, ValueCodec } from '../engine/engine.interface.js';
+import { isA } from '../errors/error-text.js';
 import { codeOf, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
@@ -78,6 +79,9 @@ export class PipelineStage implements Stage {
     signal.throwIfAborted();
     this.batches.delete(window.partition);
   };
+
+  readonly withSinks = (replace: (sink: NamedSink) => NamedSink): Stage =>
+    new PipelineStage({ ...this.parts, sinks: this.parts.sinks.map(replace) });
 
   private batchOf({ partition, id }: Window): BatchState {
     const known = this.batches.get(partition);
@@ -167,5 +171,5 @@ function someFailed(failed: readonly Failed[], of: number): MinibatchError {
 }
 
 function causeOf(error: unknown): unknown {
-  return error instanceof AsyncFailure ? error.cause : error;
+  return isA(error, AsyncFailure) ? error.cause : error;
 }

@@ -13,6 +13,7 @@ import { Pipeline } from './pipeline.decorator.js';
 const Numbers = defineStream<number>('numbers');
 const Thirds = defineStream<string>('thirds');
 const ALL = 2_500;
+const HALF = 9 * 1024 * 1024;
 
 @Injectable()
 class ThirdsOfNumbers {
@@ -32,6 +33,17 @@ class ThirdsOfNumbers {
   @Streaming(Thirds, { size: 100, interval: 20 })
   collect({ data }: Window<string>) {
     this.found.push(...data);
+  }
+}
+
+/** Together with its key, the message is larger than any store takes; without it is not. */
+@Injectable()
+class LargeKeys {
+  @Pipeline('large-keys')
+  run() {
+    return from(Numbers)
+      .map((n) => (n === 1 ? 'x'.repeat(HALF) : `${n}`))
+      .to(Thirds, { key: (data) => (data.length === HALF ? 'k'.repeat(HALF) : 'key') });
   }
 }
 
@@ -61,6 +73,29 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
       expect(found).toEqual(expected);
       const letters = await store.deadLetters('numbers', {}, undefined, 10);
       expect(letters.map(({ data, group, error }) => [data, group, error])).toEqual([[-1, 'thirds', 'negative']]);
+    } finally {
+      await app.close();
+    }
+  });
+
+  it('makes a dead letter of a message whose new one is too large with its key, and goes on', async () => {
+    const { store } = opened;
+    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [LargeKeys] })
+    class AppModule {}
+    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
+    app.useLogger(false);
+    await app.init();
+    try {
+      const streams = app.get(StreamService);
+      await streams.appendMany(Numbers, [0, 1, 2]);
+      const buffered = async () => (await streams.stream(Numbers).stats()).buffered;
+      await vi.waitUntil(async () => (await buffered()) === 0, { timeout: 60_000, interval: 20 });
+      const made: string[] = [];
+      for await (const { data } of streams.stream(Thirds).messages()) made.push(data as string);
+      expect(made).toEqual(['0', '2']);
+      const letters = await store.deadLetters('numbers', {}, undefined, 10);
+      expect(letters.map(({ data }) => data)).toEqual([1]);
+      expect(letters[0]?.error).toMatch(/^append to 'thirds': the message has \d+ bytes .*MINIBATCH_MESSAGE_TOO_LARGE/);
     } finally {
       await app.close();
     }

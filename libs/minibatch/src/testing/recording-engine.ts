@@ -211,7 +211,8 @@ export class RecordingEngine implements Engine {
     };
   }
 
-  private recordingStage(label: string, stage: Stage, life: Life): Stage {
+  private recordingStage(label: string, given: Stage, life: Life): Stage {
+    const stage = given.withSinks?.((named) => this.failing(named, life, () => undefined)) ?? given;
     return {
       values: stage.values,
       cacheBytes: stage.cacheBytes,
