@@ -106,6 +106,8 @@ export interface TakenApart {
   lastGivenUp: string;
   /** Monotonic time of the last save. */
   savedAt: number;
+  /** Nothing has come out since then. */
+  isSaved: boolean;
   /** What the handler failed with last. */
   error: string;
   /** Runs of the handler that had begun when a message failed alone last: see `Evidence`. */
@@ -154,6 +156,7 @@ export function takenApart(bisection: Bisection, error = ''): TakenApart {
     deadLettered: 0,
     lastGivenUp: '',
     savedAt: Number.NEGATIVE_INFINITY,
+    isSaved: true,
     error,
     failedAt: 0,
   };

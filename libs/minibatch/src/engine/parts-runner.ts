@@ -15,7 +15,7 @@ import { counted } from '../common/counted.js';
 const MOST_STACKS = 100;
 /** Dead letters that are stored together. */
 const LETTERS = 500;
-/** What is known of the parts is stored after so long, not after each: a crash repeats some of them. Milliseconds. */
+/** What is known of the parts is stored after so long and when the process stops, not after each: a crash repeats some of them. Milliseconds. */
 const SAVE_EVERY = 100;
 
 /** How a window is tried to see whether anything works: all that is left of it, then one message. */
@@ -74,6 +74,12 @@ export class PartsRunner {
     return 'more';
   }
 
+  /** The next holder of the lease goes on from here: what got through is not to run again because this one stops. */
+  async leave(open: InFlightWindow): Promise<void> {
+    const { apart } = open;
+    if (apart && !apart.isSaved && !this.term.isOver) await this.save(open, apart, 0);
+  }
+
   /** Once more than others that fail: a worker may be lost for reasons of its own. To halve a part needs no proof, since nothing is lost by it. */
   private async mayRepeat(open: InFlightWindow, apart: TakenApart, isNoted: boolean): Promise<boolean> {
     const { aside, recoveries: before } = open.record;
@@ -84,6 +90,7 @@ export class PartsRunner {
     }
     const { error, bisection } = apart;
     await reschedule(this.term, open, { error, split: bisection.state, recoveries, ...(aside && { aside }) });
+    apart.isSaved = true;
     return true;
   }
 
@@ -176,6 +183,7 @@ export class PartsRunner {
       recoveries: deathsOf(open),
       aside,
     });
+    apart.isSaved = true;
   }
 
   /** `onAllFailed: 'block'`: the fault is not in the messages, so the window waits in its worker. */
@@ -203,7 +211,7 @@ export class PartsRunner {
       await reschedule(this.term, open, change);
     } else {
       const again = new Bisection({ pending: rest, alone: [], again: [], last: false });
-      open.apart = { ...apart, bisection: again };
+      open.apart = { ...apart, bisection: again, isSaved: true };
       await reschedule(this.term, open, { ...change, split: again.state });
     }
   }
@@ -249,6 +257,7 @@ export class PartsRunner {
   }
 
   private async saveIfDue(open: InFlightWindow, apart: TakenApart): Promise<void> {
+    apart.isSaved = false;
     const isDue = this.term.parts.clock.monotonic() - apart.savedAt >= SAVE_EVERY;
     // Of a window that may end its process each step is stored: the next one is to know which part it was.
     if (open.inherited) await this.save(open, apart, 0);
@@ -266,6 +275,7 @@ export class PartsRunner {
       ...(aside && { aside }),
     });
     apart.savedAt = this.term.parts.clock.monotonic();
+    apart.isSaved = true;
   }
 
   private logGivenUp({ record, messages }: InFlightWindow, { deadLettered, lastGivenUp }: TakenApart): void {

@@ -107,6 +107,7 @@ export class WindowRunner {
         if (open.givenUp) return await this.giveUp(open);
         if (!this.mayTry(open) && !(await this.waitForTry(open, probe))) {
           if (open.givenUp && !this.term.isClosing) continue;
+          await this.parts.leave(open);
           return LEFT_OPEN;
         }
         const { apart } = open;
