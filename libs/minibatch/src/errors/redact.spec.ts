@@ -153,6 +153,27 @@ describe('an error', () => {
     expect((redactCause(odd) as Error).message).not.toContain('S3CRET');
   });
 
+  it('survives more causes than fit on the stack, and hides what it does not look through', () => {
+    const wrapped = (wrap: (error: Error) => Error) => {
+      let error = new Error(uri);
+      for (let count = 0; count < 20_000; count += 1) error = wrap(error);
+      return error;
+    };
+    for (const wrap of [
+      (cause: Error) => new Error('again', { cause }),
+      (error: Error) => new AggregateError([error], 'again'),
+    ]) {
+      let at: unknown = redactCause(wrapped(wrap));
+      let depth = 0;
+      for (; at instanceof Error; depth += 1) at = at instanceof AggregateError ? at.errors[0] : at.cause;
+      expect(depth).toBeGreaterThan(100);
+      expect(at).toBe('***');
+    }
+    const wide = redactCause(new AggregateError(Array.from({ length: 5_000 }, () => new Error(uri))));
+    expect((wide as AggregateError).errors.filter((each) => each !== '***').length).toBeLessThan(5_000);
+    expect(JSON.stringify((wide as AggregateError).errors.map(String))).not.toContain('S3CRET');
+  });
+
   it('of anything thrown has a text and a stack without', () => {
     expect(messageOf(nested)).not.toContain('S3CRET');
     expect(stackOf(nested)).not.toContain('S3CRET');

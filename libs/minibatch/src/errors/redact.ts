@@ -8,6 +8,9 @@ import { types } from 'node:util';
 /** Stands where a secret was. */
 export const HIDDEN = '***';
 
+/** Errors that are looked through, of causes of causes and of lists of errors: there may be more than the stack of calls has room for. */
+const MOST_ERRORS = 1_000;
+
 /** Names of options, parameters and headers whose values nobody is to read. */
 const SECRET =
   /passw(?:or)?d$|passphrase|^pass$|pwd$|secret|(?:^|access|auth|session|refresh|id|api|security)[-_]?token$|(?:api|access|private|account|shared)[-_]?key$|^sig(?:nature)?$|credential|^sasl$|^authorization$|^authmechanismproperties$|^pfx$|^cookie$/i;
@@ -99,13 +102,13 @@ function hidden(details: Readonly<Record<string, unknown>>): Readonly<Record<str
 
 /**
  * An error of another library for `cause`. Node prints causes when it prints an error, so one with a secret in it is replaced by a copy
- * of the same class without; otherwise it is the error itself.
+ * of the same class without; otherwise it is the error itself. What comes after `MOST_ERRORS` is hidden.
  */
 export function redactCause(cause: unknown, seen = new Set<unknown>()): unknown {
   if (typeof cause === 'string') return redact(cause);
   if (types.isProxy(cause) || !types.isNativeError(cause)) return cause;
   // A cause of itself: what leads to it may be hidden, so it is not shown again.
-  if (seen.has(cause)) return HIDDEN;
+  if (seen.has(cause) || seen.size >= MOST_ERRORS) return HIDDEN;
   seen.add(cause);
   const descriptors = descriptorsOf(cause);
   const changes: Record<string, PropertyDescriptor> = {};

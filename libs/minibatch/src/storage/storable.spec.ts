@@ -56,6 +56,17 @@ const unheard: unknown = Object.create({ _bsontype: 'Unheard', [Symbol.for('@@md
 const selfish = new Code('f', {});
 selfish.scope!['c'] = selfish;
 
+const throwing = (thrown: unknown) => () => {
+  throw thrown;
+};
+const getting = (get: () => unknown) => Object.defineProperty({}, 'a', { get, enumerable: true });
+
+const manyCauses = () => {
+  let error = new Error('the first one');
+  for (let count = 0; count < 20_000; count += 1) error = new Error('the last one', { cause: error });
+  return error;
+};
+
 const endless = { toJSON: () => ({ toJSON: endless.toJSON }) } as { toJSON: () => unknown };
 
 describe('toStorable', () => {
@@ -269,6 +280,14 @@ describe('toStorable', () => {
       'data.a throws when it is read: no',
     ],
     ['a toJSON that says nothing', { toJSON: () => undefined }, 'data is undefined after toJSON'],
+    ['a getter that throws undefined', getting(throwing(undefined)), 'data.a throws when it is read: undefined'],
+    ['a getter that throws null', getting(throwing(null)), 'data.a throws when it is read: null'],
+    [
+      'a getter that throws many causes',
+      getting(throwing(manyCauses())),
+      'data.a throws when it is read: the last one',
+    ],
+    ['a proxy that throws undefined', [new Proxy({}, { ownKeys: throwing(undefined) })], 'data[0] throws when'],
   ])('refuses %s', (_, data, message) => {
     const error = errorOf(data);
     expect(error).toMatchObject({ code: ErrorCode.NotStorable, stored: 'no' });

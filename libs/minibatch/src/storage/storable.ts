@@ -58,7 +58,8 @@ class Copier implements BsonCopier {
     try {
       value = this.copy(data);
     } catch (error) {
-      if (error === this.refusal) throw error;
+      // Not before there is one: code of the caller may throw undefined.
+      if (this.refusal && error === this.refusal) throw error;
       throw this.notStorable(`throws when it is read: ${messageOf(error)}`, error);
     }
     if (value === undefined) throw this.notStorable('is undefined after toJSON: there is nothing to store');
