@@ -5,14 +5,14 @@ import { LIMITS, tooLong } from './sizes.js';
 
 /** The published contract of stores: each file is one list of promises, and is read as one. */
 const CONTRACT = 'libs/minibatch/src/testing/store-contract/';
-const TYPESCRIPT_AND_MODULES = ['*.ts', '*.mts', '*.mjs', '*.js', '*.cjs'];
+const TYPESCRIPT_AND_MODULES = ['*.ts', '*.tsx', '*.mts', '*.cts', '*.mjs', '*.js', '*.cjs'];
 
 /** What is too long in a file of the repository, as `path what`. */
 function problemsIn(path: string, text: string): [what: string, lines: number][] {
   if (path.startsWith(CONTRACT)) return [];
-  // A spec nests all its cases in one function.
-  const nests = path.includes('.spec.');
-  const limits = nests ? (['file'] as const) : undefined;
+  // A spec nests all its cases in one callback.
+  const nests = /\.spec\.\w+$/.test(path);
+  const limits = nests ? (['file', 'class', 'function'] as const) : undefined;
   return tooLong(text, limits).map(({ what, lines: count }) => [`${path} ${what}`, count]);
 }
 
@@ -47,14 +47,18 @@ describe('the sizes of files', () => {
     expect(problemsIn(path, `${'\n'.repeat(file)}// end\n`)).toEqual([[`${path} file`, file + 1]]);
   });
 
-  it('are those of functions, too, but for specs and the contract of stores', () => {
+  it('are those of functions, too, but for the cases of specs and the contract of stores', () => {
     const long = `function f() {\n${lines(LIMITS.function)}\n}\n`;
-    for (const path of ['scripts/soak.mjs', 'bench/run.mjs', 'examples/store/state.ts', 'test/crash/soak.ts']) {
+    const sources = ['scripts/soak.mjs', 'bench/run.mjs', 'examples/store/state.ts', 'test/crash/soak.ts'];
+    for (const path of [...sources, 'libs/minibatch/src/x.spec.support.ts', 'test/e2e/drain.spec.ts']) {
       expect(problemsIn(path, long)).toEqual([[`${path} function f`, LIMITS.function + 2]]);
     }
-    for (const path of ['test/e2e/drain.spec.ts', 'libs/minibatch/src/x.spec.ts', `${CONTRACT}settle.ts`]) {
-      expect(problemsIn(path, long)).toEqual([]);
+    const cases = `describe('f', () => {\n${lines(LIMITS.function)}\n});\n`;
+    for (const path of ['test/e2e/drain.spec.ts', 'libs/minibatch/src/x.spec.ts']) {
+      expect(problemsIn(path, cases)).toEqual([]);
     }
+    expect(problemsIn('libs/minibatch/src/x.spec.support.ts', cases)).toHaveLength(1);
+    expect(problemsIn(`${CONTRACT}settle.ts`, long)).toEqual([]);
   });
 });
 

@@ -1,18 +1,13 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import { delay } from '../common/clock.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { type StoreCall, wrapStore } from '../testing/wrapped-store.js';
-import { CountWindow } from '../windows/count.window.js';
-import { FixedTimeWindow } from '../windows/fixed-time.window.js';
-import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
-import type { WindowEmitter } from '../windows/window-emitter.js';
-import type { Window } from '../windows/window.js';
 import { Process, STREAM } from './process.spec.support.js';
-import { CountingClock, emptySlot, Own, type Planted, type Slot, Store } from './protocol-doubles.spec.support.js';
-import { type GroupState, ProtocolModel } from './protocol-model.spec.support.js';
-import { type GroupPlan, type Plan, SLOTS, type Step } from './protocol-plan.spec.support.js';
-import { chain, LateEffects, values } from './protocol-stage.spec.support.js';
+import { Consumers } from './protocol-consumers.spec.support.js';
+import { CountingClock, emptySlot, type Planted, type Slot, Store } from './protocol-doubles.spec.support.js';
+import { ProtocolModel } from './protocol-model.spec.support.js';
+import { type Plan, SLOTS, type Step } from './protocol-plan.spec.support.js';
+import { LateEffects } from './protocol-stage.spec.support.js';
 import { HiddenMessages } from './protocol-visibility.spec.support.js';
 
 /**
@@ -25,11 +20,10 @@ export class World {
   private readonly model: ProtocolModel;
   private readonly hidden: HiddenMessages;
   private readonly effects: LateEffects;
+  private readonly consumers: Consumers;
   private readonly slots: Slot[] = [];
   private readonly gone: { process: Process; how: 'killed' | 'stopped' }[] = [];
   private time = Date.UTC(2026, 0, 1);
-  private handlers: Plan['handlers'];
-  private puts: Plan['puts'];
 
   constructor(
     private readonly plan: Plan,
@@ -39,8 +33,7 @@ export class World {
     this.effects = new LateEffects(this.database, planted.late);
     this.model = new ProtocolModel(this.database, plan.groups);
     this.hidden = new HiddenMessages(this.store);
-    this.handlers = [...Array.from({ length: plan.outage }, () => 'fail' as const), ...plan.handlers];
-    this.puts = [...plan.puts];
+    this.consumers = new Consumers(plan, planted, this.model, this.slots);
     for (let i = 0; i < SLOTS; i += 1) this.slots.push(emptySlot());
   }
 
@@ -104,28 +97,10 @@ export class World {
         return this.control({ paused: true }, on);
       case 'resume':
         return this.control({ paused: false }, on);
-      // The process is cut off in the middle of a call, which may still reach the database.
       case 'crashIn':
-        return this.takeAll([
-          { do: 'start', slot: given.slot },
-          { do: 'hold', slot: given.slot, method: given.method },
-          { do: 'append', slot: given.slot, count: given.count, hidden: 3, wakes: true },
-          { do: 'advance', ms: 3_000 },
-          { do: 'kill', slot: given.slot },
-        ]);
-      // The process is stopped in the middle of a call; another takes over; then the call continues.
+        return this.takeAll(crashIn(given));
       case 'usurpIn':
-        return this.takeAll([
-          { do: 'start', slot: given.slot },
-          { do: 'hold', slot: given.slot, method: given.method },
-          { do: 'append', slot: given.slot, count: given.count, hidden: 3, wakes: true },
-          { do: 'advance', ms: 1_000 },
-          { do: 'sleep', slot: given.slot },
-          { do: 'start', slot: (given.slot + 1) % SLOTS },
-          { do: 'advance', ms: 20_000 },
-          { do: 'answer', slot: given.slot },
-          { do: 'wake', slot: given.slot },
-        ]);
+        return this.takeAll(usurpIn(given));
     }
   }
 
@@ -156,7 +131,7 @@ export class World {
 
   private async appendGood(): Promise<void> {
     const on = this.slots[0] as Slot;
-    while (this.isBad(this.model.appended.size + 1)) {
+    while (this.consumers.isBad(this.model.appended.size + 1)) {
       await this.append({ do: 'append', slot: 0, count: 1, hidden: 3, wakes: false }, on);
     }
     await this.append({ do: 'append', slot: 0, count: 1, hidden: 3, wakes: true }, on);
@@ -196,7 +171,7 @@ export class World {
       engine: { readAhead: this.plan.readAhead },
     }) as NonNullable<Slot['process']>;
     on.process = process;
-    for (const [name, { plan: each }] of this.model.groups) this.consume(on, process, name, each);
+    for (const [name, { plan: each }] of this.model.groups) this.consumers.consume(on, process, name, each);
     void process.start();
     await turn();
   }
@@ -253,123 +228,11 @@ export class World {
     throw new MinibatchError(ErrorCode.StoreUnavailable, 'planted');
   }
 
-  // ---- consumers
-
-  private consume(on: Slot, process: Process, name: string, each: GroupPlan): void {
-    const { kind, size, interval, workers, sinks, maxSize, empty } = each;
-    if (kind === 'stage') return this.runStage(on, process, name, each);
-    process.consumer({
-      group: name,
-      workers,
-      maxSize,
-      lookAhead: kind === 'own' ? 15 : 10_000,
-      retry: { base: 500, max: 4_000, jitter: 0, attempts: 5 },
-      ...(kind === 'count' || kind === 'wait' ? { size, emitter: new CountWindow() } : {}),
-      ...(kind === 'count' || kind === 'own' ? {} : { interval }),
-      ...(kind === 'relaxed' ? { emitter: new RelaxedTimeWindow() } : {}),
-      ...(kind === 'fixed' ? { emitter: new FixedTimeWindow() } : {}),
-      ...(kind === 'own' ? { emitter: new Own() as WindowEmitter } : {}),
-      empty,
-      handler: this.planted.hastyHandler
-        ? (window) => {
-            void this.handle(on, process, name, window).catch(() => undefined);
-          }
-        : (window) => this.handle(on, process, name, window),
-      sinks: Array.from({ length: sinks }, (_, index) => ({
-        name: `sink${index}`,
-        sink: { put: (_result, window) => this.put(on, process, window, sinks) },
-      })),
-    });
-  }
-
-  private runStage(on: Slot, process: Process, name: string, { size, interval }: GroupPlan): void {
-    process.consumer({
-      group: name,
-      size,
-      interval,
-      retry: { base: 500, max: 4_000, jitter: 0, attempts: 5 },
-      stage: {
-        values,
-        cacheBytes: this.plan.cache,
-        run: async (window, changes) => {
-          for (const message of window.messages) {
-            if (!this.isBad(message.data as number)) continue;
-            this.model.groups.get(name)?.rejected.add(message.id);
-            window.reject(message, new Error('planted'));
-          }
-          const run = chain(name, window, changes);
-          await this.handle(on, process, name, window);
-          await run;
-        },
-      },
-    });
-  }
-
-  private async handle(on: Slot, process: Process, name: string, window: Window): Promise<unknown> {
-    if (on.process !== process) return new Promise(() => undefined);
-    const state = this.model.groups.get(name) as GroupState;
-    this.model.sameId(
-      state,
-      window.id,
-      window.messages.map(({ id }) => id),
-    );
-    const seen = window.messages.map(({ id }) => id);
-    if (state.recorded.has(`${window.id}#${seen.length}`) && seen.length > 0) {
-      this.model.violate(`${window.id} is handled after its commit point`);
-    }
-    if (window.signal.aborted) this.model.violate('a window is handled whose signal has aborted');
-    const running = on.running.get(name) ?? new Set();
-    on.running.set(name, running);
-    running.add(window);
-    const counted = [...running].filter(({ signal }) => !signal.aborted).length;
-    const workers = state.plan.kind === 'stage' ? 1 : state.plan.workers;
-    if (counted > workers) this.model.violate(`${counted} windows in flight with ${workers} workers`);
-    try {
-      const outcome = this.handlers.shift() ?? 'ok';
-      const isStage = state.plan.kind === 'stage';
-      if (outcome === 'fail' || (!isStage && window.data.some((value) => this.isBad(value as number)))) {
-        for (const id of seen) state.failed.add(id);
-        throw new Error('planted');
-      }
-      if (outcome === 'hang') await new Promise<void>((resolve) => on.hanging.push(resolve));
-      if (outcome === 'slow') await delay(process.clock, 2_500);
-      if (on.process !== process) return await new Promise(() => undefined);
-      if (state.plan.sinks > 0 && !isStage) return 'result';
-      this.finish(on, window);
-      return undefined;
-    } finally {
-      running.delete(window);
-    }
-  }
-
-  private isBad(value: number): boolean {
-    return this.plan.poison > 0 && value % this.plan.poison === 0;
-  }
-
-  private readonly taken = new Map<string, number>();
-
-  private async put(on: Slot, process: Process, window: Window, sinks: number): Promise<void> {
-    if (on.process !== process) return new Promise(() => undefined);
-    if (window.signal.aborted) this.model.violate('a put begins although the signal has aborted');
-    if (this.puts.shift() === false) throw new Error('planted');
-    const key = `${this.slots.indexOf(on)} ${window.group} ${window.id} ${window.attempt}`;
-    const taken = (this.taken.get(key) ?? 0) + 1;
-    this.taken.set(key, taken);
-    if (taken >= sinks) this.finish(on, window);
-  }
-
-  private finish(on: Slot, window: Window): void {
-    on.finished.add(window.id);
-    if (!window.split) return;
-    for (const { id } of window.messages) this.model.groups.get(window.group)?.inParts.add(id);
-  }
-
   // ---- the end
 
   /** Everything is well again: from now on time alone must bring it to its end. */
   private async heal(): Promise<void> {
-    this.handlers = [];
-    this.puts = [];
+    this.consumers.heal();
     this.hidden.reveal();
     await this.control({ paused: false });
     for (const on of this.slots) {
@@ -446,3 +309,32 @@ export class World {
 /** Healing may go so long without a commit, milliseconds: a clock that was set back has to come to where it was. */
 const HEALING = 900_000;
 const SLICE = 2_500;
+
+/** A step that brings a process into the middle of a call. */
+type Interruption = Extract<Step, { do: 'crashIn' | 'usurpIn' }>;
+
+/** The process is cut off in the middle of a call, which may still reach the database. */
+function crashIn({ slot, method, count }: Interruption): readonly Step[] {
+  return [
+    { do: 'start', slot },
+    { do: 'hold', slot, method },
+    { do: 'append', slot, count, hidden: 3, wakes: true },
+    { do: 'advance', ms: 3_000 },
+    { do: 'kill', slot },
+  ];
+}
+
+/** The process is stopped in the middle of a call; another takes over; then the call continues. */
+function usurpIn({ slot, method, count }: Interruption): readonly Step[] {
+  return [
+    { do: 'start', slot },
+    { do: 'hold', slot, method },
+    { do: 'append', slot, count, hidden: 3, wakes: true },
+    { do: 'advance', ms: 1_000 },
+    { do: 'sleep', slot },
+    { do: 'start', slot: (slot + 1) % SLOTS },
+    { do: 'advance', ms: 20_000 },
+    { do: 'answer', slot },
+    { do: 'wake', slot },
+  ];
+}

@@ -71,7 +71,7 @@ interface Definition {
 }
 
 /** Moves the mark. */
-function follow(events: readonly Event[], wait: number, { take, pass, flush }: Definition): void {
+function follow(events: readonly Event[], wait: number, windows: Definition): void {
   let mark = -Infinity;
   let owed = 0;
   for (const event of events) {
@@ -80,10 +80,10 @@ function follow(events: readonly Event[], wait: number, { take, pass, flush }: D
       if (event.quiet > owed) owed = 0;
     } else if ('takeover' in event) owed = mark === -Infinity ? 0 : wait;
     else if ('time' in event) {
-      take(event, mark);
+      windows.take(event, mark);
       mark = Math.max(mark, event.time - wait);
-    } else if ('flush' in event) mark = Math.max(mark, flush(mark));
-    pass(mark);
+    } else if ('flush' in event) mark = Math.max(mark, windows.flush(mark));
+    windows.pass(mark);
   }
 }
 
@@ -96,22 +96,32 @@ export const END = 10_000;
  * @param end the last mark: keys with `empty: true` have windows for ever
  */
 export function hopping(events: readonly Event[], rules: HoppingRules, end = END): Outcome {
-  const { interval, every, lateness, lateWindows, revises, empty } = rules;
-  const keys = new Map<string, HoppingKey>();
-  const windows: Expected[] = [];
-  const missed: Missed[] = [];
-  const keyOf = (name: string): HoppingKey => {
-    const key = keys.get(name) ?? { name, open: new Map(), gathered: [], filled: new Set(), emptyFrom: Infinity };
-    keys.set(name, key);
-    return key;
-  };
+  const hops = new Hops(rules);
+  follow(events, rules.wait, hops);
+  hops.pass(end);
+  return hops;
+}
 
-  const take = ({ id, key: name, time }: Message, mark: number) => {
+class Hops implements Definition, Outcome {
+  readonly windows: Expected[] = [];
+  readonly missed: Missed[] = [];
+  private readonly keys = new Map<string, HoppingKey>();
+
+  constructor(private readonly rules: HoppingRules) {}
+
+  private keyOf(name: string): HoppingKey {
+    const key = this.keys.get(name) ?? { name, open: new Map(), gathered: [], filled: new Set(), emptyFrom: Infinity };
+    this.keys.set(name, key);
+    return key;
+  }
+
+  take({ id, key: name, time }: Message, mark: number): void {
+    const { interval, every, lateness, lateWindows, revises } = this.rules;
     const starts: number[] = [];
     for (let start = Math.floor(time / every) * every; start > time - interval; start -= every) starts.unshift(start);
     const misses: number[] = [];
     let isTaken = false;
-    const key = keyOf(name);
+    const key = this.keyOf(name);
     for (const start of starts) {
       const end = start + interval;
       const window = key.open.get(start) ?? { ids: [], revision: -1 };
@@ -124,28 +134,30 @@ export function hopping(events: readonly Event[], rules: HoppingRules, end = END
         window.ids.push(id);
         window.revision += 1;
         key.open.set(start, window);
-        windows.push({ key: name, start, end, ids: [...window.ids], revision: window.revision, late: true });
+        this.windows.push({ key: name, start, end, ids: [...window.ids], revision: window.revision, late: true });
         isTaken = true;
       } else if (lateWindows || mark < end + lateness) {
-        gather(key, start, id, mark);
+        this.gather(key, start, id, mark);
         isTaken = true;
       } else misses.push(start);
     }
-    if (misses.length > 0) missed.push({ id, starts: misses, taken: isTaken });
+    if (misses.length > 0) this.missed.push({ id, starts: misses, taken: isTaken });
     // A key that is known by late messages only has empty windows from then on.
     if (isTaken && key.emptyFrom === Infinity && revises && mark < (starts.at(-1) ?? 0) + interval + lateness) {
       key.emptyFrom = (starts.at(-1) ?? 0) + every;
     }
-  };
+  }
 
-  const gather = (key: HoppingKey, start: number, id: string, mark: number) => {
+  private gather(key: HoppingKey, start: number, id: string, mark: number): void {
+    const { every } = this.rules;
     const open = key.gathered.find((each) => each.start === start);
     if (open) open.ids.push(id);
     else key.gathered.push({ start, ids: [id], due: Math.floor(mark / every) * every + every });
-  };
+  }
 
   /** Gives out those of the windows that have not been, in order. */
-  const close = (key: HoppingKey, starts: readonly number[], mark: number) => {
+  private close(key: HoppingKey, starts: readonly number[], mark: number): void {
+    const { interval, every, empty } = this.rules;
     for (const start of [...new Set(starts)].sort((a, b) => a - b)) {
       const window = key.open.get(start) ?? { ids: [], revision: -1 };
       key.open.set(start, window);
@@ -155,47 +167,45 @@ export function hopping(events: readonly Event[], rules: HoppingRules, end = END
       else if (empty === false || (empty === 'once' && !key.filled.has(start - every))) continue;
       window.revision = 0;
       const end = start + interval;
-      windows.push({
+      this.windows.push({
         ...{ key: key.name, start, end, ids: [...window.ids] },
         ...{ revision: 0, late: false, partial: end > mark },
       });
     }
-  };
+  }
 
-  const flush = (mark: number) => {
+  flush(mark: number): number {
+    const { interval } = this.rules;
     let latest = -Infinity;
-    for (const key of keys.values()) {
+    for (const key of this.keys.values()) {
       const isOpen = ({ ids, isDone, revision }: HoppingWindow) => ids.length > 0 && !isDone && revision < 0;
       for (;;) {
         const open = [...key.open].filter(([, window]) => isOpen(window)).map(([start]) => start);
         if (open.length === 0) break;
         const first = Math.min(...open);
-        close(key, [first, ...emptyStarts(key, first + interval, rules)], mark);
+        this.close(key, [first, ...emptyStarts(key, first + interval, this.rules)], mark);
         latest = Math.max(latest, first + interval);
       }
       for (const { start, ids } of key.gathered.splice(0)) {
         const bounds = { start, end: start + interval };
-        windows.push({ key: key.name, ...bounds, ids, revision: 0, late: true, partial: true });
+        this.windows.push({ key: key.name, ...bounds, ids, revision: 0, late: true, partial: true });
       }
     }
     return latest;
-  };
+  }
 
-  const pass = (mark: number) => {
-    for (const key of keys.values()) {
+  pass(mark: number): void {
+    const { interval } = this.rules;
+    for (const key of this.keys.values()) {
       const ends = [...key.open.keys()].filter((start) => start + interval <= mark);
-      close(key, [...ends, ...emptyStarts(key, mark, rules)], mark);
+      this.close(key, [...ends, ...emptyStarts(key, mark, this.rules)], mark);
       const due = key.gathered.filter((each) => each.due <= mark);
       key.gathered = key.gathered.filter((each) => each.due > mark);
       for (const { start, ids } of due) {
-        windows.push({ key: key.name, start, end: start + interval, ids, revision: 0, late: true });
+        this.windows.push({ key: key.name, start, end: start + interval, ids, revision: 0, late: true });
       }
     }
-  };
-
-  follow(events, rules.wait, { take, pass, flush });
-  pass(end);
-  return { windows, missed };
+  }
 }
 
 interface HoppingWindow {
@@ -241,71 +251,76 @@ interface Session {
 }
 
 export function sessions(events: readonly Event[], rules: SessionRules): Outcome {
-  const { gap, longest, leading, lateness, lateWindows } = rules;
-  let open: Session[] = [];
-  let gathered: Session[] = [];
-  const windows: Expected[] = [];
-  const missed: Missed[] = [];
-  const endOf = ({ start, last }: Pick<Session, 'start' | 'last'>) => Math.min(last + gap, start + longest);
-  const give = (session: Session, partial = false) => {
+  const model = new Sessions(rules);
+  follow(events, rules.wait, model);
+  model.pass(END);
+  return model;
+}
+
+class Sessions implements Definition, Outcome {
+  readonly windows: Expected[] = [];
+  readonly missed: Missed[] = [];
+  private open: Session[] = [];
+  private gathered: Session[] = [];
+
+  constructor(private readonly rules: SessionRules) {}
+
+  private endOf({ start, last }: Pick<Session, 'start' | 'last'>): number {
+    return Math.min(last + this.rules.gap, start + this.rules.longest);
+  }
+
+  private give(session: Session, partial = false): void {
     const { key, start, ids, due } = session;
-    if (ids.length > 0) {
-      windows.push({ key, start, end: endOf(session), ids, revision: 0, late: due !== undefined, partial });
-    }
-  };
+    if (ids.length === 0) return;
+    this.windows.push({ key, start, end: this.endOf(session), ids, revision: 0, late: due !== undefined, partial });
+  }
 
   /** The message and all sessions that it connects, as long as that is not too long and has not ended yet. */
-  const connect = (
-    { id, key, time }: Message,
-    all: readonly Session[],
-    mark: number,
-  ): readonly [Session, ...Session[]] => {
+  private connect({ id, key, time }: Message, all: readonly Session[], mark: number): readonly [Session, ...Session[]] {
+    const { gap, longest } = this.rules;
     let one: Session = { key, start: time, last: time, ids: [id] };
     const joined: Session[] = [];
     for (const each of all.toSorted((a, b) => a.start - b.start || a.last - b.last)) {
-      if (each.key !== key || each.start > time + gap || time > endOf(each)) continue;
+      if (each.key !== key || each.start > time + gap || time > this.endOf(each)) continue;
       const [start, last] = [Math.min(one.start, each.start), Math.max(one.last, each.last)];
-      if (last - start >= longest || endOf({ start, last }) <= mark) continue;
+      if (last - start >= longest || this.endOf({ start, last }) <= mark) continue;
       one = { key, start, last, ids: [...each.ids, ...one.ids] };
       joined.push(each);
     }
     return [one, ...joined];
-  };
+  }
 
-  const take = (message: Message, mark: number) => {
+  take(message: Message, mark: number): void {
+    const { gap, leading, lateness, lateWindows } = this.rules;
     const { id, key, time } = message;
-    const [session, ...joined] = connect(message, open, mark);
+    const [session, ...joined] = this.connect(message, this.open, mark);
     const isLate = joined.length === 0 && time + gap <= mark;
     if (!isLate) {
       const leads = leading && joined.length === 0;
-      if (leads)
-        windows.push({ key, start: time, end: time + gap, ids: [id], revision: 0, late: false, partial: true });
-      open = [...open.filter((each) => !joined.includes(each)), leads ? { ...session, ids: [] } : session];
+      const bounds = { start: time, end: time + gap };
+      if (leads) this.windows.push({ key, ...bounds, ids: [id], revision: 0, late: false, partial: true });
+      this.open = [...this.open.filter((each) => !joined.includes(each)), leads ? { ...session, ids: [] } : session];
     } else if (lateWindows || mark < time + gap + lateness) {
-      const [late, ...others] = connect(message, gathered, -Infinity);
+      const [late, ...others] = this.connect(message, this.gathered, -Infinity);
       const due = Math.min(mark + gap, ...others.map((each) => each.due ?? Infinity));
-      gathered = [...gathered.filter((each) => !others.includes(each)), { ...late, due }];
-    } else missed.push({ id, starts: [time], taken: false });
-  };
+      this.gathered = [...this.gathered.filter((each) => !others.includes(each)), { ...late, due }];
+    } else this.missed.push({ id, starts: [time], taken: false });
+  }
 
-  const flush = () => {
-    const latest = open.reduce((end, each) => Math.max(end, endOf(each)), -Infinity);
-    [...open, ...gathered].forEach((each) => give(each, true));
-    open = [];
-    gathered = [];
+  flush(): number {
+    const latest = this.open.reduce((end, each) => Math.max(end, this.endOf(each)), -Infinity);
+    for (const each of [...this.open, ...this.gathered]) this.give(each, true);
+    this.open = [];
+    this.gathered = [];
     return latest;
-  };
+  }
 
-  const pass = (mark: number) => {
-    open.filter((each) => endOf(each) <= mark).forEach((each) => give(each));
-    open = open.filter((each) => endOf(each) > mark);
-    gathered.filter(({ due = 0 }) => due <= mark).forEach((each) => give(each));
-    gathered = gathered.filter(({ due = 0 }) => due > mark);
-  };
-
-  follow(events, rules.wait, { take, pass, flush });
-  pass(END);
-  return { windows, missed };
+  pass(mark: number): void {
+    for (const each of this.open.filter((one) => this.endOf(one) <= mark)) this.give(each);
+    this.open = this.open.filter((each) => this.endOf(each) > mark);
+    for (const each of this.gathered.filter(({ due = 0 }) => due <= mark)) this.give(each);
+    this.gathered = this.gathered.filter(({ due = 0 }) => due > mark);
+  }
 }
 
 export interface CountRules {
