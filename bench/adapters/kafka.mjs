@@ -87,6 +87,13 @@ function watched(joined) {
   return client;
 }
 
+async function subscribed(joined) {
+  const consumer = watched(joined).consumer({ groupId: randomUUID(), maxWaitTimeInMs: 100 });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [filled], fromBeginning: true });
+  return consumer;
+}
+
 function clock() {
   let began;
   let done;
@@ -100,9 +107,7 @@ function clock() {
 
 const bareConsumer = (look) => async () => {
   const { begin, end, over } = clock();
-  const consumer = watched(begin).consumer({ groupId: randomUUID(), maxWaitTimeInMs: 100 });
-  await consumer.connect();
-  await consumer.subscribe({ topics: [filled], fromBeginning: true });
+  const consumer = await subscribed(begin);
   let count = 0;
   await consumer.run({
     eachBatch: async ({ batch }) => {
@@ -120,9 +125,7 @@ const bareConsumer = (look) => async () => {
 const bareConsumerThatStores = async () => {
   const bare = await openBareLmdb();
   const { begin, end, over } = clock();
-  const consumer = watched(begin).consumer({ groupId: randomUUID(), maxWaitTimeInMs: 100 });
-  await consumer.connect();
-  await consumer.subscribe({ topics: [filled], fromBeginning: true });
+  const consumer = await subscribed(begin);
   let count = 0;
   await consumer.run({
     autoCommit: false,

@@ -1,6 +1,6 @@
 import mongoose from 'mongoose';
 import { meter } from '../lib/mongo-meter.mjs';
-import { Gate } from '../lib/gate.mjs';
+import { FloorLoop } from '../lib/floor-loop.mjs';
 import { durabilityOf, openMongo } from '../lib/mongo.mjs';
 
 /** However large the windows: the floor is the best that can be done. */
@@ -28,7 +28,7 @@ export const bareMongo = ({ onward }) => ({
     const counted = counting && meter(connection.getClient());
     const document = (data) => ({ stream, created: new Date(), data, processed: false });
     const appendMany = (messages) => buffer.insertMany(messages.map(document));
-    const loop = new Loop(buffer, { stream, onward, groups, onWindow });
+    const loop = new FloorLoop(blocks(buffer, { stream, onward, groups, onWindow }));
     return {
       append: (message) => buffer.insertOne(document(message)),
       appendMany,
@@ -56,56 +56,20 @@ export const bareMongo = ({ onward }) => ({
 });
 
 /** find + deleteMany. */
-class Loop {
-  gate = new Gate();
-  #buffer;
-  #options;
-  #handled = 0;
-  #last;
-  #stopped = false;
-  #wake;
-  #running = Promise.resolve();
-
-  constructor(buffer, options) {
-    this.#buffer = buffer;
-    this.#options = options;
-  }
-
-  start() {
-    this.#running = this.#run();
-  }
-
-  async settled(messages) {
-    while (this.#handled < messages) await new Promise((resolve) => (this.#wake = resolve));
-  }
-
-  async stop() {
-    this.#stopped = true;
-    this.gate.open();
-    await this.#running;
-  }
-
-  async #run() {
-    while (!this.#stopped) {
-      await this.gate.pass();
-      await this.#block();
-    }
-  }
-
-  async #block() {
-    const { stream, onward, groups, onWindow } = this.#options;
-    const further = onward && this.#last ? { _id: { $gt: this.#last } } : {};
-    const documents = await this.#buffer
+function blocks(buffer, { stream, onward, groups, onWindow }) {
+  let last;
+  return async () => {
+    const further = onward && last ? { _id: { $gt: last } } : {};
+    const documents = await buffer
       .find({ stream, processed: false, ...further }, { sort: { _id: 1 }, limit: BLOCK, batchSize: BLOCK + 1 })
       .toArray();
-    if (documents.length === 0) return;
-    this.#last = documents.at(-1)._id;
+    if (documents.length === 0) return 0;
+    last = documents.at(-1)._id;
     const data = documents.map((each) => each.data);
     for (const group of groups) await onWindow(group, data);
-    await this.#buffer.deleteMany({ _id: { $in: documents.map(({ _id }) => _id) } });
-    this.#handled += documents.length * groups.length;
-    this.#wake?.();
-  }
+    await buffer.deleteMany({ _id: { $in: documents.map(({ _id }) => _id) } });
+    return documents.length * groups.length;
+  };
 }
 
 /** Stores a message, reads it and writes down its window; resolves with its data. */

@@ -1,4 +1,4 @@
-import { Gate } from '../lib/gate.mjs';
+import { FloorLoop } from '../lib/floor-loop.mjs';
 import { openPool, PROFILE, statementMeter, uncounted } from '../lib/postgres.mjs';
 
 /** However large the windows: the floor is the best that can be done. */
@@ -43,7 +43,7 @@ export default {
     const run = (statement, ...values) => pool.query({ ...statement, values });
     const appendMany = (messages) => run(INSERT, JSON.stringify(messages));
     const counted = statementMeter();
-    const loop = new Loop(run, { groups, onWindow });
+    const loop = new FloorLoop(blocks(run, { groups, onWindow }));
     return {
       append: (message) => appendMany([message]),
       appendMany,
@@ -75,51 +75,15 @@ export default {
 };
 
 /** select + delete. */
-class Loop {
-  gate = new Gate();
-  #run;
-  #options;
-  #handled = 0;
-  #stopped = false;
-  #wake;
-  #running = Promise.resolve();
-
-  constructor(run, options) {
-    this.#run = run;
-    this.#options = options;
-  }
-
-  start() {
-    this.#running = this.#turns();
-  }
-
-  async settled(messages) {
-    while (this.#handled < messages) await new Promise((resolve) => (this.#wake = resolve));
-  }
-
-  async stop() {
-    this.#stopped = true;
-    this.gate.open();
-    await this.#running;
-  }
-
-  async #turns() {
-    while (!this.#stopped) {
-      await this.gate.pass();
-      await this.#block();
-    }
-  }
-
-  async #block() {
-    const { groups, onWindow } = this.#options;
-    const { rows } = await this.#run(SELECT);
-    if (rows.length === 0) return;
+function blocks(run, { groups, onWindow }) {
+  return async () => {
+    const { rows } = await run(SELECT);
+    if (rows.length === 0) return 0;
     const data = rows.map((row) => row.data);
     for (const group of groups) await onWindow(group, data);
-    await this.#run(DELETE, `{${rows.map(({ id }) => id).join(',')}}`);
-    this.#handled += rows.length * groups.length;
-    this.#wake?.();
-  }
+    await run(DELETE, `{${rows.map(({ id }) => id).join(',')}}`);
+    return rows.length * groups.length;
+  };
 }
 
 /** Stores a message, reads it and writes down its window; resolves with its data. */
