@@ -226,6 +226,25 @@ describe('a store that does not answer', () => {
   });
 });
 
+describe('a store that does not close', () => {
+  it('keeps the application from its end for three seconds after the shutdown timeout at most', async () => {
+    class OpenStore extends LoggingStore {
+      override close() {
+        return new Promise<void>(() => undefined);
+      }
+    }
+    const { app, clock, lines } = await create({}, { store: new OpenStore(), options: { shutdownTimeout: '1s' } });
+    await app.init();
+    let isClosed = false;
+    const closing = app.close().then(() => (isClosed = true));
+    await clock.advance(3_999);
+    expect(isClosed).toBe(false);
+    await clock.advance(1);
+    await closing;
+    expect(lines.at(-1)).toMatch(/^warn: the store \(memory\) did not close within 4000 ms/);
+  });
+});
+
 describe('the boot log', () => {
   it('has a line for each binding', async () => {
     @Injectable()

@@ -22,6 +22,7 @@ import { unprovidedClasses } from './minibatch.unprovided.js';
 import { unservedAdvice, unservedGroups } from './status/unserved-groups.js';
 import { mismatchOf } from './storage/partitions.js';
 import type { ConsumerKey, StreamInfo, StreamStore } from './storage/stream-store.interface.js';
+import { closeStore } from './streams/store-closing.js';
 import type { StreamHub } from './streams/stream-hub.js';
 import { counted } from './common/counted.js';
 
@@ -31,6 +32,8 @@ const LATER = 1000;
 const OPEN_WAIT = 5000;
 /** The least time that appends in flight get at the end of a shutdown; milliseconds. */
 const LAST_ANSWERS = 500;
+/** How long all of it may take after `shutdownTimeout`; milliseconds. */
+const AFTERWARDS = 3_000;
 
 /**
  * The one place with Nest's hooks.
@@ -117,11 +120,12 @@ export class MinibatchLifecycle
 
   async onApplicationShutdown(): Promise<void> {
     const { signal } = this.impatience;
-    const left = signal.aborted ? 0 : this.shutdownBegan + this.options.shutdownTimeout - this.clock.monotonic();
+    const left = () =>
+      signal.aborted ? 0 : this.shutdownBegan + this.options.shutdownTimeout - this.clock.monotonic();
     try {
       // However long the drain has taken, a store that answers is heard.
-      await this.hub.close(Math.max(left, LAST_ANSWERS));
-      await this.store.close();
+      await this.hub.close(Math.max(left(), LAST_ANSWERS));
+      await closeStore(this.store, { clock: this.clock, log: this.logger, within: left() + AFTERWARDS });
     } finally {
       // Nest ends the process by the signal's default action, which a listener would keep from happening.
       this.impatience.forget();

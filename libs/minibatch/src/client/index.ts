@@ -14,6 +14,7 @@ import type { MongooseCollections, StoreDefinition } from '../storage/store-defi
 import type { StreamStore } from '../storage/stream-store.interface.js';
 import { resolvePending } from '../streams/pending-limit.js';
 import type { Stream } from '../streams/stream.js';
+import { closeStore } from '../streams/store-closing.js';
 import { StreamHub } from '../streams/stream-hub.js';
 import type { StreamRef } from '../definitions/stream-ref.js';
 
@@ -46,6 +47,9 @@ export interface OpenStream<T = unknown> extends Stream<T> {
   disconnect(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** How long the store may take to close when a stream is disconnected; milliseconds. */
+const CLOSING = 2_000;
 
 export interface OpenStreamOptions {
   /** Where sources that fail are reported. @default the console */
@@ -118,7 +122,7 @@ export async function openStream<T = unknown>(
     await hub.open();
   } catch (error) {
     // What it has taken would keep the program from ending.
-    await opened.close().catch(() => undefined);
+    await closeStore(opened, { clock, log, within: CLOSING }).catch(() => undefined);
     throw error;
   }
   const disconnect = async () => {
@@ -126,7 +130,7 @@ export async function openStream<T = unknown>(
     await engine.stop(shutdownTimeout);
     await closeAll(sinks, log);
     await hub.close(shutdownTimeout);
-    await opened.close();
+    await closeStore(opened, { clock, log, within: CLOSING });
   };
   return Object.assign(handle, {
     disconnect,

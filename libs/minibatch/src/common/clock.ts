@@ -11,8 +11,8 @@ export interface Clock {
   schedule(ms: number, callback: () => void): () => void;
 }
 
-/** Node fires a longer timer at once. */
-const LONGEST_TIMER = 2 ** 31 - 1;
+/** Milliseconds. Node fires a longer timer at once. Also the most to hand to a library that sets timers of its own. */
+export const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** The only place that sets timers: lint refuses them elsewhere. */
 export class SystemClock implements Clock {

@@ -99,7 +99,7 @@ export function sourceKey({ stream }: Call, { source }: SourcePosition): string 
 }
 
 /** The positions that go with a write; undefined if none does. */
-export function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint> | undefined {
+function checkpointsOf(entries: readonly Entry[]): Map<Entry, Checkpoint> | undefined {
   let checkpoints: Map<Entry, Checkpoint> | undefined;
   let call: Call | undefined;
   let from = 0;
@@ -141,4 +141,61 @@ export async function joined(answers: readonly Promise<readonly AppendOutcome[]>
     unstored = error.failed;
   }
   return answered(outcomes, unstored);
+}
+
+/** That there are new messages: on the stream, which is returned, or, if it has several, on each of their partitions once. */
+export function tell(
+  { call: { stream }, messages }: Entry,
+  told: Set<string>,
+  parts: { appended(stream: string, partition?: number): void },
+): string | undefined {
+  if (messages[0]?.partition === undefined) {
+    parts.appended(stream);
+    return stream;
+  }
+  for (const { partition = 0 } of messages) {
+    const id = `${partition} ${stream}`;
+    if (told.has(id)) continue;
+    told.add(id);
+    parts.appended(stream, partition);
+  }
+  return undefined;
+}
+
+/** @param options of a write without positions */
+export function writeOf(entries: readonly Entry[], began: number, options: AppendOptions): Write {
+  const checkpoints = checkpointsOf(entries);
+  const own = checkpoints ? { ...options, checkpoints: [...checkpoints.values()] } : options;
+  return { entries, checkpoints, options: own, began, held: undefined };
+}
+
+/** One look for each stream of the group that is not known to take messages. @param now monotonic */
+export function looksAt(
+  group: readonly Entry[],
+  now: number,
+  parts: { prepare(stream: string, now: number, hasKeys: () => boolean): Promise<void> | undefined },
+): Map<string, Promise<void>> | undefined {
+  let looks: Map<string, Promise<void>> | undefined;
+  let last: string | undefined;
+  for (const { call } of group) {
+    const { stream } = call;
+    // Mostly they are all on one.
+    if (stream === last || looks?.has(stream)) continue;
+    last = stream;
+    const look = parts.prepare(stream, now, () => group.some((entry) => hasKeys(entry, stream)));
+    if (look) looks = (looks ?? new Map<string, Promise<void>>()).set(stream, look);
+  }
+  return looks;
+}
+
+function hasKeys({ call, messages }: Entry, stream: string): boolean {
+  return call.stream === stream && messages.some(({ key }) => key !== undefined);
+}
+
+export function itemsOfEntry({ messages }: Entry): number {
+  return messages.length;
+}
+
+export function bytesOfEntry({ bytes }: Entry): number {
+  return bytes;
 }

@@ -1,25 +1,30 @@
-import { AppendError } from '../errors/minibatch.error.js';
+import { type AppendError, type MinibatchError } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
-import { type Clock, delay } from '../common/clock.js';
+import { BACKGROUND_CLOCK, type Clock, delay } from '../common/clock.js';
 import { batchesOf } from '../common/batches.js';
 import { CheckpointError, type FailedCheckpoint, isCheckpointError } from '../storage/checkpoints.js';
 import type { AppendOptions, AppendOutcome, NewMessage, StreamStore } from '../storage/stream-store.interface.js';
 import {
+  bytesOfEntry,
   type Call,
-  checkpointsOf,
   type Entry,
   failureAt,
   heldOf,
   isAway,
   isStored,
   isUnsent,
+  itemsOfEntry,
   joined,
+  looksAt,
   messagesOf,
   type SourcePosition,
   sourceKey,
+  tell,
   unsentOf,
   type Write,
+  writeOf,
 } from './append-entries.js';
+import { AnswerWatch } from './answer-watch.js';
 import { appendFailed, goingDown, notStored } from './append-failures.js';
 import { bytesOf, PendingLimit, type PendingLimits } from './pending-limit.js';
 import { isOutOfReach, isStoreAway, WaitingCalls } from './waiting-calls.js';
@@ -72,6 +77,7 @@ export interface AppendQueueParts {
 export class AppendQueue {
   private readonly waiting: WaitingCalls<Entry>;
   private readonly pending: PendingLimit;
+  private readonly watch: AnswerWatch;
   /** What is being written. */
   private current: readonly Entry[] = NONE;
   /** In flight, or the last one. */
@@ -83,6 +89,8 @@ export class AppendQueue {
   private giveUpHeld!: () => void;
   private readonly abandoned = new Promise<void>((resolve) => (this.giveUpHeld = resolve));
   private writing = false;
+  /** What is being written has gone to the store; before that, its streams are looked at. */
+  private isSent = false;
   private isAbandoned = false;
   private last: Promise<unknown> = Promise.resolve();
   /** The last call with a position, by source: an earlier one that was held up must not put it back. */
@@ -120,6 +128,13 @@ export class AppendQueue {
       (entry, error) => this.fail(entry, notStored(error)),
     );
     this.pending = new PendingLimit(limits);
+    this.watch = new AnswerWatch({
+      // Servers know nothing of a virtual clock.
+      clock: BACKGROUND_CLOCK,
+      patience: () => store.patience,
+      look: async () => this.current[0] && parts.look(this.current[0].call.stream),
+      silent: (error) => this.givesNoAnswer(error),
+    });
   }
 
   /**
@@ -216,14 +231,17 @@ export class AppendQueue {
     else if (this.waiting.isStoreAway) void this.storeAnswers().then(this.writeOn);
     else {
       const group = (this.current = this.waiting.takeBatch(GROUP, itemsOfEntry, bytesOfEntry));
-      const looks = this.looksAt(group, began);
+      this.isSent = false;
+      this.watch.begin();
+      const looks = looksAt(group, began, this.parts);
       if (looks) void this.prepared(group, looks).then(this.sendPrepared);
       else this.send(group, began);
     }
   }
 
   private send(entries: readonly Entry[], began: number): void {
-    const write = (this.write = this.writeOf(entries, began));
+    const write = (this.write = writeOf(entries, began, this.options));
+    this.isSent = true;
     try {
       const messages = messagesOf(entries);
       this.parts.place(messages);
@@ -233,10 +251,11 @@ export class AppendQueue {
     }
   }
 
-  private writeOf(entries: readonly Entry[], began: number): Write {
-    const checkpoints = checkpointsOf(entries);
-    const options = checkpoints ? { late: this.late, checkpoints: [...checkpoints.values()] } : this.options;
-    return { entries, checkpoints, options, began, held: undefined };
+  /** What was sent may be stored; what waits is not, and waits no longer than for any store that is away. The next write waits for this one. */
+  private givesNoAnswer(error: MinibatchError): void {
+    const failure = this.isSent ? appendFailed(error) : notStored(error);
+    for (const entry of this.current) this.fail(entry, failure);
+    this.waiting.storeIsAway(this.parts.clock.monotonic(), error);
   }
 
   /** Asks the store whether it is back. Any answer counts: if something else is wrong, the write reports it. */
@@ -258,6 +277,7 @@ export class AppendQueue {
   }
 
   private written(): void {
+    this.watch.end();
     this.current = NONE;
     // The store may answer the probe and refuse the write.
     if (!this.waiting.isStoreAway) this.probes = 0;
@@ -349,21 +369,6 @@ export class AppendQueue {
     }
   }
 
-  /** One look for each stream of the group that is not known to take messages. */
-  private looksAt(group: readonly Entry[], now: number): Map<string, Promise<void>> | undefined {
-    let looks: Map<string, Promise<void>> | undefined;
-    let last: string | undefined;
-    for (const { call } of group) {
-      const { stream } = call;
-      // Mostly they are all on one.
-      if (stream === last || looks?.has(stream)) continue;
-      last = stream;
-      const look = this.parts.prepare(stream, now, () => group.some((entry) => hasKeys(entry, stream)));
-      if (look) looks = (looks ?? new Map<string, Promise<void>>()).set(stream, look);
-    }
-    return looks;
-  }
-
   /** Without the entries whose stream takes no messages. */
   private async prepared(
     group: readonly Entry[],
@@ -417,31 +422,4 @@ export class AppendQueue {
     this.pending.remove(entry.count, entry.bytes);
     return true;
   }
-}
-
-/** That there are new messages: on the stream, which is returned, or, if it has several, on each of their partitions once. */
-function tell({ call: { stream }, messages }: Entry, told: Set<string>, parts: AppendQueueParts): string | undefined {
-  if (messages[0]?.partition === undefined) {
-    parts.appended(stream);
-    return stream;
-  }
-  for (const { partition = 0 } of messages) {
-    const id = `${partition} ${stream}`;
-    if (told.has(id)) continue;
-    told.add(id);
-    parts.appended(stream, partition);
-  }
-  return undefined;
-}
-
-function hasKeys({ call, messages }: Entry, stream: string): boolean {
-  return call.stream === stream && messages.some(({ key }) => key !== undefined);
-}
-
-function itemsOfEntry({ messages }: Entry): number {
-  return messages.length;
-}
-
-function bytesOfEntry({ bytes }: Entry): number {
-  return bytes;
 }

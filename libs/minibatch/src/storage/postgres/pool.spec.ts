@@ -139,4 +139,19 @@ describe('the connections of the PostgreSQL store', () => {
     await to.close();
     await pool.end();
   });
+
+  // Node fires a timer of more than 24.8 days at once.
+  it('are opened with any patience', async () => {
+    const warnings: string[] = [];
+    const warn = ({ name }: Error) => void warnings.push(name);
+    process.on('warning', warn);
+    try {
+      const to = await open({}, { patience: '25 days' });
+      expect(await to.append(numbers(1))).toMatchObject([{ status: 'stored' }]);
+      await new Promise(setImmediate);
+      expect(warnings).not.toContain('TimeoutOverflowWarning');
+    } finally {
+      process.off('warning', warn);
+    }
+  });
 });

@@ -1,6 +1,5 @@
 import type { StringValue } from 'ms';
 import { checkDuration, invalidOption } from '../../common/checks.js';
-import { loadPackage } from '../../common/missing-package.js';
 import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { MAX_ENCODED_BYTES } from '../encoded-message.js';
 import type {
@@ -58,6 +57,7 @@ import { LeaseWrites } from './lease-writes.js';
 import * as leases from './leases.js';
 import { prepareTables } from './migrations.js';
 import { Notifications } from './notifications.js';
+import { poolOf } from './own-pool.js';
 import type { PostgresPool } from './pool.js';
 import { Reads } from './reads.js';
 import { redriveLetters } from './redrive.js';
@@ -381,7 +381,7 @@ export class PostgresStreamStore implements StreamStore {
 
   private async openParts(): Promise<Parts> {
     const { schema = SCHEMA, migrate = true, notify = true, prepared = true } = this.options;
-    const used = await this.poolToUse();
+    const used = await poolOf(this.options, this.patience);
     const options = { schema, prepared, patience: this.patience };
     const tables = new Database(used.pool, options);
     const database = new Database(used.pool, options, () => prepareTables(tables, migrate));
@@ -420,24 +420,6 @@ export class PostgresStreamStore implements StreamStore {
       await parts.end();
       throw error;
     }
-  }
-
-  private async poolToUse(): Promise<{ readonly pool: PostgresPool; end(): Promise<void> }> {
-    const { pool: given, connectionString, connection } = this.options;
-    if (given !== undefined) return { pool: given, end: async () => undefined };
-    const { default: pg } = await loadPackage('postgresStore', 'pg', () => import('pg'));
-    const pool = new pg.Pool({
-      ...(connectionString !== undefined && { connectionString }),
-      connectionTimeoutMillis: this.patience,
-      application_name: 'nestjs-minibatch',
-      keepAlive: true,
-      ...connection,
-    });
-    // Stays after the end: a server that stops meanwhile ends connections that are still being closed.
-    pool.on('error', () => undefined);
-    // The server may end a connection in the same moment in which the pool hands it out.
-    pool.on('connect', (client) => client.on('error', () => undefined));
-    return { pool, end: () => pool.end() };
   }
 
   private async with<R>(work: (parts: Parts) => Promise<R>): Promise<R> {
