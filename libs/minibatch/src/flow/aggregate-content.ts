@@ -12,6 +12,24 @@ export interface AccumulatorLimit {
   readonly tooLarge: (bytes: number) => unknown;
 }
 
+/** A `merge` of the application has thrown. */
+export class MergeFailed extends Error {
+  constructor(
+    readonly parts: readonly unknown[],
+    override readonly cause: unknown,
+  ) {
+    super('merge');
+  }
+}
+
+/** All in one; they are not changed. @throws what a `merge` of the application throws */
+export function mergeAll(aggregate: Untyped, [first, ...others]: readonly unknown[]): unknown {
+  let value = copyOf(first);
+  // What is merged into may keep parts of what is merged.
+  for (const from of others) value = changed(value, aggregate.merge?.(value, copyOf(from)));
+  return value;
+}
+
 /** Accumulators of an aggregate. */
 export class AggregateContent implements ContentKind {
   readonly revises = true;
@@ -45,27 +63,28 @@ export class AggregateContent implements ContentKind {
     }
   }
 
+  /** @throws MergeFailed */
   merge(held: readonly Held[]): Held {
-    const [first, ...others] = held;
-    if (!first) return this.empty();
-    let value = copyOf(first.value);
-    for (const { value: from } of others) {
-      // What is merged into may keep parts of what is merged.
-      value = changed(value, this.aggregate.merge?.(value, copyOf(from)));
+    if (held.length === 0) return this.empty();
+    const parts = held.map(({ value }) => value);
+    try {
+      return heldOf(mergeAll(this.aggregate, parts), false);
+    } catch (error) {
+      throw new MergeFailed(parts, error);
     }
-    return heldOf(value, false);
   }
 
   seal(): boolean {
     return false;
   }
 
-  given({ value }: Held): Pick<FiredWindow, 'value' | 'failed'> {
+  given({ value }: Held): Pick<FiredWindow, 'value' | 'failed' | 'parts'> {
+    const parts = [value];
     try {
       // A result may be part of the accumulator, and a function may change what it is given.
-      return { value: this.aggregate.result(copyOf(value)) };
+      return { value: this.aggregate.result(copyOf(value)), parts };
     } catch (failed) {
-      return { failed };
+      return { failed, parts };
     }
   }
 

@@ -1,11 +1,8 @@
 import { setOwn } from '../common/set-own.js';
 import { addTo, emptySum, type ExactSum, mergeSums, valueOf } from './exact-sum.js';
+import { type AnyFieldOrFunction, type FieldOrFunction, readerOf } from './field-or-function.js';
 import { copyOf } from './plain-copy.js';
 import type { Message } from '../windows/message.js';
-
-/** A field of the data, or a function of it. */
-export type Pick<T, V> =
-  ({ [K in keyof T]: T[K] extends V ? K : never }[keyof T] & string) | ((data: T, message: Message<T>) => V);
 
 /** Where an item stands in the order of a window. */
 export interface Place {
@@ -44,7 +41,7 @@ export function count(): Aggregate<unknown, number, number> {
 }
 
 /** Exact but for the last rounding, whatever the order: see `ExactSum`. */
-export function sum<T>(of: Pick<T, number>): Aggregate<T, ExactSum, number> {
+export function sum<T>(of: FieldOrFunction<T, number>): Aggregate<T, ExactSum, number> {
   const value = numberOf('sum', of);
   return {
     init: emptySum,
@@ -56,7 +53,7 @@ export function sum<T>(of: Pick<T, number>): Aggregate<T, ExactSum, number> {
 }
 
 /** The mean; undefined of no messages. */
-export function avg<T>(of: Pick<T, number>): Aggregate<T, { n: number; sum: ExactSum }, number | undefined> {
+export function avg<T>(of: FieldOrFunction<T, number>): Aggregate<T, { n: number; sum: ExactSum }, number | undefined> {
   const value = numberOf('avg', of);
   return {
     init: () => ({ n: 0, sum: emptySum() }),
@@ -74,12 +71,12 @@ export function avg<T>(of: Pick<T, number>): Aggregate<T, { n: number; sum: Exac
 }
 
 /** The least number; undefined of no messages, NaN if one is NaN. */
-export function min<T>(of: Pick<T, number>): Aggregate<T, number | null, number | undefined> {
+export function min<T>(of: FieldOrFunction<T, number>): Aggregate<T, number | null, number | undefined> {
   return extreme('min', of, Math.min);
 }
 
 /** The largest number; undefined of no messages, NaN if one is NaN. */
-export function max<T>(of: Pick<T, number>): Aggregate<T, number | null, number | undefined> {
+export function max<T>(of: FieldOrFunction<T, number>): Aggregate<T, number | null, number | undefined> {
   return extreme('max', of, Math.max);
 }
 
@@ -108,7 +105,7 @@ export function collect<T>(most: number): Aggregate<T, Placed<T>[], readonly T[]
 }
 
 /** How many different values there are, exactly; with more than `most`, that number. */
-export function distinct<T>(of: Pick<T, Key>, most = 10_000): Aggregate<T, Key[], number> {
+export function distinct<T>(of: FieldOrFunction<T, Key>, most = 10_000): Aggregate<T, Key[], number> {
   const key = keyOfItem('distinct', of);
   return {
     init: () => [],
@@ -126,7 +123,7 @@ export function distinct<T>(of: Pick<T, Key>, most = 10_000): Aggregate<T, Key[]
 /** The `k` most frequent values, exactly; those that are as frequent in order, numbers first. */
 export function topK<T>(
   k: number,
-  of: Pick<T, Key>,
+  of: FieldOrFunction<T, Key>,
 ): Aggregate<T, Counted[], readonly { readonly item: Key; readonly n: number }[]> {
   const key = keyOfItem('topK', of);
   const compare = (a: Counted, b: Counted) => compareKeys(a.item, b.item);
@@ -204,7 +201,7 @@ const builtIn = true;
 
 function extreme<T>(
   name: string,
-  of: Pick<T, number>,
+  of: FieldOrFunction<T, number>,
   choose: (a: number, b: number) => number,
 ): Aggregate<T, number | null, number | undefined> {
   const value = numberOf(name, of);
@@ -269,13 +266,8 @@ function union<E>(a: readonly E[], b: readonly E[], compare: (a: E, b: E) => num
   return [...all, ...a.slice(i), ...b.slice(j)];
 }
 
-function reader<T, V>(of: Pick<T, V>): (data: T, message: Message<T>) => unknown {
-  if (typeof of === 'function') return of;
-  return (data) => (data as Record<string, unknown> | null | undefined)?.[of];
-}
-
-function numberOf<T>(name: string, of: Pick<T, number>): (data: T, message: Message<T>) => number {
-  const read = reader(of);
+function numberOf<T>(name: string, of: FieldOrFunction<T, number>): (data: T, message: Message<T>) => number {
+  const read = readerOf(of as AnyFieldOrFunction);
   return (data, message) => {
     const value = read(data, message);
     if (typeof value === 'number') return value;
@@ -283,8 +275,8 @@ function numberOf<T>(name: string, of: Pick<T, number>): (data: T, message: Mess
   };
 }
 
-function keyOfItem<T>(name: string, of: Pick<T, Key>): (data: T, message: Message<T>) => Key {
-  const read = reader(of);
+function keyOfItem<T>(name: string, of: FieldOrFunction<T, Key>): (data: T, message: Message<T>) => Key {
+  const read = readerOf(of as AnyFieldOrFunction);
   return (data, message) => {
     const value = read(data, message);
     // Both zeros are one number.

@@ -1,8 +1,9 @@
+import { MergeFailed } from './aggregate-content.js';
 import { ChunkWriter, type ContentKind, type Held } from './content.js';
 import type { FailedItem, FiredWindow, LateItem, StateView, Step, Taken, TimedItem } from './window-logic.js';
 
 /** What a window is, beside what is in it. */
-export type WindowFacts = Omit<FiredWindow, 'value' | 'failed' | 'content' | 'release'>;
+export type WindowFacts = Omit<FiredWindow, 'value' | 'failed' | 'parts' | 'content' | 'release'>;
 
 /** What one call to a logic has come to so far. */
 export class Call {
@@ -37,8 +38,8 @@ export class Call {
     let held: Held;
     try {
       held = make();
-    } catch (failed) {
-      this.fired.push({ ...facts, failed });
+    } catch (error) {
+      this.fired.push({ ...facts, ...failureOf(error) });
       return;
     }
     this.content?.seal(held, this.chunks);
@@ -94,9 +95,13 @@ export function putEach(items: readonly TimedItem[], call: Call, put: (item: Tim
     try {
       put(item);
     } catch (error) {
-      call.failed.push({ item, error });
+      call.failed.push({ item, error: failureOf(error).failed });
     }
   }
+}
+
+function failureOf(error: unknown): Pick<FiredWindow, 'failed' | 'parts'> {
+  return error instanceof MergeFailed ? { failed: error.cause, parts: error.parts } : { failed: error };
 }
 
 /** How rows of one kind are stored. */

@@ -46,7 +46,7 @@ export interface ContentKind {
   /** Makes its messages rows that do not change any more, so that several windows can share them. True if it has changed. */
   seal(held: Held, chunks: ChunkWriter): boolean;
   /** What is given out, of a sealed one. */
-  given(held: Held): Pick<FiredWindow, 'value' | 'failed' | 'content'>;
+  given(held: Held): Pick<FiredWindow, 'value' | 'failed' | 'parts' | 'content'>;
   /** The rows that it names, to be removed once it has been handled. */
   rows(held: Held): readonly string[];
   /** Before it is stored. @returns items that have made it too large: it must not be stored with them */

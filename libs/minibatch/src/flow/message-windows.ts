@@ -1,5 +1,5 @@
 import { changed, type Untyped } from './aggregates.js';
-import { Call, Drafts, type RowShape } from './call.js';
+import { Call, Drafts, putEach, type RowShape } from './call.js';
 import {
   byTime,
   type Chunk,
@@ -75,10 +75,15 @@ export class MessageWindows implements WindowLogic {
   take(items: readonly TimedItem[], step: Step): Taken {
     const call = new Call(step);
     const rows = this.drafts(step.state);
-    for (const item of items) {
-      if (isOnTime(item)) this.put(item, rows);
-      else call.late.push({ item, windows: [this.boundsOf(item.time)], taken: false });
-    }
+    putEach(items, call, (item) => {
+      if (!isOnTime(item)) {
+        call.late.push({ item, windows: [this.boundsOf(item.time)], taken: false });
+        return;
+      }
+      // It is added when windows are fired: who throws at it then would throw at it now.
+      if (this.aggregate) this.add(this.aggregate, this.aggregate.init(), collectedFrom(item));
+      this.put(item, rows);
+    });
     for (const [, row] of rows.entries()) if (tooLong(row.tail)) seal(row, call);
     rows.save();
     return call.taken;
@@ -194,16 +199,18 @@ export class MessageWindows implements WindowLogic {
     const messages = [...stored, ...row.tail].filter((message) =>
       this.isIn({ from: message.time, to: message.time }, time),
     );
+    let acc = aggregate.init();
     try {
-      let acc = aggregate.init();
-      for (const message of messages.sort(byTime)) {
-        const data = copyOf(message.data);
-        acc = changed(acc, aggregate.add(acc, data, { ...message, data }, message));
-      }
-      return { value: aggregate.result(acc) };
+      for (const message of messages.sort(byTime)) acc = this.add(aggregate, acc, message);
+      return { value: aggregate.result(copyOf(acc)), parts: [acc] };
     } catch (failed) {
-      return { failed };
+      return { failed, parts: [acc] };
     }
+  }
+
+  private add(aggregate: Untyped, acc: unknown, message: CollectedMessage): unknown {
+    const data = copyOf(message.data);
+    return changed(acc, aggregate.add(acc, data, { ...message, data }, message));
   }
 
   /** Whether the window that ends at this time has anything of these times. */

@@ -80,8 +80,10 @@ export interface FiredWindow {
   readonly partial: boolean;
   /** Of aggregates: the result. */
   readonly value?: unknown;
-  /** What the result's function threw instead. */
+  /** What the result's function, or a `merge`, threw instead. */
   readonly failed?: unknown;
+  /** Of aggregates: accumulators of all messages of the window, of which the result can be made again. Not to be changed. */
+  readonly parts?: readonly unknown[];
   /** The window's messages, where they are collected. Absent: none. */
   readonly content?: WindowContent;
   /** Rows to remove when this window and all before it of the same key have been handled. */

@@ -4,8 +4,8 @@ export { Pipeline } from './pipeline.decorator.js';
 export type { PipelineMethod } from './pipeline.decorator.js';
 export type {
   BatchOptions,
-  FieldOrFunction,
   OutletOptions,
   PipelineOptions,
   StreamOutletOptions,
 } from './pipeline.options.js';
+export type { FieldOrFunction } from '../flow/field-or-function.js';

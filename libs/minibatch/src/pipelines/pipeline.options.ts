@@ -1,10 +1,5 @@
 import type { AttemptRetryOptions, Duration } from '../definitions/shared.options.js';
-import type { Message } from '../windows/message.js';
-
-/** A field of the data whose values are of the type `V`, or a function of data and message that returns one. */
-export type FieldOrFunction<T, V> =
-  | (T extends object ? { [K in keyof T]-?: T[K] extends V ? K : never }[keyof T] & string : never)
-  | ((data: T, message: Message) => V);
+import type { FieldOrFunction } from '../flow/field-or-function.js';
 
 /** How many messages a pipeline handles at once, and how long it waits for them. */
 export interface BatchOptions {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Stage } from '../engine/engine.interface.js';
+import type { Stage, StageChanges } from '../engine/engine.interface.js';
 import { LEASE, Process, stop, STREAM, storeToInspect, turns } from '../engine/process.spec.support.js';
 import { count } from '../flow/aggregates.js';
 import { checkWindow } from '../flow/window-options.js';
@@ -7,7 +7,8 @@ import { logicOf, type WindowShape } from '../flow/window-shape.js';
 import type { FiredWindow, Item } from '../flow/window-logic.js';
 import { decodeValue, encodeValue } from '../storage/encoded-message.js';
 import type { Message } from '../windows/message.js';
-import { WindowStage } from './window-stage.js';
+import type { Window } from '../windows/window.js';
+import { WindowStage, type WindowWork } from './window-stage.js';
 
 const OUT = 'out';
 const KEY = { stream: STREAM, group: 'default', partition: 0 };
@@ -36,27 +37,27 @@ function stageOf(options: Readonly<Record<string, unknown>>, batch = { size: 3, 
     const { key, at } = message.data as Event;
     return { id: message.id, key, time: at ?? message.created.getTime(), data: message.data, message, bytes: 0 };
   };
-  const make = () =>
-    new WindowStage({
-      logic,
-      time: shape.time,
-      items: (window) => window.messages.map(itemOf),
-      fired: ({ key, start, end, value, partial }: FiredWindow, changes) =>
-        changes.append({
-          stream: OUT,
-          data: [key, start, end, value, ...(partial ? ['partial'] : [])],
-          created: new Date(0),
-        }),
-      late: ({ item }) => void late.push(item.key),
-      failed: ({ error }) => {
-        throw error;
-      },
-    });
+  const make = () => new WindowStage({ logic, time: shape.time, shape: '', changed: (stored) => new Error(stored) });
+  const work = (window: Window, changes: StageChanges): WindowWork => ({
+    items: () => window.messages.map(itemOf),
+    fired: ({ key, start, end, value, partial }: FiredWindow) =>
+      changes.append({
+        stream: OUT,
+        data: [key, start, end, value, ...(partial ? ['partial'] : [])],
+        created: new Date(0),
+      }),
+    late: ({ item }) => void late.push(item.key),
+    givesUp: () => false,
+    failed: ({ error }) => {
+      throw error;
+    },
+  });
   const consumer = {
     ...batch,
     emitter: make(),
     stage: {
-      run: (...[window, changes, strategy]: Parameters<Stage['run']>) => (strategy as WindowStage).run(window, changes),
+      run: (...[window, changes, strategy]: Parameters<Stage['run']>) =>
+        (strategy as WindowStage).run(window, changes, work(window, changes)),
       values: { encode: encodeValue, decode: (bytes: Uint8Array) => decodeValue(Buffer.from(bytes)) },
       cacheBytes: 1_000,
     },

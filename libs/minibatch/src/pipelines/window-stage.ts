@@ -1,12 +1,15 @@
 import type { StageChanges } from '../engine/engine.interface.js';
 import { type Look, Watermark, type WatermarkOptions, type WatermarkState } from '../flow/watermark.js';
 import {
+  type FailedItem,
   type FiredWindow,
   type Item,
   type LateItem,
   readInOrder,
+  type StateView,
   type Step,
   type Taken,
+  type TimedItem,
   type WindowLogic,
 } from '../flow/window-logic.js';
 import { CountWindow } from '../windows/count.window.js';
@@ -29,20 +32,34 @@ const MOST_FIRED = 2_000;
 /** Steps of one window of the engine have numbers of their own. */
 const STEPS = 4_096;
 
-/** What surrounds the windows of a stage. */
 export interface WindowStageOptions {
   readonly logic: WindowLogic;
   readonly time: WatermarkOptions;
+  /** What the rows look like. Others are refused while there are rows of an earlier shape. */
+  readonly shape: string;
+  /** What to throw then. */
+  readonly changed: (stored: string) => Error;
+}
+
+/** One attempt at a batch: where items come from, and where goes what the windows make of them. */
+export interface WindowWork {
   /**
    * What is put into windows of these messages, in their order. Messages that something is wrong with are rejected there.
    */
-  readonly items: (window: Window) => readonly Item[] | Promise<readonly Item[]>;
+  readonly items: () => readonly Item[] | Promise<readonly Item[]>;
   /** A window has closed, or its result has changed. */
-  readonly fired: (fired: FiredWindow, changes: StageChanges) => void | Promise<void>;
+  readonly fired: (fired: FiredWindow) => void;
   /** An item came too late for windows. */
-  readonly late: (late: LateItem, window: Window, changes: StageChanges) => void | Promise<void>;
-  /** An item is in no window, because a function threw at it. */
-  readonly failed: (failed: Taken['failed'][number], window: Window) => void;
+  readonly late: (late: LateItem) => void;
+  /** Whether a late item is given up, with all that was made of its message. */
+  readonly givesUp: (late: LateItem) => boolean;
+  /** A function threw at this item: nothing that was made of its message is in a window. */
+  readonly failed: (failed: FailedItem) => void;
+}
+
+/** What is stored of a stage as a whole. */
+interface StoredMark extends WatermarkState {
+  readonly shape?: string;
 }
 
 /** What was there when a window of the engine was cut. */
@@ -167,25 +184,25 @@ export class WindowStage extends WindowEmitter {
 
   // ---- a batch
 
-  async run(window: Window, changes: StageChanges): Promise<void> {
+  async run(window: Window, changes: StageChanges, work: WindowWork): Promise<void> {
     const cut = this.cuts.get(nameOf(window));
     await changes.load([MARK]);
-    const stored = changes.get(MARK) as WatermarkState | undefined;
+    const stored = changes.get(MARK) as StoredMark | undefined;
     const isFirst = this.nextDue === undefined;
+    if (stored && stored.shape !== this.options.shape) await this.requireNoRows(stored, changes);
     const draft = isFirst ? new Watermark(this.options.time, stored) : this.watermark.copy();
-    const items = await this.options.items(window);
+    const items = await work.items();
     const timed = readInOrder(items, draft, changes.began);
     if (cut?.isLast) draft.rest(cut.look);
     else draft.busy();
-    const batch = new Batch(this.options, window, changes, draft);
+    const batch = new Batch(this.options.logic, changes, work, draft);
     if (timed.length > 0) await batch.take(timed);
     const flushed = cut?.flushes ? await batch.flush() : undefined;
     const raise = Math.max(this.raise, flushed?.raise ?? -Infinity);
     if (flushed?.isDone) draft.raise(raise);
     const known = isFirst ? await changes.nextDue() : this.nextDue;
     const nextDue = await batch.fireDue(known ?? Infinity);
-    const { mark, max } = draft.state;
-    if (mark !== stored?.mark || max !== stored?.max) changes.put(MARK, draft.state);
+    this.store(draft, stored, changes);
     changes.whenThrough(() => {
       this.watermark = draft;
       this.nextDue = nextDue;
@@ -194,6 +211,19 @@ export class WindowStage extends WindowEmitter {
       this.isFlushing = !flushed.isDone;
       this.raise = flushed.isDone ? -Infinity : raise;
     });
+  }
+
+  private store({ state }: Watermark, stored: StoredMark | undefined, changes: StageChanges): void {
+    const { shape } = this.options;
+    if (state.mark === stored?.mark && state.max === stored?.max && shape === stored?.shape) return;
+    changes.put(MARK, { ...state, shape } satisfies StoredMark);
+  }
+
+  /** Rows of another shape would be read as what they are not. */
+  private async requireNoRows({ shape = '' }: StoredMark, changes: StageChanges): Promise<void> {
+    for await (const rows of changes.pages()) {
+      if (rows.some(({ slot }) => slot !== MARK)) throw this.options.changed(shape);
+    }
   }
 }
 
@@ -204,24 +234,50 @@ class Batch {
   private leastDue = Infinity;
 
   constructor(
-    private readonly options: WindowStageOptions,
-    private readonly window: Window,
+    private readonly logic: WindowLogic,
     private readonly changes: StageChanges,
+    private readonly work: WindowWork,
     private readonly watermark: Watermark,
   ) {}
 
-  async take(items: ReturnType<typeof readInOrder>): Promise<void> {
-    const { logic } = this.options;
-    await this.changes.load(logic.needs(items));
-    const taken = logic.take(items, this.step());
-    for (const failed of taken.failed) this.options.failed(failed, this.window);
-    for (const late of taken.late) await this.options.late(late, this.window, this.changes);
-    await this.give(taken.fired);
+  async take(items: readonly TimedItem[]): Promise<void> {
+    const { logic, changes } = this;
+    await changes.load(logic.needs(items));
+    const { taken, failed } = haveSiblings(items) ? this.takeWhole(items) : { taken: this.takeAll(items), failed: [] };
+    for (const each of [...failed, ...taken.failed]) this.work.failed(each);
+    for (const late of taken.late) this.work.late(late);
+    this.give(taken.fired);
+  }
+
+  private takeAll(items: readonly TimedItem[], state: StateView = this.state): Taken {
+    return this.logic.take(items, this.step(state));
+  }
+
+  /**
+   * A message is in windows with all that was made of it, or with nothing: its dead letter holds all of it.
+   */
+  private takeWhole(items: readonly TimedItem[]): { readonly taken: Taken; readonly failed: readonly FailedItem[] } {
+    const failed: FailedItem[] = [];
+    const late: LateItem[] = [];
+    for (let left = items; ;) {
+      const draft = new StateDraft(this.state);
+      const taken = this.takeAll(left, draft);
+      const given = taken.late.filter((each) => this.work.givesUp(each));
+      const bad = new Set([...taken.failed, ...given].map(({ item }) => item.message.id));
+      const others = left.filter(({ message }) => !bad.has(message.id));
+      if (others.length === left.length) {
+        draft.save();
+        return { taken: { ...taken, late: [...late, ...taken.late] }, failed };
+      }
+      failed.push(...taken.failed);
+      late.push(...given);
+      left = others;
+    }
   }
 
   /** Fires what is due. Resolves with when the next row is due, at the earliest. */
   async fireDue(known: number): Promise<number> {
-    const { logic } = this.options;
+    const { logic } = this;
     const mark = this.watermark.value;
     if (Math.min(known, this.leastDue) > mark) return Math.min(known, this.leastDue);
     for (let fired = 0; fired < MOST_FIRED;) {
@@ -229,7 +285,7 @@ class Batch {
       if (due.length === 0) break;
       await this.changes.load(logic.needsToFire(due, mark));
       const windows = logic.fire(due, this.step());
-      await this.give(windows);
+      this.give(windows);
       fired += Math.max(1, windows.length);
     }
     return (await this.changes.nextDue()) ?? Infinity;
@@ -237,41 +293,73 @@ class Batch {
 
   /** Fires all windows there are, by the mark as it is before. If there may be more, they are for the next batch. */
   async flush(): Promise<{ readonly isDone: boolean; readonly raise: number }> {
-    const { logic } = this.options;
+    const { logic } = this;
     let given = 0;
     let highest = -Infinity;
     for await (const rows of this.changes.pages()) {
       await this.changes.load(logic.needsToFlush(rows));
       const { fired, raise } = logic.flush(rows, this.step());
       highest = Math.max(highest, raise);
-      await this.give(fired);
+      this.give(fired);
       given += fired.length;
       if (given >= MOST_FIRED) return { isDone: false, raise: highest };
     }
     return { isDone: true, raise: highest };
   }
 
-  private async give(windows: readonly FiredWindow[]): Promise<void> {
-    for (const fired of windows) if (!fired.silent) await this.options.fired(fired, this.changes);
+  private give(windows: readonly FiredWindow[]): void {
+    for (const fired of windows) if (!fired.silent) this.work.fired(fired);
   }
 
-  private step(): Step {
-    const { changes } = this;
-    const number = changes.seq * STEPS + this.steps;
+  private readonly state: StateView = {
+    get: (slot) => this.changes.get(slot),
+    put: (slot, value, due) => {
+      if (due !== undefined) this.leastDue = Math.min(this.leastDue, due);
+      this.changes.put(slot, value, due);
+    },
+    remove: (slot) => this.changes.remove(slot),
+  };
+
+  private step(state: StateView = this.state): Step {
+    const number = this.changes.seq * STEPS + this.steps;
     this.steps += 1;
-    return {
-      state: {
-        get: (slot) => changes.get(slot),
-        put: (slot, value, due) => {
-          if (due !== undefined) this.leastDue = Math.min(this.leastDue, due);
-          changes.put(slot, value, due);
-        },
-        remove: (slot) => changes.remove(slot),
-      },
-      number,
-      mark: this.watermark.value,
-    };
+    return { state, number, mark: this.watermark.value };
   }
+}
+
+/** Rows as a step that may be made once more leaves them. */
+class StateDraft implements StateView {
+  /** Undefined: it is removed. */
+  private readonly changed = new Map<
+    string,
+    { readonly value: unknown; readonly due: number | undefined } | undefined
+  >();
+
+  constructor(private readonly state: StateView) {}
+
+  get(slot: string): unknown {
+    return this.changed.has(slot) ? this.changed.get(slot)?.value : this.state.get(slot);
+  }
+
+  put(slot: string, value: unknown, due?: number): void {
+    this.changed.set(slot, { value, due });
+  }
+
+  remove(slot: string): void {
+    this.changed.set(slot, undefined);
+  }
+
+  save(): void {
+    for (const [slot, row] of this.changed) {
+      if (row) this.state.put(slot, row.value, row.due);
+      else this.state.remove(slot);
+    }
+  }
+}
+
+/** Whether several items were made of one message. */
+function haveSiblings(items: readonly TimedItem[]): boolean {
+  return items.some(({ message }, index) => index > 0 && items[index - 1]?.message === message);
 }
 
 function nameOf({ messages, end }: Window): string {
