@@ -97,6 +97,16 @@ export const ErrorCode = {
   MessagesRejected: 'MINIBATCH_MESSAGES_REJECTED',
   /** Every message of a window failed alone, or an asynchronous function of a pipeline with all that came to it: none is given up, and the consumer waits for the evidence of other windows or later attempts. */
   AllFailed: 'MINIBATCH_ALL_FAILED',
+  /** `by` of a pipeline gave no key for a message. */
+  NoKey: 'MINIBATCH_NO_KEY',
+  /** `timed`, or `time` of windows, gave no time for a message. */
+  BadTime: 'MINIBATCH_BAD_TIME',
+  /** A message came too late for its windows. */
+  Late: 'MINIBATCH_LATE',
+  /** A message made what is stored of a window larger than it may be, or such that it can't be stored. */
+  StateTooLarge: 'MINIBATCH_STATE_TOO_LARGE',
+  /** Windows of a pipeline are open that an earlier version of it began with other options. */
+  StageChanged: 'MINIBATCH_STAGE_CHANGED',
   /** The stored bytes of a message can't be decoded in JavaScript: it becomes a dead letter without having been handled. */
   Undecodable: 'MINIBATCH_UNDECODABLE',
   /** A sink's `put` threw or its promise was rejected. */

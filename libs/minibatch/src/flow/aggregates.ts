@@ -25,19 +25,35 @@ export interface Aggregate<T, A, R> {
   readonly result: (acc: A) => R;
   /** Raise it when the accumulator's shape changes. @default 0 */
   readonly version?: number;
-  /** It changes nothing but its accumulator, and leaves nothing half done. */
-  readonly builtIn?: true;
+  /** Name of an accumulator of this package. */
+  readonly builtIn?: string;
+  /** What it is made of. */
+  readonly parts?: Readonly<Record<string, Untyped>>;
 }
 
-/** One whose types do not matter. */
-export type AnyAggregate = Aggregate<never, never, unknown>;
+/** An aggregate of which nobody needs to know what its accumulator is. */
+export interface AnyAggregate<T, R> {
+  readonly init: () => unknown;
+  readonly add: (acc: never, item: T, message: Message<T>, place: Place) => unknown;
+  readonly merge?: (into: never, from: never) => unknown;
+  readonly result: (acc: never) => R;
+  readonly version?: number;
+  readonly builtIn?: string;
+  readonly parts?: Readonly<Record<string, Untyped>>;
+}
 /** The same for who calls it with what it made itself. */
 export type Untyped = Aggregate<unknown, unknown, unknown>;
 
 type Key = string | number;
 
 export function count(): Aggregate<unknown, number, number> {
-  return { init: () => 0, add: (acc) => acc + 1, merge: (into, from) => into + from, result: (acc) => acc, builtIn };
+  return {
+    init: () => 0,
+    add: (acc) => acc + 1,
+    merge: (into, from) => into + from,
+    result: (acc) => acc,
+    builtIn: 'count',
+  };
 }
 
 /** Exact but for the last rounding, whatever the order: see `ExactSum`. */
@@ -48,7 +64,7 @@ export function sum<T>(of: FieldOrFunction<T, number>): Aggregate<T, ExactSum, n
     add: (acc, data, message) => addTo(acc, value(data, message)),
     merge: mergeSums,
     result: valueOf,
-    builtIn,
+    builtIn: 'sum',
   };
 }
 
@@ -66,7 +82,7 @@ export function avg<T>(of: FieldOrFunction<T, number>): Aggregate<T, { n: number
       into.n += from.n;
     },
     result: (acc) => (acc.n === 0 ? undefined : valueOf(acc.sum) / acc.n),
-    builtIn,
+    builtIn: 'avg',
   };
 }
 
@@ -95,7 +111,7 @@ export function last<T>(): Aggregate<T, Placed<T>[], T | undefined> {
     add: (acc, data, _message, { time, id }) => keep(acc, { time, id, data }),
     merge: (into, from) => from.forEach((item) => keep(into, item)),
     result: ([latest]) => latest?.data,
-    builtIn,
+    builtIn: 'last',
   };
 }
 
@@ -116,7 +132,7 @@ export function distinct<T>(of: FieldOrFunction<T, Key>, most = 10_000): Aggrega
     },
     merge: (into, from) => union(into, from, compareKeys, (each) => each).slice(0, most),
     result: (acc) => acc.length,
-    builtIn,
+    builtIn: 'distinct',
   };
 }
 
@@ -142,7 +158,7 @@ export function topK<T>(
         .toSorted((a, b) => b.n - a.n || compare(a, b))
         .slice(0, k)
         .map(({ item, n }) => ({ item, n })),
-    builtIn,
+    builtIn: 'topK',
   };
 }
 
@@ -154,6 +170,7 @@ export function reduce<T>(fn: (a: T, b: T) => T): Aggregate<T, T[], T | undefine
     add: (acc, data) => [acc.length === 0 ? copyOf(data) : fn(acc[0] as T, copyOf(data))],
     merge: (into, from) => (into.length > 0 && from.length > 0 ? [fn(into[0] as T, from[0] as T)] : [...into, ...from]),
     result: ([value]) => value,
+    builtIn: 'reduce',
   };
 }
 
@@ -179,8 +196,15 @@ export function combined(parts: Readonly<Record<string, Untyped>>): Aggregate<un
       for (const [index, name] of names.entries()) setOwn(result, name, all[index]?.result(acc[index]));
       return result;
     },
-    ...(all.every((part) => part.builtIn) && { builtIn }),
+    builtIn: 'several',
+    parts,
   };
+}
+
+/** What its accumulators are: those of another text can't be read as its own. */
+export function describeAggregate({ builtIn: name = 'own', parts, version = 0 }: Untyped): string {
+  const inside = parts ? Object.entries(parts).map(([key, part]) => `${key}: ${describeAggregate(part)}`) : [];
+  return `${name}${version > 0 ? ` version ${version}` : ''}${parts ? ` { ${inside.join(', ')} }` : ''}`;
 }
 
 /** What `add` or `merge` made of an accumulator. */
@@ -197,8 +221,6 @@ interface Counted {
   n: number;
 }
 
-const builtIn = true;
-
 function extreme<T>(
   name: string,
   of: FieldOrFunction<T, number>,
@@ -211,7 +233,7 @@ function extreme<T>(
     add: (acc, data, message) => both(acc, value(data, message)),
     merge: both,
     result: (acc) => acc ?? undefined,
-    builtIn,
+    builtIn: name,
   };
 }
 
@@ -226,7 +248,7 @@ function collected<T>(most: number): Omit<Aggregate<T, Placed<T>[], never>, 'res
       acc.length = Math.min(acc.length, most);
     },
     merge: (into, from) => [...into, ...from].sort(inOrder).slice(0, most),
-    builtIn,
+    builtIn: 'placed',
   };
 }
 

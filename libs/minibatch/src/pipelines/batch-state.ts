@@ -1,8 +1,7 @@
 import { SteadyResult } from '../common/steady-result.js';
 import { isA } from '../errors/error-text.js';
 import type { Message } from '../windows/message.js';
-import { AsyncFailure, type AsyncStep, MessageRun, type Output } from './message-run.js';
-import type { Take } from './fused-steps.js';
+import { AsyncFailure, type AsyncStep, MessageRun, type Output, type Take } from './message-run.js';
 
 /** What became of a message in its last run. */
 export type Outcome =

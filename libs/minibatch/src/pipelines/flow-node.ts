@@ -1,3 +1,5 @@
+import type { Untyped } from '../flow/aggregates.js';
+import type { AnyFieldOrFunction } from '../flow/field-or-function.js';
 import type { SinkRef } from '../sinks/sink-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Message } from '../windows/message.js';
@@ -13,7 +15,22 @@ export type Work =
   /** Finds the way that a message takes; its children are ways. */
   | { readonly kind: 'branch'; readonly tests: ReadonlyMap<string, StepFunction> }
   | { readonly kind: 'way'; readonly name: string }
-  | { readonly kind: 'merge' };
+  | { readonly kind: 'merge' }
+  /** What follows has a time of its own. */
+  | { readonly kind: 'timed'; readonly of: AnyFieldOrFunction; readonly options: object }
+  /** Puts into windows by key; its children are aggregates and the flow of what came too late. */
+  | WindowsWork
+  /** Results of windows. */
+  | { readonly kind: 'aggregate'; readonly aggregate: Untyped }
+  | { readonly kind: 'late' };
+
+export interface WindowsWork {
+  readonly kind: 'windows';
+  readonly by: AnyFieldOrFunction;
+  /** As given: it is checked at boot, where the error can name the pipeline. */
+  readonly windows: object;
+  readonly options: object;
+}
 
 /** A step and what comes before it. Nothing is known of what comes after it: a flow may be used more than once. */
 export interface FlowNode {
@@ -28,7 +45,7 @@ export type Target =
       readonly stream: string;
       readonly settings?: StreamSettings;
       /** A field of the data, or a function of it. */
-      readonly key?: string | StepFunction;
+      readonly key?: AnyFieldOrFunction;
     }
   | { readonly kind: 'sink'; readonly sink: SinkRef };
 

@@ -1,10 +1,14 @@
-import { invalidOption } from '../common/checks.js';
+import { checkKeys, invalidOption } from '../common/checks.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { ResultFor, SinkRef } from '../sinks/sink-ref.js';
 import type { Message } from '../windows/message.js';
 import type { Stored } from '../windows/stored.js';
+import { type Aggregate, type AnyAggregate, count, reduce, type Untyped } from '../flow/aggregates.js';
+import type { AnyFieldOrFunction, FieldOrFunction } from '../flow/field-or-function.js';
+import { aggregatesFor, type Aggregates, combinedOf, type ResultsOf } from './aggregate-parts.js';
 import { type FlowNode, FlowOutlet, type StepFunction, type Work } from './flow-node.js';
 import type { OutletOptions, StreamOutletOptions } from './pipeline.options.js';
+import type { BoundsOf, EmptyOf, Result, TimeOptions, WindowOptions, WindowStepOptions } from './window.options.js';
 
 declare const outlet: unique symbol;
 
@@ -92,6 +96,35 @@ export class Flow<T> {
   }
 
   /**
+   * Says when something happened, for the windows that follow: by the data, and not by when it was appended. A message without a time becomes a
+   * dead letter.
+   *
+   * @param of a field with a `Date` or milliseconds since the epoch, or a function that returns one
+   * @example
+   * ```ts
+   * from(Readings).timed('at', { wait: '2s' }).by('sensor').window({ interval: '1 minute' }).count().to(Counts);
+   * ```
+   */
+  timed(of: FieldOrFunction<T, Date | number>, options: TimeOptions = {}): Flow<T> {
+    requireField('timed', 'of', of);
+    checkKeys('timed', options, ['wait', 'idle', 'maxAhead']);
+    return new Flow({
+      work: { kind: 'timed', of: of as AnyFieldOrFunction, options: { ...options } },
+      before: [this.node],
+    });
+  }
+
+  /**
+   * Gives each message a key. Windows are of one key each. A message without a key becomes a dead letter. 1 and `'1'` are the same key.
+   *
+   * @param of a field with a text or a number, or a function that returns one
+   */
+  by(of: FieldOrFunction<T, string | number | bigint | undefined>): KeyedFlow<T> {
+    requireField('by', 'of', of);
+    return new KeyedFlow(this.node, of as AnyFieldOrFunction);
+  }
+
+  /**
    * Appends the messages to a stream, in the commit that takes those of the source out: exactly once. Each has the time and the
    * trace headers (`traceparent`, `tracestate`, `baggage`) of the message it was made of.
    */
@@ -105,7 +138,7 @@ export class Flow<T> {
     const target = {
       kind: 'stream' as const,
       ...streamOf('to', stream),
-      ...(key === undefined ? {} : { key: key as string | StepFunction }),
+      ...(key === undefined ? {} : { key: key as AnyFieldOrFunction }),
     };
     return new FlowOutlet(this.node, target, rest) as object as Outlet;
   }
@@ -129,6 +162,86 @@ export class Flow<T> {
   }
 }
 
+/** A flow whose messages have keys. @typeParam T data of the messages */
+export class KeyedFlow<T> {
+  declare private readonly data: T;
+
+  /** @internal */
+  constructor(
+    private readonly node: FlowNode,
+    private readonly key: AnyFieldOrFunction,
+  ) {}
+
+  /**
+   * Puts the messages into windows, each key into its own: by `interval` (side by side, or hopping with `every`), by `gap` (sessions), or by `size`.
+   * What is open is stored with each commit: after a crash, each window goes on as it was.
+   *
+   * @param options which windows, and what becomes of late messages
+   * @param step name of the step, and how it works
+   */
+  window<const W extends WindowOptions<T>>(
+    options: W,
+    step: WindowStepOptions = {},
+  ): WindowedFlow<T, BoundsOf<W>, EmptyOf<W>> {
+    return new WindowedFlow({
+      work: { kind: 'windows', by: this.key, windows: { ...options }, options: { ...step } },
+      before: [this.node],
+    });
+  }
+}
+
+/**
+ * Messages in windows. One result is made of each.
+ *
+ * @typeParam T data of the messages
+ * @typeParam B what a result says of its bounds
+ * @typeParam E `undefined` if there may be windows without messages
+ */
+export class WindowedFlow<T, B = unknown, E = never> {
+  declare private readonly data: T;
+
+  /** @internal */
+  constructor(private readonly node: FlowNode) {}
+
+  /** How many messages a window has. */
+  count(): Flow<Result<number> & B> {
+    return this.with(count());
+  }
+
+  /**
+   * One result of the messages, or several by name. Each message changes a stored accumulator of at most 1 MiB; the messages themselves are not
+   * kept.
+   *
+   * @example
+   * ```ts
+   * windows.aggregate((a) => ({ pages: a.count(), entry: a.first(), mean: a.avg('seconds') }));
+   * ```
+   */
+  aggregate<P extends Readonly<Record<string, AnyAggregate<T, unknown>>>>(
+    parts: (a: Aggregates<T, E>) => P,
+  ): Flow<Result<ResultsOf<P>> & B>;
+  aggregate<A, R>(aggregate: Aggregate<T, A, R>): Flow<Result<R> & B>;
+  aggregate<R>(aggregate: AnyAggregate<T, R>): Flow<Result<R> & B>;
+  aggregate(given: unknown): unknown {
+    return this.with(combinedOf(typeof given === 'function' ? given(aggregatesFor()) : given));
+  }
+
+  /** Makes one of all messages of a window, two by two. What the function is given may be changed. */
+  reduce(fn: (a: T, b: T) => T): Flow<Result<T | E> & B> {
+    requireFunction('reduce', fn);
+    return this.with(reduce(fn));
+  }
+
+  /** The messages that come too late for all their windows. Without it, they are dead letters, or what the option `late` says. */
+  get late(): Flow<T> {
+    return new Flow({ work: { kind: 'late' }, before: [this.node] });
+  }
+
+  private with<R>(aggregate: AnyAggregate<never, unknown>): Flow<Result<R> & B> {
+    return new Flow({ work: { kind: 'aggregate', aggregate: aggregate as never as Untyped }, before: [this.node] });
+  }
+}
+
 /**
  * Begins a flow with the messages of a stream.
  *
@@ -139,6 +252,11 @@ export class Flow<T> {
  */
 export function from<T>(stream: StreamRef<T>): Flow<Stored<T>> {
   return new Flow({ work: { kind: 'from', ...streamOf('from', stream) }, before: [] });
+}
+
+function requireField(where: string, option: string, of: unknown): void {
+  if (typeof of === 'function' || (typeof of === 'string' && of !== '')) return;
+  throw invalidOption(where, option, of, 'the name of a field of the data, or a function of data and message');
 }
 
 function requireFunction(where: string, fn: unknown): void {

@@ -1,5 +1,6 @@
 import { show } from '../common/checks.js';
 import { AppendError, bareMessageOf, codeOf, ErrorCode } from '../errors/minibatch.error.js';
+import { readerOf } from '../flow/field-or-function.js';
 import { toStorable } from '../storage/storable.js';
 import { labelsOf } from '../streams/message-labels.js';
 import { bytesOf } from '../streams/pending-limit.js';
@@ -7,11 +8,9 @@ import type { Mutable } from '../common/mutable.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import { type FlowNode, type FlowOutlet, isOutlet, type StepFunction, type Target } from './flow-node.js';
-import type { AsyncStep, MessageRun } from './message-run.js';
-import type { SourcePlan } from './pipeline.plan.js';
-
-/** Takes the data that a message has become. Answers with nothing if it is through, so that what is synchronous costs no promises. */
-export type Take = (data: unknown, run: MessageRun) => void | Promise<void>;
+import type { AsyncStep, MessageRun, Take } from './message-run.js';
+import type { StagePlan } from './pipeline.plan.js';
+import { timedTake } from './window-takes.js';
 
 /** For what a store adds to a message: the names of its stream and its window, and marks. */
 const ADDED_BYTES = 72 * 1024;
@@ -21,10 +20,12 @@ export interface FuseOptions {
   readonly maxBytes: number;
   /** Sinks of the plan's outlets; what goes into one is noted by its index. */
   readonly sinks: readonly FlowOutlet[];
+  /** What happens where a step with windows begins, or what comes out of it is read from a stream. */
+  readonly stateful: (node: FlowNode, next: () => Take) => Take | undefined;
 }
 
-/** All steps behind a source stream as one function. */
-export function fuse({ roots, after }: Pick<SourcePlan, 'roots' | 'after'>, options: FuseOptions): Take {
+/** All steps from these on, up to where windows begin and flows end, as one function. */
+export function fuse(roots: readonly (FlowNode | FlowOutlet)[], after: StagePlan['after'], options: FuseOptions): Take {
   const made = new Map<FlowNode | FlowOutlet, Take>();
   const takeOf = (next: FlowNode | FlowOutlet, depth: number): Take => {
     let take = made.get(next);
@@ -40,12 +41,23 @@ export function fuse({ roots, after }: Pick<SourcePlan, 'roots' | 'after'>, opti
       const ways = new Map(nexts.flatMap((next) => wayOf(next, takeOf(next, depth))));
       return branchTake(node.work.tests, ways, depth);
     }
-    const next = inTurn(nexts.map((each) => takeOf(each, depth + 1)));
     const { work } = node;
+    const goOn = () => inTurn(nexts.map((each) => takeOf(each, depth + 1)));
+    if (work.kind === 'windows' || work.kind === 'aggregate' || work.kind === 'late') {
+      return options.stateful(node, goOn) ?? goOn();
+    }
+    const next = goOn();
     if (work.kind === 'from' || work.kind === 'merge' || work.kind === 'way') return next;
+    if (work.kind === 'timed') return timedTake(work.of, next);
     return FUNCTIONS[work.kind](work.fn, { name: nameOf(work.kind, work.fn, depth) }, next);
   };
-  return inTurn(roots.map((root) => takeOf(root, 0)));
+  return inTurn(roots.map((root) => takeOf(root, depthOf(root))));
+}
+
+/** Steps before it. */
+function depthOf(root: FlowNode | FlowOutlet): number {
+  if (isOutlet(root)) return depthOf(root.node) + 1;
+  return root.before.reduce((deepest, before) => Math.max(deepest, depthOf(before) + 1), 0);
 }
 
 /** The step's number is its place in the chain, counted from the source. */
@@ -103,7 +115,7 @@ function messageOf(
   maxBytes: number,
 ): Omit<NewMessage, 'dedupeId'> {
   const where = () => `append to '${stream}'`;
-  const key = ownKey === undefined ? sourceKey : keyOf(ownKey, data, source);
+  const key = ownKey === undefined ? sourceKey : readerOf(ownKey)(data, source);
   let stored: ReturnType<typeof toStorable>;
   try {
     stored = toStorable(data, maxBytes);
@@ -125,11 +137,6 @@ function messageOf(
   // The store would refuse the whole commit for it.
   const text = `${where()}: the message has ${total} bytes with its key and headers, at most ${maxBytes - ADDED_BYTES} can be stored: split it, or store a reference to it`;
   throw new AppendError(ErrorCode.MessageTooLarge, text, 'no');
-}
-
-function keyOf(key: string | StepFunction, data: unknown, message: Message): unknown {
-  if (typeof key === 'function') return key(data, message);
-  return typeof data === 'object' && data !== null ? Reflect.get(data, key) : undefined;
 }
 
 /** Goes on with what a function has returned, now or when its promise is fulfilled. */

@@ -13,7 +13,9 @@ export interface AsyncStep {
 export type Output =
   | { readonly kind: 'message'; readonly message: Omit<NewMessage, 'dedupeId'> }
   /** @property sink its number among the sinks of the consumer */
-  | { readonly kind: 'result'; readonly sink: number; readonly data: unknown };
+  | { readonly kind: 'result'; readonly sink: number; readonly data: unknown }
+  /** What goes into the windows of the stage. @property time milliseconds since the epoch */
+  | { readonly kind: 'item'; readonly key: string; readonly time: number; readonly data: unknown };
 
 /** One message on its way through the functions of a pipeline, once. */
 export class MessageRun {
@@ -27,7 +29,11 @@ export class MessageRun {
     readonly headers: Record<string, string> | undefined;
   };
 
-  constructor(readonly message: Message) {
+  /** @param time when what is under way happened, if `timed` or a window has said so; milliseconds since the epoch */
+  constructor(
+    readonly message: Message,
+    public time?: number,
+  ) {
     const { key, created, headers } = message;
     this.source = {
       ...(key !== undefined && { key }),
@@ -48,6 +54,9 @@ export class MessageRun {
     return value;
   }
 }
+
+/** Takes the data that a message has become. Answers with nothing if it is through, so that what is synchronous costs no promises. */
+export type Take = (data: unknown, run: MessageRun) => void | Promise<void>;
 
 /** The promise of a function was rejected, which may be the fault of what it calls. Never leaves the pipeline. */
 export class AsyncFailure extends Error {

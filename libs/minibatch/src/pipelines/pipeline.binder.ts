@@ -1,20 +1,31 @@
 import ms from 'ms';
 import { definitionOf } from '../consumers/consumer.definition.js';
 import { resolveSinks } from '../consumers/sink.resolver.js';
-import type { Mutable } from '../common/mutable.js';
 import type { ConsumerDefinition, NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { NewMessage, StreamStore } from '../storage/stream-store.interface.js';
+import type { StreamStore } from '../storage/stream-store.interface.js';
+import { describeAggregate } from '../flow/aggregates.js';
+import { type HoppingShape, logicOf } from '../flow/window-shape.js';
 import { CountWindow } from '../windows/count.window.js';
-import type { FlowOutlet } from './flow-node.js';
-import { fuse } from './fused-steps.js';
+import type { WindowEmitter } from '../windows/window-emitter.js';
+import { BatchRunner } from './batch-runner.js';
+import { Continuation } from './continuation.js';
+import { type FlowNode, type FlowOutlet, isOutlet } from './flow-node.js';
+import { fuse, type FuseOptions } from './fused-steps.js';
 import type { PipelineConsumer } from './pipeline.explorer.js';
-import { PipelineStage } from './pipeline.stage.js';
+import type { StagePlan } from './pipeline.plan.js';
+import { PipelineStage, type Prepare } from './pipeline.stage.js';
+import { WindowStage } from './window-stage.js';
+import { entryTake, lateTake, resultTake, storedEntryTake } from './window-takes.js';
+import type { WindowStep } from './window.plan.js';
+import { sizeOfState, stateTooLarge, WindowedStage } from './windowed.stage.js';
+
+/** Of an accumulator. */
+const MOST_STATE_BYTES = 1024 * 1024;
 
 export interface BindingParts {
   readonly store: StreamStore;
-  /** See `PipelineStageParts`. */
-  readonly prepare: (messages: readonly Mutable<NewMessage>[], closing: AbortSignal) => Promise<void>;
+  readonly prepare: Prepare;
   /** Of the sinks of a consumer, those that Nest has made. @throws MinibatchError `NotInjectable` */
   readonly checkSinks: (label: string, sinks: readonly NamedSink[]) => void;
 }
@@ -38,16 +49,17 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
   const refs = intoSinks.flatMap(({ target }) => (target.kind === 'sink' ? [target.sink] : []));
   const sinks = await resolveSinks(label, refs, module);
   checkSinks(label, sinks);
-  const { maxMessageBytes } = store;
-  const stage = new PipelineStage({
-    take: fuse(plan, { maxBytes: maxMessageBytes, sinks: intoSinks }),
+  const fusing = fusingOf(plan, store.maxMessageBytes, intoSinks);
+  const batches = new BatchRunner({
+    take: fuse(plan.roots, plan.after, fusing),
     sinks,
     concurrency: plan.concurrency,
     attempts: resolved.retry.attempts,
     givesUpAll: plan.givesUpAll,
-    prepare,
   });
-  const another = async () => new CountWindow();
+  const { windows } = plan;
+  const windowed = windows && bindWindows(windows, plan, { batches, fusing, prepare });
+  const another = async (): Promise<WindowEmitter> => windowed?.strategy() ?? new CountWindow();
   const definition: ConsumerDefinition = {
     ...definitionOf({
       stream,
@@ -60,9 +72,80 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
       executor: undefined,
       sinks: [],
     }),
-    stage,
+    stage: windowed?.stage ?? new PipelineStage(batches, prepare),
   };
   return { definition, line: lineOf(definition, targetsOf(plan.outlets, intoSinks, sinks)) };
+}
+
+/** How steps become a function: what they do where windows begin, or what comes out of windows is read from a stream. */
+function fusingOf({ windows, steps, roots }: StagePlan, maxBytes: number, sinks: readonly FlowOutlet[]): FuseOptions {
+  return {
+    maxBytes,
+    sinks,
+    stateful(node, next) {
+      const step = steps.find((each) => each.node === node || each.results === node);
+      if (node.work.kind === 'late') return lateTake(next());
+      if (!step) throw new RangeError('a step without a plan: a bug of nestjs-minibatch');
+      if (node === step.results) return resultTake(step, next());
+      if (roots.includes(node)) return storedEntryTake;
+      return entryTake(step, step === windows, maxBytes);
+    },
+  };
+}
+
+interface WindowParts {
+  readonly batches: BatchRunner;
+  readonly fusing: FuseOptions;
+  readonly prepare: Prepare;
+}
+
+function bindWindows(step: WindowStep, { after }: StagePlan, { batches, fusing, prepare }: WindowParts) {
+  const { name, aggregate, shape, late } = step;
+  const limit = { most: MOST_STATE_BYTES, sizeOf: sizeOfState(name), tooLarge: stateTooLarge(name, MOST_STATE_BYTES) };
+  const logic = logicOf(shape, { aggregate, limit });
+  const behind = (node: FlowNode) => {
+    const nexts = after.get(node) ?? [];
+    return new Continuation(reachesSink(nexts, after) ? undefined : fuse(nexts, after, fusing));
+  };
+  const stage = new WindowedStage({
+    batches,
+    step,
+    results: behind(step.results),
+    late: late.kind === 'flow' ? behind(late.node) : new Continuation(undefined),
+    prepare,
+  });
+  const options = {
+    logic,
+    time: shape.time,
+    shape: shapeText(step),
+    changed: (stored: string) => changed(step, stored),
+  };
+  return { stage, strategy: () => new WindowStage(options) };
+}
+
+/** Before windows that follow: what goes into those is appended. */
+function reachesSink(nexts: readonly (FlowNode | FlowOutlet)[], after: StagePlan['after']): boolean {
+  return nexts.some((next) => {
+    if (isOutlet(next)) return next.target.kind === 'sink';
+    return next.work.kind !== 'windows' && reachesSink(after.get(next) ?? [], after);
+  });
+}
+
+/** What decides on how rows are read. What does not is left out, so that it can be changed while windows are open. */
+function shapeText({ shape: { windows, time }, aggregate }: WindowStep): string {
+  const { lateness: _lateness, lateWindows: _lateWindows, ...own } = windows as HoppingShape;
+  return JSON.stringify({ ...own, time: time.mode, aggregate: describeAggregate(aggregate) }, (_key, value: unknown) =>
+    value === Infinity ? 'none' : value,
+  );
+}
+
+function changed({ name }: WindowStep, stored: string): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.StageChanged,
+    `windows of '${name}' are open that were begun with other options (${stored}): run the earlier version once more and flush the stream, ` +
+      'which gives them out, or give the pipeline another name',
+    { details: { step: name, stored } },
+  );
 }
 
 /** @throws MinibatchError `StoreUnsupported` */

@@ -8,11 +8,11 @@ import type { ResolvedAttempts } from '../definitions/shared.options.js';
 import { bareMessageOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { type FlowOutlet, isOutlet } from './flow-node.js';
 import { type PipelineEntry, pipelineEntriesOf } from './pipeline.decorator.js';
-import { planPipeline, type SourcePlan } from './pipeline.plan.js';
+import { planPipeline, type StagePlan } from './pipeline.plan.js';
 
-/** The consumer of one source stream of a pipeline. Its group is the pipeline's name. */
+/** The consumer of one stream that a pipeline reads. Its group is the pipeline's name. */
 export interface PipelineConsumer extends RegisteredConsumer {
-  readonly plan: SourcePlan;
+  readonly plan: StagePlan;
 }
 
 export function isPipeline(consumer: RegisteredConsumer): consumer is PipelineConsumer {

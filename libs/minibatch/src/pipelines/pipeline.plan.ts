@@ -4,27 +4,35 @@ import { resolveAttempts, type ResolvedAttempts } from '../definitions/shared.op
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { FlowNode, FlowOutlet, Target } from './flow-node.js';
 import type { BatchOptions } from './pipeline.options.js';
+import { planWindows, type WindowStep } from './window.plan.js';
 
-/** What runs for one source stream of a pipeline: one consumer. */
-export interface SourcePlan {
+/** What runs for one stream of a pipeline: one consumer. */
+export interface StagePlan {
   readonly stream: string;
   readonly settings?: StreamSettings;
   /** Where the messages of the stream begin. There may be more than one: `from` can be called twice. */
   readonly roots: readonly FlowNode[];
   /** What follows each step, as far as it leads to an outlet. */
   readonly after: ReadonlyMap<FlowNode, readonly (FlowNode | FlowOutlet)[]>;
-  /** In the order in which the method has returned them. */
+  /** Where its flows end, also behind windows; in the order in which the method has returned them. */
   readonly outlets: readonly FlowOutlet[];
+  /** Windows that its messages go into. */
+  readonly windows?: WindowStep;
+  /** All steps of the pipeline with windows. */
+  readonly steps: readonly WindowStep[];
   readonly resolved: ResolvedStreaming;
   readonly concurrency: number;
   /** Whether messages are given up that are all that came to an asynchronous function. */
   readonly givesUpAll: boolean;
 }
 
+/** A stream that a stage reads, and what with. */
+type StageInput = Pick<StagePlan, 'stream' | 'roots' | 'windows'>;
+
 const SHORTEST_INTERVAL = 10;
 
 /**
- * Makes of what a method has returned one plan for each source stream. Pure.
+ * Makes of what a method has returned one plan for each stream that it reads. Windows have streams of their own: see `inputsOf`. Pure.
  *
  * @param label `Class.method`
  * @throws MinibatchError `InvalidOptions`
@@ -35,7 +43,7 @@ export function planPipeline(
   given: unknown,
   outlets: readonly FlowOutlet[],
   defaults: ResolvedAttempts,
-): readonly SourcePlan[] {
+): readonly StagePlan[] {
   checkKeys(label, given, ['replaces', 'retry', 'onAllFailed']);
   const { replaces, retry, onAllFailed = 'block' } = given as Record<string, unknown>;
   if (onAllFailed !== 'block' && onAllFailed !== 'deadLetter') {
@@ -47,7 +55,8 @@ export function planPipeline(
   }
   for (const outlet of outlets) checkOutlet(label, outlet);
   const after = connect(outlets);
-  return sourcesOf(outlets).map(([stream, roots]) => {
+  const steps = planWindows(label, name, after);
+  return inputsOf(outlets, steps).map(({ stream, roots, windows }) => {
     const own = outlets.filter(({ node }) => startsAt(node, roots));
     const concurrency = agreed(label, stream, 'concurrency', own, ({ concurrency: most }) => most) ?? 1;
     const size = agreed(label, stream, 'batch.size', own, ({ batch }) => batch?.size) ?? 1000;
@@ -59,6 +68,8 @@ export function planPipeline(
       roots,
       after,
       outlets: own,
+      ...(windows && { windows }),
+      steps,
       concurrency,
       givesUpAll: onAllFailed === 'deadLetter',
       resolved: resolveStreaming(
@@ -68,6 +79,32 @@ export function planPipeline(
       ),
     };
   });
+}
+
+/**
+ * The streams that a pipeline reads:
+ *
+ * ```text
+ * source ─▶ steps ─┬─▶ windows, if they are the only ones that read it ─┬─▶ further steps ─▶ outlets
+ *                  │                                                    └─ what does not work at once ─▶ …/results ─▶ the same steps
+ *                  ├─▶ …/items ─▶ other windows
+ *                  └─▶ outlets
+ * ```
+ */
+function inputsOf(outlets: readonly FlowOutlet[], steps: readonly WindowStep[]): readonly StageInput[] {
+  const sources = sourcesOf(outlets).map(([stream, roots]): StageInput => {
+    const windows = steps.find(({ readsSource, node }) => readsSource && startsAt(node, roots));
+    return { stream, roots, ...(windows && { windows }) };
+  });
+  const own = steps.flatMap((step): StageInput[] => {
+    const { node, streams, results, late, readsSource } = step;
+    return [
+      ...(readsSource ? [] : [{ stream: streams.items, roots: [node], windows: step }]),
+      { stream: streams.results, roots: [results] },
+      ...(late.kind === 'flow' ? [{ stream: streams.late, roots: [late.node] }] : []),
+    ];
+  });
+  return [...sources, ...own];
 }
 
 function checkOutlet(label: string, { target, options }: FlowOutlet): void {
@@ -95,8 +132,9 @@ function intervalOf(where: string, batch: BatchOptions | undefined): number | un
 }
 
 /** The streams that the plan appends to, as `defineStream` has made them. */
-export function targetStreams({ outlets }: SourcePlan): readonly Pick<SourcePlan, 'stream' | 'settings'>[] {
-  return outlets.flatMap(({ target }) => (target.kind === 'stream' ? [target] : []));
+export function targetStreams({ outlets, windows }: StagePlan): readonly Pick<StagePlan, 'stream' | 'settings'>[] {
+  const late = windows?.late.kind === 'stream' ? [windows.late] : [];
+  return [...outlets.flatMap(({ target }) => (target.kind === 'stream' ? [target] : [])), ...late];
 }
 
 /** As it stands in log lines and errors. */
@@ -126,7 +164,7 @@ function agreed<V>(
 }
 
 /** The steps that lead to an outlet, each with what follows it. */
-function connect(outlets: readonly FlowOutlet[]): SourcePlan['after'] {
+function connect(outlets: readonly FlowOutlet[]): StagePlan['after'] {
   const after = new Map<FlowNode, (FlowNode | FlowOutlet)[]>();
   const add = (node: FlowNode, next: FlowNode | FlowOutlet): void => {
     const known = after.get(node);

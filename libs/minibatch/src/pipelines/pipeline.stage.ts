@@ -1,27 +1,11 @@
-import { counted } from '../common/counted.js';
 import type { Mutable } from '../common/mutable.js';
 import type { NamedSink, Stage, StageChanges, ValueCodec } from '../engine/engine.interface.js';
-import { isA } from '../errors/error-text.js';
-import { codeOf, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
-import type { Message } from '../windows/message.js';
 import type { Window } from '../windows/window.js';
-import { BatchState } from './batch-state.js';
-import type { Take } from './fused-steps.js';
-import { AsyncFailure, type AsyncStep, MessageRun } from './message-run.js';
+import type { BatchRunner } from './batch-runner.js';
 
-export interface PipelineStageParts {
-  readonly take: Take;
-  /** In the order of their numbers. */
-  readonly sinks: readonly NamedSink[];
-  readonly concurrency: number;
-  /** Runs of a message whose asynchronous function fails while it works for others. */
-  readonly attempts: number;
-  /** Whether messages are given up that are all that came to an asynchronous function. */
-  readonly givesUpAll: boolean;
-  /** Sees that the streams of the messages take them, and decides on their partitions. */
-  readonly prepare: (messages: readonly Mutable<NewMessage>[], closing: AbortSignal) => Promise<void>;
-}
+/** Sees that the streams of the messages take them, and decides on their partitions. */
+export type Prepare = (messages: readonly Mutable<NewMessage>[], closing: AbortSignal) => Promise<void>;
 
 /** A stage without state has no rows. */
 const NO_VALUES: ValueCodec = {
@@ -29,147 +13,29 @@ const NO_VALUES: ValueCodec = {
   decode: () => undefined,
 };
 
-interface Failed {
-  readonly message: Message;
-  readonly step: AsyncStep;
-  readonly error: unknown;
-}
-
-/**
- * Runs the functions of a pipeline with each message of a batch.
- *
- * ```text
- * messages ─▶ functions ─┬─ all through, or bad ────────▶ sinks ─▶ appends, dead letters ─▶ commit
- *                ▲       └─ some failed asynchronously
- *                │             │ with all that came to the function: nothing is given up (onAllFailed)
- *                │             │ attempts left
- *                └── backoff ◀─┤
- *                              │ used up: one that the function worked for is tried once more
- *                              ├─ it fails, too: what the function calls is down
- *                              └─ it works: the others are bad ─▶ dead letters
- * ```
- *
- * An attempt that throws is made again by the engine, with its backoff, log lines and status.
- */
+/** A stage of a pipeline that remembers nothing: what messages become is appended. */
 export class PipelineStage implements Stage {
   readonly values = NO_VALUES;
   readonly cacheBytes = 0;
-  /** What each partition is working on. */
-  private readonly batches = new Map<number, BatchState>();
 
-  constructor(private readonly parts: PipelineStageParts) {}
+  constructor(
+    private readonly batches: BatchRunner,
+    private readonly prepare: Prepare,
+  ) {}
 
   readonly run = async (window: Window, changes: StageChanges): Promise<void> => {
-    const { take, concurrency } = this.parts;
-    const { messages, signal } = window;
-    const batch = this.batchOf(window);
-    await batch.run(take, messages, concurrency, signal);
-    const bad = await this.judge(window, batch);
-    await this.deliver(window, batch);
+    const { bad, outputs } = await this.batches.run(window);
+    for (const [message, error] of bad) window.reject(message, error);
     const appends: Mutable<NewMessage>[] = [];
-    for (const message of messages) {
-      const outcome = batch.of(message)?.outcome;
-      if (outcome?.kind === 'bad') window.reject(message, outcome.error);
-      if (outcome?.kind !== 'through') continue;
-      for (const output of outcome.outputs) if (output.kind === 'message') appends.push({ ...output.message });
+    for (const each of outputs.values()) {
+      for (const output of each) if (output.kind === 'message') appends.push({ ...output.message });
     }
-    for (const { message, error } of bad) window.reject(message, error);
-    if (appends.length > 0) await this.parts.prepare(appends, window.closing);
+    if (appends.length > 0) await this.prepare(appends, window.closing);
     for (const message of appends) changes.append(message);
-    signal.throwIfAborted();
-    this.batches.delete(window.partition);
+    window.signal.throwIfAborted();
+    this.batches.end(window);
   };
 
   readonly withSinks = (replace: (sink: NamedSink) => NamedSink): Stage =>
-    new PipelineStage({ ...this.parts, sinks: this.parts.sinks.map(replace) });
-
-  private batchOf({ partition, id }: Window): BatchState {
-    const known = this.batches.get(partition);
-    if (known?.window === id) return known;
-    const batch = new BatchState(id);
-    this.batches.set(partition, batch);
-    return batch;
-  }
-
-  /** The messages to give up whose asynchronous functions have failed. Throws if it is too early to say. */
-  private async judge(window: Window, batch: BatchState): Promise<readonly Failed[]> {
-    const failed = failedOf(window, batch);
-    if (failed.length === 0) return failed;
-    const { attempts, givesUpAll } = this.parts;
-    if (!givesUpAll) {
-      for (const { step, error } of failed) if (!hasPassed(batch, step)) throw allFailed(failed, step, error);
-    }
-    const left = failed.filter(({ message }) => batch.count(message) < attempts);
-    if (left.length > 0) throw someFailed(failed, window.messages.length);
-    if (!givesUpAll) await this.control(window, batch, failed);
-    return failed;
-  }
-
-  /** Whether what the functions call is still there: a message that got through is not to blame if it fails now. */
-  private async control(window: Window, batch: BatchState, failed: readonly Failed[]): Promise<void> {
-    for (const step of new Set(failed.map((each) => each.step))) {
-      const message = window.messages.find((each) => batch.of(each)?.passed.has(step));
-      if (!message) continue;
-      const run = new MessageRun(message);
-      try {
-        await this.parts.take(message.data, run);
-      } catch (error) {
-        if (!run.passed.has(step)) throw allFailed(failed, step, causeOf(error));
-      }
-    }
-  }
-
-  private async deliver(window: Window, batch: BatchState): Promise<void> {
-    for (const [index, { name, sink }] of this.parts.sinks.entries()) {
-      if (batch.taken.has(index)) continue;
-      const results = batch.resultsFor(index, window.messages);
-      if (results.length > 0) {
-        window.signal.throwIfAborted();
-        try {
-          await sink.put(results, index === 0 ? window : numbered(window, index));
-        } catch (cause) {
-          const text = `${counted(results.length, 'result')} for the sink ${name}, which failed: ${messageOf(cause)}`;
-          throw new MinibatchError(codeOf(cause, ErrorCode.SinkFailed), text, { cause });
-        }
-      }
-      batch.taken.add(index);
-    }
-  }
-}
-
-/** Two sinks of one batch may write to the same place: their results have ids of their own. */
-function numbered(window: Window, index: number): Window {
-  return Object.create(window, { id: { value: `${window.id}/${index + 1}`, enumerable: true } }) as Window;
-}
-
-function failedOf({ messages }: Window, batch: BatchState): readonly Failed[] {
-  return messages.flatMap((message) => {
-    const outcome = batch.of(message)?.outcome;
-    return outcome?.kind === 'failed' ? [{ message, step: outcome.step, error: outcome.error }] : [];
-  });
-}
-
-function hasPassed(batch: BatchState, step: AsyncStep): boolean {
-  for (const { passed } of batch.all) if (passed.has(step)) return true;
-  return false;
-}
-
-function allFailed(failed: readonly Failed[], step: AsyncStep, error: unknown): MinibatchError {
-  const { length } = failed.filter((each) => each.step === step);
-  const what = length === 1 ? 'its only message' : `all its ${length} messages`;
-  return new MinibatchError(
-    ErrorCode.AllFailed,
-    `${step.name} failed with ${what}, so nothing is given up until it works (onAllFailed): ${messageOf(error)}`,
-    { cause: error, details: { step: step.name, messages: length } },
-  );
-}
-
-function someFailed(failed: readonly Failed[], of: number): MinibatchError {
-  const [first] = failed;
-  const text = `${first?.step.name} failed, ${failed.length} of ${counted(of, 'message')} are tried again: ${messageOf(first?.error)}`;
-  return new MinibatchError(ErrorCode.HandlerFailed, text, { cause: first?.error });
-}
-
-function causeOf(error: unknown): unknown {
-  return isA(error, AsyncFailure) ? error.cause : error;
+    new PipelineStage(this.batches.withSinks(replace), this.prepare);
 }

@@ -1,0 +1,85 @@
+import { show } from '../common/checks.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { type AnyFieldOrFunction, readerOf } from '../flow/field-or-function.js';
+import { keyOf } from '../flow/slot.js';
+import { timeOf } from '../flow/watermark.js';
+import { toStorable } from '../storage/storable.js';
+import type { MessageRun, Take } from './message-run.js';
+import { itemFrom, itemMessage, resultFrom } from './window-messages.js';
+import type { WindowStep } from './window.plan.js';
+
+/** Into the windows of this stage, or of another one by way of a stream. */
+export function entryTake(step: WindowStep, isDirect: boolean, maxBytes: number): Take {
+  const keyBy = readerOf(step.by);
+  const timeBy = step.time === undefined ? undefined : readerOf(step.time);
+  return (data, run) => {
+    const { message } = run;
+    const key = requireKey(step, keyBy(data, message));
+    const given = timeBy ? requireTime(`window of '${step.name}': time`, timeBy(data, message)) : run.time;
+    const time = given ?? message.created.getTime();
+    if (!isDirect) {
+      run.outputs.push({ kind: 'message', message: itemMessage(step.streams.items, { key, time, data }, message) });
+      return;
+    }
+    // Other functions may change it before it is in its windows, and it has to be what it would be if it had been stored.
+    run.outputs.push({ kind: 'item', key, time, data: toStorable(data, maxBytes).value });
+  };
+}
+
+/** What another stage has brought to the stream of the step. */
+export const storedEntryTake: Take = (data, run) => {
+  run.outputs.push({ kind: 'item', ...itemFrom(data) });
+};
+
+export function timedTake(of: AnyFieldOrFunction, next: Take): Take {
+  const read = readerOf(of);
+  return (data, run) => at(requireTime('timed', read(data, run.message)), data, run, next);
+}
+
+/** Results that another stage has brought to a stream. */
+export function resultTake({ aggregate, latestIn }: WindowStep, next: Take): Take {
+  return (data, run) => {
+    const result = resultFrom(data, aggregate);
+    const end = Reflect.get(result, 'end') as Date | undefined;
+    const time = end ? latestIn(end.getTime()) : run.message.created.getTime();
+    return at(time, result, run, next);
+  };
+}
+
+/** Late messages that another stage has brought to a stream. */
+export function lateTake(next: Take): Take {
+  return (stored, run) => {
+    const { time, data } = itemFrom(stored);
+    return at(time, data, run, next);
+  };
+}
+
+/** What follows has this time, and what comes after that has the one from before. */
+function at(time: number, data: unknown, run: MessageRun, next: Take): void | Promise<void> {
+  const before = run.time;
+  const restore = () => {
+    run.time = before;
+  };
+  run.time = time;
+  const going = next(data, run);
+  if (going) return going.then(restore);
+  restore();
+}
+
+function requireKey({ name }: WindowStep, given: unknown): string {
+  const key = keyOf(given);
+  if (key !== undefined) return key;
+  throw new MinibatchError(
+    ErrorCode.NoKey,
+    `window of '${name}': by gave ${show(given)}; allowed: a text, a number or a bigint`,
+  );
+}
+
+function requireTime(where: string, given: unknown): number {
+  const time = timeOf(given);
+  if (time !== undefined) return time;
+  throw new MinibatchError(
+    ErrorCode.BadTime,
+    `${where} gave ${given instanceof Date ? 'an invalid Date' : show(given)}; allowed: a valid Date, or milliseconds since the epoch`,
+  );
+}

@@ -1,0 +1,213 @@
+import { checkKeys, checkName, invalidOption } from '../common/checks.js';
+import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
+import type { StreamSettings } from '../definitions/stream-settings.js';
+import type { Untyped } from '../flow/aggregates.js';
+import type { AnyFieldOrFunction } from '../flow/field-or-function.js';
+import { checkWindow } from '../flow/window-options.js';
+import type { WindowShape } from '../flow/window-shape.js';
+import type { FlowNode, FlowOutlet, WindowsWork } from './flow-node.js';
+
+/** Where messages go that come too late for all their windows. */
+export type LateTarget =
+  | { readonly kind: 'deadLetter' | 'drop' }
+  | { readonly kind: 'stream'; readonly stream: string; readonly settings?: StreamSettings }
+  /** To what follows `.late`. */
+  | { readonly kind: 'flow'; readonly node: FlowNode };
+
+/** A step with windows, checked. */
+export interface WindowStep {
+  /** The pipeline's name, and its own if it has one. */
+  readonly name: string;
+  readonly node: FlowNode;
+  /** What gives its results. */
+  readonly results: FlowNode;
+  readonly aggregate: Untyped;
+  readonly by: AnyFieldOrFunction;
+  /** Absent: the time that a message has, by `timed`, or as it was appended. */
+  readonly time?: AnyFieldOrFunction;
+  readonly shape: WindowShape;
+  /** The latest moment of a window that ends then: in windows that follow, results are with what they were made of. */
+  readonly latestIn: (end: number) => number;
+  readonly late: LateTarget;
+  /** Of its own, for what it reads, for results whose functions do not work at once, and for late messages. */
+  /** Whether it reads its source itself: then no other step does, and all messages of a key are in the one partition. */
+  readonly readsSource: boolean;
+  readonly streams: { readonly items: string; readonly results: string; readonly late: string };
+}
+
+/** How long a step that does not read its source waits: results of one window come close together, but not at once. */
+const WAIT_FOR_OTHERS = 1_000;
+
+/**
+ * The steps with windows that lead to outlets. Pure.
+ *
+ * @param label `Class.method`
+ * @param pipeline its name
+ * @throws MinibatchError `InvalidOptions`
+ */
+export function planWindows(
+  label: string,
+  pipeline: string,
+  after: ReadonlyMap<FlowNode, readonly (FlowNode | FlowOutlet)[]>,
+): readonly WindowStep[] {
+  const nodes = [...after.keys()].filter(isWindows);
+  const sources = nodes.map(soleSourceOf);
+  const names = new Map<string, number>();
+  for (const { work } of nodes) {
+    checkKeys(`${label}: window`, work.options, ['name']);
+    const { name } = work.options as { readonly name?: unknown };
+    if (name === undefined && nodes.length > 1) {
+      throw invalidOption(
+        label,
+        'window: name',
+        name,
+        `a name for each of its ${nodes.length} steps with windows: progress and open windows are stored under it`,
+      );
+    }
+    const own = name === undefined ? pipeline : `${pipeline}/${checkName(label, 'window: name', name)}`;
+    const longest = checkName(label, 'window: name', `${own}/results`);
+    if (names.has(longest)) throw invalidOption(label, 'window: name', name, 'a name that no other step of it has');
+    names.set(longest, names.size);
+  }
+  return nodes.map((node, index) => {
+    const source = sources[index];
+    const readsSource = source !== undefined && sources.indexOf(source) === sources.lastIndexOf(source);
+    return stepOf(label, pipeline, node, after.get(node) ?? [], readsSource);
+  });
+}
+
+/** The one stream that it reads, if that has one partition; undefined if there are several, or windows come before it. */
+function soleSourceOf(node: FlowNode): string | undefined {
+  const sources = new Set<string | undefined>();
+  const visit = ({ work, before }: FlowNode): void => {
+    if (work.kind === 'from') sources.add((work.settings?.partitions ?? 1) === 1 ? work.stream : undefined);
+    else if (work.kind === 'aggregate' || work.kind === 'late') sources.add(undefined);
+    else before.forEach(visit);
+  };
+  node.before.forEach(visit);
+  const [source] = sources;
+  return sources.size === 1 ? source : undefined;
+}
+
+type WindowsNode = FlowNode & { readonly work: WindowsWork };
+
+function isWindows(node: FlowNode): node is WindowsNode {
+  return node.work.kind === 'windows';
+}
+
+function stepOf(
+  label: string,
+  pipeline: string,
+  node: WindowsNode,
+  nexts: readonly (FlowNode | FlowOutlet)[],
+  readsSource: boolean,
+): WindowStep {
+  const { by, windows, options } = node.work;
+  const own = (options as { readonly name?: string }).name;
+  const name = own === undefined ? pipeline : `${pipeline}/${own}`;
+  const where = `${label}: window`;
+  const [results, ...others] = nexts.filter(isResults);
+  if (!results) {
+    throw invalidOption(where, 'what follows', 'only .late', '.count(), .aggregate() or .reduce() in addition');
+  }
+  if (others.length > 0) {
+    throw invalidOption(
+      where,
+      'what follows',
+      `${others.length + 1} aggregates`,
+      'one: aggregate((a) => ({ … })) makes several results of the same windows',
+    );
+  }
+  const given = optionsOf(where, node, readsSource);
+  const { aggregate } = results.work;
+  const { shape, problems } = checkWindow(where, given, { late: 'deadLetter', merges: aggregate.merge !== undefined });
+  const [problem] = problems;
+  if (problem) throw problem;
+  if (!shape) throw new RangeError(`${where} has no shape: a bug of nestjs-minibatch`);
+  const { time } = windows as { readonly time?: AnyFieldOrFunction };
+  return {
+    name,
+    node,
+    results,
+    aggregate,
+    by,
+    ...(time !== undefined && { time }),
+    shape,
+    latestIn: shape.windows.kind === 'message' ? (end) => end : (end) => end - 1,
+    late: lateTarget(where, windows, nexts),
+    readsSource,
+    streams: { items: `${name}/items`, results: `${name}/results`, late: `${name}/late` },
+  };
+}
+
+function isResults(
+  next: FlowNode | FlowOutlet,
+): next is FlowNode & { work: { kind: 'aggregate'; aggregate: Untyped } } {
+  return 'work' in next && next.work.kind === 'aggregate';
+}
+
+function lateTarget(where: string, windows: object, nexts: readonly (FlowNode | FlowOutlet)[]): LateTarget {
+  const { late } = windows as { readonly late?: unknown };
+  const flow = nexts.find((next): next is FlowNode => 'work' in next && next.work.kind === 'late');
+  if (flow && late !== undefined) {
+    throw invalidOption(where, 'late', late, 'nothing, together with .late: what follows it gets the late messages');
+  }
+  if (flow) return { kind: 'flow', node: flow };
+  if (late === undefined || late === 'deadLetter') return { kind: 'deadLetter' };
+  if (late === 'drop') return { kind: 'drop' };
+  if (late === 'window') throw invalidOption(where, 'late', late, "'deadLetter', 'drop' or a stream");
+  return { kind: 'stream', ...streamOf(where, late as StreamRef) };
+}
+
+/** With what `timed`, or the windows before, say of the time. */
+function optionsOf(
+  where: string,
+  { work, before }: WindowsNode,
+  readsSource: boolean,
+): Readonly<Record<string, unknown>> {
+  const own = { ...work.windows } as Record<string, unknown>;
+  const known = ['size', 'interval', 'every', 'offset', 'timezone', 'empty', 'gap', 'leading', 'partial'];
+  const ofTime = ['time', 'wait', 'idle', 'maxAhead', 'grace', 'late', 'lateness'];
+  checkKeys(where, own, [...known, ...ofTime]);
+  const given = { ...own, by: work.by };
+  const times = [...new Set(before.flatMap(timesOf))];
+  const timed = times.filter((time) => time.kind === 'timed');
+  if (own['time'] !== undefined) {
+    if (timed.length > 0) throw invalidOption(where, 'time', own['time'], 'nothing behind timed(), which says it');
+    return given;
+  }
+  // By count, nothing depends on the time.
+  if (own['size'] !== undefined) return given;
+  const [first, ...others] = timed;
+  if (first) {
+    if (times.length > timed.length || others.some((other) => !saysTheSame(first.options, other.options))) {
+      throw invalidOption(where, 'time', undefined, 'the same timed() in all flows that are merged before it');
+    }
+    return { ...first.options, ...given, time: first.of };
+  }
+  if (times.some(({ kind }) => kind === 'result')) return { wait: WAIT_FOR_OTHERS, ...given, time: carried };
+  if (readsSource) return given;
+  // Its own stream has been read to the end, and the source may not have been: the clock says nothing of what has come.
+  const { grace = WAIT_FOR_OTHERS, ...rest } = given as Record<string, unknown>;
+  return { wait: grace, ...rest, time: carried };
+}
+
+/** The time comes with the message. */
+const carried = () => undefined;
+
+type TimeSource =
+  | { readonly kind: 'timed'; readonly of: AnyFieldOrFunction; readonly options: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'result' | 'created' };
+
+const RESULT: TimeSource = { kind: 'result' };
+const CREATED: TimeSource = { kind: 'created' };
+
+function timesOf({ work, before }: FlowNode): readonly TimeSource[] {
+  if (work.kind === 'timed') return [work as TimeSource];
+  if (work.kind === 'aggregate' || work.kind === 'late') return [RESULT];
+  return before.length === 0 ? [CREATED] : before.flatMap(timesOf);
+}
+
+function saysTheSame(a: object, b: object): boolean {
+  return JSON.stringify(Object.entries(a).toSorted()) === JSON.stringify(Object.entries(b).toSorted());
+}

@@ -1,0 +1,191 @@
+import { counted } from '../common/counted.js';
+import type { Mutable } from '../common/mutable.js';
+import type { NamedSink, Stage, StageChanges, ValueCodec } from '../engine/engine.interface.js';
+import { codeOf, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import type { FailedItem, FiredWindow, Item, LateItem } from '../flow/window-logic.js';
+import { decodeValue, encodeValue } from '../storage/encoded-message.js';
+import type { NewMessage } from '../storage/stream-store.interface.js';
+import type { Message } from '../windows/message.js';
+import type { WindowEmitter } from '../windows/window-emitter.js';
+import type { Window } from '../windows/window.js';
+import type { BatchOutcome, BatchRunner } from './batch-runner.js';
+import type { Continuation, Onward } from './continuation.js';
+import type { Output } from './message-run.js';
+import type { Prepare } from './pipeline.stage.js';
+import { type Draft, idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
+import { WindowStage, type WindowWork } from './window-stage.js';
+import type { WindowStep } from './window.plan.js';
+
+export interface WindowedStageParts {
+  readonly batches: BatchRunner;
+  readonly step: WindowStep;
+  /** What follows results. */
+  readonly results: Continuation;
+  /** What follows late messages, if `.late` is used. */
+  readonly late: Continuation;
+  readonly prepare: Prepare;
+}
+
+const ROWS: ValueCodec = {
+  encode: encodeValue,
+  decode: (bytes) => decodeValue(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)),
+};
+const CACHE_BYTES = 64 * 1024 * 1024;
+
+/** A stage of a pipeline that puts what messages become into windows. */
+export class WindowedStage implements Stage {
+  readonly values = ROWS;
+  readonly cacheBytes = CACHE_BYTES;
+
+  constructor(private readonly parts: WindowedStageParts) {}
+
+  readonly run = async (window: Window, changes: StageChanges, strategy: WindowEmitter): Promise<void> => {
+    const { batches, step, results, late, prepare } = this.parts;
+    requireOnePartition(step, window);
+    const batch = new WindowBatch(step, window, changes.began.now, await batches.run(window));
+    await (strategy as WindowStage).run(window, changes, batch);
+    const drafts: Mutable<NewMessage>[] = [
+      ...batch.outputs,
+      ...(await late.run(batch.lateOnes)),
+      ...(await results.run(batch.results)),
+    ].map((draft) => ({ ...draft }));
+    for (const [message, error] of batch.bad) window.reject(message, error);
+    if (drafts.length > 0) await prepare(drafts, window.closing);
+    for (const draft of drafts) changes.append(draft);
+    window.signal.throwIfAborted();
+    batches.end(window);
+  };
+
+  readonly withSinks = (replace: (sink: NamedSink) => NamedSink): Stage =>
+    new WindowedStage({ ...this.parts, batches: this.parts.batches.withSinks(replace) });
+}
+
+/** Messages of one key may be in several partitions of a stream that is not partitioned by the windows' keys. */
+function requireOnePartition({ name, readsSource }: WindowStep, { stream, partition }: Window): void {
+  if (!readsSource || partition === 0) return;
+  throw new MinibatchError(
+    ErrorCode.StageChanged,
+    `the windows of '${name}' read '${stream}', which has more than one partition by now: name their number in ` +
+      `defineStream('${stream}', { partitions: … }), so that the messages of a key come together, and start the application anew`,
+    { details: { step: name, stream } },
+  );
+}
+
+/** What one attempt at a batch comes to. */
+class WindowBatch implements WindowWork {
+  readonly results: Onward[] = [];
+  readonly lateOnes: Onward[] = [];
+  /** Messages to give up, and why. */
+  readonly bad: Map<Message, unknown>;
+  /** Late messages for a stream. */
+  private readonly lateDrafts: Draft[] = [];
+
+  constructor(
+    private readonly step: WindowStep,
+    private readonly window: Window,
+    private readonly now: number,
+    private readonly outcome: BatchOutcome,
+  ) {
+    this.bad = new Map(outcome.bad);
+  }
+
+  readonly items = (): readonly Item[] => {
+    const { outputs } = this.outcome;
+    return this.window.messages.flatMap((message) => itemsOf(message, outputs.get(message) ?? []));
+  };
+
+  readonly fired = (fired: FiredWindow): void => {
+    const { step, now } = this;
+    const created = new Date(now);
+    const time = fired.end === undefined ? now : step.latestIn(fired.end);
+    const id = idOfResult(fired);
+    const data = resultOf(fired, fired.value);
+    this.results.push({
+      data,
+      message: { id, data, created, key: fired.key },
+      time,
+      ...('failed' in fired && { failed: fired.failed ?? true }),
+      toStore: () => resultMessage(step.streams.results, fired, created),
+    });
+  };
+
+  readonly givesUp = ({ taken }: LateItem): boolean => this.step.late.kind === 'deadLetter' && !taken;
+
+  readonly late = (late: LateItem): void => {
+    const { item, taken } = late;
+    const { late: target, streams, name } = this.step;
+    // It is counted in other windows: a second time would be one too many.
+    if (taken) return;
+    const { message, key, time, data } = item;
+    if (target.kind === 'deadLetter') this.bad.set(message, tooLate(name, late));
+    else if (target.kind === 'flow') {
+      const toStore = () => itemMessage(streams.late, { key, time, data }, message);
+      this.lateOnes.push({ data, message, time, toStore });
+    } else if (target.kind === 'stream') {
+      const { created, key: own, headers } = message;
+      const labels = { ...(own !== undefined && { key: own }), ...(headers && { headers }) };
+      this.lateDrafts.push({ stream: target.stream, data, created, ...labels });
+    }
+  };
+
+  readonly failed = ({ item, error }: FailedItem): void => {
+    this.bad.set(item.message, error);
+  };
+
+  /** Of the messages that are not given up. */
+  get outputs(): readonly Draft[] {
+    const drafts: Draft[] = [];
+    for (const [message, outputs] of this.outcome.outputs) {
+      if (this.bad.has(message)) continue;
+      for (const output of outputs) if (output.kind === 'message') drafts.push(output.message);
+    }
+    return [...drafts, ...this.lateDrafts];
+  }
+}
+
+function itemsOf(message: Message, outputs: readonly Output[]): readonly Item[] {
+  const items = outputs.filter((output) => output.kind === 'item');
+  return items.map(({ key, time, data }, index) => ({
+    id: items.length === 1 ? message.id : `${message.id}#${index}`,
+    key,
+    time,
+    data,
+    message,
+    bytes: 0,
+  }));
+}
+
+function tooLate(name: string, { item, windows }: LateItem): MinibatchError {
+  const [first] = windows;
+  const from = first ? `, the first of which ended at ${new Date(first.end).toISOString()}` : '';
+  return new MinibatchError(
+    ErrorCode.Late,
+    `too late for ${counted(windows.length, 'window')} of '${name}'${from}: its time is ${new Date(item.time).toISOString()}`,
+    { details: { step: name, key: item.key, time: item.time } },
+  );
+}
+
+/** What a message failed with that can't be in what is stored of its window. */
+export function stateTooLarge(name: string, most: number): (bytes: number) => MinibatchError {
+  return (bytes) =>
+    new MinibatchError(
+      ErrorCode.StateTooLarge,
+      `the accumulator of a window of '${name}' would have ${bytes} bytes with it; allowed: ${most}`,
+      { details: { step: name, bytes, most } },
+    );
+}
+
+/** Size as stored, in bytes. @throws MinibatchError `StateTooLarge` if it can't be stored */
+export function sizeOfState(name: string): (value: unknown) => number {
+  return (value) => {
+    try {
+      return encodeValue(value).length;
+    } catch (cause) {
+      throw new MinibatchError(
+        ErrorCode.StateTooLarge,
+        `the accumulator of a window of '${name}' can't be stored with it: ${messageOf(cause)}`,
+        { cause, details: { step: name, code: codeOf(cause, ErrorCode.NotStorable) } },
+      );
+    }
+  };
+}
