@@ -71,6 +71,7 @@ const EXPORTED: Readonly<Record<string, readonly string[]>> = {
 const OWN: Readonly<Record<string, string>> = {
   AdminGuard: 'declare class AdminGuard { canActivate(): boolean }',
   Alarm: 'interface Alarm { device: string }',
+  Clicks: "const Clicks = defineStream<{ user: string; page: string; at: Date }>('clicks');",
   ConfigService:
     'abstract class ConfigService { abstract get<T = any>(name: string): T; abstract getOrThrow(name: string): string }',
   data: 'declare const data: { delay: number };',

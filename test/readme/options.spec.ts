@@ -48,6 +48,10 @@ async function optionTypes(): Promise<ReadonlyMap<string, ReadonlySet<string>>> 
       const names = parts
         .flatMap((part) => checker.getPropertiesOfType(part))
         .filter((property) => !property.getJsDocTags(checker).some(({ name }) => name === 'internal'))
+        // One that must not be there.
+        .filter(
+          (property) => !(checker.getTypeOfSymbol(property).flags & (ts.TypeFlags.Undefined | ts.TypeFlags.Never)),
+        )
         .map((property) => property.name);
       found.set(exported.name, new Set(names));
     }

@@ -11,5 +11,5 @@ export type AnyFieldOrFunction = string | ((data: unknown, message: Message) => 
 /** Reads the field, or calls the function. Data that has no fields has no such field. */
 export function readerOf(of: AnyFieldOrFunction): (data: unknown, message: Message) => unknown {
   if (typeof of === 'function') return of;
-  return (data) => (typeof data === 'object' && data !== null ? Reflect.get(data, of) : undefined);
+  return (data): unknown => (typeof data === 'object' && data !== null ? Reflect.get(data, of) : undefined);
 }

@@ -8,7 +8,7 @@ import type { AnyFieldOrFunction, FieldOrFunction } from '../flow/field-or-funct
 import { aggregatesFor, type Aggregates, combinedOf, type ResultsOf } from './aggregate-parts.js';
 import { type FlowNode, FlowOutlet, type StepFunction, type Work } from './flow-node.js';
 import type { OutletOptions, StreamOutletOptions } from './pipeline.options.js';
-import type { BoundsOf, EmptyOf, Result, TimeOptions, WindowOptions, WindowStepOptions } from './window.options.js';
+import type { BoundsOf, EmptyOf, Result, TimeOptions, KeyedWindows, WindowStepOptions } from './window.options.js';
 
 declare const outlet: unique symbol;
 
@@ -102,7 +102,7 @@ export class Flow<T> {
    * @param of a field with a `Date` or milliseconds since the epoch, or a function that returns one
    * @example
    * ```ts
-   * from(Readings).timed('at', { wait: '2s' }).by('sensor').window({ interval: '1 minute' }).count().to(Counts);
+   * from(Clicks).timed('at', { wait: '2s' }).by('user').window({ interval: '1 minute' }).count();
    * ```
    */
   timed(of: FieldOrFunction<T, Date | number>, options: TimeOptions = {}): Flow<T> {
@@ -179,7 +179,7 @@ export class KeyedFlow<T> {
    * @param options which windows, and what becomes of late messages
    * @param step name of the step, and how it works
    */
-  window<const W extends WindowOptions<T>>(
+  window<const W extends KeyedWindows<T>>(
     options: W,
     step: WindowStepOptions = {},
   ): WindowedFlow<T, BoundsOf<W>, EmptyOf<W>> {
@@ -214,7 +214,7 @@ export class WindowedFlow<T, B = unknown, E = never> {
    *
    * @example
    * ```ts
-   * windows.aggregate((a) => ({ pages: a.count(), entry: a.first(), mean: a.avg('seconds') }));
+   * from(Clicks).by('user').window({ gap: '30 minutes' }).aggregate((a) => ({ pages: a.count(), entry: a.first() }));
    * ```
    */
   aggregate<P extends Readonly<Record<string, AnyAggregate<T, unknown>>>>(

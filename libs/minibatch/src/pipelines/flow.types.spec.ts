@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { defineStream } from '../definitions/stream-ref.js';
 import type { Sink } from '../sinks/sink.interface.js';
+import type { Aggregate } from '../flow/aggregates.js';
 import { type Flow, from } from './flow.js';
 import { Pipeline } from './pipeline.decorator.js';
 
@@ -71,7 +72,62 @@ describe('what compiles', () => {
     expect(Delay).toBeDefined();
   });
 
+  it('follows the data through windows', () => {
+    const variance: Aggregate<number, { n: number; sum: number }, number> = {
+      init: () => ({ n: 0, sum: 0 }),
+      add(acc, value) {
+        acc.n += 1;
+        acc.sum += value;
+      },
+      result: ({ n, sum }) => sum / n,
+    };
+    const outlets = () => {
+      const windows = from(Flights)
+        .timed((flight) => flight.delay, { wait: '1s' })
+        .by(({ origin }) => origin)
+        .window({ interval: '1 minute', every: '10s', late: Small });
+      const sessions = from(Flights)
+        .by('origin')
+        .window({ gap: '1 hour', time: ({ delay }) => new Date(delay) });
+      return [
+        windows
+          .aggregate((a) => ({ n: a.count(), mean: a.avg('delay'), first: a.first(), top: a.topK(3, 'origin') }))
+          .map(({ key, value, start, end }) => ({
+            origin: `${key} ${value.first.origin} ${value.top[0]?.item}`,
+            delay: value.mean + value.n + Number(start) + Number(end),
+          }))
+          .to(Small),
+        sessions
+          .reduce((a, b) => (a.delay > b.delay ? a : b))
+          .map(({ value }) => value)
+          .to(Small),
+        sessions.late.to(Small),
+        from(Numbers)
+          .by((n) => n % 2)
+          .window({ size: 10, every: 5, partial: true })
+          .aggregate(variance)
+          .map(({ value }) => value)
+          .to(Numbers),
+        windows
+          .count()
+          .by('key')
+          .window({ interval: '1 hour' }, { name: 'hours' })
+          .aggregate((a) => ({ sum: a.sum('value') }))
+          .map(({ value }) => value.sum)
+          .to(Numbers),
+      ];
+    };
+    expect(outlets()).toHaveLength(5);
+  });
+
   it('refuses what does not fit', () => {
+    const keyed = () => from(Flights).by('origin');
+    const windows = () => keyed().window({ interval: '1s' });
+    const byCount = () => keyed().window({ size: 10 }).count();
+    const empty = () =>
+      keyed()
+        .window({ interval: '1s', empty: true })
+        .aggregate((a) => ({ first: a.first() }));
     const attempts = [
       // @ts-expect-error the stream takes numbers
       () => from(Flights).to(Numbers),
@@ -103,10 +159,30 @@ describe('what compiles', () => {
       () => from(Flights).into(AnySink, { key: 'origin' }),
       // @ts-expect-error a pipeline has no such option
       () => Pipeline('name', { group: 'other' }),
+      // @ts-expect-error no such field
+      () => from(Flights).by('nope'),
+      // @ts-expect-error a text is no time
+      () => from(Flights).timed('origin'),
+      // @ts-expect-error a session has no hop
+      () => keyed().window({ gap: '1s', every: '1s' }),
+      // @ts-expect-error windows by count have no time
+      () => keyed().window({ size: 10, time: 'delay' }),
+      // @ts-expect-error no windows without keys
+      () => from(Flights).window({ interval: '1s' }),
+      // @ts-expect-error the sum of a text
+      () => windows().aggregate((a) => ({ sum: a.sum('origin') })),
+      // @ts-expect-error results without bounds
+      () => byCount().map(({ start }) => start),
+      // @ts-expect-error there may be windows without messages
+      () => empty().map(({ value }) => value.first.origin),
+      // @ts-expect-error a result is no number
+      () => windows().count().to(Numbers),
+      // @ts-expect-error late messages are flights
+      () => keyed().window({ interval: '1s', late: Numbers }),
       // @ts-expect-error evidence of other windows is not waited for
       () => Pipeline('name', { onAllFailed: 'evidence' }),
     ];
-    expect(attempts).toHaveLength(16);
+    expect(attempts).toHaveLength(26);
     class Wrong {
       // @ts-expect-error it returns a flow without an outlet
       @Pipeline('flow')

@@ -8,12 +8,12 @@ export type { PipelineMethod } from './pipeline.decorator.js';
 export type { BatchOptions, OutletOptions, PipelineOptions, StreamOutletOptions } from './pipeline.options.js';
 export type {
   Bounds,
-  CountWindows,
-  IntervalWindows,
+  CountWindowOptions,
+  IntervalWindowOptions,
   Result,
-  SessionWindows,
+  SessionWindowOptions,
   TimedWindowOptions,
   TimeOptions,
-  WindowOptions,
+  KeyedWindows,
   WindowStepOptions,
 } from './window.options.js';

@@ -23,7 +23,7 @@ export interface TimedWindowOptions<T> extends TimeOptions {
 }
 
 /** Windows of fixed length. */
-export interface IntervalWindows<T> extends TimedWindowOptions<T> {
+export interface IntervalWindowOptions<T> extends TimedWindowOptions<T> {
   /** How long a window is. Windows begin at multiples of it since 1970. */
   readonly interval: Duration;
   /** A window begins each so often; with `'message'`, one ends at each message. @default interval: side by side */
@@ -41,7 +41,7 @@ export interface IntervalWindows<T> extends TimedWindowOptions<T> {
 }
 
 /** Windows that end when nothing has come for a time. */
-export interface SessionWindows<T> extends TimedWindowOptions<T> {
+export interface SessionWindowOptions<T> extends TimedWindowOptions<T> {
   /** A message belongs to the session if it is at most so far from the one before it, or after it. */
   readonly gap: Duration;
   /** Longest duration of a session. @default none */
@@ -55,7 +55,7 @@ export interface SessionWindows<T> extends TimedWindowOptions<T> {
 }
 
 /** Windows of so many messages. */
-export interface CountWindows {
+export interface CountWindowOptions {
   /** Messages of a window. */
   readonly size: number;
   /** A window after every so many messages. @default size: each message is in one */
@@ -68,7 +68,8 @@ export interface CountWindows {
   readonly time?: never;
 }
 
-export type WindowOptions<T> = IntervalWindows<T> | SessionWindows<T> | CountWindows;
+/** Windows of keys: by time, by sessions or by count. */
+export type KeyedWindows<T> = IntervalWindowOptions<T> | SessionWindowOptions<T> | CountWindowOptions;
 
 /** What a step with windows is called, and how it works. */
 export interface WindowStepOptions {
