@@ -1,6 +1,6 @@
 import type { Message } from '../windows/message.js';
 import { MessageRun, type Take } from './message-run.js';
-import type { Draft } from './window-messages.js';
+import type { Draft } from './draft.js';
 
 /** What goes on behind windows: a result, or a late message. */
 export interface Onward {

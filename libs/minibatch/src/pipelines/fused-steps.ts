@@ -1,19 +1,10 @@
 import { show } from '../common/checks.js';
-import { AppendError, bareMessageOf, codeOf, ErrorCode } from '../errors/minibatch.error.js';
 import { readerOf } from '../flow/field-or-function.js';
-import { toStorable } from '../storage/storable.js';
-import { labelsOf } from '../streams/message-labels.js';
-import { bytesOf } from '../streams/pending-limit.js';
-import type { Mutable } from '../common/mutable.js';
-import type { NewMessage } from '../storage/stream-store.interface.js';
-import type { Message } from '../windows/message.js';
-import { type FlowNode, type FlowOutlet, isOutlet, type StepFunction, type Target } from './flow-node.js';
+import { draftOf } from './draft.js';
+import { type FlowNode, type FlowOutlet, isOutlet, type StepFunction } from './flow-node.js';
 import type { AsyncStep, MessageRun, Take } from './message-run.js';
 import type { StagePlan } from './pipeline.plan.js';
 import { timedTake } from './window-takes.js';
-
-/** For what a store adds to a message: the names of its stream and its window, and marks. */
-const ADDED_BYTES = 72 * 1024;
 
 export interface FuseOptions {
   /** Most bytes of a message. */
@@ -104,39 +95,14 @@ function outletTake(outlet: FlowOutlet, { maxBytes, sinks }: FuseOptions): Take 
     const sink = sinks.indexOf(outlet);
     return (data, run) => void run.outputs.push({ kind: 'result', sink, data });
   }
-  return (data, run) => void run.outputs.push({ kind: 'message', message: messageOf(target, data, run, maxBytes) });
-}
-
-/** @throws AppendError `NotStorable`, `MessageTooLarge` */
-function messageOf(
-  { stream, key: ownKey }: Target & { kind: 'stream' },
-  data: unknown,
-  { message: source, source: { created, headers, key: sourceKey } }: MessageRun,
-  maxBytes: number,
-): Omit<NewMessage, 'dedupeId'> {
-  const where = () => `append to '${stream}'`;
-  const key = ownKey === undefined ? sourceKey : readerOf(ownKey)(data, source);
-  let stored: ReturnType<typeof toStorable>;
-  try {
-    stored = toStorable(data, maxBytes);
-  } catch (error) {
-    const text = `${where()}: ${bareMessageOf(error)}`;
-    throw new AppendError(codeOf(error, ErrorCode.NotStorable), text, 'no', { cause: error });
-  }
-  const { value, bytes, bigints } = stored;
-  const message: Mutable<Omit<NewMessage, 'dedupeId'>> = {
-    stream,
-    data: value,
-    bytes,
-    bigints,
-    created: new Date(created),
+  const { stream, key: keyOf } = target;
+  const read = keyOf === undefined ? undefined : readerOf(keyOf);
+  return (data, run) => {
+    const { created, headers, key: sourceKey } = run.source;
+    const key = read ? read(data, run.message) : sourceKey;
+    const message = draftOf(stream, data, { created, key, headers }, maxBytes);
+    run.outputs.push({ kind: 'message', message });
   };
-  Object.assign(message, labelsOf(where, { key, headers }));
-  const total = bytesOf(message);
-  if (total <= maxBytes - ADDED_BYTES) return message;
-  // The store would refuse the whole commit for it.
-  const text = `${where()}: the message has ${total} bytes with its key and headers, at most ${maxBytes - ADDED_BYTES} can be stored: split it, or store a reference to it`;
-  throw new AppendError(ErrorCode.MessageTooLarge, text, 'no');
 }
 
 /** Goes on with what a function has returned, now or when its promise is fulfilled. */

@@ -113,6 +113,7 @@ function bindWindows(step: WindowStep, { after }: StagePlan, { batches, fusing, 
     results: behind(step.results),
     late: late.kind === 'flow' ? behind(late.node) : new Continuation(undefined),
     prepare,
+    maxBytes: fusing.maxBytes,
   });
   const options = {
     logic,

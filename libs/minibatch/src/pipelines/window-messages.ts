@@ -3,10 +3,11 @@ import { mergeAll } from '../flow/aggregate-content.js';
 import type { Untyped } from '../flow/aggregates.js';
 import { keyFrom, type StoredKey, storedKey } from '../flow/slot.js';
 import type { FiredWindow } from '../flow/window-logic.js';
-import { toStorable } from '../storage/storable.js';
-import type { NewMessage } from '../storage/stream-store.interface.js';
-import type { Message } from '../windows/message.js';
+import { type Draft, type DraftLabels, draftOf } from './draft.js';
 import type { Bounds, Result } from './window.options.js';
+
+/** Characters of a key that decide on the partition. */
+const LONGEST_PARTITION_KEY = 256;
 
 /**
  * What the messages of a pipeline's own streams hold. They are stored, and read by later versions: fields may come, and none may change its
@@ -31,32 +32,30 @@ export interface ResultMessage extends Pick<
   readonly parts: readonly unknown[];
 }
 
-export type Draft = Omit<NewMessage, 'dedupeId'>;
-
 /** @throws AppendError `NotStorable`, `MessageTooLarge` */
 export function itemMessage(
   stream: string,
-  item: { key: string; time: number; data: unknown },
-  source: Message,
+  { key, time, data }: { readonly key: string; readonly time: number; readonly data: unknown },
+  { created, headers }: Pick<DraftLabels, 'created' | 'headers'>,
+  maxBytes: number,
 ): Draft {
-  const { key, time, data } = item;
-  return stored(stream, { key: storedKey(key), time, data } satisfies ItemMessage, key, source.created);
+  const content: ItemMessage = { key: storedKey(key), time, data };
+  return draftOf(stream, content, { created, headers, key: partitionKey(key) }, maxBytes);
 }
 
 /** @throws AppendError `NotStorable`, `MessageTooLarge` */
-export function resultMessage(stream: string, fired: FiredWindow, created: Date): Draft {
+export function resultMessage(stream: string, fired: FiredWindow, created: number, maxBytes: number): Draft {
   const { key, start, end, openedBy, revision, late, partial, parts = [] } = fired;
   const data: Mutable<ResultMessage> = { key: storedKey(key), revision, late, partial, parts };
   if (start !== undefined) data.start = start;
   if (end !== undefined) data.end = end;
   if (openedBy !== undefined) data.openedBy = openedBy;
-  return stored(stream, data, key, created);
+  return draftOf(stream, data, { created, key: partitionKey(key) }, maxBytes);
 }
 
-function stored(stream: string, content: object, key: string, created: Date): Draft {
-  const { value, bytes, bigints } = toStorable(content);
-  // It decides on the partition.
-  return { stream, data: value, bytes, bigints, created, key: key.toWellFormed() };
+/** Decides on the partition: the same for the same key, and such that it can be stored. */
+function partitionKey(key: string): string {
+  return key.length <= LONGEST_PARTITION_KEY ? key.toWellFormed() : key.slice(0, LONGEST_PARTITION_KEY).toWellFormed();
 }
 
 export function itemFrom(data: unknown): { readonly key: string; readonly time: number; readonly data: unknown } {

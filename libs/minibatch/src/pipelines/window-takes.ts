@@ -18,7 +18,10 @@ export function entryTake(step: WindowStep, isDirect: boolean, maxBytes: number)
     const given = timeBy ? requireTime(`window of '${step.name}': time`, timeBy(data, message)) : run.time;
     const time = given ?? message.created.getTime();
     if (!isDirect) {
-      run.outputs.push({ kind: 'message', message: itemMessage(step.streams.items, { key, time, data }, message) });
+      run.outputs.push({
+        kind: 'message',
+        message: itemMessage(step.streams.items, { key, time, data }, run.source, maxBytes),
+      });
       return;
     }
     // Other functions may change it before it is in its windows, and it has to be what it would be if it had been stored.

@@ -12,7 +12,8 @@ import type { BatchOutcome, BatchRunner } from './batch-runner.js';
 import type { Continuation, Onward } from './continuation.js';
 import type { Output } from './message-run.js';
 import type { Prepare } from './pipeline.stage.js';
-import { type Draft, idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
+import { type Draft, draftOf } from './draft.js';
+import { idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
 import { WindowStage, type WindowWork } from './window-stage.js';
 import type { WindowStep } from './window.plan.js';
 
@@ -24,6 +25,8 @@ export interface WindowedStageParts {
   /** What follows late messages, if `.late` is used. */
   readonly late: Continuation;
   readonly prepare: Prepare;
+  /** Of a message. */
+  readonly maxBytes: number;
 }
 
 const ROWS: ValueCodec = {
@@ -40,9 +43,9 @@ export class WindowedStage implements Stage {
   constructor(private readonly parts: WindowedStageParts) {}
 
   readonly run = async (window: Window, changes: StageChanges, strategy: WindowEmitter): Promise<void> => {
-    const { batches, step, results, late, prepare } = this.parts;
+    const { batches, step, results, late, prepare, maxBytes } = this.parts;
     requireOnePartition(step, window);
-    const batch = new WindowBatch(step, window, changes.began.now, await batches.run(window));
+    const batch = new WindowBatch(step, window, { now: changes.began.now, maxBytes }, await batches.run(window));
     await (strategy as WindowStage).run(window, changes, batch);
     const drafts: Mutable<NewMessage>[] = [
       ...batch.outputs,
@@ -83,7 +86,7 @@ class WindowBatch implements WindowWork {
   constructor(
     private readonly step: WindowStep,
     private readonly window: Window,
-    private readonly now: number,
+    private readonly limits: { readonly now: number; readonly maxBytes: number },
     private readonly outcome: BatchOutcome,
   ) {
     this.bad = new Map(outcome.bad);
@@ -95,17 +98,17 @@ class WindowBatch implements WindowWork {
   };
 
   readonly fired = (fired: FiredWindow): void => {
-    const { step, now } = this;
-    const created = new Date(now);
+    const { step } = this;
+    const { now, maxBytes } = this.limits;
     const time = fired.end === undefined ? now : step.latestIn(fired.end);
     const id = idOfResult(fired);
     const data = resultOf(fired, fired.value);
     this.results.push({
       data,
-      message: { id, data, created, key: fired.key },
+      message: { id, data, created: new Date(now), key: fired.key },
       time,
       ...('failed' in fired && { failed: fired.failed ?? true }),
-      toStore: () => resultMessage(step.streams.results, fired, created),
+      toStore: () => resultMessage(step.streams.results, fired, now, maxBytes),
     });
   };
 
@@ -119,12 +122,13 @@ class WindowBatch implements WindowWork {
     const { message, key, time, data } = item;
     if (target.kind === 'deadLetter') this.bad.set(message, tooLate(name, late));
     else if (target.kind === 'flow') {
-      const toStore = () => itemMessage(streams.late, { key, time, data }, message);
+      const created = message.created.getTime();
+      const toStore = () => itemMessage(streams.late, { key, time, data }, { created }, this.limits.maxBytes);
       this.lateOnes.push({ data, message, time, toStore });
     } else if (target.kind === 'stream') {
-      const { created, key: own, headers } = message;
-      const labels = { ...(own !== undefined && { key: own }), ...(headers && { headers }) };
-      this.lateDrafts.push({ stream: target.stream, data, created, ...labels });
+      const { created, key: own } = message;
+      const labels = { created: created.getTime(), key: own };
+      this.lateDrafts.push(draftOf(target.stream, data, labels, this.limits.maxBytes));
     }
   };
 
