@@ -2,13 +2,13 @@ import {
   type BeforeApplicationShutdown,
   Inject,
   Injectable,
-  Logger,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type OnModuleDestroy,
   type OnModuleInit,
 } from '@nestjs/common';
 import { LazyModuleLoader, ModulesContainer } from '@nestjs/core';
+import { minibatchLog } from './definitions/minibatch-log.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
 import { ErrorCode, MinibatchError, messageOf } from './errors/minibatch.error.js';
 import type { Binding } from './definitions/decorated-classes.js';
@@ -56,7 +56,7 @@ const AFTERWARDS = 3_000;
 export class MinibatchLifecycle
   implements OnModuleInit, OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
 {
-  private readonly logger = new Logger('Minibatch');
+  private readonly logger = minibatchLog();
   private shutdownBegan = 0;
   private forgetLater = (): void => undefined;
   private readonly closed = new AbortController();

@@ -1,6 +1,7 @@
-import { type DynamicModule, Logger, Module, type Provider } from '@nestjs/common';
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import type { Connection } from 'mongoose';
+import { minibatchLog } from './definitions/minibatch-log.js';
 import { ApplicationScope } from './consumers/application.scope.js';
 import { ConsumerExplorer } from './consumers/consumer.explorer.js';
 import { ConsumerRegistry } from './consumers/consumer.registry.js';
@@ -38,8 +39,7 @@ const providers: Provider[] = [
   {
     provide: EXECUTORS,
     inject: [CLOCK, RESOLVED_OPTIONS],
-    useFactory: (clock: Clock, { executor }: ResolvedOptions) =>
-      new ExecutorRegistry(executor, clock, new Logger('Minibatch')),
+    useFactory: (clock: Clock, { executor }: ResolvedOptions) => new ExecutorRegistry(executor, clock, minibatchLog()),
   },
   {
     provide: RESOLVED_OPTIONS,
@@ -50,7 +50,7 @@ const providers: Provider[] = [
     provide: ENGINE,
     inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],
     useFactory: (store: StreamStore, clock: Clock, { engine }: ResolvedOptions): Engine =>
-      new ConsumerEngine(store, clock, new Logger('Minibatch'), engine),
+      new ConsumerEngine(store, clock, minibatchLog(), engine),
   },
   {
     provide: STREAM_HUB,
@@ -70,7 +70,7 @@ const providers: Provider[] = [
         listener,
         consumers,
         leaseTime: engine.leaseTime,
-        log: new Logger('Minibatch'),
+        log: minibatchLog(),
       }),
   },
   {
@@ -87,7 +87,7 @@ const providers: Provider[] = [
       new RunTimeConsumers({
         engine,
         clock,
-        log: new Logger('Minibatch'),
+        log: minibatchLog(),
         retry,
         leaseTime,
         shutdownTimeout,
@@ -111,7 +111,7 @@ const providers: Provider[] = [
         engine,
         store,
         clock,
-        log: new Logger('Minibatch'),
+        log: minibatchLog(),
         every: leaseTime / 3,
         shutdownTimeout,
         reserve,

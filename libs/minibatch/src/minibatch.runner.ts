@@ -1,4 +1,5 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
+import { minibatchLog } from './definitions/minibatch-log.js';
 import { bindConsumer, bindServed } from './consumers/consumer.binder.js';
 import { consumes, feeds, pipes } from './definitions/decorated-classes.js';
 import type { ExecutorRegistry } from './consumers/executor.registry.js';
@@ -38,7 +39,7 @@ interface Found {
  */
 @Injectable()
 export class MinibatchRunner {
-  private readonly logger = new Logger('Minibatch');
+  private readonly logger = minibatchLog();
   /** All that were found, whether they run in this process or not. */
   private readonly found: FoundSource[] = [];
   /** Of those the ones that run here and were not started yet. */

@@ -1,4 +1,4 @@
-import type { Log } from '../common/log.js';
+import { type Log, steadyLog } from '../common/log.js';
 import { plainScope } from '../consumers/consumer.scope.js';
 import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
 import { DEFAULT_ENGINE_OPTIONS, ConsumerEngine } from '../engine/consumer-engine.js';
@@ -94,7 +94,7 @@ export async function openStream<T = unknown>(
   });
   const opened = await makeStore(store);
   const clock = new SystemClock();
-  const log = options.log ?? consoleLog;
+  const log = steadyLog(options.log ?? consoleLog);
   const engine = new ConsumerEngine(opened, clock, log);
   const sinks = new Set<Sink>();
   const consumers = new RunTimeConsumers({

@@ -1,4 +1,4 @@
-import { Logger } from '@nestjs/common';
+import { minibatchLog } from './minibatch-log.js';
 
 /** What a decorator binds; each kind has an option that leaves it to other processes. */
 export type Binding = 'consumer' | 'source';
@@ -65,7 +65,7 @@ export function noteFound(instance: object): void {
     const entry = entries.get(at);
     if (!entry || !unfound.delete(entry) || !entry.warned) continue;
     const { name } = entry;
-    new Logger('Minibatch').log(
+    minibatchLog().log(
       `${name} is in a module of an application that started later: ignore the earlier warning about it`,
     );
   }
@@ -93,7 +93,7 @@ function askAtBootstrap(prototype: object, { name, uses }: Entry): void {
     writable: true,
     value(this: object): void {
       if (found.has(this)) return;
-      new Logger('Minibatch').warn(
+      minibatchLog().warn(
         `${uses.join(', ')}, but the application does not import MinibatchModule, so ${name} is never called: import ` +
           'MinibatchModule.forRoot() in the root module',
       );

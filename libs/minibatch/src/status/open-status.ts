@@ -1,5 +1,6 @@
-import { Inject, Logger, type OnApplicationBootstrap } from '@nestjs/common';
+import { Inject, type OnApplicationBootstrap } from '@nestjs/common';
 import { HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { minibatchLog } from '../definitions/minibatch-log.js';
 import { StatusController } from './status.controller.js';
 
 /** A provider under the token `APP_GUARD` is known to Nest by this and a number. */
@@ -15,7 +16,7 @@ export abstract class OpenStatusController extends StatusController implements O
   onApplicationBootstrap(): void {
     // Without HTTP nothing is served; and a guard of the whole application guards this, too.
     if (!this.http.httpAdapter || this.hasGlobalGuard()) return;
-    new Logger('Minibatch').warn(
+    minibatchLog().warn(
       `GET /${this.path.replace(/^\//, '')} tells everybody who can reach it the names of streams and groups, their errors and hosts. ` +
         'Give statusController guards: { guards: [AdminGuard] }; or { guards: [] } if everybody may read it',
     );

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
+import { minibatchLog } from '../definitions/minibatch-log.js';
 import type { Engine } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { unknownStream } from '../errors/store-faults.js';
@@ -20,7 +21,7 @@ interface StoreAnswer {
 /** Tells how streams, consumers and sources are doing. */
 @Injectable()
 export class StatusService {
-  private readonly logger = new Logger('Minibatch');
+  private readonly logger = minibatchLog();
   /** In flight, by stream; null: all streams. */
   private readonly counting = new Map<string | null, Promise<StoreAnswer>>();
   /** Streams with documents that are no messages. */

@@ -1,4 +1,5 @@
-import { type DynamicModule, Logger } from '@nestjs/common';
+import { type DynamicModule } from '@nestjs/common';
+import { minibatchLog } from '../definitions/minibatch-log.js';
 import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { type Clock, SystemClock } from '../common/clock.js';
 import { CLOCK, ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from '../common/tokens.js';
@@ -42,11 +43,7 @@ export class MinibatchTestingModule {
           provide: ENGINE,
           inject: [STREAM_STORE, CLOCK, RESOLVED_OPTIONS],
           useFactory: (made: StreamStore, time: Clock, { engine }: ResolvedOptions) =>
-            new RecordingEngine(
-              (mortal) => new ConsumerEngine(mortal, time, new Logger('Minibatch'), engine),
-              made,
-              time,
-            ),
+            new RecordingEngine((mortal) => new ConsumerEngine(mortal, time, minibatchLog(), engine), made, time),
         },
         {
           provide: MinibatchHarness,
