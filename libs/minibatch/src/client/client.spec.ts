@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
 import { MemoryDatabase, memoryStore, MemoryStreamStore } from '../storage/memory/index.js';
 import { mongooseStore } from '../storage/store-definition.js';
@@ -88,6 +89,13 @@ describe('openStream', () => {
     await expect(openStream(mongooseStore() as never, 'flights')).rejects.toMatchObject({
       code: ErrorCode.InvalidOptions,
     });
+    // As one calls it who comes from Python.
+    const error = await openStream('mongodb://ann:S3CRET@db/app' as never, 's').catch((refusal: unknown) => refusal);
+    expect(error).toMatchObject({ code: ErrorCode.InvalidOptions });
+    expect(inspect(error)).not.toContain('S3CRET');
+    for (const uri of [new URL('mongodb://ann:S3CRET@db'), { uri: 'mongodb://ann:S3CRET@db' }, undefined]) {
+      expect(() => mongoStore(uri as never)).toThrow(expect.objectContaining({ code: ErrorCode.InvalidOptions }));
+    }
     await expect(openStream(memoryStore(), '')).rejects.toMatchObject({ code: ErrorCode.InvalidOptions });
   });
 

@@ -157,6 +157,8 @@ export interface MongoStoreOptions {
 
 /** Streams in MongoDB, on a connection of its own that is closed by `disconnect()`. */
 export function mongoStore(uri: string, options: MongoStoreOptions = {}): StoreDefinition {
+  if (typeof uri !== 'string')
+    throw invalidOption('mongoStore', 'uri', uri, "a string such as 'mongodb://localhost/app'");
   if (isAmbiguousUrl(uri)) throw invalidOption('mongoStore', 'uri', redactUrl(uri), `a URI with ${PERCENT_ENCODED}`);
   return {
     kind: 'mongoose',
@@ -207,6 +209,14 @@ async function closeAll(sinks: ReadonlySet<Sink>, log: Log): Promise<void> {
 }
 
 async function makeStore(store: StoreDefinition | StreamStore): Promise<StreamStore> {
+  if (typeof store !== 'object' || store === null || !('append' in store || 'kind' in store)) {
+    throw invalidOption(
+      'openStream',
+      'store',
+      store,
+      'mongoStore(uri), lmdbStore({ path }), postgresStore({ … }) or memoryStore()',
+    );
+  }
   if ('append' in store) return store;
   if ('useFactory' in store && (store.inject ?? []).length === 0) return store.useFactory();
   throw new MinibatchError(

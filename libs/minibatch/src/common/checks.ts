@@ -1,14 +1,16 @@
+import { types } from 'node:util';
 import ms from 'ms';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { didYouMean } from './did-you-mean.js';
-import { HIDDEN, isSecret, redactValue } from '../errors/redact.js';
+import { HIDDEN, isSecret, redactOption } from '../errors/redact.js';
 
 /** An option is wrong: says whose, which one, what was given and what is allowed. Secrets are not told. */
 export function invalidOption(where: string, option: string, given: unknown, allowed: string): MinibatchError {
   const hidden = isSecret(option) && given !== undefined && given !== null && typeof given !== 'object';
-  const shown = hidden ? `a ${typeof given}, not shown here` : show(redactValue(given));
+  const clean = hidden ? HIDDEN : redactOption(option, given);
+  const shown = hidden ? `a ${typeof given}, not shown here` : show(clean);
   return new MinibatchError(ErrorCode.InvalidOptions, `${where}: ${option} is ${shown}; allowed: ${allowed}`, {
-    details: { where, option, given: hidden ? HIDDEN : redactValue(given), allowed },
+    details: { where, option, given: clean, allowed },
   });
 }
 
@@ -93,9 +95,15 @@ export function checkName(where: string, option: string, given: unknown): string
   );
 }
 
+/** What it holds are not its properties, so it would pass for an object without options: a Map, or what an async function returns. */
+function isNoRecord(given: object): boolean {
+  const { isBoxedPrimitive, isDate, isMap, isPromise, isSet } = types;
+  return [isPromise, isMap, isSet, isDate, isBoxedPrimitive].some((is) => is(given));
+}
+
 /** A misspelled option would otherwise be ignored silently where no compiler checks it. */
 export function checkKeys(where: string, given: unknown, allowed: readonly string[]): void {
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+  if (typeof given !== 'object' || given === null || Array.isArray(given) || isNoRecord(given)) {
     throw invalidOption(where, 'options', given, 'an object');
   }
   for (const key of Object.keys(given)) {

@@ -35,6 +35,28 @@ const texts: [what: string, text: string, clean: string][] = [
   ['JSON', '{"user":"ann","password":"S3C\\"RET"}', '{"user":"ann","password": "***"}'],
   ['a header', 'Authorization failed: Bearer S3CRETS3CRET', 'Authorization failed: Bearer ***'],
   ['a private key', 'key: -----BEGIN RSA PRIVATE KEY-----\nS3CRET\n-----END RSA PRIVATE KEY-----, ca', 'key: ***, ca'],
+  [
+    'an object as Node prints it',
+    "{ user: 'ann', password: 'S3CRET', apiKey: 'S3CRET' }",
+    "{ user: 'ann', password: '***', apiKey: '***' }",
+  ],
+  ['a DSN with quotes', "host=h password='S3C RET' user=ann", 'host=h password=*** user=ann'],
+  [
+    'JSON in JSON',
+    '"{\\"user\\":\\"ann\\",\\"password\\":\\"S3CRET\\"}"',
+    '"{\\"user\\":\\"ann\\",\\"password\\": \\"***\\"}"',
+  ],
+  ['YAML', 'sasl:\n  username: ann\n  password: S3CRET\n', 'sasl:\n  username: ann\n  password: ***\n'],
+  ['a variable', 'DATABASE_PASSWORD: "S3C RET", PGPASSWORD=S3CRET', 'DATABASE_PASSWORD: "***", PGPASSWORD=***'],
+  ['a header with a key', 'x-api-key: S3CRET rejected', 'x-api-key: *** rejected'],
+  ['cookies', 'Set-Cookie: session=S3CRET; Path=/\nCookie: a=S3CRET', 'Set-Cookie: ***\nCookie: ***'],
+  ['a command line', 'mongodump --password S3CRET --host h', 'mongodump --password *** --host h'],
+  [
+    'a URL signed by AWS',
+    'https://h/b?X-Amz-Signature=S3CRET&X-Amz-Date=1',
+    'https://h/b?X-Amz-Signature=***&X-Amz-Date=1',
+  ],
+  ['a sentence about a password', 'wrong password: try another', 'wrong password: try another'],
   ['words that sound like it', 'the token=position of onLostToken, key=a', 'the token=*** of onLostToken, key=a'],
   ['an email address', 'mail ann@example.com', 'mail ann@example.com'],
   ['nothing', '', ''],
@@ -48,7 +70,22 @@ describe('redact', () => {
   });
 
   it('takes linear time on hostile text', () => {
-    for (const part of ['://', 'a=', '"a":"', '://a@', 'Bearer ', '-----BEGIN ', 'a'.repeat(50)]) {
+    for (const part of [
+      '://',
+      'a=',
+      '"a":"',
+      "a: '",
+      'a="',
+      '\\\\"a\\\\":\\\\"',
+      'x-api-key: ',
+      '--a ',
+      '\n pwd: a',
+      'Cookie: ',
+      '://a@',
+      'Bearer ',
+      '-----BEGIN ',
+      'a'.repeat(50),
+    ]) {
       const [short, long] = [20_000, 200_000].map((size) => {
         const text = part.repeat(size / part.length);
         const begin = process.cpuUsage();
@@ -71,6 +108,10 @@ describe('redactUrl', () => {
     ['redis:ann:S3CRET@cache', 'redis:cache'],
     ['ann:S3CRET@cache', 'ann:cache'],
     ['redis:S3CRET', 'redis:***'],
+    ['mongodb://ann:S3CRET', 'mongodb://***'],
+    ['mongodb://ann:S3CRET/app', 'mongodb://***'],
+    ['mongodb://h1:1,h2:2/app', 'mongodb://h1:1,h2:2/app'],
+    ['mqtt://[::1]:1883/x', 'mqtt://[::1]:1883/x'],
     ['host', 'host'],
     ['', ''],
   ])('%s', (given, clean) => expect(redactUrl(given)).toBe(clean));
@@ -193,8 +234,12 @@ describe('an error', () => {
       invalidOption('CeleryEventSource', 'url', ['redis://:S3CRET@cache'], 'x'),
       invalidOption('CeleryEventSource', 'url', new URL('redis://:S3CRET@cache'), 'x'),
       invalidOption('MqttSource', 'clientOptions', { will: { password: 'S3CRET' } }, 'x'),
+      invalidOption('MqttSource', 'clientOptions', { cert: 'c', key: 'S3CRET' }, 'x'),
+      invalidOption('CeleryEventSource', 'tls', { key: Buffer.from('S3CRET') }, 'x'),
+      invalidOption('KafkaSource', 'kafka', { ssl: { key: 'S3CRET' }, brokers: 'ann:S3CRET@kafka:9092' }, 'x'),
+      invalidOption('KafkaSource', 'kafka', { brokers: ['ann:S3C@RET@kafka:9092'] }, 'x'),
     ]) {
-      expect(inspect(error, { depth: 10 })).not.toMatch(/S3CRET|12345/);
+      expect(inspect(error, { depth: 10 })).not.toMatch(/S3C|RET@|12345/);
     }
     expect(invalidOption('X', 'size', 0, 'y').details).toEqual({ where: 'X', option: 'size', given: 0, allowed: 'y' });
     expect(redactValue({ a: [{ b: 1n }], c: undefined })).toEqual({ a: [{ b: 1n }], c: undefined });

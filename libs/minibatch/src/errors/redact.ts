@@ -13,12 +13,25 @@ const MOST_ERRORS = 1_000;
 
 /** Names of options, parameters and headers whose values nobody is to read. */
 const SECRET =
-  /passw(?:or)?d$|passphrase|^pass$|pwd$|secret|(?:^|access|auth|session|refresh|id|api|security)[-_]?token$|(?:api|access|private|account|shared)[-_]?key$|^sig(?:nature)?$|credential|^sasl$|^authorization$|^authmechanismproperties$|^pfx$|^cookie$/i;
+  /passw(?:or)?d$|passphrase|^pass$|pwd$|secret|(?:^|access|auth|session|refresh|id|api|security)[-_]?token$|(?:api|access|private|account|shared)[-_]?key$|(?:^|[-_])sig(?:nature)?$|credential|^sasl$|^authorization$|^authmechanismproperties$|^pfx$|^(?:set-)?cookie$/i;
 
-/** `name=value` of a query or a command line, and `"name": "value"` of JSON. */
-const ASSIGNED = /(?<name>[\w.-]{1,100})=(?<value>[^\s&;,'"`)\]}]+)/g;
-const QUOTED =
-  /(?<quote>["'])(?<name>[\w.-]{1,100})\k<quote>\s{0,5}:\s{0,5}(?<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')/g;
+const TEXT = String.raw`"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'`;
+/** `name=value` of a query or a command line, also `name='value'`. */
+const ASSIGNED = new RegExp(String.raw`(?<name>[\w.-]{1,100})=(?<value>${TEXT}|[^\s&;,'"\x60)\]}]+)`, 'g');
+/** `"name": "value"` of JSON, `name: 'value'` as Node prints objects. */
+const QUOTED = new RegExp(
+  String.raw`(?<quote>["']?)(?<![\w.-])(?<name>[\w.-]{1,100})\k<quote>\s{0,5}:\s{0,5}(?<value>${TEXT})`,
+  'g',
+);
+/** JSON within JSON. */
+const ESCAPED = /\\"(?<name>[\w.-]{1,100})\\"\s{0,5}:\s{0,5}\\"(?<value>(?:[^"\\]|\\[^"])*)\\"/g;
+/** A header such as `x-api-key: value`, or a line of YAML; not what a sentence says of a password. */
+const HEADER = /(?<before>^|[\s,;({[])(?<name>[\w.-]{1,100}): (?<value>[^\s,;'"]+)/gm;
+/** `--name value` of a command line. */
+const OPTION = /(?<![\w-])(?<name>--?[\w-]{2,100}) (?<value>[^\s-]\S*)/g;
+const COOKIES = /\b(?<name>(?:Set-)?Cookie): [^\r\n]+/gi;
+/** Their values are hidden on their own. */
+const SCHEMES: ReadonlySet<string> = new Set(['Bearer', 'Basic']);
 const SCHEMED = /\b(?<scheme>Bearer|Basic) (?<value>[\w+/.~=-]{8,})/g;
 
 const PRIVATE_KEY = /-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?/g;
@@ -39,12 +52,28 @@ export function redact(text: string): string {
     clean = clean.replace(ASSIGNED, (all, name: string) => (isSecret(name) ? `${name}=${HIDDEN}` : all));
   }
   if (clean.includes(':')) {
-    clean = clean.replace(QUOTED, (all, quote: string, name: string) =>
-      isSecret(name) ? `${quote}${name}${quote}: ${quote}${HIDDEN}${quote}` : all,
+    clean = clean.replace(QUOTED, (all, quote: string, name: string, value: string) =>
+      isSecret(name) ? `${quote}${name}${quote}: ${value.charAt(0)}${HIDDEN}${value.charAt(0)}` : all,
     );
+    clean = redactHeaders(clean);
+  }
+  if (clean.includes('--')) {
+    clean = clean.replace(OPTION, (all, name: string) => (isSecret(name) ? `${name} ${HIDDEN}` : all));
   }
   if (clean.includes('-----BEGIN ')) clean = clean.replace(PRIVATE_KEY, HIDDEN);
   return clean.replace(SCHEMED, (_all, scheme: string) => `${scheme} ${HIDDEN}`);
+}
+
+function redactHeaders(text: string): string {
+  const headers = text
+    .replace(ESCAPED, (all, name: string) => (isSecret(name) ? `\\"${name}\\": \\"${HIDDEN}\\"` : all))
+    .replace(COOKIES, (_all, name: string) => `${name}: ${HIDDEN}`);
+  return headers.replace(HEADER, (all, before: string, name: string, value: string, at: number) => {
+    if (!isSecret(name) || value === HIDDEN || SCHEMES.has(value)) return all;
+    const isIndented =
+      before.trim() === '' && /\n[ \t]+$/.test(headers.slice(Math.max(0, at - 40), at + before.length));
+    return /[A-Z_.-]/.test(name.slice(1)) || isIndented ? `${before}${name}: ${HIDDEN}` : all;
+  });
 }
 
 /** A URL, or what was meant to be one, without user, password and parameters; for people. */
@@ -53,6 +82,9 @@ export function redactUrl(given: string): string {
   // An '@' behind it belongs to a parameter; a password with a '?' in it is followed by no 'name='.
   const rest = given.slice(scheme.length).replace(/[?&][\w.-]+=.*$/s, '');
   const at = rest.lastIndexOf('@');
+  // A port is a number: this was a password, and the host is missing.
+  if (at < 0 && scheme.endsWith('//') && /^[^/[\]:,]*:(?!\d{1,5}(?:[/,?#]|$))[^/]/.test(rest))
+    return `${scheme}${HIDDEN}`;
   // Without slashes and without '@' it may be a host and a port, or a user and a password.
   if (at < 0 && scheme !== '' && !scheme.endsWith('//') && !/^\d{1,5}$/.test(rest)) return `${scheme}${HIDDEN}`;
   return scheme + rest.slice(at + 1).replace(/[?#].*$/s, '');
@@ -71,9 +103,24 @@ export function isAmbiguousUrl(given: string): boolean {
 /** What such a URL needs. */
 export const PERCENT_ENCODED = "'/', '@', ':' and '%' in user and password percent-encoded ('/' is %2F, '@' is %40)";
 
+/** What was given for an option of this name, without the secrets in it. */
+export function redactOption(option: string, given: unknown): unknown {
+  return redactValue(given, 4, isTls(option));
+}
+
+function isTls(name: string): boolean {
+  return /^(?:tls|ssl)$/i.test(name);
+}
+
+/** `user:password@host`, as the address of a broker. */
+function redactAddress(text: string): string {
+  const clean = redact(text);
+  return /^[^\s/@]*:[^\s/]*@/.test(clean) ? HIDDEN + clean.slice(clean.lastIndexOf('@')) : clean;
+}
+
 /** Whatever was given for an option, without the secrets in it: plain objects and lists are copied, as far as they go deep. */
-export function redactValue(value: unknown, depth = 4): unknown {
-  if (typeof value === 'string') return redact(value);
+export function redactValue(value: unknown, depth = 4, ofTls = false): unknown {
+  if (typeof value === 'string') return redactAddress(value);
   if (typeof value !== 'object' || value === null || types.isProxy(value)) return value;
   if (value instanceof URL) return redactUrl(value.href);
   if (Array.isArray(value)) return depth === 0 ? HIDDEN : value.map((each) => redactValue(each, depth - 1));
@@ -82,8 +129,12 @@ export function redactValue(value: unknown, depth = 4): unknown {
   if (depth === 0) return HIDDEN;
   // Getters of others may throw.
   const entries = Object.entries(Object.getOwnPropertyDescriptors(value)).filter(([, { enumerable }]) => enumerable);
+  const hasKey = ofTls || 'cert' in value || 'ca' in value;
   return Object.fromEntries(
-    entries.map(([name, { value: inner }]) => [name, isSecret(name) ? HIDDEN : redactValue(inner, depth - 1)]),
+    entries.map(([name, { value: inner }]) => [
+      name,
+      isSecret(name) || (hasKey && name === 'key') ? HIDDEN : redactValue(inner, depth - 1, isTls(name)),
+    ]),
   );
 }
 

@@ -36,6 +36,21 @@ const refused = { code: ErrorCode.InvalidOptions, stored: 'no' };
 const unstorable = { code: ErrorCode.NotStorable, stored: 'no' };
 
 describe('the options of append', () => {
+  it.each([
+    ['a Map', () => new Map([['dedupeId', 'a']])],
+    ['a promise', async () => ({ dedupeId: 'a' })],
+    ['a Date', () => new Date(0)],
+    ['a boxed number', () => Object(5) as object],
+  ])('are refused if they are %s: none of them would be seen', async (_what, make) => {
+    const { store, stream } = setUp();
+    const given = make();
+    await expect(stream.append(1, given)).rejects.toMatchObject(refused);
+    await expect(stream.appendMany([1], given)).rejects.toMatchObject(refused);
+    // As that of an async function.
+    await expect(stream.appendMany([1], { each: make })).rejects.toMatchObject(refused);
+    expect(store.written).toEqual([]);
+  });
+
   it('are refused if there is no such option', async () => {
     const { store, stream } = setUp();
     await expect(stream.append(1, { dedupeID: 'a' })).rejects.toMatchObject({

@@ -1,3 +1,4 @@
+import { PERCENT_ENCODED, redactUrl } from '../../errors/redact.js';
 import { checkDuration, checkInteger, checkKeys, invalidOption } from '../../common/checks.js';
 import { MAX_RESULT_BYTES } from '../outcome-codec.js';
 
@@ -53,7 +54,11 @@ function prefixOf(given: unknown): string {
 }
 
 function connectionOf(given: unknown): Readonly<Record<string, unknown>> {
-  if (typeof given === 'string' && /^rediss?:\/\//.test(given)) return { url: given };
+  if (typeof given === 'string' && /^rediss?:\/\//.test(given)) {
+    if (URL.canParse(given)) return { url: given };
+    // Node tells the whole URL.
+    throw invalidOption(WHERE, 'connection', redactUrl(given), `a URL with ${PERCENT_ENCODED}`);
+  }
   if (typeof given === 'object' && given !== null && !Array.isArray(given) && !isCluster(given)) {
     const { options } = given as { options?: unknown };
     const isInstance = 'duplicate' in given && typeof options === 'object' && options !== null;
