@@ -47,6 +47,48 @@ class LargeKeys {
   }
 }
 
+interface Reading {
+  readonly sensor: string;
+  readonly at: number;
+  readonly value: bigint | number;
+}
+const Readings = defineStream<Reading>('readings');
+const Sums = defineStream<string>('sums');
+
+@Injectable()
+class SumsOfReadings {
+  readonly found: string[] = [];
+
+  @Pipeline('sums')
+  sums() {
+    const windows = from(Readings).timed('at', { idle: 'hold' }).by('sensor').window({ interval: 1_000, every: 500 });
+    return windows
+      .aggregate((a) => ({ n: a.count(), sum: a.sum(({ value }) => Number(value)), last: a.last() }))
+      .map(
+        ({ key, value: { n, sum, last }, start }) =>
+          `${key} ${start.getTime()} ${n} ${sum} ${last.at} ${typeof last.value}`,
+      )
+      .to(Sums, { batch: { size: 400, interval: 20 } });
+  }
+
+  @Streaming(Sums, { size: 100, interval: 20 })
+  collect({ data }: Window<string>) {
+    this.found.push(...data);
+  }
+}
+
+/** What the windows of one sensor come to. */
+function sumsOf(readings: readonly Reading[]): readonly string[] {
+  const ends = (readings.at(-1)?.at ?? 0) + 1_000;
+  return Array.from({ length: Math.ceil(ends / 500) + 1 }, (_, n) => (n - 1) * 500).flatMap((start) => {
+    const inside = readings.filter(({ at }) => at >= start && at < start + 1_000);
+    const last = inside.at(-1);
+    if (!last) return [];
+    const sum = inside.reduce((all, { value }) => all + Number(value), 0);
+    return [`${last.sensor} ${start} ${inside.length} ${sum} ${last.at} ${typeof last.value}`];
+  });
+}
+
 describe.each(STORES)('a pipeline on %s', (_, open) => {
   let opened: OpenedStore;
   beforeEach(async () => {
@@ -96,6 +138,32 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
       const letters = await store.deadLetters('numbers', {}, undefined, 10);
       expect(letters.map(({ data }) => data)).toEqual([1]);
       expect(letters[0]?.error).toMatch(/^append to 'thirds': the message has \d+ bytes .*MINIBATCH_MESSAGE_TOO_LARGE/);
+    } finally {
+      await app.close();
+    }
+  });
+
+  it('puts messages into windows by key', async () => {
+    const { store } = opened;
+    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [SumsOfReadings] })
+    class AppModule {}
+    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
+    app.useLogger(false);
+    await app.init();
+    try {
+      const sensors = ['a', 'ü\0', '__proto__'];
+      const all = Array.from({ length: ALL }, (_each, n): Reading => {
+        const value = n % 7 === 0 ? BigInt(n) : n / 8;
+        return { sensor: sensors[n % 3] ?? '', at: n * 3, value };
+      });
+      await app
+        .get(StreamService)
+        .stream(Readings)
+        .appendMany([...all, { sensor: 'end', at: 1e6, value: 0 }]);
+      const expected = sensors.flatMap((sensor) => sumsOf(all.filter((reading) => reading.sensor === sensor)));
+      const { found } = app.get(SumsOfReadings);
+      await vi.waitUntil(() => found.length >= expected.length, { timeout: 60_000, interval: 20 });
+      expect(found.toSorted()).toEqual(expected.toSorted());
     } finally {
       await app.close();
     }
