@@ -49,6 +49,7 @@ const texts: [what: string, text: string, clean: string][] = [
   ['YAML', 'sasl:\n  username: ann\n  password: S3CRET\n', 'sasl:\n  username: ann\n  password: ***\n'],
   ['a variable', 'DATABASE_PASSWORD: "S3C RET", PGPASSWORD=S3CRET', 'DATABASE_PASSWORD: "***", PGPASSWORD=***'],
   ['a header with a key', 'x-api-key: S3CRET rejected', 'x-api-key: *** rejected'],
+  ['the same in a stack', 'Error: x-api-key: S3CRET rejected\n    at f', 'Error: x-api-key: *** rejected\n    at f'],
   ['cookies', 'Set-Cookie: session=S3CRET; Path=/\nCookie: a=S3CRET', 'Set-Cookie: ***\nCookie: ***'],
   ['a command line', 'mongodump --password S3CRET --host h', 'mongodump --password *** --host h'],
   [

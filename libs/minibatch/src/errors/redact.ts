@@ -26,7 +26,7 @@ const QUOTED = new RegExp(
 /** JSON within JSON. */
 const ESCAPED = /\\"(?<name>[\w.-]{1,100})\\"\s{0,5}:\s{0,5}\\"(?<value>(?:[^"\\]|\\[^"])*)\\"/g;
 /** A header such as `x-api-key: value`, or a line of YAML; not what a sentence says of a password. */
-const HEADER = /(?<before>^|[\s,;({[])(?<name>[\w.-]{1,100}): (?<value>[^\s,;'"]+)/gm;
+const HEADER = /(?<before>^|[\s,;({[])(?<name>[\w.-]{1,100}): (?!\S{0,100}:\s)(?<value>[^\s,;'"]+)/gm;
 /** `--name value` of a command line. */
 const OPTION = /(?<![\w-])(?<name>--?[\w-]{2,100}) (?<value>[^\s-]\S*)/g;
 const COOKIES = /\b(?<name>(?:Set-)?Cookie): [^\r\n]+/gi;
