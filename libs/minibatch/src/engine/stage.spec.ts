@@ -365,6 +365,24 @@ describe('a stage', () => {
     await stop(p);
   });
 
+  it('is tried less and less often while it fails, without end', async () => {
+    const { database } = world();
+    const attempts: number[] = [];
+    const p = new Process(database).consumer({
+      ...stageOf(() => {
+        attempts.push(p.clock.monotonic());
+        throw new Error('not now');
+      }),
+      retry: { base: 1_000, max: 60_000, jitter: 0, attempts: 2 },
+    });
+    await p.start();
+    await p.append('a');
+    await p.advance(5 * 60_000);
+    const waits = attempts.slice(1).map((time, index) => time - attempts[index]!);
+    expect(waits).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    await stop(p);
+  });
+
   it('tells an attempt that it is through, and no other', async () => {
     const { database } = world();
     const through: number[] = [];

@@ -242,7 +242,8 @@ export class WindowRunner {
       await reschedule(this.term, open, { error: messageOf(error), split: open.apart.bisection.state });
       return;
     }
-    const wait = backoff(retry, record.attempt % retry.attempts);
+    // What is tried without end is tried less and less often.
+    const wait = backoff(retry, definition.stage ? record.attempt : record.attempt % retry.attempts);
     parts.log.warn(`${what}; next one in ${Math.round(wait)} ms`);
     await reschedule(this.term, open, {
       attempt: record.attempt + 1,
