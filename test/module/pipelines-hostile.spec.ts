@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { defineStream, memoryStore, type Sink, StreamService } from 'nestjs-minibatch';
 import { from, Pipeline } from 'nestjs-minibatch/flow';
-import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
+import { MinibatchHarness, MinibatchTestingModule, type MinibatchTestingOptions } from 'nestjs-minibatch/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 
 interface Flight {
@@ -84,11 +84,69 @@ class Hostile {
   }
 }
 
+/** Generators that have something to close when they end. */
+@Injectable()
+class Opens {
+  readonly open = new Set<string>();
+  @Pipeline('opens')
+  run() {
+    const words = from(Flights).flatMap((one) => this.words(one));
+    return [
+      words
+        .filter((word) => word.startsWith('1'))
+        .map((word) => {
+          if (word === '1b') throw new Error('no b');
+          return word;
+        })
+        .to(Words),
+      words
+        .filter((word) => !word.startsWith('1'))
+        .map(async (word) => (word === '2b' ? Promise.reject(new Error('no b')) : word))
+        .to(Words),
+    ];
+  }
+
+  private *words({ id }: Flight): Generator<string> {
+    try {
+      for (const letter of 'abc') {
+        this.open.add(`${id}`);
+        yield `${id}${letter}`;
+      }
+    } finally {
+      this.close(id);
+    }
+  }
+
+  private close(id: number): void {
+    this.open.delete(`${id}`);
+    if (id === 1) throw new Error('not closed');
+  }
+}
+
+/** Makes 100 bytes of each message, and 10,000 of one. */
+@Injectable()
+class Swells {
+  runs = 0;
+  @Pipeline('swells')
+  run() {
+    return from(Flights)
+      .flatMap(({ id, delay }) => {
+        this.runs += 1;
+        return Array.from({ length: id === 2 ? 100 : 1 }, () => `${id}${'x'.repeat(delay)}`);
+      })
+      .to(Words, { batch: { size: 10 } });
+  }
+}
+
 let app: TestingModule;
 afterEach(() => app?.close());
 
 async function start(...providers: (new (...args: never[]) => object)[]) {
-  const imports = [MinibatchTestingModule.forRoot({ store: memoryStore(), retry: { backoff: '1s', jitter: 0 } })];
+  return startOn(memoryStore(), ...providers);
+}
+
+async function startOn(store: MinibatchTestingOptions['store'], ...providers: (new (...args: never[]) => object)[]) {
+  const imports = [MinibatchTestingModule.forRoot({ store, retry: { backoff: '1s', jitter: 0 } })];
   app = await Test.createTestingModule({ imports, providers }).compile();
   app.useLogger(false);
   await app.init();
@@ -130,5 +188,42 @@ describe('a pipeline whose functions and sinks do what they like', () => {
       [2, text],
       [4, text],
     ]);
+  });
+
+  it('ends a generator when a step behind it fails', async () => {
+    const { harness, append } = await start(Opens);
+    await append(flight(1), flight(2), flight(3));
+    await harness.advance('1 minute');
+    expect(harness.outputs(Words)).toEqual(['3a', '3b', '3c']);
+    expect([...app.get(Opens).open]).toEqual([]);
+    expect((await harness.deadLetters(Flights)).map(({ error }) => error)).toEqual(['no b', 'no b']);
+  });
+
+  it('does not fill a commit with what the store has no room for', async () => {
+    const store = Object.assign(await memoryStore().useFactory(), { maxWindowEffectBytes: 5_000 });
+    const { harness, append } = await startOn(store, Swells);
+    const letters = async () => (await harness.deadLetters(Flights)).map(({ data }) => (data as Flight).id);
+    await append(flight(1, 100), flight(2, 100), flight(3, 100));
+    await harness.advance('1s');
+    // One message that is made into too much is a dead letter.
+    expect(harness.outputs(Words).map((word) => word[0])).toEqual(['1', '3']);
+    expect(await letters()).toEqual([2]);
+    const [letter] = await harness.deadLetters(Flights);
+    expect(letter?.error).toMatch(/what one message is made into has \d+ bytes .*at most 5000 .*MESSAGE_TOO_LARGE/);
+    // Several of which each would do are tried again, until they are given up.
+    const { runs } = app.get(Swells);
+    await append(...[4, 5, 6, 7, 8].map((id) => flight(id, 1_000)));
+    await harness.advance('1 minute');
+    expect(harness.outputs(Words)).toHaveLength(2);
+    expect(app.get(Swells).runs).toBe(runs + 5);
+    expect(harness.status()).toMatchObject([{ activity: 'retrying', lastError: { code: 'MINIBATCH_STORE_REFUSED' } }]);
+    const flights = app.get(StreamService).stream(Flights);
+    for await (const { id } of flights.windows({ group: 'swells' }))
+      await flights.giveUp({ group: 'swells', window: id });
+    await harness.advance('1 minute');
+    expect(await letters()).toEqual([2, 4, 5, 6, 7, 8]);
+    await append(flight(9, 100));
+    await harness.advance('1s');
+    expect(harness.outputs(Words).map((word) => word[0])).toEqual(['1', '3', '9']);
   });
 });

@@ -16,6 +16,8 @@ export interface BatchRunnerParts {
   readonly attempts: number;
   /** Whether messages are given up that are all that came to an asynchronous function. */
   readonly givesUpAll: boolean;
+  /** Most bytes of messages in one commit. */
+  readonly maxCommitBytes: number;
 }
 
 /** What became of the messages of a batch. */
@@ -65,6 +67,7 @@ export class BatchRunner {
     const batch = this.batchOf(window);
     await batch.run(take, messages, concurrency, signal);
     const failed = await this.judge(window, batch);
+    this.requireRoom(window, batch);
     await this.deliver(window, batch);
     const bad = new Map<Message, unknown>();
     const outputs = new Map<Message, readonly Output[]>();
@@ -116,6 +119,19 @@ export class BatchRunner {
         if (!run.passed.has(step)) throw allFailed(failed, step, causeOf(error));
       }
     }
+  }
+
+  /** What a batch is made into is committed together. Said before a sink gets it, and while it can still be given up. */
+  private requireRoom({ messages, stream }: Window, batch: BatchState): void {
+    const { maxCommitBytes: allowed } = this.parts;
+    if (allowed === Infinity) return;
+    let bytes = 0;
+    for (const { outcome } of batch.all) if (outcome.kind === 'through') bytes += outcome.bytes;
+    if (bytes <= allowed) return;
+    const text =
+      `what ${counted(messages.length, 'message')} of a batch are made into has ${bytes} bytes, and the store commits at most ${allowed} together: ` +
+      'give the batch up with stream.giveUp(), set a smaller batch.size, and redrive its messages';
+    throw new MinibatchError(ErrorCode.StoreRefused, text, { details: { stream, bytes, allowed } });
   }
 
   private async deliver(window: Window, batch: BatchState): Promise<void> {

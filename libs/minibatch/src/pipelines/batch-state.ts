@@ -5,7 +5,7 @@ import { AsyncFailure, type AsyncStep, MessageRun, type Output, type Take } from
 
 /** What became of a message in its last run. */
 export type Outcome =
-  | { readonly kind: 'through'; readonly outputs: readonly Output[] }
+  | { readonly kind: 'through'; readonly outputs: readonly Output[]; readonly bytes: number }
   /** A synchronous function threw: it would again. */
   | { readonly kind: 'bad'; readonly error: unknown }
   | { readonly kind: 'failed'; readonly step: AsyncStep; readonly error: unknown };
@@ -89,7 +89,7 @@ export class BatchState {
       const passed = before ? new Set([...before.passed, ...run.passed]) : run.passed;
       this.tried.set(message.id, { outcome, passed, tries: before?.tries ?? 0 });
     };
-    const through = () => note({ kind: 'through', outputs: run.outputs });
+    const through = () => note({ kind: 'through', outputs: run.outputs, bytes: run.bytes });
     try {
       const running = take(message.data, run);
       if (running) return running.then(through, (error: unknown) => note(outcomeOf(error)));

@@ -1,14 +1,23 @@
 import { show } from '../common/checks.js';
+import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import { readerOf } from '../flow/field-or-function.js';
+import { bytesOf } from '../streams/pending-limit.js';
 import { draftOf } from './draft.js';
 import { type FlowNode, type FlowOutlet, isOutlet, type StepFunction } from './flow-node.js';
 import type { AsyncStep, MessageRun, Take } from './message-run.js';
 import type { StagePlan } from './pipeline.plan.js';
 import { timedTake } from './window-takes.js';
 
+/** What a message takes in a commit beside its content, its stream's name and its dedupe id. */
+const ENTRY_BYTES = 96;
+
 export interface FuseOptions {
   /** Most bytes of a message. */
   readonly maxBytes: number;
+  /** Most bytes that a commit takes of what one message is made into; Infinity if the store says nothing of it. */
+  readonly maxCommitBytes: number;
+  /** Of the dedupe id that the commit gives to each message. */
+  readonly idBytes: number;
   /** Sinks of the plan's outlets; what goes into one is noted by its index. */
   readonly sinks: readonly FlowOutlet[];
   /** What happens where a step with windows begins, or what comes out of it is read from a stream. */
@@ -89,7 +98,7 @@ function branchTake(tests: ReadonlyMap<string, StepFunction>, ways: ReadonlyMap<
   return (data, run) => tryFrom(0, data, run);
 }
 
-function outletTake(outlet: FlowOutlet, { maxBytes, sinks }: FuseOptions): Take {
+function outletTake(outlet: FlowOutlet, { maxBytes, maxCommitBytes, idBytes, sinks }: FuseOptions): Take {
   const { target } = outlet;
   if (target.kind === 'sink') {
     const sink = sinks.indexOf(outlet);
@@ -97,10 +106,14 @@ function outletTake(outlet: FlowOutlet, { maxBytes, sinks }: FuseOptions): Take 
   }
   const { stream, key: keyOf } = target;
   const read = keyOf === undefined ? undefined : readerOf(keyOf);
+  const around = ENTRY_BYTES + idBytes + Buffer.byteLength(stream);
   return (data, run) => {
     const { created, headers, key: sourceKey } = run.source;
     const key = read ? read(data, run.message) : sourceKey;
     const message = draftOf(stream, data, { created, key, headers }, maxBytes);
+    run.bytes += around + bytesOf(message);
+    // The store would refuse the whole commit for it.
+    if (run.bytes > maxCommitBytes) throw tooMuch(stream, run.bytes, maxCommitBytes);
     run.outputs.push({ kind: 'message', message });
   };
 }
@@ -122,11 +135,37 @@ function inTurn(takes: readonly Take[]): Take {
   return (data, run) => each(takes[Symbol.iterator](), (take) => take(data, run));
 }
 
+/** As `for … of`, which ends a generator whose value comes to nothing. */
 function each<V>(iterator: Iterator<V>, work: (value: V) => void | Promise<void>): void | Promise<void> {
   for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
-    const working = work(next.value);
-    if (working) return working.then(() => each(iterator, work));
+    let working: void | Promise<void>;
+    try {
+      working = work(next.value);
+    } catch (error) {
+      end(iterator);
+      throw error;
+    }
+    if (!working) continue;
+    const failed = (error: unknown) => {
+      end(iterator);
+      throw error;
+    };
+    return working.then(() => each(iterator, work), failed);
   }
+}
+
+/** What it throws counts less than why it is ended. */
+function end(iterator: Iterator<unknown>): void {
+  try {
+    iterator.return?.();
+  } catch {
+    // As `for … of` does.
+  }
+}
+
+function tooMuch(stream: string, bytes: number, allowed: number): AppendError {
+  const text = `append to '${stream}': what one message is made into has ${bytes} bytes with keys and headers, at most ${allowed} can be stored: split it, or store a reference to it`;
+  return new AppendError(ErrorCode.MessageTooLarge, text, 'no', { details: { stream, bytes, allowed } });
 }
 
 function isPromise(value: unknown): value is PromiseLike<unknown> {

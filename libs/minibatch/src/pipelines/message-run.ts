@@ -20,6 +20,8 @@ export type Output =
 /** One message on its way through the functions of a pipeline, once. */
 export class MessageRun {
   readonly outputs: Output[] = [];
+  /** What its new messages take in the commit. */
+  bytes = 0;
   /** Asynchronous functions that have worked for it. */
   readonly passed = new Set<AsyncStep>();
 

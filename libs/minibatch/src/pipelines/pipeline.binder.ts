@@ -3,7 +3,7 @@ import { definitionOf } from '../consumers/consumer.definition.js';
 import { resolveSinks } from '../consumers/sink.resolver.js';
 import type { ConsumerDefinition, NamedSink } from '../engine/engine.interface.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
-import type { StreamStore } from '../storage/stream-store.interface.js';
+import type { GroupKey, StreamStore } from '../storage/stream-store.interface.js';
 import { describeAggregate } from '../flow/aggregates.js';
 import { type HoppingShape, logicOf } from '../flow/window-shape.js';
 import { CountWindow } from '../windows/count.window.js';
@@ -22,6 +22,9 @@ import { sizeOfState, stateTooLarge, WindowedStage } from './windowed.stage.js';
 
 /** Of an accumulator. */
 const MOST_STATE_BYTES = 1024 * 1024;
+
+/** What is in the dedupe id of a message beside names: a hash and numbers. */
+const NUMBERS_BYTES = 56;
 
 export interface BindingParts {
   readonly store: StreamStore;
@@ -49,13 +52,14 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
   const refs = intoSinks.flatMap(({ target }) => (target.kind === 'sink' ? [target.sink] : []));
   const sinks = await resolveSinks(label, refs, module);
   checkSinks(label, sinks);
-  const fusing = fusingOf(plan, store.maxMessageBytes, intoSinks);
+  const fusing = fusingOf(plan, store, { stream, group: resolved.group }, intoSinks);
   const batches = new BatchRunner({
     take: fuse(plan.roots, plan.after, fusing),
     sinks,
     concurrency: plan.concurrency,
     attempts: resolved.retry.attempts,
     givesUpAll: plan.givesUpAll,
+    maxCommitBytes: fusing.maxCommitBytes,
   });
   const { windows } = plan;
   const windowed = windows && bindWindows(windows, plan, { batches, fusing, prepare });
@@ -78,9 +82,16 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
 }
 
 /** How steps become a function: what they do where windows begin, or what comes out of windows is read from a stream. */
-function fusingOf({ windows, steps, roots }: StagePlan, maxBytes: number, sinks: readonly FlowOutlet[]): FuseOptions {
+function fusingOf(
+  { windows, steps, roots }: StagePlan,
+  { maxMessageBytes: maxBytes, maxWindowEffectBytes: maxCommitBytes = Infinity }: StreamStore,
+  { stream, group }: GroupKey,
+  sinks: readonly FlowOutlet[],
+): FuseOptions {
   return {
     maxBytes,
+    maxCommitBytes,
+    idBytes: NUMBERS_BYTES + Buffer.byteLength(stream) + Buffer.byteLength(group),
     sinks,
     stateful(node, next) {
       const step = steps.find((each) => each.node === node || each.results === node);

@@ -89,6 +89,19 @@ function sumsOf(readings: readonly Reading[]): readonly string[] {
   });
 }
 
+/** Makes of one message more than MongoDB commits together. */
+@Injectable()
+class Explodes {
+  @Pipeline('explodes')
+  run() {
+    return from(Numbers)
+      .flatMap((n) =>
+        Array.from({ length: n === 1 ? 7 : 1 }, (_, index) => `${n}.${index}${'x'.repeat(2 * 1024 * 1024)}`),
+      )
+      .to(Thirds, { batch: { size: 1 } });
+  }
+}
+
 describe.each(STORES)('a pipeline on %s', (_, open) => {
   let opened: OpenedStore;
   beforeEach(async () => {
@@ -120,27 +133,46 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
     }
   });
 
-  it('makes a dead letter of a message whose new one is too large with its key, and goes on', async () => {
+  /** What the pipeline makes of these numbers, and the dead letters. */
+  async function madeOf(host: new () => object, numbers: readonly number[]) {
     const { store } = opened;
-    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [LargeKeys] })
+    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [host] })
     class AppModule {}
     const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
     app.useLogger(false);
     await app.init();
     try {
       const streams = app.get(StreamService);
-      await streams.appendMany(Numbers, [0, 1, 2]);
-      const buffered = async () => (await streams.stream(Numbers).stats()).buffered;
-      await vi.waitUntil(async () => (await buffered()) === 0, { timeout: 60_000, interval: 20 });
+      await streams.appendMany(Numbers, numbers);
+      const settled = async () => (await streams.stream(Numbers).stats()).buffered === 0;
+      await vi.waitUntil(settled, { timeout: 60_000, interval: 20 });
       const made: string[] = [];
       for await (const { data } of streams.stream(Thirds).messages()) made.push(data as string);
-      expect(made).toEqual(['0', '2']);
       const letters = await store.deadLetters('numbers', {}, undefined, 10);
-      expect(letters.map(({ data }) => data)).toEqual([1]);
-      expect(letters[0]?.error).toMatch(/^append to 'thirds': the message has \d+ bytes .*MINIBATCH_MESSAGE_TOO_LARGE/);
+      return { made, letters: letters.map(({ data, error }) => [data, error]) };
     } finally {
       await app.close();
     }
+  }
+
+  it('makes a dead letter of a message whose new one is too large with its key, and goes on', async () => {
+    const { made, letters } = await madeOf(LargeKeys, [0, 1, 2]);
+    expect(made).toEqual(['0', '2']);
+    const error = expect.stringMatching(/^append to 'thirds': the message has \d+ bytes .*MINIBATCH_MESSAGE_TOO_LARGE/);
+    expect(letters).toEqual([[1, error]]);
+  });
+
+  it('makes a dead letter of a message that it cannot commit what it is made into, and goes on', async () => {
+    const { made, letters } = await madeOf(Explodes, [0, 1, 2]);
+    const found = made.map((text) => text.slice(0, 3));
+    if (opened.store.maxWindowEffectBytes === undefined) {
+      expect(found).toEqual(['0.0', ...Array.from({ length: 7 }, (_each, index) => `1.${index}`), '2.0']);
+      expect(letters).toEqual([]);
+      return;
+    }
+    expect(found).toEqual(['0.0', '2.0']);
+    const error = expect.stringMatching(/what one message is made into has \d+ bytes .*MINIBATCH_MESSAGE_TOO_LARGE/);
+    expect(letters).toEqual([[1, error]]);
   });
 
   it('puts messages into windows by key', async () => {

@@ -56,6 +56,8 @@ export interface StatePage {
 export interface StateStore {
   /** Bytes that the effects of one commit may have, together with those of windows that are committed and not settled. */
   readonly maxEffectBytes?: number;
+  /** Bytes that the effects of one window may have, which are never committed otherwise than together. Absent: any number. */
+  readonly maxWindowEffectBytes?: number;
   /** The rows with these slots, in any order; those that do not exist are left out. One round trip for up to 2,000 of them. */
   readState?(key: ConsumerKey, slots: readonly string[]): Promise<readonly StateRow[]>;
   /** Rows that are due at `before` or earlier, by `due` and then by the bytes of `slot`; behind the row `after`, if it is given. */

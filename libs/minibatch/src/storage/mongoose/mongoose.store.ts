@@ -97,6 +97,7 @@ export class MongooseStreamStore implements StreamStore {
   readonly name = 'mongoose';
   readonly maxMessageBytes = MAX_DOCUMENT_MESSAGE_BYTES;
   readonly maxEffectBytes = MAX_EFFECT_BYTES;
+  readonly maxWindowEffectBytes = MAX_EFFECT_BYTES;
   readonly polling = { busy: 50, idle: 2_000 };
   readonly totalOrder = false;
   readonly idPattern = /^[0-9a-f]{24}$/;
