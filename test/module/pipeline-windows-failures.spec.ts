@@ -81,6 +81,8 @@ describe('messages that are in no window', () => {
     expect(harness.outputs(Out).toSorted()).toEqual(['a 1', 'b 2', 'later 1', 'later 2']);
     expect(harness.outputs(Others)).toHaveLength(8);
     expect(await harness.deadLetters('readings')).toEqual([]);
+    const status = harness.status().find(({ key }) => key.stream === 'readings' && key.group === 'dropped');
+    expect(status).toMatchObject({ dropped: 2 });
   });
 
   it('are dead letters without a key or a time, or if an aggregate can do nothing with them', async () => {

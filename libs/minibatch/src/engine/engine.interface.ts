@@ -97,6 +97,8 @@ export interface StageChanges {
   /** @param due milliseconds since the epoch */
   put(slot: string, value: unknown, due?: number): void;
   remove(slot: string): void;
+  /** Counts messages that come to nothing, on purpose. */
+  drop(messages: number): void;
   /** Appends a message when the window is committed. */
   append(message: Omit<NewMessage, 'dedupeId'>): void;
   /** Rows that are due at this time or before, by `due` and slot, up to `most`; they are loaded. */
@@ -276,7 +278,7 @@ export interface ConsumerStatus {
   readonly sinkFailures: number;
   /** Results that a sink never got, because an operator skipped it (`stream.skip`). */
   readonly skippedSinks: number;
-  /** Messages that a custom strategy dropped. */
+  /** Messages that a custom strategy dropped, and late ones that windows of a pipeline drop. */
   readonly dropped: number;
   /** Messages that were discarded unhandled, because of `maxAge` or because the stream was cleared. */
   readonly expired: number;

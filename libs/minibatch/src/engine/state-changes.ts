@@ -32,6 +32,8 @@ export interface StageEffects {
   readonly through: () => void;
   readonly effects: Effects;
   readonly bytes: number;
+  /** Messages that came to nothing. */
+  readonly dropped: number;
 }
 
 /** What one attempt at a window changes. Nothing of it counts before the attempt is through. */
@@ -43,6 +45,7 @@ export class StateChanges implements StageChanges {
   private readonly values = new Map<string, unknown>();
   private readonly messages: NewMessage[] = [];
   private readonly calls: (() => void)[] = [];
+  private dropped = 0;
 
   constructor(
     readonly seq: number,
@@ -73,6 +76,10 @@ export class StateChanges implements StageChanges {
 
   remove(slot: string): void {
     this.changed.set(slot, {});
+  }
+
+  drop(messages: number): void {
+    this.dropped += messages;
   }
 
   append(message: Omit<NewMessage, 'dedupeId'>): void {
@@ -137,7 +144,7 @@ export class StateChanges implements StageChanges {
     if (put.length > 0) effects.put = put;
     if (remove.length > 0) effects.remove = remove;
     if (this.messages.length > 0) effects.append = this.messages;
-    return { effects, bytes, through: () => this.through() };
+    return { effects, bytes, dropped: this.dropped, through: () => this.through() };
   }
 
   private rowOf(slot: string): StateRow | undefined {

@@ -118,6 +118,7 @@ export class Trials {
   private through(open: InFlightWindow, effects: StageEffects): undefined {
     this.term.state!.apply(effects.effects);
     effects.through();
+    this.term.counters.dropped += effects.dropped;
     open.effects = effects;
   }
 

@@ -55,6 +55,7 @@ export class WindowedStage implements Stage {
     for (const [message, error] of batch.bad) window.reject(message, error);
     if (drafts.length > 0) await prepare(drafts, window.closing);
     for (const draft of drafts) changes.append(draft);
+    changes.drop(batch.dropped);
     window.signal.throwIfAborted();
     batches.end(window);
   };
@@ -80,6 +81,8 @@ class WindowBatch implements WindowWork {
   readonly lateOnes: Onward[] = [];
   /** Messages to give up, and why. */
   readonly bad: Map<Message, unknown>;
+  /** Late ones that go nowhere. */
+  dropped = 0;
   /** Late messages for a stream. */
   private readonly lateDrafts: Draft[] = [];
 
@@ -120,7 +123,8 @@ class WindowBatch implements WindowWork {
     // It is counted in other windows: a second time would be one too many.
     if (taken) return;
     const { message, key, time, data } = item;
-    if (target.kind === 'deadLetter') this.bad.set(message, tooLate(name, late));
+    if (target.kind === 'drop') this.dropped += 1;
+    else if (target.kind === 'deadLetter') this.bad.set(message, tooLate(name, late));
     else if (target.kind === 'flow') {
       const created = message.created.getTime();
       const toStore = () => itemMessage(streams.late, { key, time, data }, { created }, this.limits.maxBytes);
