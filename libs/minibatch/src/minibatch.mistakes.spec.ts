@@ -8,6 +8,7 @@ import { MinibatchModule } from './minibatch.module.js';
 import type { MinibatchModuleAsyncOptions } from './minibatch.module-definition.js';
 import type { MinibatchModuleOptions } from './minibatch.options.js';
 import type { Source } from './sources/source.interface.js';
+import { Pipeline } from './pipelines/pipeline.decorator.js';
 import { StreamSource } from './sources/stream-source.decorator.js';
 import { memoryStore } from './storage/memory/index.js';
 import { InjectStream } from './streams/inject-stream.decorator.js';
@@ -227,6 +228,11 @@ describe('a decorator without its parentheses', () => {
       '@Streaming, compiled as a standard decorator',
       bare(Streaming, Report.prototype.summarize, { kind: 'method', name: 'summarize' }),
       "summarize: @Streaming needs parentheses: write @Streaming('stream', { size: 100 })",
+    ],
+    [
+      '@Pipeline',
+      bare(Pipeline, Report.prototype, 'summarize', descriptor),
+      "Report.summarize: @Pipeline needs parentheses: write @Pipeline('name')",
     ],
     [
       '@StreamSource',

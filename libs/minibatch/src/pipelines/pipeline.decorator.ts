@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { checkName } from '../common/checks.js';
 import { noteDecorated, pipes } from '../definitions/decorated-classes.js';
-import { requireMethod } from '../definitions/decorated-method.js';
+import { requireMethod, requireParentheses } from '../definitions/decorated-method.js';
 import type { Outlet } from './flow.js';
 import type { PipelineOptions } from './pipeline.options.js';
 
@@ -37,6 +37,7 @@ export type PipelineMethod = <M extends () => Outlet | readonly Outlet[]>(
  * ```
  */
 export function Pipeline(name: string, options: PipelineOptions = {}): PipelineMethod {
+  requireParentheses('@Pipeline', "@Pipeline('name')", name, options);
   return (target, propertyKey, descriptor) => {
     const label = requireMethod('@Pipeline', 'name() { … }', target, propertyKey, descriptor);
     const entry: PipelineEntry = { name: checkName(label, 'name', name), options };
