@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { AppendError } from 'nestjs-minibatch';
-import { mongoStore, openStream, type OpenStream } from 'nestjs-minibatch/client';
+import { defineStream, mongoStore, openStream, type OpenStream } from 'nestjs-minibatch/client';
 import { postgresStore } from 'nestjs-minibatch/postgres';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startMongo, startReplicaSet } from '../../scripts/servers/mongo/mongo.mjs';
@@ -82,6 +82,21 @@ describe.each([
     expect(await sent).toMatchObject({ code: 'MINIBATCH_STORE_UNAVAILABLE', stored: 'unknown' });
     const failures = await Promise.all(waiting);
     expect(failures.every((error) => error instanceof AppendError && error.stored === 'no')).toBe(true);
+  });
+
+  it('lets appends to a bounded stream fail, for which it is asked how many messages there are', async () => {
+    const bounded = await openStream(
+      storeAt(proxy.port, database),
+      defineStream<number>('bounded', { maxBuffered: 10 }),
+      {
+        shutdownTimeout: SHUTDOWN,
+        log,
+      },
+    );
+    proxy.freeze();
+    const failures = await Promise.all([1, 2, 3].map((n) => failureOf(bounded.append(n))));
+    for (const error of failures) expect(error).toMatchObject({ code: 'MINIBATCH_STORE_UNAVAILABLE', stored: 'no' });
+    await bounded.disconnect();
   });
 
   it('takes appends again when it answers again, each once and in order', async () => {

@@ -1,8 +1,9 @@
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import { backoff } from '../common/backoff.js';
-import { type Clock, delay } from '../common/clock.js';
+import { BACKGROUND_CLOCK, type Clock, delay } from '../common/clock.js';
 import { followCalls, type OwnCall, ownCall } from '../common/own-calls.js';
 import type { StreamStore } from '../storage/stream-store.interface.js';
+import { AnswerWatch } from './answer-watch.js';
 import { notStored } from './append-failures.js';
 import { isStoreAway, WaitingCalls } from './waiting-calls.js';
 import { counted } from '../common/counted.js';
@@ -37,6 +38,7 @@ export class BufferLimit {
   /** Appends are let in in the order of the calls. */
   private readonly waiting: WaitingCalls<WaitingAppend>;
   private isLooking = false;
+  private readonly watch: AnswerWatch;
 
   /** @param closing aborts when nothing is let in any more */
   constructor(
@@ -52,6 +54,13 @@ export class BufferLimit {
       () => store.patience,
       (append, error) => append.refuse(notStored(error)),
     );
+    this.watch = new AnswerWatch({
+      // Servers know nothing of a virtual clock.
+      clock: BACKGROUND_CLOCK,
+      patience: () => store.patience,
+      look: () => store.count(stream, 1),
+      silent: (error) => this.waiting.storeIsAway(clock.monotonic(), error),
+    });
   }
 
   /**
@@ -162,6 +171,7 @@ export class BufferLimit {
   /** False if the store does not say. */
   private async count(): Promise<boolean> {
     const began = this.clock.monotonic();
+    this.watch.begin();
     try {
       const count = await this.store.count(this.stream, this.most);
       this.known = { count, at: this.clock.monotonic() };
@@ -171,6 +181,8 @@ export class BufferLimit {
       if (isStoreAway(error)) this.waiting.storeIsAway(began, error);
       else for (const append of this.waiting.take(this.waiting.length)) append.refuse(notStored(error));
       return false;
+    } finally {
+      this.watch.end();
     }
   }
 
