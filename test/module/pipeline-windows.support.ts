@@ -1,6 +1,6 @@
 import { Test, type TestingModule } from '@nestjs/testing';
 import type { Type } from '@nestjs/common';
-import { defineStream, memoryStore } from 'nestjs-minibatch';
+import { defineStream, memoryStore, type StoreDefinition } from 'nestjs-minibatch';
 import { MinibatchHarness, MinibatchTestingModule } from 'nestjs-minibatch/testing';
 import { afterEach } from 'vitest';
 
@@ -36,9 +36,13 @@ export function application(): TestingModule {
   return app;
 }
 
-export async function start(...providers: Type[]): Promise<MinibatchHarness> {
+export function start(...providers: Type[]): Promise<MinibatchHarness> {
+  return startOn(memoryStore(), ...providers);
+}
+
+export async function startOn(store: StoreDefinition, ...providers: Type[]): Promise<MinibatchHarness> {
   app = await Test.createTestingModule({
-    imports: [MinibatchTestingModule.forRoot({ store: memoryStore() })],
+    imports: [MinibatchTestingModule.forRoot({ store })],
     providers,
   }).compile();
   await app.init();

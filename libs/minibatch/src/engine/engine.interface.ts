@@ -88,6 +88,8 @@ export interface StageRow {
 export interface StageChanges {
   /** The window's number: no window that was committed before has had it. */
   readonly seq: number;
+  /** How many partitions the stream has, as far as this process knows. */
+  readonly partitions: number;
   /** When the attempt began: by the clock, and monotonic; milliseconds. */
   readonly began: { readonly now: number; readonly monotonic: number };
   /** Rows have to be loaded before the other methods are called with their slots. Those of earlier windows may be in memory. */

@@ -39,9 +39,9 @@ export class StageState implements KnownRows {
   ) {}
 
   /** Begins an attempt at a window. */
-  begin({ id, seq }: Pick<WindowRecord, 'id' | 'seq'>, clock: Clock): StateChanges {
+  begin({ id, seq }: Pick<WindowRecord, 'id' | 'seq'>, clock: Clock, partitions: number): StateChanges {
     const began = { now: clock.now(), monotonic: clock.monotonic() };
-    return new StateChanges(seq, began, `${id}:${this.fence}.${seq}`, this, this.stage.values);
+    return new StateChanges(seq, began, `${id}:${this.fence}.${seq}`, this, this.stage.values, partitions);
   }
 
   /** The rows with these slots; undefined for those that do not exist. Rejects only when the lease term is over. */

@@ -54,6 +54,7 @@ export class StateChanges implements StageChanges {
     private readonly commit: string,
     private readonly state: KnownRows,
     private readonly codec: ValueCodec,
+    readonly partitions: number,
   ) {}
 
   async load(slots: Iterable<string>): Promise<void> {

@@ -109,8 +109,9 @@ export class Trials {
   }
 
   private async runStage(stage: Stage, { record }: InFlightWindow, window: BatchWindow): Promise<StageEffects> {
-    const changes = this.term.state!.begin(record, this.term.parts.clock);
-    await stage.run(window, changes, this.term.definition.emitter);
+    const { state, parts, definition } = this.term;
+    const changes = state!.begin(record, parts.clock, parts.partitions(definition.key.stream));
+    await stage.run(window, changes, definition.emitter);
     return changes.effects();
   }
 

@@ -6,7 +6,6 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { GroupKey, StreamStore } from '../storage/stream-store.interface.js';
 import { describeAggregate } from '../flow/aggregates.js';
 import { type HoppingShape, logicOf } from '../flow/window-shape.js';
-import { CountWindow } from '../windows/count.window.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 import { BatchRunner } from './batch-runner.js';
 import { Continuation } from './continuation.js';
@@ -14,7 +13,7 @@ import { type FlowNode, type FlowOutlet, isOutlet } from './flow-node.js';
 import { fuse, type FuseOptions } from './fused-steps.js';
 import type { PipelineConsumer } from './pipeline.explorer.js';
 import type { StagePlan } from './pipeline.plan.js';
-import { PipelineStage, type Prepare } from './pipeline.stage.js';
+import { PipelineStage, PlainBatches, type Prepare } from './pipeline.stage.js';
 import { WindowStage } from './window-stage.js';
 import { entryTake, lateTake, resultTake, storedEntryTake } from './window-takes.js';
 import type { WindowStep } from './window.plan.js';
@@ -63,7 +62,7 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
   });
   const { windows } = plan;
   const windowed = windows && bindWindows(windows, plan, { batches, fusing, prepare });
-  const another = async (): Promise<WindowEmitter> => windowed?.strategy() ?? new CountWindow();
+  const another = async (): Promise<WindowEmitter> => windowed?.strategy() ?? new PlainBatches();
   const definition: ConsumerDefinition = {
     ...definitionOf({
       stream,
@@ -76,7 +75,7 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
       executor: undefined,
       sinks: [],
     }),
-    stage: windowed?.stage ?? new PipelineStage(batches, prepare),
+    stage: windowed?.stage ?? new PipelineStage(batches, prepare, (stored) => changed(resolved.group, stored)),
   };
   return { definition, line: lineOf(definition, targetsOf(plan.outlets, intoSinks, sinks)) };
 }
@@ -130,7 +129,7 @@ function bindWindows(step: WindowStep, { after }: StagePlan, { batches, fusing, 
     logic,
     time: shape.time,
     shape: shapeText(step),
-    changed: (stored: string) => changed(step, stored),
+    changed: (stored: string) => changed(name, stored),
   };
   return { stage, strategy: () => new WindowStage(options) };
 }
@@ -151,7 +150,7 @@ function shapeText({ shape: { windows, time }, aggregate }: WindowStep): string 
   );
 }
 
-function changed({ name }: WindowStep, stored: string): MinibatchError {
+function changed(name: string, stored: string): MinibatchError {
   return new MinibatchError(
     ErrorCode.StageChanged,
     `windows of '${name}' are open that were begun with other options (${stored}): run the earlier version once more and flush the stream, ` +

@@ -1,29 +1,45 @@
 import type { Mutable } from '../common/mutable.js';
-import type { NamedSink, Stage, StageChanges, ValueCodec } from '../engine/engine.interface.js';
+import type { NamedSink, Stage, StageChanges } from '../engine/engine.interface.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
+import { CountWindow } from '../windows/count.window.js';
+import type { EmitterContext, WindowEmitter } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
 import type { BatchRunner } from './batch-runner.js';
+import { openWindows, ROWS } from './window-stage.js';
 
 /** Sees that the streams of the messages take them, and decides on their partitions. */
 export type Prepare = (messages: readonly Mutable<NewMessage>[], closing: AbortSignal) => Promise<void>;
 
-/** A stage without state has no rows. */
-const NO_VALUES: ValueCodec = {
-  encode: () => new Uint8Array(),
-  decode: () => undefined,
-};
+/** Makes batches for a stage without windows. */
+export class PlainBatches extends CountWindow {
+  /** Whether it is known that no windows are open; another process may have had the lease. */
+  isChecked = false;
+
+  override init(context: EmitterContext): void | Promise<void> {
+    this.isChecked = false;
+    return super.init(context);
+  }
+}
 
 /** A stage of a pipeline that remembers nothing: what messages become is appended. */
 export class PipelineStage implements Stage {
-  readonly values = NO_VALUES;
+  readonly values = ROWS;
   readonly cacheBytes = 0;
 
+  /** @param changed what to throw if an earlier version of the pipeline has put messages of this stream into windows, which are open */
   constructor(
     private readonly batches: BatchRunner,
     private readonly prepare: Prepare,
+    private readonly changed: (stored: string) => Error,
   ) {}
 
-  readonly run = async (window: Window, changes: StageChanges): Promise<void> => {
+  readonly run = async (window: Window, changes: StageChanges, strategy: WindowEmitter): Promise<void> => {
+    const plain = strategy as PlainBatches;
+    if (!plain.isChecked) {
+      const open = await openWindows(changes);
+      if (open !== undefined) throw this.changed(open);
+      plain.isChecked = true;
+    }
     const { bad, outputs } = await this.batches.run(window);
     for (const [message, error] of bad) window.reject(message, error);
     const appends: Mutable<NewMessage>[] = [];
@@ -37,5 +53,5 @@ export class PipelineStage implements Stage {
   };
 
   readonly withSinks = (replace: (sink: NamedSink) => NamedSink): Stage =>
-    new PipelineStage(this.batches.withSinks(replace), this.prepare);
+    new PipelineStage(this.batches.withSinks(replace), this.prepare, this.changed);
 }

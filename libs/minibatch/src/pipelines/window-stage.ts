@@ -1,4 +1,4 @@
-import type { StageChanges } from '../engine/engine.interface.js';
+import type { StageChanges, ValueCodec } from '../engine/engine.interface.js';
 import { type Look, Watermark, type WatermarkOptions, type WatermarkState } from '../flow/watermark.js';
 import {
   type FailedItem,
@@ -12,6 +12,7 @@ import {
   type TimedItem,
   type WindowLogic,
 } from '../flow/window-logic.js';
+import { decodeValue, encodeValue } from '../storage/encoded-message.js';
 import { CountWindow } from '../windows/count.window.js';
 import type { BufferedMessage } from '../windows/message.js';
 import {
@@ -25,12 +26,26 @@ import type { Window } from '../windows/window.js';
 
 /** Where the watermark is stored; no slot of a window begins with it. */
 const MARK = 'm/';
+/** How rows are stored. */
+export const ROWS: ValueCodec = {
+  encode: encodeValue,
+  decode: (bytes) => decodeValue(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)),
+};
 /** Rows that are fired in one step. */
 const PAGE = 500;
 /** Windows that are given out in one commit; the rest follows at once in the next one. */
 const MOST_FIRED = 2_000;
 /** Steps of one window of the engine have numbers of their own. */
 const STEPS = 4_096;
+
+/** The shape of the windows that are open. Undefined if none is. */
+export async function openWindows(changes: StageChanges): Promise<string | undefined> {
+  await changes.load([MARK]);
+  const stored = changes.get(MARK) as StoredMark | undefined;
+  if (!stored) return undefined;
+  for await (const rows of changes.pages()) if (rows.some(({ slot }) => slot !== MARK)) return stored.shape ?? '';
+  return undefined;
+}
 
 export interface WindowStageOptions {
   readonly logic: WindowLogic;
@@ -189,7 +204,11 @@ export class WindowStage extends WindowEmitter {
     await changes.load([MARK]);
     const stored = changes.get(MARK) as StoredMark | undefined;
     const isFirst = this.nextDue === undefined;
-    if (stored && stored.shape !== this.options.shape) await this.requireNoRows(stored, changes);
+    if (stored && stored.shape !== this.options.shape) {
+      // Rows of another shape would be read as what they are not.
+      const open = await openWindows(changes);
+      if (open !== undefined) throw this.options.changed(open);
+    }
     const draft = isFirst ? new Watermark(this.options.time, stored) : this.watermark.copy();
     const items = await work.items();
     const timed = readInOrder(items, draft, changes.began);
@@ -217,13 +236,6 @@ export class WindowStage extends WindowEmitter {
     const { shape } = this.options;
     if (state.mark === stored?.mark && state.max === stored?.max && shape === stored?.shape) return;
     changes.put(MARK, { ...state, shape } satisfies StoredMark);
-  }
-
-  /** Rows of another shape would be read as what they are not. */
-  private async requireNoRows({ shape = '' }: StoredMark, changes: StageChanges): Promise<void> {
-    for await (const rows of changes.pages()) {
-      if (rows.some(({ slot }) => slot !== MARK)) throw this.options.changed(shape);
-    }
   }
 }
 

@@ -1,9 +1,9 @@
 import { counted } from '../common/counted.js';
 import type { Mutable } from '../common/mutable.js';
-import type { NamedSink, Stage, StageChanges, ValueCodec } from '../engine/engine.interface.js';
+import type { NamedSink, Stage, StageChanges } from '../engine/engine.interface.js';
 import { codeOf, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import type { FailedItem, FiredWindow, Item, LateItem } from '../flow/window-logic.js';
-import { decodeValue, encodeValue } from '../storage/encoded-message.js';
+import { encodeValue } from '../storage/encoded-message.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
@@ -14,7 +14,7 @@ import type { Output } from './message-run.js';
 import type { Prepare } from './pipeline.stage.js';
 import { type Draft, draftOf } from './draft.js';
 import { idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
-import { WindowStage, type WindowWork } from './window-stage.js';
+import { ROWS, type WindowStage, type WindowWork } from './window-stage.js';
 import type { WindowStep } from './window.plan.js';
 
 export interface WindowedStageParts {
@@ -29,10 +29,6 @@ export interface WindowedStageParts {
   readonly maxBytes: number;
 }
 
-const ROWS: ValueCodec = {
-  encode: encodeValue,
-  decode: (bytes) => decodeValue(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)),
-};
 const CACHE_BYTES = 64 * 1024 * 1024;
 
 /** A stage of a pipeline that puts what messages become into windows. */
@@ -44,7 +40,7 @@ export class WindowedStage implements Stage {
 
   readonly run = async (window: Window, changes: StageChanges, strategy: WindowEmitter): Promise<void> => {
     const { batches, step, results, late, prepare, maxBytes } = this.parts;
-    requireOnePartition(step, window);
+    requireOnePartition(step, window.stream, changes.partitions);
     const batch = new WindowBatch(step, window, { now: changes.began.now, maxBytes }, await batches.run(window));
     await (strategy as WindowStage).run(window, changes, batch);
     const drafts: Mutable<NewMessage>[] = [
@@ -65,12 +61,12 @@ export class WindowedStage implements Stage {
 }
 
 /** Messages of one key may be in several partitions of a stream that is not partitioned by the windows' keys. */
-function requireOnePartition({ name, readsSource }: WindowStep, { stream, partition }: Window): void {
-  if (!readsSource || partition === 0) return;
+function requireOnePartition({ name, readsSource }: WindowStep, stream: string, partitions: number): void {
+  if (!readsSource || partitions === 1) return;
   throw new MinibatchError(
     ErrorCode.StageChanged,
-    `the windows of '${name}' read '${stream}', which has more than one partition by now: name their number in ` +
-      `defineStream('${stream}', { partitions: … }), so that the messages of a key come together, and start the application anew`,
+    `the windows of '${name}' read '${stream}', which has ${partitions} partitions by now, and messages of a key may be in all of them: ` +
+      `give it one partition, or give the pipeline another name and say defineStream('${stream}', { partitions: ${partitions} })`,
     { details: { step: name, stream } },
   );
 }
