@@ -37,12 +37,25 @@ describe('messages that are in no window', () => {
           .map(({ key, value, start }) => [key, value, +start])
           .to(Out);
       }
+      @Pipeline('archive')
+      archive() {
+        const windows = from(Readings).by('sensor').window({ interval: '1 minute', time: 'at' }).count();
+        return [
+          windows.to(Late as never),
+          from(Readings)
+            .map(({ at }) => at)
+            .to(Others),
+        ];
+      }
     }
     const harness = await start(Counts);
     await give(harness, Readings, ...late);
     await harness.advance('1 minute');
     expect(harness.outputs(Out)).toEqual(counts);
-    expect(await lettersOf(harness, 'readings')).toEqual([
+    // What else is made of late messages is right.
+    expect(harness.outputs(Others)).toEqual(late.map(({ at }) => at));
+    const letters = await lettersOf(harness, 'readings');
+    expect(letters.filter(({ group }) => group === 'counts')).toEqual([
       { data: reading(1), group: 'counts', code: ErrorCode.Late },
       { data: reading(2, 'b'), group: 'counts', code: ErrorCode.Late },
     ]);
@@ -264,5 +277,63 @@ describe('what follows windows', () => {
       ['a', { minutes: 2, n: 2 }, 60],
       ['a', { minutes: 1, n: 1 }, 120],
     ]);
+  });
+
+  it('keeps what is too large, or can not be stored, from holding up others', async () => {
+    @Injectable()
+    class Large {
+      @Pipeline('large')
+      large() {
+        return from(Readings)
+          .by('sensor')
+          .window({ interval: '1 minute', every: '2s', time: 'at' })
+          .aggregate((a) => ({ all: a.collect(1_000) }))
+          .map(async ({ key, value }) => [key, value.all.length])
+          .to(Out);
+      }
+    }
+    const harness = await start(Large);
+    const long = 'x'.repeat(900_000);
+    for (let n = 0; n < 25; n += 1) {
+      await harness.append(Readings, { ...reading(n * 2_000, 'large'), long } as never);
+      await harness.append(Readings, reading(n * 2_000, 'small'));
+    }
+    await give(harness, Readings, reading(200_000, 'end'));
+    const outputs = harness.outputs(Out) as readonly (readonly [string, number])[];
+    expect(outputs).toContainEqual(['small', 25]);
+    expect(outputs).not.toContainEqual(['large', 25]);
+    const letters = await lettersOf(harness, 'large/results');
+    expect(letters.length).toBeGreaterThan(0);
+    expect(new Set(letters.map(({ code }) => code))).toEqual(new Set([ErrorCode.StateTooLarge]));
+  });
+
+  it('is not shown what an aggregate has done to a message in an attempt that failed', async () => {
+    @Injectable()
+    class Keeps {
+      @Pipeline('keeps')
+      keeps() {
+        return from(Readings)
+          .by('sensor')
+          .window({ size: 3 })
+          .aggregate({
+            init: (): { top?: { celsius: number } } => ({}),
+            add(acc, item: { celsius: number }) {
+              if (item.celsius < 0) throw new Error('cold');
+              if (acc.top) acc.top.celsius += item.celsius;
+              else acc.top = item;
+            },
+            result: ({ top }) => top?.celsius,
+          })
+          .map(({ value }) => value)
+          .to(Out);
+      }
+    }
+    const harness = await start(Keeps);
+    await harness.appendMany(
+      Readings,
+      [1, 2, -1, 4].map((celsius, n) => reading(n, 'a', celsius)),
+    );
+    await harness.advance('1s');
+    expect(harness.outputs(Out)).toEqual([7]);
   });
 });

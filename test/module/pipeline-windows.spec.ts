@@ -137,6 +137,47 @@ describe('windows of a pipeline', () => {
     await harness.flush(Readings);
     expect(harness.outputs(Out)).toEqual([{ key: 'a', value: 24, ...facts, partial: true, ...bounds(0, 60 * MINUTE) }]);
   });
+
+  it('are given out by a flush that comes with their messages, also those by count', async () => {
+    @Injectable()
+    class Counts {
+      @Pipeline('minutes')
+      minutes() {
+        const minutes = from(Readings).by('sensor').window({ interval: '1 hour', time: 'at', idle: 'hold' });
+        return minutes
+          .count()
+          .map(({ value }) => `minutes ${value}`)
+          .to(Out);
+      }
+      @Pipeline('hundreds')
+      hundreds() {
+        return from(Readings)
+          .timed('at')
+          .by('sensor')
+          .window({ size: 100, interval: '5s' })
+          .count()
+          .map(({ value, partial }) => `hundreds ${value} ${partial}`)
+          .to(Out);
+      }
+      @Pipeline('thousands')
+      thousands() {
+        return from(Readings)
+          .by('sensor')
+          .window({ size: 1_000 })
+          .count()
+          .map(({ value, partial }) => `thousands ${value} ${partial}`)
+          .to(Out);
+      }
+    }
+    const harness = await start(Counts);
+    await give(harness, Readings, reading(1), reading(2));
+    await harness.advance('2s');
+    expect(harness.outputs(Out)).toEqual([]);
+    await Promise.all([harness.append(Readings, reading(3)), harness.flush(Readings)]);
+    await harness.advance('1s');
+    const outputs = (harness.outputs(Out) as readonly string[]).toSorted();
+    expect(outputs).toEqual(['hundreds 3 true', 'minutes 3', 'thousands 3 true']);
+  });
 });
 
 describe('the steps of a pipeline', () => {

@@ -1,4 +1,4 @@
-import { changed, type Untyped } from './aggregates.js';
+import { changed, isBuiltIn, type Untyped } from './aggregates.js';
 import { type ContentKind, type Held, heldOf } from './content.js';
 import { copyOf } from './plain-copy.js';
 import type { FailedItem, FiredWindow, TimedItem } from './window-logic.js';
@@ -33,11 +33,15 @@ export function mergeAll(aggregate: Untyped, [first, ...others]: readonly unknow
 /** Accumulators of an aggregate. */
 export class AggregateContent implements ContentKind {
   readonly revises = true;
+  /** An item is added once more when a batch is: what `add` has done to it must not be seen then. */
+  private readonly dataFor: (item: TimedItem) => unknown;
 
   constructor(
     private readonly aggregate: Untyped,
     private readonly limit: AccumulatorLimit,
-  ) {}
+  ) {
+    this.dataFor = isBuiltIn(aggregate) ? ({ data }) => data : ({ data }) => copyOf(data);
+  }
 
   empty(): Held {
     return heldOf(this.aggregate.init(), false);
@@ -108,7 +112,7 @@ export class AggregateContent implements ContentKind {
   }
 
   private with(value: unknown, item: TimedItem): unknown {
-    return changed(value, this.aggregate.add(value, item.data, item.message, item));
+    return changed(value, this.aggregate.add(value, this.dataFor(item), item.message, item));
   }
 
   private replay(before: unknown, items: readonly TimedItem[]): unknown {

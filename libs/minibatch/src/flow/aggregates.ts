@@ -201,6 +201,11 @@ export function combined(parts: Readonly<Record<string, Untyped>>): Aggregate<un
   };
 }
 
+/** Whether all of it is of this package, which changes nothing that it is given. */
+export function isBuiltIn({ builtIn, parts = {} }: Untyped): boolean {
+  return builtIn !== undefined && Object.values(parts).every(isBuiltIn);
+}
+
 /** What its accumulators are: those of another text can't be read as its own. */
 export function describeAggregate({ builtIn: name = 'own', parts, version = 0 }: Untyped): string {
   const inside = parts ? Object.entries(parts).map(([key, part]) => `${key}: ${describeAggregate(part)}`) : [];

@@ -50,7 +50,7 @@ export class BatchState {
     const work = async () => {
       for (let message = due[next]; message && !signal.aborted; message = due[next]) {
         next += 1;
-        const done = this.one(take, message);
+        const done = this.one(take, message, signal);
         if (done) await done;
       }
     };
@@ -82,9 +82,11 @@ export class BatchState {
     return results.value as readonly unknown[];
   }
 
-  private one(take: Take, message: Message): Promise<void> | undefined {
+  private one(take: Take, message: Message, signal: AbortSignal): Promise<void> | undefined {
     const run = new MessageRun(message);
     const note = (outcome: Outcome) => {
+      // An attempt that is over: the next one may have judged the message by now.
+      if (signal.aborted) return;
       const before = this.of(message);
       const passed = before ? new Set([...before.passed, ...run.passed]) : run.passed;
       this.tried.set(message.id, { outcome, passed, tries: before?.tries ?? 0 });

@@ -1,6 +1,6 @@
 import type { Message } from '../windows/message.js';
-import { MessageRun, type Take } from './message-run.js';
 import type { Draft } from './draft.js';
+import { MessageRun, type Take } from './message-run.js';
 
 /** What goes on behind windows: a result, or a late message. */
 export interface Onward {
@@ -11,8 +11,8 @@ export interface Onward {
   readonly time: number;
   /** Undefined to try it at once; otherwise it is known not to work. */
   readonly failed?: unknown;
-  /** For the stream where it is tried again. */
-  readonly toStore: () => Draft;
+  /** For the stream where it is tried again. Undefined if it can't be stored, and has been given up. */
+  readonly toStore: () => Draft | undefined;
 }
 
 /**
@@ -28,25 +28,25 @@ export class Continuation {
     this.isDeferred = take === undefined;
   }
 
-  /** @returns what to append @throws what can't be stored */
-  async run(all: readonly Onward[]): Promise<Draft[]> {
-    const drafts: Draft[] = [];
-    for (const onward of all) drafts.push(...(await this.one(onward)));
-    return drafts;
+  /** @returns what to append */
+  run(all: readonly Onward[]): readonly Draft[] {
+    return all.flatMap((onward) => this.now(onward) ?? onward.toStore() ?? []);
   }
 
-  private async one({ data, message, time, failed, toStore }: Onward): Promise<readonly Draft[]> {
-    if (this.isDeferred || !this.take || failed !== undefined) return [toStore()];
+  /** Undefined if it does not work at once. */
+  private now({ data, message, time, failed }: Onward): readonly Draft[] | undefined {
+    if (this.isDeferred || !this.take || failed !== undefined) return undefined;
     const run = new MessageRun(message, time);
     try {
       const running = this.take(data, run);
       if (running) {
-        // One by one would be slow. The next ones are handled where many are at the same time.
+        // What it calls may hang. It is called again there, where many can be on their way at the same time.
         this.isDeferred = true;
-        await running;
+        running.catch(() => undefined);
+        return undefined;
       }
     } catch {
-      return [toStore()];
+      return undefined;
     }
     return run.outputs.flatMap((output) => (output.kind === 'message' ? [output.message] : []));
   }

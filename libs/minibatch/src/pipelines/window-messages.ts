@@ -1,4 +1,5 @@
 import type { Mutable } from '../common/mutable.js';
+import { bareMessageOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { mergeAll } from '../flow/aggregate-content.js';
 import type { Untyped } from '../flow/aggregates.js';
 import { keyFrom, type StoredKey, storedKey } from '../flow/slot.js';
@@ -30,6 +31,8 @@ export interface ResultMessage extends Pick<
   readonly key: StoredKey;
   /** Accumulators, of which the result is made where it is read: what throws at it is tried there, and blamed on this message. */
   readonly parts: readonly unknown[];
+  /** Why there are none: they can't be in a message. */
+  readonly failed?: string;
 }
 
 /** @throws AppendError `NotStorable`, `MessageTooLarge` */
@@ -43,10 +46,24 @@ export function itemMessage(
   return draftOf(stream, content, { created, headers, key: partitionKey(key) }, maxBytes);
 }
 
-/** @throws AppendError `NotStorable`, `MessageTooLarge` */
+/** One that can't be stored is stored without its accumulators, and becomes a dead letter: it must not hold up others. */
 export function resultMessage(stream: string, fired: FiredWindow, created: number, maxBytes: number): Draft {
-  const { key, start, end, openedBy, revision, late, partial, parts = [] } = fired;
+  try {
+    return draftOfResult(stream, fired, fired.parts ?? [], created, maxBytes);
+  } catch (error) {
+    return draftOfResult(stream, { ...fired, failed: bareMessageOf(error) }, [], created, maxBytes);
+  }
+}
+
+function draftOfResult(
+  stream: string,
+  { key, start, end, openedBy, revision, late, partial, failed }: FiredWindow,
+  parts: readonly unknown[],
+  created: number,
+  maxBytes: number,
+): Draft {
   const data: Mutable<ResultMessage> = { key: storedKey(key), revision, late, partial, parts };
+  if (parts.length === 0) data.failed = String(failed);
   if (start !== undefined) data.start = start;
   if (end !== undefined) data.end = end;
   if (openedBy !== undefined) data.openedBy = openedBy;
@@ -65,7 +82,10 @@ export function itemFrom(data: unknown): { readonly key: string; readonly time: 
 
 /** @throws what a function of the application throws */
 export function resultFrom(data: unknown, aggregate: Untyped): Result<unknown> {
-  const { parts, ...message } = data as ResultMessage;
+  const { parts, failed, ...message } = data as ResultMessage;
+  if (failed !== undefined) {
+    throw new MinibatchError(ErrorCode.StateTooLarge, `a result whose accumulators could not be stored: ${failed}`);
+  }
   return resultOf({ ...message, key: keyFrom(message.key) }, aggregate.result(mergeAll(aggregate, parts)));
 }
 

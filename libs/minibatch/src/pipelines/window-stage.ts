@@ -100,9 +100,11 @@ export class WindowStage extends WindowEmitter {
   private nextDue: number | undefined;
   /** By last message, or by the time of one without messages. */
   private readonly cuts = new Map<string, Cut>();
-  private seen: { readonly length: number; readonly complete: boolean; readonly flushing: boolean } & Look;
+  private seen: { readonly length: number; readonly complete: boolean } & Look;
   private lastEmpty = -Infinity;
   private hasFlushed = false;
+  /** The stream is to be flushed, or was while messages were on their way: then windows are given out after them. */
+  private wantsFlush = false;
   /** A flush that takes several batches has begun. */
   private isFlushing = false;
   /** Where a flush that takes several batches raises the mark to in the end. */
@@ -111,7 +113,7 @@ export class WindowStage extends WindowEmitter {
   constructor(private readonly options: WindowStageOptions) {
     super();
     this.watermark = new Watermark(options.time);
-    this.seen = { length: 0, complete: false, flushing: false, now: 0, monotonic: 0 };
+    this.seen = { length: 0, complete: false, now: 0, monotonic: 0 };
   }
 
   override init(context: EmitterContext): void | Promise<void> {
@@ -119,6 +121,7 @@ export class WindowStage extends WindowEmitter {
     this.nextDue = undefined;
     this.cuts.clear();
     this.hasFlushed = false;
+    this.wantsFlush = false;
     this.isFlushing = false;
     this.raise = -Infinity;
     return this.batches.init(context);
@@ -129,8 +132,9 @@ export class WindowStage extends WindowEmitter {
   override observe(view: MessageView): void {
     this.batches.observe(view);
     const { length, complete, flushing, now, monotonic } = view;
-    this.seen = { length, complete, flushing, now, monotonic };
+    this.seen = { length, complete, now, monotonic };
     if (!flushing) this.hasFlushed = false;
+    else if (!this.hasFlushed) this.wantsFlush = true;
     if (!complete) this.watermark.busy();
     else if (this.isIdle(view)) this.watermark.rest({ now, monotonic });
   }
@@ -149,12 +153,15 @@ export class WindowStage extends WindowEmitter {
   }
 
   override emitted({ take, end }: Selection): void {
-    const { length, complete, flushing, now, monotonic } = this.seen;
+    const { length, complete, now, monotonic } = this.seen;
     const isLast = complete && take.length === length;
     const last = take.at(-1);
     if (!last && end) this.lastEmpty = end.getTime();
-    const flushes = (flushing || this.isFlushing) && !last;
-    if (flushes) this.hasFlushed = true;
+    const flushes = (this.wantsFlush || this.isFlushing) && !last;
+    if (flushes) {
+      this.hasFlushed = true;
+      this.wantsFlush = false;
+    }
     const key = last?.id ?? String(end?.getTime());
     this.cuts.set(key, { look: { now, monotonic }, isLast, flushes });
   }
@@ -184,8 +191,7 @@ export class WindowStage extends WindowEmitter {
   }
 
   private mustFlush(view: MessageView): boolean {
-    const begins = view.flushing && !this.hasFlushed && this.nextDue !== Infinity;
-    return (begins || this.isFlushing) && this.isIdle(view);
+    return (this.wantsFlush || this.isFlushing) && this.isIdle(view);
   }
 
   private checkDue(view: MessageView): number | undefined {

@@ -12,11 +12,14 @@ import type { WindowStep } from './window.plan.js';
 export function entryTake(step: WindowStep, isDirect: boolean, maxBytes: number): Take {
   const keyBy = readerOf(step.by);
   const timeBy = step.time === undefined ? undefined : readerOf(step.time);
+  // By count, time is how long a message has waited.
+  const isByCount = step.shape.windows.kind === 'count';
   return (data, run) => {
     const { message } = run;
     const key = requireKey(step, keyBy(data, message));
-    const given = timeBy ? requireTime(`window of '${step.name}': time`, timeBy(data, message)) : run.time;
-    const time = given ?? message.created.getTime();
+    const carried = isByCount ? undefined : run.time;
+    const given = timeBy ? requireTime(`window of '${step.name}': time`, timeBy(data, message)) : carried;
+    const time = given ?? run.source.created;
     if (!isDirect) {
       run.outputs.push({
         kind: 'message',

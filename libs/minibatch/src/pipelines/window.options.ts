@@ -101,4 +101,8 @@ export interface Bounds {
 export type BoundsOf<W> = W extends { readonly size: number } ? unknown : Bounds;
 
 /** What aggregates of no messages are, if there may be such windows. */
-export type EmptyOf<W> = W extends { readonly empty: true | 'once' } ? undefined : never;
+export type EmptyOf<W> = W extends { readonly empty: infer E }
+  ? [E] extends [false | undefined]
+    ? never
+    : undefined
+  : never;

@@ -2,8 +2,9 @@ import { counted } from '../common/counted.js';
 import type { Mutable } from '../common/mutable.js';
 import type { NamedSink, Stage, StageChanges } from '../engine/engine.interface.js';
 import { codeOf, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
+import { copyOf } from '../flow/plain-copy.js';
 import type { FailedItem, FiredWindow, Item, LateItem } from '../flow/window-logic.js';
-import { encodeValue } from '../storage/encoded-message.js';
+import { toStorable } from '../storage/storable.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
@@ -43,12 +44,11 @@ export class WindowedStage implements Stage {
     requireOnePartition(step, window.stream, changes.partitions);
     const batch = new WindowBatch(step, window, { now: changes.began.now, maxBytes }, await batches.run(window));
     await (strategy as WindowStage).run(window, changes, batch);
-    const drafts: Mutable<NewMessage>[] = [
-      ...batch.outputs,
-      ...(await late.run(batch.lateOnes)),
-      ...(await results.run(batch.results)),
-    ].map((draft) => ({ ...draft }));
-    for (const [message, error] of batch.bad) window.reject(message, error);
+    // Late messages that can't be stored are given up, with all that was made of them.
+    const lateDrafts = late.run(batch.lateOnes);
+    const all = [...batch.outputs, ...lateDrafts, ...results.run(batch.results)];
+    const drafts = all.map((draft): Mutable<NewMessage> => ({ ...draft }));
+    for (const [message, error] of [...batch.tooLate, ...batch.bad]) window.reject(message, error);
     if (drafts.length > 0) await prepare(drafts, window.closing);
     for (const draft of drafts) changes.append(draft);
     changes.drop(batch.dropped);
@@ -77,6 +77,8 @@ class WindowBatch implements WindowWork {
   readonly lateOnes: Onward[] = [];
   /** Messages to give up, and why. */
   readonly bad: Map<Message, unknown>;
+  /** Messages that are given up because they are late. What was made of them beside windows is right, and stays. */
+  readonly tooLate = new Map<Message, unknown>();
   /** Late ones that go nowhere. */
   dropped = 0;
   /** Late messages for a stream. */
@@ -120,23 +122,35 @@ class WindowBatch implements WindowWork {
     if (taken) return;
     const { message, key, time, data } = item;
     if (target.kind === 'drop') this.dropped += 1;
-    else if (target.kind === 'deadLetter') this.bad.set(message, tooLate(name, late));
+    else if (target.kind === 'deadLetter') this.tooLate.set(message, tooLate(name, late));
     else if (target.kind === 'flow') {
       const created = message.created.getTime();
-      const toStore = () => itemMessage(streams.late, { key, time, data }, { created }, this.limits.maxBytes);
-      this.lateOnes.push({ data, message, time, toStore });
+      const toStore = () =>
+        this.orGiveUp(message, () => itemMessage(streams.late, { key, time, data }, { created }, this.limits.maxBytes));
+      // What functions do to it is not stored.
+      this.lateOnes.push({ data: copyOf(data), message, time, toStore });
     } else if (target.kind === 'stream') {
       const { created, key: own } = message;
       const labels = { created: created.getTime(), key: own };
-      this.lateDrafts.push(draftOf(target.stream, data, labels, this.limits.maxBytes));
+      const draft = this.orGiveUp(message, () => draftOf(target.stream, data, labels, this.limits.maxBytes));
+      if (draft) this.lateDrafts.push(draft);
     }
   };
+
+  private orGiveUp(message: Message, make: () => Draft): Draft | undefined {
+    try {
+      return make();
+    } catch (error) {
+      this.bad.set(message, error);
+      return undefined;
+    }
+  }
 
   readonly failed = ({ item, error }: FailedItem): void => {
     this.bad.set(item.message, error);
   };
 
-  /** Of the messages that are not given up. */
+  /** Of messages with which nothing is wrong. */
   get outputs(): readonly Draft[] {
     const drafts: Draft[] = [];
     for (const [message, outputs] of this.outcome.outputs) {
@@ -183,7 +197,7 @@ export function stateTooLarge(name: string, most: number): (bytes: number) => Mi
 export function sizeOfState(name: string): (value: unknown) => number {
   return (value) => {
     try {
-      return encodeValue(value).length;
+      return toStorable(value).bytes;
     } catch (cause) {
       throw new MinibatchError(
         ErrorCode.StateTooLarge,
