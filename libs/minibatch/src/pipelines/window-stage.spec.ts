@@ -79,7 +79,7 @@ describe('a stage with windows', () => {
     };
     const rows = async () =>
       (await plain.listState(KEY, undefined, { rows: 10_000, bytes: 1e9 })).rows.map(({ slot }) => slot);
-    return { database, out, rows };
+    return { database, plain, out, rows };
   };
 
   it('gives out the windows that the times of later messages close', async () => {
@@ -235,6 +235,38 @@ describe('a stage with windows', () => {
     const found = (await out()) as readonly unknown[][];
     expect(found.length).toBe(4_500);
     expect(found.filter(([, , , , partial]) => partial !== 'partial')).toEqual([]);
+    await stop(p);
+  });
+
+  it('takes what comes in the middle of a long flush for late', async () => {
+    const { database, plain, out } = world();
+    const { consumer, late } = stageOf({ interval: 100, time: 'at', idle: 'hold' }, { size: 1_000, interval: 50 });
+    let sent = 0;
+    let isFlushing = false;
+    const p = await new Process(database, {
+      around: async (call) => {
+        const result = await call.proceed();
+        if (call.method === 'claim' && isFlushing && sent === 0) {
+          sent += 1;
+          await plain.append([{ stream: STREAM, data: { key: 'k0', at: 2 }, created: new Date(p.clock.now()) }]);
+          p.engine.wake(STREAM);
+        }
+        return result;
+      },
+    })
+      .consumer(consumer)
+      .start();
+    await p.append(...Array.from({ length: 4_500 }, (_, n) => ({ key: `k${n}`, at: 1 })));
+    await p.advance(1_000);
+    isFlushing = true;
+    await p.store.updateStream(STREAM, { flush: true });
+    await p.engine.refresh(STREAM);
+    await p.advance(1_000);
+    const found = (await out()) as readonly unknown[][];
+    expect(sent).toBe(1);
+    expect(late).toEqual(['k0']);
+    expect(found.length).toBe(4_500);
+    expect(new Set(found.map(([key]) => key)).size).toBe(4_500);
     await stop(p);
   });
 });

@@ -105,10 +105,8 @@ export class WindowStage extends WindowEmitter {
   private hasFlushed = false;
   /** The stream is to be flushed, or was while messages were on their way: then windows are given out after them. */
   private wantsFlush = false;
-  /** A flush that takes several batches has begun. */
-  private isFlushing = false;
-  /** Where a flush that takes several batches raises the mark to in the end. */
-  private raise = -Infinity;
+  /** A flush that takes several batches has begun, when the mark was here. */
+  private flushedFrom: number | undefined;
 
   constructor(private readonly options: WindowStageOptions) {
     super();
@@ -122,8 +120,7 @@ export class WindowStage extends WindowEmitter {
     this.cuts.clear();
     this.hasFlushed = false;
     this.wantsFlush = false;
-    this.isFlushing = false;
-    this.raise = -Infinity;
+    this.flushedFrom = undefined;
     return this.batches.init(context);
   }
 
@@ -157,7 +154,7 @@ export class WindowStage extends WindowEmitter {
     const isLast = complete && take.length === length;
     const last = take.at(-1);
     if (!last && end) this.lastEmpty = end.getTime();
-    const flushes = (this.wantsFlush || this.isFlushing) && !last;
+    const flushes = (this.wantsFlush || this.flushedFrom !== undefined) && !last;
     if (flushes) {
       this.hasFlushed = true;
       this.wantsFlush = false;
@@ -191,7 +188,7 @@ export class WindowStage extends WindowEmitter {
   }
 
   private mustFlush(view: MessageView): boolean {
-    return (this.wantsFlush || this.isFlushing) && this.isIdle(view);
+    return (this.wantsFlush || this.flushedFrom !== undefined) && this.isIdle(view);
   }
 
   private checkDue(view: MessageView): number | undefined {
@@ -222,19 +219,19 @@ export class WindowStage extends WindowEmitter {
     else draft.busy();
     const batch = new Batch(this.options.logic, changes, work, draft);
     if (timed.length > 0) await batch.take(timed);
-    const flushed = cut?.flushes ? await batch.flush() : undefined;
-    const raise = Math.max(this.raise, flushed?.raise ?? -Infinity);
-    if (flushed?.isDone) draft.raise(raise);
+    const from = this.flushedFrom ?? draft.value;
+    const flushed = cut?.flushes ? await batch.flush(from) : undefined;
+    // At once: what comes before the rest is flushed must not go into windows that have been given out.
+    if (flushed) draft.raise(flushed.raise);
     const known = isFirst ? await changes.nextDue() : this.nextDue;
-    const nextDue = await batch.fireDue(known ?? Infinity);
+    // The rest of a flush would be fired as if it had come to its end.
+    const nextDue = flushed?.isDone === false ? -Infinity : await batch.fireDue(known ?? Infinity);
     this.store(draft, stored, changes);
     changes.whenThrough(() => {
       this.watermark = draft;
       this.nextDue = nextDue;
       this.cuts.delete(nameOf(window));
-      if (!flushed) return;
-      this.isFlushing = !flushed.isDone;
-      this.raise = flushed.isDone ? -Infinity : raise;
+      if (flushed) this.flushedFrom = flushed.isDone ? undefined : from;
     });
   }
 
@@ -309,14 +306,18 @@ class Batch {
     return (await this.changes.nextDue()) ?? Infinity;
   }
 
-  /** Fires all windows there are, by the mark as it is before. If there may be more, they are for the next batch. */
-  async flush(): Promise<{ readonly isDone: boolean; readonly raise: number }> {
+  /**
+   * Fires all windows there are. If there may be more, they are for the next batch.
+   *
+   * @param mark as it was when the flush began: windows that end later are partial
+   */
+  async flush(mark: number): Promise<{ readonly isDone: boolean; readonly raise: number }> {
     const { logic } = this;
     let given = 0;
     let highest = -Infinity;
     for await (const rows of this.changes.pages()) {
       await this.changes.load(logic.needsToFlush(rows));
-      const { fired, raise } = logic.flush(rows, this.step());
+      const { fired, raise } = logic.flush(rows, { ...this.step(), mark });
       highest = Math.max(highest, raise);
       this.give(fired);
       given += fired.length;
