@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Injectable } from '@nestjs/common';
-import { ErrorCode } from 'nestjs-minibatch';
+import { defineStream, ErrorCode, memoryStore } from 'nestjs-minibatch';
 import { from, Pipeline } from 'nestjs-minibatch/flow';
 import { lmdbStore } from 'nestjs-minibatch/lmdb';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -75,4 +75,46 @@ describe('open windows of an earlier version', () => {
       await application().close();
     },
   );
+});
+
+describe('streams that windows need for themselves', () => {
+  const counts = (name?: string) =>
+    from(Readings)
+      .by('sensor')
+      .window({ size: 2 }, name === undefined ? {} : { name })
+      .count();
+
+  @Injectable()
+  class AppendsThere {
+    @Pipeline('counts')
+    counts() {
+      return counts().to(defineStream('counts/results'));
+    }
+  }
+  @Injectable()
+  class ReadsThere {
+    @Pipeline('counts')
+    counts() {
+      return counts().to(Out);
+    }
+    @Pipeline('reader')
+    reader() {
+      return from(defineStream('counts/results')).to(Out);
+    }
+  }
+  @Injectable()
+  class SameNames {
+    @Pipeline('a')
+    one() {
+      return counts('b').to(Out);
+    }
+    @Pipeline('a/b')
+    other() {
+      return counts().to(Out);
+    }
+  }
+
+  it.each([[AppendsThere], [ReadsThere], [SameNames]])('are used by nothing else: %o', async (provider) => {
+    await expect(startOn(memoryStore(), provider)).rejects.toThrow(/need that stream for themselves/);
+  });
 });

@@ -8,7 +8,7 @@ import type { ResolvedAttempts } from '../definitions/shared.options.js';
 import { bareMessageOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { type FlowOutlet, isOutlet } from './flow-node.js';
 import { type PipelineEntry, pipelineEntriesOf } from './pipeline.decorator.js';
-import { planPipeline, type StagePlan } from './pipeline.plan.js';
+import { planPipeline, type StagePlan, targetStreams } from './pipeline.plan.js';
 
 /** The consumer of one stream that a pipeline reads. Its group is the pipeline's name. */
 export interface PipelineConsumer extends RegisteredConsumer {
@@ -30,6 +30,8 @@ interface KnownPipeline {
 @Injectable()
 export class PipelineExplorer {
   private readonly known = new Map<string, KnownPipeline>();
+  /** Of all pipelines, each with its `Class.method`. */
+  private readonly plans: { readonly label: string; readonly plan: StagePlan }[] = [];
 
   constructor(
     private readonly discovery: DiscoveryService,
@@ -50,7 +52,27 @@ export class PipelineExplorer {
         }
       }
     }
+    this.checkOwnStreams();
     return found;
+  }
+
+  /** What is in the streams that windows need for themselves is for them alone. @throws MinibatchError `InvalidOptions` */
+  private checkOwnStreams(): void {
+    const owners = new Map<string, string>();
+    for (const { label, plan } of this.plans) {
+      for (const stream of plan.steps.flatMap(({ streams }) => Object.values(streams))) {
+        const other = owners.get(stream) ?? label;
+        if (other !== label) throw taken(label, stream, other);
+        owners.set(stream, label);
+      }
+    }
+    for (const { label, plan } of this.plans) {
+      const used = [...targetStreams(plan), ...(plan.roots.some(({ work }) => work.kind === 'from') ? [plan] : [])];
+      for (const { stream } of used) {
+        const owner = owners.get(stream);
+        if (owner !== undefined) throw taken(label, stream, owner);
+      }
+    }
   }
 
   private take(
@@ -70,12 +92,22 @@ export class PipelineExplorer {
     const outlets = outletsOf(label, instance, method);
     const plans = planPipeline(label, name, options, outlets, defaults);
     this.known.set(name, { label, instance, entry, module: module.name });
+    this.plans.push(...plans.map((plan) => ({ label, plan })));
     return plans.map((plan) => {
       const { stream, settings, resolved } = plan;
       const consumer = { stream, options, label, instance, method, module, resolved, plan };
       return settings ? { ...consumer, settings } : consumer;
     });
   }
+}
+
+function taken(label: string, stream: string, owner: string): MinibatchError {
+  return invalidOption(
+    label,
+    'stream',
+    stream,
+    `another name: the windows of ${owner} need that stream for themselves`,
+  );
 }
 
 function duplicate(name: string, other: KnownPipeline, own: KnownPipeline): MinibatchError {
