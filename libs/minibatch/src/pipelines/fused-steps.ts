@@ -21,7 +21,7 @@ export interface FuseOptions {
   /** Sinks of the plan's outlets; what goes into one is noted by its index. */
   readonly sinks: readonly FlowOutlet[];
   /** What happens where a step with windows begins, or what comes out of it is read from a stream. */
-  readonly stateful: (node: FlowNode, next: () => Take) => Take | undefined;
+  readonly stateful: (node: FlowNode, next: () => Take) => Take;
 }
 
 /** All steps from these on, up to where windows begin and flows end, as one function. */
@@ -44,7 +44,7 @@ export function fuse(roots: readonly (FlowNode | FlowOutlet)[], after: StagePlan
     const { work } = node;
     const goOn = () => inTurn(nexts.map((each) => takeOf(each, depth + 1)));
     if (work.kind === 'windows' || work.kind === 'aggregate' || work.kind === 'late') {
-      return options.stateful(node, goOn) ?? goOn();
+      return options.stateful(node, goOn);
     }
     const next = goOn();
     if (work.kind === 'from' || work.kind === 'merge' || work.kind === 'way') return next;

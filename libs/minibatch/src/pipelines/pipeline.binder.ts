@@ -21,7 +21,6 @@ import { sizeOfState, stateTooLarge, WindowedStage } from './windowed.stage.js';
 
 /** Of an accumulator. */
 const MOST_STATE_BYTES = 1024 * 1024;
-
 /** What is in the dedupe id of a message beside names: a hash and numbers. */
 const NUMBERS_BYTES = 56;
 
@@ -93,8 +92,8 @@ function fusingOf(
     idBytes: NUMBERS_BYTES + Buffer.byteLength(stream) + Buffer.byteLength(group),
     sinks,
     stateful(node, next) {
-      const step = steps.find((each) => each.node === node || each.results === node);
       if (node.work.kind === 'late') return lateTake(next());
+      const step = steps.find((each) => each.node === node || each.results === node);
       if (!step) throw new RangeError('a step without a plan: a bug of nestjs-minibatch');
       if (node === step.results) return resultTake(step, next());
       if (roots.includes(node)) return storedEntryTake;

@@ -61,12 +61,12 @@ export interface WindowWork {
   /**
    * What is put into windows of these messages, in their order. Messages that something is wrong with are rejected there.
    */
-  readonly items: () => readonly Item[] | Promise<readonly Item[]>;
+  readonly items: () => readonly Item[];
   /** A window has closed, or its result has changed. */
   readonly fired: (fired: FiredWindow) => void;
   /** An item came too late for windows. */
   readonly late: (late: LateItem) => void;
-  /** Whether a late item is given up, with all that was made of its message. */
+  /** Whether a late item is given up: then nothing that was made of its message is in a window. */
   readonly givesUp: (late: LateItem) => boolean;
   /** A function threw at this item: nothing that was made of its message is in a window. */
   readonly failed: (failed: FailedItem) => void;
@@ -213,8 +213,7 @@ export class WindowStage extends WindowEmitter {
       if (open !== undefined) throw this.options.changed(open);
     }
     const draft = isFirst ? new Watermark(this.options.time, stored) : this.watermark.copy();
-    const items = await work.items();
-    const timed = readInOrder(items, draft, changes.began);
+    const timed = readInOrder(work.items(), draft, changes.began);
     if (cut?.isLast) draft.rest(cut.look);
     else draft.busy();
     const batch = new Batch(this.options.logic, changes, work, draft);

@@ -29,9 +29,9 @@ export interface WindowStep {
   /** The latest moment of a window that ends then: in windows that follow, results are with what they were made of. */
   readonly latestIn: (end: number) => number;
   readonly late: LateTarget;
-  /** Of its own, for what it reads, for results whose functions do not work at once, and for late messages. */
   /** Whether it reads its source itself: then no other step does, and all messages of a key are in the one partition. */
   readonly readsSource: boolean;
+  /** Of its own, for what it reads, for results whose functions do not work at once, and for late messages. */
   readonly streams: { readonly items: string; readonly results: string; readonly late: string };
 }
 
@@ -52,28 +52,39 @@ export function planWindows(
 ): readonly WindowStep[] {
   const nodes = [...after.keys()].filter(isWindows);
   const sources = nodes.map(soleSourceOf);
-  const names = new Map<string, number>();
-  for (const { work } of nodes) {
-    checkKeys(`${label}: window`, work.options, ['name']);
-    const { name } = work.options as { readonly name?: unknown };
-    if (name === undefined && nodes.length > 1) {
+  const names = new Set<string>();
+  return nodes.map((node, index) => {
+    const name = nameOf(label, pipeline, node, nodes.length);
+    if (names.has(name))
       throw invalidOption(
         label,
         'window: name',
-        name,
-        `a name for each of its ${nodes.length} steps with windows: progress and open windows are stored under it`,
+        Reflect.get(node.work.options, 'name'),
+        'a name that no other step of it has',
       );
-    }
-    const own = name === undefined ? pipeline : `${pipeline}/${checkName(label, 'window: name', name)}`;
-    const longest = checkName(label, 'window: name', `${own}/results`);
-    if (names.has(longest)) throw invalidOption(label, 'window: name', name, 'a name that no other step of it has');
-    names.set(longest, names.size);
-  }
-  return nodes.map((node, index) => {
+    names.add(name);
     const source = sources[index];
     const readsSource = source !== undefined && sources.indexOf(source) === sources.lastIndexOf(source);
-    return stepOf(label, pipeline, node, after.get(node) ?? [], readsSource);
+    return stepOf(label, name, node, after.get(node) ?? [], readsSource);
   });
+}
+
+/** The pipeline's name, and that of the step if it has one. @param steps of the pipeline */
+function nameOf(label: string, pipeline: string, { work: { options } }: WindowsNode, steps: number): string {
+  checkKeys(`${label}: window`, options, ['name']);
+  const { name } = options as { readonly name?: unknown };
+  if (name === undefined && steps > 1) {
+    throw invalidOption(
+      label,
+      'window: name',
+      name,
+      `a name for each of its ${steps} steps with windows: progress and open windows are stored under it`,
+    );
+  }
+  const full = name === undefined ? pipeline : `${pipeline}/${checkName(label, 'window: name', name)}`;
+  // The longest one of its streams.
+  checkName(label, 'window: name', `${full}/results`);
+  return full;
 }
 
 /** The one stream that it reads, if that has one partition; undefined if there are several, or windows come before it. */
@@ -97,14 +108,12 @@ function isWindows(node: FlowNode): node is WindowsNode {
 
 function stepOf(
   label: string,
-  pipeline: string,
+  name: string,
   node: WindowsNode,
   nexts: readonly (FlowNode | FlowOutlet)[],
   readsSource: boolean,
 ): WindowStep {
-  const { by, windows, options } = node.work;
-  const own = (options as { readonly name?: string }).name;
-  const name = own === undefined ? pipeline : `${pipeline}/${own}`;
+  const { by, windows } = node.work;
   const where = `${label}: window`;
   const [results, ...others] = nexts.filter(isResults);
   if (!results) {

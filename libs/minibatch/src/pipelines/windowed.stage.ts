@@ -11,9 +11,9 @@ import type { WindowEmitter } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
 import type { BatchOutcome, BatchRunner } from './batch-runner.js';
 import type { Continuation, Onward } from './continuation.js';
+import { type Draft, draftOf } from './draft.js';
 import type { Output } from './message-run.js';
 import type { Prepare } from './pipeline.stage.js';
-import { type Draft, draftOf } from './draft.js';
 import { idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
 import { ROWS, type WindowStage, type WindowWork } from './window-stage.js';
 import type { WindowStep } from './window.plan.js';
@@ -66,7 +66,7 @@ function requireOnePartition({ name, readsSource }: WindowStep, stream: string, 
   throw new MinibatchError(
     ErrorCode.StageChanged,
     `the windows of '${name}' read '${stream}', which has ${partitions} partitions by now, and messages of a key may be in all of them: ` +
-      `give it one partition, or give the pipeline another name and say defineStream('${stream}', { partitions: ${partitions} })`,
+      `say defineStream('${stream}', { partitions: ${partitions} }), and give the pipeline another name; a stream should be flushed before it grows`,
     { details: { step: name, stream } },
   );
 }
