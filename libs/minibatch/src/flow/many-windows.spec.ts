@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Untyped } from './aggregates.js';
+import { count, type Untyped } from './aggregates.js';
 import { CountWindows } from './count-windows.js';
 import { HoppingWindows } from './hopping.js';
 import { contentOf, ids, Machine, PLAIN } from './machine.spec.support.js';
@@ -33,6 +33,30 @@ describe.each(KINDS)('more windows of one key than a call fires (%s)', (kind) =>
     expect(found).toEqual(reference.told(reference.each(many(350), 50, 0)));
     expect(machine.rows.size).toBe(0);
   });
+});
+
+it('at each message read the messages of a key once, however many are fired', () => {
+  const rows = new Map<string, unknown>();
+  const reads = new Map<string, number>();
+  const state = {
+    get: (slot: string) => {
+      reads.set(slot, (reads.get(slot) ?? 0) + 1);
+      return rows.get(slot);
+    },
+    put: (slot: string, value: unknown) => void rows.set(slot, value),
+    remove: (slot: string) => void rows.delete(slot),
+  };
+  const logic = new MessageWindows(1_000, count() as Untyped);
+  const items = many(100).map(({ id, key, time }) => {
+    const message = { id, data: null, created: new Date(time) };
+    return { id, key, time, data: null, message, bytes: 0, mark: -1 };
+  });
+  logic.take(items, { state, number: 1, mark: -1 });
+  reads.clear();
+  const due = [...rows].filter(([slot]) => slot.startsWith('e/')).map(([slot, value]) => ({ slot, value }));
+  const fired = logic.fire(due, { state, number: 2, mark: 1_000 });
+  expect(fired.map(({ value }) => value)).toEqual(items.map((_item, n) => n + 1));
+  expect([...reads].filter(([slot]) => slot.startsWith('c/')).map(([, times]) => times)).toEqual([1]);
 });
 
 describe.each(KINDS)('what is kept of windows by count (%s)', (kind) => {

@@ -1,4 +1,4 @@
-import { changed, type Untyped } from './aggregates.js';
+import { changed, isBuiltIn, type Untyped } from './aggregates.js';
 import { Call, Drafts, putEach, type RowShape } from './call.js';
 import {
   byTime,
@@ -53,12 +53,14 @@ interface StoredMessages {
  */
 export class MessageWindows implements WindowLogic {
   private readonly shape: RowShape<MessagesRow>;
+  private readonly copies: boolean;
 
   /** @param aggregate absent: the method gets the messages */
   constructor(
     private readonly interval: number,
     private readonly aggregate?: Untyped,
   ) {
+    this.copies = aggregate !== undefined && !isBuiltIn(aggregate);
     this.shape = {
       decode(value) {
         const { key, chunks, tail, pending } = value as StoredMessages;
@@ -167,10 +169,10 @@ export class MessageWindows implements WindowLogic {
       ...{ key: row.key, ...this.boundsOf(time), openedBy: id },
       ...{ revision: 0, late: false, partial: time > step.mark },
     });
-    for (const each of fired) {
-      if (this.aggregate) call.fired.push({ ...facts(each), ...this.resultOf(row, each, step.state, this.aggregate) });
-      else call.fired.push({ ...facts(each), content: this.contentOf(row, each) });
-    }
+    if (this.aggregate) {
+      const results = this.resultsOf(row, fired, step.state, this.aggregate);
+      for (const [index, each] of fired.entries()) call.fired.push({ ...facts(each), ...results[index] });
+    } else for (const each of fired) call.fired.push({ ...facts(each), content: this.contentOf(row, each) });
     row.pending = row.pending.slice(fired.length);
     const leaving = this.dropUnneeded(row, mark);
     if (this.aggregate) for (const { slot } of leaving) step.state.remove(slot);
@@ -193,15 +195,28 @@ export class MessageWindows implements WindowLogic {
     };
   }
 
-  private resultOf(row: MessagesRow, { time }: Pending, state: StateView, aggregate: Untyped): Partial<FiredWindow> {
-    const chunks = row.chunks.filter((chunk) => this.isIn(chunk, time));
-    const stored = chunks.flatMap(({ slot }) => (state.get(slot) as Chunk).messages);
-    const messages = [...stored, ...row.tail].filter((message) =>
-      this.isIn({ from: message.time, to: message.time }, time),
-    );
+  /** Of windows in the order of their ends, which are read from one list: each begins and ends no earlier in it than the one before. */
+  private resultsOf(
+    row: MessagesRow,
+    fired: readonly Pending[],
+    state: StateView,
+    aggregate: Untyped,
+  ): readonly Partial<FiredWindow>[] {
+    const chunks = this.chunksOf(row, fired).flatMap((slot) => (state.get(slot) as Chunk).messages);
+    const messages = [...chunks, ...row.tail].sort(byTime);
+    let from = 0;
+    let to = 0;
+    return fired.map(({ time }) => {
+      while ((messages[to]?.time ?? Infinity) <= time) to += 1;
+      while (from < to && (messages[from]?.time ?? Infinity) <= time - this.interval) from += 1;
+      return this.resultOf(messages.slice(from, to), aggregate);
+    });
+  }
+
+  private resultOf(messages: readonly CollectedMessage[], aggregate: Untyped): Partial<FiredWindow> {
     let acc = aggregate.init();
     try {
-      for (const message of messages.sort(byTime)) acc = this.add(aggregate, acc, message);
+      for (const message of messages) acc = this.add(aggregate, acc, message);
       return { value: aggregate.result(copyOf(acc)), parts: [acc] };
     } catch (failed) {
       return { failed, parts: [acc] };
@@ -209,7 +224,8 @@ export class MessageWindows implements WindowLogic {
   }
 
   private add(aggregate: Untyped, acc: unknown, message: CollectedMessage): unknown {
-    const data = copyOf(message.data);
+    // It is added to several windows: what `add` does to it must not be seen then.
+    const data = this.copies ? copyOf(message.data) : message.data;
     return changed(acc, aggregate.add(acc, data, { ...message, data }, message));
   }
 
