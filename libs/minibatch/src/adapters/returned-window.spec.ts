@@ -16,6 +16,9 @@ class MadeWindow extends Window {
   readonly group = 'g';
   readonly partition = 0;
   readonly late = false;
+  readonly key = undefined;
+  readonly partial = false;
+  readonly revision = 0;
   readonly start = undefined;
   readonly end = undefined;
   readonly part = undefined;

@@ -2,6 +2,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { ConsumerKey, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 import { Window } from '../windows/window.js';
+import type { RowWindowFacts } from './engine.interface.js';
 
 const NONE: ReadonlyMap<string, unknown> = new Map();
 const ALL_FINE: readonly Undecodable[] = [];
@@ -31,6 +32,9 @@ export class BatchWindow extends Window {
   readonly end?: Date;
   readonly part?: number;
   readonly late: boolean;
+  readonly key?: string;
+  readonly partial: boolean;
+  readonly revision: number;
   readonly attempt: number;
   readonly split?: { readonly of: string; readonly from: number; readonly to: number };
   private reasons: Map<string, unknown> | undefined;
@@ -39,7 +43,7 @@ export class BatchWindow extends Window {
   private lazyShown: BatchWindow | undefined;
 
   constructor(
-    private readonly key: ConsumerKey,
+    private readonly consumer: ConsumerKey,
     private readonly record: WindowRecord,
     /** As the store has given them out. */
     readonly stored: readonly StoredMessage[],
@@ -47,17 +51,22 @@ export class BatchWindow extends Window {
     private readonly piece?: { readonly id: string; readonly from: number; readonly to: number },
     /** The handler's window, of which this one is a view: it knows what is rejected. */
     private readonly origin?: BatchWindow,
+    /** Present if it is made of rows. */
+    private readonly facts?: RowWindowFacts,
   ) {
     super();
     this.id = piece?.id ?? record.id;
-    this.stream = key.stream;
-    this.group = key.group;
-    this.partition = key.partition;
+    this.stream = consumer.stream;
+    this.group = consumer.group;
+    this.partition = consumer.partition;
     if (record.start) this.start = record.start;
     if (record.end) this.end = record.end;
     if (record.part !== undefined) this.part = record.part;
     if (piece) this.split = { of: record.id, from: piece.from, to: piece.to };
     this.late = record.late ?? false;
+    if (facts?.key !== undefined) this.key = facts.key;
+    this.partial = facts?.partial ?? false;
+    this.revision = facts?.revision ?? 0;
     this.attempt = record.attempt;
   }
 
@@ -79,8 +88,13 @@ export class BatchWindow extends Window {
 
   /** The same window for another reader, with its messages as they were appended. */
   view(signal = this.attemptSignal): BatchWindow {
-    const { key, record, stored, piece, origin = this } = this;
-    return new BatchWindow(key, record, stored, signal, piece, origin);
+    const { consumer, record, stored, piece, origin = this, facts } = this;
+    return new BatchWindow(consumer, record, stored, signal, piece, origin, facts);
+  }
+
+  /** True: the strategy knows nothing of it. */
+  get isOfRows(): boolean {
+    return this.facts !== undefined;
   }
 
   /** What the strategy is shown of it, the same at each step. */

@@ -51,6 +51,7 @@ export class Committer {
   /** A window is through, with its handler and its sinks or without a handler. */
   add(open: InFlightWindow): void {
     if (this.waiting.windows === 0) this.since = this.term.parts.clock.monotonic();
+    if (open.ofRows) open.effects = open.ofRows.finish();
     this.windows.transition(open, WindowState.Finished);
   }
 
@@ -141,8 +142,9 @@ export class Committer {
       this.progress = progress;
       this.endedBy = endedBy;
       parts.keeper.renewed(lease, sent);
-      counters.committedWindows += commit.length;
-      counters.committedMessages += commit.reduce((sum, { messages }) => sum + messages.length, 0);
+      const handled = commit.filter(({ isIntake }) => !isIntake);
+      counters.committedWindows += handled.length;
+      counters.committedMessages += handled.reduce((sum, { messages }) => sum + messages.length, 0);
       counters.lastCommit = new Date(parts.clock.now());
       for (const { handled } of commit) {
         if (handled) notify(term, 'onCommit', handled);
@@ -174,7 +176,11 @@ export class Committer {
 
   /** Resolves when the messages of committed windows have left the buffer. */
   private async settle(commit: readonly InFlightWindow[], groups: readonly string[]): Promise<void> {
-    const windows = commit.map(({ record, messages }) => ({ window: record, messages }));
+    // Those of rows have left the buffer before.
+    const windows = commit.map(({ record, messages, ofRows }) => ({
+      window: record,
+      messages: ofRows ? [] : messages,
+    }));
     await settle(this.term, windows, { groups, closing: this.term.closing });
   }
 }
@@ -194,12 +200,15 @@ export function advance(
   commit: readonly InFlightWindow[],
 ): { progress: ConsumerProgress; endedBy: number } {
   let { lastSeq, lastEnd, windows, messages } = progress;
-  for (const { record, messages: some } of commit) {
+  for (const { record, messages: some, isIntake, ofRows } of commit) {
     lastSeq = Math.max(lastSeq, record.seq);
-    lastEnd = laterEnd(lastEnd, record, record.seq > endedBy);
-    if (record.end && !record.late) endedBy = Math.max(endedBy, record.seq);
+    // What goes into rows counts when it is handled.
+    if (isIntake) continue;
     windows += 1;
     messages += some.length;
+    if (ofRows) continue;
+    lastEnd = laterEnd(lastEnd, record, record.seq > endedBy);
+    if (record.end && !record.late) endedBy = Math.max(endedBy, record.seq);
   }
   return { progress: { lastSeq, windows, messages, ...(lastEnd ? { lastEnd } : {}) }, endedBy };
 }

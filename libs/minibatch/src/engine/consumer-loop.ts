@@ -15,6 +15,7 @@ import { PassScheduler } from './pass-scheduler.js';
 import { PassTimer } from './pass-timer.js';
 import { ReadAhead } from './read-ahead.js';
 import type { Standing } from './standing.js';
+import { RowWindows } from './row-windows.js';
 import { takeOver } from './take-over.js';
 import { WindowClaimer } from './window-claimer.js';
 import { WindowDispatcher } from './window-dispatcher.js';
@@ -44,6 +45,8 @@ export class ConsumerLoop {
   private readonly runner: WindowRunner;
   private readonly dispatcher: WindowDispatcher;
   private readonly claimer: WindowClaimer;
+  /** Present if the handler's windows are made of rows. */
+  private readonly rows: RowWindows | undefined;
   private readonly requests: WindowRequests;
   private readonly expiry: Expiry;
   private readonly ancestors: Ancestors;
@@ -77,12 +80,17 @@ export class ConsumerLoop {
     this.readAhead = new ReadAhead(term);
     this.committer = new Committer(term, windows, passes, (open) => {
       this.requests.left(open);
-      this.readAhead.owned.release(open.messages);
+      this.rows?.left(open);
+      if (!open.ofRows) this.readAhead.owned.release(open.messages);
     });
     this.evidence = new Evidence(term, windows, () => passes.schedule());
     this.runner = new WindowRunner(term, this.evidence, () => passes.schedule());
     this.dispatcher = new WindowDispatcher(term, windows, this.evidence, this.runner, this.committer, passes);
     this.claimer = new WindowClaimer(term, windows, this.readAhead, this.committer, passes);
+    const { stage } = term.definition;
+    this.rows =
+      stage?.open &&
+      new RowWindows(term, { ...stage, open: stage.open }, windows, () => this.claimer.takeSeq(), passes);
     this.requests = new WindowRequests(term, windows, this.dispatcher, passes);
     this.expiry = new Expiry(term, this.readAhead, this.claimer, passes);
     this.ancestors = new Ancestors(term, () => passes.schedule());
@@ -239,9 +247,10 @@ export class ConsumerLoop {
       if (this.readAhead.setFreeWorkers(Math.min(dispatcher.freeWorkers, dispatcher.allowedStarts))) this.claimer.ask();
       this.readOn();
       this.claimer.claimReady();
+      this.rows?.claimReady();
     }
     this.committer.commitIfDue(this.hold);
-    if (term.isClosing && this.windows.isQuiet && !this.claimer.isClaiming && !this.expiry.isExpiring) {
+    if (term.isClosing && this.windows.isQuiet && !this.isClaiming && !this.expiry.isExpiring) {
       term.end();
       return;
     }
@@ -261,14 +270,18 @@ export class ConsumerLoop {
   private get hold(): number {
     const { windows, dispatcher } = this;
     const isNextReady = windows.nextFresh !== undefined && !this.isPaused && !windows.hasIsolated;
-    if (dispatcher.canBegin && (this.claimer.isClaiming || isNextReady)) return 0;
+    if (dispatcher.canBegin && (this.isClaiming || isNextReady)) return 0;
     return dispatcher.hold;
   }
 
   private get isDrained(): boolean {
-    return (
-      !this.readAhead.buffer.flushing && !this.claimer.isClaiming && !this.expiry.isExpiring && this.windows.size === 0
-    );
+    const { readAhead, rows, windows, expiry } = this;
+    if (readAhead.buffer.flushing || this.isClaiming || rows?.hasMore) return false;
+    return !expiry.isExpiring && windows.size === 0;
+  }
+
+  private get isClaiming(): boolean {
+    return this.claimer.isClaiming || this.rows?.isClaiming === true;
   }
 
   /** A worker is free, there is something to do, and the rate limit lets nothing begin. */
@@ -287,7 +300,7 @@ export class ConsumerLoop {
 
   private readOn(): void {
     const { readAhead, claimer } = this;
-    if (readAhead.isReading || claimer.isResting) return;
+    if (readAhead.isReading || claimer.isResting || this.rows?.isBacklogged) return;
     const plan = claimer.plan(this.term.parts.clock.now());
     if (!plan) return;
     readAhead.follow(plan);
@@ -339,13 +352,13 @@ export class ConsumerLoop {
   /** Takes up where an earlier holder of the lease left off. */
   private async recover(): Promise<void> {
     const { term, windows, committer } = this;
-    const { definition, parts } = term;
-    const { progress, windows: taken, nextSeq, lastEnd } = await takeOver(term);
+    const { progress, windows: recovered, nextSeq, lastEnd } = await takeOver(term, this.rows);
     committer.resume(progress);
     this.claimer.resume(nextSeq);
+    for (const open of recovered) windows.add(open);
+    const taken = this.rows ? await this.rows.resume(recovered) : recovered;
     for (const open of taken) {
-      this.readAhead.owned.add(open.messages);
-      windows.add(open);
+      if (!open.ofRows) this.readAhead.owned.add(open.messages);
       const vanished = open.messages.length === 0 && open.record.messageIds.length > 0;
       if (vanished || open.record.dropped) committer.add(open);
       // It takes new evidence: the service may be away now.
@@ -354,22 +367,27 @@ export class ConsumerLoop {
       if (open.state !== WindowState.SetAside) windows.isolate(open);
     }
     this.hasInitialised = true;
-    const { emitter, emitterContext, key } = definition;
-    const context = {
-      ...emitterContext,
-      stream: key.stream,
-      group: key.group,
-      now: parts.clock.now(),
-      ...(lastEnd ? { lastEnd } : {}),
-    };
-    try {
-      await emitter.init(context);
-    } catch (error) {
-      if (isA(error, MinibatchError)) throw error;
-      const what = `failed in init(): ${messageOf(error)}. No window is made until it resolves; fix it`;
-      throw emitterFailed(emitter, key, what, { cause: error });
-    }
+    await initEmitter(term, lastEnd);
     this.isRecovered = true;
     this.requests.ready();
+  }
+}
+
+/** Tells the strategy where the consumer stands. @throws MinibatchError `EmitterFailed` */
+async function initEmitter({ definition, parts }: LeaseTerm, lastEnd: Date | undefined): Promise<void> {
+  const { emitter, emitterContext, key } = definition;
+  const context = {
+    ...emitterContext,
+    stream: key.stream,
+    group: key.group,
+    now: parts.clock.now(),
+    ...(lastEnd ? { lastEnd } : {}),
+  };
+  try {
+    await emitter.init(context);
+  } catch (error) {
+    if (isA(error, MinibatchError)) throw error;
+    const what = `failed in init(): ${messageOf(error)}. No window is made until it resolves; fix it`;
+    throw emitterFailed(emitter, key, what, { cause: error });
   }
 }

@@ -33,7 +33,7 @@ export function notedAt({ runsElsewhere }: LeaseTerm, open: InFlightWindow): Not
  */
 export async function afterDeath(term: LeaseTerm, open: InFlightWindow): Promise<void> {
   const { record, apart } = open;
-  if (term.definition.stage) return;
+  if (term.definition.stage && !open.ofRows) return;
   let bisection: Bisection;
   if (!apart) {
     if (record.recoveries < DEATHS) return;

@@ -15,7 +15,7 @@ export function notify(term: LeaseTerm, hook: Hook, window: BatchWindow, detail?
   const { definition, counters, parts } = term;
   const { emitter } = definition;
   // What it would be shown is a good part of what a window of one costs.
-  if (!hasHook(term, hook)) return;
+  if (!hasHook(term, hook) || window.isOfRows) return;
   const threw = (error: unknown) => {
     const wrapped = new MinibatchError(
       ErrorCode.EmitterFailed,

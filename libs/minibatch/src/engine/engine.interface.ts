@@ -1,7 +1,13 @@
 import type { BoundExecutor, WindowHandler } from '../executors/executor.interface.js';
 import type { BackoffOptions } from '../common/backoff.js';
 import type { Sink } from '../sinks/sink.interface.js';
-import type { ConsumerKey, GroupKey, NewMessage } from '../storage/stream-store.interface.js';
+import type {
+  ConsumerKey,
+  GroupKey,
+  NewMessage,
+  StoredMessage,
+  WindowBounds,
+} from '../storage/stream-store.interface.js';
 import type { Window } from '../windows/window.js';
 import type { EmitterContext, WindowEmitter } from '../windows/window-emitter.js';
 
@@ -18,7 +24,10 @@ export interface ConsumerDefinition {
   /** True if the strategy reads in order of time: the store may keep an index. */
   readonly timeOrder: boolean;
   readonly handler: WindowHandler;
-  /** Instead of `handler`, for a consumer with a state. It has no executor, no sinks, and one worker. */
+  /**
+   * Instead of `handler`, for a consumer with a state. It has no executor, no sinks, and one worker; unless it fires windows of its rows, which
+   * are handled like others.
+   */
   readonly stage?: Stage;
   /** Absent: the handler runs in this process. */
   readonly executor?: BoundExecutor;
@@ -67,6 +76,48 @@ export interface Stage {
   readonly cacheBytes: number;
   /** The same stage with others in place of the sinks that it calls itself; absent if it calls none. */
   readonly withSinks?: (replace: (sink: NamedSink) => NamedSink) => Stage;
+  /**
+   * Given by a stage that fires windows of its rows: the messages of one, in order. The handler gets them; of the windows of the buffer it sees
+   * nothing. They are the same each time it is called.
+   *
+   * @param content as it was given to `fire`
+   * @param rows values of the window's rows by slot; without those that are gone
+   */
+  readonly open?: (content: unknown, rows: ReadonlyMap<string, unknown>) => readonly StoredMessage[];
+}
+
+/** A window that a stage makes of rows of its state. Plain data, which its codec can encode. */
+export interface RowWindow {
+  /** What tells it from other windows with the same messages; part of its id. */
+  readonly name: string;
+  /** Windows with the same lane are handled one after another, in the order in which they were fired. */
+  readonly lane: string;
+  /** As the handler is told. */
+  readonly key?: string;
+  /** Milliseconds since the epoch. */
+  readonly start?: number;
+  readonly end?: number;
+  readonly part?: number;
+  readonly late?: boolean;
+  readonly partial?: boolean;
+  readonly revision?: number;
+  /** How many messages it has, and their bytes; or more. */
+  readonly size: { readonly messages: number; readonly bytes: number };
+  /** Rows that hold its messages. Nobody changes them until it has been handled. */
+  readonly rows: readonly string[];
+  /** Rows that are removed when it, and all before it in its lane, have been handled. */
+  readonly release: readonly string[];
+  /** For `open`. */
+  readonly content: unknown;
+  /** True: it is no window, and only releases rows. */
+  readonly silent?: true;
+}
+
+/** What a handler is told of a window of rows, apart from its messages. */
+export interface RowWindowFacts extends WindowBounds {
+  readonly key?: string;
+  readonly partial: boolean;
+  readonly revision: number;
 }
 
 /** Values of rows as bytes. */
@@ -101,11 +152,15 @@ export interface StageChanges {
   remove(slot: string): void;
   /** Counts messages that come to nothing, on purpose. */
   drop(messages: number): void;
+  /** The message of the window with this id, as its store gave it. */
+  stored(id: string): StoredMessage;
+  /** A window of rows, for the handler: it is claimed when this one is committed. Only of a stage that has `open`. */
+  fire(window: RowWindow): void;
   /** Appends a message when the window is committed. */
   append(message: Omit<NewMessage, 'dedupeId'>): void;
   /** Rows that are due at this time or before, by `due` and slot, up to `most`; they are loaded. */
   due(before: number, most: number): Promise<readonly StageRow[]>;
-  /** All rows but those that this attempt has changed, in pages; they are loaded. */
+  /** All rows but those that this attempt has changed, and fired windows, in pages; they are loaded. */
   pages(): AsyncIterable<readonly StageRow[]>;
   /** The due time of the row that is due next; undefined if none is. */
   nextDue(): Promise<number | undefined>;

@@ -1,6 +1,7 @@
 import type { NewDeadLetter, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
 import type { BatchWindow } from './batch-window.js';
 import type { Bisection } from './bisection.js';
+import type { RowWindowFacts } from './engine.interface.js';
 import type { Admission } from './rate-limit.js';
 import type { SinkSkips } from './sink-skips.js';
 import type { StageEffects } from './state-changes.js';
@@ -44,6 +45,20 @@ export interface ClaimRecord {
   unfinished: number;
 }
 
+/** What a window of rows has in addition. */
+export interface OfRows {
+  /** Among the windows that the stage has fired. */
+  readonly number: number;
+  readonly name: string;
+  /** Windows with the same lane are handled one after another. */
+  readonly lane: string;
+  readonly facts: RowWindowFacts;
+  /** It only releases rows: there is nothing to handle. */
+  readonly isSilent: boolean;
+  /** It is through. @returns what its commit changes */
+  readonly finish: () => StageEffects;
+}
+
 /** A window that is claimed and not committed; `InFlightWindows` alone changes its state and what depends on that. */
 export interface InFlightWindow {
   state: WindowState;
@@ -54,10 +69,14 @@ export interface InFlightWindow {
   readable: readonly StoredMessage[];
   /** Sum of their sizes. */
   readonly bytes: number;
+  /** Present if its messages are in rows, and not in the buffer any more. */
+  ofRows: OfRows | undefined;
+  /** It is for a stage that makes windows of rows of it: the handler gets those. */
+  isIntake: boolean;
   /** In flight when a process was cut off. */
   readonly inherited: boolean;
   /** It may be what ended that process: inherited, and its handler, or what became of the answer, may have done so. */
-  readonly suspect: boolean;
+  suspect: boolean;
   /** A suspect that runs, or waits to run, with no other window in flight. */
   isolated: boolean;
   /** Runs again because others succeeded after everything in it had failed. */
@@ -128,6 +147,8 @@ export function inFlightWindow(
     inherited,
     suspect,
     bytes: messages.reduce((sum, { bytes }) => sum + bytes, 0),
+    ofRows: undefined,
+    isIntake: false,
     isolated: false,
     retry: false,
     blocked: false,

@@ -1,5 +1,6 @@
 import { LiveSet } from '../common/live-set.js';
 import { type InFlightWindow, WindowState } from './in-flight-window.js';
+import { Lanes } from './lanes.js';
 
 /** Where a window may go from each state. */
 const NEXT: Readonly<Record<WindowState, readonly WindowState[]>> = {
@@ -41,6 +42,9 @@ export class InFlightWindows {
   private readonly total: Amount = { windows: 0, messages: 0, bytes: 0 };
   private readonly fresh: InFlightWindow[] = [];
   private readonly retries: InFlightWindow[] = [];
+  /** For the stage, not for the handler. */
+  private readonly intake: InFlightWindow[] = [];
+  private readonly lanes = new Lanes();
   private readonly running = new LiveSet<InFlightWindow>();
   private readonly aside: InFlightWindow[] = [];
   private finished: InFlightWindow[] = [];
@@ -121,7 +125,7 @@ export class InFlightWindows {
   /** The window with this id, if it may still run. */
   findRunnable(id: string): InFlightWindow | undefined {
     const isIt = ({ record }: InFlightWindow) => record.id === id;
-    return [...this.running, ...this.fresh, ...this.retries, ...this.aside].find(isIt);
+    return [...this.running, ...this.fresh, ...this.retries, ...this.intake, ...this.lanes, ...this.aside].find(isIt);
   }
 
   /** The window with this id is finished, and has not left the store. */
@@ -144,6 +148,22 @@ export class InFlightWindows {
   /** First of those that have not failed as a probe. */
   get nextUntried(): InFlightWindow | undefined {
     return this.fresh.find(({ failedAsProbe }) => !failedAsProbe);
+  }
+
+  /** The next one for a stage that fires windows; one after another. */
+  get nextIntake(): InFlightWindow | undefined {
+    const [next] = this.intake;
+    return next && ![...this.running].some(({ isIntake }) => isIntake) ? next : undefined;
+  }
+
+  /** The stage can take a window now. */
+  get isIntakeFree(): boolean {
+    return this.intake.length === 0 && ![...this.running].some(({ isIntake }) => isIntake);
+  }
+
+  /** Another window of its lane is ready or runs. */
+  isLaneTaken(open: InFlightWindow): boolean {
+    return this.lanes.isTaken(open);
   }
 
   // ---- suspects
@@ -236,10 +256,11 @@ export class InFlightWindows {
   private leave(open: InFlightWindow): void {
     switch (open.state) {
       case WindowState.Ready:
-        takeOut(open.retry ? this.retries : this.fresh, open);
+        if (!this.lanes.takeOut(open)) takeOut(this.queueOf(open), open);
         return;
       case WindowState.Running:
         this.running.delete(open);
+        this.letNext(open);
         return;
       case WindowState.SetAside:
         takeOut(this.aside, open);
@@ -252,7 +273,7 @@ export class InFlightWindows {
   private enter(open: InFlightWindow): void {
     switch (open.state) {
       case WindowState.Ready:
-        putInOrder(open.retry ? this.retries : this.fresh, open);
+        if (this.lanes.enter(open)) putInOrder(this.queueOf(open), open);
         return;
       case WindowState.Running:
         this.running.add(open);
@@ -268,6 +289,15 @@ export class InFlightWindows {
         return;
       default:
     }
+  }
+
+  private letNext(open: InFlightWindow): void {
+    const next = this.lanes.leave(open);
+    if (next) putInOrder(this.queueOf(next), next);
+  }
+
+  private queueOf({ isIntake, retry }: InFlightWindow): InFlightWindow[] {
+    return isIntake ? this.intake : retry ? this.retries : this.fresh;
   }
 
   private count(open: InFlightWindow, sign: 1 | -1): void {

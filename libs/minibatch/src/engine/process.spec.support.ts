@@ -140,8 +140,7 @@ export class Process {
 }
 
 /** A database for processes, and what lies in it. */
-export function storeToInspect() {
-  const database = new MemoryDatabase();
+export function storeToInspect(database = new MemoryDatabase()) {
   const plain = new MemoryStreamStore(database);
   return {
     database,

@@ -1,6 +1,14 @@
 import type { Clock } from '../common/clock.js';
-import type { Effects, StateLimits, StatePage, StateRow, WindowRecord } from '../storage/stream-store.interface.js';
+import type {
+  Effects,
+  StateLimits,
+  StatePage,
+  StateRow,
+  StoredMessage,
+  WindowRecord,
+} from '../storage/stream-store.interface.js';
 import type { Stage } from './engine.interface.js';
+import { isOfEngine } from './fired-slots.js';
 import { byDue, costOf, type KnownRows, StateChanges } from './state-changes.js';
 
 /** Rows that one read asks for. */
@@ -28,6 +36,8 @@ interface KnownRow {
  * next at once, and is committed in the same order. It ends with the lease term, and nothing is left of what was not committed.
  */
 export class StageState implements KnownRows {
+  /** Number of the first fired window that is not claimed. */
+  firstFired = 0;
   /** The ones used last come last. */
   private readonly known = new Map<string, KnownRow>();
   private bytes = 0;
@@ -39,9 +49,15 @@ export class StageState implements KnownRows {
   ) {}
 
   /** Begins an attempt at a window. */
-  begin({ id, seq }: Pick<WindowRecord, 'id' | 'seq'>, clock: Clock, partitions: number): StateChanges {
+  begin(
+    { id, seq }: Pick<WindowRecord, 'id' | 'seq'>,
+    messages: readonly StoredMessage[],
+    clock: Clock,
+    partitions: number,
+  ): StateChanges {
     const began = { now: clock.now(), monotonic: clock.monotonic() };
-    return new StateChanges(seq, began, `${id}:${this.fence}.${seq}`, this, this.stage.values, partitions);
+    const commit = `${id}:${this.fence}.${seq}`;
+    return new StateChanges({ seq, began, commit, partitions, messages }, this, this.stage.values);
   }
 
   /** The rows with these slots; undefined for those that do not exist. Rejects only when the lease term is over. */
@@ -97,10 +113,10 @@ export class StageState implements KnownRows {
 
   async *pages(): AsyncIterable<readonly StateRow[]> {
     const inFlight = new Map([...this.known].filter(([, { pins }]) => pins > 0));
-    yield [...inFlight.values()].flatMap(({ row }) => row ?? []);
+    yield [...inFlight.values()].flatMap(({ row }) => (row && !isOfEngine(row.slot) ? row : []));
     for (let after: string | undefined; ;) {
       const page = await this.store.list(after, { rows: READ, bytes: DUE_BYTES });
-      yield page.rows.filter(({ slot }) => !inFlight.has(slot));
+      yield page.rows.filter(({ slot }) => !inFlight.has(slot) && !isOfEngine(slot));
       if (page.next === undefined) return;
       after = page.next;
     }

@@ -1,6 +1,7 @@
 import type { Mutable } from '../common/mutable.js';
-import type { Effects, NewMessage, StateRow } from '../storage/stream-store.interface.js';
-import type { StageChanges, StageRow, ValueCodec } from './engine.interface.js';
+import type { Effects, NewMessage, StateRow, StoredMessage } from '../storage/stream-store.interface.js';
+import type { RowWindow, StageChanges, StageRow, ValueCodec } from './engine.interface.js';
+import { type FiredRange, QUEUE, slotOfFired } from './fired-slots.js';
 
 /** What a row costs apart from its content; bytes. */
 const OVERHEAD = 64;
@@ -22,8 +23,10 @@ export interface KnownRows {
   load(slots: Iterable<string>): Promise<ReadonlyMap<string, StateRow | undefined>>;
   /** Rows that are due, by `due` and slot, without those whose slot is left out. */
   due(before: Date, most: number, without: ReadonlyMap<string, unknown>): Promise<readonly StateRow[]>;
-  /** All rows, in pages. */
+  /** All rows but those of fired windows, in pages. */
   pages(): AsyncIterable<readonly StateRow[]>;
+  /** Number of the first fired window that is not claimed, as far as is known. */
+  readonly firstFired: number;
 }
 
 /** Effects, and about how many bytes they take in the store. */
@@ -34,6 +37,18 @@ export interface StageEffects {
   readonly bytes: number;
   /** Messages that came to nothing. */
   readonly dropped: number;
+  /** Number behind that of the last window that was fired; absent if none was. */
+  readonly firedTo?: number;
+}
+
+/** What an attempt at a window begins from. */
+export interface Attempted {
+  readonly seq: number;
+  readonly began: StageChanges['began'];
+  /** Unique to this window as this holder of the lease commits it. */
+  readonly commit: string;
+  readonly partitions: number;
+  readonly messages: readonly StoredMessage[];
 }
 
 /** What one attempt at a window changes. Nothing of it counts before the attempt is through. */
@@ -45,17 +60,25 @@ export class StateChanges implements StageChanges {
   private readonly values = new Map<string, unknown>();
   private readonly messages: NewMessage[] = [];
   private readonly calls: (() => void)[] = [];
+  private readonly fired: RowWindow[] = [];
+  private byId: ReadonlyMap<string, StoredMessage> | undefined;
   private dropped = 0;
+  readonly seq: number;
+  readonly began: StageChanges['began'];
+  readonly partitions: number;
 
   constructor(
-    readonly seq: number,
-    readonly began: StageChanges['began'],
-    /** Unique to this window as this holder of the lease commits it. */
-    private readonly commit: string,
+    private readonly attempted: Attempted,
     private readonly state: KnownRows,
     private readonly codec: ValueCodec,
-    readonly partitions: number,
-  ) {}
+  ) {
+    ({ seq: this.seq, began: this.began, partitions: this.partitions } = attempted);
+  }
+
+  /** For a stage that fires windows. */
+  prepare(): Promise<void> {
+    return this.load([QUEUE]);
+  }
 
   async load(slots: Iterable<string>): Promise<void> {
     for (const [slot, row] of await this.state.load(slots)) this.rows.set(slot, row);
@@ -84,7 +107,18 @@ export class StateChanges implements StageChanges {
   }
 
   append(message: Omit<NewMessage, 'dedupeId'>): void {
-    this.messages.push({ ...message, dedupeId: `${this.commit}.${this.messages.length}` });
+    this.messages.push({ ...message, dedupeId: `${this.attempted.commit}.${this.messages.length}` });
+  }
+
+  stored(id: string): StoredMessage {
+    this.byId ??= new Map(this.attempted.messages.map((message) => [message.id, message]));
+    const found = this.byId.get(id);
+    if (!found) throw new RangeError(`message ${id} is not in the window: a bug of nestjs-minibatch`);
+    return found;
+  }
+
+  fire(window: RowWindow): void {
+    this.fired.push(window);
   }
 
   async due(before: number, most: number): Promise<readonly StageRow[]> {
@@ -141,11 +175,29 @@ export class StateChanges implements StageChanges {
     }
     for (const message of this.messages) bytes += costOfMessage(message);
     bytes += remove.length * OVERHEAD;
+    const changedRows = put.length;
+    const firedTo = this.putFired(put);
+    bytes += put.slice(changedRows).reduce((sum, { slot, value }) => sum + costOf(slot, value), 0);
     const effects: Mutable<Effects> = {};
     if (put.length > 0) effects.put = put;
     if (remove.length > 0) effects.remove = remove;
     if (this.messages.length > 0) effects.append = this.messages;
-    return { effects, bytes, dropped: this.dropped, through: () => this.through() };
+    return {
+      ...{ effects, bytes, dropped: this.dropped, through: () => this.through() },
+      ...(firedTo !== undefined && { firedTo }),
+    };
+  }
+
+  /** A row for each fired window, and one that says which numbers they have. @returns the number behind the last */
+  private putFired(put: StateRow[]): number | undefined {
+    if (this.fired.length === 0) return undefined;
+    const { to: first } = (this.get(QUEUE) as FiredRange | undefined) ?? { to: 0 };
+    const range: FiredRange = { from: Math.max(0, this.state.firstFired), to: first + this.fired.length };
+    this.fired.forEach((window, index) =>
+      put.push({ slot: slotOfFired(first + index), value: this.codec.encode(window) }),
+    );
+    put.push({ slot: QUEUE, value: this.codec.encode(range) });
+    return range.to;
   }
 
   private rowOf(slot: string): StateRow | undefined {

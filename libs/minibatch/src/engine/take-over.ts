@@ -10,8 +10,11 @@ import { laterEnd } from './committer.js';
 import { afterDeath, DEATHS } from './deaths.js';
 import { type InFlightWindow, inFlightWindow, takenApart } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
+import type { RowWindows } from './row-windows.js';
 import { settle } from './settlement.js';
+import { isForStage } from './window-trial.js';
 import { counted } from '../common/counted.js';
+import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 
 /** What a new holder of a lease resumes from. */
 export interface TakenOver {
@@ -24,8 +27,13 @@ export interface TakenOver {
   readonly lastEnd?: Date;
 }
 
-/** Finishes what an earlier holder had committed, and takes over the windows that it had claimed. */
-export async function takeOver(term: LeaseTerm): Promise<TakenOver> {
+/**
+ * Finishes what an earlier holder had committed, and takes over the windows that it had claimed.
+ *
+ * @param rows absent: the consumer's stage makes no windows of rows
+ * @throws MinibatchError `StageChanged` if an earlier version of the consumer has left some
+ */
+export async function takeOver(term: LeaseTerm, rows?: RowWindows): Promise<TakenOver> {
   const { definition, lease, parts, counters } = term;
   const recovery = await term.persist('take over', () => parts.store.recover(lease));
   term.limiter?.restore(latestStarts(recovery));
@@ -36,11 +44,15 @@ export async function takeOver(term: LeaseTerm): Promise<TakenOver> {
   let nextSeq = recovery.progress.lastSeq + 1;
   // Windows began out of order, and that was noted.
   const isNoted = recovery.open.some(({ aside }) => aside !== undefined);
-  for (const [position, record] of recovery.open.entries()) {
-    lastEnd = laterEnd(lastEnd, record, record.seq > recovery.progress.lastSeq);
+  let position = 0;
+  for (const record of recovery.open) {
+    if (!record.slots) lastEnd = laterEnd(lastEnd, record, record.seq > recovery.progress.lastSeq);
     nextSeq = Math.max(nextSeq, record.seq + 1);
-    const open = await reopen(term, record);
-    await judge(term, open, !isNoted && position < definition.workers);
+    const open = await reopen(term, record, rows);
+    if (!open.isIntake) {
+      await judge(term, open, !isNoted && position < definition.workers);
+      position += 1;
+    }
     windows.push(open);
   }
   counters.recovered += windows.length;
@@ -90,7 +102,10 @@ function latestStarts({ progress, open }: Recovery): readonly RateStart[] {
 async function finishRecorded(term: LeaseTerm, { finished, groups }: Recovery): Promise<void> {
   if (finished.length === 0) return;
   const windows: { window: WindowRecord; messages: readonly StoredMessage[] }[] = [];
-  for (const window of finished) windows.push({ window, messages: await load(term, window.messageIds) });
+  for (const window of finished) {
+    // What is in rows has left the buffer; or is there again, as a redriven message.
+    windows.push({ window, messages: window.slots ? [] : await load(term, window.messageIds) });
+  }
   await settle(term, windows, { groups });
 }
 
@@ -124,7 +139,37 @@ async function storeDeaths(term: LeaseTerm, { record }: InFlightWindow): Promise
   await term.persist('count a recovery', () => parts.store.reschedule(lease, record));
 }
 
-async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWindow> {
+async function reopen(term: LeaseTerm, record: WindowRecord, rows?: RowWindows): Promise<InFlightWindow> {
+  const inherited = !term.clean;
+  const suspect = inherited && (!term.runsElsewhere || record.recoveries > 0);
+  const open = record.slots
+    ? await rowsOf(term, rows).reopen(record, suspect, inherited)
+    : await reopenOfBuffer(term, record, suspect, inherited);
+  open.isIntake = rows !== undefined && !open.ofRows;
+  // The stage is ours, and what others may have done to it is not known: it need not run alone.
+  if (open.isIntake) open.suspect = false;
+  // What a stage makes of a part would be lost: its group may have had another handler before.
+  if (record.split && !isForStage(term, open)) open.apart = takenApart(new Bisection(record.split), record.error);
+  return open;
+}
+
+function rowsOf({ definition }: LeaseTerm, rows: RowWindows | undefined): RowWindows {
+  if (rows) return rows;
+  const { stream, group } = definition.key;
+  throw new MinibatchError(
+    ErrorCode.StageChanged,
+    `${definition.label}: windows of group '${group}' on '${stream}' are open that an earlier version has made by key or event time: run that ` +
+      'version once more until they are handled, or give the consumer another group',
+    { details: { consumer: definition.label, stream, group } },
+  );
+}
+
+async function reopenOfBuffer(
+  term: LeaseTerm,
+  record: WindowRecord,
+  suspect: boolean,
+  inherited: boolean,
+): Promise<InFlightWindow> {
   const messages = await load(term, record.messageIds);
   const vanished = record.messageIds.length - messages.length;
   if (vanished > 0) {
@@ -134,12 +179,7 @@ async function reopen(term: LeaseTerm, record: WindowRecord): Promise<InFlightWi
         'vanished from the buffer; something other than this module removed them',
     );
   }
-  const inherited = !term.clean;
-  const suspect = inherited && (!term.runsElsewhere || record.recoveries > 0);
-  const open = inFlightWindow(record, messages, suspect, inherited);
-  // What a stage makes of a part would be lost: its group may have had another handler before.
-  if (record.split && !term.definition.stage) open.apart = takenApart(new Bisection(record.split), record.error);
-  return open;
+  return inFlightWindow(record, messages, suspect, inherited);
 }
 
 async function load(term: LeaseTerm, ids: readonly string[]): Promise<readonly StoredMessage[]> {

@@ -58,6 +58,11 @@ export class WindowClaimer {
     return this.isInFlight;
   }
 
+  /** The number of the next window. */
+  takeSeq(): number {
+    return this.nextSeq++;
+  }
+
   /** The strategy takes nothing of what it is shown, and no more fits in. */
   get isStalled(): boolean {
     return this.cutter.stalled;
@@ -222,8 +227,9 @@ export class WindowClaimer {
     const { key } = this.term.definition;
     const messageIds = messages.map((message) => message.id);
     const id = windowId(key.stream, key.group, key.partition, messageIds, bounds);
-    const record = { seq: this.nextSeq++, id, messageIds, created: new Date(now), attempt: 1, recoveries: 0 };
+    const record = { seq: this.takeSeq(), id, messageIds, created: new Date(now), attempt: 1, recoveries: 0 };
     const open = inFlightWindow(Object.assign(record, bounds, dropped && { dropped: true }), messages);
+    open.isIntake = this.term.definition.stage?.open !== undefined;
     this.windows.add(open);
     return open;
   }

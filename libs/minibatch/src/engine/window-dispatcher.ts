@@ -31,6 +31,8 @@ export class WindowDispatcher {
   /** Windows that could start now, beyond those that are ready. */
   get freeWorkers(): number {
     const { evidence, windows } = this;
+    // What is read is for the stage, which has no worker.
+    if (this.isFedByRows) return windows.isIntakeFree ? 1 : 0;
     // One window that was not tried yet has to be there, as a probe, or those that are set aside might never get evidence.
     if (evidence.isInDoubt) return evidence.hasRoom && windows.nextUntried === undefined ? 1 : 0;
     const { free } = this.term.workers;
@@ -41,7 +43,7 @@ export class WindowDispatcher {
   /** Windows that the rate limit lets begin now, beyond those that are ready. */
   get allowedStarts(): number {
     const { limiter } = this.term;
-    return limiter ? limiter.free - this.windows.in(WindowState.Ready).windows : Infinity;
+    return limiter && !this.isFedByRows ? limiter.free - this.windows.in(WindowState.Ready).windows : Infinity;
   }
 
   /** A worker is free, and the rate limit lets nothing begin. */
@@ -68,9 +70,21 @@ export class WindowDispatcher {
     return this.mayStart && this.next() ? 0 : undefined;
   }
 
+  /** The handler's windows are made of rows. */
+  private get isFedByRows(): boolean {
+    return this.term.definition.stage?.open !== undefined;
+  }
+
+  /** The stage works beside the workers, one window after another; not while windows that may have ended a process run alone. */
+  private startIntake(): void {
+    const { nextIntake, hasIsolated } = this.windows;
+    if (nextIntake && !hasIsolated) this.start(nextIntake, false);
+  }
+
   /** Starts as many windows as there are workers. */
   startReady(): void {
     const { windows, evidence } = this;
+    if (this.isFedByRows) this.startIntake();
     while (this.term.workers.hasFree) {
       if (evidence.isInDoubt) evidence.release();
       const next = this.next();
@@ -112,18 +126,19 @@ export class WindowDispatcher {
     if (untried && (isDue || !evidence.isOutage)) return { open: untried, isProbe: true };
     if (!isDue) return undefined;
     if (nextFresh?.failedAsProbe && evidence.hasRoom) return { open: nextFresh, isProbe: true };
-    return evidence.next && { open: evidence.next, isProbe: true };
+    // Another one of its key may still run.
+    return evidence.next && !windows.isLaneTaken(evidence.next) ? { open: evidence.next, isProbe: true } : undefined;
   }
 
   private start(open: InFlightWindow, isProbe: boolean): void {
     this.windows.transition(open, WindowState.Running);
-    this.term.workers.take();
+    if (!open.isIntake) this.term.workers.take();
     this.term.counters.begun += 1;
     this.passes.startTask(
       () => this.runner.run(open, isProbe),
       (result) => {
         this.ended(open, isProbe, result);
-        this.term.workers.release();
+        if (!open.isIntake) this.term.workers.release();
       },
     );
   }

@@ -13,7 +13,7 @@ import { Pauses } from './pauses.js';
 import { admit, withdraw } from './rate-starts.js';
 import { reschedule } from './reschedule.js';
 import type { LeaseTerm } from './lease-term.js';
-import { indicesOf, Trials, windowOf } from './window-trial.js';
+import { indicesOf, isForStage, Trials, windowOf } from './window-trial.js';
 import { counted } from '../common/counted.js';
 
 /** What became of a window: finished and ready for its commit, waiting for evidence, or left open for the next holder of the lease. */
@@ -105,6 +105,7 @@ export class WindowRunner {
     try {
       for (;;) {
         if (open.givenUp) return await this.giveUp(open);
+        if (open.ofRows?.isSilent) return { kind: 'finished' };
         if (!this.mayTry(open) && !(await this.waitForTry(open, probe))) {
           if (open.givenUp && !this.term.isClosing) continue;
           await this.parts.leave(open);
@@ -136,9 +137,9 @@ export class WindowRunner {
   }
 
   /** True if nothing has to be waited for, as for most windows: promises are a good part of what a window of one costs. */
-  private mayTry({ record }: InFlightWindow): boolean {
+  private mayTry({ record, isIntake }: InFlightWindow): boolean {
     const { parts, lease, isClosing, limiter } = this.term;
-    return !record.nextTry && !limiter && !isClosing && parts.keeper.isFresh(lease);
+    return !record.nextTry && (!limiter || isIntake) && !isClosing && parts.keeper.isFresh(lease);
   }
 
   /**
@@ -146,8 +147,10 @@ export class WindowRunner {
    * false if closing, or if the window was given up meanwhile.
    */
   private async waitForTry(open: InFlightWindow, probe: Probe): Promise<boolean> {
-    const { definition, closing, limiter } = this.term;
+    const { definition, closing, workers } = this.term;
     const { clock } = this.term.parts;
+    // What the limit protects is called by the method.
+    const limiter = open.isIntake ? undefined : this.term.limiter;
     const { nextTry } = open.record;
     if (nextTry) {
       this.retrying += 1;
@@ -155,9 +158,12 @@ export class WindowRunner {
       // The time may have been stored by a clock that was wrong, and ours may jump: no wait is longer than a backoff can be.
       const longest = clock.monotonic() + definition.retry.max;
       const rest = () => Math.min(nextTry.getTime() - clock.now(), longest - clock.monotonic());
+      // Others are handled meanwhile, but for those of its key.
+      if (open.ofRows) workers.release();
       while (rest() > 0 && !signal.aborted) {
         await this.pauses.pause(Math.min(rest(), LONGEST_PAUSE), signal);
       }
+      if (open.ofRows) await this.term.parts.activity.aside(workers.wait(signal));
       this.retrying -= 1;
       if (open.givenUp) return false;
     }
@@ -187,7 +193,7 @@ export class WindowRunner {
       case 'passed': {
         const rejected = indicesOf(open.record, trial.window.rejected);
         if (rejected.length === 0) return { kind: 'finished', window: trial.window };
-        if (this.term.definition.stage) {
+        if (isForStage(this.term, open)) {
           await this.parts.giveUpRejected(open, trial.window.rejected);
           return { kind: 'finished', window: trial.window };
         }
@@ -236,14 +242,14 @@ export class WindowRunner {
       `${definition.label}: attempt ${record.attempt} of window ${record.id} (${counted(open.messages.length, 'message')}) failed: ` +
       withCode(error);
     // A stage handles its messages one by one, and what it made of some of them would be lost if the others came to nothing.
-    if (!definition.stage && record.attempt % retry.attempts === 0) {
+    if (!isForStage(this.term, open) && record.attempt % retry.attempts === 0) {
       parts.log.warn(`${what}; its attempts are used up, looking for the bad messages`);
       open.apart = takenApart(Bisection.begin(record.messageIds.length), messageOf(error));
       await reschedule(this.term, open, { error: messageOf(error), split: open.apart.bisection.state });
       return;
     }
     // What is tried without end is tried less and less often.
-    const wait = backoff(retry, definition.stage ? record.attempt : record.attempt % retry.attempts);
+    const wait = backoff(retry, isForStage(this.term, open) ? record.attempt : record.attempt % retry.attempts);
     parts.log.warn(`${what}; next one in ${Math.round(wait)} ms`);
     await reschedule(this.term, open, {
       attempt: record.attempt + 1,

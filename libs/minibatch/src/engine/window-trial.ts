@@ -58,20 +58,22 @@ export class Trials {
     try {
       const window = windowOf(this.term, open, part, signal);
       // In another process, what can't be decoded comes to light there.
-      const undecodable = this.remote ? NONE : window.decode();
+      const remote = open.isIntake ? undefined : this.remote;
+      const undecodable = remote ? NONE : window.decode();
       if (undecodable.length > 0) {
         await deadLetterUndecodable(this.term, open, undecodable);
         return { kind: 'again' };
       }
       if (note?.at === 'beginning') await note.store();
-      const run = this.evidence.begin();
-      const outcome = await (this.remote
-        ? this.handleThere(this.remote, open, window, signal, note)
+      // A stage shows nothing of the method.
+      const run = isForStage(this.term, open) ? undefined : this.evidence.begin();
+      const outcome = await (remote
+        ? this.handleThere(remote, open, window, signal, note)
         : this.handle(open, window, signal));
       if (outcome.kind !== 'handled') return this.ended(outcome, window);
       // A handler that rejects all of a window has not shown that it can do anything.
       const { size } = window.rejected;
-      if (size === 0 || size < messagesOf(open, part).length) this.evidence.succeeded(open, run);
+      if (run !== undefined && (size === 0 || size < messagesOf(open, part).length)) this.evidence.succeeded(open, run);
       const delivered =
         outcome.result === undefined ? DELIVERED : await this.delivery.deliver(open, outcome.result, window);
       if (delivered.kind === 'delivered' && !this.term.isOver) return { kind: 'passed', window };
@@ -99,7 +101,7 @@ export class Trials {
   /** Calls the handler, within its time limit if it has one. Not async: a promise is a good part of what a window of one costs. */
   private callHandler(open: InFlightWindow, window: BatchWindow, call: Call, signal: AttemptSignal): Promise<unknown> {
     const { definition, caller } = this.term;
-    const { stage } = definition;
+    const stage = isForStage(this.term, open) ? definition.stage : undefined;
     const run = async () => (stage ? await this.runStage(stage, open, window) : await definition.handler(window));
     const { timeout: most } = definition.retry;
     if (most === undefined) return asOwnCall(caller, run);
@@ -108,9 +110,11 @@ export class Trials {
     return limited(this.term, call, running, { most, error, abort: (reason) => signal.abort(reason) });
   }
 
-  private async runStage(stage: Stage, { record }: InFlightWindow, window: BatchWindow): Promise<StageEffects> {
+  private async runStage(stage: Stage, open: InFlightWindow, window: BatchWindow): Promise<StageEffects> {
     const { state, parts, definition } = this.term;
-    const changes = state!.begin(record, parts.clock, parts.partitions(definition.key.stream));
+    const { record, readable } = open;
+    const changes = state!.begin(record, readable, parts.clock, parts.partitions(definition.key.stream));
+    if (stage.open) await changes.prepare();
     await stage.run(window, changes, definition.emitter);
     return changes.effects();
   }
@@ -128,13 +132,14 @@ export class Trials {
     const noted = begins(this.term, open);
     const { calls, definition } = this.term;
     const call = calls.begin(window.id);
+    const isStage = isForStage(this.term, open);
     try {
       const returned = await this.callHandler(open, window, call, signal);
-      const result = definition.stage ? this.through(open, returned as StageEffects) : returned;
+      const result = isStage ? this.through(open, returned as StageEffects) : returned;
       notify(this.term, 'onEmit', window, result);
       return { kind: 'handled', result };
     } catch (error) {
-      return definition.stage ? { kind: 'failed', error } : failedWith(error, window);
+      return isStage ? { kind: 'failed', error } : failedWith(error, window);
     } finally {
       // A run that has timed out is followed until it settles.
       if (definition.retry.timeout === undefined) calls.end(call);
@@ -163,6 +168,11 @@ export class Trials {
   }
 }
 
+/** The stage gets it, and not the handler. */
+export function isForStage({ definition }: LeaseTerm, { ofRows }: InFlightWindow): boolean {
+  return definition.stage !== undefined && !ofRows;
+}
+
 /** Lost workers are counted apart. */
 function isAnswer(handled: Handled): boolean {
   return handled.kind === 'handled' || (handled.kind === 'failed' && !handled.isLost);
@@ -187,13 +197,14 @@ export function windowOf(
   signal: WindowSignals,
 ): BatchWindow {
   const { key } = definition;
-  const { record } = open;
+  const { record, ofRows } = open;
   const isWhole = !part || part.to - part.from === record.messageIds.length;
-  if (isWhole) return new BatchWindow(key, record, open.readable, signal);
+  if (isWhole) return new BatchWindow(key, record, open.readable, signal, undefined, undefined, ofRows?.facts);
   const messages = messagesOf(open, part);
   const ids = messages.map((message) => message.id);
-  const id = windowId(key.stream, key.group, key.partition, ids, {});
-  return new BatchWindow(key, record, messages, signal, { id, from: part.from, to: part.to });
+  const id = windowId(key.stream, key.group, key.partition, ids, {}, ofRows?.name);
+  const piece = { id, from: part.from, to: part.to };
+  return new BatchWindow(key, record, messages, signal, piece, undefined, ofRows?.facts);
 }
 
 export function indicesOf(record: WindowRecord, rejected: ReadonlyMap<string, unknown>): readonly number[] {

@@ -17,6 +17,9 @@ export class RemoteWindow extends Window {
   readonly end?: Date;
   readonly part?: number;
   readonly late: boolean;
+  readonly key?: string;
+  readonly partial: boolean;
+  readonly revision: number;
   readonly attempt: number;
   readonly split?: { readonly of: string; readonly from: number; readonly to: number };
   private readonly reasons = new Map<string, unknown>();
@@ -28,6 +31,7 @@ export class RemoteWindow extends Window {
   ) {
     super();
     const { id, stream, group, partition = 0, start, end, part, late, attempt, split } = header;
+    const { key, partial = false, revision = 0 } = header;
     this.id = id;
     this.stream = stream;
     this.group = group;
@@ -38,6 +42,9 @@ export class RemoteWindow extends Window {
     if (end) this.end = end;
     if (part !== undefined) this.part = part;
     this.late = late;
+    if (key !== undefined) this.key = key;
+    this.partial = partial;
+    this.revision = revision;
     this.attempt = attempt;
     if (split) this.split = split;
   }

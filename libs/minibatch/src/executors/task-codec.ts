@@ -3,7 +3,8 @@ import * as BSON from 'bson';
 import { messageOf } from '../errors/error-text.js';
 import { ProtocolMismatch } from '../errors/executor-errors.js';
 import { BsonDecoder } from '../storage/bson-decoder.js';
-import type { MessageContent, StoredMessage } from '../storage/message.interface.js';
+import { contentOf, readContent } from '../storage/content-message.js';
+import type { StoredMessage } from '../storage/message.interface.js';
 import type { Message } from '../windows/message.js';
 import type { WindowTask } from './executor.interface.js';
 
@@ -35,6 +36,11 @@ export interface TaskHeader {
   readonly start?: Date;
   readonly end?: Date;
   readonly part?: number;
+  readonly key?: string;
+  /** Absent: false, as earlier versions write it. */
+  readonly partial?: boolean;
+  /** Absent: 0. */
+  readonly revision?: number;
   readonly split?: { readonly of: string; readonly from: number; readonly to: number };
   readonly messages: number;
   readonly wantsResult: boolean;
@@ -58,7 +64,7 @@ const decoder = new BsonDecoder(BSON);
 /** What is known of the window, in every notation of the task. */
 export function headerOf({ consumer, window, recoveries, wantsResult }: WindowTask): Omit<TaskHeader, 'messages'> {
   const { label, stream, group } = consumer;
-  const { id, partition, attempt, late, start, end, part, split } = window;
+  const { id, partition, attempt, late, start, end, part, key, partial, revision, split } = window;
   return {
     label,
     stream,
@@ -71,6 +77,9 @@ export function headerOf({ consumer, window, recoveries, wantsResult }: WindowTa
     ...(start && { start }),
     ...(end && { end }),
     ...(part !== undefined && { part }),
+    ...(key !== undefined && { key }),
+    ...(partial && { partial }),
+    ...(revision > 0 && { revision }),
     ...(split && { split }),
     wantsResult,
   };
@@ -96,14 +105,6 @@ export function encodeTask(task: WindowTask, messages: readonly StoredMessage[])
     at += ID + each.id.length + each.content.bson.length;
   }
   return bytes;
-}
-
-/** @throws whatever the store throws for a message that it can't decode, if it gives no bytes */
-function contentOf(message: StoredMessage): MessageContent {
-  if (message.content) return message.content();
-  const { data, key, headers } = message.read();
-  const content = { d: data, ...(key !== undefined && { k: key }), ...(headers !== undefined && { h: headers }) };
-  return { bson: BSON.serialize(content, { ignoreUndefined: false }), int64: 'bigint' };
 }
 
 /**
@@ -132,16 +133,6 @@ export function decodeTask(bytes: Uint8Array): ReceivedTask {
     at = content + document.length;
   }
   return { header, messages };
-}
-
-/** Other programs may have written the message: a key or headers that are not texts are left out. */
-function readContent({ d, k, h }: Record<string, unknown>): Omit<Message, 'id' | 'created'> {
-  return { data: d, ...(typeof k === 'string' && { key: k }), ...(isTexts(h) && { headers: h }) };
-}
-
-function isTexts(headers: unknown): headers is Readonly<Record<string, string>> {
-  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return false;
-  return Object.values(headers).every((value) => typeof value === 'string');
 }
 
 function documentAt(buffer: Buffer, at: number): Buffer {

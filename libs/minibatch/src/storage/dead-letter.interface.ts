@@ -3,7 +3,10 @@ import type { MessageId, RefusedMessages, StoredMessage } from './message.interf
 
 /** A message that a consumer gave up. */
 export interface NewDeadLetter {
-  /** The object that was fetched: the letter gets the bytes that were appended, whether or not they can be decoded. */
+  /**
+   * The object that was fetched: the letter gets the bytes that were appended, whether or not they can be decoded. Or one that was in a row of
+   * the consumer's state, which gives them by `content`.
+   */
   readonly message: StoredMessage;
   /** Public id of the window it was in. */
   readonly window: string;

@@ -3,6 +3,7 @@ import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js'
 import type { Mutable } from '../common/mutable.js';
 import type { Message } from '../windows/message.js';
 import { BsonDecoder } from './bson-decoder.js';
+import { ContentMessage } from './content-message.js';
 import { LazyMessage } from './lazy-message.js';
 import type { MessageContent, MessageId, NewMessage, StoredMessage } from './stream-store.interface.js';
 
@@ -91,8 +92,19 @@ class EncodedLazyMessage extends LazyMessage {
 
   static encodedOf(message: StoredMessage): EncodedMessage {
     if (message instanceof EncodedLazyMessage) return message.#encoded;
+    if (message instanceof ContentMessage) return encodeContent(message);
     throw new TypeError(`message ${message.id} is not one that the store has given out: hand back the object itself`);
   }
+}
+
+/** One that was in a row of a consumer's state: its content is that of an encoded message. */
+function encodeContent(message: ContentMessage): EncodedMessage {
+  const { bson } = message.content();
+  const encoded = Buffer.allocUnsafe(BODY + bson.length);
+  encoded[0] = 0;
+  encoded.writeDoubleBE(message.created.getTime(), CREATED);
+  encoded.set(bson, BODY);
+  return encoded;
 }
 
 /** The bytes of a message as it was fetched. */

@@ -11,6 +11,7 @@ import { readContract } from './store-contract/reads.js';
 import { recoveryContract } from './store-contract/recovery.js';
 import { replayContract } from './store-contract/replay.js';
 import { retentionContract } from './store-contract/retention.js';
+import { rowWindowsContract } from './store-contract/row-windows.js';
 import { settleContract } from './store-contract/settle.js';
 import { effectsMeanwhileContract } from './store-contract/effects-meanwhile.js';
 import { effectsContract } from './store-contract/effects.js';
@@ -38,6 +39,7 @@ const SECTIONS = [
   effectsContract,
   effectsMeanwhileContract,
   deadLettersContract,
+  rowWindowsContract,
   retentionContract,
   windowsContract,
   replayContract,

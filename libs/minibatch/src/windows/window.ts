@@ -28,6 +28,12 @@ export abstract class Window<T = unknown> {
   abstract readonly part?: number;
   /** True when the messages came after their interval had been emitted. */
   abstract readonly late: boolean;
+  /** The key whose window this is; only with `by`. */
+  abstract readonly key?: string;
+  /** True when it was emitted before its end: by a flush, with fewer messages than `size`, or as the first message of a session with `leading`. */
+  abstract readonly partial: boolean;
+  /** How often a window with this key and these bounds was emitted before. */
+  abstract readonly revision: number;
   /** 1 for the first run of the handler; grows with each failure. */
   abstract readonly attempt: number;
   /**

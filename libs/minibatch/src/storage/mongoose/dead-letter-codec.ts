@@ -1,11 +1,12 @@
 import { mongo } from 'mongoose';
 import { shownOf } from '../lazy-message.js';
-import type { DeadLetter, Lease, NewDeadLetter } from '../stream-store.interface.js';
+import type { DeadLetter, Lease, NewDeadLetter, StoredMessage } from '../stream-store.interface.js';
 import type { RawInsert } from './insert-missing.js';
+import { ContentMessage } from '../content-message.js';
 import { contentOf, documentOf } from './buffer-message.js';
 import { toObjectId } from './message-ids.js';
-import type { RawDocument } from './raw-document.js';
-import { sizeOf, type RawValue } from './raw-value.js';
+import { RawDocument } from './raw-document.js';
+import { RawValue, sizeOf } from './raw-value.js';
 import type { BufferDocument } from './schemas/buffer.schema.js';
 import type { DeadletterDocument } from './schemas/deadletter.schema.js';
 
@@ -44,7 +45,7 @@ export function letterId(messageId: string, group: string): string {
 export function toLetterInsert({ key }: Lease, letter: NewDeadLetter): RawInsert {
   const { message, window, consumer, attempts, error, stack, died } = letter;
   const { stream, group, partition } = key;
-  const content = copied(documentOf(message));
+  const content = contentFields(message);
   const document = {
     _id: letterId(message.id, group),
     stream,
@@ -59,7 +60,26 @@ export function toLetterInsert({ key }: Lease, letter: NewDeadLetter): RawInsert
     ...(stack === undefined ? {} : { stack }),
     died,
   };
-  return withinLimit(document, Object.values(content));
+  return withinLimit(document, Object.values(content).filter(isRaw));
+}
+
+/** One that was in a row of the consumer's state has its content under other names. */
+function contentFields(message: StoredMessage): mongo.Document {
+  if (!(message instanceof ContentMessage)) return copied(documentOf(message));
+  const { bson, int64 } = message.content();
+  const document = new RawDocument(Buffer.from(bson.buffer, bson.byteOffset, bson.byteLength));
+  const [data, key, headers] = [document.raw('d'), document.raw('k'), document.raw('h')];
+  return {
+    created: message.created,
+    ...(data && { data }),
+    ...(int64 === 'bigint' && { bigints: true }),
+    ...(key && { key }),
+    ...(headers && { headers }),
+  };
+}
+
+function isRaw(value: unknown): value is RawValue {
+  return value instanceof RawValue;
 }
 
 /** Undefined for a document that is not a dead letter: other programs may write into the collection. */

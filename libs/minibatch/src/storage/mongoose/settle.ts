@@ -179,7 +179,8 @@ async function both(one: Promise<void>, other: Promise<void>): Promise<void> {
 
 function idsWithoutMessages(windows: readonly SettledWindow[]): readonly MessageId[] {
   return windows.flatMap(({ window, messages }) => {
-    if (messages.length >= window.messageIds.length) return [];
+    // Those of rows have left before.
+    if (window.slots || messages.length >= window.messageIds.length) return [];
     const present = new Set(messages.map(({ id }) => id));
     return window.messageIds.filter((id) => !present.has(id));
   });

@@ -88,9 +88,10 @@ export function settleWrite(
  * whether they can leave: then reads do not show them any more.
  */
 function hiddenOf(windows: readonly SettledWindow[], fetched: number): readonly MessageId[] {
-  const all = windows.reduce((sum, { window }) => sum + window.messageIds.length, 0);
+  const ofBuffer = windows.filter(({ window }) => !window.slots);
+  const all = ofBuffer.reduce((sum, { window }) => sum + window.messageIds.length, 0);
   if (all === fetched) return [];
-  return windows.flatMap(({ window, messages }) => {
+  return ofBuffer.flatMap(({ window, messages }) => {
     const present = new Set(messages.map(({ id }) => id));
     return window.messageIds.filter((id) => !present.has(id));
   });
