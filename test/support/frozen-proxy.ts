@@ -6,6 +6,10 @@ export interface FrozenProxy {
   readonly port: number;
   /** From now on it behaves as a server that is stopped by SIGSTOP: it takes connections and bytes, and neither answers nor closes. */
   freeze(): void;
+  /** The connections that are open now say nothing any more, on either side, as when a router has forgotten them; new ones work. */
+  forget(): void;
+  /** Connections that were opened so far. */
+  readonly opened: number;
   /** What has arrived meanwhile goes on its way. */
   thaw(): void;
   close(): void;
@@ -13,15 +17,18 @@ export interface FrozenProxy {
 
 export async function startFrozenProxy(target: number): Promise<FrozenProxy> {
   const sockets = new Set<Socket>();
+  const forgotten = new WeakSet<Socket>();
   let isFrozen = false;
+  let opened = 0;
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
+    opened += 1;
     const upstream = connect({ port: target, host: '127.0.0.1', allowHalfOpen: true });
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', () => undefined);
       socket.on('close', () => {
         sockets.delete(socket);
-        if (!isFrozen) for (const other of [client, upstream]) other.destroy();
+        if (!isFrozen && !forgotten.has(socket)) for (const other of [client, upstream]) other.destroy();
       });
     }
     client.pipe(upstream);
@@ -36,9 +43,15 @@ export async function startFrozenProxy(target: number): Promise<FrozenProxy> {
       isFrozen = true;
       for (const socket of sockets) socket.pause();
     },
+    forget: () => {
+      for (const socket of sockets) forgotten.add(socket.pause());
+    },
+    get opened() {
+      return opened;
+    },
     thaw: () => {
       isFrozen = false;
-      for (const socket of sockets) socket.resume();
+      for (const socket of sockets) if (!forgotten.has(socket)) socket.resume();
     },
     close: () => {
       server.close();

@@ -3,8 +3,10 @@ import { backoff } from '../../common/backoff.js';
 import { BACKGROUND_CLOCK, delay, SYSTEM_CLOCK } from '../../common/clock.js';
 import { asError } from '../../errors/error-text.js';
 import { MinibatchError } from '../../errors/minibatch.error.js';
+import { busyProcesses } from './busy-processes.js';
 import type { PostgresClient, PostgresPool } from './pool.js';
 import { inSchema, SCHEMA } from './schema.js';
+import { Silence } from './silence.js';
 import { SERVER_IDENTITY, type Statement, statement, TYPES } from './sql.js';
 import { asStoreError, isConflict, isMissing, isOutOfReach } from './store-errors.js';
 
@@ -67,6 +69,7 @@ export class Database {
   breaks = 0;
   private server: string | undefined;
   private restoring: Promise<void> | undefined;
+  private readonly silence: Silence;
 
   constructor(
     readonly pool: PostgresPool,
@@ -76,6 +79,8 @@ export class Database {
   ) {
     pool.on('error', this.broken);
     pool.on('connect', this.watch);
+    const patience = Math.max(options.patience, LEAST_WAIT);
+    this.silence = new Silence({ patience, busy: (processes) => busyProcesses(pool, patience, processes) });
   }
 
   /**
@@ -93,6 +98,7 @@ export class Database {
   /** What is being retried fails from now on. */
   close(): void {
     this.closing.abort();
+    this.silence.close();
     this.pool.off('error', this.broken);
     this.pool.off('connect', this.watch);
   }
@@ -151,14 +157,14 @@ export class Database {
   }
 
   private async inTransaction<R>(client: PostgresClient, work: (queries: Queries) => Promise<R>): Promise<R> {
-    await client.query(BEGIN);
+    await this.ask(client, BEGIN);
     try {
       const result = await work(this.queriesOf(client));
-      await client.query('commit');
+      await this.ask(client, 'commit');
       return result;
     } catch (error) {
       // On a connection that is lost this fails, too; then the server has rolled back.
-      await client.query('rollback').catch(() => undefined);
+      await this.ask(client, 'rollback').catch(() => undefined);
       throw error;
     }
   }
@@ -181,6 +187,7 @@ export class Database {
     return {
       client,
       release: (isLost = false) => {
+        this.silence.over(client);
         client.binary = binary;
         client.release(isLost || isBroken);
         // One that is thrown away may still fail while it closes.
@@ -261,7 +268,7 @@ export class Database {
   private queriesOf(client: PostgresClient): Queries {
     return {
       query: (statement, values) => this.send(client, statement, values),
-      script: async (text) => void (await client.query(inSchema(text, this.options.schema))),
+      script: async (text) => void (await this.ask(client, inSchema(text, this.options.schema))),
     };
   }
 
@@ -270,7 +277,7 @@ export class Database {
     statement: Statement,
     values: readonly unknown[],
   ): Promise<R[]> {
-    const { rows } = await client.query({ ...this.prepare(statement), values: [...values], types: TYPES });
+    const { rows } = await this.ask(client, { ...this.prepare(statement), values: [...values], types: TYPES });
     return rows as R[];
   }
 
@@ -279,13 +286,18 @@ export class Database {
     statement: Statement,
     values: readonly unknown[],
   ): Promise<R[]> {
-    const { rows } = await client.query({
+    const { rows } = await this.ask(client, {
       ...this.prepare(statement),
       values: [...values],
       types: TYPES,
       rowMode: 'array',
     });
     return rows as R[];
+  }
+
+  private ask(client: PostgresClient, query: string | object): Promise<{ readonly rows: unknown[] }> {
+    this.silence.sent(client);
+    return client.query(query);
   }
 
   private prepare(statement: Statement): { readonly name?: string; readonly text: string } {

@@ -7,6 +7,9 @@ const FAREWELL = 1_000;
 /** How long the end waits for what happens after that; milliseconds. */
 const LAST = 1_500;
 
+/** A connection on which nothing is said is asked after this time whether it is still there; milliseconds. */
+const KEEP_ALIVE = 10_000;
+
 /** Those of the store's options that say where the database is. */
 export interface PoolOptions {
   readonly pool?: PostgresPool;
@@ -40,6 +43,8 @@ export async function poolOf(options: PoolOptions, patience: number): Promise<Us
     connectionTimeoutMillis: Math.min(patience, LONGEST_TIMER),
     application_name: 'nestjs-minibatch',
     keepAlive: true,
+    // The operating system's own default is two hours.
+    keepAliveInitialDelayMillis: KEEP_ALIVE,
     ...connection,
   });
   // Stays after the end: a server that stops meanwhile ends connections that are still being closed.

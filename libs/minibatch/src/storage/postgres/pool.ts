@@ -9,8 +9,19 @@ export interface PostgresClient {
   release(destroy?: boolean): void;
 }
 
+/** What the store uses of a client of its own, beside the pool. */
+export interface PostgresProbe extends Pick<PostgresClient, 'query' | 'on'> {
+  /** The number of the server's process for it, as the server has told it. */
+  readonly processID?: number | null;
+  readonly connection?: { readonly stream?: { destroy(): void } };
+  connect(): Promise<unknown>;
+  end(): Promise<void>;
+}
+
 /** What the store uses of a pool of `pg`. */
 export interface PostgresPool {
+  /** What the pool makes its clients of, with its options. */
+  readonly Client?: new (options: object) => PostgresProbe;
   /** The store reads from it how many connections there are at most. */
   readonly options?: { readonly max?: number | undefined };
   connect(): Promise<PostgresClient>;
