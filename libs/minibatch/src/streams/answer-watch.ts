@@ -22,41 +22,59 @@ export interface AnswerWatchParts {
  * waited for.
  */
 export class AnswerWatch {
-  private cancel: (() => void) | undefined;
+  /** When the write in flight began, or was last found to be waited for with reason; monotonic. Undefined: none is in flight. */
+  private since: number | undefined;
+  /** One timer outlives many writes: to set one for each would cost more than anything else that is done here. */
+  private isArmed = false;
   /** Of writes; what was asked during an earlier one no longer counts. */
   private write = 0;
+  private cancelSilence: (() => void) | undefined;
 
   constructor(private readonly parts: AnswerWatchParts) {}
 
   /** A write begins. */
   begin(): void {
+    this.since = this.parts.clock.monotonic();
+    if (this.isArmed) return;
     const patience = this.parts.patience();
-    if (patience !== undefined) this.askAfter(patience / 2, patience / 2 + Math.max(LEAST_MARGIN, patience * MARGIN));
+    if (patience !== undefined) this.arm(patience / 2, patience / 2);
   }
 
   /** The write is answered. */
   end(): void {
     this.write += 1;
-    this.cancel?.();
-    this.cancel = undefined;
+    this.since = undefined;
+    this.cancelSilence?.();
+    this.cancelSilence = undefined;
   }
 
-  private askAfter(ms: number, most: number): void {
-    this.cancel = this.parts.clock.schedule(ms, () => void this.ask(ms, most));
+  /** @param half of the patience; milliseconds */
+  private arm(wait: number, half: number): void {
+    this.isArmed = true;
+    this.parts.clock.schedule(wait, () => {
+      this.isArmed = false;
+      if (this.since === undefined) return;
+      const rest = this.since + half - this.parts.clock.monotonic();
+      if (rest > 0) this.arm(rest, half);
+      else void this.ask(half);
+    });
   }
 
-  private async ask(ms: number, most: number): Promise<void> {
+  private async ask(half: number): Promise<void> {
     const { write } = this;
-    this.cancel = this.parts.clock.schedule(most, () => this.parts.silent(silence(ms + most)));
+    const { clock, look, silent } = this.parts;
+    const most = half + Math.max(LEAST_MARGIN, 2 * half * MARGIN);
+    this.cancelSilence = clock.schedule(most, () => silent(silence(half + most)));
     try {
-      await this.parts.look();
+      await look();
     } catch (error) {
       // The write may be answered all the same; otherwise the time will be up.
       if (isStoreAway(error)) return;
     }
     if (write !== this.write) return;
-    this.cancel();
-    this.askAfter(ms, most);
+    this.cancelSilence();
+    this.since = clock.monotonic();
+    this.arm(half, half);
   }
 }
 
