@@ -146,13 +146,14 @@ export async function joined(answers: readonly Promise<readonly AppendOutcome[]>
 /** That there are new messages: on the stream, which is returned, or, if it has several, on each of their partitions once. */
 export function tell(
   { call: { stream }, messages }: Entry,
-  told: Set<string>,
+  toldSoFar: () => Set<string>,
   parts: { appended(stream: string, partition?: number): void },
 ): string | undefined {
   if (messages[0]?.partition === undefined) {
     parts.appended(stream);
     return stream;
   }
+  const told = toldSoFar();
   for (const { partition = 0 } of messages) {
     const id = `${partition} ${stream}`;
     if (told.has(id)) continue;

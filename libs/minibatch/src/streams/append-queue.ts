@@ -308,7 +308,8 @@ export class AppendQueue {
     const unsent: Entry[] = [];
     let from = 0;
     let told: string | undefined;
-    const partitions = new Set<string>();
+    let partitions: Set<string> | undefined;
+    const toldSoFar = () => (partitions ??= new Set<string>());
     for (const entry of entries) {
       const { call, messages } = entry;
       const answers = entries.length === 1 ? outcomes : outcomes.slice(from, from + messages.length);
@@ -319,7 +320,7 @@ export class AppendQueue {
         continue;
       }
       // Mostly they are all on one stream.
-      if (told !== call.stream && answers.some(isStored)) told = tell(entry, partitions, this.parts);
+      if (told !== call.stream && answers.some(isStored)) told = tell(entry, toldSoFar, this.parts);
       if (away && answers.some(isUnsent)) unsent.push(unsentOf(entry, answers));
       else this.settle(entry, answers, unstored && failureAt(write, entry, unstored));
     }
