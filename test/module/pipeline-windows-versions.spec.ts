@@ -77,6 +77,58 @@ describe('open windows of an earlier version', () => {
   );
 });
 
+describe('windows that were given out before the options changed', () => {
+  let path: string;
+  beforeEach(async () => {
+    path = await mkdtemp(join(tmpdir(), 'pipeline-windows-'));
+  });
+  afterEach(async () => {
+    await rm(path, { recursive: true, force: true });
+  });
+
+  const kinds = [
+    { interval: '1 minute', empty: true, time: 'at' },
+    { interval: '1 minute', every: '30s', empty: true, time: 'at' },
+    { interval: '1 minute', lateness: '1 hour', time: 'at' },
+    { interval: '1 minute', every: '30s', lateness: '1 hour', time: 'at' },
+    { interval: '1 minute', every: 'message', time: 'at' },
+    { gap: '1 minute', lateness: '1 hour', time: 'at' },
+  ] as const;
+
+  it.each(kinds)('are not open: %o', async (kind) => {
+    @Injectable()
+    class Before {
+      @Pipeline('counts')
+      counts() {
+        return from(Readings)
+          .by('sensor')
+          .window(kind as { interval: '1 minute'; time: 'at' })
+          .count()
+          .to(Out);
+      }
+    }
+    @Injectable()
+    class After {
+      @Pipeline('counts')
+      counts() {
+        return from(Readings).by('sensor').window({ interval: '5s', time: 'at' }).count().to(Out);
+      }
+    }
+    const before = await startOn(lmdbStore({ path }), Before);
+    await give(before, Readings, reading(1), reading(2_000));
+    await before.flush(Readings);
+    await before.advance('1s');
+    expect(before.outputs(Out).length).toBeGreaterThan(0);
+    await application().close();
+    const after = await startOn(lmdbStore({ path }), After);
+    await give(after, Readings, reading(10_000_000, 'b'));
+    await after.advance('10s');
+    expect(after.status().find(({ key }) => key.stream === 'readings')?.lastError).toBeUndefined();
+    expect(after.outputs(Out)).toMatchObject([{ key: 'b', value: 1, start: new Date(10_000_000) }]);
+    await application().close();
+  });
+});
+
 describe('streams that windows need for themselves', () => {
   const counts = (name?: string) =>
     from(Readings)

@@ -151,6 +151,7 @@ export class ReadAhead {
       case 'append':
         this.room = plan.room ?? this.term.definition.lookAhead;
         if (restart) this.restart();
+        else if (this.isOlderThan(plan.maxAge)) this.isStale = true;
         return;
       case 'time': {
         this.room = this.term.definition.lookAhead;
@@ -196,16 +197,24 @@ export class ReadAhead {
 
   private async readBlock(room: number): Promise<void> {
     this.isStale = false;
-    const began = this.term.parts.clock.now();
+    const { clock } = this.term.parts;
+    const began = { now: clock.now(), monotonic: clock.monotonic() };
     try {
       await this.owned.during(async () => {
         this.buffer.complete = await this.cursor.next(room);
       });
-      if (this.buffer.complete && !this.cursor.isByTime) this.foundAll = began;
+      if (!this.buffer.complete) return;
+      this.buffer.readAt = began;
+      if (!this.cursor.isByTime) this.foundAll = began.now;
     } catch (error) {
       this.isStale = true;
       throw error;
     }
+  }
+
+  private isOlderThan(age: number | undefined): boolean {
+    const { readAt } = this.buffer;
+    return age !== undefined && readAt !== undefined && this.term.parts.clock.monotonic() - readAt.monotonic >= age;
   }
 
   private restart(): void {

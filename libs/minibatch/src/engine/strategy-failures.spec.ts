@@ -108,7 +108,7 @@ describe('a strategy that fails', () => {
     expect(p.values).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
     expect(status?.lastError).toMatchObject({
       code: ErrorCode.EmitterFailed,
-      message: expect.stringContaining("Allowed: { order: 'append', room? }") as string,
+      message: expect.stringContaining("Allowed: { order: 'append', room?, maxAge? }") as string,
     });
   });
 });

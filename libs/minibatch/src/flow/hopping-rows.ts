@@ -22,6 +22,8 @@ interface StoredSchedule {
   readonly next: number;
   readonly closed?: readonly StoredClosed[];
   readonly filled?: number;
+  /** All windows with messages have been given out: see `isOpenRow`. */
+  readonly isFired?: true;
 }
 
 interface StoredClosed {
@@ -64,6 +66,7 @@ export function scheduleShape(content: ContentKind, schedule: Schedule): RowShap
           })),
         }),
         ...(row.filled !== undefined && { filled: row.filled }),
+        ...(schedule.nextFilled(row) === undefined && { isFired: true }),
       } satisfies StoredSchedule,
       due: schedule.due(row),
     }),

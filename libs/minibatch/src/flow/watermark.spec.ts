@@ -101,6 +101,25 @@ describe('the mark of event time', () => {
     expect(past(watermark)).toBe(2 * MINUTE);
   });
 
+  it.each([
+    ['event', undefined],
+    ['event', { mark: NOON - 2 * MINUTE, max: NOON }],
+    ['processing', undefined],
+  ] as const)('says when it reaches a time by the clock: %s time, stored %o', (mode, stored) => {
+    const watermark = mark(stored, { mode, wait: MINUTE });
+    expect(watermark.reaches(NOON + 7)).toBe(Infinity);
+    watermark.read(NOON, at(10));
+    watermark.rest(at(10));
+    expect(watermark.reaches(watermark.value)).toBe(-Infinity);
+    const when = watermark.reaches(NOON + 7);
+    watermark.rest(at(when - 1));
+    expect(past(watermark)).toBeLessThan(7);
+    watermark.rest(at(when));
+    expect(past(watermark)).toBe(7);
+    watermark.busy();
+    expect(watermark.reaches(NOON + 8)).toBe(Infinity);
+  });
+
   it('never goes back', () => {
     const watermark = mark({ mark: NOON, max: NOON + 5 * MINUTE });
     watermark.read(NOON - DAY, at(0));

@@ -57,7 +57,7 @@ export function timeOf(given: unknown): number | undefined {
 export class Watermark {
   private mark = -Infinity;
   private max = -Infinity;
-  /** Since when the mark goes on with the clock, and from where; undefined in a backlog. */
+  /** Since when the mark goes on with the clock, and from where; undefined in a backlog. Of processing time: the clock when everything had been read. */
   private rested: { readonly at: number; readonly mark: number } | undefined;
   /** Quiet time that does not count yet. */
   private owed = 0;
@@ -111,7 +111,8 @@ export class Watermark {
   rest(look: Look): void {
     const now = this.clock(look);
     if (this.options.mode === 'processing') {
-      this.mark = Math.max(this.mark, now - this.options.wait);
+      this.rested = { at: look.monotonic, mark: now - this.options.wait };
+      this.mark = Math.max(this.mark, this.rested.mark);
       return;
     }
     if (this.options.idle === 'hold') return;
@@ -121,6 +122,12 @@ export class Watermark {
       this.mark = advanced;
       if (quiet > 0) this.owed = 0;
     } else this.rested = { at: look.monotonic + this.owed, mark: this.mark };
+  }
+
+  /** When everything has to have been read for it to reach this time, if nothing comes; monotonic. Infinity: the clock does not bring it there. */
+  reaches(time: number): number {
+    if (time <= this.mark) return -Infinity;
+    return this.rested ? this.rested.at + (time - this.rested.mark) : Infinity;
   }
 
   /** There is more to read: the time until it has been read is not quiet. */

@@ -77,6 +77,27 @@ class SumsOfReadings {
   }
 }
 
+@Injectable()
+class CountsOfReadings {
+  readonly found: unknown[] = [];
+
+  @Pipeline('counts')
+  counts() {
+    return from(Readings)
+      .timed('at')
+      .by('sensor')
+      .window({ interval: 10_000 })
+      .count()
+      .map(({ key, value }) => `${key} ${value}`)
+      .to(Sums, { batch: { interval: 20 } });
+  }
+
+  @Streaming(Sums, { size: 100, interval: 20 })
+  collect({ data }: Window<string>) {
+    this.found.push(...data);
+  }
+}
+
 /** What the windows of one sensor come to. */
 function sumsOf(readings: readonly Reading[]): readonly string[] {
   const ends = (readings.at(-1)?.at ?? 0) + 1_000;
@@ -196,6 +217,33 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
       const { found } = app.get(SumsOfReadings);
       await vi.waitUntil(() => found.length >= expected.length, { timeout: 60_000, interval: 20 });
       expect(found.toSorted()).toEqual(expected.toSorted());
+    } finally {
+      await app.close();
+    }
+  });
+
+  it('does not take the time for quiet in which the stream is paused', async () => {
+    const { store } = opened;
+    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [CountsOfReadings] })
+    class AppModule {}
+    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
+    app.useLogger(false);
+    await app.init();
+    try {
+      const readings = app.get(StreamService).stream(Readings);
+      // Two seconds before the end of its window.
+      await readings.append({ sensor: 'a', at: 8_000, value: 1 });
+      const handled = async () => (await readings.stats()).buffered === 0;
+      await vi.waitUntil(handled, { timeout: 60_000, interval: 5 });
+      await readings.pause();
+      const until = Date.now() + 2_200;
+      await readings.append({ sensor: 'a', at: 9_000, value: 2 });
+      await vi.waitUntil(() => Date.now() > until, { timeout: 60_000, interval: 50 });
+      await readings.resume();
+      const { found } = app.get(CountsOfReadings);
+      await vi.waitUntil(() => found.length > 0, { timeout: 60_000, interval: 20 });
+      expect(found).toEqual(['a 2']);
+      expect(await store.deadLetters('readings', {}, undefined, 10)).toEqual([]);
     } finally {
       await app.close();
     }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { BrokenText } from '../../../../test/support/hostile-values.js';
 import type { Stage, StageChanges } from '../engine/engine.interface.js';
 import { LEASE, Process, stop, STREAM, storeToInspect, turns } from '../engine/process.spec.support.js';
 import { count } from '../flow/aggregates.js';
@@ -8,7 +9,8 @@ import type { FiredWindow, Item } from '../flow/window-logic.js';
 import { decodeValue, encodeValue } from '../storage/encoded-message.js';
 import type { Message } from '../windows/message.js';
 import type { Window } from '../windows/window.js';
-import { WindowStage, type WindowWork } from './window-stage.js';
+import type { WindowWork } from './window-batch.js';
+import { WindowStage } from './window-stage.js';
 
 const OUT = 'out';
 const KEY = { stream: STREAM, group: 'default', partition: 0 };
@@ -267,6 +269,99 @@ describe('a stage with windows', () => {
     expect(late).toEqual(['k0']);
     expect(found.length).toBe(4_500);
     expect(new Set(found.map(([key]) => key)).size).toBe(4_500);
+    await stop(p);
+  });
+
+  it('does not close a window over a message of another process that it has not read yet', async () => {
+    const { database, plain, out } = world();
+    const { consumer, late } = stageOf({ interval: 1_000, grace: 100 });
+    const p = new Process(database);
+    const start = Math.ceil(p.clock.now() / 1_000) * 1_000;
+    await p.consumer(consumer).start();
+    // The store is asked seldom by now.
+    await p.advance(start - p.clock.now() + 60_010);
+    const from = start + 60_000;
+    await p.append({ key: 'a' });
+    await p.advance(from + 1_099 - p.clock.now());
+    await plain.append([{ stream: STREAM, data: { key: 'a' }, created: new Date(from + 999) }]);
+    await p.advance(1);
+    // A batch waits for further messages.
+    await p.advance(100);
+    expect([await out(), late]).toEqual([[['a', from, from + 1_000, 2]], []]);
+    await stop(p);
+  });
+
+  it.each([
+    ['processing time', { interval: 1_000, grace: 100 }],
+    ['event time', { interval: 1_000, time: 'at', wait: 200 }],
+  ])('does not take the time in which its stream is paused for quiet: %s', async (_, options) => {
+    const { database, out } = world();
+    const { consumer, late } = stageOf(options);
+    const p = new Process(database);
+    const start = Math.ceil(p.clock.now() / 1_000) * 1_000;
+    await p.consumer(consumer).start();
+    await p.advance(start - p.clock.now() + 10);
+    await p.append({ key: 'a', at: start + 10 });
+    await p.advance(100);
+    await p.store.updateStream(STREAM, { paused: true });
+    await p.engine.refresh(STREAM);
+    await p.append({ key: 'a', at: start + 500 });
+    await p.advance(60_000);
+    expect(await out()).toEqual([]);
+    await p.store.updateStream(STREAM, { paused: false });
+    await p.engine.refresh(STREAM);
+    await p.advance(2_000);
+    expect([await out(), late]).toEqual([[['a', start, start + 1_000, 2]], []]);
+    await stop(p);
+  });
+
+  it('goes on behind a batch whose last message, or all of it, can not be decoded', async () => {
+    for (const data of [[{ key: 'a', at: 10 }, { x: new BrokenText() }], [{ x: new BrokenText() }]]) {
+      const { database, out } = world();
+      const { consumer } = stageOf({ interval: 1_000, time: 'at', wait: 200 });
+      const p = await new Process(database).consumer(consumer).start();
+      await p.append({ key: 'a', at: 5 });
+      await p.advance(100);
+      await p.append(...data);
+      await p.advance(1_400);
+      expect(await out()).toEqual([['a', 0, 1_000, data.length]]);
+      await stop(p);
+    }
+  });
+
+  it('gives out the rest of a flush as what it is, with messages in between and in the next process', async () => {
+    const { database, plain, out } = world();
+    const { clock } = new Process(database);
+    const many = { size: 1_000, interval: 50 };
+    let isFlushing = false;
+    let claims = 0;
+    const dying: Process = new Process(database, {
+      clock,
+      around: async (call) => {
+        // Otherwise one commit gathers all parts.
+        if (call.method === 'claim' && isFlushing && (claims += 1) === 2) return new Promise(() => undefined);
+        const result = await call.proceed();
+        if (call.method !== 'settle' || !isFlushing) return result;
+        // The first part is given out: this one comes in the middle.
+        await plain.append([{ stream: STREAM, data: { key: 'k0', at: 2 }, created: new Date(clock.now()) }]);
+        dying.kill();
+        return new Promise(() => undefined);
+      },
+    });
+    await dying.consumer(stageOf({ interval: 100, time: 'at', idle: 'hold' }, many).consumer).start();
+    await dying.append(...Array.from({ length: 4_500 }, (_, n) => ({ key: `k${n}`, at: 1 })));
+    await dying.advance(1_000);
+    isFlushing = true;
+    await dying.store.updateStream(STREAM, { flush: true });
+    await Promise.race([dying.engine.refresh(STREAM), turns(() => false, 100)]);
+    await clock.advance(2 * LEASE, () => turns(() => false, 20));
+    const { consumer, late } = stageOf({ interval: 100, time: 'at', idle: 'hold' }, many);
+    const p = await new Process(database, { clock }).consumer(consumer).start();
+    await p.advance(2 * LEASE);
+    const found = (await out()) as readonly unknown[][];
+    expect(late).toEqual(['k0']);
+    expect(found.length).toBe(4_500);
+    expect(found.filter(([, , , , partial]) => partial !== 'partial')).toEqual([]);
     await stop(p);
   });
 });

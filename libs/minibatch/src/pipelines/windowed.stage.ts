@@ -15,7 +15,8 @@ import { type Draft, draftOf } from './draft.js';
 import type { Output } from './message-run.js';
 import type { Prepare } from './pipeline.stage.js';
 import { idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
-import { ROWS, type WindowStage, type WindowWork } from './window-stage.js';
+import type { WindowWork } from './window-batch.js';
+import { ROWS, type WindowStage } from './window-stage.js';
 import type { WindowStep } from './window.plan.js';
 
 export interface WindowedStageParts {

@@ -24,6 +24,7 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> implemen
   /** Goes with `now`; no change of its own. */
   monotonic = 0;
   private isComplete = false;
+  private foundAt: MessageView['readAt'];
   private isSaturated = false;
   private isFlushing = false;
   private idle = 1;
@@ -127,6 +128,14 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> implemen
   set complete(complete: boolean) {
     if (complete !== this.isComplete) this.changes += 1;
     this.isComplete = complete;
+  }
+
+  get readAt(): MessageView['readAt'] {
+    return this.foundAt;
+  }
+  set readAt(readAt: MessageView['readAt']) {
+    this.changes += 1;
+    this.foundAt = readAt;
   }
 
   get saturated(): boolean {

@@ -121,7 +121,7 @@ export class WindowCutter {
     throw emitterFailed(
       this.emitter,
       this.owner,
-      "returned no plan from reads(). Allowed: { order: 'append', room? }, { order: 'time', ranges: [{ from?, to? }, …] } and " +
+      "returned no plan from reads(). Allowed: { order: 'append', room?, maxAge? }, { order: 'time', ranges: [{ from?, to? }, …] } and " +
         "{ order: 'idle', until }, with numbers; nothing is read until it returns one of these",
     );
   }

@@ -39,6 +39,8 @@ export interface MessageView<T = unknown> {
   readonly monotonic: number;
   /** True if the last read found nothing beyond these. */
   readonly complete: boolean;
+  /** When the last read that found nothing beyond began: what has come since may not be here. Absent before the first one. */
+  readonly readAt?: { readonly now: number; readonly monotonic: number } | undefined;
   /** True if no more will be read until some of these are taken or dropped: a limit of messages or bytes is reached. */
   readonly saturated: boolean;
   /** True while the tail is to be emitted now, ready or not. */
@@ -65,8 +67,11 @@ export interface Selection<T = unknown> {
 
 /** Which part of the stream a strategy wants to have read. */
 export type ReadPlan =
-  /** In append order. `room`: how many unclaimed messages to hold at the most. */
-  | { readonly order: 'append'; readonly room?: number }
+  /**
+   * In append order. `room`: how many unclaimed messages to hold at the most. `maxAge`: if the last read that found nothing beyond began so
+   * many milliseconds ago, the stream is read again, whether news of messages has come or not.
+   */
+  | { readonly order: 'append'; readonly room?: number; readonly maxAge?: number }
   /** In order of `created`, one range after the other. */
   | { readonly order: 'time'; readonly ranges: readonly { readonly from?: number; readonly to?: number }[] }
   /** Nothing before this time (milliseconds since the epoch). */
