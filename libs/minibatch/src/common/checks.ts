@@ -27,7 +27,9 @@ function showObject(value: object): string {
   try {
     if (Array.isArray(value)) return `[${value.slice(0, 10).map(show).join(', ')}${value.length > 10 ? ', …' : ''}]`;
     const name: unknown = value.constructor?.name;
-    return typeof name === 'string' && name !== 'Object' && name !== '' ? `a ${name}` : 'an object';
+    return typeof name === 'string' && name !== 'Object' && name !== ''
+      ? `${/^[AEIO]/.test(name) ? 'an' : 'a'} ${name}`
+      : 'an object';
   } catch {
     // A getter, or a proxy.
     return 'an object';

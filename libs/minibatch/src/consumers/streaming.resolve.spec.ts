@@ -129,7 +129,7 @@ describe('resolveStreaming', () => {
       'emitter an instance',
       { emitter: new Own() },
       'emitter',
-      'emitter is a Own; allowed: a subclass of WindowEmitter',
+      'emitter is an Own; allowed: a subclass of WindowEmitter',
     ],
     ['emitter another class', { emitter: Date }, 'emitter', 'emitter is Date'],
     ['emitter the base class', { emitter: WindowEmitter }, 'emitter', 'emitter is WindowEmitter'],

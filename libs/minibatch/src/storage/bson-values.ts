@@ -14,6 +14,7 @@ import {
   ObjectId,
   Timestamp,
 } from 'bson';
+import { furtherProperty } from './further-properties.js';
 
 /** A value of one of the classes by which JavaScript has the types of BSON that it has not itself. */
 export type BsonValue =
@@ -38,11 +39,20 @@ export interface BsonCopier {
   text(value: string): string;
   wellFormed(value: string): string;
   count(bytes: number): void;
+  /** The error for a property that would be lost. */
+  further(value: object, key: PropertyKey): Error;
   notStorable(why: string, cause?: unknown): Error;
 }
 
 /** An old subtype of binary data. */
 const SAYS_ITS_LENGTH_TWICE = 2;
+
+/** The properties of those that come back as something else. */
+const REPLACED: Partial<Record<string, readonly string[]>> = {
+  Long: ['high', 'low', 'unsigned'],
+  BSONSymbol: ['value'],
+  DBRef: ['collection', 'oid', 'db', 'fields'],
+};
 
 /** BSON types of another major version are refused by the serializer. */
 const BSON_VERSION = Symbol.for('@@mdb.bson.version');
@@ -60,6 +70,14 @@ export function copyBsonValue(copier: BsonCopier, value: BsonValue): unknown {
       `is a BSON ${value.constructor.name} of another version of the bson package: make it with the classes of 'mongoose' or of bson ${String(OUR_BSON_VERSION)}`,
     );
   }
+  const copy = copyOf(copier, value);
+  const known = REPLACED[value._bsontype] ?? Object.keys(copy as object);
+  const key = furtherProperty(value, known);
+  if (key !== undefined) throw copier.further(value, key);
+  return copy;
+}
+
+function copyOf(copier: BsonCopier, value: BsonValue): unknown {
   switch (value._bsontype) {
     case 'ObjectId':
       copier.count(12);

@@ -19,6 +19,7 @@ import {
   UUID,
 } from 'bson';
 import fc from 'fast-check';
+import { model, Schema } from 'mongoose';
 import { describe, expect, it } from 'vitest';
 import { AppendError, ErrorCode } from '../errors/minibatch.error.js';
 import { toStorable } from './storable.js';
@@ -249,7 +250,7 @@ describe('toStorable', () => {
     ['URLSearchParams', new URLSearchParams('a=1'), 'data is a URLSearchParams that has no properties'],
     ['a Blob', [new Blob(['a'])], 'data[0] is a Blob that has no properties'],
     ['a WeakMap', new WeakMap(), 'data is a WeakMap that has no properties'],
-    ['an AbortSignal', AbortSignal.abort(), 'data is a AbortSignal that has no properties'],
+    ['an AbortSignal', AbortSignal.abort(), 'data is an AbortSignal that has no properties'],
     ['a class with private fields alone', { s: new Secret() }, 'data.s is a Secret that has no properties'],
     ['a boxed bigint', Object(5n), 'use the plain value'],
     ['a boxed symbol', Object(Symbol('a')), 'use the plain value'],
@@ -259,8 +260,31 @@ describe('toStorable', () => {
     [
       'an array with more',
       { m: /(?<a>b)/.exec('b') },
-      "data.m is an array with the property 'groups' in addition to its elements",
+      "data.m is an array with the property 'groups' of its own, which would be lost: store an object that holds both",
     ],
+    ...['-1', '-0', '1.5', '01', 'NaN', 'Infinity', '4294967295'].map((key): [string, unknown, string] => [
+      `an array with the key ${key}`,
+      Object.assign([1, 2], { [key]: 5 }),
+      `data is an array with the property '${key}'`,
+    ]),
+    ['a symbol on a RegExp', Object.assign(/a/, { [Symbol('k')]: 1 }), 'data is a RegExp with the property Symbol(k)'],
+    ['a symbol on few bytes', Object.assign(Buffer.alloc(3), { [Symbol('k')]: 1 }), 'data is a Buffer with'],
+    ['a property of many bytes', Object.assign(new Uint8Array(300), { more: 1 }), 'data is a Uint8Array with'],
+    ['a symbol on bytes', { b: Object.assign(Buffer.alloc(300), { [Symbol('k')]: 1 }) }, 'data.b is a Buffer with'],
+    [
+      'bytes with a part of their own',
+      new (class Key extends Uint8Array {
+        part = 1;
+      })(3),
+      'data is a Key with',
+    ],
+    ['a Long with more', Object.assign(Long.fromNumber(7), { more: 1 }), "data is a Long with the property 'more'"],
+    [
+      'a reference with more',
+      Object.assign(new DBRef('c', new ObjectId()), { more: 1 }),
+      "data is a DBRef with the property 'more'",
+    ],
+    ['binary data with more', [Object.assign(new UUID(), { more: 1 })], "data[0] is a UUID with the property 'more'"],
     ['a key that is a symbol', [{ [Symbol('k')]: 1 }], 'data[0] has the key Symbol(k): use a string'],
     ['a symbol on an array', Object.assign([1], { [Symbol('k')]: 1 }), 'data has the key Symbol(k)'],
     ['an unsigned Long', Long.MAX_UNSIGNED_VALUE, 'data is a bigint of more than 64 bits'],
@@ -331,11 +355,34 @@ describe('toStorable', () => {
   it('keeps nothing of an object but what it says', () => {
     const strange = Object.defineProperties({ a: 1 }, { hidden: { value: 2 }, [Symbol('hidden')]: { value: 3 } });
     class Id extends Date {
-      readonly extra = 1;
+      readonly #hidden = 1;
+      get hidden() {
+        return this.#hidden;
+      }
     }
     expect(
       copy([strange, new Id(5), Object.create({ inherited: 1 }, { own: { value: 1, enumerable: true } })]),
     ).toEqual([{ a: 1 }, new Date(5), { own: 1 }]);
+  });
+
+  it('asks what is one value for what it is to be stored as', () => {
+    const [date, bytes, pattern, list] = [new Date(5), Buffer.from('a'), /a/, [1]];
+    const asking = [date, bytes, pattern, list].map((value) => Object.assign(value, { toBSON: () => ({ asked: 1n }) }));
+    expect(copy(asking)).toEqual(asking.map(() => ({ asked: 1n })));
+    const self = Object.defineProperty(new Date(5), 'toBSON', { value: () => self });
+    expect(copy([self])).toEqual([new Date(5)]);
+  });
+
+  it("takes Mongoose's bytes and arrays", () => {
+    const Owner = model('Owner', new Schema({ photo: Buffer, tags: [String], parts: [{ bytes: Buffer }] }));
+    const owner = new Owner({ photo: Buffer.from('ab'), tags: ['c'], parts: [{ bytes: Buffer.from('d') }] });
+    const { photo, tags, parts } = owner;
+    const { value } = toStorable({ photo, tags, bytes: parts[0]?.bytes });
+    expect(deserialize(serialize({ value }), { promoteBuffers: true })['value']).toEqual({
+      photo: Buffer.from('ab'),
+      tags: ['c'],
+      bytes: Buffer.from('d'),
+    });
   });
 
   it('takes objects of another realm as they are', () => {

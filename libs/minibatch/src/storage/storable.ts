@@ -1,7 +1,9 @@
 import { types } from 'node:util';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import { show } from '../common/checks.js';
 import { setOwn } from '../common/set-own.js';
 import { type BsonCopier, copyBsonValue, isBsonValue } from './bson-values.js';
+import { areBytesAlone, furtherProperty, isIndex } from './further-properties.js';
 import { whyNotKept } from './unkept-objects.js';
 
 /** A copy of what was given, made of plain values only. */
@@ -120,12 +122,9 @@ class Copier implements BsonCopier {
   private copyObject(value: object): unknown {
     const prototype: unknown = Object.getPrototypeOf(value);
     const isPlain = prototype === Object.prototype || prototype === null;
-    if (!isPlain) {
+    if (!isPlain && !Array.isArray(value)) {
       if (types.isDate(value)) return this.copyDate(value);
-      if (types.isUint8Array(value)) {
-        this.count(5 + value.byteLength);
-        return Buffer.from(value);
-      }
+      if (types.isUint8Array(value)) return this.copyBytes(value);
       if (types.isRegExp(value)) return this.copyRegExp(value);
     }
     if (this.ancestors.includes(value)) throw this.notStorable('is a cycle: it contains itself');
@@ -150,24 +149,51 @@ class Copier implements BsonCopier {
     return this.copyProperties(value as Record<string, unknown>);
   }
 
-  private copyDate(value: Date): Date {
-    const time = Date.prototype.getTime.call(value);
-    if (Number.isNaN(time)) throw this.notStorable('is an invalid Date: check it before, or store null');
+  private copyDate(value: Date): unknown {
+    if ('toBSON' in value) {
+      const asked = toBson(value);
+      if (asked !== value) return this.copy(asked);
+    }
+    // Its time, whatever a subclass makes of `getTime`.
+    const copy = new Date(value);
+    if (Number.isNaN(copy.getTime())) throw this.notStorable('is an invalid Date: check it before, or store null');
+    // To list its symbols would take longer than all the rest.
+    for (const key in value) if (Object.hasOwn(value, key)) throw this.further(value, key);
     this.count(8);
-    return new Date(time);
+    return copy;
   }
 
-  private copyRegExp(value: RegExp): RegExp {
+  private copyBytes(value: Uint8Array): unknown {
+    if ('toBSON' in value) {
+      const asked = toBson(value);
+      if (asked !== value) return this.copy(asked);
+    }
+    this.count(5 + value.byteLength);
+    const copy = Buffer.from(value);
+    if (!areBytesAlone(value, copy)) throw this.further(value);
+    return copy;
+  }
+
+  private copyRegExp(value: RegExp): unknown {
+    if ('toBSON' in value) {
+      const asked = toBson(value);
+      if (asked !== value) return this.copy(asked);
+    }
     const { source, flags } = value;
     if (/[^gim]/.test(flags)) {
       throw this.notStorable(`has the flags '${flags}', of which BSON knows g, i and m: store { source, flags }`);
     }
     if (source.includes('\0')) throw this.notStorable('is a regular expression with NUL in it');
+    this.refuseFurther(value);
     this.count(2 + Buffer.byteLength(source) + flags.length);
     return new RegExp(this.wellFormed(source), flags);
   }
 
-  private copyArray(value: readonly unknown[]): unknown[] {
+  private copyArray(value: readonly unknown[]): unknown {
+    if ('toBSON' in value) {
+      const asked = toBson(value);
+      if (asked !== value) return this.copy(asked);
+    }
     this.count(5);
     this.refuseProperties(value);
     const copy: unknown[] = [];
@@ -184,10 +210,23 @@ class Copier implements BsonCopier {
   private refuseProperties(value: readonly unknown[]): void {
     // Indexes come first.
     const last = Object.keys(value).at(-1);
-    if (last !== undefined && String(Number(last)) !== last) {
-      throw this.notStorable(`is an array with the property '${last}' in addition to its elements: store an object`);
-    }
+    if (last !== undefined && last !== String(value.length - 1) && !isIndex(last, value.length))
+      throw this.further(value, last);
     this.refuseSymbols(value);
+  }
+
+  /** Of what is stored as one value, and not property by property. */
+  private refuseFurther(value: object): void {
+    const key = furtherProperty(value);
+    if (key !== undefined) throw this.further(value, key);
+  }
+
+  further(value: object, key?: PropertyKey): AppendError {
+    const what = Array.isArray(value) ? 'an array' : show(value);
+    const property = key === undefined ? 'properties' : `the property ${show(key)}`;
+    return this.notStorable(
+      `is ${what} with ${property} of its own, which would be lost: store an object that holds both`,
+    );
   }
 
   private copyProperties(value: Record<string, unknown>): object {
@@ -249,6 +288,11 @@ class Copier implements BsonCopier {
     this.refusal = new AppendError(ErrorCode.NotStorable, `${path} ${why}`, 'no', { cause, details: { path } });
     return this.refusal;
   }
+}
+
+/** What an object asks to be stored as in MongoDB; otherwise the object itself. Only where `toBSON` is: called for each value it would be slow. */
+function toBson(value: object): unknown {
+  return 'toBSON' in value && typeof value.toBSON === 'function' ? value.toBSON() : value;
 }
 
 function isInt32(value: number): boolean {

@@ -159,6 +159,8 @@ function comparable(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(comparable);
   if ('_bsontype' in value && !Object.hasOwn(value, '_bsontype'))
     return bson.EJSON.stringify(value, { relaxed: false });
-  if (value instanceof Date || value instanceof RegExp || value instanceof Uint8Array) return value;
+  // Not compared otherwise.
+  if (value instanceof RegExp) return { source: value.source, flags: value.flags, lastIndex: value.lastIndex };
+  if (value instanceof Date || value instanceof Uint8Array) return value;
   return Object.fromEntries(Object.entries(value).map(([key, property]) => [key, comparable(property)]));
 }
