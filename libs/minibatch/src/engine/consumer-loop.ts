@@ -160,7 +160,7 @@ export class ConsumerLoop {
     if (this.isPaused) return 'paused';
     if (this.evidence.isInDoubt) return 'blocked';
     if (this.isThrottled) return 'throttled';
-    return this.claimer.isStalled ? 'stalled' : 'waiting';
+    return this.claimer.isStalled || this.claimer.isResting ? 'stalled' : 'waiting';
   }
 
   get blockedSinks(): readonly BlockedSink[] {

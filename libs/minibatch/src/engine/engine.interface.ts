@@ -256,7 +256,7 @@ export type ConsumerActivity =
   | 'throttled'
   /** A sink does not take a result, an executor can't run windows, or every message of one window after another fails; it is retried indefinitely. */
   | 'blocked'
-  /** A custom strategy can't take anything of what it is shown, and no more fits in. */
+  /** A custom strategy can't take anything of what it is shown, and no more fits in; or it threw, and is asked again later. */
   | 'stalled'
   /** The stream was paused. */
   | 'paused'

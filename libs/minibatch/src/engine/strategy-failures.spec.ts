@@ -3,7 +3,7 @@ import { ErrorCode } from '../errors/minibatch.error.js';
 import { MemoryDatabase } from '../storage/memory/memory.database.js';
 import { CountWindow } from '../windows/count.window.js';
 import type { MessageView, ReadPlan } from '../windows/window-emitter.js';
-import { Process } from './process.spec.support.js';
+import { Process, stop } from './process.spec.support.js';
 
 /** How often a method of the strategy fails, once it has seen as many messages as a window has. */
 class Failing extends CountWindow {
@@ -57,6 +57,19 @@ class Failing extends CountWindow {
   }
 }
 
+/** Throws each second time that the method is called. */
+function everySecond(method: string): CountWindow {
+  const emitter = new CountWindow();
+  const own = Reflect.get(emitter, method) as (...args: unknown[]) => unknown;
+  let calls = 0;
+  Reflect.set(emitter, method, (...args: unknown[]) => {
+    calls += 1;
+    if (calls % 2 === 0) throw new Error(`planted in ${method}`);
+    return own.apply(emitter, args);
+  });
+  return emitter;
+}
+
 const METHODS = ['init', 'observe', 'windowReady', 'query', 'emitted', 'nextCheck', 'reads'];
 
 async function run(emitter: CountWindow) {
@@ -83,6 +96,57 @@ describe('a strategy that fails', () => {
       message: expect.stringContaining(`${method}()`) as string,
     });
     expect(status?.lastError?.message).toContain(`planted in ${method}`);
+  });
+
+  it.each(['observe', 'windowReady', 'query', 'emitted', 'nextCheck', 'reads'])(
+    'in %s each second time goes on after a second, however often it has failed',
+    async (method) => {
+      const p = await new Process(new MemoryDatabase()).consumer({ size: 3, emitter: everySecond(method) }).start();
+      for (let window = 1; window <= 20; window += 1) {
+        await p.append(1, 2, 3);
+        await p.advance(3_000);
+        expect(p.values).toHaveLength(3 * window);
+      }
+      await stop(p);
+    },
+  );
+
+  it('in reads each second time while it wants to see nothing is asked again after a second', async () => {
+    class Idle extends CountWindow {
+      readonly failed: number[] = [];
+      private calls = 0;
+
+      override reads(now: number): ReadPlan {
+        this.calls += 1;
+        if (this.calls % 2 === 1) return { order: 'idle', until: now + 100 };
+        this.failed.push(now);
+        throw new Error('planted');
+      }
+    }
+    const emitter = new Idle();
+    const p = await new Process(new MemoryDatabase()).consumer({ size: 3, emitter }).start();
+    await p.advance(60_000);
+    expect(emitter.failed.length).toBeGreaterThan(50);
+    await stop(p);
+  });
+
+  it('each time is asked again after growing waits, which the log says, and health calls it stalled', async () => {
+    const emitter = new Failing('windowReady');
+    emitter.times = 8;
+    const p = await new Process(new MemoryDatabase()).consumer({ size: 3, emitter }).start();
+    await p.append(1, 2, 3);
+    await p.advance(100_000);
+    expect(p.engine.status()[0]).toMatchObject({ activity: 'stalled', lastError: { code: ErrorCode.EmitterFailed } });
+    const waits = p.logged.flatMap((line) => /asked again in ([\d.]+) s/.exec(line)?.[1] ?? []).map(Number);
+    expect(waits).toHaveLength(7);
+    for (const [i, wait] of waits.entries()) {
+      expect(wait).toBeLessThanOrEqual(Math.min(60, 2 ** i));
+      expect(wait).toBeGreaterThanOrEqual(0.9 * Math.min(60, 2 ** i) - 0.05);
+    }
+    await p.advance(120_000);
+    expect(p.values).toEqual([1, 2, 3]);
+    expect(p.engine.status()[0]?.activity).toBe('waiting');
+    await stop(p);
   });
 
   it.each([

@@ -17,7 +17,7 @@ import { isDecodable } from './undecodable.js';
 const CLAIM_WINDOWS = 2_000;
 /** A strategy that asks for a time in the past is asked again after this wait, then twice as long, and so on; milliseconds. */
 const OVERDUE_BACKOFF = { base: 1, max: 1_000, jitter: 0 };
-/** Waits after a custom strategy threw. */
+/** Waits after a custom strategy threw. They begin anew once that which threw has answered. */
 const STRATEGY_BACKOFF = { base: 1_000, max: 60_000, jitter: 0.1 };
 
 /**
@@ -29,7 +29,8 @@ export class WindowClaimer {
   private nextSeq = 1;
   private isInFlight = false;
   private wantsAnswer = true;
-  private failures = 0;
+  /** Failures in a row: of what it wants to read, and of the windows that it makes. One of them may work all the time. */
+  private readonly failures = { plan: 0, cut: 0 };
   /** After it threw. Monotonic, unlike the times that the strategy asks for. */
   private askAgainAt: number | undefined;
   private nextCheck: number | undefined;
@@ -77,9 +78,11 @@ export class WindowClaimer {
   plan(now: number): ReadPlan | undefined {
     const { flushing, workerFree } = this.readAhead.buffer;
     try {
-      return this.cutter.reads(now, flushing, workerFree);
+      const plan = this.cutter.reads(now, flushing, workerFree);
+      this.failures.plan = 0;
+      return plan;
     } catch (error) {
-      this.failed(now, error);
+      this.failed(now, error, 'plan');
       return undefined;
     }
   }
@@ -90,13 +93,14 @@ export class WindowClaimer {
   }
 
   /** The strategy threw. */
-  private failed(now: number, error: unknown): void {
+  private failed(now: number, error: unknown, at: 'plan' | 'cut'): void {
     const { counters, parts } = this.term;
-    this.failures += 1;
+    this.failures[at] += 1;
     this.wantsAnswer = true;
-    this.askAgainAt = parts.clock.monotonic() + backoff(STRATEGY_BACKOFF, this.failures);
+    const wait = backoff(STRATEGY_BACKOFF, this.failures[at]);
+    this.askAgainAt = parts.clock.monotonic() + wait;
     counters.failed(now, error, ErrorCode.EmitterFailed);
-    parts.log.error(messageOf(error), stackOf(error));
+    parts.log.error(`${messageOf(error)}. It is asked again in ${(wait / 1_000).toFixed(1)} s`, stackOf(error));
   }
 
   /** Claims what the strategy makes of the buffer, if it is time to ask it. */
@@ -113,16 +117,16 @@ export class WindowClaimer {
     try {
       cuts = this.cutter.cut(buffer, CLAIM_WINDOWS);
     } catch (error) {
-      if (!this.claimUndecodable(now)) this.failed(now, error);
+      if (!this.claimUndecodable(now)) this.failed(now, error, 'cut');
       return;
     }
     // What was cut has left the buffer: it is claimed, whatever the strategy says next.
     try {
       this.nextCheck = this.cutter.nextCheck(buffer);
-      this.failures = 0;
+      this.failures.cut = 0;
     } catch (error) {
       this.nextCheck = undefined;
-      this.failed(now, error);
+      this.failed(now, error, 'cut');
     }
     if (cuts.length > 0) {
       this.wantsAnswer = true;

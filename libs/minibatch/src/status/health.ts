@@ -95,7 +95,9 @@ function* ofConsumer(
     case 'stalled':
       yield reason(
         'consumer-stalled',
-        `the emitter of ${local.label} takes nothing of what it is shown: raise lookAhead, or let it drop what it does not want`,
+        local.lastError?.code === ErrorCode.EmitterFailed
+          ? `the emitter of ${local.label} fails, and no window is made until it answers; it is asked again${last}`
+          : `the emitter of ${local.label} takes nothing of what it is shown: raise lookAhead, or let it drop what it does not want`,
       );
       break;
     case 'retrying':

@@ -208,6 +208,19 @@ describe('health', () => {
 
   it.each([
     [
+      ErrorCode.EmitterFailed,
+      'the emitter of Report.summarize fails, and no window is made until it answers; it is asked again: bad',
+    ],
+    [ErrorCode.HandlerFailed, 'the emitter of Report.summarize takes nothing of what it is shown: raise lookAhead'],
+  ])('says why an emitter is stalled: %s', async (code, why) => {
+    const lastError = { at: new Date(0), code, message: 'bad' };
+    const { status } = setUp([], [local('flights', 'default', { activity: 'stalled', lastError })]);
+    const { reasons } = await status.health();
+    expect(reasons).toMatchObject([{ what: 'consumer-stalled', message: expect.stringContaining(why) as string }]);
+  });
+
+  it.each([
+    [
       ConsumerState.Standby,
       ErrorCode.StoreDenied,
       'Report.summarize does not run, because the store denies it a right',
