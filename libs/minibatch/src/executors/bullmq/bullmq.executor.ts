@@ -7,7 +7,8 @@ import { JobQueue } from './job-queue.js';
 import { JobWorker } from './job-worker.js';
 import { loadPackages, type Packages, type Queue } from './packages.js';
 import { queueNameOf } from './queue-name.js';
-import { CLOSE_WAIT, FAIL_FAST, PATIENT, RedisLink } from './redis-link.js';
+import { CLOSE_WAIT, impatient, PATIENT, RedisLink } from './redis-link.js';
+import { RedisPulse } from './redis-pulse.js';
 
 /** How long the start waits for Redis; then it continues without it. Milliseconds. */
 const PATIENCE = 5_000;
@@ -21,6 +22,12 @@ interface Consumer {
   readonly events: JobEvents;
 }
 
+/** The emitters' connection, and what is known of it. */
+interface Redis {
+  readonly link: RedisLink;
+  readonly pulse: RedisPulse;
+}
+
 /** Runs methods in other processes, to which BullMQ brings the windows by Redis. */
 export class BullmqExecutor implements Executor {
   readonly name = 'bullmq';
@@ -32,7 +39,9 @@ export class BullmqExecutor implements Executor {
   private readonly making = new Map<string, Promise<Consumer>>();
   private packages: Promise<Packages> | undefined;
   private link: RedisLink | undefined;
+  private pulse: RedisPulse | undefined;
   private stopSweeps: (() => void) | undefined;
+  private stopBeats: (() => void) | undefined;
   private sweeping = false;
   private worker: JobWorker | undefined;
   private workerLinks: RedisLink[] = [];
@@ -97,6 +106,7 @@ export class BullmqExecutor implements Executor {
   async close(timeout: number): Promise<void> {
     this.isClosed = true;
     this.stopSweeps?.();
+    this.stopBeats?.();
     const over = new AbortController();
     const idle = async () => {
       while ([...this.consumers.values()].some(({ jobs }) => jobs.size > 0) && !over.signal.aborted)
@@ -124,15 +134,15 @@ export class BullmqExecutor implements Executor {
   private async consumerOf(consumer: ExecutorConsumer, patience: number): Promise<Consumer> {
     const packages = await this.loaded();
     if (this.isClosed) throw closed();
-    const { connection } = this.options;
-    const settings = { ...FAIL_FAST, enableAutoPipelining: true };
-    this.link ??= new RedisLink(packages, this.clock, { connection, settings });
-    const { link } = this;
+    const { connection, prefix, lock } = this.options;
+    const link = (this.link ??= new RedisLink(packages, this.clock, { connection, settings: impatient(lock) }));
+    const pulse = (this.pulse ??= new RedisPulse(link, this.clock, `${prefix}:minibatch:pulse`, lock / 4));
     await link.check(patience);
+    await pulse.check();
     const name = queueNameOf(consumer);
     const known = this.consumers.get(name);
     if (known) return known;
-    const making = this.making.get(name) ?? this.make(consumer, name, packages, link);
+    const making = this.making.get(name) ?? this.make(consumer, name, packages, { link, pulse });
     this.making.set(name, making);
     try {
       return await making;
@@ -142,7 +152,8 @@ export class BullmqExecutor implements Executor {
   }
 
   /** BullMQ asks Redis for its version first. A queue that got no answer never works, so that another one is made then. */
-  private async make(consumer: ExecutorConsumer, name: string, packages: Packages, link: RedisLink): Promise<Consumer> {
+  private async make(consumer: ExecutorConsumer, name: string, packages: Packages, redis: Redis): Promise<Consumer> {
+    const { link, pulse } = redis;
     const { connection, prefix, lock } = this.options;
     const { clock } = this;
     const { Queue, QueueEvents } = packages.bullmq;
@@ -154,7 +165,7 @@ export class BullmqExecutor implements Executor {
       throw link.away(error);
     });
     if (this.isClosed) throw closed();
-    const jobs = new JobQueue({ consumer, queue, link, clock, lock });
+    const jobs = new JobQueue({ consumer, queue, link, pulse, clock, lock });
     const events = new JobEvents({
       jobs,
       queue,
@@ -169,9 +180,20 @@ export class BullmqExecutor implements Executor {
       throw closed();
     }
     this.stopSweeps ??= every(clock, lock / 2, () => void this.sweep());
+    // A lock is renewed each half of its time: what keeps workers from that is noticed within a quarter of the rest.
+    this.stopBeats ??= every(clock, lock / 8, () => void this.beat(pulse));
     const made = { jobs, queue, events };
     this.consumers.set(name, made);
     return made;
+  }
+
+  /** What is out waits for a Redis that can be used. */
+  private async beat(pulse: RedisPulse): Promise<void> {
+    const busy = [...this.consumers.values()].filter(({ jobs }) => jobs.size > 0);
+    if (busy.length === 0) return;
+    await pulse.beat();
+    const { trouble } = pulse;
+    if (trouble && !this.isClosed) for (const { jobs } of busy) jobs.abandon(trouble);
   }
 
   /** One at a time: an answer may take longer than the time between two. */

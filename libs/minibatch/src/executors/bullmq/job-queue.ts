@@ -6,6 +6,7 @@ import { abortChannel, type AbortOrder } from './aborts.js';
 import { type EndedJob, isOfLostWorker, jobDataOf, jobIdOf, outcomeOfJob } from './job-codec.js';
 import type { Queue } from './packages.js';
 import type { RedisLink } from './redis-link.js';
+import type { RedisPulse } from './redis-pulse.js';
 
 /** A result is kept until its emitter, or the next one, has picked it up: seconds, and how many. */
 const KEEP = { age: 600, count: 10_000 };
@@ -52,6 +53,7 @@ export interface JobQueueParts {
   readonly consumer: ExecutorConsumer;
   readonly queue: Queue;
   readonly link: RedisLink;
+  readonly pulse: RedisPulse;
   readonly clock: Clock;
   /** Milliseconds. */
   readonly lock: number;
@@ -227,11 +229,11 @@ export class JobQueue {
 
   /** Its worker has stopped to renew its lock. */
   private async lost(out: Out): Promise<void> {
-    const { link, lock } = this.parts;
+    const { pulse, lock } = this.parts;
     const what = `bullmq: the worker of job ${out.id} has not renewed its lock`;
     // Then no worker could renew it, and that says nothing of the window.
-    const isOurFault = link.wasAway(3 * lock);
-    const error = isOurFault ? new ResultLost(`${what}, for Redis was away`) : new WorkerLost(what);
+    const isOurFault = pulse.wasAway(3 * lock);
+    const error = isOurFault ? new ResultLost(`${what}, for Redis was away or full`) : new WorkerLost(what);
     if (await this.removed(out)) out.reject(error);
   }
 

@@ -8,6 +8,7 @@ export interface RedisClient {
   disconnect(reconnect?: boolean): void;
   hmget(key: string, ...fields: string[]): Promise<(string | null)[]>;
   exists(key: string): Promise<number>;
+  set(key: string, value: string, unit: 'PX', ms: number): Promise<unknown>;
   /** Newest first, if `from` is `+` and `to` is `-`. */
   xrevrange(
     key: string,

@@ -12,7 +12,19 @@ export interface LinkOptions {
 }
 
 /** Commands fail at once while Redis is away: windows wait for it, and not commands. */
-export const FAIL_FAST = { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 };
+const FAIL_FAST = { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 };
+/** Least time for an answer: a large window is on its way for a while. Milliseconds. */
+const LEAST_TIME = 1_000;
+
+/**
+ * Of a connection that does not wait.
+ *
+ * @param lock in half of its time Redis must have answered: after that workers may lose their jobs; milliseconds
+ */
+export function impatient(lock: number): object {
+  return { ...FAIL_FAST, enableAutoPipelining: true, commandTimeout: Math.max(lock / 2, LEAST_TIME) };
+}
+
 /** BullMQ's workers want their commands to wait. */
 export const PATIENT = { maxRetriesPerRequest: null, enableOfflineQueue: true };
 
@@ -21,6 +33,11 @@ export const PATIENT = { maxRetriesPerRequest: null, enableOfflineQueue: true };
  * that was about to be made again never says that it has ended.
  */
 export const CLOSE_WAIT = 1_000;
+
+/** What Redis answers, also from within a script, if it has `maxmemory` and drops nothing. */
+const FULL = /\bOOM command not allowed\b/;
+/** What ioredis says of `commandTimeout`. */
+const TIMED_OUT = 'Command timed out';
 
 /** A connection to Redis, whether it stands, and whether that Redis may be used. */
 export class RedisLink {
@@ -84,8 +101,13 @@ export class RedisLink {
   }
 
   away(cause: unknown): ExecutorUnavailable {
-    const why = cause === undefined ? '' : `: ${messageOf(cause)}`;
-    return new ExecutorUnavailable(`bullmq: Redis can't be reached${why}`, { cause });
+    const text = cause === undefined ? '' : messageOf(cause);
+    const what = FULL.test(text)
+      ? 'Redis is full'
+      : text === TIMED_OUT
+        ? 'Redis does not answer'
+        : "Redis can't be reached";
+    return new ExecutorUnavailable(`bullmq: ${what}${text && `: ${text}`}`, { cause });
   }
 
   close(): void {
