@@ -210,20 +210,12 @@ describe('a pipeline whose functions and sinks do what they like', () => {
     expect(await letters()).toEqual([2]);
     const [letter] = await harness.deadLetters(Flights);
     expect(letter?.error).toMatch(/what one message is made into has \d+ bytes .*at most 5000 .*MESSAGE_TOO_LARGE/);
-    // Several of which each would do are tried again, until they are given up.
+    // Several of which each would do are committed one after another, and the function runs once for each.
     const { runs } = app.get(Swells);
     await append(...[4, 5, 6, 7, 8].map((id) => flight(id, 1_000)));
     await harness.advance('1 minute');
-    expect(harness.outputs(Words)).toHaveLength(2);
+    expect(harness.outputs(Words).map((word) => word[0])).toEqual(['1', '3', '4', '5', '6', '7', '8']);
     expect(app.get(Swells).runs).toBe(runs + 5);
-    expect(harness.status()).toMatchObject([{ activity: 'retrying', lastError: { code: 'MINIBATCH_STORE_REFUSED' } }]);
-    const flights = app.get(StreamService).stream(Flights);
-    for await (const { id } of flights.windows({ group: 'swells' }))
-      await flights.giveUp({ group: 'swells', window: id });
-    await harness.advance('1 minute');
-    expect(await letters()).toEqual([2, 4, 5, 6, 7, 8]);
-    await append(flight(9, 100));
-    await harness.advance('1s');
-    expect(harness.outputs(Words).map((word) => word[0])).toEqual(['1', '3', '9']);
+    expect(await letters()).toEqual([2]);
   });
 });

@@ -1,4 +1,4 @@
-import { WindowState } from './in-flight-window.js';
+import { type InFlightWindow, WindowState } from './in-flight-window.js';
 import { InFlightWindows } from './in-flight-windows.js';
 import { isA } from '../errors/error-text.js';
 import { messageOf, MinibatchError } from '../errors/minibatch.error.js';
@@ -84,7 +84,12 @@ export class ConsumerLoop {
       if (!open.ofRows) this.readAhead.owned.release(open.messages);
     });
     this.evidence = new Evidence(term, windows, () => passes.schedule());
-    this.runner = new WindowRunner(term, this.evidence, () => passes.schedule());
+    this.runner = new WindowRunner(
+      term,
+      this.evidence,
+      () => passes.schedule(),
+      (open, most) => this.giveBack(open, most),
+    );
     this.dispatcher = new WindowDispatcher(term, windows, this.evidence, this.runner, this.committer, passes);
     this.claimer = new WindowClaimer(term, windows, this.readAhead, this.committer, passes);
     const { stage } = term.definition;
@@ -324,6 +329,11 @@ export class ConsumerLoop {
     // Then only the buffer grows, which has bounds of its own, and a window may need all of it.
     if (messages === 0) return false;
     return messages + buffer.length >= 2 * readAhead || bytes + buffer.bytes >= 2 * readAheadBytes;
+  }
+
+  private giveBack(open: InFlightWindow, most: number): Promise<void> {
+    const { stage, emitter } = this.term.definition;
+    return this.claimer.giveBack(open, () => stage?.givenBack?.(emitter, most));
   }
 
   // ---- waiting

@@ -74,6 +74,11 @@ export interface Stage {
   readonly values: ValueCodec;
   /** Bytes of rows that are kept in memory for later windows. */
   readonly cacheBytes: number;
+  /**
+   * What becomes of a window is more than is committed together (`StageChanges.requireRoom`): its messages, and those of all windows behind
+   * it, are given to the strategy once more, which is to make windows of so many messages at the most.
+   */
+  readonly givenBack?: (strategy: WindowEmitter, most: number) => void;
   /** The same stage with others in place of the sinks that it calls itself; absent if it calls none. */
   readonly withSinks?: (replace: (sink: NamedSink) => NamedSink) => Stage;
   /**
@@ -150,6 +155,21 @@ export interface StageChanges {
   /** @param due milliseconds since the epoch */
   put(slot: string, value: unknown, due?: number): void;
   remove(slot: string): void;
+  /** Bytes of a value as stored, which is an object. It must not be changed afterwards, and is not encoded again when it is put. */
+  sizeOf(value: object): number;
+  /** Bytes that a message would take in the commit. */
+  costOf(message: Omit<NewMessage, 'dedupeId'>): number;
+  /** Bytes that all changes so far take in the commit. */
+  readonly bytes: number;
+  /** Bytes that they should have at the most. */
+  readonly limit: number;
+  /**
+   * To be called before anything is done that can't be undone. An attempt that throws this is made again with fewer messages; a message that
+   * is alone in its window becomes a dead letter.
+   *
+   * @param more bytes that are still to come @throws EffectsTooLarge
+   */
+  requireRoom(more?: number): void;
   /** Counts messages that come to nothing, on purpose. */
   drop(messages: number): void;
   /** The message of the window with this id, as its store gave it. */

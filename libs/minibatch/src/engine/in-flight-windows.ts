@@ -74,17 +74,33 @@ export class InFlightWindows {
     this.enter(open);
   }
 
+  /** Its claim is gone, and its messages are to be in other windows. */
+  withdraw(open: InFlightWindow): void {
+    this.leave(open);
+    this.discount(open);
+  }
+
+  /** Windows of messages that are ready, in the order of their numbers. */
+  get readyOfMessages(): readonly InFlightWindow[] {
+    const ready = [...this.retries, ...this.fresh].filter(({ ofRows }) => !ofRows);
+    return ready.sort((a, b) => a.record.seq - b.record.seq);
+  }
+
   /** The windows of a commit have left the store. */
   remove(commit: readonly InFlightWindow[]): void {
     this.commits.delete(commit);
     for (const open of commit) {
       this.effectBytes -= open.effects?.bytes ?? 0;
-      this.unisolate(open);
-      this.count(open, -1);
-      this.total.windows -= 1;
-      this.total.messages -= open.messages.length;
-      this.total.bytes -= open.bytes;
+      this.discount(open);
     }
+  }
+
+  private discount(open: InFlightWindow): void {
+    this.unisolate(open);
+    this.count(open, -1);
+    this.total.windows -= 1;
+    this.total.messages -= open.messages.length;
+    this.total.bytes -= open.bytes;
   }
 
   // ---- how many

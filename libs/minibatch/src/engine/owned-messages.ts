@@ -77,6 +77,14 @@ export class OwnedMessages {
     return fresh;
   }
 
+  /** As they were read, also those of a window that was taken over. */
+  asRead(messages: readonly StoredMessage[]): readonly ReadMessage[] {
+    const seen = this.now();
+    return messages.map((message) =>
+      'seen' in message ? (message as ReadMessage) : Object.assign(message, { seen, notBefore: -Infinity }),
+    );
+  }
+
   /** True if messages that a clearing has made unwanted were adopted since this was asked last. */
   takeCleared(): boolean {
     const { hasCleared } = this;

@@ -46,6 +46,8 @@ export class PartsRunner {
       return 'void';
     }
     if (trial.kind === 'given up' || trial.kind === 'again') return trial.kind;
+    // Only a stage is told so, and a stage has no parts.
+    if (trial.kind === 'too large') throw trial.error;
     if (trial.kind === 'refused') {
       apart.error = messageOf(trial.error);
       if (part.to - part.from > 1) apart.bisection.failed(part);

@@ -138,6 +138,11 @@ export class ReadAhead {
     this.buffer.remove(messages);
   }
 
+  /** Shows messages of windows to the strategy once more, before all others. */
+  putBack(messages: readonly StoredMessage[]): void {
+    this.buffer.putBack(this.owned.asRead(messages));
+  }
+
   /** Turns to what the strategy wants to see. Not while a read is in flight. */
   follow(plan: ReadPlan): void {
     this.until = undefined;

@@ -1,20 +1,15 @@
 import type { Clock } from '../common/clock.js';
-import type {
-  Effects,
-  StateLimits,
-  StatePage,
-  StateRow,
-  StoredMessage,
-  WindowRecord,
-} from '../storage/stream-store.interface.js';
+import type { Effects, StateLimits, StatePage, StateRow, WindowRecord } from '../storage/stream-store.interface.js';
 import type { Stage } from './engine.interface.js';
 import { isOfEngine } from './fired-slots.js';
-import { byDue, costOf, type KnownRows, StateChanges } from './state-changes.js';
+import { type Attempted, byDue, costOf, type KnownRows, StateChanges } from './state-changes.js';
 
 /** Rows that one read asks for. */
 const READ = 2_000;
 /** Of rows that are found by one read. */
 const DUE_BYTES = 4 * 1024 * 1024;
+/** Of the changes of one window, whatever the store takes: they are in memory until it has left. */
+const LARGEST_COMMIT = 64 * 1024 * 1024;
 
 /** Rows as they are in the store. Rejects only when the lease term is over. */
 export interface StoredRows {
@@ -48,16 +43,17 @@ export class StageState implements KnownRows {
     private readonly stage: Pick<Stage, 'values' | 'cacheBytes'>,
   ) {}
 
-  /** Begins an attempt at a window. */
+  /** Begins an attempt at a window. @param room bytes that the store commits together for one window; undefined: any number */
   begin(
     { id, seq }: Pick<WindowRecord, 'id' | 'seq'>,
-    messages: readonly StoredMessage[],
+    window: Pick<Attempted, 'stream' | 'messages' | 'partitions'>,
     clock: Clock,
-    partitions: number,
+    room: number | undefined,
   ): StateChanges {
     const began = { now: clock.now(), monotonic: clock.monotonic() };
+    const bounds = { limit: Math.min(room ?? Infinity, LARGEST_COMMIT), most: room ?? Infinity };
     const commit = `${id}:${this.fence}.${seq}`;
-    return new StateChanges({ seq, began, commit, partitions, messages }, this, this.stage.values);
+    return new StateChanges({ ...window, ...bounds, seq, began, commit }, this, this.stage.values);
   }
 
   /** The rows with these slots; undefined for those that do not exist. Rejects only when the lease term is over. */

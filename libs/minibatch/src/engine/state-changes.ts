@@ -1,5 +1,6 @@
 import type { Mutable } from '../common/mutable.js';
 import type { Effects, NewMessage, StateRow, StoredMessage } from '../storage/stream-store.interface.js';
+import { EffectsTooLarge } from './effects-too-large.js';
 import type { RowWindow, StageChanges, StageRow, ValueCodec } from './engine.interface.js';
 import { type FiredRange, QUEUE, slotOfFired } from './fired-slots.js';
 
@@ -9,12 +10,17 @@ const OVERHEAD = 64;
 const MESSAGE_OVERHEAD = 128;
 /** Of each header. */
 const HEADER_OVERHEAD = 8;
+/** Of a `FiredRange`, encoded: an upper bound. */
+const RANGE = 128;
 /** Of a `Date`, milliseconds. */
 const LATEST = 8.64e15;
 
 /** A row as the window has left it; without `row` it is removed. */
 interface Change {
   readonly row?: { readonly value: unknown; readonly due: Date | undefined };
+  /** What it takes in the commit; undefined: not known yet. */
+  cost: number | undefined;
+  encoded?: Uint8Array;
 }
 
 /** What is known of the rows in the store. */
@@ -47,8 +53,13 @@ export interface Attempted {
   readonly began: StageChanges['began'];
   /** Unique to this window as this holder of the lease commits it. */
   readonly commit: string;
+  readonly stream: string;
   readonly partitions: number;
   readonly messages: readonly StoredMessage[];
+  /** Bytes that its changes should have at the most. */
+  readonly limit: number;
+  /** Bytes that they may have if nothing smaller can be made of the window. */
+  readonly most: number;
 }
 
 /** What one attempt at a window changes. Nothing of it counts before the attempt is through. */
@@ -66,13 +77,20 @@ export class StateChanges implements StageChanges {
   readonly seq: number;
   readonly began: StageChanges['began'];
   readonly partitions: number;
+  readonly limit: number;
+  /** Of the changes whose cost is known, and of messages. */
+  private known = OVERHEAD;
+  /** The others. */
+  private readonly unknown = new Map<string, Change>();
+  /** Values that were weighed before they are put. */
+  private readonly encoded = new WeakMap<object, Uint8Array>();
 
   constructor(
     private readonly attempted: Attempted,
     private readonly state: KnownRows,
     private readonly codec: ValueCodec,
   ) {
-    ({ seq: this.seq, began: this.began, partitions: this.partitions } = attempted);
+    ({ seq: this.seq, began: this.began, partitions: this.partitions, limit: this.limit } = attempted);
   }
 
   /** For a stage that fires windows. */
@@ -95,11 +113,57 @@ export class StateChanges implements StageChanges {
   }
 
   put(slot: string, value: unknown, due?: number): void {
-    this.changed.set(slot, { row: { value, due: due === undefined ? undefined : new Date(due) } });
+    const row = { value, due: due === undefined ? undefined : new Date(due) };
+    this.change(slot, { row, cost: undefined });
   }
 
   remove(slot: string): void {
-    this.changed.set(slot, {});
+    this.change(slot, { cost: costOf(slot, undefined) });
+  }
+
+  private change(slot: string, change: Change): void {
+    this.known -= this.changed.get(slot)?.cost ?? 0;
+    this.changed.set(slot, change);
+    if (change.cost === undefined) this.unknown.set(slot, change);
+    else {
+      this.unknown.delete(slot);
+      this.known += change.cost;
+    }
+  }
+
+  sizeOf(value: object): number {
+    return this.encode(value).length;
+  }
+
+  costOf(message: Omit<NewMessage, 'dedupeId'>): number {
+    return costOfMessage({ ...message, dedupeId: this.nextId() });
+  }
+
+  get bytes(): number {
+    for (const [slot, change] of this.unknown) {
+      change.encoded = this.encode(change.row?.value);
+      change.cost = costOf(slot, change.encoded);
+      this.known += change.cost;
+    }
+    this.unknown.clear();
+    return this.known;
+  }
+
+  requireRoom(more = 0): void {
+    const { messages, limit, most, stream } = this.attempted;
+    const allowed = messages.length > 1 ? limit : most;
+    const bytes = this.bytes + more;
+    if (bytes > allowed) throw new EffectsTooLarge(stream, messages.length, bytes, allowed);
+  }
+
+  private encode(value: unknown): Uint8Array {
+    if (typeof value !== 'object' || value === null) return this.codec.encode(value);
+    let encoded = this.encoded.get(value);
+    if (!encoded) {
+      encoded = this.codec.encode(value);
+      this.encoded.set(value, encoded);
+    }
+    return encoded;
   }
 
   drop(messages: number): void {
@@ -107,7 +171,13 @@ export class StateChanges implements StageChanges {
   }
 
   append(message: Omit<NewMessage, 'dedupeId'>): void {
-    this.messages.push({ ...message, dedupeId: `${this.attempted.commit}.${this.messages.length}` });
+    const appended = { ...message, dedupeId: this.nextId() };
+    this.messages.push(appended);
+    this.known += costOfMessage(appended);
+  }
+
+  private nextId(): string {
+    return `${this.attempted.commit}.${this.messages.length}`;
   }
 
   stored(id: string): StoredMessage {
@@ -118,7 +188,9 @@ export class StateChanges implements StageChanges {
   }
 
   fire(window: RowWindow): void {
+    if (this.fired.length === 0) this.known += costOf(QUEUE, undefined) + RANGE;
     this.fired.push(window);
+    this.known += costOf(slotOfFired(LATEST), this.encode(window));
   }
 
   async due(before: number, most: number): Promise<readonly StageRow[]> {
@@ -158,32 +230,23 @@ export class StateChanges implements StageChanges {
     for (const call of this.calls) call();
   }
 
-  /** @throws whatever the codec throws for a value that can't be stored */
+  /** @throws whatever the codec throws for a value that can't be stored; EffectsTooLarge */
   effects(): StageEffects {
+    this.requireRoom();
     const put: StateRow[] = [];
     const remove: string[] = [];
-    let bytes = 0;
-    for (const [slot, { row }] of this.changed) {
-      if (!row) {
-        // One that is known not to be there need not be removed.
-        if (!this.rows.has(slot) || this.rows.get(slot)) remove.push(slot);
-        continue;
-      }
-      const value = this.codec.encode(row.value);
-      put.push({ slot, value, ...(row.due && { due: row.due }) });
-      bytes += costOf(slot, value);
+    for (const [slot, { row, encoded }] of this.changed) {
+      if (row && encoded) put.push({ slot, value: encoded, ...(row.due && { due: row.due }) });
+      // One that is known not to be there need not be removed.
+      else if (!this.rows.has(slot) || this.rows.get(slot)) remove.push(slot);
     }
-    for (const message of this.messages) bytes += costOfMessage(message);
-    bytes += remove.length * OVERHEAD;
-    const changedRows = put.length;
     const firedTo = this.putFired(put);
-    bytes += put.slice(changedRows).reduce((sum, { slot, value }) => sum + costOf(slot, value), 0);
     const effects: Mutable<Effects> = {};
     if (put.length > 0) effects.put = put;
     if (remove.length > 0) effects.remove = remove;
     if (this.messages.length > 0) effects.append = this.messages;
     return {
-      ...{ effects, bytes, dropped: this.dropped, through: () => this.through() },
+      ...{ effects, bytes: this.bytes, dropped: this.dropped, through: () => this.through() },
       ...(firedTo !== undefined && { firedTo }),
     };
   }
@@ -192,10 +255,9 @@ export class StateChanges implements StageChanges {
   private putFired(put: StateRow[]): number | undefined {
     if (this.fired.length === 0) return undefined;
     const { to: first } = (this.get(QUEUE) as FiredRange | undefined) ?? { to: 0 };
+    // Their cost is known.
     const range: FiredRange = { from: Math.max(0, this.state.firstFired), to: first + this.fired.length };
-    this.fired.forEach((window, index) =>
-      put.push({ slot: slotOfFired(first + index), value: this.codec.encode(window) }),
-    );
+    this.fired.forEach((window, index) => put.push({ slot: slotOfFired(first + index), value: this.encode(window) }));
     put.push({ slot: QUEUE, value: this.codec.encode(range) });
     return range.to;
   }
@@ -214,7 +276,7 @@ export function byDue(a: { slot: string; due?: number | undefined }, b: { slot: 
 }
 
 export function costOf(slot: string, value: Uint8Array | undefined): number {
-  return OVERHEAD + slot.length + (value?.length ?? 0);
+  return OVERHEAD + Buffer.byteLength(slot) + (value?.length ?? 0);
 }
 
 /** As stores count it, or more: windows that fit together by this are committed together. */

@@ -28,6 +28,8 @@ export class WindowClaimer {
   private readonly cutter: WindowCutter;
   private nextSeq = 1;
   private isInFlight = false;
+  /** The last claim; it may be in flight. */
+  private claiming: Promise<void> = Promise.resolve();
   private wantsAnswer = true;
   /** Failures in a row: of what it wants to read, and of the windows that it makes. One of them may work all the time. */
   private readonly failures = { plan: 0, cut: 0 };
@@ -179,6 +181,31 @@ export class WindowClaimer {
   }
 
   /**
+   * Withdraws the window, which runs, and all that are ready: the strategy is to make other windows of their messages. Until then they
+   * belong to no window, so a process that takes over does the same.
+   */
+  async giveBack(open: InFlightWindow, tell: () => void): Promise<void> {
+    // Its windows would come before those that are made of these.
+    while (this.isInFlight) await this.claiming;
+    this.isInFlight = true;
+    try {
+      const { lease, parts } = this.term;
+      const all = [open, ...this.windows.readyOfMessages];
+      // Claims without messages: they are removed, and nothing else.
+      const claims = all.map(({ record }) => ({ window: { ...record, messageIds: [] }, messages: [] }));
+      const options = { groups: [], keep: false };
+      await this.term.persist('withdraw claims', () => parts.store.settle(lease, claims, options));
+      for (const each of all) this.windows.withdraw(each);
+      this.readAhead.putBack(all.flatMap(({ messages }) => messages));
+      tell();
+    } finally {
+      this.isInFlight = false;
+      this.wantsAnswer = true;
+      this.passes.schedule();
+    }
+  }
+
+  /**
    * A strategy that failed may have looked at a message that can't be decoded. Such messages are taken out of its sight, as windows of
    * their own, which end as dead letters. True if there were any: then the strategy is asked again.
    */
@@ -207,7 +234,8 @@ export class WindowClaimer {
     this.overdue = 0;
     this.passes.startTask(async () => {
       try {
-        await this.store(opened);
+        this.claiming = this.store(opened);
+        await this.claiming;
       } finally {
         this.isInFlight = false;
       }

@@ -151,7 +151,7 @@ export class WindowDispatcher {
       this.committer.add(open);
     } else if (isSetAside && !isProbe) {
       this.evidence.setAside(open, this.evidence.mark);
-    } else if (!isSetAside) {
+    } else if (!isSetAside && result?.kind !== 'given back') {
       this.windows.transition(open, WindowState.Abandoned);
     }
     if (isProbe) this.evidence.probeEnded(open, isSetAside);

@@ -5,6 +5,7 @@ import type { BatchWindow } from './batch-window.js';
 import { Bisection } from './bisection.js';
 import { DEATHS, notedAt } from './deaths.js';
 import { Delivery } from './delivery.js';
+import type { EffectsTooLarge } from './effects-too-large.js';
 import type { BlockedExecutor, BlockedSink } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
 import { type InFlightWindow, stopSignal, type TakenApart, takenApart } from './in-flight-window.js';
@@ -18,12 +19,17 @@ import { counted } from '../common/counted.js';
 
 /** What became of a window: finished and ready for its commit, waiting for evidence, or left open for the next holder of the lease. */
 export type RunResult =
-  { readonly kind: 'finished'; readonly window?: BatchWindow } | { readonly kind: 'set aside' | 'left open' };
+  | { readonly kind: 'finished'; readonly window?: BatchWindow }
+  | { readonly kind: 'set aside' | 'left open' | 'given back' };
 
 const LEFT_OPEN: RunResult = { kind: 'left open' };
 const SET_ASIDE: RunResult = { kind: 'set aside' };
+const GIVEN_BACK: RunResult = { kind: 'given back' };
 /** The clock may jump: it is read again after at most this long; milliseconds. */
 const LONGEST_PAUSE = 60_000;
+
+/** Parts of a window that makes too much are to have so much less than would fit. */
+const MARGIN = 1.25;
 
 /** One message of a window. */
 const ONE = { from: 0, to: 1 };
@@ -63,6 +69,8 @@ export class WindowRunner {
     private readonly evidence: Evidence,
     /** Called when a window or a sink begins to wait for something. */
     private readonly held: () => void,
+    /** Gives the messages of this window, and of those behind it, to the strategy once more. */
+    private readonly giveBack: (open: InFlightWindow, most: number) => Promise<void>,
   ) {
     this.pauses = new Pauses(term.parts.clock, term.parts.activity, held);
     this.delivery = new Delivery(term, this.pauses);
@@ -190,6 +198,8 @@ export class WindowRunner {
         return this.giveUp(open);
       case 'refused':
         return this.refused(open, trial.error);
+      case 'too large':
+        return this.tooLarge(open, trial.error);
       case 'passed': {
         const rejected = indicesOf(open.record, trial.window.rejected);
         if (rejected.length === 0) return { kind: 'finished', window: trial.window };
@@ -207,6 +217,25 @@ export class WindowRunner {
         else await this.attemptFailed(open, trial.error);
         return undefined;
     }
+  }
+
+  /** Nothing of the window counts. Its messages are handled in smaller windows; one that is alone can't be handled. */
+  private async tooLarge(open: InFlightWindow, error: EffectsTooLarge): Promise<Step> {
+    const { length } = open.messages;
+    if (length === 1) {
+      await this.parts.giveUpRejected(open, new Map(open.record.messageIds.map((id) => [id, error])));
+      return this.finished(open);
+    }
+    // Otherwise the same window would be made again.
+    if (length === 0 || !this.term.definition.stage?.givenBack) {
+      await this.attemptFailed(open, error);
+      return undefined;
+    }
+    const most = Math.max(1, Math.min(length >> 1, Math.floor((length * error.allowed) / (error.bytes * MARGIN))));
+    const { label } = this.term.definition;
+    this.term.parts.log.log(`${label}: ${error.message}; it goes on with ${counted(most, 'message')} at a time`);
+    await this.giveBack(open, most);
+    return GIVEN_BACK;
   }
 
   /** This process may end with the run. */

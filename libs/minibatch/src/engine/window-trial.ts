@@ -6,6 +6,7 @@ import { BatchWindow, type Undecodable, type WindowSignals } from './batch-windo
 import type { Call } from './calls.js';
 import type { Note } from './deaths.js';
 import { DELIVERED, type Delivery } from './delivery.js';
+import { EffectsTooLarge } from './effects-too-large.js';
 import type { BlockedExecutor, Stage } from './engine.interface.js';
 import type { Evidence } from './evidence.js';
 import { ExecutorCalls } from './executor-calls.js';
@@ -27,6 +28,8 @@ export type Trial =
   | { readonly kind: 'refused'; readonly error: unknown }
   /** The handler was not called: messages that can't be decoded had to be left out first. */
   | { readonly kind: 'again' }
+  /** What a stage makes of the window is more than is committed together. */
+  | { readonly kind: 'too large'; readonly error: EffectsTooLarge }
   /** An operator gave the window up while a sink did not take its result. */
   | { readonly kind: 'given up' }
   /** It does not count: the consumer is stopping, or the lease is lost. */
@@ -92,6 +95,7 @@ export class Trials {
     if (outcome.kind !== 'failed') return outcome;
     if (isClosing) return { kind: 'void' };
     const { error, isLost = false } = outcome;
+    if (error instanceof EffectsTooLarge) return { kind: 'too large', error };
     if (isLost) counters.lostWorkers += 1;
     else counters.failures += 1;
     counters.failed(parts.clock.now(), error, ErrorCode.HandlerFailed);
@@ -112,8 +116,10 @@ export class Trials {
 
   private async runStage(stage: Stage, open: InFlightWindow, window: BatchWindow): Promise<StageEffects> {
     const { state, parts, definition } = this.term;
-    const { record, readable } = open;
-    const changes = state!.begin(record, readable, parts.clock, parts.partitions(definition.key.stream));
+    const { record, readable: messages } = open;
+    const { stream } = definition.key;
+    const about = { stream, messages, partitions: parts.partitions(stream) };
+    const changes = state!.begin(record, about, parts.clock, parts.store.maxWindowEffectBytes);
     if (stage.open) await changes.prepare();
     await stage.run(window, changes, definition.emitter);
     return changes.effects();

@@ -1,6 +1,6 @@
-import { changed, isBuiltIn, type Untyped } from './aggregates.js';
+import { changed, isBuiltIn, type Untyped, usesFunctions } from './aggregates.js';
 import { type ContentKind, type Held, heldOf } from './content.js';
-import { copyOf } from './plain-copy.js';
+import { copyOf, isPlainData } from './plain-copy.js';
 import type { FailedItem, FiredWindow, TimedItem } from './window-logic.js';
 
 export interface AccumulatorLimit {
@@ -35,11 +35,13 @@ export class AggregateContent implements ContentKind {
   readonly revises = true;
   /** An item is added once more when a batch is: what `add` has done to it must not be seen then. */
   private readonly dataFor: (item: TimedItem) => unknown;
+  private readonly isStorable: boolean;
 
   constructor(
     private readonly aggregate: Untyped,
     private readonly limit: AccumulatorLimit,
   ) {
+    this.isStorable = isBuiltIn(aggregate) && !usesFunctions(aggregate);
     this.dataFor = isBuiltIn(aggregate) ? ({ data }) => data : ({ data }) => copyOf(data);
   }
 
@@ -96,7 +98,9 @@ export class AggregateContent implements ContentKind {
     return [];
   }
 
-  finish(held: Held): readonly FailedItem[] {
+  finish(held: Held, _chunks: unknown, isLight = false): readonly FailedItem[] {
+    // What this package makes of data that can be stored can be stored.
+    if (isLight && (this.isStorable || isPlainData(held.value))) return [];
     if (held.added.length === 0 || this.reason(held.value) === undefined) return [];
     const failed: FailedItem[] = [];
     let value = copyOf(held.before);

@@ -206,6 +206,11 @@ export function isBuiltIn({ builtIn, parts = {} }: Untyped): boolean {
   return builtIn !== undefined && Object.values(parts).every(isBuiltIn);
 }
 
+/** Whether accumulators are what a function of the application returns. */
+export function usesFunctions({ builtIn, parts = {} }: Untyped): boolean {
+  return builtIn === 'reduce' || Object.values(parts).some(usesFunctions);
+}
+
 /** What its accumulators are: those of another text can't be read as its own. */
 export function describeAggregate({ builtIn: name = 'own', parts, version = 0 }: Untyped): string {
   const inside = parts ? Object.entries(parts).map(([key, part]) => `${key}: ${describeAggregate(part)}`) : [];

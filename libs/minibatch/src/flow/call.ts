@@ -14,6 +14,7 @@ export class Call {
   readonly tooLarge: FailedItem[] = [];
   readonly chunks: ChunkWriter;
   lateTaken = 0;
+  private readonly isLight: boolean;
 
   constructor(
     step: Step,
@@ -21,6 +22,7 @@ export class Call {
     private readonly content?: ContentKind,
   ) {
     this.chunks = new ChunkWriter(step.state, step.number);
+    this.isLight = step.isLight === true;
   }
 
   get taken(): Taken {
@@ -30,7 +32,7 @@ export class Call {
 
   /** Before it is stored. */
   finish(held: Held): void {
-    this.tooLarge.push(...(this.content?.finish(held, this.chunks) ?? []));
+    this.tooLarge.push(...(this.content?.finish(held, this.chunks, this.isLight) ?? []));
   }
 
   /** A window with what is in it. A function of the application that throws makes it a failed one, and holds up no other. */

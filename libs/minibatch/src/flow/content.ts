@@ -49,8 +49,13 @@ export interface ContentKind {
   given(held: Held): Pick<FiredWindow, 'value' | 'failed' | 'parts' | 'content'>;
   /** The rows that it names, to be removed once it has been handled. */
   rows(held: Held): readonly string[];
-  /** Before it is stored. @returns items that have made it too large: it must not be stored with them */
-  finish(held: Held, chunks: ChunkWriter): readonly FailedItem[];
+  /**
+   * Before it is stored.
+   *
+   * @param isLight its size need not be known: see `Step`
+   * @returns items that have made it too large: it must not be stored with them
+   */
+  finish(held: Held, chunks: ChunkWriter, isLight?: boolean): readonly FailedItem[];
 }
 
 /** @param isOwn false: the value belongs to a row, and is copied before it is changed */

@@ -104,7 +104,7 @@ export class HoppingWindows implements WindowLogic {
     const rows = this.rows(step);
     for (const { slot } of due) {
       if (kindOf(slot) === LATE) this.late.fireRow(slot, rows.late, call);
-      else this.fireRow(slot, rows, call, step.mark);
+      else this.fireRow(slot, rows, call, step);
     }
     this.save(rows);
     return call.fired;
@@ -117,13 +117,14 @@ export class HoppingWindows implements WindowLogic {
   flush(given: readonly Row[], step: Step): { readonly fired: readonly FiredWindow[]; readonly raise: number } {
     const call = new Call(step, this.content);
     const rows = this.rows(step);
+    const { most = Infinity } = step;
     let raise = -Infinity;
     for (const { slot } of given) {
       if (kindOf(slot) === LATE) this.late.fireRow(slot, rows.late, call, true);
       else if (kindOf(slot) === SCHEDULE) {
         const row = rows.schedules.get(slot);
         if (!row) continue;
-        while (this.schedule.nextFilled(row) !== undefined) {
+        for (let count = 0; count < most && this.schedule.nextFilled(row) !== undefined; count += 1) {
           const window = this.schedule.nextWindow(row);
           if (window === undefined) break;
           const end = endOf(this.grid, window);
@@ -240,10 +241,10 @@ export class HoppingWindows implements WindowLogic {
     call.fire(facts, () => this.contentOf(row, window, rows, call) ?? this.content.empty());
   }
 
-  private fireRow(slot: string, rows: Rows, call: Call, mark: number): void {
+  private fireRow(slot: string, rows: Rows, call: Call, { mark, most = MOST_AT_ONCE }: Step): void {
     const row = rows.schedules.get(slot);
     if (!row) return;
-    for (let count = 0; count < MOST_AT_ONCE; count += 1) {
+    for (let count = 0; count < Math.min(most, MOST_AT_ONCE); count += 1) {
       const window = this.schedule.nextWindow(row);
       if (window === undefined || endOf(this.grid, window) > mark) break;
       this.fireWindow(row, window, mark, rows, call, false);

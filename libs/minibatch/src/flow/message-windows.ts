@@ -107,7 +107,8 @@ export class MessageWindows implements WindowLogic {
     for (const { slot } of due) {
       const row = rows.get(slot);
       if (!row) continue;
-      const pending = row.pending.slice(0, MOST_AT_ONCE).filter(({ time }) => time <= step.mark);
+      const { mark, most = MOST_AT_ONCE } = step;
+      const pending = row.pending.slice(0, Math.min(most, MOST_AT_ONCE)).filter(({ time }) => time <= mark);
       this.fireRow(row, pending, step, step.mark, call);
       this.keep(slot, row, rows);
     }
@@ -128,10 +129,11 @@ export class MessageWindows implements WindowLogic {
     let raise = -Infinity;
     for (const { slot } of given.filter(isMessagesRow)) {
       const row = rows.get(slot);
-      const last = row?.pending.at(-1);
-      if (!row || !last) continue;
+      const pending = row?.pending.slice(0, step.most);
+      const last = pending?.at(-1);
+      if (!row || !pending || !last) continue;
       raise = Math.max(raise, last.time);
-      this.fireRow(row, row.pending, step, Math.max(step.mark, last.time), call);
+      this.fireRow(row, pending, step, Math.max(step.mark, last.time), call);
       this.keep(slot, row, rows);
     }
     rows.save();

@@ -16,3 +16,26 @@ function copyObject(value: object): unknown {
   for (const key of Object.keys(value)) setOwn(copy, key, copyOf((value as Record<string, unknown>)[key]));
   return copy;
 }
+
+/** Nested so deep by what anybody means to store. */
+const DEEP = 20;
+
+/** Whether it is, at a glance, data that can be stored as it is. False also for some that can be: then it takes a closer look. */
+export function isPlainData(value: unknown, depth = 0): boolean {
+  if (typeof value === 'string') return value.isWellFormed();
+  if (typeof value !== 'object' || value === null) return isPlainValue(value);
+  if (depth === DEEP) return false;
+  if (Array.isArray(value))
+    return Object.keys(value).length === value.length && value.every((each) => isPlainData(each, depth + 1));
+  if (Object.getPrototypeOf(value) !== Object.prototype || Object.getOwnPropertySymbols(value).length > 0) return false;
+  for (const key of Object.keys(value)) {
+    if (key === 'toJSON' || key === 'toBSON' || key === '_bsontype' || key.includes('\0') || !key.isWellFormed())
+      return false;
+    if (!isPlainData((value as Record<string, unknown>)[key], depth + 1)) return false;
+  }
+  return true;
+}
+
+function isPlainValue(value: unknown): boolean {
+  return typeof value === 'number' || typeof value === 'boolean' || value === null;
+}

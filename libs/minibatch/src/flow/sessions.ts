@@ -61,7 +61,10 @@ export class SessionWindows implements WindowLogic {
     for (const { slot } of due) {
       const row = rows.get(slot);
       if (!row) continue;
-      const fired = row.sessions.filter(isFired).sort((a, b) => this.endOf(a) - this.endOf(b) || a.start - b.start);
+      const fired = row.sessions
+        .filter(isFired)
+        .sort((a, b) => this.endOf(a) - this.endOf(b) || a.start - b.start)
+        .slice(0, step.most);
       for (const session of fired) this.fireSession(row.key, session, call, this.dueOf(session) > step.mark);
       row.sessions = row.sessions.filter((session) => !fired.includes(session));
       all.push(...fired);

@@ -128,6 +128,10 @@ export interface Step {
   readonly number: number;
   /** By what it fires: the mark. What does not end before is left. */
   readonly mark: number;
+  /** Windows of a row that are fired; the row is fired, or flushed, again for the rest. @default as many as the logic finds right */
+  readonly most?: number | undefined;
+  /** True: who calls weighs rows, and calls once more without this if one of them is large. Then accumulators need not be weighed. */
+  readonly isLight?: boolean | undefined;
 }
 
 /**

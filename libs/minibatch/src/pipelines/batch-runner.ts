@@ -16,8 +16,6 @@ export interface BatchRunnerParts {
   readonly attempts: number;
   /** Whether messages are given up that are all that came to an asynchronous function. */
   readonly givesUpAll: boolean;
-  /** Most bytes of messages in one commit. */
-  readonly maxCommitBytes: number;
 }
 
 /** What became of the messages of a batch. */
@@ -60,15 +58,13 @@ export class BatchRunner {
     return new BatchRunner({ ...this.parts, sinks: this.parts.sinks.map(replace) });
   }
 
-  /** @throws MinibatchError if it has to be called again */
+  /** All but the sinks. @throws MinibatchError if it has to be called again */
   async run(window: Window): Promise<BatchOutcome> {
     const { take, concurrency } = this.parts;
     const { messages, signal } = window;
     const batch = this.batchOf(window);
     await batch.run(take, messages, concurrency, signal);
     const failed = await this.judge(window, batch);
-    this.requireRoom(window, batch);
-    await this.deliver(window, batch);
     const bad = new Map<Message, unknown>();
     const outputs = new Map<Message, readonly Output[]>();
     for (const message of messages) {
@@ -81,14 +77,17 @@ export class BatchRunner {
   }
 
   /** The batch will not be run again. */
-  end({ partition }: Window): void {
-    this.batches.delete(partition);
+  end({ partition, messages }: Window): void {
+    const batch = this.batches.get(partition);
+    batch?.forget(messages);
+    if (batch?.isEmpty) this.batches.delete(partition);
   }
 
-  private batchOf({ partition, id }: Window): BatchState {
+  /** One that was too large comes again in parts, whose messages are through or bad already. */
+  private batchOf({ partition, id, messages }: Window): BatchState {
     const known = this.batches.get(partition);
     if (known?.window === id) return known;
-    const batch = new BatchState(id);
+    const batch = new BatchState(id, known?.isOf(messages) ? known : undefined);
     this.batches.set(partition, batch);
     return batch;
   }
@@ -121,20 +120,13 @@ export class BatchRunner {
     }
   }
 
-  /** What a batch is made into is committed together. Said before a sink gets it, and while it can still be given up. */
-  private requireRoom({ messages, stream }: Window, batch: BatchState): void {
-    const { maxCommitBytes: allowed } = this.parts;
-    if (allowed === Infinity) return;
-    let bytes = 0;
-    for (const { outcome } of batch.all) if (outcome.kind === 'through') bytes += outcome.bytes;
-    if (bytes <= allowed) return;
-    const text =
-      `what ${counted(messages.length, 'message')} of a batch are made into has ${bytes} bytes, and the store commits at most ${allowed} together: ` +
-      'give the batch up with stream.giveUp(), set a smaller batch.size, and redrive its messages';
-    throw new MinibatchError(ErrorCode.StoreRefused, text, { details: { stream, bytes, allowed } });
-  }
-
-  private async deliver(window: Window, batch: BatchState): Promise<void> {
+  /**
+   * Puts what was made of the batch into its sinks. To be called when it is known that it can be committed.
+   *
+   * @throws MinibatchError if it has to be called again: sinks that have taken theirs are passed over then
+   */
+  async deliver(window: Window): Promise<void> {
+    const batch = this.batchOf(window);
     for (const [index, { name, sink }] of this.parts.sinks.entries()) {
       if (batch.taken.has(index)) continue;
       const results = batch.resultsFor(index, window.messages);

@@ -24,13 +24,32 @@ export interface Tried {
  * It is lost with the process, and then all functions run again.
  */
 export class BatchState {
-  private readonly tried = new Map<string, Tried>();
+  private readonly tried: Map<string, Tried>;
   /** What goes into each sink, by its number. */
   private readonly results = new Map<number, SteadyResult>();
   /** Sinks that have taken theirs. */
   readonly taken = new Set<number>();
 
-  constructor(readonly window: string) {}
+  /** @param before what is known of these messages from a larger batch */
+  constructor(
+    readonly window: string,
+    before?: BatchState,
+  ) {
+    this.tried = new Map(before?.tried);
+  }
+
+  /** Whether something is known of these messages. */
+  isOf(messages: readonly Message[]): boolean {
+    return messages.some(({ id }) => this.tried.has(id));
+  }
+
+  get isEmpty(): boolean {
+    return this.tried.size === 0;
+  }
+
+  forget(messages: readonly Message[]): void {
+    for (const { id } of messages) this.tried.delete(id);
+  }
 
   of(message: Message): Tried | undefined {
     return this.tried.get(message.id);

@@ -11,6 +11,8 @@ export interface Onward {
   readonly time: number;
   /** Undefined to try it at once; otherwise it is known not to work. */
   readonly failed?: unknown;
+  /** Whether what has been made of it can be committed. Absent: it can. */
+  readonly fits?: (made: readonly Draft[]) => boolean;
   /** For the stream where it is tried again. Undefined if it can't be stored, and has been given up. */
   readonly toStore: () => Draft | undefined;
 }
@@ -29,8 +31,11 @@ export class Continuation {
   }
 
   /** @returns what to append */
-  run(all: readonly Onward[]): readonly Draft[] {
-    return all.flatMap((onward) => this.now(onward) ?? onward.toStore() ?? []);
+  run(onward: Onward): readonly Draft[] {
+    const made = this.now(onward);
+    if (made && (onward.fits?.(made) ?? true)) return made;
+    const stored = onward.toStore();
+    return stored ? [stored] : [];
   }
 
   /** Undefined if it does not work at once. */

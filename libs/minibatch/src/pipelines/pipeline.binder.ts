@@ -57,7 +57,6 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
     concurrency: plan.concurrency,
     attempts: resolved.retry.attempts,
     givesUpAll: plan.givesUpAll,
-    maxCommitBytes: fusing.maxCommitBytes,
   });
   const { windows } = plan;
   const windowed = windows && bindWindows(windows, plan, { batches, fusing, prepare });

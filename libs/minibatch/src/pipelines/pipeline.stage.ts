@@ -1,17 +1,17 @@
 import type { Mutable } from '../common/mutable.js';
 import type { NamedSink, Stage, StageChanges } from '../engine/engine.interface.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
-import { CountWindow } from '../windows/count.window.js';
 import type { EmitterContext, WindowEmitter } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
 import type { BatchRunner } from './batch-runner.js';
+import { SizedBatches } from './sized-batches.js';
 import { openWindows, ROWS } from './window-stage.js';
 
 /** Sees that the streams of the messages take them, and decides on their partitions. */
 export type Prepare = (messages: readonly Mutable<NewMessage>[], closing: AbortSignal) => Promise<void>;
 
 /** Makes batches for a stage without windows. */
-export class PlainBatches extends CountWindow {
+export class PlainBatches extends SizedBatches {
   /** Whether it is known that no windows are open; another process may have had the lease. */
   isChecked = false;
 
@@ -46,11 +46,16 @@ export class PipelineStage implements Stage {
     for (const each of outputs.values()) {
       for (const output of each) if (output.kind === 'message') appends.push({ ...output.message });
     }
+    changes.requireRoom(appends.reduce((sum, message) => sum + changes.costOf(message), 0));
+    await this.batches.deliver(window);
     if (appends.length > 0) await this.prepare(appends, window.closing);
     for (const message of appends) changes.append(message);
     window.signal.throwIfAborted();
+    changes.whenThrough(() => plain.through(window.messages.length, changes.bytes, changes.limit));
     this.batches.end(window);
   };
+
+  readonly givenBack = (strategy: WindowEmitter, most: number): void => (strategy as PlainBatches).shrink(most);
 
   readonly withSinks = (replace: (sink: NamedSink) => NamedSink): Stage =>
     new PipelineStage(this.batches.withSinks(replace), this.prepare, this.changed);

@@ -1,5 +1,5 @@
+import type { StageChanges } from '../engine/engine.interface.js';
 import type { Look } from '../flow/watermark.js';
-import { CountWindow } from '../windows/count.window.js';
 import type { BufferedMessage, Message } from '../windows/message.js';
 import {
   type EmitterContext,
@@ -9,6 +9,7 @@ import {
   WindowEmitter,
 } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
+import { SizedBatches } from './sized-batches.js';
 
 /** What was known when a batch was made. */
 export interface Cut {
@@ -29,7 +30,7 @@ interface KnownCut extends Cut {
  * Knows as of when everything has been read and handled; the clock says nothing of that: the stream may be paused, or be read seldom.
  */
 export abstract class StageBatches extends WindowEmitter {
-  private readonly counts = new CountWindow();
+  private readonly counts = new SizedBatches();
   /** Batches that are not through. */
   private cuts: KnownCut[] = [];
   private seen: Pick<MessageView, 'length' | 'complete' | 'readAt'> = { length: 0, complete: false };
@@ -117,7 +118,15 @@ export abstract class StageBatches extends WindowEmitter {
     return this.cuts.find((cut) => cut.end === end?.getTime());
   }
 
-  protected through(cut: Cut | undefined): void {
+  /** Batches that are not through are not there any more: see `Stage.givenBack`. */
+  givenBack(most: number): void {
+    this.cuts = [];
+    this.counts.shrink(most);
+  }
+
+  /** @param changes what the batch has come to */
+  protected through(cut: Cut | undefined, window: Window, changes: Pick<StageChanges, 'bytes' | 'limit'>): void {
+    this.counts.through(window.messages.length, changes.bytes, changes.limit);
     if (cut) this.cuts = this.cuts.filter((each) => each !== cut);
   }
 

@@ -50,6 +50,7 @@ function stageOf(options: Readonly<Record<string, unknown>>, batch = { size: 3, 
       }),
     late: ({ item }) => void late.push(item.key),
     givesUp: () => false,
+    rowTooLarge: (_item, bytes) => new Error(`${bytes} bytes`),
     failed: ({ error }) => {
       throw error;
     },

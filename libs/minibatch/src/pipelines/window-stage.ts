@@ -132,7 +132,7 @@ export class WindowStage extends StageBatches {
       this.watermark = draft;
       this.nextDue = nextDue;
       this.flush = flush;
-      this.through(cut);
+      this.through(cut, window, changes);
     });
   }
 

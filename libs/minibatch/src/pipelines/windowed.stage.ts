@@ -1,3 +1,4 @@
+import { show } from '../common/checks.js';
 import { counted } from '../common/counted.js';
 import type { Mutable } from '../common/mutable.js';
 import type { NamedSink, Stage, StageChanges } from '../engine/engine.interface.js';
@@ -10,12 +11,12 @@ import type { Message } from '../windows/message.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
 import type { BatchOutcome, BatchRunner } from './batch-runner.js';
-import type { Continuation, Onward } from './continuation.js';
+import type { Continuation } from './continuation.js';
 import { type Draft, draftOf } from './draft.js';
 import type { Output } from './message-run.js';
 import type { Prepare } from './pipeline.stage.js';
 import { idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
-import type { WindowWork } from './window-batch.js';
+import { LARGEST_ROW, type WindowWork } from './window-batch.js';
 import { ROWS, type WindowStage } from './window-stage.js';
 import type { WindowStep } from './window.plan.js';
 
@@ -32,6 +33,8 @@ export interface WindowedStageParts {
 }
 
 const CACHE_BYTES = 64 * 1024 * 1024;
+/** One result may take this part of what is committed together: with the rows of its key, it fits. */
+const PARTS_OF_A_COMMIT = 2;
 
 /** A stage of a pipeline that puts what messages become into windows. */
 export class WindowedStage implements Stage {
@@ -41,21 +44,21 @@ export class WindowedStage implements Stage {
   constructor(private readonly parts: WindowedStageParts) {}
 
   readonly run = async (window: Window, changes: StageChanges, strategy: WindowEmitter): Promise<void> => {
-    const { batches, step, results, late, prepare, maxBytes } = this.parts;
+    const { batches, step, prepare } = this.parts;
     requireOnePartition(step, window.stream, changes.partitions);
-    const batch = new WindowBatch(step, window, { now: changes.began.now, maxBytes }, await batches.run(window));
+    const batch = new WindowBatch(this.parts, window, changes, await batches.run(window));
     await (strategy as WindowStage).run(window, changes, batch);
-    // Late messages that can't be stored are given up, with all that was made of them.
-    const lateDrafts = late.run(batch.lateOnes);
-    const all = [...batch.outputs, ...lateDrafts, ...results.run(batch.results)];
-    const drafts = all.map((draft): Mutable<NewMessage> => ({ ...draft }));
+    const drafts = batch.drafts.map((draft): Mutable<NewMessage> => ({ ...draft }));
     for (const [message, error] of [...batch.tooLate, ...batch.bad]) window.reject(message, error);
+    await batches.deliver(window);
     if (drafts.length > 0) await prepare(drafts, window.closing);
     for (const draft of drafts) changes.append(draft);
     changes.drop(batch.dropped);
     window.signal.throwIfAborted();
     batches.end(window);
   };
+
+  readonly givenBack = (strategy: WindowEmitter, most: number): void => (strategy as WindowStage).givenBack(most);
 
   readonly withSinks = (replace: (sink: NamedSink) => NamedSink): Stage =>
     new WindowedStage({ ...this.parts, batches: this.parts.batches.withSinks(replace) });
@@ -74,21 +77,24 @@ function requireOnePartition({ name, readsSource }: WindowStep, stream: string, 
 
 /** What one attempt at a batch comes to. */
 class WindowBatch implements WindowWork {
-  readonly results: Onward[] = [];
-  readonly lateOnes: Onward[] = [];
   /** Messages to give up, and why. */
   readonly bad: Map<Message, unknown>;
   /** Messages that are given up because they are late. What was made of them beside windows is right, and stays. */
   readonly tooLate = new Map<Message, unknown>();
   /** Late ones that go nowhere. */
   dropped = 0;
-  /** Late messages for a stream. */
+  /** What late messages become. */
   private readonly lateDrafts: Draft[] = [];
+  /** What results become, of one window after the other. */
+  private readonly results: { readonly drafts: readonly Draft[]; readonly bytes: number }[] = [];
+  /** Of all but results; what messages become in the batch itself is counted when it is known which of them are bad. */
+  private otherBytes: number | undefined;
+  private resultBytes = 0;
 
   constructor(
-    private readonly step: WindowStep,
+    private readonly parts: WindowedStageParts,
     private readonly window: Window,
-    private readonly limits: { readonly now: number; readonly maxBytes: number },
+    private readonly changes: Pick<StageChanges, 'began' | 'costOf' | 'limit'>,
     private readonly outcome: BatchOutcome,
   ) {
     this.bad = new Map(outcome.bad);
@@ -100,40 +106,57 @@ class WindowBatch implements WindowWork {
   };
 
   readonly fired = (fired: FiredWindow): void => {
-    const { step } = this;
-    const { now, maxBytes } = this.limits;
+    const { changes } = this;
+    const { step, results, maxBytes } = this.parts;
+    const { now } = changes.began;
     const time = fired.end === undefined ? now : step.latestIn(fired.end);
     const id = idOfResult(fired);
     const data = resultOf(fired, fired.value);
-    this.results.push({
+    const most = changes.limit / PARTS_OF_A_COMMIT;
+    const drafts = results.run({
       data,
       message: { id, data, created: new Date(now), key: fired.key },
       time,
       ...('failed' in fired && { failed: fired.failed ?? true }),
-      toStore: () => resultMessage(step.streams.results, fired, now, maxBytes),
+      fits: (made) => this.costOf(made) <= most,
+      toStore: () => resultMessage(step.streams.results, fired, now, Math.min(maxBytes, most)),
     });
+    const bytes = this.costOf(drafts);
+    this.results.push({ drafts, bytes });
+    this.resultBytes += bytes;
   };
 
-  readonly givesUp = ({ taken }: LateItem): boolean => this.step.late.kind === 'deadLetter' && !taken;
+  readonly takeBack = (windows: number): void => {
+    if (windows === 0) return;
+    for (const { bytes } of this.results.splice(-windows)) this.resultBytes -= bytes;
+  };
+
+  readonly bytes = (): number => {
+    this.otherBytes ??= this.costOf(this.outputs);
+    return this.otherBytes + this.resultBytes;
+  };
+
+  readonly givesUp = ({ taken }: LateItem): boolean => this.parts.step.late.kind === 'deadLetter' && !taken;
 
   readonly late = (late: LateItem): void => {
     const { item, taken } = late;
-    const { late: target, streams, name } = this.step;
+    const { late: target, streams, name } = this.parts.step;
     // It is counted in other windows: a second time would be one too many.
     if (taken) return;
     const { message, key, time, data } = item;
+    const { maxBytes } = this.parts;
     if (target.kind === 'drop') this.dropped += 1;
     else if (target.kind === 'deadLetter') this.tooLate.set(message, tooLate(name, late));
     else if (target.kind === 'flow') {
       const created = message.created.getTime();
       const toStore = () =>
-        this.orGiveUp(message, () => itemMessage(streams.late, { key, time, data }, { created }, this.limits.maxBytes));
+        this.orGiveUp(message, () => itemMessage(streams.late, { key, time, data }, { created }, maxBytes));
       // What functions do to it is not stored.
-      this.lateOnes.push({ data: copyOf(data), message, time, toStore });
+      this.lateDrafts.push(...this.parts.late.run({ data: copyOf(data), message, time, toStore }));
     } else if (target.kind === 'stream') {
       const { created, key: own } = message;
       const labels = { created: created.getTime(), key: own };
-      const draft = this.orGiveUp(message, () => draftOf(target.stream, data, labels, this.limits.maxBytes));
+      const draft = this.orGiveUp(message, () => draftOf(target.stream, data, labels, maxBytes));
       if (draft) this.lateDrafts.push(draft);
     }
   };
@@ -151,14 +174,32 @@ class WindowBatch implements WindowWork {
     this.bad.set(item.message, error);
   };
 
-  /** Of messages with which nothing is wrong. */
-  get outputs(): readonly Draft[] {
+  readonly rowTooLarge = (item: Item, bytes: number): unknown => {
+    const { name } = this.parts.step;
+    return new MinibatchError(
+      ErrorCode.StateTooLarge,
+      `all that is open of key ${show(item.key)} in the windows of '${name}' would have ${bytes === Infinity ? 'many more' : bytes} bytes with it; allowed: ${LARGEST_ROW}`,
+      { details: { step: name, key: item.key, bytes, most: LARGEST_ROW } },
+    );
+  };
+
+  /** All that is to be appended. */
+  get drafts(): readonly Draft[] {
+    return [...this.outputs, ...this.results.flatMap(({ drafts }) => drafts)];
+  }
+
+  /** Of messages with which nothing is wrong, and late ones. */
+  private get outputs(): readonly Draft[] {
     const drafts: Draft[] = [];
     for (const [message, outputs] of this.outcome.outputs) {
       if (this.bad.has(message)) continue;
       for (const output of outputs) if (output.kind === 'message') drafts.push(output.message);
     }
     return [...drafts, ...this.lateDrafts];
+  }
+
+  private costOf(drafts: readonly Draft[]): number {
+    return drafts.reduce((sum, draft) => sum + this.changes.costOf(draft), 0);
   }
 }
 

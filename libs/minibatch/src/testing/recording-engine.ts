@@ -214,8 +214,7 @@ export class RecordingEngine implements Engine {
   private recordingStage(label: string, given: Stage, life: Life): Stage {
     const stage = given.withSinks?.((named) => this.failing(named, life, () => undefined)) ?? given;
     return {
-      values: stage.values,
-      cacheBytes: stage.cacheBytes,
+      ...stage,
       run: async (window, changes, strategy) => {
         const appended: AppendedMessage[] = [];
         const noting = noticing(changes, (message) => appended.push(message));

@@ -73,6 +73,18 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> implemen
     this.changed();
   }
 
+  /** Adds messages before the others: they were taken out, and are to be chosen from once more. */
+  putBack(messages: readonly M[]): void {
+    if (messages.length === 0) return;
+    this.items = [...messages, ...this.messages];
+    this.head = 0;
+    for (const message of messages) {
+      this.sumOfBytes += message.bytes;
+      this.byId?.set(message.id, message);
+    }
+    this.changed();
+  }
+
   /**
    * Takes messages out, by id; those that are not here are ignored. Then there is room again: no longer `saturated`.
    */
