@@ -42,6 +42,11 @@ export interface Lease {
 export interface Renewal extends Lease {
   /** Stored for candidates to see; what is absent stays as it is. */
   readonly holdTime?: number;
+  /**
+   * What its owner says of its work, for others to read in the statistics: any text, of a few kilobytes at the most. What is absent stays as
+   * it is, and it stays when the lease changes hands, so it has to say which lease it is of.
+   */
+  readonly note?: string;
 }
 
 /** A lease that was renewed although another process asks for it, or one that is lost. */

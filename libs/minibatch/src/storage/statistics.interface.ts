@@ -11,6 +11,8 @@ export interface ConsumerStats {
   readonly openWindows: number;
   /** Messages in the buffer that the group has not committed, claimed ones included. */
   readonly pending: number;
+  /** What a holder of the lease said last; see `Renewal`. */
+  readonly note?: string;
 }
 
 /** Documents of the stream in a shared database that can't be read as messages. */

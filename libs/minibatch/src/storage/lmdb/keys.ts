@@ -32,6 +32,7 @@ import type { MessageId } from '../stream-store.interface.js';
  * buried     · stream group partition seq             the message is a dead letter of the group
  * state      · stream group partition slot            a row of the consumer's state
  * due        · stream group partition due slot        rows of state by the time when they are due
+ * note       · stream group partition                 what a holder of the lease said last
  * ```
  *
  * Dead letters outlive their group and its number: theirs is a place of its name in the stream's `letterGroups`.
@@ -62,6 +63,7 @@ export const Kind = {
   Returned: 23,
   State: 24,
   Due: 25,
+  Note: 26,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
@@ -88,6 +90,7 @@ export const STREAM_KINDS: readonly Kind[] = [
   Kind.Buried,
   Kind.State,
   Kind.Due,
+  Kind.Note,
 ];
 
 /** Kinds whose key begins with a stream and a group. */
@@ -98,6 +101,7 @@ export const GROUP_KINDS: readonly Kind[] = [
   Kind.Window,
   Kind.State,
   Kind.Due,
+  Kind.Note,
 ];
 /** Of these, those that tell what a group has committed. */
 export const PLACE_KINDS: readonly Kind[] = [Kind.Position, Kind.Done];

@@ -102,11 +102,13 @@ export function request(
 }
 
 /** Returns what its owner has to know: that it is lost, or that another process asks for it. */
-export function renew(view: WriteView, { holdTime, ...lease }: Renewal): RenewalNotice | undefined {
+export function renew(view: WriteView, { holdTime, note, ...lease }: Renewal): RenewalNotice | undefined {
   const held = findHeld(view, lease);
   if (held === undefined) return lease;
   const counter = held.consumer.counter + 1;
   saveConsumer(view, held.place, { ...held.consumer, counter, ...(holdTime !== undefined && { holdTime }) });
+  // In a record of its own: that of the consumer is written with each commit.
+  if (note !== undefined) view.put(placeKey(Kind.Note, held.place), Buffer.from(note));
   const heir = heirOf(held.consumer);
   return heir && { ...lease, heir };
 }

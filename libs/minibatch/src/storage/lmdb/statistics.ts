@@ -46,6 +46,7 @@ function consumerStats(view: ReadView, stream: StreamRecord, counts: ReadonlyMap
     partitionsOf(view, stream, id).map((partition): ConsumerStats => {
       const place: Place = { stream: stream.id, group: id, partition };
       const consumer = consumerAt(view, stream, place);
+      const note = view.get(placeKey(Kind.Note, place))?.toString();
       const { done } = decodePosition(view.get(placeKey(Kind.Position, place)));
       return {
         group: name,
@@ -54,6 +55,7 @@ function consumerStats(view: ReadView, stream: StreamRecord, counts: ReadonlyMap
         progress: consumer.progress,
         openWindows: view.count(prefixRange(placeKey(Kind.Window, place))),
         pending: (counts.get(partition) ?? 0) - done,
+        ...(note !== undefined && { note }),
       };
     }),
   );

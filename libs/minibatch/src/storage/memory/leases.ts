@@ -59,11 +59,12 @@ export function requestLease(
 }
 
 /** Returns what its owner has to know: that it is lost, or that another process asks for it. */
-export function renewLease(database: MemoryDatabase, { holdTime, ...lease }: Renewal): RenewalNotice | undefined {
+export function renewLease(database: MemoryDatabase, { holdTime, note, ...lease }: Renewal): RenewalNotice | undefined {
   const consumer = findHeld(database, lease)?.consumer;
   if (consumer === undefined) return lease;
   consumer.counter += 1;
   consumer.holdTime = holdTime ?? consumer.holdTime;
+  consumer.note = note ?? consumer.note;
   return consumer.heir && { ...lease, heir: { ...consumer.heir } };
 }
 

@@ -25,6 +25,7 @@ export interface MemoryConsumer {
   readonly firstFence: number;
   counter: number;
   holdTime: number | undefined;
+  note: string | undefined;
   heir: LeaseOwner | undefined;
   progress: ConsumerProgress;
   finished: readonly number[];
@@ -85,6 +86,7 @@ export class MemoryStream {
         firstFence: this.removedFence,
         counter: 0,
         holdTime: undefined,
+        note: undefined,
         heir: undefined,
         progress: NO_PROGRESS,
         finished: [],

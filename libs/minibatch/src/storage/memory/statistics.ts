@@ -33,7 +33,7 @@ function consumerStats(stream: MemoryStream, group: string, entries: readonly Bu
   return [...stream.consumers.values()]
     .filter((consumer) => consumer.group === group)
     .map((consumer) => {
-      const { partition, progress, windows } = consumer;
+      const { partition, progress, windows, note } = consumer;
       const key = { stream: stream.name, group, partition };
       return {
         group,
@@ -42,6 +42,7 @@ function consumerStats(stream: MemoryStream, group: string, entries: readonly Bu
         progress: { ...progress },
         openWindows: windows.size,
         pending: entries.filter((entry) => isVisible(entry, key)).length,
+        ...(note !== undefined && { note }),
       };
     });
 }

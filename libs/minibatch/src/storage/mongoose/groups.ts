@@ -248,7 +248,7 @@ export class Groups {
       { stream, group, ...NOT_RETIRED },
       {
         $set: { retired: true, finished: [], progress: NO_PROGRESS },
-        $unset: { 'lease.owner': '', replaces: '', firstFence: '' },
+        $unset: { 'lease.owner': '', replaces: '', firstFence: '', note: '' },
         $inc: { 'lease.fence': 1, 'lease.counter': 1 },
       },
     );

@@ -177,12 +177,14 @@ const RELEASE = { $unset: { 'lease.owner': '', 'lease.holdTime': '' }, $inc: { '
 
 /** @param unset effects that are applied: a document that is renewed again and again is to be small */
 function toRenew(lease: Renewal, unset: Record<string, ''> | undefined): LeaseUpdate {
+  const { holdTime, note } = lease;
+  const set = { ...(holdTime !== undefined && { 'lease.holdTime': holdTime }), ...(note !== undefined && { note }) };
   return {
     filter: heldBy(lease),
     update: {
       $inc: { 'lease.counter': 1 },
       ...(unset && { $unset: unset }),
-      ...(lease.holdTime !== undefined && { $set: { 'lease.holdTime': lease.holdTime } }),
+      ...(Object.keys(set).length > 0 && { $set: set }),
     },
   };
 }

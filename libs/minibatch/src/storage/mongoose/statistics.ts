@@ -229,7 +229,7 @@ function openWindows({ _id, adopted }: ConsumerDocument, claimed: readonly Claim
 }
 
 function consumerStats(consumer: ConsumerDocument, counts: readonly BufferCount[], openWindows: number): ConsumerStats {
-  const { group, partition, progress } = consumer;
+  const { group, partition, progress, note } = consumer;
   return {
     group,
     partition,
@@ -237,6 +237,7 @@ function consumerStats(consumer: ConsumerDocument, counts: readonly BufferCount[
     progress,
     openWindows,
     pending: sum(counts.filter(({ _id }) => (_id.partition ?? 0) === partition && !isDone(_id, group))),
+    ...(note !== undefined && { note }),
   };
 }
 

@@ -30,6 +30,8 @@ const RETIRE_FENCES = statement(`update minibatch.stream set removed_fence = gre
   (select max(fence) from minibatch.consumer where stream = $1 and grp = $2)) where id = $1`);
 
 const REMOVE_CONSUMERS = statement('delete from minibatch.consumer where stream = $1 and grp = $2');
+const REMOVE_NOTES = statement(`delete from minibatch.note where stream = $1
+  and consumer in (select number from minibatch.consumer where stream = $1 and grp = $2)`);
 const REMOVE_CLAIMS = statement('delete from minibatch.claim where stream = $1 and grp = $2');
 const KEEP_FORMER_MARKS = statement(`with kept as (
     insert into minibatch.done (stream, partition, id, grp, former, kept)
@@ -116,7 +118,14 @@ export async function removeGroup(database: Database, stream: string, group: str
 /** Removes the group, its windows and its progress. What it has kept stays marked; nothing finds its rows of state without its consumers. */
 async function forget(queries: Queries, id: number, group: string): Promise<void> {
   await queries.query(RETIRE_FENCES, [id, group]);
-  for (const step of [REMOVE_CONSUMERS, REMOVE_CLAIMS, KEEP_FORMER_MARKS, REMOVE_MARKS, HIDE_KEPT_WINDOWS]) {
+  for (const step of [
+    REMOVE_NOTES,
+    REMOVE_CONSUMERS,
+    REMOVE_CLAIMS,
+    KEEP_FORMER_MARKS,
+    REMOVE_MARKS,
+    HIDE_KEPT_WINDOWS,
+  ]) {
     await queries.query(step, [id, group]);
   }
 }

@@ -38,11 +38,14 @@ const ADD =
   select id, $2, $3, removed_fence, removed_fence from registered on conflict do nothing returning 1 as added`);
 const RENEW = statement(`with renewed as (
     update minibatch.consumer c set counter = c.counter + 1, hold_time = coalesce(k.hold_time, c.hold_time)
-    from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::float8[]) with ordinality
-      k(stream, grp, partition, fence, owner, hold_time, n)
+    from unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::float8[], $7::text[]) with ordinality
+      k(stream, grp, partition, fence, owner, hold_time, note, n)
     join minibatch.stream s on s.name = k.stream
     where c.stream = s.id and c.grp = k.grp and c.partition = k.partition and c.fence = k.fence and c.owner->>'id' = k.owner
-    returning k.n, c.heir)
+    returning k.n, c.heir, c.stream, c.number, k.note),
+  noted as (
+    insert into minibatch.note select stream, number, note from renewed where note is not null
+    on conflict (stream, consumer) do update set note = excluded.note)
   select n, heir from renewed`);
 /** Again by the same heir: the answer to an earlier call may have been lost. */
 const REQUEST = statement(`update minibatch.consumer set heir = $6
@@ -124,6 +127,7 @@ export async function renewLeases(database: Database, leases: readonly Renewal[]
     leases.map(({ fence }) => fence),
     leases.map(({ owner }) => owner.id),
     leases.map(({ holdTime }) => holdTime ?? null),
+    leases.map(({ note }) => note ?? null),
   ]);
   const heirs = new Map(renewed.map(({ n, heir }) => [n, heir]));
   return leases.flatMap(({ key, owner, fence }, index) => {

@@ -154,6 +154,15 @@ create table minibatch.state (
 alter table minibatch.state alter column value set storage external;
 create index state_due on minibatch.state (stream, consumer, due, slot) where due is not null;
 `,
+  // Beside the consumer's row, which every commit writes as a whole.
+  `
+create table minibatch.note (
+  stream int not null,
+  consumer bigint not null,
+  note text not null,
+  primary key (stream, consumer)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+`,
 ];
 
 /** The version of the tables that this version of the package works with. */

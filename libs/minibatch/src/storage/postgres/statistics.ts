@@ -34,10 +34,11 @@ const STATS = statement(`with
     coalesce((select sum(m.count) from messages m where m.stream = stream.id), 0)::bigint as buffered,
     (select min(m.oldest) from messages m where m.stream = stream.id) as oldest,
     coalesce((select l.count from letters l where l.stream = stream.id), 0) as letters,
-    c.grp, c.partition, c.owner, c.heir, c.fence, c.counter, c.hold_time, c.progress,
+    c.grp, c.partition, c.owner, c.heir, c.fence, c.counter, c.hold_time, c.progress, n.note,
     coalesce(w.count, 0) as windows, coalesce(m.count, 0) - coalesce(k.count, 0) as pending
   from wanted stream
   left join minibatch.consumer c on c.stream = stream.id
+  left join minibatch.note n on n.stream = c.stream and n.consumer = c.number
   left join windows w on w.stream = stream.id and w.grp = c.grp and w.partition = c.partition
   left join messages m on m.stream = stream.id and m.partition = c.partition
   left join marks k on k.stream = stream.id and k.grp = c.grp and k.partition = c.partition
@@ -52,6 +53,7 @@ interface StatsRow extends StreamRow, LeaseRow {
   readonly progress: Buffer | null;
   readonly windows: number;
   readonly pending: number;
+  readonly note: string | null;
 }
 
 /** All in one snapshot. */
@@ -68,7 +70,7 @@ export async function streamStats(database: Database, names: readonly string[] |
       ...(stream.oldest !== null && { oldest: new Date(stream.oldest) }),
       deadLetters: stream.letters,
       consumers: consumers.flatMap((row) => {
-        const { grp, partition, progress, windows, pending } = row;
+        const { grp, partition, progress, windows, pending, note } = row;
         if (grp === null) return [];
         return {
           group: grp,
@@ -77,6 +79,7 @@ export async function streamStats(database: Database, names: readonly string[] |
           progress: unpackProgress(progress),
           openWindows: windows,
           pending,
+          ...(note !== null && { note }),
         };
       }),
     };

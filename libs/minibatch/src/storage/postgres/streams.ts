@@ -65,6 +65,7 @@ const TABLES = [
   'dead_letter',
   'checkpoint',
   'state',
+  'note',
 ] as const;
 const DROP = TABLES.map((table) =>
   statement(`with gone as (delete from minibatch.${table} where ctid = any(array(

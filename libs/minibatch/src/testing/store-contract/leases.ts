@@ -14,6 +14,7 @@ import {
   read,
   register,
   rejectsWith,
+  STREAM,
   windowOf,
 } from './fixtures.js';
 
@@ -61,6 +62,40 @@ export function leaseContract({ describe, it }: TestFunctions, context: Contract
       assert.equal(await hold(), 30_000);
       await acquire(store, key(), 'c');
       assert.equal(await hold(), undefined);
+    });
+
+    it('keeps what its holder says of its work, also when another one has it', async () => {
+      const { store } = context;
+      const other = await context.another();
+      await register(store, 'default', 'b');
+      const notes = async () => {
+        const [stats] = await other.stats([STREAM]);
+        return Object.fromEntries(stats?.consumers.map(({ group, note }) => [group, note]) ?? []);
+      };
+      const [lease, second] = [await acquire(store), await acquire(store, key('b'))];
+      assert.deepEqual(await notes(), { default: undefined, b: undefined });
+      const long = JSON.stringify({ text: 'ü"\\😀\n'.repeat(300) });
+      assert.deepEqual(
+        await store.renewLeases([
+          { ...lease, note: 'a' },
+          { ...second, note: long },
+        ]),
+        [],
+      );
+      assert.deepEqual(await notes(), { default: 'a', b: long });
+      // What is absent stays.
+      await store.renewLeases([lease, { ...second, note: '' }]);
+      await store.commit(lease, { finished: [], progress: progress(0) });
+      await store.releaseLease(lease);
+      const next = await acquire(store, key(), 'c');
+      await store.renewLeases([{ ...lease, note: 'too late' }]);
+      assert.deepEqual(await notes(), { default: 'a', b: '' });
+      await store.renewLeases([{ ...next, note: 'c', holdTime: 45_000 }]);
+      assert.equal((await notes())['default'], 'c');
+      assert.equal((await store.readLeases([key()]))[0]?.holdTime, 45_000);
+      await store.removeGroup(STREAM, 'b');
+      await register(store, 'b');
+      assert.deepEqual(await notes(), { default: 'c', b: undefined });
     });
 
     it('has one winner among twenty', async () => {

@@ -70,6 +70,8 @@ export interface ConsumerDocument {
   effects?: Record<string, StoredEffects>;
   /** The last holder that found effects when it took over. One without a note may be of a version that does not know them. */
   effectsFence?: number;
+  /** What a holder of the lease said last. */
+  note?: string;
   /** The group was removed. The document stays because of its fence: late claims of a former holder must stay void. */
   retired?: true;
 }
@@ -93,6 +95,7 @@ export const ConsumerSchema = new Schema<ConsumerDocument>(
     stateId: Schema.Types.ObjectId,
     effects: Schema.Types.Mixed,
     effectsFence: Number,
+    note: String,
     retired: Boolean,
   },
   schemaOptions('consumer'),
