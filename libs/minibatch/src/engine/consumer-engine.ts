@@ -79,12 +79,13 @@ export class ConsumerEngine implements Engine {
     const retention = (stream: string) => this.retentions.get(stream);
     const records = (this.records = new ConsumerRecords(clock));
     const waiting = (this.waiting = new WaitingConsumers(records, clock));
-    const keeper = new LeaseKeeper(store, clock, owner, resolved, isDead, {
+    const keeper: LeaseKeeper = new LeaseKeeper(store, clock, owner, resolved, isDead, {
       acquired: (key, lease, clean) => terms.acquired(key, lease, clean),
       lost: (key) => terms.lost(key),
       wentTo: (key, other) => terms.wentTo(key, other),
       missing: (key) => terms.missing(key),
       wanted: (key, lease, heir) => terms.wanted(key, lease, heir),
+      note: (key, lease) => terms.note(key, lease),
       overfull: (held) => terms.overfull(held),
     });
     const ages = new Ages(clock);
@@ -117,9 +118,9 @@ export class ConsumerEngine implements Engine {
     const round = this.newRound(keeper, resolved.leaseTime);
     const roundFailed = (error: unknown) => this.failed(records.all(), error);
     const rounds = (this.rounds = new LeaseRounds(keeper, clock, log, activity, round, roundFailed, signal));
-    const terms = new LeaseTerms(records, waiting, parts, registration, control, rounds, signal, () =>
-      this.wakeUpCalls.follow(),
-    );
+    const changed = () => this.wakeUpCalls.follow();
+    const status = (record: ConsumerRecord) => this.statusOf(record);
+    const terms = new LeaseTerms(records, waiting, parts, registration, control, rounds, signal, changed, status);
     this.monitor = new EventLoopMonitor(clock, log, records, keeper, resolved.leaseTime, () => rounds.hurry());
     this.shutdown = new ConsumerShutdown(clock, log, keeper, rounds);
     this.sweeper = this.newSweeper(store, ages, resolved.dedupeTime);
@@ -273,12 +274,12 @@ export class ConsumerEngine implements Engine {
   }
 
   status(): readonly ConsumerStatus[] {
-    return this.records.all().map((record) =>
-      statusOf(record, stateOf(record, this.isStarted || record.runsAtOnce, this.isStopping), {
-        leases: this.rounds.isFailing,
-        polls: this.wakeUpCalls.isFailing,
-      }),
-    );
+    return this.records.all().map((record) => this.statusOf(record));
+  }
+
+  private statusOf(record: ConsumerRecord): ConsumerStatus {
+    const state = stateOf(record, this.isStarted || record.runsAtOnce, this.isStopping);
+    return statusOf(record, state, { leases: this.rounds.isFailing, polls: this.wakeUpCalls.isFailing });
   }
 
   wakeUps(): WakeUpStatus {

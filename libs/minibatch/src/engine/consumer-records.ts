@@ -3,6 +3,7 @@ import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { consumerId, type ConsumerKey, type GroupKey } from '../storage/stream-store.interface.js';
 import { Calls } from './calls.js';
 import type { ConsumerLoop } from './consumer-loop.js';
+import { NoteWriter } from './consumer-note.js';
 import { ConsumerCounters } from './counters.js';
 import type { ConsumerDefinition, Heir } from './engine.interface.js';
 import { HandlerRuns } from './handler-runs.js';
@@ -25,6 +26,8 @@ export interface ConsumerRecord {
   readonly workers: Workers;
   /** Those of all partitions of the group. */
   readonly runs: HandlerRuns;
+  /** Tells other processes of it. */
+  readonly notes: NoteWriter;
   /** True once the strategy has taken up its work: it is closed in the end. */
   initialised: boolean;
   /** How often a flush of its stream had been asked for when that was read last, and when that was, by the monotonic clock. */
@@ -73,6 +76,7 @@ export class ConsumerRecords {
       counters: new ConsumerCounters(),
       calls: new Calls(this.clock),
       workers: new Workers(definition.workers),
+      notes: new NoteWriter(),
       runs: this.get({ ...definition.key, partition: 0 })?.runs ?? new HandlerRuns(),
       initialised: false,
       runsAtOnce: false,

@@ -386,6 +386,35 @@ export interface ConsumerStatus {
   readonly heir?: Heir;
 }
 
+/**
+ * What the holder of a consumer's lease tells other processes, which can't see its work: its status. It rides on the renewals of the lease,
+ * so others learn of it within a third of the lease time, and it takes no further command.
+ */
+export type ConsumerNote = Dated<Told> & {
+  /** When the holder said so, by its clock. */
+  readonly at: string;
+};
+
+type Told = Omit<ConsumerStatus, 'key' | 'heir'>;
+/** As JSON has it. */
+type Dated<V> = V extends Date
+  ? string
+  : V extends readonly (infer E)[]
+    ? readonly Dated<E>[]
+    : V extends object
+      ? { readonly [K in keyof V]: Dated<V[K]> }
+      : V;
+
+/** A note as it is stored, and what tells whether it is one of the present lease. */
+export interface StoredNote {
+  readonly v: number;
+  readonly fence: number;
+  readonly at: string;
+  readonly status: Dated<Told>;
+}
+
+/** Of `StoredNote`. */
+export const NOTE_VERSION = 1;
 /** A process that has asked for a consumer. */
 export interface Heir {
   readonly host: string;

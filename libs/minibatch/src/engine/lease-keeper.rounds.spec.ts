@@ -49,6 +49,7 @@ describe('a lease keeper', () => {
       wentTo: ({ stream }, other) => void told.push({ wentTo: other?.id, of: stream }),
       missing: ({ stream }) => void told.push({ missing: stream }),
       wanted: ({ stream }, _lease, heir) => void told.push({ wanted: stream, by: heir?.id }),
+      note: () => undefined,
       overfull: (held) => void told.push({ overfull: held }),
     });
     for (const stream of streams) made.add(key(stream));

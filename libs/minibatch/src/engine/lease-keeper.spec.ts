@@ -168,6 +168,7 @@ describe('a lease', () => {
       wentTo: () => undefined,
       missing: () => undefined,
       wanted: () => undefined,
+      note: () => undefined,
       overfull: () => undefined,
     });
     keeper.add(key);

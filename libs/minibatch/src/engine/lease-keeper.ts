@@ -210,10 +210,7 @@ export class LeaseKeeper {
         w.lease &&
         (now - this.heard(w) >= this.leaseTime * RENEW_AFTER * RENEW_ALONG || this.holdTime(w, now) !== w.stored),
     );
-    const renewals = due.flatMap((watch): Renewal[] => {
-      const holdTime = this.holdTime(watch, now);
-      return watch.lease ? [{ ...watch.lease, ...(holdTime === undefined ? {} : { holdTime }) }] : [];
-    });
+    const renewals = due.flatMap((watch) => (watch.lease ? this.renewal(watch, watch.lease, now) : []));
     if (renewals.length === 0) return;
     const notices = await this.store.renewLeases(renewals);
     const told = new Map(notices.map((notice) => [consumerId(notice.key), notice]));
@@ -224,9 +221,20 @@ export class LeaseKeeper {
       else if (watch) {
         this.renewed(renewal, now);
         if (renewal.holdTime !== undefined) watch.stored = renewal.holdTime;
+        if (renewal.note !== undefined) watch.noted = renewal.note;
         this.inherit(watch, notice?.heir);
       }
     }
+  }
+
+  private renewal(watch: Watch, lease: Lease, now: number): Renewal {
+    const holdTime = this.holdTime(watch, now);
+    const note = this.listener.note(watch.key, lease);
+    return {
+      ...lease,
+      ...(holdTime !== undefined && { holdTime }),
+      ...(note !== undefined && note !== watch.noted && { note }),
+    };
   }
 
   /** Tells the listener who asks for a lease that is held, or that nobody does any more. */

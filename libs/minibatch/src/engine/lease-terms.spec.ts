@@ -54,6 +54,7 @@ describe('lease terms', () => {
       { hurry: () => void (calls.hurried += 1) } as unknown as Given[5],
       stopping.signal,
       () => void (calls.changed += 1),
+      () => ({}) as ReturnType<Given[8]>,
     );
   });
 

@@ -4,6 +4,7 @@ import { delay } from '../common/clock.js';
 import type { ConsumerKey, Lease, LeaseOwner } from '../storage/stream-store.interface.js';
 import { ConsumerLoop } from './consumer-loop.js';
 import type { ActiveConsumer, ConsumerRecord, ConsumerRecords, CurrentTerm } from './consumer-records.js';
+import type { ConsumerStatus } from './engine.interface.js';
 import type { ConsumerRegistration } from './consumer-registration.js';
 import type { LeaseListener } from './lease-watch.js';
 import type { LeaseRounds } from './lease-rounds.js';
@@ -27,6 +28,7 @@ export class LeaseTerms implements LeaseListener {
     private readonly stopping: AbortSignal,
     /** Called when another set of consumers is active than before. */
     private readonly changed: () => void,
+    private readonly status: (record: ConsumerRecord) => ConsumerStatus,
   ) {}
 
   acquired(key: ConsumerKey, lease: Lease, clean: boolean): void {
@@ -109,6 +111,11 @@ export class LeaseTerms implements LeaseListener {
     // It would have to wait until the sink takes its result: meanwhile the consumer may as well go on.
     if (current.term.isClosing || current.loop.blockedSinks.length > 0) return;
     void this.handOver(record, current);
+  }
+
+  note(key: ConsumerKey, { fence }: Lease): string | undefined {
+    const record = this.records.get(key);
+    return record?.current && record.notes.write(this.status(record), fence, this.parts.clock.now());
   }
 
   overfull(held: number): void {

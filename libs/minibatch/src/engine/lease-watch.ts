@@ -15,6 +15,8 @@ export interface LeaseListener {
    * @param heir it, or undefined: nobody asks any more
    */
   wanted(key: ConsumerKey, lease: Lease, heir: LeaseOwner | undefined): void;
+  /** What is to be said of the consumer's work with the next renewal; undefined if there is nothing. */
+  note(key: ConsumerKey, lease: Lease): string | undefined;
   /** It holds more leases than it was to take, because nobody took them. */
   overfull(held: number): void;
 }
@@ -37,6 +39,8 @@ export interface Watch {
   hold?: { readonly time: number; readonly until: number };
   /** The same as the store has it. */
   stored?: number;
+  /** What was said last of the consumer's work. */
+  noted?: string;
   /** It was lost, and who has it now has not been read yet. */
   lost?: boolean;
   /** The state that the last attempt to acquire it expected, until the store answers: it may have succeeded. */
@@ -58,5 +62,6 @@ export function forget(watch: Watch): void {
   delete watch.free;
   delete watch.patience;
   delete watch.isAskedFor;
+  delete watch.noted;
   delete watch.requested;
 }

@@ -62,12 +62,15 @@ function* ofStream(stream: StreamReport, now: number): Generator<HealthReason> {
   for (const source of stream.sources) yield* ofSource(name, source);
 }
 
+/** What a process does for a consumer. */
+type Work = NonNullable<ConsumerReport['local']>;
+
 function* ofConsumer(
   { name, stored: inStore }: StreamReport,
   consumer: ConsumerReport,
   now: number,
 ): Generator<HealthReason> {
-  const { group, stored, local } = consumer;
+  const { group, stored, local, remote } = consumer;
   const reason = (what: HealthReason['what'], message: string) => ({ what, stream: name, group, message });
   if (stored && !stored.holder && stored.pending > 0 && !inStore?.paused) {
     yield reason(
@@ -75,9 +78,21 @@ function* ofConsumer(
       `no process works on it, with ${counted(stored.pending, 'message')} waiting: ${unservedAdvice(name, group)}`,
     );
   }
-  for (const { sink, window, since, timedOut } of local?.unsettled ?? []) {
+  if (local) yield* ofWork(name, group, local, now);
+  // Its times are by its own clock.
+  if (remote) yield* ofWork(name, group, { ...remote, label: labelOf(remote) }, Date.parse(remote.at));
+}
+
+function labelOf({ label, host, pid }: NonNullable<ConsumerReport['remote']>): string {
+  return `${label} (process ${pid} on ${host})`;
+}
+
+/** @param now milliseconds since the epoch, by the clock of the process that works */
+function* ofWork(name: string, group: string, local: Work, now: number): Generator<HealthReason> {
+  const reason = (what: HealthReason['what'], message: string) => ({ what, stream: name, group, message });
+  for (const { sink, window, since, timedOut } of local.unsettled ?? []) {
     if (!timedOut && now - Date.parse(since) < HANGS) continue;
-    const what = sink === undefined ? local?.label : `sink ${sink} of ${local?.label}`;
+    const what = sink === undefined ? local.label : `sink ${sink} of ${local.label}`;
     const option = sink === undefined ? 'timeout' : 'sinkTimeout';
     yield reason(
       'consumer-unsettled',
@@ -87,8 +102,8 @@ function* ofConsumer(
           : `; retry.${option} aborts its window.signal and counts it as failed`),
     );
   }
-  const last = local?.lastError ? `: ${local.lastError.message}` : '';
-  switch (local?.activity) {
+  const last = local.lastError ? `: ${local.lastError.message}` : '';
+  switch (local.activity) {
     case 'blocked':
       for (const message of blockedBy(name, group, local)) yield reason('consumer-blocked', message);
       break;
@@ -110,7 +125,7 @@ function* ofConsumer(
   }
 }
 
-function whyUnavailable({ label, state, lastError }: NonNullable<ConsumerReport['local']>): string {
+function whyUnavailable({ label, state, lastError }: Work): string {
   const isDenied = lastError?.code === ErrorCode.StoreDenied;
   if (state !== ConsumerState.Standby) {
     if (lastError?.code === ErrorCode.StoreRefused) return `the store refuses what ${label} asks`;
@@ -129,7 +144,7 @@ function whyUnavailable({ label, state, lastError }: NonNullable<ConsumerReport[
 function* blockedBy(
   stream: string,
   group: string,
-  { label, blockedExecutor, blockedSinks = [], lastError, setAside }: NonNullable<ConsumerReport['local']>,
+  { label, blockedExecutor, blockedSinks = [], lastError, setAside }: Work,
 ): Generator<string> {
   if (blockedExecutor) {
     const { executor, windows, since, attempts, error } = blockedExecutor;

@@ -1,7 +1,8 @@
-import type { ConsumerStatus } from '../engine/engine.interface.js';
+import { ConsumerState, type ConsumerStatus } from '../engine/engine.interface.js';
 import { isDead } from '../common/process-identity.js';
 import type { SourceStatus } from '../sources/source-runner.js';
 import type { ConsumerStats, StreamStats } from '../storage/stream-store.interface.js';
+import { readNote } from './note-reader.js';
 import type { ConsumerReport, ErrorReport, SourceReport, StreamReport } from './status.types.js';
 
 /** Waiting messages of a partition that are worth a mark. */
@@ -88,12 +89,26 @@ function reportConsumer(
   status: ConsumerStatus | undefined,
   hot: boolean,
 ): ConsumerReport {
+  const remote = stats && remoteConsumer(stats, status);
   return {
     group: stats?.group ?? status?.key.group ?? '',
     partition: stats?.partition ?? status?.key.partition ?? 0,
     ...(stats ? { stored: storedConsumer(stats, hot) } : {}),
+    ...(remote ? { remote } : {}),
     ...(status ? { local: localConsumer(status) } : {}),
   };
+}
+
+/** Undefined if no other process works on it, or if that one has told nothing yet. */
+function remoteConsumer({ lease, note }: ConsumerStats, local: ConsumerStatus | undefined): ConsumerReport['remote'] {
+  const { owner, fence } = lease;
+  if (!owner || isDead(owner) || note === undefined || worksHere(local)) return undefined;
+  const told = readNote(note, fence);
+  return told && { ...told, host: owner.host, pid: owner.pid };
+}
+
+function worksHere(local: ConsumerStatus | undefined): boolean {
+  return local !== undefined && local.state !== ConsumerState.Standby && local.state !== ConsumerState.Stopped;
 }
 
 function storedConsumer(

@@ -1,6 +1,7 @@
 import type {
   BlockedExecutor,
   BlockedSink,
+  ConsumerNote,
   ConsumerStatus,
   Heir,
   SetAside,
@@ -69,6 +70,11 @@ export interface ConsumerReport {
     readonly windows: number;
     readonly messages: number;
   };
+  /**
+   * What the process that works on it has told of that, if it is another one. It tells so when it renews its lease, three times in each lease
+   * time, and only when something has changed: `at` is when it did so last, by its own clock. Texts are cut, and lists end after the third.
+   */
+  readonly remote?: ConsumerNote & { readonly host: string; readonly pid: number };
   /** What this process does for it; absent if it does not run here. */
   readonly local?: Omit<
     ConsumerStatus,
