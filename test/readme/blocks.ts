@@ -115,6 +115,7 @@ ${code}
       around: (code) => code,
     },
   ],
+  'docs/guides/keyed-windows.md': [{ file: 'keyed-windows', around: (code) => code }],
   'docs/guides/failures.md': [
     {
       file: 'rejections',

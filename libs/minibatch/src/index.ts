@@ -13,9 +13,14 @@ export type {
   EmitterClass,
   EmitterOptions,
   FixedTimeOptions,
+  HoppingOptions,
+  KeyedCountOptions,
+  KeyOption,
   RateLimitOptions,
   RelaxedTimeOptions,
+  SessionOptions,
   StreamingOptions,
+  TimeOption,
   WindowOptions,
 } from './consumers/streaming.options.js';
 export { Window } from './windows/window.js';

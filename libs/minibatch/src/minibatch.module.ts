@@ -25,6 +25,7 @@ import {
 import { requireOptions, type ResolvedOptions, resolveOptions } from './minibatch.options.js';
 import { MinibatchRunner } from './minibatch.runner.js';
 import { storeParts } from './minibatch.providers.js';
+import { keyedWindows } from './pipelines/keyed.binder.js';
 import { PipelineExplorer } from './pipelines/pipeline.explorer.js';
 import { SourceExplorer } from './sources/source.explorer.js';
 import { StatusService } from './status/status.service.js';
@@ -75,9 +76,10 @@ const providers: Provider[] = [
   },
   {
     provide: RunTimeConsumers,
-    inject: [ENGINE, CLOCK, RESOLVED_OPTIONS, ApplicationScope, ConsumerRegistry, PatternConsumers],
+    inject: [ENGINE, STREAM_STORE, CLOCK, RESOLVED_OPTIONS, ApplicationScope, ConsumerRegistry, PatternConsumers],
     useFactory: (
       engine: Engine,
+      store: StreamStore,
       clock: Clock,
       { retry, shutdownTimeout, engine: { leaseTime } }: ResolvedOptions,
       scope: ApplicationScope,
@@ -93,6 +95,7 @@ const providers: Provider[] = [
         shutdownTimeout,
         scope,
         reserve,
+        makeKeyed: keyedWindows(store),
         patterns,
       }),
   },
@@ -115,7 +118,7 @@ const providers: Provider[] = [
         every: leaseTime / 3,
         shutdownTimeout,
         reserve,
-        bind: (consumer, stream) => bindConsumer({ ...consumer, stream }, executors),
+        bind: (consumer, stream) => bindConsumer({ ...consumer, stream }, executors, keyedWindows(store)),
       }),
   },
   ApplicationScope,

@@ -17,6 +17,7 @@ import { executorName } from './executors/executor-ref.js';
 import { WORKER } from './executors/worker-mark.js';
 import { ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
+import { keyedWindows } from './pipelines/keyed.binder.js';
 import { bindPipeline } from './pipelines/pipeline.binder.js';
 import { isPipeline, type PipelineConsumer, PipelineExplorer } from './pipelines/pipeline.explorer.js';
 import { targetStreams } from './pipelines/pipeline.plan.js';
@@ -146,7 +147,7 @@ export class MinibatchRunner {
         await this.bindServed(consumer);
         continue;
       }
-      const definition = await bindConsumer(consumer, this.executors);
+      const definition = await bindConsumer(consumer, this.executors, keyedWindows(this.store));
       this.consumerExplorer.checkSinks(consumer.label, definition.sinks);
       definitions.push(definition);
       this.consumers += 1;
@@ -167,7 +168,7 @@ export class MinibatchRunner {
   /** Bound once here, so that what is wrong with it stops the boot; again for each stream that matches. */
   private async bindPattern(consumer: PatternConsumer): Promise<void> {
     if (this.isWorker) return;
-    const definition = await bindConsumer(consumer, this.executors);
+    const definition = await bindConsumer(consumer, this.executors, keyedWindows(this.store));
     if (definition.executor) {
       const allowed = "'inline' together with a pattern: an executor is told of its consumers before they begin";
       throw invalidOption(consumer.label, 'executor', definition.executor.executor.name, allowed);

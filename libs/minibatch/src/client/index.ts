@@ -1,5 +1,6 @@
 import { type Log, steadyLog } from '../common/log.js';
 import { plainScope } from '../consumers/consumer.scope.js';
+import { keyedWindows } from '../pipelines/keyed.binder.js';
 import { RunTimeConsumers } from '../consumers/run-time-consumers.js';
 import { DEFAULT_ENGINE_OPTIONS, ConsumerEngine } from '../engine/consumer-engine.js';
 import { ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
@@ -105,6 +106,7 @@ export async function openStream<T = unknown>(
     leaseTime: DEFAULT_ENGINE_OPTIONS.leaseTime,
     shutdownTimeout,
     scope: scopeRemembering(sinks),
+    makeKeyed: keyedWindows(opened),
     // The engine has no other consumers than these, and refuses a second one of a group.
     reserve: () => () => undefined,
   });

@@ -10,13 +10,14 @@ export function bindingLine({
   sinks,
   workers,
   executor,
+  windows,
 }: ConsumerDefinition): string {
   const { size, interval } = emitterContext;
   const group = key.group === 'default' ? '' : ` (group ${key.group})`;
   const cut = [
-    emitter.constructor.name,
-    ...(size === undefined ? [] : [`size ${size}`]),
-    ...(interval === undefined ? [] : [`interval ${ms(interval)}`]),
+    ...(windows === undefined ? [emitter.constructor.name] : [`windows ${windows}`]),
+    ...(size === undefined || windows !== undefined ? [] : [`size ${size}`]),
+    ...(interval === undefined || windows !== undefined ? [] : [`interval ${ms(interval)}`]),
     ...(workers === 1 ? [] : [`${workers} workers`]),
     ...(executor ? [`executor ${executor.executor.name}`] : []),
   ].join(', ');

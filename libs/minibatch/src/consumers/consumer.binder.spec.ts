@@ -10,6 +10,8 @@ import { CountWindow } from '../windows/count.window.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
 import { bindingLine } from './binding-line.js';
 import { bindConsumer } from './consumer.binder.js';
+import { keyedWindows } from '../pipelines/keyed.binder.js';
+import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { resolveStreaming } from './streaming.resolve.js';
 
 @Injectable()
@@ -54,6 +56,7 @@ async function bind(options: unknown, host = Host) {
       resolved: resolveStreaming(label, options, { base: 1000, max: 60_000, jitter: 0.5, attempts: 5 }),
     },
     new ExecutorRegistry('inline', new SystemClock(), { log() {}, warn() {}, error() {} }),
+    keyedWindows(new MemoryStreamStore()),
   );
   return { definition, instance };
 }

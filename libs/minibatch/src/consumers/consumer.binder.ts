@@ -1,4 +1,5 @@
 import type { ConsumerDefinition } from '../engine/engine.interface.js';
+import { invalidOption } from '../common/checks.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import type { Executor, WindowHandler } from '../executors/executor.interface.js';
 import { resolveExecutor } from './executor.resolver.js';
@@ -6,31 +7,47 @@ import type { ExecutorRegistry } from './executor.registry.js';
 import { resolveSinks } from './sink.resolver.js';
 import { requireInjectable } from '../definitions/injectable.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
-import { definitionOf } from './consumer.definition.js';
+import { definitionOf, keyedDefinitionOf, type MakeKeyed } from './consumer.definition.js';
 import type { RegisteredConsumer } from './consumer.registry.js';
 
 /**
  * Makes of a registered consumer what the engine runs: executor, sinks and strategy come out of the consumer's own module.
  *
- * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`, `NotInjectable`
+ * @param makeKeyed makes windows by key and event time
+ * @throws MinibatchError `InvalidOptions`, `UnresolvedProvider`, `NotInjectable`, `StoreUnsupported`
  */
 export async function bindConsumer(
   consumer: RegisteredConsumer,
   executors: ExecutorRegistry,
+  makeKeyed: MakeKeyed,
 ): Promise<ConsumerDefinition> {
   const { label, stream, module, resolved } = consumer;
   const { group, workers } = resolved;
+  if (resolved.keyed) requireOnePartition(consumer);
   const choice = await resolveExecutor(label, resolved.executor, module);
   const executor = executors.bind(choice, { label, stream, group, workers });
   const sinks = await resolveSinks(label, resolved.sinks, module);
-  return definitionOf({
+  const parts = {
     ...consumer,
     emitter: await createEmitter(consumer),
     another: () => createEmitter(consumer),
     handler: handlerOf(consumer),
     sinks,
     executor,
-  });
+  };
+  return resolved.keyed ? keyedDefinitionOf(parts, resolved.keyed, makeKeyed) : definitionOf(parts);
+}
+
+/** Messages of one key, or of one time, may be in all partitions. @throws MinibatchError `InvalidOptions` */
+function requireOnePartition({ label, stream, settings }: RegisteredConsumer): void {
+  const partitions = settings?.partitions ?? 1;
+  if (partitions === 1) return;
+  throw invalidOption(
+    label,
+    'partitions',
+    partitions,
+    `1 for '${stream}', together with windows by key and event time: messages of one key or time may be in all partitions`,
+  );
 }
 
 /**

@@ -1,7 +1,28 @@
-import type { ConsumerDefinition } from '../engine/engine.interface.js';
+import type { ConsumerDefinition, Stage } from '../engine/engine.interface.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 import type { BoundExecutor } from '../executors/executor.interface.js';
+import type { ResolvedKeyed } from './keyed.resolve.js';
 import type { ResolvedStreaming } from './streaming.resolve.js';
+
+/** How windows by key and event time are made. */
+export interface KeyedWindows {
+  readonly stage: Stage;
+  /** A strategy for each partition. */
+  readonly strategy: () => WindowEmitter;
+}
+
+/** What decides on windows by key and event time. */
+export interface KeyedConsumer extends Pick<ResolvedStreaming, 'group' | 'maxSize' | 'maxBytes'> {
+  readonly label: string;
+  readonly stream: string;
+  readonly keyed: ResolvedKeyed;
+}
+
+/** @throws MinibatchError `StoreUnsupported` */
+export type MakeKeyed = (consumer: KeyedConsumer) => KeyedWindows;
+
+/** Messages that go into windows by key together: more commits would cost more, and longer waits would be felt. */
+const INTAKE = { size: 1_000, interval: 100, maxBytes: 2 * 1024 * 1024 };
 
 /** What the options of a consumer do not tell. */
 export type ConsumerParts = Pick<ConsumerDefinition, 'label' | 'emitter' | 'handler' | 'sinks'> & {
@@ -12,6 +33,29 @@ export type ConsumerParts = Pick<ConsumerDefinition, 'label' | 'emitter' | 'hand
   readonly resolved: ResolvedStreaming;
   readonly executor: BoundExecutor | undefined;
 };
+
+/**
+ * The same for windows by key and event time: what the engine cuts from the stream is what goes into them at once.
+ *
+ * @param parts with any strategy
+ * @throws MinibatchError `StoreUnsupported`
+ */
+export function keyedDefinitionOf(parts: ConsumerParts, keyed: ResolvedKeyed, make: MakeKeyed): ConsumerDefinition {
+  const { stream, resolved, label } = parts;
+  const { group, maxSize, maxBytes } = resolved;
+  const { stage, strategy } = make({ label, stream, group, maxSize, maxBytes, keyed });
+  const { size, interval } = INTAKE;
+  return {
+    ...definitionOf(parts),
+    emitter: strategy(),
+    another: async () => strategy(),
+    emitterContext: { ...resolved.emitterContext, size, interval },
+    stage,
+    windows: keyed.text,
+    maxSize: size,
+    maxBytes: INTAKE.maxBytes,
+  };
+}
 
 /** Puts together what the engine runs. */
 export function definitionOf(parts: ConsumerParts): ConsumerDefinition {

@@ -2,6 +2,7 @@ import { ConsumerEngine } from '../engine/consumer-engine.js';
 import { DEFAULT_RETRY } from '../definitions/shared.options.js';
 import { MemoryStreamStore } from '../storage/memory/memory.store.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
+import { keyedWindows } from '../pipelines/keyed.binder.js';
 import { plainScope } from './consumer.scope.js';
 import { RunTimeConsumers } from './run-time-consumers.js';
 
@@ -20,6 +21,7 @@ export function virtualConsumers(store = new MemoryStreamStore()) {
     leaseTime: 15_000,
     shutdownTimeout: 5_000,
     scope: plainScope,
+    makeKeyed: keyedWindows(store),
     reserve: () => () => undefined,
   });
   const append = async (data: number) => {

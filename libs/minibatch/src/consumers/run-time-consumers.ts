@@ -5,7 +5,7 @@ import type { Clock } from '../common/clock.js';
 import { checkKeys, invalidOption } from '../common/checks.js';
 import type { ResolvedAttempts } from '../definitions/shared.options.js';
 import { bindingLine } from './binding-line.js';
-import { definitionOf } from './consumer.definition.js';
+import { type ConsumerParts, definitionOf, keyedDefinitionOf, type MakeKeyed } from './consumer.definition.js';
 import type { ConsumerScope } from './consumer.scope.js';
 import { type DrainedStream, watchDrain } from './drain.js';
 import { resolveStreaming } from './streaming.resolve.js';
@@ -43,6 +43,8 @@ export interface RunTimeParts {
    * Takes the group, until the answer is called. @throws MinibatchError `DuplicateGroup` if another consumer of the application has it
    */
   readonly reserve: (stream: string, group: string, label: string) => () => void;
+  /** Makes windows by key and event time. */
+  readonly makeKeyed: MakeKeyed;
   /** Consumers that name their streams by a pattern; absent in a process that has none. */
   readonly patterns?: MatchingConsumers;
 }
@@ -109,17 +111,19 @@ export class RunTimeConsumers {
     }
     const release = reserve(stream, resolved.group, label);
     try {
+      const parts: ConsumerParts = {
+        stream,
+        resolved,
+        label,
+        emitter: await scope.emitter(label, resolved.emitter),
+        another: () => scope.emitter(label, resolved.emitter),
+        handler: handler as WindowHandler,
+        executor: undefined,
+        sinks: await scope.sinks(label, resolved.sinks),
+      };
+      const { keyed } = resolved;
       const definition: ConsumerDefinition = {
-        ...definitionOf({
-          stream,
-          resolved,
-          label,
-          emitter: await scope.emitter(label, resolved.emitter),
-          another: () => scope.emitter(label, resolved.emitter),
-          handler: handler as WindowHandler,
-          executor: undefined,
-          sinks: await scope.sinks(label, resolved.sinks),
-        }),
+        ...(keyed ? keyedDefinitionOf(parts, keyed, this.parts.makeKeyed) : definitionOf(parts)),
         ...(drained && { drained }),
       };
       this.hasRun = true;

@@ -2,6 +2,7 @@ import type { OnAllFailed, OnRefused } from '../engine/engine.interface.js';
 import type { ExecutorRef } from '../executors/executor-ref.js';
 import type { SinkRef } from '../sinks/sink-ref.js';
 import type { AttemptRetryOptions, Duration } from '../definitions/shared.options.js';
+import type { Message } from '../windows/message.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 
 /** A strategy class; one instance is made for each consumer, with its dependencies injected. */
@@ -108,16 +109,143 @@ interface AnyWindowOptions {
    * @default '1 minute'
    */
   readonly maxAhead?: Duration;
-  /** Emit windows for intervals without messages, too. @default false */
-  readonly empty?: boolean;
+  /**
+   * Emit windows for intervals without messages, too; with `by`, for each key that has had messages. `'once'`: one after the last that has some.
+   * @default false
+   */
+  readonly empty?: boolean | 'once';
+  /**
+   * Windows of each key for itself, one after another; `workers` handle several keys at the same time. A field of the data, or a function of data
+   * and message that returns a text or a number. What has no key becomes a dead letter. @default no keys
+   */
+  readonly by?: KeyOption;
+  /**
+   * With `interval`: a window begins each so often, so that they overlap; `'message'`: one ends at each message, with what came in the `interval`
+   * before it. With `size`: one after every so many messages, with the last `size`. Milliseconds, or a string like `'10s'`; or messages. @default side by side
+   */
+  readonly every?: Duration | 'message';
+  /**
+   * Sessions: a window ends when no message has come for so long. `interval` is its longest duration then. Milliseconds, at least 10, or a string
+   * like `'30 minutes'`. @default none
+   */
+  readonly gap?: Duration;
+  /** True: the first message of a session is a window at once, and the others are one at its end. @default false */
+  readonly leading?: boolean;
+  /** When a message happened: a field of the data, or a function, with a `Date` or milliseconds. @default when it was appended */
+  readonly time?: TimeOption;
+  /** With `time`: how far messages may be out of order. Windows stay open for so long behind the latest time: milliseconds, or a string like `'1 minute'`. @default 0 */
+  readonly wait?: Duration;
+  /** With `time`: whether windows close while no message comes, by the clock (`'advance'`), or not before the next message. @default 'advance' */
+  readonly idle?: 'advance' | 'hold';
+  /** For how long after a window's end late messages get late windows, whatever `late` says: milliseconds, or a string like `'1 hour'`. @default 0 */
+  readonly lateness?: Duration;
+  /**
+   * What becomes of messages that come too late for all their windows: a window of their own with `late: true`, dead letters, or nothing. What is
+   * redriven is always given to the method. @default 'window'; with `every: 'message'` 'drop'
+   */
+  readonly late?: 'window' | 'deadLetter' | 'drop';
+  /** Name of a time zone, by whose calendar days and hours begin: a day has 23 or 25 hours when the clocks are changed. @default UTC */
+  readonly timezone?: string;
+  /** With `size` and `every`: windows also before a key has had `size` messages. @default false */
+  readonly partial?: boolean;
   /** Class of your own strategy; the other options are passed to its `init`. @default none: `size` or `interval` says when to emit */
   readonly emitter?: EmitterClass;
   /** Most unclaimed messages that a custom strategy is shown. @default 10,000 */
   readonly lookAhead?: number;
 }
 
+/** A field of the data, or a function of data and message. */
+// Its types are the application's: what a stream carries is not known here.
+// oxlint-disable-next-line typescript/no-explicit-any
+export type KeyOption = string | ((data: any, message: Message<any>) => string | number | bigint);
+// oxlint-disable-next-line typescript/no-explicit-any
+export type TimeOption = string | ((data: any, message: Message<any>) => Date | number);
+
+/** Without the options that only windows by key and event time have. */
+interface NotKeyed extends AnyWindowOptions {
+  readonly by?: never;
+  readonly every?: never;
+  readonly gap?: never;
+  readonly leading?: never;
+  readonly time?: never;
+  readonly wait?: never;
+  readonly idle?: never;
+  readonly lateness?: never;
+  readonly late?: never;
+  readonly timezone?: never;
+  readonly partial?: never;
+}
+
+/** What windows by key and event time do not have. */
+interface Keyed extends AnyWindowOptions {
+  readonly relaxed?: never;
+  readonly emitter?: never;
+  readonly lookAhead?: never;
+}
+
+/** Windows of fixed length, aligned to the epoch. What makes them such is one of the options of the kinds. */
+interface AnyHopping extends Keyed {
+  readonly interval: Duration;
+  readonly size?: never;
+  readonly gap?: never;
+  readonly leading?: never;
+  readonly partial?: never;
+}
+
+/** Windows of fixed length for each key. */
+interface HoppingByKey extends AnyHopping {
+  readonly by: KeyOption;
+}
+
+/** Windows of fixed length that overlap. */
+interface Overlapping extends AnyHopping {
+  readonly every: Duration | 'message';
+}
+
+/** Windows of fixed length by the times of messages. */
+interface HoppingByTime extends AnyHopping {
+  readonly time: TimeOption;
+}
+
+/** Windows of days or hours of a time zone. */
+interface ByCalendar extends AnyHopping {
+  readonly timezone: string;
+}
+
+/** Windows of fixed length, by key or event time; with `every` they overlap. */
+export type HoppingOptions = HoppingByKey | Overlapping | HoppingByTime | ByCalendar;
+
+/** Sessions: windows that end when no message has come for `gap`. */
+export interface SessionOptions extends Keyed {
+  readonly gap: Duration;
+  readonly size?: never;
+  readonly every?: never;
+  readonly offset?: never;
+  readonly timezone?: never;
+  readonly empty?: never;
+  readonly partial?: never;
+}
+
+/** Windows of `size` messages of a key, or the last `size` after every so many. */
+export interface KeyedCountOptions extends Keyed {
+  readonly size: number;
+  readonly every?: number;
+  readonly gap?: never;
+  readonly leading?: never;
+  readonly offset?: never;
+  readonly grace?: never;
+  readonly maxAhead?: never;
+  readonly empty?: never;
+  readonly time?: never;
+  readonly wait?: never;
+  readonly idle?: never;
+  readonly lateness?: never;
+  readonly late?: never;
+  readonly timezone?: never;
+}
+
 /** Windows of `size` messages, as soon as they are there. */
-export interface CountOptions extends AnyWindowOptions {
+export interface CountOptions extends NotKeyed {
   readonly size: number;
   readonly relaxed?: never;
   readonly offset?: never;
@@ -129,8 +257,9 @@ export interface CountOptions extends AnyWindowOptions {
 }
 
 /** Every `interval`, all messages since the last window. */
-export interface RelaxedTimeOptions extends AnyWindowOptions {
+export interface RelaxedTimeOptions extends NotKeyed {
   readonly interval: Duration;
+  readonly empty?: boolean;
   readonly relaxed?: true;
   readonly size?: never;
   readonly offset?: never;
@@ -141,8 +270,9 @@ export interface RelaxedTimeOptions extends AnyWindowOptions {
 }
 
 /** The messages created in [start, end), aligned to the epoch. */
-export interface FixedTimeOptions extends AnyWindowOptions {
+export interface FixedTimeOptions extends NotKeyed {
   readonly interval: Duration;
+  readonly empty?: boolean;
   readonly relaxed: false;
   readonly size?: never;
   readonly emitter?: never;
@@ -150,8 +280,9 @@ export interface FixedTimeOptions extends AnyWindowOptions {
 }
 
 /** Windows by a custom strategy; the other options are passed to its `init`. */
-export interface EmitterOptions extends AnyWindowOptions {
+export interface EmitterOptions extends NotKeyed {
   readonly emitter: EmitterClass;
+  readonly empty?: boolean;
   readonly relaxed?: never;
 }
 
@@ -159,7 +290,14 @@ export interface EmitterOptions extends AnyWindowOptions {
  * When a window is emitted; combinations that mean nothing do not compile. The compiler explains a wrong combination by the last kind
  * that is as near as any other, and few use a strategy of their own.
  */
-export type WindowOptions = EmitterOptions | CountOptions | RelaxedTimeOptions | FixedTimeOptions;
+export type WindowOptions =
+  | EmitterOptions
+  | KeyedCountOptions
+  | SessionOptions
+  | HoppingOptions
+  | CountOptions
+  | RelaxedTimeOptions
+  | FixedTimeOptions;
 
 /**
  * Options of `@Streaming`. Without `NoInfer`, the intersection would become a union with a member for each kind of window, and an editor

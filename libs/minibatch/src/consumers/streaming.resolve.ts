@@ -7,6 +7,7 @@ import { CountWindow } from '../windows/count.window.js';
 import { FixedTimeWindow } from '../windows/fixed-time.window.js';
 import { RelaxedTimeWindow } from '../windows/relaxed-time.window.js';
 import { WindowEmitter } from '../windows/window-emitter.js';
+import { isKeyed, KEYED_OPTIONS, resolveKeyed, type ResolvedKeyed } from './keyed.resolve.js';
 import type { EmitterClass } from './streaming.options.js';
 
 /** What `resolveStreaming` makes of a consumer's options: nothing is missing, durations are milliseconds. */
@@ -14,6 +15,8 @@ export interface ResolvedStreaming {
   readonly emitter: EmitterClass;
   readonly emitterContext: Omit<EmitterContext, 'stream' | 'group' | 'now' | 'lastEnd'>;
   readonly timeOrder: boolean;
+  /** Present: windows by key and event time, which no strategy of `emitter` makes. */
+  readonly keyed?: ResolvedKeyed;
   /** As given; undefined: that of the module. */
   readonly executor?: unknown;
   /** As given: tokens and instances. */
@@ -42,6 +45,7 @@ const ALLOWED = [
   'grace',
   'maxAhead',
   'empty',
+  ...KEYED_OPTIONS,
   'emitter',
   'lookAhead',
   'sink',
@@ -73,7 +77,10 @@ const KINDS = {
 } as const;
 type Kind = keyof typeof KINDS;
 
-const WINDOW_OPTIONS = [...new Set(Object.values(KINDS).flatMap(({ has }): readonly string[] => has))];
+const WINDOW_OPTIONS = [
+  ...KEYED_OPTIONS,
+  ...new Set(Object.values(KINDS).flatMap(({ has }): readonly string[] => has)),
+];
 
 const BUILT_IN: Readonly<Record<Exclude<Kind, 'own'>, EmitterClass>> = {
   count: CountWindow,
@@ -93,8 +100,9 @@ export function resolveStreaming(label: string, options: unknown, retry: Resolve
   const given = Object.fromEntries(
     Object.entries(options as object).filter(([, value]) => value !== undefined),
   ) as Record<string, unknown>;
-  const kind = kindOf(label, given);
-  refuseOthers(label, given, kind);
+  const keyed = isKeyed(given) ? resolveKeyed(label, given) : undefined;
+  const kind = keyed ? 'count' : kindOf(label, given);
+  if (!keyed) refuseOthers(label, given, kind);
 
   const size = given.size === undefined ? undefined : checkInteger(label, 'size', given.size, 1);
   const interval = given.interval === undefined ? undefined : checkInterval(label, given.interval);
@@ -116,8 +124,9 @@ export function resolveStreaming(label: string, options: unknown, retry: Resolve
       offset: checkDuration(label, 'offset', given.offset ?? 0, { min: Number.NEGATIVE_INFINITY }),
       grace: checkDuration(label, 'grace', given.grace ?? 1000, { min: 0 }),
       maxAhead: checkDuration(label, 'maxAhead', given.maxAhead ?? 60_000, { min: 0 }),
-      empty: checkBoolean(label, 'empty', given.empty ?? false),
+      empty: keyed ? false : checkBoolean(label, 'empty', given.empty ?? false),
     },
+    ...(keyed && { keyed }),
     timeOrder: isOrDerives(emitter, FixedTimeWindow),
     sinks: sinksOf(given.sink),
     ...(given.executor === undefined ? {} : { executor: given.executor }),

@@ -21,6 +21,8 @@ export interface ConsumerDefinition {
   /** Makes another instance of it for each further partition of the stream. Absent: the consumer works for its own partition alone. */
   readonly another?: () => Promise<WindowEmitter>;
   readonly emitterContext: Omit<EmitterContext, 'stream' | 'group' | 'now' | 'lastEnd'>;
+  /** How windows are made, for the boot log. @default by the strategy */
+  readonly windows?: string;
   /** True if the strategy reads in order of time: the store may keep an index. */
   readonly timeOrder: boolean;
   readonly handler: WindowHandler;

@@ -23,3 +23,8 @@ export function numberOfFired(slot: string): number {
 export function isOfEngine(slot: string): boolean {
   return slot.startsWith(FIRED) || slot === QUEUE;
 }
+
+/** It says something of a stage as a whole, and is there when no window is: a name and nothing behind it. */
+export function isOfStage(slot: string): boolean {
+  return /^[a-z]+\/$/.test(slot);
+}

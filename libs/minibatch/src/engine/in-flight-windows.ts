@@ -82,7 +82,7 @@ export class InFlightWindows {
 
   /** Windows of messages that are ready, in the order of their numbers. */
   get readyOfMessages(): readonly InFlightWindow[] {
-    const ready = [...this.retries, ...this.fresh].filter(({ ofRows }) => !ofRows);
+    const ready = [...this.retries, ...this.fresh, ...this.intake].filter(({ ofRows }) => !ofRows);
     return ready.sort((a, b) => a.record.seq - b.record.seq);
   }
 

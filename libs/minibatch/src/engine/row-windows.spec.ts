@@ -335,4 +335,17 @@ describe('windows of rows', () => {
     expect(third.seen.map(joined)).toEqual(['a1', 'a1,a2']);
     await stop(third);
   });
+
+  it('hold it up although none is claimed, as long as there are rows', async () => {
+    const { database } = world();
+    const first = await new Process(database).consumer(PAIRS).start();
+    await first.append('a1');
+    await first.advance(200);
+    await stop(first);
+    const other = new Process(database).consumer({ size: 2 });
+    void other.engine.start();
+    await other.clock.advance(2 * LEASE, () => turns(() => false, 20));
+    expect(other.logged.join('\n')).toContain(ErrorCode.StageChanged);
+    other.kill();
+  });
 });

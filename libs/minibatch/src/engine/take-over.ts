@@ -8,6 +8,7 @@ import type {
 import { Bisection } from './bisection.js';
 import { laterEnd } from './committer.js';
 import { afterDeath, DEATHS } from './deaths.js';
+import { isOfStage } from './fired-slots.js';
 import { type InFlightWindow, inFlightWindow, takenApart } from './in-flight-window.js';
 import type { LeaseTerm } from './lease-term.js';
 import type { RowWindows } from './row-windows.js';
@@ -15,6 +16,9 @@ import { settle } from './settlement.js';
 import { isForStage } from './window-trial.js';
 import { counted } from '../common/counted.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+
+/** Of rows that stay without windows there are fewer. */
+const FEW = { rows: 5, bytes: 64 * 1024 };
 
 /** What a new holder of a lease resumes from. */
 export interface TakenOver {
@@ -38,6 +42,7 @@ export async function takeOver(term: LeaseTerm, rows?: RowWindows): Promise<Take
   const recovery = await term.persist('take over', () => parts.store.recover(lease));
   term.limiter?.restore(latestStarts(recovery));
   await finishRecorded(term, recovery);
+  if (!rows) await requireNoRows(term);
 
   const windows: InFlightWindow[] = [];
   let { lastEnd } = recovery.progress;
@@ -153,13 +158,26 @@ async function reopen(term: LeaseTerm, record: WindowRecord, rows?: RowWindows):
   return open;
 }
 
-function rowsOf({ definition }: LeaseTerm, rows: RowWindows | undefined): RowWindows {
+function rowsOf(term: LeaseTerm, rows: RowWindows | undefined): RowWindows {
   if (rows) return rows;
+  throw windowsAreOpen(term);
+}
+
+/** Of windows that an earlier version has begun: messages that have left the buffer would not be handled. */
+async function requireNoRows(term: LeaseTerm): Promise<void> {
+  const { definition, parts } = term;
+  const { store } = parts;
+  if (definition.stage || !store.listState) return;
+  const page = await term.persist('look for open windows', () => store.listState!(definition.key, undefined, FEW));
+  if (page.next !== undefined || page.rows.some(({ slot }) => !isOfStage(slot))) throw windowsAreOpen(term);
+}
+
+function windowsAreOpen({ definition }: LeaseTerm): MinibatchError {
   const { stream, group } = definition.key;
-  throw new MinibatchError(
+  return new MinibatchError(
     ErrorCode.StageChanged,
     `${definition.label}: windows of group '${group}' on '${stream}' are open that an earlier version has made by key or event time: run that ` +
-      'version once more until they are handled, or give the consumer another group',
+      'version once more, flush the stream and let them be handled; or give the consumer another group',
     { details: { consumer: definition.label, stream, group } },
   );
 }

@@ -40,6 +40,8 @@ export interface WindowWork {
   readonly failed: (failed: FailedItem) => void;
   /** What an item failed with that made a row too large. */
   readonly rowTooLarge: (item: Item, bytes: number) => unknown;
+  /** True: it is given silent windows as well, which only release rows. */
+  readonly takesSilent?: true;
   /** Bytes that what it has been given adds to the commit, apart from rows. Absent: none. */
   readonly bytes?: () => number;
   /** So many windows, those that it was given last, are given later: the commit has no room for them. */
@@ -205,7 +207,7 @@ export class WindowBatch {
 
   /** @returns how many there are */
   private give(fired: readonly FiredWindow[]): number {
-    const windows = fired.filter(({ silent }) => !silent);
+    const windows = this.work.takesSilent ? fired : fired.filter(({ silent }) => !silent);
     for (const each of windows) this.work.fired(each);
     return windows.length;
   }
