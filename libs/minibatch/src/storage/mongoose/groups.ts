@@ -1,4 +1,6 @@
 import { defined } from '../../common/defined.js';
+import { isA } from '../../errors/error-text.js';
+import { ErrorCode, MinibatchError } from '../../errors/minibatch.error.js';
 import { unknownGroup, unknownStream } from '../../errors/store-faults.js';
 import { allPartitions, partitionCount } from '../partitions.js';
 import { NO_PROGRESS, type ConsumerKey, type GroupKey, type RegisterGroupOptions } from '../stream-store.interface.js';
@@ -30,6 +32,22 @@ interface Registration {
   readonly timeOrder: boolean;
 }
 
+/** A stream is dropped so often in the middle of a registration only if somebody does so on purpose. */
+const MOST_DROPS = 10;
+
+/** What makes the stream first, once more if it was dropped in the meantime. */
+async function againIfDropped(register: () => Promise<unknown>): Promise<void> {
+  for (let drops = 1; ; drops += 1) {
+    try {
+      await register();
+      return;
+    } catch (error) {
+      const wasDropped = isA(error, MinibatchError) && error.code === ErrorCode.UnknownStream;
+      if (!wasDropped || drops === MOST_DROPS) throw error;
+    }
+  }
+}
+
 /**
  * The groups of a stream. The list in the stream's document is authoritative. Each consumer's document has a copy, because the commit point
  * has to return the groups in the same step in which it commits.
@@ -56,8 +74,10 @@ export class Groups {
   ) {}
 
   async register(key: GroupKey, { timeOrder = false, replaces }: RegisterGroupOptions): Promise<void> {
-    if (replaces !== undefined && replaces !== key.group) await this.registerOne(key, { timeOrder, replaces });
-    else await this.registrations.add({ key, timeOrder });
+    const others = replaces !== undefined && replaces !== key.group;
+    await againIfDropped(() =>
+      others ? this.registerOne(key, { timeOrder, replaces }) : this.registrations.add({ key, timeOrder }),
+    );
   }
 
   private async registerOne(key: GroupKey, { timeOrder, replaces }: RegisterGroupOptions): Promise<void> {
