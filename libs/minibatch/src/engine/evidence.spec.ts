@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { ErrorCode } from '../errors/minibatch.error.js';
+import { ErrorCode, ResultRefused } from '../errors/minibatch.error.js';
 import { VirtualClock } from '../testing/virtual-clock.js';
 import { Service, setUp } from './evidence.spec.support.js';
-import { type ConsumerChoice, dieOf, LEASE, Process, stop, STREAM } from './process.spec.support.js';
+import { type ConsumerChoice, dieOf, LEASE, Process, stop, STREAM, turns } from './process.spec.support.js';
 import { range } from './processes.spec.support.js';
 
 /** Time passes while the engine works, and timers fire a little early, as those of the system do. */
@@ -57,6 +57,94 @@ describe('evidence', () => {
       await p.advance(60_000);
       expect(await given()).toEqual([]);
       expect(await buffered()).toBe(0);
+      await stop(p);
+    },
+  );
+
+  it('is none from a run that began before the failure', async () => {
+    const { database, given, buffered } = setUp();
+    const service = new Service();
+    let finish = (): void => undefined;
+    const p = await new Process(database)
+      .consumer({
+        size: 1,
+        workers: 2,
+        retry: { attempts: 1, base: 1_000, max: 60_000, jitter: 0 },
+        handler: (window) => {
+          if (window.data[0] !== 'slow') return service.handle(window);
+          return new Promise<void>((resolve) => (finish = resolve));
+        },
+      })
+      .start();
+    await p.append('works');
+    await p.put('slow');
+    await turns(() => p.seen.length === 2);
+    service.down = true;
+    await p.put('fails');
+    // It is set aside, and probed again and again; none of these runs succeeds.
+    await p.clock.advance(10 * 60_000, () => turns(() => false, 60));
+    expect(service.calls).toBeGreaterThan(5);
+    finish();
+    await p.advance(10 * 60_000);
+    expect(await given()).toEqual([]);
+    expect(await buffered()).toBe(1);
+    expect(p.engine.status()[0]?.activity).toBe('blocked');
+    service.down = false;
+    await p.advance(2 * 60_000);
+    expect(service.done).toEqual(['works', 'fails']);
+    expect(await given()).toEqual([]);
+    await stop(p);
+  });
+
+  it('is none from before the last part failed', async () => {
+    const { database, given, buffered } = setUp();
+    const service = new Service();
+    const p = await new Process(database)
+      .consumer({ size: 2, retry: { attempts: 1, base: 1_000, max: 60_000, jitter: 0 }, handler: service.handle })
+      .start();
+    await p.append(0, 1);
+    service.down = true;
+    await p.append(2, 3);
+    await p.advance(10 * 60_000);
+    expect(await given()).toEqual([]);
+    expect(await buffered()).toBe(2);
+    service.down = false;
+    await p.advance(2 * 60_000);
+    expect(service.done).toEqual([0, 1, 2, 3]);
+    await stop(p);
+  });
+
+  it.each(['passed', 'refused'])(
+    'has a window that failed only as probe tried from the beginning: a message of it is %s',
+    async (how) => {
+      const { database, given, buffered } = setUp();
+      const service = new Service();
+      for (const bad of [0, 1, 2, 3, 5]) service.bad.add(bad);
+      const put = (result: unknown) => {
+        if (how === 'refused' && (result as unknown[]).includes(4)) throw new ResultRefused('no 4');
+      };
+      const p = await new Process(database)
+        .consumer({
+          size: 3,
+          retry: { attempts: 1, base: 1_000, max: 60_000, jitter: 0 },
+          onRefused: 'deadLetter',
+          sinks: [{ name: 'Sink', sink: { put } }],
+          handler: (window) => {
+            service.handle(window);
+            return window.data;
+          },
+        })
+        .start();
+      await p.append(0, 1, 2, 3, 4, 5);
+      await p.advance(10 * 60_000);
+      expect((await given()).toSorted((a, b) => Number(a) - Number(b))).toEqual(
+        how === 'refused' ? range(0, 6) : [0, 1, 2, 3, 5],
+      );
+      expect(await buffered()).toBe(0);
+      // The probe, which says nothing of the others, is message 4; then 3 and 5 fail alone, and once more with proof.
+      const alone = p.seen.filter(({ data }) => data.length === 1).map(({ data }) => data[0]);
+      expect(alone.slice(3, 4)).toEqual([4]);
+      expect(alone.slice(4).filter((data) => data === 3 || data === 5)).toEqual([3, 5, 3, 5]);
       await stop(p);
     },
   );

@@ -166,6 +166,26 @@ describe('what is known of windows that fail', () => {
     expect(open.apart.bisection.proven).toBe(true);
   });
 
+  it('is none from a run that began before the failure, whatever has begun since', () => {
+    const early = evidence.begin();
+    const open = fail(ready(1));
+    evidence.begin();
+    evidence.succeeded(ready(2), early);
+    evidence.release();
+    expect(open.state).toBe(WindowState.SetAside);
+  });
+
+  it('is also a run that began when all had failed and nothing was set aside yet', () => {
+    const open = ready(1);
+    windows.transition(open, WindowState.Running);
+    const failed = evidence.begin();
+    const run = evidence.begin();
+    evidence.setAside(open, failed);
+    evidence.succeeded(ready(2), run);
+    evidence.release();
+    expect(open.state).toBe(WindowState.Ready);
+  });
+
   it('is none from before a probe ended, and runs that failed only as probes start afresh', () => {
     const whole = fail(ready(1));
     const open = ready(2);
