@@ -12,6 +12,7 @@ import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { WindowWorker } from './consumers/window-worker.js';
 import type { Engine } from './engine/engine.interface.js';
 import { ConsumerEngine } from './engine/consumer-engine.js';
+import { checkList, readKeys } from './common/checks.js';
 import { type Clock, SystemClock } from './common/clock.js';
 import { CLOCK, ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import { MinibatchLifecycle } from './minibatch.lifecycle.js';
@@ -137,6 +138,9 @@ const providers: Provider[] = [
 @Module({})
 class MinibatchFeatureModule {}
 
+/** What shapes the module, and is read before it boots. */
+const SHAPING = ['store', 'connectionName', 'isGlobal', 'statusController'];
+
 /**
  * Durable mini-batch streams. Import `forRoot()` once, in the root module; it is global.
  *
@@ -157,6 +161,7 @@ class MinibatchFeatureModule {}
 export class MinibatchModule extends ConfigurableModuleClass {
   /** @throws MinibatchError `InvalidOptions` for the store's options; all others are checked at boot */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
+    readKeys('MinibatchModule.forRoot', options, SHAPING);
     return withStore(super.forRoot(options), options);
   }
 
@@ -165,12 +170,21 @@ export class MinibatchModule extends ConfigurableModuleClass {
    * `connectionName`, `isGlobal`, `statusController`.
    */
   static override forRootAsync(options: MinibatchModuleAsyncOptions): DynamicModule {
+    readKeys('MinibatchModule.forRootAsync', options, [
+      ...SHAPING,
+      'useFactory',
+      'useClass',
+      'useExisting',
+      'inject',
+      'imports',
+    ]);
     return withStore(super.forRootAsync(options), options);
   }
 
   /** Makes the handles of these streams injectable by `@InjectStream`. */
   static forFeature(streams: readonly (string | StreamRef)[]): DynamicModule {
-    const handles = streamProviders(streams);
+    const given = checkList('MinibatchModule.forFeature', 'streams', streams, 'a list of streams');
+    const handles = streamProviders(given as typeof streams);
     return { module: MinibatchFeatureModule, providers: handles, exports: handles.map(({ provide }) => provide) };
   }
 }

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import ms from 'ms';
-import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
+import { isA } from '../errors/error-text.js';
+import { ErrorCode, messageOf, MinibatchError } from '../errors/minibatch.error.js';
 import { didYouMean } from './did-you-mean.js';
 import { HIDDEN, isSecret, redactOption } from '../errors/redact.js';
 
@@ -103,12 +104,12 @@ function isNoRecord(given: object): boolean {
   return [isPromise, isMap, isSet, isDate, isBoxedPrimitive].some((is) => is(given));
 }
 
-/** A misspelled option would otherwise be ignored silently where no compiler checks it. */
+/**
+ * A misspelled option would otherwise be ignored silently where no compiler checks it. Each option is read once, so that one that throws
+ * when it is read is refused here.
+ */
 export function checkKeys(where: string, given: unknown, allowed: readonly string[]): void {
-  if (typeof given !== 'object' || given === null || Array.isArray(given) || isNoRecord(given)) {
-    throw invalidOption(where, 'options', given, 'an object');
-  }
-  for (const key of Object.keys(given)) {
+  for (const key of readKeys(where, given, allowed)) {
     if (allowed.includes(key)) continue;
     const meant = didYouMean(key, allowed);
     const advice = meant === undefined ? 'allowed' : `did you mean '${meant}'? Allowed`;
@@ -118,6 +119,58 @@ export function checkKeys(where: string, given: unknown, allowed: readonly strin
       { details: { where, option: key, allowed, ...(meant === undefined ? {} : { meant }) } },
     );
   }
+}
+
+/**
+ * The keys of the options, all of which can be read: a getter may throw, and a proxy may at anything.
+ *
+ * @throws MinibatchError `InvalidOptions`
+ */
+export function readKeys(where: string, given: unknown, allowed: readonly string[]): readonly string[] {
+  let option = 'options';
+  try {
+    if (typeof given !== 'object' || given === null || Array.isArray(given) || isNoRecord(given)) {
+      throw invalidOption(where, option, given, 'an object');
+    }
+    const keys = Object.keys(given);
+    for (option of allowed) Reflect.get(given, option);
+    return keys;
+  } catch (cause) {
+    if (isA(cause, MinibatchError)) throw cause;
+    throw unreadable(where, option, cause);
+  }
+}
+
+/** @throws MinibatchError `InvalidOptions` */
+export function checkList(where: string, option: string, given: unknown, allowed: string): readonly unknown[] {
+  try {
+    if (Array.isArray(given)) return given as readonly unknown[];
+  } catch (cause) {
+    // A proxy that was revoked.
+    throw unreadable(where, option, cause);
+  }
+  throw invalidOption(where, option, given, allowed);
+}
+
+/** A copy, which can be read without care. @throws MinibatchError `InvalidOptions` if one throws when it is read */
+export function copyOptions(where: string, given: unknown): Record<string, unknown> {
+  try {
+    return { ...(given as object) };
+  } catch (cause) {
+    throw unreadable(where, 'options', cause);
+  }
+}
+
+/** An option throws when it is read. */
+function unreadable(where: string, option: string, cause: unknown): MinibatchError {
+  return new MinibatchError(
+    ErrorCode.InvalidOptions,
+    `${where}: ${option} throws when it is read: ${messageOf(cause)}`,
+    {
+      cause,
+      details: { where, option },
+    },
+  );
 }
 
 /**

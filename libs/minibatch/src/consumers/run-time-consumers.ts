@@ -2,7 +2,7 @@ import type { Log } from '../common/log.js';
 import type { ConsumerDefinition, DrainResult, Engine } from '../engine/engine.interface.js';
 import type { WindowHandler } from '../executors/executor.interface.js';
 import type { Clock } from '../common/clock.js';
-import { checkKeys, invalidOption } from '../common/checks.js';
+import { checkKeys, copyOptions, invalidOption } from '../common/checks.js';
 import type { ResolvedAttempts } from '../definitions/shared.options.js';
 import { bindingLine } from './binding-line.js';
 import { type ConsumerParts, definitionOf, keyedDefinitionOf, type MakeKeyed } from './consumer.definition.js';
@@ -82,7 +82,7 @@ export class RunTimeConsumers {
   async drain(stream: string, given: unknown, handler: unknown): Promise<DrainedStream> {
     const label = `drain of '${stream}'`;
     if (typeof given !== 'object' || given === null) checkKeys(label, given, []);
-    const { signal, ...options } = given as Record<string, unknown>;
+    const { signal, ...options } = copyOptions(label, given);
     if (signal !== undefined && !(signal instanceof AbortSignal))
       throw invalidOption(label, 'signal', signal, 'an AbortSignal');
     signal?.throwIfAborted();

@@ -1,4 +1,4 @@
-import { checkName } from '../common/checks.js';
+import { checkName, readKeys } from '../common/checks.js';
 import { resolveStreamOptions, type StreamOptions, type StreamSettings } from './stream-settings.js';
 
 declare const streamType: unique symbol;
@@ -29,17 +29,19 @@ export interface StreamRef<T = unknown> {
  * ```
  */
 export function defineStream<T = unknown>(name: string, options?: StreamOptions): StreamRef<T> {
+  checkName('defineStream', 'name', name);
   const where = `defineStream('${name}')`;
   return Object.freeze({
-    name: checkName('defineStream', 'name', name),
+    name,
     ...(options === undefined ? {} : { settings: resolveStreamOptions(where, options) }),
   });
 }
 
 /** The name in a reference, or the string itself. @throws MinibatchError `InvalidOptions` */
 export function streamName(where: string, stream: string | StreamRef): string {
-  const name: unknown = typeof stream === 'object' && stream !== null ? stream.name : stream;
-  return checkName(where, 'stream', name);
+  if (typeof stream !== 'object' || stream === null) return checkName(where, 'stream', stream);
+  readKeys(where, stream, ['name', 'settings']);
+  return checkName(where, 'stream', stream.name);
 }
 
 /** What a decorator keeps of the stream it was given. @throws MinibatchError `InvalidOptions` */

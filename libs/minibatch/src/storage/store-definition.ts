@@ -1,3 +1,4 @@
+import { copyOptions } from '../common/checks.js';
 import type { StreamStore } from './stream-store.interface.js';
 
 /**
@@ -45,5 +46,5 @@ export interface MongooseStoreDefinition extends MongooseStoreOptions {
 
 /** Streams lie in MongoDB, on a connection that the application made with `MongooseModule`. The default store. */
 export function mongooseStore(options: MongooseStoreOptions = {}): MongooseStoreDefinition {
-  return { ...options, kind: 'mongoose' };
+  return { ...(copyOptions('mongooseStore', options) as MongooseStoreOptions), kind: 'mongoose' };
 }

@@ -1,5 +1,6 @@
 import { Binary, Decimal128, Long } from 'bson';
 import { describe, expect, it } from 'vitest';
+import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Window } from '../../windows/window.js';
 import { recordsOf } from './result-records.js';
 
@@ -41,5 +42,26 @@ describe('the record of a result', () => {
   it('lets nobody take the place of the window’s id', () => {
     const headers = () => ({ 'minibatch-id': 'forged' });
     expect(recordsOf({ ...writing, headers }, 1, window)[0]?.message.headers).toEqual({ 'minibatch-id': 'w' });
+  });
+
+  it('is refused where something throws when it is read', () => {
+    const unreadable = (target: object, key: PropertyKey) =>
+      Object.defineProperty(target, key, {
+        enumerable: true,
+        get: () => {
+          throw new Error('boom');
+        },
+      });
+    const { proxy, revoke } = Proxy.revocable([], {});
+    revoke();
+    const headers = () => unreadable({}, 'key') as Record<string, string>;
+    for (const make of [
+      () => recordsOf(writing, unreadable([1, 2], 1), window),
+      () => recordsOf(writing, [unreadable({}, 'key')], window),
+      () => recordsOf(writing, proxy, window),
+      () => recordsOf({ ...writing, headers }, 1, window),
+    ]) {
+      expect(make).toThrow(expect.objectContaining({ code: ErrorCode.ResultRefused }) as Error);
+    }
   });
 });

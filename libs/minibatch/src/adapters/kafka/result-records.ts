@@ -2,6 +2,7 @@ import type { Message } from 'kafkajs';
 import { messageOf, ResultRefused } from '../../errors/minibatch.error.js';
 import { show } from '../../common/checks.js';
 import { bytesOf, writeJson } from '../../common/json-writer.js';
+import { eachElement, entriesOf } from '../elements.js';
 import { FailureReason } from '../failure-reason.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
@@ -29,9 +30,10 @@ type Writing = Pick<ResolvedKafkaSink, 'where' | 'key' | 'headers' | 'value' | '
  * @throws ResultRefused if one cannot be made: none of them is sent then
  */
 export function recordsOf(writing: Writing, result: unknown, window: Window): readonly OutgoingRecord[] {
-  if (!Array.isArray(result)) return result === undefined ? [] : [recordOf(writing, result, window, undefined)];
-  return result.flatMap((element: unknown, index) =>
-    element === undefined ? [] : [recordOf(writing, element, window, index)],
+  return eachElement(
+    result,
+    (element, index) => recordOf(writing, element, window, index),
+    (index, cause) => notMade(writing.where, window, index, `it throws when it is read: ${messageOf(cause)}`, cause),
   );
 }
 
@@ -58,8 +60,8 @@ function recordOf(writing: Writing, result: unknown, window: Window, index: numb
     headers[name] = bufferOf(header);
     bytes += HEADER_BYTES + Buffer.byteLength(name) + sizeOf(header);
   };
-  const own = writing.headers && call('headers', () => writing.headers?.(result, window));
-  for (const [name, header] of Object.entries(own ?? {})) {
+  const own = writing.headers && call('headers', () => entriesOf(writing.headers?.(result, window)));
+  for (const [name, header] of own ?? []) {
     if (!isText(header)) throw notBytes(`its header '${name}'`, header);
     addHeader(name, header);
   }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ErrorCode } from '../../errors/minibatch.error.js';
 import type { Window } from '../../windows/window.js';
 import { type MqttSinkOptions, resolveSink } from './mqtt-sink.options.js';
 import { publicationsOf } from './publications.js';
@@ -41,5 +42,33 @@ describe('publicationsOf', () => {
     expect(() => publications([1], { topic: fails })).toThrow(/result 0 of window w .* topic threw: no/);
     expect(() => publications([1], { userProperties: fails })).toThrow(/userProperties threw: no/);
     expect(() => publications([() => 1])).toThrow(/payload returned undefined, and not a string/);
+    expect(() => publications([1], { topic: () => 10n as never })).toThrow(/topic gave 10n/);
+  });
+
+  it('refuses what throws when it is read', () => {
+    const unreadable = (target: object, key: PropertyKey) =>
+      Object.defineProperty(target, key, {
+        enumerable: true,
+        get: () => {
+          throw new Error('boom');
+        },
+      });
+    const refused = (error: string) =>
+      expect.objectContaining({
+        code: ErrorCode.ResultRefused,
+        message: expect.stringContaining(error) as string,
+      }) as Error;
+    const { proxy, revoke } = Proxy.revocable([], {});
+    revoke();
+    expect(() => publications([1, unreadable({}, 'key')])).toThrow(refused('result 1 of window w'));
+    expect(() => publications(unreadable([1, 2], 1))).toThrow(refused('result 1 of window w'));
+    expect(() => publications(proxy)).toThrow(refused('it throws when it is read'));
+    const userProperties = (given: unknown) => () => given as Record<string, string>;
+    expect(() => publications([1], { userProperties: userProperties(unreadable({}, 'key')) })).toThrow(
+      refused('userProperties threw: boom'),
+    );
+    expect(() => publications([1], { userProperties: userProperties({ key: 7 }) })).toThrow(
+      refused("userProperties gave 7 for 'key'"),
+    );
   });
 });

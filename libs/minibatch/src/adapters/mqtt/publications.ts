@@ -1,4 +1,7 @@
 import { messageOf, ResultRefused } from '../../errors/minibatch.error.js';
+import { show } from '../../common/checks.js';
+import { setOwn } from '../../common/set-own.js';
+import { eachElement, entriesOf } from '../elements.js';
 import { FailureReason } from '../failure-reason.js';
 import { resultId } from '../../windows/result-id.js';
 import type { Window } from '../../windows/window.js';
@@ -21,9 +24,10 @@ export interface Publication {
  * @throws ResultRefused that names the element and what is wrong with it
  */
 export function publicationsOf(sink: ResolvedSink, result: unknown, window: Window): readonly Publication[] {
-  if (!Array.isArray(result)) return result === undefined ? [] : [publicationOf(sink, result, undefined, window)];
-  return result.flatMap((element: unknown, index) =>
-    element === undefined ? [] : [publicationOf(sink, element, index, window)],
+  return eachElement(
+    result,
+    (element, index) => publicationOf(sink, element, index, window),
+    (index = 0, cause) => unpublishable(sink, index, window, `it throws when it is read: ${messageOf(cause)}`, cause),
   );
 }
 
@@ -38,12 +42,13 @@ function publicationOf(sink: ResolvedSink, element: unknown, place: number | und
   };
   const topic: unknown = make('topic', () => sink.topic(element, window));
   const wrong = wrongTopic(topic);
-  if (wrong !== undefined) throw unpublishable(sink, index, window, `topic gave ${JSON.stringify(topic)}: ${wrong}`);
+  if (wrong !== undefined) throw unpublishable(sink, index, window, `topic gave ${show(topic)}: ${wrong}`);
   const payload: unknown = make('payload', () => sink.payload(element, window));
   if (typeof payload !== 'string' && !(payload instanceof Uint8Array)) {
     throw unpublishable(sink, index, window, `payload returned ${typeof payload}, and not a string or bytes`);
   }
-  const own = sink.userProperties && make('userProperties', () => sink.userProperties?.(element, window));
+  const given = sink.userProperties && make('userProperties', () => entriesOf(sink.userProperties?.(element, window)));
+  const own = given && propertiesOf(given, (what) => unpublishable(sink, index, window, what));
   return {
     index,
     topic: topic as string,
@@ -51,6 +56,18 @@ function publicationOf(sink: ResolvedSink, element: unknown, place: number | und
       typeof payload === 'string' ? payload : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
     userProperties: sink.idProperty === false ? own : { ...own, [sink.idProperty]: resultId(window, place) },
   };
+}
+
+function propertiesOf(
+  given: readonly (readonly [name: string, value: unknown])[],
+  wrong: (what: string) => Error,
+): Record<string, string> {
+  const properties: Record<string, string> = {};
+  for (const [name, value] of given) {
+    if (typeof value !== 'string') throw wrong(`userProperties gave ${show(value)} for '${name}', and not a string`);
+    setOwn(properties, name, value);
+  }
+  return properties;
 }
 
 function unpublishable(

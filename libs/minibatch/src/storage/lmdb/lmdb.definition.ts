@@ -1,4 +1,4 @@
-import { invalidOption } from '../../common/checks.js';
+import { invalidOption, readKeys } from '../../common/checks.js';
 import type { StoreDefinition } from '../store-definition.js';
 import { type LmdbStoreOptions, LmdbStreamStore } from './lmdb.store.js';
 
@@ -30,6 +30,7 @@ export interface LmdbStoreAsyncOptions {
  * ```
  */
 export function lmdbStore(options: LmdbStoreOptions | LmdbStoreAsyncOptions): StoreDefinition {
+  readKeys('lmdbStore', options, ['useFactory', 'imports', 'inject']);
   if ('useFactory' in options) {
     const { imports, inject } = options;
     return {
@@ -44,6 +45,7 @@ export function lmdbStore(options: LmdbStoreOptions | LmdbStoreAsyncOptions): St
 }
 
 function checked(options: LmdbStoreOptions): LmdbStoreOptions {
+  readKeys('lmdbStore', options, ['path', 'maxReaders', 'mode']);
   const { path, maxReaders, mode } = options;
   if (typeof path !== 'string' || path === '')
     throw invalidOption('lmdbStore', 'path', path, 'the path of a directory');

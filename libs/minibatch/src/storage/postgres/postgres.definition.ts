@@ -1,4 +1,4 @@
-import { checkBoolean, checkDuration, checkKeys, checkText, invalidOption } from '../../common/checks.js';
+import { checkBoolean, checkDuration, checkKeys, checkText, invalidOption, readKeys } from '../../common/checks.js';
 import type { StoreDefinition } from '../store-definition.js';
 import { type PostgresStoreOptions, PostgresStreamStore } from './postgres.store.js';
 
@@ -30,6 +30,7 @@ export interface PostgresStoreAsyncOptions {
  * ```
  */
 export function postgresStore(options: PostgresStoreOptions | PostgresStoreAsyncOptions = {}): StoreDefinition {
+  readKeys('postgresStore', options, ['useFactory', 'imports', 'inject']);
   if ('useFactory' in options) {
     const { imports, inject } = options;
     return {
