@@ -335,10 +335,17 @@ export class FileStore implements StreamStore {
     filter: DeadLetterFilter,
     after: string | undefined,
     limit: number,
+    bytes: number = Number.POSITIVE_INFINITY,
   ): Promise<readonly DeadLetter[]> {
     const letters = this.find(stream)?.letters.filter((letter) => matches(letter, filter)) ?? [];
-    const page = letters.filter(({ id }) => id > (after ?? '')).slice(0, limit);
-    return page.map((letter) => toDeadLetter(stream, letter));
+    const page: DeadLetter[] = [];
+    let read = 0;
+    for (const letter of letters.filter(({ id }) => id > (after ?? ''))) {
+      if (page.length >= limit || read >= bytes) break;
+      page.push(toDeadLetter(stream, letter));
+      read += letter.encoded.length;
+    }
+    return page;
   }
 
   redrive(name: string, filter: DeadLetterFilter): Promise<number> {

@@ -37,6 +37,7 @@ export interface Consumer {
   readonly firstFence: number;
   counter: number;
   holdTime?: number;
+  note?: string;
   progress: ConsumerProgress;
   finished: readonly number[];
   readonly windows: Map<number, WindowRecord>;

@@ -117,9 +117,10 @@ export function statsOf(stream: StreamState): StreamStats {
     deadLetters: stream.letters.length,
     consumers: stream.groups.flatMap((group) =>
       consumersOf(stream, group).map((consumer) => {
-        const { partition, progress, windows } = consumer;
+        const { partition, progress, windows, note } = consumer;
         const pending = entries.filter((entry) => isVisible(entry, { group, partition })).length;
-        return { group, partition, lease: leaseOf(consumer), progress, openWindows: windows.size, pending };
+        const counts = { openWindows: windows.size, pending };
+        return { group, partition, lease: leaseOf(consumer), progress, ...counts, ...(note !== undefined && { note }) };
       }),
     ),
   };
@@ -194,11 +195,12 @@ export function leaseOf({ owner, heir, fence, counter, holdTime }: Consumer): Le
 }
 
 /** What the owner has to know: that the lease is lost, or that another process asks for it. */
-export function renewLease(state: State, { holdTime, ...lease }: Renewal): RenewalNotice[] {
+export function renewLease(state: State, { holdTime, note, ...lease }: Renewal): RenewalNotice[] {
   const consumer = findHeld(state, lease)?.consumer;
   if (consumer === undefined) return [lease];
   consumer.counter += 1;
   if (holdTime !== undefined) consumer.holdTime = holdTime;
+  if (note !== undefined) consumer.note = note;
   return consumer.heir ? [{ ...lease, heir: consumer.heir }] : [];
 }
 

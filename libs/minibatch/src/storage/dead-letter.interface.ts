@@ -60,12 +60,18 @@ export interface DeadLetterStore {
    * a dead letter of the group already stays as it is. Resolves with messages that fit into no letter, if there are any. @throws LeaseLost where the store can tell
    */
   bury(lease: Lease, letters: readonly NewDeadLetter[]): Promise<RefusedMessages | void>;
-  /** Dead letters of the stream in the order of their ids, after the given one. */
+  /**
+   * Dead letters of the stream in the order of their ids, after the given one. There are no more behind a read that brings none.
+   *
+   * @param limit of letters
+   * @param bytes of their messages, about: a read ends with the letter that reaches it. @default any number
+   */
   deadLetters(
     stream: string,
     filter: DeadLetterFilter,
     after: string | undefined,
     limit: number,
+    bytes?: number,
   ): Promise<readonly DeadLetter[]>;
   /**
    * Puts the messages back into the buffer, behind what is there, for their own group only: other groups do not see them again, and do not

@@ -2,8 +2,9 @@ import type { DeadLetter, DeadLetterFilter } from '../storage/stream-store.inter
 import { checkFilter } from './dead-letter-filter.js';
 import type { StoreAccess } from './store-access.js';
 
-/** Dead letters of one read. */
+/** Of one read: letters, and bytes, so that a few large ones do not fill the memory. */
 const PAGE = 100;
+const PAGE_BYTES = 4 * 1024 * 1024;
 
 /** Reads, redrives and discards dead letters. */
 export class DeadLetterAccess {
@@ -15,9 +16,10 @@ export class DeadLetterAccess {
     const filter = checkFilter(what, given);
     for (let after: string | undefined; ;) {
       const from = after;
-      const page = await this.access.ask(what, (store) => store.deadLetters(stream, filter, from, PAGE));
+      const page = await this.access.ask(what, (store) => store.deadLetters(stream, filter, from, PAGE, PAGE_BYTES));
       yield* page;
-      if (page.length < PAGE) return;
+      // One that is not full may have ended with a large letter.
+      if (page.length === 0) return;
       after = page.at(-1)?.id;
     }
   }

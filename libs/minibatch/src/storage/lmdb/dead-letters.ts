@@ -72,6 +72,7 @@ export function listLetters(
   filter: DeadLetterFilter,
   after: string | undefined,
   limit: number,
+  bytes: number = Number.POSITIVE_INFINITY,
 ): DeadLetter[] {
   const stream = findStream(view, name);
   if (stream === undefined) return [];
@@ -79,10 +80,15 @@ export function listLetters(
   const numbers = { after: from, ...namedLetters(stream.id, filter) };
   const letters: DeadLetter[] = [];
   if (limit <= 0) return letters;
+  let read = 0;
   for (const key of matchingLetters(view, stream, filter, numbers)) {
-    const letter = readLetter(view.get(letterKey(key)));
-    // A full page must mean that there may be more, so damaged letters do not count towards it.
-    if (letter !== undefined && letters.push(toDeadLetter(stream, key, letter)) >= limit) break;
+    const record = view.get(letterKey(key));
+    const letter = readLetter(record);
+    // A damaged letter does not count: a read without letters means that there are no more.
+    if (letter === undefined) continue;
+    letters.push(toDeadLetter(stream, key, letter));
+    read += record?.length ?? 0;
+    if (letters.length >= limit || read >= bytes) break;
   }
   return letters;
 }

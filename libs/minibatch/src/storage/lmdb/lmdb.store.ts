@@ -280,8 +280,9 @@ export class LmdbStreamStore implements StreamStore {
     filter: DeadLetterFilter,
     after: string | undefined,
     limit: number,
+    bytes?: number,
   ): Promise<readonly DeadLetter[]> {
-    return this.read((view) => listLetters(view, stream, filter, after, limit));
+    return this.read((view) => listLetters(view, stream, filter, after, limit, bytes));
   }
 
   async redrive(stream: string, filter: DeadLetterFilter): Promise<number> {

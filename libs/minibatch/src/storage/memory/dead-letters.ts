@@ -17,11 +17,14 @@ export function listLetters(
   filter: DeadLetterFilter,
   after: string | undefined,
   limit: number,
+  bytes: number = Number.POSITIVE_INFINITY,
 ): DeadLetter[] {
   const found: DeadLetter[] = [];
+  let read = 0;
   for (const letter of database.streams.get(stream)?.letters.select(filter, after) ?? []) {
-    if (found.length >= limit) break;
+    if (found.length >= limit || read >= bytes) break;
     found.push(toDeadLetter(stream, letter));
+    read += letter.encoded.length;
   }
   return found;
 }

@@ -232,8 +232,9 @@ export class MemoryStreamStore implements StreamStore {
     filter: DeadLetterFilter,
     after: string | undefined,
     limit: number,
+    bytes?: number,
   ): Promise<readonly DeadLetter[]> {
-    return listLetters(this.database, stream, filter, after, limit);
+    return listLetters(this.database, stream, filter, after, limit, bytes);
   }
 
   async redrive(stream: string, filter: DeadLetterFilter): Promise<number> {

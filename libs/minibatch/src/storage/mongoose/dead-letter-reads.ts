@@ -21,8 +21,18 @@ export interface DeadLetterLimits {
 
 export interface DeadLetterPage {
   readonly letters: readonly StoredDeadLetter[];
+  /** That were read. */
+  readonly bytes: number;
   /** The id after which the next page begins; absent on the last page. */
   readonly next?: string;
+}
+
+interface Reading {
+  readonly letters: readonly StoredDeadLetter[];
+  readonly last: string | undefined;
+  readonly full: boolean;
+  readonly count: number;
+  readonly bytes: number;
 }
 
 export function selectionOf(stream: string, { group, ids, before }: DeadLetterFilter): Selection {
@@ -46,12 +56,12 @@ export class DeadLetterReads {
   ): Promise<DeadLetterPage> {
     const { ids } = selection;
     if (ids) return this.named(selection, remaining(ids, after), limits, projection);
-    const { letters, last, full } = await this.read(
+    const { letters, last, full, bytes } = await this.read(
       { ...conditions(selection), _id: { $gt: after ?? '' } },
       limits,
       projection,
     );
-    return full && last !== undefined ? { letters, next: last } : { letters };
+    return full && last !== undefined ? { letters, bytes, next: last } : { letters, bytes };
   }
 
   /**
@@ -88,12 +98,13 @@ export class DeadLetterReads {
     projection?: mongo.Document,
   ): Promise<DeadLetterPage> {
     const now = ids.slice(0, limits.letters);
-    if (now.length === 0) return { letters: [] };
-    const { letters, last, full, count } = await this.read({ _id: { $in: now } }, limits, projection);
+    if (now.length === 0) return { letters: [], bytes: 0 };
+    const { letters, last, full, count, bytes } = await this.read({ _id: { $in: now } }, limits, projection);
     const isCut = full && count < now.length;
     const read = isCut ? last : now.length < ids.length ? now.at(-1) : undefined;
     return {
       letters: letters.filter((letter) => matches(letter, selection)),
+      bytes,
       ...(read === undefined ? {} : { next: read }),
     };
   }
@@ -103,7 +114,7 @@ export class DeadLetterReads {
     filter: mongo.Filter<DeadletterDocument>,
     limits: DeadLetterLimits,
     projection: mongo.Document | undefined,
-  ): Promise<{ letters: readonly StoredDeadLetter[]; last: string | undefined; full: boolean; count: number }> {
+  ): Promise<Reading> {
     const cursor = this.collections.deadletter
       .find(filter, { raw: true, ...(projection && { projection }) })
       .sort({ _id: 1 })
@@ -123,7 +134,7 @@ export class DeadLetterReads {
       bytes += buffer.length;
       if (bytes >= limits.bytes) break;
     }
-    return { letters, last, full: count >= limits.letters || bytes >= limits.bytes, count };
+    return { letters, last, full: count >= limits.letters || bytes >= limits.bytes, count, bytes };
   }
 }
 

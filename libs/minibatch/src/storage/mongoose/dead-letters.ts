@@ -68,14 +68,18 @@ export class DeadLetters {
     filter: DeadLetterFilter,
     after: string | undefined,
     limit: number,
+    bytes: number = Number.POSITIVE_INFINITY,
   ): Promise<readonly DeadLetter[]> {
     const found: DeadLetter[] = [];
+    let room = bytes;
     await guarded(`read dead letters of '${stream}'`, async () => {
       // More than one page only if the filter names letters that do not exist.
-      for (let from = after; found.length < limit;) {
-        const limits = { letters: limit - found.length, bytes: Number.POSITIVE_INFINITY };
-        const { letters, next } = await this.reads.page(selectionOf(stream, filter), from, limits);
+      for (let from = after; found.length < limit && room > 0;) {
+        const limits = { letters: limit - found.length, bytes: room };
+        const { letters, next, bytes: read } = await this.reads.page(selectionOf(stream, filter), from, limits);
         found.push(...letters.map(toDeadLetter));
+        // What the filter passes over takes no room: a read without letters means that there are no more.
+        if (found.length > 0) room -= read;
         if (next === undefined) return;
         from = next;
       }

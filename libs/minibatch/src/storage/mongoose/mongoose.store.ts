@@ -329,8 +329,9 @@ export class MongooseStreamStore implements StreamStore {
     filter: DeadLetterFilter,
     after: string | undefined,
     limit: number,
+    bytes?: number,
   ): Promise<readonly DeadLetter[]> {
-    return this.deadLetterRecords.list(stream, filter, after, limit);
+    return this.deadLetterRecords.list(stream, filter, after, limit, bytes);
   }
 
   redrive(stream: string, filter: DeadLetterFilter): Promise<number> {

@@ -22,8 +22,11 @@ const BURY =
 export const MATCHES = `l.stream = ${STREAM} and ($2::text is null or l.grp = $2) and ($3::bigint[] is null or l.id = any($3))
   and ($4::float8 is null or l.died < $4)`;
 
-const LIST = statement(`select l.id, l.grp, l.message, l.died, l.note, l.body from minibatch.dead_letter l
-  where ${MATCHES} and l.id > $5 order by l.id limit $6`);
+const LIST = statement(`select id, grp, message, died, note, body from (
+    select l.*, sum(octet_length(body)) over (order by id rows between unbounded preceding and 1 preceding) as before from (
+      select l.id, l.grp, l.message, l.died, l.note, l.body from minibatch.dead_letter l
+      where ${MATCHES} and l.id > $5 order by l.id limit $6) l) l
+  where before is null or $7::float8 is null or before < $7 order by id`);
 const CHUNK = 1_000;
 const DISCARD = statement(`with gone as (delete from minibatch.dead_letter where stream = ${STREAM} and id = any(array(
     select l.id from minibatch.dead_letter l where ${MATCHES} order by l.id limit ${CHUNK})) returning 1)
@@ -66,11 +69,13 @@ export async function listLetters(
   filter: DeadLetterFilter,
   after: string | undefined,
   limit: number,
+  bytes?: number,
 ): Promise<DeadLetter[]> {
   const rows = await database.query<LetterRow>('list dead letters', LIST, [
     ...filterOf(stream, filter),
     afterNumber(after),
     limit,
+    bytes ?? null,
   ]);
   return rows.map((row) => toDeadLetter(stream, row));
 }

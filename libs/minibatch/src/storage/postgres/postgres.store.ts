@@ -312,8 +312,9 @@ export class PostgresStreamStore implements StreamStore {
     filter: DeadLetterFilter,
     after: string | undefined,
     limit: number,
+    bytes?: number,
   ): Promise<readonly DeadLetter[]> {
-    return this.with(({ database }) => listLetters(database, stream, filter, after, limit));
+    return this.with(({ database }) => listLetters(database, stream, filter, after, limit, bytes));
   }
 
   redrive(stream: string, filter: DeadLetterFilter): Promise<number> {

@@ -188,6 +188,28 @@ export function deadLettersContract({ describe, it }: TestFunctions, context: Co
       assert.deepEqual(letterNs(await store.deadLetters(STREAM, {}, all[3]!.id, 2)), [4, 5]);
     });
 
+    it('are read up to a number of bytes, one at least', async () => {
+      const { store } = context;
+      await register(store, 'default');
+      await append(store, ...[10, 300_000, 300_000, 10, 10].map((size, n) => message({ n, text: 'x'.repeat(size) })));
+      await die(store, await hold(store), 1, await read(store));
+      const pages: unknown[] = [];
+      for (let after: string | undefined; ;) {
+        const page = await store.deadLetters(STREAM, {}, after, 4, 250_000);
+        if (page.length === 0) break;
+        assert.ok(pages.length < 10);
+        pages.push(letterNs(page));
+        after = page.at(-1)?.id;
+      }
+      assert.deepEqual(pages, [[0, 1], [2], [3, 4]]);
+      const letters = await store.deadLetters(STREAM, {}, undefined, 10);
+      const wanted = [letters[2], letters[4]].map((letter) => letter?.id ?? '');
+      const some = { ids: [...wanted, 'unknown'] };
+      assert.deepEqual(letterNs(await store.deadLetters(STREAM, some, undefined, 10, 1)), [2]);
+      assert.deepEqual(letterNs(await store.deadLetters(STREAM, some, wanted[0], 10, 1)), [4]);
+      assert.deepEqual(await store.deadLetters(STREAM, some, wanted[1], 10, 1), []);
+    });
+
     it('picks by group, ids and time, by all that is given', async () => {
       const { store } = context;
       await register(store, 'a', 'b');
