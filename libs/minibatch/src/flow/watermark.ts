@@ -1,3 +1,5 @@
+import { SideFlushes, type SideNote } from './side-note.js';
+
 /** The clock at one moment. */
 export interface Look {
   /** Milliseconds since the epoch; may jump. */
@@ -21,14 +23,34 @@ export interface WatermarkOptions {
 export interface WatermarkState {
   /** Milliseconds since the epoch: windows that end here or before are closed. */
   readonly mark?: number;
-  /** The latest time of a message. */
+  /** The latest time of a message; where there are sides, the furthest mark of one. */
   readonly max?: number;
+  /** Of each side that messages come from. */
+  readonly sides?: Readonly<Record<string, { readonly mark?: number; readonly next?: number }>>;
+  /** Sides that were flushed, while others of their input have not said so. */
+  readonly flushed?: readonly string[];
 }
 
 /** The time of a message, and the mark when it was read. */
 export interface Reading {
   readonly time: number;
   readonly mark: number;
+}
+
+/** A mark that goes on with what is read: see `Watermark`, and `MergedWatermark` for messages of several sides. */
+export interface Mark {
+  readonly state: WatermarkState;
+  readonly value: number;
+  copy(): Mark;
+  /** @param note of the side that the message comes from, if there are sides */
+  read(time: number, look: Look, note?: SideNote): Reading;
+  hear(note: SideNote, look: Look): void;
+  rest(look: Look): void;
+  busy(): void;
+  raise(to: number): void;
+  reaches(time: number): number;
+  /** Whether an input has been flushed since this was asked last. */
+  takeFlush(): boolean;
 }
 
 /** Furthest time from the epoch: with any window around it, bounds are still dates. */
@@ -54,7 +76,7 @@ export function timeOf(given: unknown): number | undefined {
  *
  * It changes when it is asked to read: a step works on a copy, which replaces it when the step is committed.
  */
-export class Watermark {
+export class Watermark implements Mark {
   private mark = -Infinity;
   private max = -Infinity;
   /** Since when the mark goes on with the clock, and from where; undefined in a backlog. Of processing time: the clock when everything had been read. */
@@ -64,6 +86,8 @@ export class Watermark {
   private looked: Look | undefined;
   /** How far the clock has leapt, if no message has confirmed it; a negative leap was back. */
   private leapt = 0;
+  private flushes: SideFlushes;
+  private wantsFlush = false;
 
   /**
    * @param stored as last committed. A new holder goes on from there, and waits `wait` anew before it goes on with the clock: sources may have been
@@ -76,12 +100,14 @@ export class Watermark {
     this.mark = stored.mark ?? -Infinity;
     this.max = stored.max ?? -Infinity;
     this.owed = stored.mark === undefined ? 0 : options.wait;
+    this.flushes = new SideFlushes(stored.flushed);
   }
 
   get state(): WatermarkState {
     return {
       ...(Number.isFinite(this.mark) && { mark: this.mark }),
       ...(Number.isFinite(this.max) && { max: this.max }),
+      ...flushedOf(this.flushes),
     };
   }
 
@@ -91,7 +117,7 @@ export class Watermark {
   }
 
   copy(): Watermark {
-    return Object.assign(new Watermark(this.options), this);
+    return Object.assign(new Watermark(this.options), this, { flushes: new SideFlushes(this.flushes.state) });
   }
 
   /** The next message in read order. @param time as `timeOf` gives it, or `created` */
@@ -124,6 +150,16 @@ export class Watermark {
     } else this.rested = { at: look.monotonic + this.owed, mark: this.mark };
   }
 
+  hear(note: SideNote): void {
+    if (this.flushes.hear(note)) this.wantsFlush = true;
+  }
+
+  takeFlush(): boolean {
+    const { wantsFlush } = this;
+    this.wantsFlush = false;
+    return wantsFlush;
+  }
+
   /** When everything has to have been read for it to reach this time, if nothing comes; monotonic. Infinity: the clock does not bring it there. */
   reaches(time: number): number {
     if (time <= this.mark) return -Infinity;
@@ -154,4 +190,8 @@ export class Watermark {
     this.looked = look;
     return look.now - Math.max(0, this.leapt);
   }
+}
+
+export function flushedOf({ state }: SideFlushes): Pick<WatermarkState, 'flushed'> {
+  return state.length > 0 ? { flushed: state } : {};
 }

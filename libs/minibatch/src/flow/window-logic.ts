@@ -1,5 +1,6 @@
 import type { Message } from '../windows/message.js';
-import type { Look, Watermark } from './watermark.js';
+import type { SideNote } from './side-note.js';
+import type { Look, Mark } from './watermark.js';
 
 /** What is put into windows: a message, or one of several values that were made of it. */
 export interface Item {
@@ -20,9 +21,17 @@ export interface TimedItem extends Item {
   readonly mark: number;
 }
 
+/** What is read in order: an item, with what its side says if there are several, or what a side says without one. */
+export type Entry = (Item & { readonly note?: SideNote }) | { readonly note: SideNote };
+
 /** Reads a batch: moves the mark, and says for each item where it was. The time of one far in the future is that of its arrival. */
-export function readInOrder(items: readonly Item[], watermark: Watermark, look: Look): readonly TimedItem[] {
-  return items.map((item) => ({ ...item, ...watermark.read(item.time, look) }));
+export function readInOrder(entries: readonly Entry[], watermark: Mark, look: Look): readonly TimedItem[] {
+  const items: TimedItem[] = [];
+  for (const entry of entries) {
+    if ('id' in entry) items.push({ ...entry, ...watermark.read(entry.time, look, entry.note) });
+    else watermark.hear(entry.note, look);
+  }
+  return items;
 }
 
 /** A row of the store, decoded: whole values, never differences. */

@@ -87,7 +87,7 @@ export class BatchRunner {
   private batchOf({ partition, id, messages }: Window): BatchState {
     const known = this.batches.get(partition);
     if (known?.window === id) return known;
-    const batch = new BatchState(id, known?.isOf(messages) ? known : undefined);
+    const batch = new BatchState(id, partition, known?.isOf(messages) ? known : undefined);
     this.batches.set(partition, batch);
     return batch;
   }
@@ -111,7 +111,7 @@ export class BatchRunner {
     for (const step of new Set(failed.map((each) => each.step))) {
       const message = window.messages.find((each) => batch.of(each)?.passed.has(step));
       if (!message) continue;
-      const run = new MessageRun(message);
+      const run = new MessageRun(message, undefined, window.partition);
       try {
         await this.parts.take(message.data, run);
       } catch (error) {

@@ -33,6 +33,7 @@ export class BatchState {
   /** @param before what is known of these messages from a larger batch */
   constructor(
     readonly window: string,
+    private readonly partition: number,
     before?: BatchState,
   ) {
     this.tried = new Map(before?.tried);
@@ -102,7 +103,7 @@ export class BatchState {
   }
 
   private one(take: Take, message: Message, signal: AbortSignal): Promise<void> | undefined {
-    const run = new MessageRun(message);
+    const run = new MessageRun(message, undefined, this.partition);
     const note = (outcome: Outcome) => {
       // An attempt that is over: the next one may have judged the message by now.
       if (signal.aborted) return;

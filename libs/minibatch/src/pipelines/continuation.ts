@@ -23,11 +23,16 @@ export interface Onward {
  * such results go to a stream of their own, where the pipeline handles them as it does any message.
  */
 export class Continuation {
-  private isDeferred: boolean;
+  private hasAsynchronous: boolean;
 
   /** @param take of steps without sinks; absent: there are some, so that all has to be handled there */
   constructor(private readonly take: Take | undefined) {
-    this.isDeferred = take === undefined;
+    this.hasAsynchronous = take === undefined;
+  }
+
+  /** All of it is handled there. */
+  get isDeferred(): boolean {
+    return this.hasAsynchronous;
   }
 
   /** @returns what to append */
@@ -46,7 +51,7 @@ export class Continuation {
       const running = this.take(data, run);
       if (running) {
         // What it calls may hang. It is called again there, where many can be on their way at the same time.
-        this.isDeferred = true;
+        this.hasAsynchronous = true;
         running.catch(() => undefined);
         return undefined;
       }

@@ -107,7 +107,7 @@ export class Flow<T> {
    */
   timed(of: FieldOrFunction<T, Date | number>, options: TimeOptions = {}): Flow<T> {
     requireField('timed', 'of', of);
-    checkKeys('timed', options, ['wait', 'idle', 'maxAhead']);
+    checkKeys('timed', options, ['wait', 'idle', 'maxAhead', 'idleAfter']);
     return new Flow({
       work: { kind: 'timed', of: of as AnyFieldOrFunction, options: { ...options } },
       before: [this.node],

@@ -151,7 +151,7 @@ class Batch implements WindowWork {
     this.timeBy = time === undefined ? undefined : readerOf(time);
   }
 
-  readonly items = (): readonly Item[] => this.window.messages.flatMap((message) => this.itemOf(message) ?? []);
+  readonly entries = (): readonly Item[] => this.window.messages.flatMap((message) => this.itemOf(message) ?? []);
 
   readonly fired = (fired: FiredWindow): void => {
     const window = rowWindow(this.options, fired);

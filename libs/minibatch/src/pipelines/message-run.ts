@@ -1,3 +1,4 @@
+import type { SideNote } from '../flow/side-note.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
 
@@ -11,11 +12,24 @@ export interface AsyncStep {
 
 /** What a message has become at an outlet. */
 export type Output =
-  | { readonly kind: 'message'; readonly message: Omit<NewMessage, 'dedupeId'> }
+  /** @property fed the step with windows that it is for, and when it happened */
+  | {
+      readonly kind: 'message';
+      readonly message: Omit<NewMessage, 'dedupeId'>;
+      readonly fed?: { readonly step: string; readonly time: number };
+    }
   /** @property sink its number among the sinks of the consumer */
   | { readonly kind: 'result'; readonly sink: number; readonly data: unknown }
   /** What goes into the windows of the stage. @property time milliseconds since the epoch */
-  | { readonly kind: 'item'; readonly key: string; readonly time: number; readonly data: unknown };
+  | {
+      readonly kind: 'item';
+      readonly key: string;
+      readonly time: number;
+      readonly data: unknown;
+      readonly note?: SideNote;
+    }
+  /** A side of these windows says how far it has come. */
+  | { readonly kind: 'note'; readonly note: SideNote };
 
 /** One message on its way through the functions of a pipeline, once. */
 export class MessageRun {
@@ -35,6 +49,8 @@ export class MessageRun {
   constructor(
     readonly message: Message,
     public time?: number,
+    /** Of the source's stream. */
+    readonly partition = 0,
   ) {
     const { key, created, headers } = message;
     this.source = {

@@ -9,14 +9,16 @@ import { type HoppingShape, logicOf } from '../flow/window-shape.js';
 import type { WindowEmitter } from '../windows/window-emitter.js';
 import { BatchRunner } from './batch-runner.js';
 import { Continuation } from './continuation.js';
+import type { Feeder } from './feeder.js';
+import { feederOf, originBehind, originOf } from './feeds.js';
 import { type FlowNode, type FlowOutlet, isOutlet } from './flow-node.js';
 import { fuse, type FuseOptions } from './fused-steps.js';
 import type { PipelineConsumer } from './pipeline.explorer.js';
 import type { StagePlan } from './pipeline.plan.js';
 import { PipelineStage, PlainBatches, type Prepare } from './pipeline.stage.js';
 import { WindowStage } from './window-stage.js';
-import { entryTake, lateTake, resultTake, storedEntryTake } from './window-takes.js';
-import type { WindowStep } from './window.plan.js';
+import { entryTake, type FedFrom, lateTake, resultTake, storedEntryTake } from './window-takes.js';
+import { inputFrom, type WindowStep } from './window.plan.js';
 import { sizeOfState, stateTooLarge, WindowedStage } from './windowed.stage.js';
 
 /** Of an accumulator. */
@@ -50,7 +52,8 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
   const refs = intoSinks.flatMap(({ target }) => (target.kind === 'sink' ? [target.sink] : []));
   const sinks = await resolveSinks(label, refs, module);
   checkSinks(label, sinks);
-  const fusing = fusingOf(plan, store, { stream, group: resolved.group }, intoSinks);
+  const fuseFrom = (from: FedFrom) => fusingOf(plan, store, { stream, group: resolved.group }, intoSinks, from);
+  const fusing = fuseFrom(originOf(plan));
   const batches = new BatchRunner({
     take: fuse(plan.roots, plan.after, fusing),
     sinks,
@@ -59,8 +62,9 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
     givesUpAll: plan.givesUpAll,
   });
   const { windows } = plan;
-  const windowed = windows && bindWindows(windows, plan, { batches, fusing, prepare });
-  const another = async (): Promise<WindowEmitter> => windowed?.strategy() ?? new PlainBatches();
+  const windowed = windows && bindWindows(windows, plan, { batches, fuseFrom, prepare, maxBytes: fusing.maxBytes });
+  const feeder = feederOf(plan);
+  const another = async (): Promise<WindowEmitter> => windowed?.strategy(feeder()) ?? new PlainBatches(feeder());
   const definition: ConsumerDefinition = {
     ...definitionOf({
       stream,
@@ -73,7 +77,9 @@ export async function bindPipeline(consumer: PipelineConsumer, parts: BindingPar
       executor: undefined,
       sinks: [],
     }),
-    stage: windowed?.stage ?? new PipelineStage(batches, prepare, (stored) => changed(resolved.group, stored)),
+    stage:
+      windowed?.stage ??
+      new PipelineStage(batches, prepare, (stored) => changed(resolved.group, stored), fusing.maxBytes),
   };
   return { definition, line: lineOf(definition, targetsOf(plan.outlets, intoSinks, sinks)) };
 }
@@ -84,6 +90,7 @@ function fusingOf(
   { maxMessageBytes: maxBytes, maxWindowEffectBytes: maxCommitBytes = Infinity }: StreamStore,
   { stream, group }: GroupKey,
   sinks: readonly FlowOutlet[],
+  from: FedFrom,
 ): FuseOptions {
   return {
     maxBytes,
@@ -94,42 +101,47 @@ function fusingOf(
       if (node.work.kind === 'late') return lateTake(next());
       const step = steps.find((each) => each.node === node || each.results === node);
       if (!step) throw new RangeError('a step without a plan: a bug of nestjs-minibatch');
-      if (node === step.results) return resultTake(step, next());
+      if (node === step.results) return resultTake(step, steps, next());
       if (roots.includes(node)) return storedEntryTake;
-      return entryTake(step, step === windows, maxBytes);
+      return entryTake(step, step === windows ? undefined : from, maxBytes);
     },
   };
 }
 
 interface WindowParts {
   readonly batches: BatchRunner;
-  readonly fusing: FuseOptions;
+  readonly fuseFrom: (from: FedFrom) => FuseOptions;
   readonly prepare: Prepare;
+  readonly maxBytes: number;
 }
 
-function bindWindows(step: WindowStep, { after }: StagePlan, { batches, fusing, prepare }: WindowParts) {
+function bindWindows(step: WindowStep, { after }: StagePlan, { batches, fuseFrom, prepare, maxBytes }: WindowParts) {
   const { name, aggregate, shape, late } = step;
   const limit = { most: MOST_STATE_BYTES, sizeOf: sizeOfState(name), tooLarge: stateTooLarge(name, MOST_STATE_BYTES) };
   const logic = logicOf(shape, { aggregate, limit });
-  const behind = (node: FlowNode) => {
+  const behind = (node: FlowNode, from: FedFrom) => {
     const nexts = after.get(node) ?? [];
-    return new Continuation(reachesSink(nexts, after) ? undefined : fuse(nexts, after, fusing));
+    return new Continuation(reachesSink(nexts, after) ? undefined : fuse(nexts, after, fuseFrom(from)));
   };
   const stage = new WindowedStage({
     batches,
     step,
-    results: behind(step.results),
-    late: late.kind === 'flow' ? behind(late.node) : new Continuation(undefined),
+    results: behind(step.results, originBehind(step)),
+    late:
+      late.kind === 'flow'
+        ? behind(late.node, { input: inputFrom.others(name), isTimed: true })
+        : new Continuation(undefined),
     prepare,
-    maxBytes: fusing.maxBytes,
+    maxBytes,
   });
   const options = {
     logic,
     time: shape.time,
+    ...(step.sides && { sides: step.sides }),
     shape: shapeText(step),
     changed: (stored: string) => changed(name, stored),
   };
-  return { stage, strategy: () => new WindowStage(options) };
+  return { stage, strategy: (feeder: Feeder | undefined) => new WindowStage(options, feeder) };
 }
 
 /** Before windows that follow: what goes into those is appended. */

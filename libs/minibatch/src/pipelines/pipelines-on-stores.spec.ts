@@ -98,6 +98,36 @@ class CountsOfReadings {
   }
 }
 
+const MoreReadings = defineStream<Reading>('more-readings', { partitions: 2 });
+
+/** One of its sources needs something that is away for a while. */
+@Injectable()
+class CountsOfBoth {
+  readonly found: string[] = [];
+  isDown = false;
+
+  @Pipeline('both', { retry: { backoff: 10, maxBackoff: 20 } })
+  both() {
+    const away = async (reading: Reading) => {
+      if (this.isDown) throw new Error('away');
+      return reading;
+    };
+    return from(Readings)
+      .merge(from(MoreReadings).map(away))
+      .timed('at')
+      .by('sensor')
+      .window({ interval: 10_000 })
+      .count()
+      .map(({ key, value, start }) => `${key} ${start.getTime()} ${value}`)
+      .to(Sums, { batch: { interval: 20 } });
+  }
+
+  @Streaming(Sums, { size: 100, interval: 20 })
+  collect({ data }: Window<string>) {
+    this.found.push(...data);
+  }
+}
+
 /** What the windows of one sensor come to. */
 function sumsOf(readings: readonly Reading[]): readonly string[] {
   const ends = (readings.at(-1)?.at ?? 0) + 1_000;
@@ -244,6 +274,39 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
       await vi.waitUntil(() => found.length > 0, { timeout: 60_000, interval: 20 });
       expect(found).toEqual(['a 2']);
       expect(await store.deadLetters('readings', {}, undefined, 10)).toEqual([]);
+    } finally {
+      await app.close();
+    }
+  });
+
+  it('closes no window over what one of several sources still has for it', async () => {
+    const { store } = opened;
+    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [CountsOfBoth] })
+    class AppModule {}
+    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
+    app.useLogger(false);
+    await app.init();
+    try {
+      const streams = app.get(StreamService);
+      const pipeline = app.get(CountsOfBoth);
+      const more = (at: number, key: string) => streams.append(MoreReadings, { sensor: 'a', at, value: 1 }, { key });
+      const handled = async (stream: typeof Readings) => (await streams.stream(stream).stats()).buffered === 0;
+      const until = (stream: typeof Readings) => vi.waitUntil(() => handled(stream), { timeout: 60_000, interval: 5 });
+      // Both partitions: crc32 of 'a' is odd, that of 'd' is even.
+      await more(1_000, 'a');
+      await more(1_001, 'd');
+      await until(MoreReadings);
+      pipeline.isDown = true;
+      await more(2_000, 'a');
+      for (const at of [3_000, 15_000, 40_000]) await streams.append(Readings, { sensor: 'a', at, value: 1 });
+      await until(Readings);
+      pipeline.isDown = false;
+      await more(45_000, 'a');
+      await more(45_001, 'd');
+      await until(MoreReadings);
+      await vi.waitUntil(() => pipeline.found.length >= 2, { timeout: 60_000, interval: 20 });
+      expect(pipeline.found.slice(0, 2)).toEqual(['a 0 4', 'a 10000 1']);
+      expect(await store.deadLetters('both/items', {}, undefined, 10)).toEqual([]);
     } finally {
       await app.close();
     }

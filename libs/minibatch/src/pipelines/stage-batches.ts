@@ -1,5 +1,6 @@
 import type { StageChanges } from '../engine/engine.interface.js';
 import type { Look } from '../flow/watermark.js';
+import type { Feeder, Progress } from './feeder.js';
 import type { BufferedMessage, Message } from '../windows/message.js';
 import {
   type EmitterContext,
@@ -40,6 +41,11 @@ export abstract class StageBatches extends WindowEmitter {
   /** The stream is to be flushed, or was while messages were on their way: then that is done after them. */
   private wantsFlush = false;
 
+  /** @param feeder of the steps that the stage brings items to */
+  constructor(readonly feeder?: Feeder) {
+    super();
+  }
+
   /** Everything that was there at that time has been handled. */
   protected abstract rest(look: Look): void;
   /** There is more to read. */
@@ -50,12 +56,17 @@ export abstract class StageBatches extends WindowEmitter {
   protected abstract get dueAt(): number;
   /** Whether a flush is more than that messages do not wait. */
   protected abstract get flushes(): boolean;
+  /** Of the stage's own windows. */
+  protected get own(): Progress | undefined {
+    return undefined;
+  }
 
   override init(context: EmitterContext): void | Promise<void> {
     this.cuts = [];
     this.hasFlushed = false;
     this.wantsFlush = false;
     this.isIdle = false;
+    this.feeder?.init();
     return this.counts.init(context);
   }
 
@@ -67,8 +78,13 @@ export abstract class StageBatches extends WindowEmitter {
     else if (!this.hasFlushed) this.wantsFlush = this.flushes;
     if (workerFree) this.forgetCuts();
     this.isIdle = length === 0 && complete && workerFree;
-    if (!complete) this.busy();
-    else if (this.isIdle && readAt) this.rest(readAt);
+    if (!complete) {
+      this.busy();
+      this.feeder?.busy();
+    } else if (this.isIdle && readAt) {
+      this.rest(readAt);
+      this.feeder?.rest(readAt, this.own);
+    }
   }
 
   windowReady(view: MessageView): boolean {
@@ -98,24 +114,22 @@ export abstract class StageBatches extends WindowEmitter {
 
   override nextCheck(view: MessageView): number | undefined {
     const check = this.counts.nextCheck(view);
-    const wait = this.isIdle ? Math.ceil(this.dueAt - view.monotonic) : Infinity;
+    const wait = this.isIdle ? Math.ceil(this.firstDue - view.monotonic) : Infinity;
     return wait === Infinity ? check : Math.min(check ?? Infinity, view.now + Math.max(1, wait));
   }
 
   override reads(now: number, flushing?: boolean): ReadPlan {
     const plan = this.counts.reads(now, flushing);
     const { readAt } = this.seen;
-    if (!this.isIdle || !readAt || this.dueAt === Infinity || plan.order !== 'append') return plan;
-    return { ...plan, maxAge: Math.max(1, this.dueAt - readAt.monotonic) };
+    if (!this.isIdle || !readAt || plan.order !== 'append') return plan;
+    const due = this.firstDue;
+    if (!Number.isFinite(due)) return plan;
+    return { ...plan, maxAge: Math.max(1, due - readAt.monotonic) };
   }
 
   /** What was known when the batch was made. Undefined if an earlier process has made it, or if it is one of several parts of one. */
-  protected cutOf({ messages, end, part }: Window): Cut | undefined {
-    const [first] = messages;
-    // Some of its messages may have turned out to be undecodable.
-    if (first)
-      return part === undefined ? this.cuts.find(({ take }) => take.some(({ id }) => id === first.id)) : undefined;
-    return this.cuts.find((cut) => cut.end === end?.getTime());
+  protected cutOf(window: Window): Cut | undefined {
+    return window.part === undefined ? this.cuts[this.indexOf(window)] : undefined;
   }
 
   /** Batches that are not through are not there any more: see `Stage.givenBack`. */
@@ -124,14 +138,26 @@ export abstract class StageBatches extends WindowEmitter {
     this.counts.shrink(most);
   }
 
-  /** @param changes what the batch has come to */
-  protected through(cut: Cut | undefined, window: Window, changes: Pick<StageChanges, 'bytes' | 'limit'>): void {
+  /** The batch is through, and so are those before it. @param changes what it has come to */
+  protected through(window: Window, changes: Pick<StageChanges, 'bytes' | 'limit'>): void {
     this.counts.through(window.messages.length, changes.bytes, changes.limit);
-    if (cut) this.cuts = this.cuts.filter((each) => each !== cut);
+    const index = this.indexOf(window);
+    if (index >= 0) this.cuts.splice(0, window.part === undefined ? index + 1 : index);
+  }
+
+  private indexOf({ messages, end }: Window): number {
+    const [first] = messages;
+    // Some of its messages may have turned out to be undecodable.
+    if (first) return this.cuts.findIndex(({ take }) => take.some(({ id }) => id === first.id));
+    return this.cuts.findIndex((cut) => cut.end === end?.getTime());
   }
 
   private get needsEmpty(): boolean {
-    return this.isIdle && (this.wantsFlush || this.isDue);
+    return this.isIdle && (this.wantsFlush || this.isDue || this.feeder?.isDue === true);
+  }
+
+  private get firstDue(): number {
+    return Math.min(this.dueAt, this.feeder?.dueAt ?? Infinity);
   }
 
   /** A worker is free, so they are through, or were given up. */

@@ -1,5 +1,7 @@
 import type { StageChanges } from '../engine/engine.interface.js';
+import type { Mark } from '../flow/watermark.js';
 import type {
+  Entry,
   FailedItem,
   FiredWindow,
   Item,
@@ -10,7 +12,6 @@ import type {
   TimedItem,
   WindowLogic,
 } from '../flow/window-logic.js';
-import type { Watermark } from '../flow/watermark.js';
 import { StateDraft } from './state-draft.js';
 
 /** Rows that are fired in one step. */
@@ -29,7 +30,7 @@ export interface WindowWork {
   /**
    * What is put into windows of these messages, in their order. Messages that something is wrong with are rejected there.
    */
-  readonly items: () => readonly Item[];
+  readonly entries: () => readonly Entry[];
   /** A window has closed, or its result has changed. */
   readonly fired: (fired: FiredWindow) => void;
   /** An item came too late for windows. */
@@ -63,7 +64,7 @@ export class WindowBatch {
     private readonly logic: WindowLogic,
     private readonly changes: StageChanges,
     private readonly work: WindowWork,
-    private readonly watermark: Watermark,
+    private readonly watermark: Mark,
   ) {}
 
   /** @throws EffectsTooLarge */

@@ -2,6 +2,7 @@ import type { Mutable } from '../common/mutable.js';
 import { bareMessageOf, ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { mergeAll } from '../flow/aggregate-content.js';
 import type { Untyped } from '../flow/aggregates.js';
+import type { SideNote } from '../flow/side-note.js';
 import { keyFrom, type StoredKey, storedKey } from '../flow/slot.js';
 import type { FiredWindow } from '../flow/window-logic.js';
 import { type Draft, type DraftLabels, draftOf } from './draft.js';
@@ -21,6 +22,16 @@ export interface ItemMessage {
   /** Milliseconds since the epoch. */
   readonly time: number;
   readonly data: unknown;
+  /** Of the side that it comes from, if the step has sides. */
+  readonly side?: string;
+  readonly mark?: number;
+}
+
+/** What a side says without an item, in the same stream; in that of results, on its way there. */
+export interface NoteMessage {
+  readonly note: SideNote;
+  /** The step that it is for. */
+  readonly step: string;
 }
 
 /** A window that has closed, for what follows it. */
@@ -41,9 +52,21 @@ export function itemMessage(
   { key, time, data }: { readonly key: string; readonly time: number; readonly data: unknown },
   { created, headers }: Pick<DraftLabels, 'created' | 'headers'>,
   maxBytes: number,
+  note?: SideNote,
 ): Draft {
-  const content: ItemMessage = { key: storedKey(key), time, data };
+  const content: ItemMessage = { key: storedKey(key), time, data, ...note };
   return draftOf(stream, content, { created, headers, key: partitionKey(key) }, maxBytes);
+}
+
+export function noteMessage(stream: string, step: string, note: SideNote, created: number, maxBytes: number): Draft {
+  return draftOf(stream, { note, step } satisfies NoteMessage, { created }, maxBytes);
+}
+
+/** Undefined if it is no note. */
+export function noteFrom(data: unknown): NoteMessage | undefined {
+  return typeof data === 'object' && data !== null && 'note' in data && !('key' in data)
+    ? (data as NoteMessage)
+    : undefined;
 }
 
 /** One that can't be stored is stored without its accumulators, and becomes a dead letter: it must not hold up others. */
@@ -75,9 +98,15 @@ function partitionKey(key: string): string {
   return key.length <= LONGEST_PARTITION_KEY ? key.toWellFormed() : key.slice(0, LONGEST_PARTITION_KEY).toWellFormed();
 }
 
-export function itemFrom(data: unknown): { readonly key: string; readonly time: number; readonly data: unknown } {
-  const { key, ...rest } = data as ItemMessage;
-  return { key: keyFrom(key), ...rest };
+export function itemFrom(stored: unknown): {
+  readonly key: string;
+  readonly time: number;
+  readonly data: unknown;
+  readonly note?: SideNote;
+} {
+  const { key, time, data, side, mark } = stored as ItemMessage;
+  const note = side === undefined ? {} : { note: { side, ...(mark !== undefined && { mark }) } };
+  return { key: keyFrom(key), time, data, ...note };
 }
 
 /** @throws what a function of the application throws */

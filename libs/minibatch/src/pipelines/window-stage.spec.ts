@@ -41,7 +41,7 @@ function stageOf(options: Readonly<Record<string, unknown>>, batch = { size: 3, 
   };
   const make = () => new WindowStage({ logic, time: shape.time, shape: '', changed: (stored) => new Error(stored) });
   const work = (window: Window, changes: StageChanges): WindowWork => ({
-    items: () => window.messages.map(itemOf),
+    entries: () => window.messages.map(itemOf),
     fired: ({ key, start, end, value, partial }: FiredWindow) =>
       changes.append({
         stream: OUT,
@@ -59,8 +59,9 @@ function stageOf(options: Readonly<Record<string, unknown>>, batch = { size: 3, 
     ...batch,
     emitter: make(),
     stage: {
-      run: (...[window, changes, strategy]: Parameters<Stage['run']>) =>
-        (strategy as WindowStage).run(window, changes, work(window, changes)),
+      run: async (...[window, changes, strategy]: Parameters<Stage['run']>) => {
+        await (strategy as WindowStage).run(window, changes, work(window, changes));
+      },
       values: { encode: encodeValue, decode: (bytes: Uint8Array) => decodeValue(Buffer.from(bytes)) },
       cacheBytes: 1_000,
     },

@@ -1,11 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { StageChanges, ValueCodec } from '../engine/engine.interface.js';
 import { isOpenRow } from '../flow/open-rows.js';
-import { type Look, Watermark, type WatermarkOptions, type WatermarkState } from '../flow/watermark.js';
+import { MergedWatermark } from '../flow/merged-watermark.js';
+import { type Look, type Mark, Watermark, type WatermarkOptions, type WatermarkState } from '../flow/watermark.js';
 import { readInOrder, type WindowLogic } from '../flow/window-logic.js';
 import { decodeValue, encodeValue } from '../storage/encoded-message.js';
 import type { EmitterContext } from '../windows/window-emitter.js';
 import type { Window } from '../windows/window.js';
+import type { Feeder, Progress } from './feeder.js';
 import { StageBatches } from './stage-batches.js';
 import { WindowBatch, type WindowWork } from './window-batch.js';
 
@@ -41,6 +43,8 @@ export async function openWindows(changes: StageChanges): Promise<string | undef
 export interface WindowStageOptions {
   readonly logic: WindowLogic;
   readonly time: WatermarkOptions;
+  /** Where its messages come from, if they say how far they have come: see `MergedWatermark`. */
+  readonly sides?: { readonly inputs: readonly string[]; readonly idleAfter: number };
   /** What the rows look like. Others are refused while there are rows of an earlier shape. */
   readonly shape: string;
   /** What to throw then. */
@@ -52,6 +56,15 @@ interface StoredMark extends WatermarkState {
   readonly shape?: string;
   /** A flush has begun and has not come to its end. */
   readonly flush?: Flush;
+}
+
+/** What a batch has come to. */
+export interface StageRun {
+  /** When everything had been read that there was, if the batch is the last one. */
+  readonly read: Look | undefined;
+  /** All windows have been given out, because the stream was flushed. */
+  readonly isFlushed: boolean;
+  readonly own: Progress;
 }
 
 /** A flush that takes several batches. */
@@ -68,19 +81,22 @@ interface Flush {
  */
 export class WindowStage extends StageBatches {
   /** As of the last batch that is through, and on from there while nothing comes. */
-  private watermark: Watermark;
+  private watermark: Mark;
   /** No row is due before. Undefined: not known yet; Infinity: none is due. */
   private nextDue: number | undefined;
   /** One that has begun. */
   private flush: Flush | undefined;
 
-  constructor(private readonly options: WindowStageOptions) {
-    super();
-    this.watermark = new Watermark(options.time);
+  constructor(
+    private readonly options: WindowStageOptions,
+    feeder?: Feeder,
+  ) {
+    super(feeder);
+    this.watermark = markOf(options);
   }
 
   override init(context: EmitterContext): void | Promise<void> {
-    this.watermark = new Watermark(this.options.time);
+    this.watermark = markOf(this.options);
     this.nextDue = undefined;
     this.flush = undefined;
     return super.init(context);
@@ -109,20 +125,27 @@ export class WindowStage extends StageBatches {
     return true;
   }
 
+  protected override get own(): Progress | undefined {
+    return this.nextDue === undefined ? undefined : progressOf(this.watermark, this.nextDue);
+  }
+
   // ---- a batch
 
-  async run(window: Window, changes: StageChanges, work: WindowWork): Promise<void> {
+  /** @returns what the steps behind the windows have to know */
+  async run(window: Window, changes: StageChanges, work: WindowWork): Promise<StageRun> {
     const cut = this.cutOf(window);
     const isFirst = this.nextDue === undefined;
     const stored = await this.stored(changes);
-    const draft = isFirst ? new Watermark(this.options.time, stored) : this.watermark.copy();
-    const timed = readInOrder(work.items(), draft, changes.began);
+    const draft = isFirst ? markOf(this.options, stored) : this.watermark.copy();
+    const timed = readInOrder(work.entries(), draft, changes.began);
     if (cut?.read) draft.rest(cut.read);
     else draft.busy();
     const batch = new WindowBatch(this.options.logic, changes, work, draft);
     if (timed.length > 0) await batch.take(timed);
-    const begun = isFirst ? stored?.flush : this.flush;
-    const flushes = cut?.flushes === true || (begun !== undefined && window.messages.length === 0);
+    const isEmpty = window.messages.length === 0;
+    const asked = draft.takeFlush() ? flushFrom(draft) : undefined;
+    const begun = (isFirst ? stored?.flush : this.flush) ?? asked;
+    const flushes = cut?.flushes === true || (begun !== undefined && isEmpty);
     const flush = flushes ? await this.flushSome(batch, draft, begun) : begun;
     const known = isFirst ? await changes.nextDue() : this.nextDue;
     // The rest of a flush would be fired as if it had come to its end.
@@ -132,8 +155,10 @@ export class WindowStage extends StageBatches {
       this.watermark = draft;
       this.nextDue = nextDue;
       this.flush = flush;
-      this.through(cut, window, changes);
+      this.through(window, changes);
     });
+    const isFlushed = flushes && flush === undefined;
+    return { read: cut?.read, isFlushed, own: progressOf(draft, nextDue) };
   }
 
   /** @throws what `changed` makes: rows of another shape would be read as what they are not */
@@ -148,8 +173,8 @@ export class WindowStage extends StageBatches {
   }
 
   /** @returns what is left to flush */
-  private async flushSome(batch: WindowBatch, draft: Watermark, begun: Flush | undefined): Promise<Flush | undefined> {
-    const flush = begun ?? (Number.isFinite(draft.value) ? { from: draft.value } : {});
+  private async flushSome(batch: WindowBatch, draft: Mark, begun: Flush | undefined): Promise<Flush | undefined> {
+    const flush = begun ?? flushFrom(draft);
     const { isDone, raise } = await batch.flush(flush.from ?? -Infinity);
     // At once: what comes before the rest is flushed must not go into windows that have been given out.
     draft.raise(raise);
@@ -159,4 +184,16 @@ export class WindowStage extends StageBatches {
   private store(mark: StoredMark, stored: StoredMark | undefined, changes: StageChanges): void {
     if (!isDeepStrictEqual(mark, stored)) changes.put(MARK, mark);
   }
+}
+
+function markOf({ time, sides }: WindowStageOptions, stored?: WatermarkState): Mark {
+  return sides ? new MergedWatermark({ ...time, ...sides }, stored) : new Watermark(time, stored);
+}
+
+function flushFrom({ value }: Mark): Flush {
+  return Number.isFinite(value) ? { from: value } : {};
+}
+
+function progressOf(mark: Mark, next: number): Progress {
+  return { mark: mark.value, next, moves: mark.reaches(mark.value + 1) < Infinity };
 }

@@ -1,15 +1,27 @@
 import { show } from '../common/checks.js';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { type AnyFieldOrFunction, readerOf } from '../flow/field-or-function.js';
+import { sideOf } from '../flow/side-note.js';
 import { keyOf } from '../flow/slot.js';
 import { timeOf } from '../flow/watermark.js';
 import { toStorable } from '../storage/storable.js';
 import type { MessageRun, Take } from './message-run.js';
-import { itemFrom, itemMessage, resultFrom } from './window-messages.js';
+import { itemFrom, itemMessage, noteFrom, noteMessage, resultFrom } from './window-messages.js';
 import type { WindowStep } from './window.plan.js';
 
-/** Into the windows of this stage, or of another one by way of a stream. */
-export function entryTake(step: WindowStep, isDirect: boolean, maxBytes: number): Take {
+/** What a stage is to steps with windows that it brings items to. */
+export interface FedFrom {
+  readonly input: string;
+  /** Whether the times of its items say how far it has come. */
+  readonly isTimed: boolean;
+}
+
+/**
+ * Into the windows of this stage, or of another one by way of a stream.
+ *
+ * @param from absent: they are those of this stage
+ */
+export function entryTake(step: WindowStep, from: FedFrom | undefined, maxBytes: number): Take {
   const keyBy = readerOf(step.by);
   const timeBy = step.time === undefined ? undefined : readerOf(step.time);
   // By count, time is how long a message has waited.
@@ -20,11 +32,13 @@ export function entryTake(step: WindowStep, isDirect: boolean, maxBytes: number)
     const carried = isByCount ? undefined : run.time;
     const given = timeBy ? requireTime(`window of '${step.name}': time`, timeBy(data, message)) : carried;
     const time = given ?? run.source.created;
-    if (!isDirect) {
-      run.outputs.push({
-        kind: 'message',
-        message: itemMessage(step.streams.items, { key, time, data }, run.source, maxBytes),
-      });
+    if (from) {
+      const note = step.sides && {
+        side: sideOf(from.input, run.partition),
+        ...(from.isTimed && { mark: time - step.shape.time.wait }),
+      };
+      const message = itemMessage(step.streams.items, { key, time, data }, run.source, maxBytes, note);
+      run.outputs.push({ kind: 'message', message, fed: { step: step.name, time } });
       return;
     }
     // Other functions may change it before it is in its windows, and it has to be what it would be if it had been stored.
@@ -34,7 +48,9 @@ export function entryTake(step: WindowStep, isDirect: boolean, maxBytes: number)
 
 /** What another stage has brought to the stream of the step. */
 export const storedEntryTake: Take = (data, run) => {
-  run.outputs.push({ kind: 'item', ...itemFrom(data) });
+  const noted = noteFrom(data);
+  if (noted) run.outputs.push({ kind: 'note', note: noted.note });
+  else run.outputs.push({ kind: 'item', ...itemFrom(data) });
 };
 
 export function timedTake(of: AnyFieldOrFunction, next: Take): Take {
@@ -42,9 +58,20 @@ export function timedTake(of: AnyFieldOrFunction, next: Take): Take {
   return (data, run) => at(requireTime('timed', read(data, run.message)), data, run, next);
 }
 
-/** Results that another stage has brought to a stream. */
-export function resultTake({ aggregate, latestIn }: WindowStep, next: Take): Take {
+/** Results that another stage has brought to a stream, and what it says to steps behind them. */
+export function resultTake({ aggregate, latestIn }: WindowStep, steps: readonly WindowStep[], next: Take): Take {
   return (data, run) => {
+    const noted = noteFrom(data);
+    if (noted) {
+      const { step: name, note } = noted;
+      const step = steps.find((each) => each.name === name);
+      const { created } = run.source;
+      if (step) {
+        const message = noteMessage(step.streams.items, name, note, created, Infinity);
+        run.outputs.push({ kind: 'message', message });
+      }
+      return;
+    }
     const result = resultFrom(data, aggregate);
     const end = Reflect.get(result, 'end') as Date | undefined;
     const time = end ? latestIn(end.getTime()) : run.message.created.getTime();

@@ -10,6 +10,11 @@ export interface TimeOptions {
   readonly idle?: 'advance' | 'hold';
   /** A message further ahead of the clock counts as arrived now, and closes no window. @default '1 minute' */
   readonly maxAhead?: Duration;
+  /**
+   * Where messages come from several sources or partitions, or from windows before: nothing closes before all of them have come so far. One that
+   * has brought nothing for so long is not waited for, and what it brings later may be late. @default '1 minute'
+   */
+  readonly idleAfter?: Duration;
 }
 
 /** Options of windows that have bounds in time. */

@@ -1,4 +1,4 @@
-import { checkKeys, checkName, invalidOption } from '../common/checks.js';
+import { checkDuration, checkKeys, checkName, invalidOption } from '../common/checks.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Untyped } from '../flow/aggregates.js';
@@ -31,12 +31,19 @@ export interface WindowStep {
   readonly late: LateTarget;
   /** Whether it reads its source itself: then no other step does, and all messages of a key are in the one partition. */
   readonly readsSource: boolean;
+  /**
+   * Where what it reads comes from, if it does not read its source itself, and windows close by the times of messages; as stages call
+   * themselves that say how far they have come.
+   */
+  readonly sides?: { readonly inputs: readonly string[]; readonly idleAfter: number };
   /** Of its own, for what it reads, for results whose functions do not work at once, and for late messages. */
   readonly streams: { readonly items: string; readonly results: string; readonly late: string };
 }
 
 /** How long a step that does not read its source waits: results of one window come close together, but not at once. */
 const WAIT_FOR_OTHERS = 1_000;
+/** How long one side of it may be silent until nobody waits for it. */
+const IDLE_AFTER = 60_000;
 
 /**
  * The steps with windows that lead to outlets. Pure.
@@ -52,20 +59,19 @@ export function planWindows(
 ): readonly WindowStep[] {
   const nodes = [...after.keys()].filter(isWindows);
   const sources = nodes.map(soleSourceOf);
-  const names = new Set<string>();
+  const names = new Map(nodes.map((node) => [node, nameOf(label, pipeline, node, nodes.length)]));
   return nodes.map((node, index) => {
-    const name = nameOf(label, pipeline, node, nodes.length);
-    if (names.has(name))
+    const name = names.get(node)!;
+    if ([...names].some(([other, taken]) => taken === name && nodes.indexOf(other) < index))
       throw invalidOption(
         label,
         'window: name',
         Reflect.get(node.work.options, 'name'),
         'a name that no other step of it has',
       );
-    names.add(name);
     const source = sources[index];
     const readsSource = source !== undefined && sources.indexOf(source) === sources.lastIndexOf(source);
-    return stepOf(label, name, node, after.get(node) ?? [], readsSource);
+    return stepOf(label, name, node, after.get(node) ?? [], readsSource ? undefined : inputsOf(node, names));
   });
 }
 
@@ -100,6 +106,35 @@ function soleSourceOf(node: FlowNode): string | undefined {
   return sources.size === 1 ? source : undefined;
 }
 
+/** What a stage is called that brings items to steps with windows. */
+export const inputFrom = {
+  source: (stream: string) => `s:${stream}`,
+  /** Results of a step with windows in time. */
+  windows: (step: string) => `w:${step}`,
+  /** Others: they are not waited for, because nobody knows what is still to come. */
+  others: (step: string) => `o:${step}`,
+};
+
+/** The stages whose items it waits for. */
+function inputsOf(node: WindowsNode, names: ReadonlyMap<FlowNode, string>): readonly string[] {
+  const inputs = new Set<string>();
+  const visit = ({ work, before }: FlowNode): void => {
+    if (work.kind === 'from') inputs.add(inputFrom.source(work.stream));
+    else if (work.kind === 'late') return;
+    else if (work.kind === 'aggregate') {
+      for (const windows of before) {
+        if (isWindows(windows) && !isByCount(windows)) inputs.add(inputFrom.windows(names.get(windows) ?? ''));
+      }
+    } else before.forEach(visit);
+  };
+  node.before.forEach(visit);
+  return [...inputs];
+}
+
+function isByCount({ work }: WindowsNode): boolean {
+  return 'size' in work.windows;
+}
+
 type WindowsNode = FlowNode & { readonly work: WindowsWork };
 
 function isWindows(node: FlowNode): node is WindowsNode {
@@ -111,7 +146,8 @@ function stepOf(
   name: string,
   node: WindowsNode,
   nexts: readonly (FlowNode | FlowOutlet)[],
-  readsSource: boolean,
+  /** Absent: it reads its source itself. */
+  inputs: readonly string[] | undefined,
 ): WindowStep {
   const { by, windows } = node.work;
   const where = `${label}: window`;
@@ -127,7 +163,9 @@ function stepOf(
       'one: aggregate((a) => ({ … })) makes several results of the same windows',
     );
   }
-  const given = optionsOf(where, node, readsSource);
+  const readsSource = inputs === undefined;
+  const { idleAfter = IDLE_AFTER, ...given } = optionsOf(where, node, readsSource);
+  const silence = checkDuration(where, 'idleAfter', idleAfter, { min: 1 });
   const { aggregate } = results.work;
   const { shape, problems } = checkWindow(where, given, { late: 'deadLetter', merges: aggregate.merge !== undefined });
   const [problem] = problems;
@@ -145,6 +183,7 @@ function stepOf(
     latestIn: shape.windows.kind === 'message' ? (end) => end : (end) => end - 1,
     late: lateTarget(where, windows, nexts),
     readsSource,
+    ...(inputs && shape.time.mode === 'event' && { sides: { inputs, idleAfter: silence } }),
     streams: { items: `${name}/items`, results: `${name}/results`, late: `${name}/late` },
   };
 }
@@ -176,7 +215,7 @@ function optionsOf(
 ): Readonly<Record<string, unknown>> {
   const own = { ...work.windows } as Record<string, unknown>;
   const known = ['size', 'interval', 'every', 'offset', 'timezone', 'empty', 'gap', 'leading', 'partial'];
-  const ofTime = ['time', 'wait', 'idle', 'maxAhead', 'grace', 'late', 'lateness'];
+  const ofTime = ['time', 'wait', 'idle', 'maxAhead', 'idleAfter', 'grace', 'late', 'lateness'];
   checkKeys(where, own, [...known, ...ofTime]);
   const given = { ...own, by: work.by };
   const times = [...new Set(before.flatMap(timesOf))];
@@ -218,5 +257,5 @@ function timesOf({ work, before }: FlowNode): readonly TimeSource[] {
 }
 
 function saysTheSame(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
-  return ['wait', 'idle', 'maxAhead'].every((option) => a[option] === b[option]);
+  return ['wait', 'idle', 'maxAhead', 'idleAfter'].every((option) => a[option] === b[option]);
 }

@@ -4,7 +4,7 @@ import type { Mutable } from '../common/mutable.js';
 import type { NamedSink, Stage, StageChanges } from '../engine/engine.interface.js';
 import { codeOf, ErrorCode, MinibatchError, messageOf } from '../errors/minibatch.error.js';
 import { copyOf } from '../flow/plain-copy.js';
-import type { FailedItem, FiredWindow, Item, LateItem } from '../flow/window-logic.js';
+import type { Entry, FailedItem, FiredWindow, Item, LateItem } from '../flow/window-logic.js';
 import { toStorable } from '../storage/storable.js';
 import type { NewMessage } from '../storage/stream-store.interface.js';
 import type { Message } from '../windows/message.js';
@@ -13,11 +13,12 @@ import type { Window } from '../windows/window.js';
 import type { BatchOutcome, BatchRunner } from './batch-runner.js';
 import type { Continuation } from './continuation.js';
 import { type Draft, draftOf } from './draft.js';
+import type { Saying } from './feeder.js';
 import type { Output } from './message-run.js';
 import type { Prepare } from './pipeline.stage.js';
 import { idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
 import { LARGEST_ROW, type WindowWork } from './window-batch.js';
-import { ROWS, type WindowStage } from './window-stage.js';
+import { ROWS, type StageRun, type WindowStage } from './window-stage.js';
 import type { WindowStep } from './window.plan.js';
 
 export interface WindowedStageParts {
@@ -36,6 +37,9 @@ const CACHE_BYTES = 64 * 1024 * 1024;
 /** One result may take this part of what is committed together: with the rows of its key, it fits. */
 const PARTS_OF_A_COMMIT = 2;
 
+/** For notes to steps with windows. */
+const NOTES_BYTES = 4 * 1024;
+
 /** A stage of a pipeline that puts what messages become into windows. */
 export class WindowedStage implements Stage {
   readonly values = ROWS;
@@ -46,9 +50,12 @@ export class WindowedStage implements Stage {
   readonly run = async (window: Window, changes: StageChanges, strategy: WindowEmitter): Promise<void> => {
     const { batches, step, prepare } = this.parts;
     requireOnePartition(step, window.stream, changes.partitions);
-    const batch = new WindowBatch(this.parts, window, changes, await batches.run(window));
-    await (strategy as WindowStage).run(window, changes, batch);
-    const drafts = batch.drafts.map((draft): Mutable<NewMessage> => ({ ...draft }));
+    const stage = strategy as WindowStage;
+    const batch = new WindowBatch(this.parts, window, changes, await batches.run(window), stage.feeder !== undefined);
+    const run = await stage.run(window, changes, batch);
+    const drafts = this.withNotes(window, changes, stage, batch, run).map((draft): Mutable<NewMessage> => ({
+      ...draft,
+    }));
     for (const [message, error] of [...batch.tooLate, ...batch.bad]) window.reject(message, error);
     await batches.deliver(window);
     if (drafts.length > 0) await prepare(drafts, window.closing);
@@ -60,17 +67,43 @@ export class WindowedStage implements Stage {
 
   readonly givenBack = (strategy: WindowEmitter, most: number): void => (strategy as WindowStage).givenBack(most);
 
+  /** What the batch has made, and what the steps that it brings items to have to know. */
+  private withNotes(
+    window: Window,
+    changes: StageChanges,
+    { feeder }: WindowStage,
+    { outputs, made, results }: WindowBatch,
+    { read, isFlushed, own }: StageRun,
+  ): readonly Draft[] {
+    const given = results.flatMap(({ drafts }) => drafts);
+    if (!feeder) return [...outputs, ...given];
+    const { step, results: continuation, maxBytes } = this.parts;
+    const { results: by } = step.streams;
+    const attempt = feeder.attempt();
+    const saying: Saying = {
+      ...{ look: changes.began, partition: window.partition, partitions: changes.partitions, maxBytes, own },
+      ...{ isEmpty: window.messages.length === 0, flushed: isFlushed, gaveResults: given.length > 0 },
+      // Behind results that are on their way there.
+      ...((continuation.isDeferred || given.some(({ stream }) => stream === by)) && { by }),
+    };
+    attempt.note(made, saying.look);
+    changes.whenThrough(() => attempt.through());
+    return [...attempt.before(saying), ...outputs, ...given, ...attempt.behind(saying, read)];
+  }
+
   readonly withSinks = (replace: (sink: NamedSink) => NamedSink): Stage =>
     new WindowedStage({ ...this.parts, batches: this.parts.batches.withSinks(replace) });
 }
 
 /** Messages of one key may be in several partitions of a stream that is not partitioned by the windows' keys. */
 function requireOnePartition({ name, readsSource }: WindowStep, stream: string, partitions: number): void {
-  if (!readsSource || partitions === 1) return;
+  if (partitions === 1) return;
+  const remedy = readsSource
+    ? `say defineStream('${stream}', { partitions: ${partitions} }), and give the pipeline another name; a stream should be flushed before it grows`
+    : 'that stream is the pipeline’s own, and must not grow: give the pipeline another name; what is in its windows comes to nothing';
   throw new MinibatchError(
     ErrorCode.StageChanged,
-    `the windows of '${name}' read '${stream}', which has ${partitions} partitions by now, and messages of a key may be in all of them: ` +
-      `say defineStream('${stream}', { partitions: ${partitions} }), and give the pipeline another name; a stream should be flushed before it grows`,
+    `the windows of '${name}' read '${stream}', which has ${partitions} partitions by now, and messages of a key may be in all of them: ${remedy}`,
     { details: { step: name, stream } },
   );
 }
@@ -86,7 +119,7 @@ class WindowBatch implements WindowWork {
   /** What late messages become. */
   private readonly lateDrafts: Draft[] = [];
   /** What results become, of one window after the other. */
-  private readonly results: { readonly drafts: readonly Draft[]; readonly bytes: number }[] = [];
+  readonly results: { readonly drafts: readonly Draft[]; readonly bytes: number }[] = [];
   /** Of all but results; what messages become in the batch itself is counted when it is known which of them are bad. */
   private otherBytes: number | undefined;
   private resultBytes = 0;
@@ -96,13 +129,14 @@ class WindowBatch implements WindowWork {
     private readonly window: Window,
     private readonly changes: Pick<StageChanges, 'began' | 'costOf' | 'limit'>,
     private readonly outcome: BatchOutcome,
+    private readonly feeds: boolean,
   ) {
     this.bad = new Map(outcome.bad);
   }
 
-  readonly items = (): readonly Item[] => {
+  readonly entries = (): readonly Entry[] => {
     const { outputs } = this.outcome;
-    return this.window.messages.flatMap((message) => itemsOf(message, outputs.get(message) ?? []));
+    return this.window.messages.flatMap((message) => entriesOf(message, outputs.get(message) ?? []));
   };
 
   readonly fired = (fired: FiredWindow): void => {
@@ -132,7 +166,7 @@ class WindowBatch implements WindowWork {
   };
 
   readonly bytes = (): number => {
-    this.otherBytes ??= this.costOf(this.outputs);
+    this.otherBytes ??= this.costOf(this.outputs) + (this.feeds ? NOTES_BYTES : 0);
     return this.otherBytes + this.resultBytes;
   };
 
@@ -183,18 +217,14 @@ class WindowBatch implements WindowWork {
     );
   };
 
-  /** All that is to be appended. */
-  get drafts(): readonly Draft[] {
-    return [...this.outputs, ...this.results.flatMap(({ drafts }) => drafts)];
+  /** Of messages with which nothing is wrong. */
+  get made(): readonly Output[] {
+    return [...this.outcome.outputs].flatMap(([message, outputs]) => (this.bad.has(message) ? [] : outputs));
   }
 
-  /** Of messages with which nothing is wrong, and late ones. */
-  private get outputs(): readonly Draft[] {
-    const drafts: Draft[] = [];
-    for (const [message, outputs] of this.outcome.outputs) {
-      if (this.bad.has(message)) continue;
-      for (const output of outputs) if (output.kind === 'message') drafts.push(output.message);
-    }
+  /** Of these messages, and of late ones. */
+  get outputs(): readonly Draft[] {
+    const drafts = this.made.flatMap((output) => (output.kind === 'message' ? [output.message] : []));
     return [...drafts, ...this.lateDrafts];
   }
 
@@ -203,16 +233,16 @@ class WindowBatch implements WindowWork {
   }
 }
 
-function itemsOf(message: Message, outputs: readonly Output[]): readonly Item[] {
+function entriesOf(message: Message, outputs: readonly Output[]): readonly Entry[] {
   const items = outputs.filter((output) => output.kind === 'item');
-  return items.map(({ key, time, data }, index) => ({
+  const entries = items.map(({ kind: _kind, ...item }, index): Entry => ({
+    ...item,
     id: items.length === 1 ? message.id : `${message.id}#${index}`,
-    key,
-    time,
-    data,
     message,
     bytes: 0,
   }));
+  const notes = outputs.flatMap((output) => (output.kind === 'note' ? [{ note: output.note }] : []));
+  return [...entries, ...notes];
 }
 
 function tooLate(name: string, { item, windows }: LateItem): MinibatchError {
