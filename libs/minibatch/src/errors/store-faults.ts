@@ -16,6 +16,16 @@ export function leaseLost(key: {
   );
 }
 
+/**
+ * What is said of a message that is too large.
+ *
+ * @param bytes undefined if nobody has counted further than what is allowed
+ */
+export function tooLargeText(allowed: number, bytes?: number): string {
+  const size = bytes === undefined ? `more than the ${allowed} bytes that` : `${bytes} bytes, at most ${allowed}`;
+  return `the message has ${size} can be stored: split it, or store a reference to the content`;
+}
+
 export function unknownStream(stream: string): MinibatchError {
   return new MinibatchError(
     ErrorCode.UnknownStream,

@@ -1,5 +1,6 @@
 import * as BSON from 'bson';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
+import { tooLargeText } from '../errors/store-faults.js';
 import type { Mutable } from '../common/mutable.js';
 import type { Message } from '../windows/message.js';
 import { BsonDecoder } from './bson-decoder.js';
@@ -230,11 +231,9 @@ function serialize(body: Body, stream: string): Uint8Array {
 }
 
 function tooLarge(stream: string, bytes?: number, cause?: unknown): AppendError {
-  const size = bytes === undefined ? 'more' : `${bytes} bytes`;
   return new AppendError(
     ErrorCode.MessageTooLarge,
-    `A message for stream "${stream}" has ${size}, at most ${MAX_ENCODED_BYTES} bytes can be stored. ` +
-      'Append it in parts, or store the content elsewhere and append a reference to it',
+    `stream '${stream}': ${tooLargeText(MAX_ENCODED_BYTES, bytes)}`,
     'no',
     { cause, details: { stream, bytes, allowed: MAX_ENCODED_BYTES } },
   );

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { AppendError, ErrorCode, messageOf } from '../errors/minibatch.error.js';
 import { show } from '../common/checks.js';
+import { tooLargeText } from '../errors/store-faults.js';
 import { setOwn } from '../common/set-own.js';
 import { type BsonCopier, copyBsonValue, isBsonValue } from './bson-values.js';
 import { areBytesAlone, furtherProperty, isIndex } from './further-properties.js';
@@ -273,12 +274,9 @@ class Copier implements BsonCopier {
   count(bytes: number): void {
     this.bytes += bytes;
     if (this.bytes > this.limit) {
-      this.refusal = new AppendError(
-        ErrorCode.MessageTooLarge,
-        `the message is larger than the ${this.limit} bytes the store accepts: split it, or store a reference to it`,
-        'no',
-        { details: { limit: this.limit } },
-      );
+      this.refusal = new AppendError(ErrorCode.MessageTooLarge, tooLargeText(this.limit), 'no', {
+        details: { allowed: this.limit },
+      });
       throw this.refusal;
     }
   }

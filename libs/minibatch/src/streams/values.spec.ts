@@ -96,6 +96,15 @@ describe.each(STORES)('values in %s', (_, open) => {
       expect(error).toMatchObject({ code: ErrorCode.MessageTooLarge, stored: 'no' });
     }
     expect(errors).toHaveLength(4);
+    // With its key it is, without it is not.
+    const most = opened.store.maxMessageBytes;
+    errors.push(
+      await stream.append('x'.repeat(most - 1_000), { key: 'k'.repeat(2_000) }).catch((error: unknown) => error),
+    );
+    for (const error of errors)
+      expect((error as Error).message).toMatch(
+        /the message has (\d+ bytes, at most \d+|more than the \d+ bytes that) can be stored: split it, or store a reference to the content/,
+      );
   });
 
   it('gives back large binary data', async () => {

@@ -1,3 +1,4 @@
+import { tooLargeText } from '../../errors/store-faults.js';
 import { mongo } from 'mongoose';
 import { batchesOf } from '../../common/batches.js';
 import { asError } from '../../errors/error-text.js';
@@ -131,7 +132,7 @@ function measured(document: BufferDocument, id: MessageId): Draft {
   try {
     const bytes = sizeOf(document, [document.data instanceof RawValue ? document.data : undefined]);
     if (bytes <= MAX_DOCUMENT_MESSAGE_BYTES) return draftOf(document, id, bytes);
-    const reason = `the message has ${bytes} bytes, at most ${MAX_DOCUMENT_MESSAGE_BYTES} can be stored: split it, or store a reference to the content`;
+    const reason = tooLargeText(MAX_DOCUMENT_MESSAGE_BYTES, bytes);
     return draftOf(document, id, bytes, failed(ErrorCode.MessageTooLarge, 'no', reason, undefined));
   } catch (error) {
     const reason = `data can't be written as BSON: ${messageOf(error)}`;

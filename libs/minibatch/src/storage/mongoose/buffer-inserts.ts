@@ -1,3 +1,5 @@
+import { MAX_DOCUMENT_MESSAGE_BYTES } from './message-limit.js';
+import { tooLargeText } from '../../errors/store-faults.js';
 import { mongo } from 'mongoose';
 import { asError } from '../../errors/error-text.js';
 import { AppendError, ErrorCode, messageOf } from '../../errors/minibatch.error.js';
@@ -297,7 +299,7 @@ function refusal(failure: WriteFailure): AppendOutcome {
     return failed(ErrorCode.NotStorable, 'no', `MongoDB can't store the data: ${reason}`, failure);
   }
   if (TOO_LARGE.has(code)) {
-    return failed(ErrorCode.MessageTooLarge, 'no', `The message is too large for MongoDB: ${reason}`, failure);
+    return failed(ErrorCode.MessageTooLarge, 'no', `${tooLargeText(MAX_DOCUMENT_MESSAGE_BYTES)}: ${reason}`, failure);
   }
   return failed(ErrorCode.AppendFailed, 'no', `MongoDB rejected the message: ${reason}`, failure);
 }

@@ -1,3 +1,4 @@
+import { tooLargeText } from '../../errors/store-faults.js';
 import { mongo } from 'mongoose';
 import { AppendError, ErrorCode } from '../../errors/minibatch.error.js';
 import { holdsBigint } from '../bigints.js';
@@ -61,7 +62,7 @@ function toStoredOutput(message: NewMessage): StoredOutput {
   if (bytes > MAX_DOCUMENT_MESSAGE_BYTES) {
     throw new AppendError(
       ErrorCode.MessageTooLarge,
-      `a message for stream '${stream}' has ${bytes} bytes, at most ${MAX_DOCUMENT_MESSAGE_BYTES} can be stored: split it, or store a reference to the content`,
+      `stream '${stream}': ${tooLargeText(MAX_DOCUMENT_MESSAGE_BYTES, bytes)}`,
       'no',
       { details: { stream, bytes, allowed: MAX_DOCUMENT_MESSAGE_BYTES } },
     );
