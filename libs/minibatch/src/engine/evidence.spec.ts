@@ -269,7 +269,9 @@ describe('evidence', () => {
     const first = await new Process(database).consumer({ size: 1, handler: service.handle }).start();
     await first.append(0);
     await first.advance(60_000);
-    expect(windows()).toMatchObject([{ seq: 1, aside: expect.any(Date) as Date }]);
+    // Where its parts stand is stored too.
+    const split = { pending: [], alone: [], again: [{ from: 0, to: 1 }], last: false };
+    expect(windows()).toMatchObject([{ seq: 1, aside: expect.any(Date) as Date, split }]);
     if (how === 'killed') first.kill();
     else await stop(first);
 

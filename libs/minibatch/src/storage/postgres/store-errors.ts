@@ -56,7 +56,7 @@ const LOCK_NOT_AVAILABLE = '55P03';
 const MISSING = new Set(['42P01', '3F000']);
 
 const OTHER_TABLES =
-  'The tables are not those of the store, or some of them were dropped: give the store a schema of its own (option `schema`), or drop the ' +
+  'The tables are not those of the store, or some of them were dropped or emptied: give the store a schema of its own (option `schema`), or drop the ' +
   'schema, so that the store makes all tables again';
 const ENCODING =
   "The database can't store this text: its encoding must be UTF8. Create another database with `encoding 'UTF8'`, or use names of ASCII characters";
