@@ -14,7 +14,9 @@ import { APP_GUARD } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import {
+  ErrorCode,
   memoryStore,
+  MinibatchError,
   MinibatchModule,
   StatusController,
   type StatusControllerOptions,
@@ -22,6 +24,7 @@ import {
   StreamService,
 } from 'nestjs-minibatch';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { MemoryStreamStore } from '../../libs/minibatch/src/storage/memory/memory.store.js';
 
 let app: NestExpressApplication | undefined;
 
@@ -78,11 +81,35 @@ describe('the status controller', () => {
       health: { status: 'degraded', reasons: [{ what: 'stream-unconsumed', stream: 'a/b' }] },
       streams: [{ name: 'a/b', stored: { buffered: 1 }, consumers: [], sources: [] }],
     });
-    expect(await get('/minibatch/a%2Fb')).toMatchObject({ status: 200, body: { name: 'a/b' } });
-    expect(await get('/minibatch/other')).toMatchObject({
+    expect(await get('/minibatch/streams/a%2Fb')).toMatchObject({ status: 200, body: { name: 'a/b' } });
+    expect(await get('/minibatch/streams/other')).toMatchObject({
       status: 404,
-      body: { message: expect.stringContaining("there is no stream 'other'") as string },
+      body: {
+        statusCode: 404,
+        error: 'Not Found',
+        code: 'MINIBATCH_UNKNOWN_STREAM',
+        message: expect.stringContaining("there is no stream 'other'") as string,
+      },
     });
+  });
+
+  it('says that the store does not answer', async () => {
+    const get = await serve({}, true);
+    const error = new MinibatchError(ErrorCode.StoreUnavailable, 'connection refused');
+    const stats = vi.spyOn(MemoryStreamStore.prototype, 'stats').mockRejectedValue(error);
+    try {
+      expect(await get('/minibatch/streams/a%2Fb')).toMatchObject({
+        status: 503,
+        body: { statusCode: 503, error: 'Service Unavailable', code: 'MINIBATCH_STORE_UNAVAILABLE' },
+      });
+      // What this process knows is shown all the same.
+      expect(await get('/minibatch')).toMatchObject({
+        status: 200,
+        body: { store: { error: { code: 'MINIBATCH_STORE_UNAVAILABLE' } }, health: { status: 'degraded' } },
+      });
+    } finally {
+      stats.mockRestore();
+    }
   });
 
   it('has no version where others have', async () => {
@@ -94,7 +121,7 @@ describe('the status controller', () => {
     const get = await serve({}, { path: 'ops/streams', guards: [KeyGuard], imports: [KeysModule] });
     expect((await get('/minibatch')).status).toBe(404);
     expect((await get('/ops/streams')).status).toBe(403);
-    expect((await get('/ops/streams/a%2Fb')).status).toBe(403);
+    expect((await get('/ops/streams/streams/a%2Fb')).status).toBe(403);
     expect((await get('/ops/streams', { 'x-key': 'secret' })).status).toBe(200);
   });
 
@@ -138,6 +165,9 @@ describe('the status controller', () => {
     }
     const get = await serve({ imports: [KeysModule], controllers: [Mine] });
     expect((await get('/mine')).status).toBe(403);
-    expect(await get('/mine/a%2Fb', { 'x-key': 'secret' })).toMatchObject({ status: 200, body: { name: 'a/b' } });
+    expect(await get('/mine/streams/a%2Fb', { 'x-key': 'secret' })).toMatchObject({
+      status: 200,
+      body: { name: 'a/b' },
+    });
   });
 });

@@ -1,4 +1,4 @@
-import { Get, Inject, NotFoundException, Param } from '@nestjs/common';
+import { Get, HttpException, HttpStatus, Inject, Param } from '@nestjs/common';
 import { ErrorCode, MinibatchError } from '../errors/minibatch.error.js';
 import { StatusService } from './status.service.js';
 import type { StatusSnapshot, StreamReport } from './status.types.js';
@@ -24,16 +24,23 @@ export class StatusController {
     return this.status.snapshot();
   }
 
-  /** One stream; 404 if there is none of that name. */
-  @Get(':stream')
+  /** One stream; 404 if there is none of that name, 503 if the store does not answer. */
+  @Get('streams/:stream')
   async stream(@Param('stream') name: string): Promise<StreamReport> {
     try {
       return await this.status.stream(name);
     } catch (error) {
-      if (error instanceof MinibatchError && error.code === ErrorCode.UnknownStream) {
-        throw new NotFoundException(error.message, { cause: error });
-      }
-      throw error;
+      throw error instanceof MinibatchError ? httpError(error) : error;
     }
   }
+}
+
+/** As Nest's own, with the code. */
+function httpError(error: MinibatchError): HttpException {
+  const { code, message } = error;
+  const [statusCode, name] =
+    code === ErrorCode.UnknownStream
+      ? [HttpStatus.NOT_FOUND, 'Not Found']
+      : [HttpStatus.SERVICE_UNAVAILABLE, 'Service Unavailable'];
+  return new HttpException({ statusCode, message, error: name, code }, statusCode, { cause: error });
 }
