@@ -16,6 +16,9 @@ interface Reading {
 
 const PROGRAM = repository('test/fixtures/e2e/pipeline-windows.mjs');
 const Readings = defineStream<Reading>('readings');
+const Divided = defineStream<Reading>('divided', { partitions: 3 });
+/** Some of each partition. */
+const PARTITION_KEYS = Array.from({ length: 12 }, (_, n) => `${n}`);
 const GAP = 60;
 /** Three keys; the second is silent now and then, so that it has several sessions. */
 const READINGS = Array.from({ length: 300 }, (_, n): Reading => ({ key: `k${n % 3}`, at: n * 10, n })).filter(
@@ -40,6 +43,10 @@ function wanted(): readonly string[] {
       return [
         ...(tumbling.length > 0 ? [`tumbling ${key} ${start} ${tumbling.length}`] : []),
         ...(hopping.length > 0 ? [`hopping ${key} ${start} ${hopping.reduce((sum, { n }) => sum + n, 0)}`] : []),
+        // From both streams.
+        ...(start % 400 === 0 && within(readings, start, 400).length > 0
+          ? [`merged ${key} ${start} ${2 * within(readings, start, 400).length}`]
+          : []),
       ];
     });
     const sessions: Reading[][] = [];
@@ -67,6 +74,10 @@ describe('windows of pipelines in a process that is killed', { timeout: 300_000 
     {
       await using readings = await openStream(lmdbStore({ path }), Readings);
       await readings.appendMany([...READINGS, LAST]);
+      await using divided = await openStream(lmdbStore({ path }), Divided);
+      const keyOf = (n: number) => PARTITION_KEYS[n % PARTITION_KEYS.length] ?? '';
+      await Promise.all(READINGS.map((reading, n) => divided.append(reading, { key: keyOf(n) })));
+      await Promise.all(PARTITION_KEYS.map((key) => divided.append(LAST, { key })));
     }
     const run = async (step: string, count: number) => {
       const program = new NodeProcess(PROGRAM, [path, step, String(count)]);
