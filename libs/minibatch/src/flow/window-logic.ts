@@ -14,6 +14,8 @@ export interface Item {
   readonly message: Message;
   /** Size as stored, in bytes. */
   readonly bytes: number;
+  /** What `message` was made of, if it is not what the application has appended. */
+  readonly origin?: Pick<Message, 'id' | 'key' | 'created' | 'headers'>;
 }
 
 /** An item in read order, with the mark that those before it have set: by that it is late or not. */

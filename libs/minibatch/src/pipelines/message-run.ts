@@ -27,9 +27,21 @@ export type Output =
       readonly time: number;
       readonly data: unknown;
       readonly note?: SideNote;
+      /** Absent: the message itself. */
+      readonly origin?: Origin;
     }
   /** A side of these windows says how far it has come. */
   | { readonly kind: 'note'; readonly note: SideNote };
+
+/** What a message of a pipeline's own stream says of the one that it was made of, which may have left its stream. */
+export type Origin = Pick<Message, 'id' | 'key' | 'created' | 'headers'>;
+
+interface Source extends Pick<Message, 'id' | 'key'> {
+  readonly created: number;
+  /** Those by which tracing follows a message. */
+  readonly headers: Record<string, string> | undefined;
+  readonly allHeaders: Record<string, string> | undefined;
+}
 
 /** One message on its way through the functions of a pipeline, once. */
 export class MessageRun {
@@ -40,24 +52,22 @@ export class MessageRun {
   readonly passed = new Set<AsyncStep>();
 
   /** As the functions found it: what they do to the message they are shown does not change what new ones get of it. */
-  readonly source: Pick<Message, 'key'> & {
-    readonly created: number;
-    readonly headers: Record<string, string> | undefined;
-  };
+  source: Source;
 
   /** @param time when what is under way happened, if `timed` or a window has said so; milliseconds since the epoch */
   constructor(
-    readonly message: Message,
+    public message: Message,
     public time?: number,
     /** Of the source's stream. */
     readonly partition = 0,
   ) {
-    const { key, created, headers } = message;
-    this.source = {
-      ...(key !== undefined && { key }),
-      created: created.getTime(),
-      headers: headers && traceOf(headers),
-    };
+    this.source = sourceOf(message);
+  }
+
+  /** From here on, functions are shown another message in its place. */
+  show(message: Message): void {
+    this.message = message;
+    this.source = sourceOf(message);
   }
 
   /** @throws AsyncFailure (by the promise) */
@@ -84,6 +94,16 @@ export class AsyncFailure extends Error {
   ) {
     super(step.name);
   }
+}
+
+function sourceOf({ id, key, created, headers }: Message): Source {
+  return {
+    id,
+    ...(key !== undefined && { key }),
+    created: created.getTime(),
+    headers: headers && traceOf(headers),
+    allHeaders: headers && { ...headers },
+  };
 }
 
 function traceOf(headers: Readonly<Record<string, string>>): Record<string, string> | undefined {

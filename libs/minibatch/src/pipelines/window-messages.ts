@@ -6,6 +6,8 @@ import type { SideNote } from '../flow/side-note.js';
 import { keyFrom, type StoredKey, storedKey } from '../flow/slot.js';
 import type { FiredWindow } from '../flow/window-logic.js';
 import { type Draft, type DraftLabels, draftOf } from './draft.js';
+import type { Message } from '../windows/message.js';
+import type { Origin } from './message-run.js';
 import type { Bounds, Result } from './window.options.js';
 
 /** Characters of a key that decide on the partition. */
@@ -25,6 +27,10 @@ export interface ItemMessage {
   /** Of the side that it comes from, if the step has sides. */
   readonly side?: string;
   readonly mark?: number;
+  /** Of the message that it was made of. Absent in those of earlier versions. */
+  readonly id?: string;
+  /** The key of that message; absent: it had none. */
+  readonly own?: string;
 }
 
 /** What a side says without an item, in the same stream; in that of results, on its way there. */
@@ -50,11 +56,11 @@ export interface ResultMessage extends Pick<
 export function itemMessage(
   stream: string,
   { key, time, data }: { readonly key: string; readonly time: number; readonly data: unknown },
-  { created, headers }: Pick<DraftLabels, 'created' | 'headers'>,
+  { id, key: own, created, headers }: Pick<DraftLabels, 'created' | 'headers'> & Pick<Message, 'id' | 'key'>,
   maxBytes: number,
   note?: SideNote,
 ): Draft {
-  const content: ItemMessage = { key: storedKey(key), time, data, ...note };
+  const content: ItemMessage = { key: storedKey(key), time, data, id, ...(own !== undefined && { own }), ...note };
   return draftOf(stream, content, { created, headers, key: partitionKey(key) }, maxBytes);
 }
 
@@ -98,15 +104,22 @@ function partitionKey(key: string): string {
   return key.length <= LONGEST_PARTITION_KEY ? key.toWellFormed() : key.slice(0, LONGEST_PARTITION_KEY).toWellFormed();
 }
 
-export function itemFrom(stored: unknown): {
+/** @param message that holds it */
+export function itemFrom(
+  stored: unknown,
+  { created, headers }: Message,
+): {
   readonly key: string;
   readonly time: number;
   readonly data: unknown;
   readonly note?: SideNote;
+  readonly origin?: Origin;
 } {
-  const { key, time, data, side, mark } = stored as ItemMessage;
+  const { key, time, data, side, mark, id, own } = stored as ItemMessage;
   const note = side === undefined ? {} : { note: { side, ...(mark !== undefined && { mark }) } };
-  return { key: keyFrom(key), time, data, ...note };
+  const item = { key: keyFrom(key), time, data, ...note };
+  if (id === undefined) return item;
+  return { ...item, origin: { id, created, ...(own !== undefined && { key: own }), ...(headers && { headers }) } };
 }
 
 /** @throws what a function of the application throws */

@@ -37,7 +37,7 @@ export function entryTake(step: WindowStep, from: FedFrom | undefined, maxBytes:
         side: sideOf(from.input, run.partition),
         ...(from.isTimed && { mark: time - step.shape.time.wait }),
       };
-      const message = itemMessage(step.streams.items, { key, time, data }, run.source, maxBytes, note);
+      const message = itemMessage(step.streams.items, { key, time, data }, labelsOf(run), maxBytes, note);
       run.outputs.push({ kind: 'message', message, fed: { step: step.name, time } });
       return;
     }
@@ -50,8 +50,13 @@ export function entryTake(step: WindowStep, from: FedFrom | undefined, maxBytes:
 export const storedEntryTake: Take = (data, run) => {
   const noted = noteFrom(data);
   if (noted) run.outputs.push({ kind: 'note', note: noted.note });
-  else run.outputs.push({ kind: 'item', ...itemFrom(data) });
+  else run.outputs.push({ kind: 'item', ...itemFrom(data, run.message) });
 };
+
+/** All that is known of a message goes on with it: it may be late, and then it is handled as what it was. */
+function labelsOf({ source: { allHeaders: headers, ...source } }: MessageRun) {
+  return { ...source, headers };
+}
 
 export function timedTake(of: AnyFieldOrFunction, next: Take): Take {
   const read = readerOf(of);
@@ -79,10 +84,11 @@ export function resultTake({ aggregate, latestIn }: WindowStep, steps: readonly 
   };
 }
 
-/** Late messages that another stage has brought to a stream. */
+/** Late messages that another stage has brought to a stream. What follows sees them as they were. */
 export function lateTake(next: Take): Take {
   return (stored, run) => {
-    const { time, data } = itemFrom(stored);
+    const { time, data, origin } = itemFrom(stored, run.message);
+    if (origin) run.show({ ...origin, data });
     return at(time, data, run, next);
   };
 }

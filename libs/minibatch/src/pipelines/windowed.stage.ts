@@ -14,7 +14,7 @@ import type { BatchOutcome, BatchRunner } from './batch-runner.js';
 import type { Continuation } from './continuation.js';
 import { type Draft, draftOf } from './draft.js';
 import type { Saying } from './feeder.js';
-import type { Output } from './message-run.js';
+import type { Origin, Output } from './message-run.js';
 import type { Prepare } from './pipeline.stage.js';
 import { idOfResult, itemMessage, resultMessage, resultOf } from './window-messages.js';
 import { LARGEST_ROW, type WindowWork } from './window-batch.js';
@@ -182,14 +182,14 @@ class WindowBatch implements WindowWork {
     if (target.kind === 'drop') this.dropped += 1;
     else if (target.kind === 'deadLetter') this.tooLate.set(message, tooLate(name, late));
     else if (target.kind === 'flow') {
-      const created = message.created.getTime();
+      const source = item.origin ? { ...item.origin, data } : message;
+      const labels = labelsOfLate(source);
       const toStore = () =>
-        this.orGiveUp(message, () => itemMessage(streams.late, { key, time, data }, { created }, maxBytes));
+        this.orGiveUp(message, () => itemMessage(streams.late, { key, time, data }, labels, maxBytes));
       // What functions do to it is not stored.
-      this.lateDrafts.push(...this.parts.late.run({ data: copyOf(data), message, time, toStore }));
+      this.lateDrafts.push(...this.parts.late.run({ data: copyOf(data), message: source, time, toStore }));
     } else if (target.kind === 'stream') {
-      const { created, key: own } = message;
-      const labels = { created: created.getTime(), key: own };
+      const labels = labelsOfLate(item.origin ?? message);
       const draft = this.orGiveUp(message, () => draftOf(target.stream, data, labels, maxBytes));
       if (draft) this.lateDrafts.push(draft);
     }
@@ -243,6 +243,16 @@ function entriesOf(message: Message, outputs: readonly Output[]): readonly Entry
   }));
   const notes = outputs.flatMap((output) => (output.kind === 'note' ? [{ note: output.note }] : []));
   return [...entries, ...notes];
+}
+
+/** A late message is the one that was appended, in another place: with its key and all its headers. */
+function labelsOfLate({ id, key, created, headers }: Origin) {
+  return {
+    id,
+    created: created.getTime(),
+    ...(key !== undefined && { key }),
+    headers: headers && { ...headers },
+  };
 }
 
 function tooLate(name: string, { item, windows }: LateItem): MinibatchError {
