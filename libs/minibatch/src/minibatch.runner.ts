@@ -11,14 +11,14 @@ import { type PatternConsumer, PatternConsumers } from './consumers/pattern-cons
 import { RunTimeConsumers } from './consumers/run-time-consumers.js';
 import { type ResolvedStreaming, resolveStreaming } from './consumers/streaming.resolve.js';
 import type { ConsumerDefinition, DrainResult, Engine } from './engine/engine.interface.js';
-import { ErrorCode, MinibatchError } from './errors/minibatch.error.js';
+import { ErrorCode, messageOf, MinibatchError } from './errors/minibatch.error.js';
 import { invalidOption } from './common/checks.js';
 import { executorName } from './executors/executor-ref.js';
 import { WORKER } from './executors/worker-mark.js';
 import { ENGINE, EXECUTORS, RESOLVED_OPTIONS, STREAM_HUB, STREAM_STORE } from './common/tokens.js';
 import type { ResolvedOptions } from './minibatch.options.js';
 import { keyedWindows } from './pipelines/keyed.binder.js';
-import { bindPipeline } from './pipelines/pipeline.binder.js';
+import { bindPipeline, type BoundPipeline } from './pipelines/pipeline.binder.js';
 import { isPipeline, type PipelineConsumer, PipelineExplorer } from './pipelines/pipeline.explorer.js';
 import { targetStreams } from './pipelines/pipeline.plan.js';
 import { type FoundSource, SourceExplorer } from './sources/source.explorer.js';
@@ -45,6 +45,7 @@ export class MinibatchRunner {
   private readonly found: FoundSource[] = [];
   /** Of those the ones that run here and were not started yet. */
   private readonly waiting: FoundSource[] = [];
+  private readonly former: BoundPipeline[] = [];
   private sources = 0;
   /** From now on sources are started when they are found. */
   private attaching = false;
@@ -118,8 +119,8 @@ export class MinibatchRunner {
     const pipelines = this.pipelineExplorer.explore(this.options.retry).map((consumer) => this.registry.add(consumer));
     const named = decorated.filter(({ pattern }) => !pattern);
     const targets = pipelines.flatMap(({ plan }) => targetStreams(plan));
-    for (const { stream, settings } of [...named, ...pipelines, ...targets, ...sources])
-      this.hub.define(stream, settings);
+    const read = pipelines.filter(({ plan }) => !plan.isFormer);
+    for (const { stream, settings } of [...named, ...read, ...targets, ...sources]) this.hub.define(stream, settings);
     return { consumers: [...decorated, ...pipelines], sources };
   }
 
@@ -191,9 +192,30 @@ export class MinibatchRunner {
       prepare: (messages, closing) => this.hub.prepare(messages, closing, consumer.stream),
       checkSinks: (label, sinks) => this.consumerExplorer.checkSinks(label, sinks),
     });
+    if (consumer.plan.isFormer) {
+      this.former.push({ definition, line });
+      return undefined;
+    }
     this.consumers += 1;
     this.logger.log(line);
     return definition;
+  }
+
+  /** What pipelines have left in their own streams under earlier names, where there is such a stream: it is not to be made. */
+  private async startFormer(): Promise<void> {
+    for (const { definition, line } of this.former.splice(0)) {
+      const { stream } = definition.key;
+      try {
+        if (this.closed || !(await this.store.describeStream(stream))) continue;
+      } catch (error) {
+        this.logger.warn(
+          `'${stream}' is not read before the next start, for it can't be told whether it is there: ${messageOf(error)}`,
+        );
+        continue;
+      }
+      this.logger.log(line);
+      await this.addAll([definition]);
+    }
   }
 
   private async bindServed(consumer: RegisteredConsumer): Promise<void> {
@@ -247,6 +269,7 @@ export class MinibatchRunner {
     if (this.closed) return;
     await this.patterns.start();
     await this.engine.start();
+    await this.startFormer();
     if (this.closed) return;
     await this.patterns.watch();
     if (this.closed) return;

@@ -1,4 +1,5 @@
 import { checkDuration, checkInteger, checkKeys, invalidOption } from '../common/checks.js';
+import { ownStreamsOf } from '../common/pipeline-streams.js';
 import { resolveStreaming, type ResolvedStreaming } from '../consumers/streaming.resolve.js';
 import { resolveAttempts, type ResolvedAttempts } from '../definitions/shared.options.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
@@ -18,6 +19,8 @@ export interface StagePlan {
   readonly outlets: readonly FlowOutlet[];
   /** Windows that its messages go into. */
   readonly windows?: WindowStep;
+  /** The stream is one of its own under an earlier name of the pipeline: it is read if it is there. */
+  readonly isFormer?: true;
   /** All steps of the pipeline with windows. */
   readonly steps: readonly WindowStep[];
   readonly resolved: ResolvedStreaming;
@@ -27,7 +30,7 @@ export interface StagePlan {
 }
 
 /** A stream that a stage reads, and what with. */
-type StageInput = Pick<StagePlan, 'stream' | 'roots' | 'windows'>;
+type StageInput = Pick<StagePlan, 'stream' | 'roots' | 'windows' | 'isFormer'>;
 
 const SHORTEST_INTERVAL = 10;
 
@@ -56,7 +59,8 @@ export function planPipeline(
   for (const outlet of outlets) checkOutlet(label, outlet);
   const after = connect(outlets);
   const steps = planWindows(label, name, after);
-  return inputsOf(outlets, steps).map(({ stream, roots, windows }) => {
+  const former = typeof replaces === 'string' ? formerInputs(name, replaces, steps) : [];
+  return [...inputsOf(outlets, steps), ...former].map(({ stream, roots, windows, isFormer }) => {
     const own = outlets.filter(({ node }) => startsAt(node, roots));
     const concurrency = agreed(label, stream, 'concurrency', own, ({ concurrency: most }) => most) ?? 1;
     const size = agreed(label, stream, 'batch.size', own, ({ batch }) => batch?.size) ?? 1000;
@@ -69,6 +73,7 @@ export function planPipeline(
       after,
       outlets: own,
       ...(windows && { windows }),
+      ...(isFormer && { isFormer }),
       steps,
       concurrency,
       givesUpAll: onAllFailed === 'deadLetter',
@@ -105,6 +110,19 @@ function inputsOf(outlets: readonly FlowOutlet[], steps: readonly WindowStep[]):
     ];
   });
   return [...sources, ...own];
+}
+
+/** What the steps have left in their own streams when the pipeline had its earlier name. */
+function formerInputs(name: string, replaces: string, steps: readonly WindowStep[]): readonly StageInput[] {
+  return steps.flatMap((step): StageInput[] => {
+    const { items, results, late } = ownStreamsOf(replaces + step.name.slice(name.length));
+    const isFormer = true;
+    return [
+      { stream: items, roots: [step.node], windows: step, isFormer },
+      { stream: results, roots: [step.results], isFormer },
+      ...(step.late.kind === 'flow' ? [{ stream: late, roots: [step.late.node], isFormer } as const] : []),
+    ];
+  });
 }
 
 function checkOutlet(label: string, { target, options }: FlowOutlet): void {

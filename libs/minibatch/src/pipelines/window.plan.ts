@@ -1,4 +1,5 @@
 import { checkDuration, checkKeys, checkName, invalidOption } from '../common/checks.js';
+import { type OwnStreams, ownStreamsOf } from '../common/pipeline-streams.js';
 import { type StreamRef, streamOf } from '../definitions/stream-ref.js';
 import type { StreamSettings } from '../definitions/stream-settings.js';
 import type { Untyped } from '../flow/aggregates.js';
@@ -37,7 +38,7 @@ export interface WindowStep {
    */
   readonly sides?: { readonly inputs: readonly string[]; readonly idleAfter: number };
   /** Of its own, for what it reads, for results whose functions do not work at once, and for late messages. */
-  readonly streams: { readonly items: string; readonly results: string; readonly late: string };
+  readonly streams: OwnStreams;
 }
 
 /** How long a step that does not read its source waits: results of one window come close together, but not at once. */
@@ -184,7 +185,7 @@ function stepOf(
     late: lateTarget(where, windows, nexts),
     readsSource,
     ...(inputs && shape.time.mode === 'event' && { sides: { inputs, idleAfter: silence } }),
-    streams: { items: `${name}/items`, results: `${name}/results`, late: `${name}/late` },
+    streams: ownStreamsOf(name),
   };
 }
 

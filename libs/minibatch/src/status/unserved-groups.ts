@@ -1,5 +1,6 @@
 import { show } from '../common/checks.js';
 import { type Clock, delay } from '../common/clock.js';
+import { isOfPipeline } from '../common/pipeline-streams.js';
 import { isDead } from '../common/process-identity.js';
 import { consumersOf } from '../storage/partitions.js';
 import type {
@@ -58,6 +59,13 @@ export async function unservedGroups(
 
 /** What can be done about it, for log lines and health. */
 export function unservedAdvice(stream: string, group: string): string {
+  if (isOfPipeline(stream, group)) {
+    return (
+      `windows of the pipeline ${show(group)} have made them, and it has another name by now, or its step: run the earlier version until ` +
+      `nothing waits, or name the pipeline's earlier name as replaces, @Pipeline('…', { replaces: ${show(group)} }), so that they are handled; ` +
+      `to lose them, streams.removeGroup(${show(stream)}, ${show(group)})`
+    );
+  }
   return `start one, or remove the group by streams.removeGroup(${show(stream)}, ${show(group)})`;
 }
 
