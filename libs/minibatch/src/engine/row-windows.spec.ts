@@ -143,6 +143,31 @@ describe('windows of rows', () => {
     await stop(p);
   });
 
+  it('have the time limit of the method, which the stage has not', async () => {
+    const { database, letters } = world();
+    let release = (): void => undefined;
+    const slow = {
+      ...pairs,
+      run: async (...args: Parameters<typeof pairs.run>) => {
+        await new Promise<void>((resolve) => (release = resolve));
+        await pairs.run(...args);
+      },
+    };
+    const retry = { ...PAIRS.retry, timeout: 50 };
+    const p = new Process(database).consumer({ ...PAIRS, stage: slow, retry });
+    void p.start();
+    await turns(() => p.started);
+    await p.put('a1');
+    await p.clock.advance(1_000);
+    await turns(() => false, 20);
+    expect(p.engine.status()[0]?.failures).toBe(0);
+    release();
+    await turns(() => p.seen.length > 0, 200);
+    expect(p.seen.map(joined)).toEqual(['a1']);
+    expect(await letters()).toEqual([]);
+    await stop(p);
+  });
+
   it('are taken apart, and a bad message becomes a dead letter as it was appended, once', async () => {
     const { database, letters, slots, plain } = world();
     let isBad = true;

@@ -107,11 +107,16 @@ export class Trials {
     const { definition, caller } = this.term;
     const stage = isForStage(this.term, open) ? definition.stage : undefined;
     const run = async () => (stage ? await this.runStage(stage, open, window) : await definition.handler(window));
-    const { timeout: most } = definition.retry;
+    const most = this.timeLimit(open);
     if (most === undefined) return asOwnCall(caller, run);
     const error = () => handlerTimeout(definition.label, most);
     const running = asOwnCall(caller, run);
     return limited(this.term, call, running, { most, error, abort: (reason) => signal.abort(reason) });
+  }
+
+  /** What goes into rows is not the method's to be slow with. */
+  private timeLimit({ isIntake }: InFlightWindow): number | undefined {
+    return isIntake ? undefined : this.term.definition.retry.timeout;
   }
 
   private async runStage(stage: Stage, open: InFlightWindow, window: BatchWindow): Promise<StageEffects> {
@@ -136,7 +141,7 @@ export class Trials {
   private async handle(open: InFlightWindow, window: BatchWindow, signal: AttemptSignal): Promise<Handled> {
     notify(this.term, 'onProcess', window);
     const noted = begins(this.term, open);
-    const { calls, definition } = this.term;
+    const { calls } = this.term;
     const call = calls.begin(window.id);
     const isStage = isForStage(this.term, open);
     try {
@@ -148,7 +153,7 @@ export class Trials {
       return isStage ? { kind: 'failed', error } : failedWith(error, window);
     } finally {
       // A run that has timed out is followed until it settles.
-      if (definition.retry.timeout === undefined) calls.end(call);
+      if (this.timeLimit(open) === undefined) calls.end(call);
       if (noted) await noted;
     }
   }

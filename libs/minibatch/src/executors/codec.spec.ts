@@ -32,7 +32,8 @@ const handled = (...outcome: Parameters<typeof answerOf>) => encodeAnswer(answer
 
 describe('a task as bytes', () => {
   it('holds what there is to know of the window, and its messages', () => {
-    const more = { start: new Date(1), end: new Date(2), part: 1, split: { of: 'v', from: 2, to: 4 } };
+    const ofRows = { key: 'ann', partial: true, revision: 2 };
+    const more = { start: new Date(1), end: new Date(2), part: 1, ...ofRows, split: { of: 'v', from: 2, to: 4 } };
     expect(decodeTask(bytesOf([stored({ n: 1n }, 'ä1'), stored('two', 'm2')], more))).toEqual({
       header: { label: 'Test.take', ...FIELDS, ...more, recoveries: 2, messages: 2, wantsResult: true },
       messages: [
@@ -71,6 +72,16 @@ describe('a task as bytes', () => {
     expect(() => decodeTask(bytes)).toThrow(/speaks version 1 of the protocol and was sent version 2/);
     expect(() => readOutcome(Uint8Array.from([7]))).toThrow(/was sent version 7/);
     expect(() => readOutcome(new Uint8Array())).toThrow(/was sent version none/);
+  });
+
+  it('brings the window to the method as the emitter has it', async () => {
+    const shown = ({ key, partial, revision, part, late }: Window) => ({ key, partial, revision, part, late });
+    const answer = async (fields: object) =>
+      readOutcome(await runTask(bytesOf([stored(1)], fields), () => shown)).result;
+    expect(await answer({ key: 'ann', partial: true, revision: 2, part: 1, late: true })).toEqual({
+      ...{ key: 'ann', partial: true, revision: 2, part: 1, late: true },
+    });
+    expect(await answer({})).toMatchObject({ partial: false, revision: 0, late: false });
   });
 
   it('is answered whatever it is', async () => {
