@@ -45,6 +45,8 @@ const COUNT = 'n';
  */
 export class CountWindows implements WindowLogic {
   private readonly pane: number;
+  /** The same before the first window: a wait or a flush may end it when more messages are there than a window holds, and it begins anywhere then. */
+  private readonly firstPane: number;
   private readonly shape: RowShape<CountRow>;
 
   constructor(
@@ -52,6 +54,8 @@ export class CountWindows implements WindowLogic {
     private readonly rules: CountRules,
   ) {
     this.pane = content.revises ? greatestCommonDivisor(rules.size, rules.every) : rules.every;
+    const mayHoldMore = content.revises && !rules.partial && rules.size % rules.every > 0;
+    this.firstPane = mayHoldMore ? 1 : this.pane;
     this.shape = {
       decode(value) {
         const { key, panes, count, openedBy, due = Infinity, isGiven = false } = value as StoredCount;
@@ -124,7 +128,8 @@ export class CountWindows implements WindowLogic {
     if (waited && waited.due <= mark) this.end(slot, rows, call);
     const row = rows.get(slot) ?? { key, panes: [], count: 0, openedBy: '', due: Infinity, isGiven: false };
     const last = row.panes.at(-1);
-    const pane = last && last.size < this.pane ? last : { size: 0, held: this.content.empty() };
+    const isFull = row.count % (row.isGiven ? this.pane : this.firstPane) === 0;
+    const pane = last && !isFull ? last : { size: 0, held: this.content.empty() };
     this.content.add(pane.held, item);
     if (pane !== last) row.panes.push(pane);
     pane.size += 1;

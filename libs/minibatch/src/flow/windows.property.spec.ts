@@ -105,6 +105,10 @@ describe('windows', { timeout: RUNS * 500 + 60_000 }, () => {
   });
 
   it('windows by count are those of the definition, whatever happens', () => {
+    // More than a window holds are there before the first one.
+    const ten = Array.from({ length: 10 }, (_, n) => ({ id: `m00${n}`, key: 'a', time: 0 }));
+    const tenAndFlush: reference.Event[] = [...ten, { flush: true }];
+    const slow = { batches: [1], pages: [1], waits: [0], repeats: [false], handled: [0] };
     const rules = fc.record({
       size: fc.integer({ min: 1, max: 12 }),
       every: fc.integer({ min: 1, max: 12 }),
@@ -120,7 +124,10 @@ describe('windows', { timeout: RUNS * 500 + 60_000 }, () => {
         expect(reference.told(found)).toEqual(reference.told(reference.counting(given, countRules, wait)));
         if (countRules.longest < Infinity) expect([...machine.rows.keys()]).toEqual([]);
       }),
-      options,
+      {
+        ...options,
+        examples: [[tenAndFlush, { size: 9, every: 6, partial: false, longest: Infinity, wait: 0 }, 'aggregate', slow]],
+      },
     );
   });
 
