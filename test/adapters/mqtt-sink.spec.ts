@@ -255,8 +255,8 @@ describe.each([5, 4] as const)('MqttSink, protocol version %i', { timeout: 90_00
 
   it.each<[string, Partial<MqttSinkOptions>]>([
     ['topic gave 5: it must be a string', { topic: (result) => (result === 1 ? 'good' : (5 as never)) }],
-    ['topic gave "a/#": it must have no + and no #', { topic: (result) => (result === 1 ? 'good' : 'a/#') }],
-    ['topic gave "": it must have 1 to', { topic: (result) => (result === 1 ? 'good' : '') }],
+    [`topic gave 'a/#': it must have no + and no #`, { topic: (result) => (result === 1 ? 'good' : 'a/#') }],
+    [`topic gave '': it must have 1 to`, { topic: (result) => (result === 1 ? 'good' : '') }],
     ['payload returned number, and not a string', { payload: (result) => (result === 1 ? '1' : (5 as never)) }],
     ['payload threw: it contains itself: JSON has no cycles', {}],
   ])('sends nothing of a window that has an element it can not send: %s', async (message, options) => {

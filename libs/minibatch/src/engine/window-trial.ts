@@ -1,3 +1,4 @@
+import { isA } from '../errors/error-text.js';
 import { ErrorCode } from '../errors/minibatch.error.js';
 import { asOwnCall } from '../common/own-calls.js';
 import type { IndexRange, StoredMessage, WindowRecord } from '../storage/stream-store.interface.js';
@@ -95,7 +96,7 @@ export class Trials {
     if (outcome.kind !== 'failed') return outcome;
     if (isClosing) return { kind: 'void' };
     const { error, isLost = false } = outcome;
-    if (error instanceof EffectsTooLarge) return { kind: 'too large', error };
+    if (isA(error, EffectsTooLarge)) return { kind: 'too large', error };
     if (isLost) counters.lostWorkers += 1;
     else counters.failures += 1;
     counters.failed(parts.clock.now(), error, ErrorCode.HandlerFailed);

@@ -1,3 +1,4 @@
+import { isA } from '../errors/error-text.js';
 import type { StageChanges } from '../engine/engine.interface.js';
 import type { StateView } from '../flow/window-logic.js';
 
@@ -34,7 +35,7 @@ export class StateDraft implements StateView {
         if (row) largest = Math.max(largest, changes.sizeOf(row.value as object));
       }
     } catch (error) {
-      if (error instanceof RangeError) return Infinity;
+      if (isA(error, RangeError)) return Infinity;
       throw error;
     }
     return largest;
