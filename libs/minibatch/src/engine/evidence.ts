@@ -134,12 +134,10 @@ export class Evidence {
 
   /** Everything in the window has failed, by the time of the mark. */
   setAside(open: InFlightWindow, failedAt: number): void {
-    if (this.isInDoubt) {
-      this.othersFail = true;
-    } else {
+    if (!this.isInDoubt) {
       this.level = 0;
       this.wait();
-    }
+    } else if (this.isOther(open)) this.othersFail = true;
     this.term.runs.watch(this.worked);
     open.failedAt = failedAt;
     open.failedWhole = true;
@@ -198,7 +196,7 @@ export class Evidence {
     this.probed = undefined;
     if (!isFailed) return;
     const isNew = !open.failedWhole && !open.failedAsProbe;
-    if (!open.failedWhole) this.othersFail = true;
+    if (!open.failedWhole && this.isOther(open)) this.othersFail = true;
     open.failedAsProbe = true;
     // Another worker has shown in the meantime that it works: the next pass makes it ready.
     open.failedAt = this.mark;
@@ -206,6 +204,13 @@ export class Evidence {
     this.level += isNew ? 1 / STEP : 1;
     this.wait();
     this.report(open);
+  }
+
+  /** The fault may be in what the windows of one lane have in common, such as their key. */
+  private isOther({ ofRows }: InFlightWindow): boolean {
+    if (!ofRows) return true;
+    const failed = this.probed ? [this.probed, ...this.windows.setAside] : this.windows.setAside;
+    return failed.some((other) => other.ofRows?.lane !== ofRows.lane);
   }
 
   /** What the handler failed with is less than what follows from it. */

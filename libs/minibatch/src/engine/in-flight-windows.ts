@@ -121,14 +121,21 @@ export class InFlightWindows {
 
   /**
    * What counts against reading ahead. Running windows do not: their number is bounded, and no worker is to wait for the others. What is
-   * set aside has bounds of its own, or there would never be evidence for it. Of those that are committed only the bytes count: where each
+   * set aside has bounds of its own, or there would never be evidence for it, and so has what waits behind a window of its lane, or one key
+   * would hold up the others: of these only the bytes count. Of those that are committed only the bytes count: where each
    * step waits for the disk, the next block has to be read by then.
    */
   get readAhead(): Readonly<Omit<Amount, 'windows'>> {
     const { total } = this;
     const { running, setAside, committing, leaving } = this.amounts;
     return {
-      messages: total.messages - running.messages - setAside.messages - committing.messages - leaving.messages,
+      messages:
+        total.messages -
+        running.messages -
+        setAside.messages -
+        committing.messages -
+        leaving.messages -
+        this.behind.messages,
       bytes: total.bytes - running.bytes - setAside.bytes,
     };
   }
@@ -161,9 +168,16 @@ export class InFlightWindows {
     return this.fresh[0];
   }
 
-  /** First of those that have not failed as a probe. */
+  /** First of those that have not failed as a probe; one of another lane than those that are set aside, if there is one. */
   get nextUntried(): InFlightWindow | undefined {
-    return this.fresh.find(({ failedAsProbe }) => !failedAsProbe);
+    const lanes = new Set(this.aside.map(({ ofRows }) => ofRows?.lane));
+    let first: InFlightWindow | undefined;
+    for (const open of this.fresh) {
+      if (open.failedAsProbe) continue;
+      if (!open.ofRows || !lanes.has(open.ofRows.lane)) return open;
+      first ??= open;
+    }
+    return first;
   }
 
   /** The next one for a stage that fires windows; one after another. */
@@ -180,6 +194,16 @@ export class InFlightWindows {
   /** Another window of its lane is ready or runs. */
   isLaneTaken(open: InFlightWindow): boolean {
     return this.lanes.isTaken(open);
+  }
+
+  /** Another window of its lane is set aside. */
+  isLaneAside({ ofRows }: InFlightWindow): boolean {
+    return ofRows !== undefined && this.aside.some((other) => other.ofRows?.lane === ofRows.lane);
+  }
+
+  /** Windows that wait behind another one of their lane. */
+  get behind(): { readonly windows: number; readonly messages: number } {
+    return this.lanes.behind;
   }
 
   // ---- suspects

@@ -13,6 +13,8 @@ interface Lane {
  */
 export class Lanes {
   private readonly lanes = new Map<string, Lane>();
+  /** Windows that wait behind another one of their lane. */
+  readonly behind = { windows: 0, messages: 0 };
 
   /** A window is ready. @returns false if it has to wait */
   enter(open: InFlightWindow): boolean {
@@ -24,8 +26,10 @@ export class Lanes {
       return true;
     }
     if (lane.current === open) return true;
-    const before = lane.waiting.findIndex(({ ofRows: other }) => (other?.number ?? 0) > ofRows.number);
+    const isLast = numberOf(lane.waiting.at(-1)) < ofRows.number;
+    const before = isLast ? -1 : lane.waiting.findIndex((other) => numberOf(other) > ofRows.number);
     lane.waiting.splice(before === -1 ? lane.waiting.length : before, 0, open);
+    this.count(open, 1);
     return false;
   }
 
@@ -35,6 +39,7 @@ export class Lanes {
     const at = waiting?.indexOf(open) ?? -1;
     if (at === -1) return false;
     waiting?.splice(at, 1);
+    this.count(open, -1);
     return true;
   }
 
@@ -44,8 +49,10 @@ export class Lanes {
     const lane = ofRows && this.lanes.get(ofRows.lane);
     if (lane?.current !== open) return undefined;
     const next = lane.waiting.shift();
-    if (next) lane.current = next;
-    else this.lanes.delete(ofRows!.lane);
+    if (next) {
+      lane.current = next;
+      this.count(next, -1);
+    } else this.lanes.delete(ofRows!.lane);
     return next;
   }
 
@@ -54,7 +61,16 @@ export class Lanes {
     return ofRows !== undefined && this.lanes.has(ofRows.lane);
   }
 
+  private count({ messages }: InFlightWindow, sign: 1 | -1): void {
+    this.behind.windows += sign;
+    this.behind.messages += sign * messages.length;
+  }
+
   *[Symbol.iterator](): Iterator<InFlightWindow> {
     for (const { waiting } of this.lanes.values()) yield* waiting;
   }
+}
+
+function numberOf(open: InFlightWindow | undefined): number {
+  return open?.ofRows?.number ?? 0;
 }

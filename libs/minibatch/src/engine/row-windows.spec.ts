@@ -143,6 +143,55 @@ describe('windows of rows', () => {
     await stop(p);
   });
 
+  it('do not wait for a key of which many windows wait, more than are read ahead', async () => {
+    const { database } = world();
+    const good: string[] = [];
+    const p = await new Process(database, { engine: { readAhead: 20 } })
+      .consumer({
+        ...PAIRS,
+        workers: 2,
+        retry: { base: 3_600_000, max: 3_600_000, jitter: 0, attempts: 100 },
+        handler: (window) => {
+          if (window.key === 'z') throw new Error('no z');
+          good.push(joined(window));
+        },
+      })
+      .start();
+    for (let n = 0; n < 200; n += 1) await p.append(`z${n}`, `a${n}`);
+    await p.advance(1_000);
+    expect(good).toHaveLength(200);
+    await stop(p);
+  });
+
+  it('of other keys are tried first when one key fails, which is no outage', async () => {
+    const { database, letters } = world();
+    const good: string[] = [];
+    const p = await new Process(database)
+      .consumer({
+        ...PAIRS,
+        workers: 4,
+        retry: { base: 1_000, max: 3_600_000, jitter: 0, attempts: 1 },
+        handler: (window) => {
+          if (window.key === 'z') throw new Error('no z');
+          good.push(joined(window));
+        },
+      })
+      .start();
+    await p.append(...Array.from({ length: 50 }, (_, n) => `z${n}`));
+    await p.advance(2_000);
+    // Only windows of one key have failed: the next one of another key is tried at once.
+    expect(good).toEqual([]);
+    for (let n = 0; n < 20; n += 1) {
+      await p.append(`a${n}`, `z${50 + n}`);
+      await p.advance(200);
+      expect(good).toHaveLength(n + 1);
+    }
+    expect(p.logged.filter((line) => line.includes('No window is given up'))).toEqual([]);
+    // Each that gets through is evidence against one of the key's messages.
+    expect(await letters()).toHaveLength(20);
+    await stop(p);
+  });
+
   it('have the time limit of the method, which the stage has not', async () => {
     const { database, letters } = world();
     let release = (): void => undefined;

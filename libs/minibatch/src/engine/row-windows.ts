@@ -11,8 +11,10 @@ import type { StageEffects } from './state-changes.js';
 
 /** Fired windows that are looked at for one claim. */
 const PAGE = 500;
-/** Claimed windows that wait for a worker, at the most. */
+/** Claimed windows that wait for a worker, at the most, */
 const MOST_WAITING = 2_000;
+/** and those that wait behind another one of their lane. */
+const MOST_BEHIND = 20_000;
 /** With so many fired windows that are not claimed, nothing more is read: the handler does not keep up. */
 const BACKLOG = 2_000;
 
@@ -92,7 +94,8 @@ export class RowWindows {
     return (
       this.room <= 0 ||
       windows.readAhead.bytes >= term.readAheadBytes ||
-      windows.in(WindowState.Ready).windows >= MOST_WAITING
+      windows.in(WindowState.Ready).windows - windows.behind.windows >= MOST_WAITING ||
+      windows.behind.windows >= MOST_BEHIND
     );
   }
 

@@ -123,7 +123,9 @@ export class WindowDispatcher {
     if (evidence.isProbing) return undefined;
     const isDue = evidence.pause === 0;
     const untried = evidence.hasRoom ? windows.nextUntried : undefined;
-    if (untried && (isDue || !evidence.isOutage)) return { open: untried, isProbe: true };
+    // Of a lane from which one is set aside it would show no more than that one does.
+    if (untried && (isDue || !(evidence.isOutage || windows.isLaneAside(untried))))
+      return { open: untried, isProbe: true };
     if (!isDue) return undefined;
     if (nextFresh?.failedAsProbe && evidence.hasRoom) return { open: nextFresh, isProbe: true };
     // Another one of its key may still run.
