@@ -121,9 +121,8 @@ export class InFlightWindows {
 
   /**
    * What counts against reading ahead. Running windows do not: their number is bounded, and no worker is to wait for the others. What is
-   * set aside has bounds of its own, or there would never be evidence for it, and so has what waits behind a window of its lane, or one key
-   * would hold up the others: of these only the bytes count. Of those that are committed only the bytes count: where each
-   * step waits for the disk, the next block has to be read by then.
+   * set aside has bounds of its own, or there would never be evidence for it. Only the bytes count of what waits behind a window of its lane, or
+   * one key would hold up the others; and of what is committed: where each step waits for the disk, the next block has to be read by then.
    */
   get readAhead(): Readonly<Omit<Amount, 'windows'>> {
     const { total } = this;

@@ -1,4 +1,4 @@
-import { Injectable, Module } from '@nestjs/common';
+import { Injectable, Module, type Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Streaming } from '../consumers/streaming.decorator.js';
@@ -160,14 +160,20 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
   });
   afterEach(() => opened.dispose());
 
-  it('appends what it makes once and in order, and makes dead letters of what it rejects', async () => {
-    const { store } = opened;
-    expect(store.readState).toBeTypeOf('function');
-    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [ThirdsOfNumbers] })
+  /** An application with this pipeline on the store. */
+  async function boot(pipeline: Type) {
+    @Module({ imports: [MinibatchModule.forRoot({ store: opened.store })], providers: [pipeline] })
     class AppModule {}
     const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
     app.useLogger(false);
     await app.init();
+    return app;
+  }
+
+  it('appends what it makes once and in order, and makes dead letters of what it rejects', async () => {
+    const { store } = opened;
+    expect(store.readState).toBeTypeOf('function');
+    const app = await boot(ThirdsOfNumbers);
     try {
       const numbers = app.get(StreamService).stream(Numbers);
       await numbers.appendMany(Array.from({ length: ALL }, (_each, n) => (n === 7 ? -1 : n)));
@@ -187,11 +193,7 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
   /** What the pipeline makes of these numbers, and the dead letters. */
   async function madeOf(host: new () => object, numbers: readonly number[]) {
     const { store } = opened;
-    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [host] })
-    class AppModule {}
-    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
-    app.useLogger(false);
-    await app.init();
+    const app = await boot(host);
     try {
       const streams = app.get(StreamService);
       await streams.appendMany(Numbers, numbers);
@@ -227,12 +229,7 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
   });
 
   it('puts messages into windows by key', async () => {
-    const { store } = opened;
-    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [SumsOfReadings] })
-    class AppModule {}
-    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
-    app.useLogger(false);
-    await app.init();
+    const app = await boot(SumsOfReadings);
     try {
       const sensors = ['a', 'ü\0', '__proto__'];
       const all = Array.from({ length: ALL }, (_each, n): Reading => {
@@ -254,11 +251,7 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
 
   it('does not take the time for quiet in which the stream is paused', async () => {
     const { store } = opened;
-    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [CountsOfReadings] })
-    class AppModule {}
-    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
-    app.useLogger(false);
-    await app.init();
+    const app = await boot(CountsOfReadings);
     try {
       const readings = app.get(StreamService).stream(Readings);
       // Two seconds before the end of its window.
@@ -281,11 +274,7 @@ describe.each(STORES)('a pipeline on %s', (_, open) => {
 
   it('closes no window over what one of several sources still has for it', async () => {
     const { store } = opened;
-    @Module({ imports: [MinibatchModule.forRoot({ store })], providers: [CountsOfBoth] })
-    class AppModule {}
-    const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
-    app.useLogger(false);
-    await app.init();
+    const app = await boot(CountsOfBoth);
     try {
       const streams = app.get(StreamService);
       const pipeline = app.get(CountsOfBoth);

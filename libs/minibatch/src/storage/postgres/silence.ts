@@ -1,4 +1,4 @@
-import { BACKGROUND_CLOCK, type Clock, delay } from '../../common/clock.js';
+import { BACKGROUND_CLOCK, delay } from '../../common/clock.js';
 import type { PostgresClient } from './pool.js';
 
 /** What is used of a client of `pg` beyond its queries; absent from other drivers, whose connections are left alone. */
@@ -16,12 +16,11 @@ export interface SilenceParts {
    * there, and can't say. Rejects if it does not answer.
    */
   readonly busy: (processes: readonly number[]) => Promise<ReadonlySet<number> | undefined>;
-  readonly clock?: Clock;
 }
 
 /**
- * Notices connections that will never be answered, and breaks them. A network that has gone without a word, a router that has forgotten a connection, a
- * server that is frozen: the operating system goes on for a quarter of an hour before it says so. A statement that takes long, or waits for a lock, is
+ * Notices connections that will never be answered, and breaks them: the network has gone without a word, a router has forgotten the
+ * connection, or the server is frozen. The operating system waits for a quarter of an hour before it says so. A statement that takes long, or waits for a lock, is
  * told apart: the server answers on another connection, and says that it is at work on it.
  */
 export class Silence {
@@ -30,12 +29,10 @@ export class Silence {
   /** One timer outlives many statements. */
   private isArmed = false;
   private isClosed = false;
-  private readonly clock: Clock;
+  /** Servers know nothing of a virtual clock. */
+  private readonly clock = BACKGROUND_CLOCK;
 
-  constructor(private readonly parts: SilenceParts) {
-    // Servers know nothing of a virtual clock.
-    this.clock = parts.clock ?? BACKGROUND_CLOCK;
-  }
+  constructor(private readonly parts: SilenceParts) {}
 
   /** A statement is sent on the connection; another one may follow. */
   sent(client: PostgresClient): void {
